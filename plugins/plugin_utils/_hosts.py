@@ -48,7 +48,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import folders_of, registry_dir
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import folders_of, registry_dir
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import (
     abridged,

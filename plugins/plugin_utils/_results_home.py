@@ -18,7 +18,7 @@ import stat
 import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._locks import try_lock, unlock
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import try_lock, unlock
 
 MOST_FILES = 5000  # in a part
 PARTIAL, _LOCK = ".partial", ".lock"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 
 from attack import SPEC, Attacked, Make, failed, failures
 from books import Disk, Machine, Purchase
@@ -242,7 +242,7 @@ class World:
         assert ended <= self.may_end, "the machine of a stranger was ended"
         for name, project in self.projects.items():
             spent, memory = 0.0, project.memory
-            ledger = {bill.offer_id: bill for bill in _files.ledger(str(project.folder / "host_vars")).bills}
+            ledger = {bill.offer_id: bill for bill in _stores.ledger(str(project.folder / "host_vars")).bills}
             for host in HOSTS:
                 live = self.live(name, host)
                 assert len(live) < 2, f"{host} of {name} has {len(live)} machines"

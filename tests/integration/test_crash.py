@@ -29,7 +29,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
@@ -233,7 +233,7 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         if registry is None:
             return []
         if isinstance(registry, Path):
-            return list(_files.ledger(str(registry.parent.parent)).bills)
+            return list(_stores.ledger(str(registry.parent.parent)).bills)
         found = Database(registry, {"host": "h", "user": "u", "run": "a fourth one"}).ledger("default").bills
         return [bill for bill in found if bill.offer_id == offer_id]
 
@@ -314,7 +314,7 @@ def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(tmp_path:
             file.end("decommissioned")
 
     def bill_of(folder: Path, deleted_at: datetime) -> Bill:
-        (bill,) = _files.ledger(str(folder)).bills
+        (bill,) = _stores.ledger(str(folder)).bills
         assert bill.end is None or bill.end >= deleted_at.timestamp()
         return bill
 

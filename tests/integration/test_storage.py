@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 
 from conftest import MakeProject, Project, Run
 from project import as_in_playbooks
@@ -82,7 +82,7 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     assert not (project.folder / "host_vars" / "gpu-1").exists()
 
     # The ledger is above the meter, by what a look takes.
-    ledger = _files.ledger(str(project.folder / "host_vars"))
+    ledger = _stores.ledger(str(project.folder / "host_vars"))
     billed, meter = (
         sum(bill.cost(0.0, ledger.now) for bill in ledger.bills) / 1e6,
         sum(project.simulator.meter.values()),
@@ -269,7 +269,7 @@ def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_pro
     entry = project.registry("gpu-1")
     assert entry["provision_storage_ids"] == [volume]
     assert project.simulator.billed == [*entry["provision_resource_ids"], volume]
-    ledger = _files.ledger(str(project.folder / "host_vars"))
+    ledger = _stores.ledger(str(project.folder / "host_vars"))
     assert [bill.why for bill in ledger.bills if not bill.runs] == ["released", "released"]
 
 

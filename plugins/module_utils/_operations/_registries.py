@@ -28,6 +28,7 @@ from .._provision.entry import (
     further_names,
     project_of,
     read_entry,
+    run_in_words,
     ssh_args,
     ssh_machines,
     ssh_variables,
@@ -38,11 +39,10 @@ from .._provision.ownership import Machine, OwnershipClaim, claim_of, id_of, not
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
 from .._provision.spending import Bill, Ledger, combined_ledger
 from .._provision.storage import Storage
-from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
-from .._registry._protocol import Entries, Registry, RegistryError, Variables, run_in_words
+from .._registry._protocol import Entries, Registry, RegistryError, Variables
 from .._registry._shared import Read, note_late_purchases
-from .._registry._stores import Store, store_of
+from .._registry._stores import Store, keep_ssh_config, pin_host_keys, registry_dir, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
 

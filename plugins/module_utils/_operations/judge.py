@@ -32,8 +32,9 @@ from .._provision.planning import BUY, WAIT
 from .._provision.purchase import Verdict
 from .._provision.rounds import Judged, published
 from .._provision.rows import is_over, released, verdict_row
-from .._registry._files import HOST_KEYS, pinned_host_keys
+from .._registry._files import HOST_KEYS
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
+from .._registry._stores import pinned_host_keys
 from .._text import grouped
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from .reading import read_by_id

@@ -42,9 +42,10 @@ from .._provision.sealed import SealedPlan
 from .._provision.search import Offer
 from .._provision.spending import Ledger
 from .._provision.standing import Observed, ids_to_prove, standing_of, stopped
-from .._registry._files import folders_of_job, text_in
+from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, end_with
+from .._registry._stores import folders_of_job
 from .._text import joined
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries

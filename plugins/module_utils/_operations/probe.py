@@ -42,8 +42,8 @@ from .._probe.recording import lines_of, redacted
 from .._provision.order import PROBE_HOST
 from .._provision.place import Place
 from .._provision.spending import Bill
-from .._registry._files import write_durably
-from .._registry._protocol import RegistryError, explained
+from .._registry._files import explained, write_durably
+from .._registry._protocol import RegistryError
 from ._registries import Registries, RegistrySnapshot, reading_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}

@@ -12,9 +12,10 @@ from .._ansible.operation import Failure, Params, Result, refusing
 from .._provision import moving
 from .._provision.entry import Entry, project_of, read_entry, without_local_paths
 from .._provision.place import Place, SharedProject
-from .._registry._files import HOST_KEYS, pinned_host_keys
+from .._registry._files import HOST_KEYS
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
 from .._registry._statements import SCHEMA
+from .._registry._stores import pinned_host_keys
 from .._text import joined, seconds_of
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
 

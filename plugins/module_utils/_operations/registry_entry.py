@@ -8,7 +8,7 @@ from __future__ import annotations
 from .. import _spec
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._registry import _files
-from .._registry._locks import locked
+from .._registry._files import locked
 
 
 def registry_entry(params: Params, check_mode: bool) -> Result:

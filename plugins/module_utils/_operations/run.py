@@ -23,8 +23,8 @@ from .._provision.place import Place
 from .._provision.rows import shortest_path
 from .._provision.run_record import Run
 from .._provision.run_request import Request
-from .._registry._files import folders_of_job, inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
+from .._registry._stores import folders_of_job, inventory_around, registry_dir
 from .._text import joined, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 

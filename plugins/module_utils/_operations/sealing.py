@@ -12,8 +12,8 @@ from .._ansible.operation import Params, Result, on_api, refusing
 from .._api.market import Market
 from .._provision import sealed, sending
 from .._provision.rounds import published
-from .._registry._files import write_durably
-from .._registry._protocol import RegistryError, explained
+from .._registry._files import explained, write_durably
+from .._registry._protocol import RegistryError
 from .procure_offer import checked_body
 
 

@@ -367,6 +367,19 @@ def seconds_gone(variables: Variables, earliest: float) -> float:
     return max(0.0, earliest - max((moment for moment in moments if moment is not None), default=earliest))
 
 
+def as_seen(changes: Variables) -> dict[str, t.Any]:
+    """What is noted of a purchase with its machines: who notes them has just seen them, so none is missing."""
+    ids = read_entry(changes).resource_ids
+    return {**(dict.fromkeys((MISSING_SINCE, MISSING_AT)) if ids else {}), **changes}
+
+
+def run_in_words(holder: t.Mapping[str, t.Any]) -> str:
+    """A run in a message, by who has started it: ``alice at bastion (AWX job 7, process 4711)``."""
+    known = [f"{name} {holder[key]}" for key, name in (("job", "AWX job"), ("process", "process")) if holder.get(key)]
+    where = f"{holder.get('user') or 'someone'} at {holder.get('host') or 'an unknown computer'}"
+    return f"{where} ({', '.join(known)})" if known else where
+
+
 # What a host has once its machine runs: variables, SSH arguments, the names of a cluster's machines
 
 Facts = dict[str, t.Any]

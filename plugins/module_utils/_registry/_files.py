@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
+import fcntl
 import json
 import math
 import os
@@ -19,7 +19,7 @@ import time
 import typing as t
 import uuid
 
-from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, project_of, read_entry
+from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, as_seen, project_of, read_entry
 from .._provision.lease import API_CLOCK, NOTED_BY, Clock, clock_of
 from .._provision.ledger import (
     ADOPTED,
@@ -29,37 +29,30 @@ from .._provision.ledger import (
     SENT,
     Line,
     bill_of,
-    clock_ahead,
-    fold,
     line_of_entry,
     read_line,
 )
-from .._provision.place import ENTRY, Folder
+from .._provision.place import ENTRY
 from .._provision.purchase import LONGEST_POST
-from .._provision.spending import Bill, Ledger
+from .._provision.spending import Bill
 from .._provision.storage import (
     STORAGE,
     Storage,
     kept_after_end,
-    label_of,
     read_storage,
     together,
     variables_of,
     without,
 )
 from .._text import read_json_object, utc
-from ._locks import Hold, held_by, locked, make_folder, sync_folder
 from ._protocol import (
     FAILED,
     GONE,
     MOVED,
     Claimed,
-    Entries,
     ReadsOnly,
     RegistryError,
     Variables,
-    as_seen,
-    explained,
 )
 
 try:
@@ -277,48 +270,6 @@ class HostFile:
             yield
 
 
-def entries(folder: str) -> Entries:
-    """The entries of all hosts in a folder. Raises RegistryError if it cannot be listed, unless it does not exist."""
-    found, folder, hosts = Entries(), os.path.abspath(folder), list[str]()
-    with explained(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
-        hosts = sorted(os.listdir(folder))
-    for host in hosts:
-        try:
-            variables = _load(Folder(folder).entry_file(host))
-        except RegistryError as error:
-            found.broken[host] = str(error)
-            continue
-        if variables is not None:
-            entry = read_entry(_with_holder(variables, functools.partial(held_by, os.path.join(folder, host))))
-            found.hosts[host] = entry
-            for item in entry.kept_storage:
-                found.strays[label_of(host, item.resource_id)] = read_entry(item.entry(host))
-    return found
-
-
-def write_beside_entries(path: str, text: str) -> None:
-    """Write a file beside the entries. Raises RegistryError."""
-    with explained(f"The file {path} cannot be kept"):
-        write_durably(path, text)
-
-
-def ledger(folder: str, since: float = 0.0) -> Ledger:
-    """What was or may be billed since a moment (seconds since the epoch), of all hosts in a folder, ended or not.
-
-    Raises RegistryError if the folder or its ledger cannot be read.
-    """
-    path = os.path.join(os.path.abspath(folder), LEDGER)
-    known = entries(folder)
-    held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
-    lines, unread = read_ledger(path)
-    lines += filter(None, (line_of_entry(host, entry) for host, entry in held))
-    bills = fold(lines, known.broken, since)
-    warnings = list(known.broken.values())
-    if unread > 0:
-        warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
-    return Ledger(tuple(bills), time.time() + clock_ahead(lines), tuple(warnings))
-
-
 def _without(before: Variables, disowned: t.Collection[str]) -> Variables:
     """The changes that take these resource ids from an entry; none if it has none of them."""
     ids = read_entry(before).resource_ids
@@ -415,46 +366,6 @@ def _read_line(text: str) -> Line | None:
 # Where they are
 
 
-def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str], here: str) -> str:
-    """The folder as an absolute path; empty where none is wanted.
-
-    ``wanted``: provision_registry_dir; None means host_vars beside the inventory, where Ansible reads it back. It does
-    so only in the folder of an inventory source, not in folders within it; and hosts that a play added belong to no
-    file: theirs is the first source's. Without any inventory file it is the folder ``here``, where Ansible was started.
-    A relative path is meant from the inventory, not from the playbook, which may lie in an installed collection.
-    """
-    if wanted is not None and not str(wanted).strip():
-        return ""
-    folders = folders_of(sources, here)
-    beside = os.path.realpath(str(inventory_dir or os.devnull))
-    base = next((folder for folder in folders if os.path.realpath(folder) == beside), next(iter(folders), here))
-    path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
-    return os.path.normpath(os.path.join(base, path))
-
-
-def folders_of(sources: t.Iterable[str], here: str) -> list[str]:
-    """The folders of an inventory's sources, each once; a list of hosts with commas has none.
-
-    A link stays one: Ansible reads variables beside it, and not beside the file that it leads to.
-    """
-    paths = [os.path.normpath(os.path.join(here, source)) for source in sources if "," not in source]
-    folders = (path if os.path.isdir(path) else os.path.dirname(path) for path in paths if os.path.exists(path))
-    return list(dict.fromkeys(folders))
-
-
-def folders_of_job(sources: t.Iterable[str], here: str) -> list[str]:
-    """What AWX makes for one job, and removes at its end: around its inventory, and where Ansible was started."""
-    return [here, *map(os.path.dirname, folders_of(sources, here))]
-
-
-def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
-    """The outermost inventory folder that a path is in, empty if in none. Ansible reads its files, or runs them."""
-    folders = [os.path.realpath(os.path.join(here, source)) for source in sources if "," not in source]
-    real = os.path.realpath(path)
-    around = [folder for folder in folders if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder]
-    return min(around, key=len, default="")
-
-
 def ledger_file(entry: str) -> str:
     """The ledger of an entry: in the registry's folder, or beside an entry whose file has another name."""
     folder, name = os.path.split(os.path.abspath(entry))
@@ -470,11 +381,6 @@ def host_of_entry(entry: str) -> str:
 def known_hosts_file(entry: str) -> str:
     """Where the host keys of a host's machines are pinned: beside its entry; empty without one."""
     return os.path.join(os.path.realpath(os.path.dirname(entry)), KNOWN_HOSTS) if entry else ""
-
-
-def known_hosts_of_offer(home: str, offer_id: str) -> str:
-    """The file of host keys of a purchase without an entry file; ``home`` is Ansible's own folder."""
-    return os.path.join(home, "compute_index_supply", "known_hosts", os.path.basename(offer_id) or "none")
 
 
 # Texts
@@ -581,31 +487,156 @@ def write_durably(path: str, text: str) -> None:
     sync_folder(folder)
 
 
-# What ssh reads
+@contextlib.contextmanager
+def explained(failure: str) -> t.Iterator[None]:
+    """Raise RegistryError where the file system fails: ``failure``, such as ``The file X cannot be kept``, and why."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        raise RegistryError(f"{failure}: {reason_of(error)}.") from None
 
 
-def keep_ssh_config(path: str, text_now: t.Callable[[], str | None]) -> None:
-    """Let the file of a registry's configuration of ssh have this text; None stands for no file.
+def reason_of(error: BaseException) -> str:
+    """What is wrong with a file, as the end of a sentence."""
+    if isinstance(error, UnicodeError):
+        return "it is no UTF-8"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
-    Where nothing may be written, nothing is. Raises RegistryError.
+
+# Locks: one for the time of a write, and one that a purchase holds to its end. A lock is a file that is locked while it
+# is there. Both end with the process that has them, however it ends
+
+LOCK_TIMEOUT = 20.0  # seconds; the lock of a write is held for the time of a write
+HOLD_TIMEOUT = 0.5  # seconds; to see whether a host is held takes the lock for a moment, too
+PAUSE = 0.02  # seconds
+# Ansible does not read files whose name begins with a dot.
+_BUYING = ".compute_index_supply.buying"
+_SOMEBODY = "another process"
+
+
+@contextlib.contextmanager
+def locked(path: str) -> t.Iterator[None]:
+    """Hold a file, whose folder is made if need be, against other processes and threads. Raises OSError.
+
+    If the folder is empty at the end, it goes: Ansible would read it instead of a file of host variables of that name.
     """
-    with explained(f"The file {path} cannot be kept"):
-        if os.access(os.path.dirname(path), os.W_OK):
-            with locked(path):
-                text = text_now()
-                if text != read_text(path):
-                    keep(path, text)
+    folder, name = os.path.split(os.path.realpath(path))
+    lock = f".{name.lstrip('.')}.lock"
+    handle = _lock(folder, lock, LOCK_TIMEOUT)
+    try:
+        yield
+    finally:
+        unlock(folder, lock, handle)
 
 
-def pinned_host_keys(path: str) -> list[str] | None:
-    """The host keys in the file, None if there are none."""
-    return text_in(path).splitlines() or None
+def _lock(folder: str, file: str, seconds: float) -> int:
+    """The handle of a lock, after a wait of so many seconds at most. Raises TimeoutError, and OSError as `try_lock`."""
+    deadline = time.monotonic() + seconds
+    while (handle := try_lock(folder, file)) is None:
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"another process has held the lock of {folder} for {seconds:g} seconds")
+        time.sleep(PAUSE)
+    return handle
 
 
-def pin_host_keys(path: str, keys: t.Sequence[str]) -> None:
-    """Add these host keys to the file, whose folder is there afterwards. Raises OSError."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    if set(keys) <= set(pinned_host_keys(path) or ()):
+def try_lock(folder: str, file: str) -> int | None:
+    """Make the folder and the file if need be, lock the file, and return its handle; None if another run has the lock.
+
+    Raises OSError, also where the file system has no locks.
+    """
+    target = os.path.join(folder, file)
+    make_folder(folder)
+    try:
+        handle = os.open(target, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        return None  # another process has just removed the folder
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), os.stat(target)):
+            return handle  # the lock of a file that was removed meanwhile is worth nothing
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError as error:
+        os.close(handle)
+        raise OSError(
+            error.errno,
+            f"its file system has no locks ({error.strerror}), which keep runs at the same moment apart. Set"
+            " provision_registry_dir to a folder elsewhere, or use a shared registry (provision_registry_url)",
+        ) from None
+    os.close(handle)
+    return None
+
+
+def unlock(folder: str, file: str, handle: int) -> None:
+    """Give a lock back, and remove the folder if nothing else is in it. Never raises."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(folder, file))
+        os.rmdir(folder)
+    os.close(handle)
+
+
+class Hold:
+    """A host's folder, held against other runs from before its purchase is sent until it is noted what became of it.
+
+    Safety does not rest on it (the same offer is sold once): it keeps two runs from asking the same at once. ``who`` is
+    what other runs read.
+    """
+
+    def __init__(self, folder: str, who: str) -> None:
+        self._folder = folder
+        self._who = who
+        self._handle: int | None = None
+
+    def take(self) -> str:
+        """Hold the folder; who else does, empty if this run does now. Raises OSError."""
+        if self._handle is None:
+            try:
+                self._handle = _lock(self._folder, _BUYING, HOLD_TIMEOUT)
+            except TimeoutError:
+                return held_by(self._folder) or _SOMEBODY
+            os.truncate(self._handle, 0)
+            os.write(self._handle, self._who.encode())
+        return ""
+
+    def other(self) -> str:
+        """Which other run holds the folder at this moment; empty if none does."""
+        return held_by(self._folder) if self._handle is None else ""
+
+    def release(self) -> None:
+        """Let go of the folder. Never raises."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            unlock(self._folder, _BUYING, handle)
+
+
+def held_by(folder: str) -> str:
+    """The run that holds the folder for a purchase at this moment; empty if none does, or if that cannot be read."""
+    path = os.path.join(folder, _BUYING)
+    with contextlib.suppress(OSError), open(path, "r+", encoding="utf-8", errors="replace") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read() or _SOMEBODY
+    return ""
+
+
+def make_folder(folder: str) -> None:
+    """Make a folder and those above it, each for its owner only, whatever the umask. Raises OSError."""
+    if os.path.isdir(folder):
         return
-    with locked(path):
-        write_durably(path, "".join(f"{line}\n" for line in dict.fromkeys([*(pinned_host_keys(path) or ()), *keys])))
+    parent = os.path.dirname(folder)
+    if parent != folder:
+        make_folder(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+        sync_folder(parent)
+
+
+def sync_folder(folder: str) -> None:
+    """The new name is on disk only once its folder is. Some network file systems cannot do that, and need not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -12,7 +12,7 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field
 
-from .._provision.entry import MISSING_AT, MISSING_SINCE, Entry, read_entry
+from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.spending import Bill
 
@@ -61,22 +61,6 @@ class ReadsOnly(RegistryError):
 
     def __init__(self, where: str) -> None:
         super().__init__(f"{where} is only read here, so nothing in it is changed.")
-
-
-@contextlib.contextmanager
-def explained(failure: str) -> t.Iterator[None]:
-    """Raise RegistryError where the file system fails: ``failure``, such as ``The file X cannot be kept``, and why."""
-    try:
-        yield
-    except (OSError, UnicodeError) as error:
-        raise RegistryError(f"{failure}: {reason_of(error)}.") from None
-
-
-def reason_of(error: BaseException) -> str:
-    """What is wrong with a file, as the end of a sentence."""
-    if isinstance(error, UnicodeError):
-        return "it is no UTF-8"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class Registry(t.Protocol):
@@ -154,12 +138,6 @@ def end_with(registry: Registry, leaves: Variables, why: str = GONE) -> None:
     registry.end(why)
 
 
-def as_seen(changes: Variables) -> Variables:
-    """What is noted of a purchase with its machines: who notes them has just seen them, so none is missing."""
-    ids = read_entry(changes).resource_ids
-    return {**dict.fromkeys((MISSING_SINCE, MISSING_AT)), **changes} if ids else changes
-
-
 def anew(step: t.Callable[[], Decided]) -> Decided:
     """The result of a step that reads an entry, decides by it and alters it, taken anew if another run changes it then.
 
@@ -183,10 +161,3 @@ class Entries:
     broken: dict[str, str] = field(default_factory=dict)
     strays: dict[str, Entry] = field(default_factory=dict)
     further: dict[tuple[str, str], Entry] = field(default_factory=dict)
-
-
-def run_in_words(holder: t.Mapping[str, t.Any]) -> str:
-    """A run in a message, by who has started it: ``alice at bastion (AWX job 7, process 4711)``."""
-    known = [f"{name} {holder[key]}" for key, name in (("job", "AWX job"), ("process", "process")) if holder.get(key)]
-    where = f"{holder.get('user') or 'someone'} at {holder.get('host') or 'an unknown computer'}"
-    return f"{where} ({', '.join(known)})" if known else where

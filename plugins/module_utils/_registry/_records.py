@@ -10,8 +10,8 @@ import json
 import os
 import typing as t
 
-from ._files import write_durably
-from ._protocol import RegistryError, explained, reason_of
+from ._files import explained, reason_of, write_durably
+from ._protocol import RegistryError
 
 RECORD = "run.json"
 

@@ -25,10 +25,11 @@ from .._provision.entry import (
     REFUSED,
     SENT,
     read_entry,
+    run_in_words,
 )
 from .._provision.lease import DATABASE_CLOCK, NOTED_BY
 from .._provision.storage import STORAGE_OF, label_of
-from ._protocol import Variables, run_in_words
+from ._protocol import Variables
 
 # These have columns of their own; all other variables stand in the note.
 COLUMNS = frozenset({OFFER, PRICE, IDS, PURCHASE, JOURNALED, EXPIRED, HELD_BY, BOUGHT_BY})

@@ -16,7 +16,7 @@ import uuid
 from dataclasses import replace
 
 from .._provision import claims, ownership
-from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, read_entry
+from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, as_seen, read_entry
 from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
@@ -25,7 +25,7 @@ from .._provision.purchase import LONGEST_POST
 from .._provision.spending import Bill
 from .._text import grouped, seconds_of
 from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver
-from ._protocol import FAILED, GONE, Claimed, Entries, RegistryError, Variables, as_seen
+from ._protocol import FAILED, GONE, Claimed, Entries, RegistryError, Variables
 from ._row import Row
 
 

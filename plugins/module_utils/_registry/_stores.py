@@ -13,12 +13,25 @@ import typing as t
 
 from .._provision import acceptance, lease
 from .._provision.entry import TESTED, Entry, read_entry
+from .._provision.ledger import clock_ahead, fold, line_of_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
-from . import _files
-from ._files import SWEPT, HostFile, known_hosts_file, known_hosts_of_offer, read_text
+from .._provision.storage import label_of
+from ._files import (
+    LEDGER,
+    SWEPT,
+    HostFile,
+    explained,
+    keep,
+    known_hosts_file,
+    locked,
+    read_ledger,
+    read_text,
+    text_in,
+    write_durably,
+)
 from ._postgresql import Ceilings, Database
-from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables, explained
+from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables
 from ._shared import SharedHost, entries_of
 
 
@@ -128,10 +141,10 @@ class _FolderStore(Store):
         return HostFile(path, session.who, session.ahead, read_only=session.read_only)
 
     def entries(self) -> Entries:
-        return _files.entries(self._path)
+        return entries(self._path)
 
     def ledger(self, since: float = 0.0) -> Ledger:
-        return _files.ledger(self._path, since)
+        return ledger(self._path, since)
 
     def swept(self) -> float | None:
         path = os.path.join(self._path, SWEPT)
@@ -143,13 +156,13 @@ class _FolderStore(Store):
             raise ReadsOnly(self._path)
         # It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
         if os.path.isdir(os.path.dirname(self._path)):
-            _files.write_beside_entries(os.path.join(self._path, SWEPT), f"{lease.utc_rounded_up(now)}\n")
+            _write_beside_entries(os.path.join(self._path, SWEPT), f"{lease.utc_rounded_up(now)}\n")
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
         path = self._place.evidence_file(host, str(whole["offer_id"]))
         if self._session.read_only:
             return ""
-        _files.write_beside_entries(path, json.dumps(whole, indent=1))
+        _write_beside_entries(path, json.dumps(whole, indent=1))
         return path
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
@@ -223,3 +236,119 @@ def store_of(place: Place, session: Session) -> Store:
     if isinstance(place, SharedProject):
         return _SharedStore(place, session)
     return _FolderStore(place, session) if isinstance(place, Folder) else Store()
+
+
+# A folder: what it holds, where it is, and what ssh reads in it
+
+
+def entries(folder: str) -> Entries:
+    """The entries of all hosts in a folder. Raises RegistryError if it cannot be listed, unless it does not exist."""
+    found, folder, hosts = Entries(), os.path.abspath(folder), list[str]()
+    with explained(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
+        hosts = sorted(os.listdir(folder))
+    for host in hosts:
+        try:
+            variables = HostFile(Folder(folder).entry_file(host)).read()
+        except RegistryError as error:
+            found.broken[host] = str(error)
+            continue
+        if variables is not None:
+            found.hosts[host] = entry = read_entry(variables)
+            for item in entry.kept_storage:
+                found.strays[label_of(host, item.resource_id)] = read_entry(item.entry(host))
+    return found
+
+
+def ledger(folder: str, since: float = 0.0) -> Ledger:
+    """What was or may be billed since a moment (seconds since the epoch), of all hosts in a folder, ended or not.
+
+    Raises RegistryError if the folder or its ledger cannot be read.
+    """
+    path = os.path.join(os.path.abspath(folder), LEDGER)
+    known = entries(folder)
+    held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
+    lines, unread = read_ledger(path)
+    lines += filter(None, (line_of_entry(host, entry) for host, entry in held))
+    bills = fold(lines, known.broken, since)
+    warnings = list(known.broken.values())
+    if unread > 0:
+        warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
+    return Ledger(tuple(bills), time.time() + clock_ahead(lines), tuple(warnings))
+
+
+def _write_beside_entries(path: str, text: str) -> None:
+    """Write a file beside the entries. Raises RegistryError."""
+    with explained(f"The file {path} cannot be kept"):
+        write_durably(path, text)
+
+
+def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str], here: str) -> str:
+    """The folder as an absolute path; empty where none is wanted.
+
+    ``wanted``: provision_registry_dir; None means host_vars beside the inventory, where Ansible reads it back. It does
+    so only in the folder of an inventory source, not in folders within it; and hosts that a play added belong to no
+    file: theirs is the first source's. Without any inventory file it is the folder ``here``, where Ansible was started.
+    A relative path is meant from the inventory, not from the playbook, which may lie in an installed collection.
+    """
+    if wanted is not None and not str(wanted).strip():
+        return ""
+    folders = folders_of(sources, here)
+    beside = os.path.realpath(str(inventory_dir or os.devnull))
+    base = next((folder for folder in folders if os.path.realpath(folder) == beside), next(iter(folders), here))
+    path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
+    return os.path.normpath(os.path.join(base, path))
+
+
+def folders_of(sources: t.Iterable[str], here: str) -> list[str]:
+    """The folders of an inventory's sources, each once; a list of hosts with commas has none.
+
+    A link stays one: Ansible reads variables beside it, and not beside the file that it leads to.
+    """
+    paths = [os.path.normpath(os.path.join(here, source)) for source in sources if "," not in source]
+    folders = (path if os.path.isdir(path) else os.path.dirname(path) for path in paths if os.path.exists(path))
+    return list(dict.fromkeys(folders))
+
+
+def folders_of_job(sources: t.Iterable[str], here: str) -> list[str]:
+    """What AWX makes for one job, and removes at its end: around its inventory, and where Ansible was started."""
+    return [here, *map(os.path.dirname, folders_of(sources, here))]
+
+
+def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
+    """The outermost inventory folder that a path is in, empty if in none. Ansible reads its files, or runs them."""
+    folders = [os.path.realpath(os.path.join(here, source)) for source in sources if "," not in source]
+    real = os.path.realpath(path)
+    around = [folder for folder in folders if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder]
+    return min(around, key=len, default="")
+
+
+def keep_ssh_config(path: str, text_now: t.Callable[[], str | None]) -> None:
+    """Let the file of a registry's configuration of ssh have this text; None stands for no file.
+
+    Where nothing may be written, nothing is. Raises RegistryError.
+    """
+    with explained(f"The file {path} cannot be kept"):
+        if os.access(os.path.dirname(path), os.W_OK):
+            with locked(path):
+                text = text_now()
+                if text != read_text(path):
+                    keep(path, text)
+
+
+def known_hosts_of_offer(home: str, offer_id: str) -> str:
+    """The file of host keys of a purchase without an entry file; ``home`` is Ansible's own folder."""
+    return os.path.join(home, "compute_index_supply", "known_hosts", os.path.basename(offer_id) or "none")
+
+
+def pinned_host_keys(path: str) -> list[str] | None:
+    """The host keys in the file, None if there are none."""
+    return text_in(path).splitlines() or None
+
+
+def pin_host_keys(path: str, keys: t.Sequence[str]) -> None:
+    """Add these host keys to the file, whose folder is there afterwards. Raises OSError."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    if set(keys) <= set(pinned_host_keys(path) or ()):
+        return
+    with locked(path):
+        write_durably(path, "".join(f"{line}\n" for line in dict.fromkeys([*(pinned_host_keys(path) or ()), *keys])))

@@ -28,12 +28,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.o
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
     DECOMMISSIONED,
     MOVED,
     RegistryError,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 
 from ends import after

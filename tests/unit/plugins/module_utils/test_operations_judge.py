@@ -18,7 +18,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ju
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 from samples import BASE

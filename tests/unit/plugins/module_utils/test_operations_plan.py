@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import Report, bundle
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
@@ -573,7 +573,7 @@ def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(
     volume = machine(2, "data", bought, kind="storage")
     api = Offers(1, listed=[volume], pages={machine_id(2): volume})
     (found,) = planned(tmp_path, 1, api=api, check_mode=False, registry_url=url)["plans"]
-    ledger = dead.ledger("default") if url else _files.ledger(str(tmp_path))
+    ledger = dead.ledger("default") if url else _stores.ledger(str(tmp_path))
     kept = {item for bill in ledger.bills if bill.runs for item in bill.resource_ids}
     assert (found["action"], kept) == ("buy", set() if refused else {machine_id(2)}), found["refusal"]
 

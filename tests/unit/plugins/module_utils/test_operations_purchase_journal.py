@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
@@ -503,7 +503,7 @@ def test_a_refused_purchase_whose_machine_has_our_name_was_billed_until_it_ended
     bought(queue.show(resource(status="deleted")), resource(status="deleted"))
     assert outcome(buy()) == ("rejected", "conflict", [])
     assert kept(path)["provision_purchase"] == "refused"
-    (bill,) = _files.ledger(str(path.parent.parent)).bills
+    (bill,) = _stores.ledger(str(path.parent.parent)).bills
     assert not bill.runs and (bill.offer_id, bill.price_per_hour) == (OFFER_ID, 2.0)
 
 
@@ -530,7 +530,7 @@ def test_a_folder_that_another_run_holds_without_a_word_is_not_waited_for(
     queue: RequestQueue, buy: Any, path: Path
 ) -> None:
     """A run that is stopped before its entry is written; or a lock that a file system has kept."""
-    other = _locks.Hold(str(path.parent), "bob at bastion")
+    other = _files.Hold(str(path.parent), "bob at bastion")
     assert other.take() == ""
     free(queue)
     result = buy()

@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import LEDGER, HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import entries_of
@@ -181,7 +181,7 @@ def test_a_purchase_that_lost_its_entry_is_not_left_behind(tmp_path: Path, regis
         file.note({"provision_purchase": "made", "provision_resource_ids": [f"{host[-1]}{RESOURCE_ID[1:]}"]})
         file.close()
     (tmp_path / "gpu-1" / "compute_index_supply.yml").unlink()
-    before = _files.ledger(str(tmp_path))
+    before = _stores.ledger(str(tmp_path))
     lines = move(registry_url, tmp_path, host="gpu-2")
     assert "lost" in lines[-1]
     after = ledger(registry_url)
@@ -234,7 +234,7 @@ def test_gits_union_of_two_clones_forgets_no_cost(tmp_path: Path) -> None:
         folder = tmp_path / f"merged-{number}"
         folder.mkdir()
         (folder / LEDGER).write_text("".join(f"{line}\n" for line in merged))
-        found = _files.ledger(str(folder))
+        found = _stores.ledger(str(folder))
         costs.append(spent(found.bills, found.now).total.millionths)
     assert costs[0] > 17e6 and costs == pytest.approx([costs[0]] * 3, abs=10_000)
 

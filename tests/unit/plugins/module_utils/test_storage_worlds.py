@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible impo
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from hypothesis import event, given
 from hypothesis import strategies as st
 from test_operations_end_worlds import (
@@ -163,7 +163,7 @@ def registered(folder: Path) -> dict[str, str]:
 
 
 def billed_by_ledger(folder: Path) -> set[str]:
-    return {item for bill in _files.ledger(str(folder)).bills if bill.runs for item in bill.resource_ids}
+    return {item for bill in _stores.ledger(str(folder)).bills if bill.runs for item in bill.resource_ids}
 
 
 @pytest.fixture(autouse=True)

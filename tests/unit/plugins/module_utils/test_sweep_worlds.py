@@ -28,7 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -332,7 +332,7 @@ def test_exactly_what_is_over_ends_and_each_trouble_is_named(found: list[World],
         kept = stores - ends_too | {host for host in gone & sweep.volumes.keys() if worlds[host].noted_as == "storage"}
         left = {host for host in worlds if (Path(name) / host / "compute_index_supply.yml").exists()}
         assert left == worlds.keys() - set(expected) - gone | kept
-        runs = {item for bill in _files.ledger(name).bills if bill.runs for item in bill.resource_ids}
+        runs = {item for bill in _stores.ledger(name).bills if bill.runs for item in bill.resource_ids}
         for host in kept:
             assert (sweep.registered(host) or {}).keys() == {"provision_storage", "provision_storage_ids"}
             assert sweep.volumes[host].id in runs and f"r-{host}" not in runs

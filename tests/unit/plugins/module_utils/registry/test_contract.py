@@ -27,7 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     STORAGE_IDS,
     Storage,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
@@ -74,7 +74,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
 def ledger(request: pytest.FixtureRequest, run: Runs, tmp_path: Path) -> Callable[..., Ledger]:
     """``ledger(since)``: what has been bought in the store of ``run``."""
     if request.node.callspec.params["run"] == "files":
-        return lambda since=0.0: _files.ledger(str(tmp_path), since)
+        return lambda since=0.0: _stores.ledger(str(tmp_path), since)
     database = Database(request.getfixturevalue("registry_url"), {"host": "h", "user": "u", "run": "the reader"})
     return lambda since=0.0: database.ledger("default", since)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ def test_the_registry_is_beside_a_linked_inventory_where_ansible_reads_it(tmp_pa
     (tmp_path / "project" / source).symlink_to(tmp_path / "real" / source)
     folder = tmp_path / "project" / (source if source == "folder" else "")
     places = {
-        _files.registry_dir(None, beside, ["gpu-9,", f"project/{source}"], str(tmp_path))
+        _stores.registry_dir(None, beside, ["gpu-9,", f"project/{source}"], str(tmp_path))
         for beside in (None, str(folder), f"{tmp_path}/project/../project/{folder.relative_to(tmp_path / 'project')}")
     }
     assert places == {str(folder / "host_vars")}
@@ -233,7 +233,7 @@ def test_a_folder_goes_with_the_last_file_in_it(tmp_path: Path, other: str | Non
     _files.keep(str(file), "a\n")
     if other:
         file.with_name(other).touch()
-    with _locks.locked(str(file)):
+    with _files.locked(str(file)):
         _files.keep(str(file), None)
     assert file.parent.exists() is bool(other) and tmp_path.exists()
 

@@ -30,13 +30,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     STORAGE_IDS,
     Storage,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
     Claimed,
     Entries,
     RegistryError,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import entries
 
 from limits import HANGS
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
@@ -384,7 +385,7 @@ def test_a_file_system_without_locks_is_refused_at_once(path: Path, monkeypatch:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(_locks.time, "sleep", lambda _seconds: pytest.fail("it waits"))
+    monkeypatch.setattr(_files.time, "sleep", lambda _seconds: pytest.fail("it waits"))
     file, new = HostFile(str(path)), HostFile(str(path.parents[1] / "new" / path.name))
     assert file.read() == before and new.read() is None
     for write in (
@@ -528,8 +529,8 @@ def test_ends_and_claims_at_the_same_moment_do_not_disturb_each_other(path: Path
 def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_locks, "LOCK_TIMEOUT", 0.05)
-    with _locks.locked(str(path)), pytest.raises(RegistryError) as caught:
+    monkeypatch.setattr(_files, "LOCK_TIMEOUT", 0.05)
+    with _files.locked(str(path)), pytest.raises(RegistryError) as caught:
         HostFile(str(path)).claim(journal())
     assert str(path) in str(caught.value) and "another process has held the lock" in str(caught.value)
     bought(path)
@@ -624,7 +625,7 @@ def test_a_run_that_is_killed_at_an_end_loses_no_storage(
         store.end() if ends == "machine" else store.end_stray(OTHER_ID, [OTHER_ID])
 
     folder = str(path.parent.parent)
-    running = {item for bill in _files.ledger(folder).bills if bill.runs for item in bill.resource_ids}
+    running = {item for bill in _stores.ledger(folder).bills if bill.runs for item in bill.resource_ids}
     entry = read_entry(kept(path))
     is_told_gone = ends == "storage" and (step > 1 or after)  # the ledger is the first to say so
     assert OTHER_ID in running or RESOURCE_ID in running or is_told_gone, "nothing counts the storage"
@@ -637,5 +638,5 @@ def test_a_run_that_is_killed_at_an_end_loses_no_storage(
         again.end_stray(OTHER_ID, [OTHER_ID])
     entry = read_entry(kept(path))
     assert entry.is_empty and [item.resource_id for item in entry.storage] == ([OTHER_ID] if ends == "machine" else [])
-    running = {item for bill in _files.ledger(folder).bills if bill.runs for item in bill.resource_ids}
+    running = {item for bill in _stores.ledger(folder).bills if bill.runs for item in bill.resource_ids}
     assert running == ({OTHER_ID} if ends == "machine" else set())

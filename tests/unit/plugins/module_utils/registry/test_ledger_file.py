@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import facts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION, Bill
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import (
     HostFile,
     append_to_ledger,
@@ -83,7 +83,7 @@ def buy(folder: Path, host: str = "gpu-1", offer_id: str = OFFER_ID) -> HostFile
 
 
 def bills(folder: Path) -> list[Bill]:
-    return list(_files.ledger(str(folder)).bills)
+    return list(_stores.ledger(str(folder)).bills)
 
 
 def read(path: str) -> tuple[list[dict[str, Any]], int]:
@@ -138,7 +138,7 @@ def test_a_torn_line_harms_no_other(folder: Path, cut: int) -> None:
     assert [bill.host for bill in bills(folder)] == ["gpu-1", "gpu-2"][: 1 + whole]
     buy(folder, "gpu-3", OTHER_ID).close()
     assert [bill.host for bill in bills(folder) if bill.registered] == ["gpu-1", "gpu-3"]
-    found = _files.ledger(str(folder))
+    found = _stores.ledger(str(folder))
     assert (len(found.warnings) == 1) is not whole
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_line_is_told(folder: Path, line: str) -> None:
     buy(folder).close()
     with (folder / ".compute_index_supply.ledger").open("a") as file:
         file.write(line + "\n\n")
-    found = _files.ledger(str(folder))
+    found = _stores.ledger(str(folder))
     assert [bill.host for bill in found.bills] == ["gpu-1"]
     assert "1 line(s) that cannot be read" in found.warnings[0]
 
@@ -295,7 +295,7 @@ def test_an_entry_that_is_still_there_after_its_end_was_noted_runs(folder: Path)
 def test_an_entry_that_cannot_be_read_may_run(folder: Path) -> None:
     buy(folder).close()
     entry_of(folder).write_text("[]")
-    found = _files.ledger(str(folder))
+    found = _stores.ledger(str(folder))
     assert found.bills[0].registered and found.bills[0].runs
     assert "compute_index_supply.yml" in found.warnings[0]
 
@@ -428,7 +428,7 @@ def test_what_had_ended_before_a_look_is_left_out(folder: Path) -> None:
             file.end("decommissioned")
     known = bills(folder)
     assert [bill.runs for bill in known] == [False, False, True]
-    assert list(_files.ledger(str(folder), time.time() + 9).bills) == known[2:]
+    assert list(_stores.ledger(str(folder), time.time() + 9).bills) == known[2:]
 
 
 # What a line says of a purchase, by the variables of an entry

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._purchase import Journal
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import History
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -60,14 +61,15 @@ class World:
 
     def cost(self, folder: Path | str) -> float | None:
         """What the ledger says that it has cost, in USD; None for unknown."""
-        ledger = _files.ledger(str(folder))
+        ledger = _stores.ledger(str(folder))
         (bill,) = ledger.bills
         return bill.cost(0.0, ledger.now) / 1e6 if bill.is_known(ledger.now) else None
 
 
 def world(monkeypatch: pytest.MonkeyPatch, skew: float = 0.0, *, dated: bool = True) -> World:
     found = World(skew, dated=dated)
-    monkeypatch.setattr(_files, "time", SimpleNamespace(time=found.time))
+    for module in (_files, _stores):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=found.time, monotonic=time.monotonic))
     return found
 
 
