@@ -32,7 +32,7 @@ from .entry import Entry
 from .messages import missing_lines
 from .missing import MissingLook, missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
-from .prices import add_up
+from .search import add_up
 from .spending import HOUR, dollars, millionths_of_usd, up_to_cents
 
 Row = dict[str, t.Any]

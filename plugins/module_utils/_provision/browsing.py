@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, nodes_of, number_of, shortened, usd
-from . import order, prices, search
+from . import order, search
 from .declaration import read_limit
 from .quote import VANISHES, is_spot
 from .search import ANY, CEILING, ON_DEMAND, Choice, Offer, compute_of, differ, misspelled_in
@@ -73,7 +73,7 @@ def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
     """All kinds of GPU with what their offers cost, the cheapest first: as ``kinds``, and as lines for a person."""
     affordable = _affordable(choice, offers)
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
-    kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=prices.by_price)
+    kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=search.by_price)
     look = [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
     return {"kinds": kinds, "lines": [*_table(kinds), *look]}
 
@@ -94,7 +94,7 @@ def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
     """The offers that can be bought and may be, cheapest first."""
     named = [offer for offer in offers if offer["offer_id"]]
     return sorted(
-        (offer for offer in named if prices.passes_max_price(offer, choice.max_price_per_hour)), key=prices.by_price
+        (offer for offer in named if search.passes_max_price(offer, choice.max_price_per_hour)), key=search.by_price
     )
 
 

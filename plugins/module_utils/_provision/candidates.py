@@ -23,8 +23,11 @@ from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock, clock_of, clocks_differ, moment_of
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .place import Place
-from .prices import (
+from .search import (
+    CHEAPEST,
     UNLIMITED,
+    Choice,
+    Offer,
     at_prices,
     bill_between,
     count_within,
@@ -32,7 +35,6 @@ from .prices import (
     highest_prices,
     passes_max_price,
 )
-from .search import CHEAPEST, Choice, Offer
 from .standing import HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of, together
 

@@ -23,7 +23,7 @@ from .declaration import Declaration
 from .entry import Entry, all_storage
 from .messages import NOTHING_BOUGHT, NOTHING_SENT
 from .ownership import Machine
-from .prices import UNLIMITED, Sum, add_up, highest_known_price, total_of
+from .search import UNLIMITED, Sum, add_up, highest_known_price, total_of
 from .spending import MILLION, Bill, cents, millionths_of_usd
 from .storage import priced
 

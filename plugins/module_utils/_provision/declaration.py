@@ -39,15 +39,15 @@ from .._text import (
     usd,
 )
 from . import lease as leases
-from . import prices
+from . import search
 from .entry import PROTECTED_SINCE, USUAL_PROJECT, Entry
 from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc_rounded_up
 from .place import NOWHERE, Place, twin_of
-from .prices import UNLIMITED
 from .search import (
     AVOIDED_FOR,
     CEILING,
     LISTED,
+    UNLIMITED,
     Choice,
     Patience,
     misspelled_in,
@@ -246,7 +246,7 @@ def read_declaration(
         groups=tuple(raw["groups"]),
         lease=lease,
         max_bill=bill,
-        bill_max_price_per_hour=prices.max_price_for_bill(None if bill == UNLIMITED else bill, lease.lasts(now)),
+        bill_max_price_per_hour=search.max_price_for_bill(None if bill == UNLIMITED else bill, lease.lasts(now)),
         unswept=str(raw["lease_unswept"]),
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, wrong),
         idle_after=_text(raw["idle_after"]).strip(),

@@ -23,8 +23,8 @@ from .entry import Entry
 from .holdings import linked_to
 from .messages import described, if_gone
 from .ownership import Account, Machine, Owned, OwnershipClaim, base_of, machines_in, unowned
-from .prices import add_up
 from .purchase import LONGEST_POST
+from .search import add_up
 from .standing import Status, brought_with, look_at, storage_bought
 from .storage import Storage, together
 

@@ -28,7 +28,7 @@ from .lease import (
     clock_of,
     utc_rounded_up,
 )
-from .prices import bill_between, total_of
+from .search import bill_between, total_of
 from .storage import STORAGE, STORAGE_OF, Storage, changes_of, read_storage
 
 Variables = t.Mapping[str, t.Any]

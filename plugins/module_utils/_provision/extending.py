@@ -10,14 +10,14 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import abridged, amount, applying, formatted, narrow_table, printable, seconds_of, text_of, wrapped
-from . import ceilings, lease, prices
+from . import ceilings, lease, search
 from .declaration import read_bill, read_budget
 from .entry import Entry
 from .lease import CLOCKS_APART, Clock, Lease
 from .order import GROUP_OF_RUNS
 from .place import another_project
-from .prices import UNLIMITED
 from .reaping import Life, life
+from .search import UNLIMITED
 from .spending import Ledger
 
 NO_REGISTRY_TO_EXTEND = (
@@ -154,7 +154,7 @@ def extension_of(
     end, begin = wish.end(before.end, now), seconds_of(entry.journaled_at)
     if begin is not None and begin > now + CLOCKS_APART:  # by a clock that was wrong
         begin = None
-    at_most = prices.bill_between(entry.price_per_hour, begin, end)
+    at_most = search.bill_between(entry.price_per_hour, begin, end)
     if reasons := [
         *filter(None, (wish.objection(entry),)),
         *_fixed(entry, before, wish, now),
@@ -163,7 +163,7 @@ def extension_of(
         *filter(None, (why_not(now, end),)),
     ]:
         raise ValueError(reasons[0])
-    more = prices.bill_between(entry.price_per_hour, before.end, end)
+    more = search.bill_between(entry.price_per_hour, before.end, end)
     return Extension(before.end, end, more, at_most, GROUP_OF_RUNS in entry.groups)
 
 

@@ -44,9 +44,8 @@ from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
 from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
 from .ownership import Machine, base_of, is_later
 from .planning import BUY, WAIT
-from .prices import highest_known_price
 from .purchase import ANSWERED_YES, Attempt, Verdict
-from .search import product
+from .search import highest_known_price, product
 from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
 
 Row = t.Mapping[str, t.Any]

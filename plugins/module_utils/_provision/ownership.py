@@ -32,7 +32,7 @@ from functools import cached_property
 from .. import _states
 from .._text import grouped, moments, seconds_of
 from .entry import Entry
-from .prices import total_of
+from .search import total_of
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 Key = tuple[str, str]  # as ("offer", its id): what a machine and a claim may have in common

@@ -37,8 +37,7 @@ from .declaration import Declaration
 from .entry import Entry, project_of
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, nothing_billed, offers_tried, shared_name, still_open
 from .ownership import Account, Machine
-from .prices import UNLIMITED, bill_between, highest_prices
-from .search import ON_DEMAND, Offer, product_of
+from .search import ON_DEMAND, UNLIMITED, Offer, bill_between, highest_prices, product_of
 from .spending import Bill, Ledger
 from .standing import HostState
 

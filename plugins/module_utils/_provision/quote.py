@@ -15,9 +15,8 @@ import typing as t
 from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, read_price, seconds_of
 from . import lease, planning, storage
 from .planning import BUY, LATER, Plan
-from .prices import Sum, add_up, total_of
 from .rounds import published
-from .search import SPOT, Offer
+from .search import SPOT, Offer, Sum, add_up, total_of
 
 Row = dict[str, t.Any]
 PURCHASE = "compute_index.supply.provision"

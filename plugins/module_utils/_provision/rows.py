@@ -52,9 +52,9 @@ from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT
 from .place import Place, place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
-from .prices import UNLIMITED, add_up, total_of
 from .purchase import Verdict
 from .rounds import Common, HostVerdict, Released, published
+from .search import UNLIMITED, add_up, total_of
 from .standing import HostState, Status
 
 Row = dict[str, t.Any]

@@ -17,7 +17,7 @@ from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
 from .order import DECIDED_BY_PLAYS, LOOSE, LOST_WORDS, OF_ORDERS
 from .place import is_within
-from .prices import UNLIMITED, cost_in_usd, seconds_for_bill
+from .search import UNLIMITED, cost_in_usd, seconds_for_bill
 
 Row = t.Mapping[str, t.Any]
 Value = t.TypeVar("Value")

@@ -30,7 +30,7 @@ from .._text import (
     text_of,
     usd,
 )
-from . import lease, prices
+from . import lease, search
 from .declaration import why_protected
 from .entry import Entry
 from .messages import NOTHING_BOUGHT
@@ -198,7 +198,7 @@ def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, 
     lines = [does.value]
     if does is Way.BUY:
         registry = str(found["common"]["registry"])
-        bill = prices.cost_in_usd(price, seconds) or run.request.max_bill
+        bill = search.cost_in_usd(price, seconds) or run.request.max_bill
         lines = quote(offer, seconds - TAIL, bill, registry[:1].upper() + registry[1:])
     may_run = run.phase == STARTED
     return {
@@ -290,7 +290,7 @@ def _start(run: Run) -> dict[str, t.Any]:
 def _paid_until(request: Request, entry: Entry) -> float | None:
     """The moment until which the bill pays for the machine; None if its price or its beginning is not known."""
     bought, price = seconds_of(entry.journaled_at), entry.price_per_hour
-    return bought + prices.seconds_for_bill(request.max_bill, price) if price and bought is not None else None
+    return bought + search.seconds_for_bill(request.max_bill, price) if price and bought is not None else None
 
 
 def ends_earlier(until: float) -> dict[str, t.Any]:

@@ -23,8 +23,8 @@ from .candidates import Case
 from .declaration import Declaration
 from .messages import NOTHING_SENT, still_open
 from .place import Place
-from .prices import UNLIMITED, total_of
 from .quote import new_hosts
+from .search import UNLIMITED, total_of
 from .spending import Ledger
 from .standing import HostState, stopped
 from .storage import DETAILS, brought_by

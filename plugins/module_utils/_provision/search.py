@@ -4,7 +4,8 @@
 """A search: its keys and slips of them, its contract, what the API has made of it, and whether an offer matches it.
 
 The keys are those of the API pages "yaml spec", "get offers" and "storage". A host has one search or several, in order
-of preference, and may wait for offers. Prices are in USD per hour, moments seconds since the epoch, durations seconds.
+of preference, and may wait for offers. Last, prices: which of several counts, and what they are together. Prices are in
+USD per hour for whole offers, bills in USD, moments seconds since the epoch, durations seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import math
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -33,8 +35,8 @@ from .._text import (
     text_of,
 )
 from . import lease
-from .prices import UNLIMITED
 
+UNLIMITED = math.inf
 Spec = t.Mapping[t.Any, t.Any]
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
@@ -411,3 +413,102 @@ def _read_delay(value: t.Any) -> float:
 def may_wait(call: t.Mapping[str, t.Any], check_mode: bool) -> bool:
     """Whether the plans of a call may wait for offers: before its first purchase, in no check, and in no quote."""
     return not (check_mode or call["quote"] or call["attempts"] or call["failed"])
+
+
+# Prices and ceilings: which of several prices counts, what prices are together, what a ceiling or a bill leaves. No
+# ceiling lets an unknown price pass
+
+_HOUR = 3600.0
+
+
+def highest_known_price(*prices: float | None) -> float | None:
+    """USD per hour to go by, of an offer for which these prices were shown: the highest; None if none is known.
+
+    Its own page may leave out the storage or the total, which a search has named, or the other way round.
+    """
+    return max((price for price in prices if price is not None), default=None)
+
+
+def highest_prices(looks: t.Iterable[Offer]) -> dict[str, float | None]:
+    """The prices that count (USD per hour) of all these looks at offers, by their ids."""
+    prices: dict[str, float | None] = {}
+    for offer in looks:
+        offer_id = offer["offer_id"]
+        prices[offer_id] = highest_known_price(prices.get(offer_id), offer["price_per_hour"])
+    return prices
+
+
+def by_price(offer: Offer) -> tuple[bool, float]:
+    """The order of prices; what is unknown comes last."""
+    return offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0
+
+
+def at_prices(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
+    """The offers at these prices, by their ids, cheapest first. A price that this look does not know stays unknown."""
+    return sorted(
+        (
+            offer if offer["price_per_hour"] is None else {**offer, "price_per_hour": prices[offer["offer_id"]]}
+            for offer in offers
+        ),
+        key=by_price,
+    )
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What hosts cost together, and how many of the prices nobody knows."""
+
+    total: float
+    unknown: int = 0
+
+    def exceeds(self, max_price_per_hour: float) -> bool:
+        """Whether that is above a ceiling (USD per hour); an unknown price is above every one."""
+        return max_price_per_hour != UNLIMITED and (self.unknown > 0 or self.total > max_price_per_hour)
+
+
+def add_up(prices: t.Iterable[float | None]) -> Sum:
+    """The sum of prices. Sums of floats are off by some 1e-16, which must not matter at a ceiling."""
+    known = list(prices)
+    return Sum(round(sum(price for price in known if price is not None), 6), sum(price is None for price in known))
+
+
+def total_of(prices: t.Iterable[float | None]) -> float | None:
+    """The sum of prices, None if one of them is unknown."""
+    found = add_up(prices)
+    return None if found.unknown else found.total
+
+
+def passes_max_price(offer: Offer, max_price_per_hour: float) -> bool:
+    """Whether the offer may be bought: an unknown price passes no limit."""
+    price = offer["price_per_hour"]
+    return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
+
+
+def count_within(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:
+    """How many of the offers are within the limit (USD per hour), and not ``taken`` (their ids)."""
+    return sum(passes_max_price(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
+
+
+def cost_in_usd(price: float | None, seconds: float) -> float | None:
+    """What a machine at this price (USD per hour) costs in so many seconds, in USD; None if nobody can tell."""
+    return None if price is None or seconds == math.inf else price * seconds / _HOUR
+
+
+def bill_between(price: float | None, begin: float | None, end: float | None) -> float | None:
+    """The same from one moment until another; None if one of them is not known."""
+    return None if begin is None or end is None else cost_in_usd(price, max(0.0, end - begin))
+
+
+def seconds_for_bill(bill: float, price: float) -> float:
+    """For how many seconds the bill (USD) pays at a price per hour, as exactly as `max_price_for_bill`."""
+    return bill / price * _HOUR * (1 + 1e-12)
+
+
+def max_price_for_bill(bill: float | None, seconds: float) -> float:
+    """The highest price per hour at which the whole bill (USD) of so many seconds is not exceeded.
+
+    A float of a quotient may be off by some 1e-16, which must not matter: 57.6 / 8 passes 7.2.
+    """
+    if bill is None or not 0 < seconds < math.inf:
+        return UNLIMITED
+    return bill / (seconds / _HOUR) * (1 + 1e-12)

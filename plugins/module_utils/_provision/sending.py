@@ -22,8 +22,8 @@ from .ceilings import AccountPrices, CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described, may_be_bought
 from .ownership import Machine
-from .prices import highest_known_price
 from .purchase import ANSWERED_NO, OURS, PHASE_OF_ERROR, PUT_OFF, Decision, History, NextStep, Reason, class_of
+from .search import highest_known_price
 from .waiting import NO_MARK
 
 Json = t.Mapping[str, t.Any]

@@ -36,7 +36,7 @@ from .._text import (
 )
 from .entry import USUAL_PROJECT, project_of
 from .messages import missing_lines, missing_row
-from .prices import Sum, add_up
+from .search import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
 HOUR, DAY = 3600.0, 86_400.0  # seconds

@@ -28,7 +28,7 @@ from .messages import (
 from .order import GROUP_OF_RUNS
 from .ownership import Account, Kind, Machine, Owned, OwnershipClaim, billed_among, is_one_alive, price_of
 from .place import Folder, Place, is_within
-from .prices import UNLIMITED, total_of
+from .search import UNLIMITED, total_of
 from .storage import Storage
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it

@@ -31,8 +31,7 @@ from .._text import (
     usd_short,
 )
 from .lease import LOCAL_CLOCK, NOTED_BY, clock_of
-from .prices import total_of
-from .search import product_of
+from .search import product_of, total_of
 
 Variables = t.Mapping[str, t.Any]
 

@@ -28,7 +28,7 @@ from .._provision import claims
 from .._provision.ceilings import Count
 from .._provision.entry import EXPIRED, JOURNALED, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
-from .._provision.prices import Sum
+from .._provision.search import Sum
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept_after_end
 from .._text import seconds_of, utc

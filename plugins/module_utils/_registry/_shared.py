@@ -20,8 +20,8 @@ from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry,
 from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
-from .._provision.prices import highest_known_price
 from .._provision.purchase import LONGEST_POST
+from .._provision.search import highest_known_price
 from .._provision.spending import Bill
 from .._text import grouped, seconds_of
 from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver

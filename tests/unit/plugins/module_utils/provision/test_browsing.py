@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import browsing
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
+    UNLIMITED,
     Choice,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines

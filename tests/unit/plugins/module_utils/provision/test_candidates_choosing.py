@@ -15,21 +15,19 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     choose,
     pooled,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
-    UNLIMITED,
-    at_prices,
-    highest_prices,
-    passes_max_price,
-)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
     CHEAPEST,
     LISTED,
+    UNLIMITED,
     Choice,
     Patience,
+    at_prices,
     fitting,
+    highest_prices,
     in_words,
     may_wait,
     mismatch_of_all,
+    passes_max_price,
     read_patience,
     without_limits,
 )

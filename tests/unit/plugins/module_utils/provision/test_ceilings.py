@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     of_play,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import UNLIMITED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
     Bill,
     dollars,

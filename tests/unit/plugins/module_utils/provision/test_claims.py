@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     needs_settling,
     state_once_made,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED, Sum
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import UNLIMITED, Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 
 # state, machines are new, the name is free, a rival of the same offer: what follows

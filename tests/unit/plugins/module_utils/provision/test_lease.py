@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     until,
     utc_rounded_up,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
     UNLIMITED,
     cost_in_usd,
     max_price_for_bill,

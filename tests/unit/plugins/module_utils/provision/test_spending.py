@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import Sum
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
     DAYS,
     MILLION,

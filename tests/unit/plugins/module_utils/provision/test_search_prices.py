@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
     UNLIMITED,
     Sum,
     add_up,
