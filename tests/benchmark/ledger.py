@@ -27,7 +27,7 @@ SUPPLY = "ansible_collections.compute_index.supply.plugins.module_utils"
 NOW = 1_790_000_000
 MONTH = 30 * 86_400
 READ = f"""
-from {SUPPLY}._registry._files import ledger
+from {SUPPLY}._registry._stores import ledger
 found = ledger({{folder!r}}, {{since}})
 print(len(found.bills), "purchases")
 """

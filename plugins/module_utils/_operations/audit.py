@@ -11,12 +11,11 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import auditing, ending_by_id, messages, moving
+from .._provision import auditing, ending_by_id, messages
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
-from .._registry._protocol import MOVED
 from .._text import joined
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
@@ -51,16 +50,13 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found.note_leases((host, entry) for _place, host, entry in snapshot.all())
     found.note_missing(snapshot.known(), look, time.time())
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
-    trouble = joined(
-        auditing.why_audit_fails(found, fail_on_orphans=params["fail_on_orphans"]),
-        *moving.moved_away(over, MOVED, found.orphans),
-    )
+    unread = [*params["troubles"], *snapshot.warnings(), *noted.problems]
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),
         "audit": found.published,
         "lines": auditing.audit_lines(found),
-        "trouble": joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble),
+        "trouble": auditing.why_audit_fails(found, unread, over, fail_on_orphans=params["fail_on_orphans"]),
         "warnings": [*settled.warnings, *noted.sentences(), *unswept],
     }
 

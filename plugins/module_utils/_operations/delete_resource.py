@@ -161,42 +161,35 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
 
     def outcome_of(item: str) -> tuple[str, Result]:
         facts = ending_by_id.unsaid(answers[item])
+        left = waits[item] - passed
         try:
-            why = why_not_gone(api, facts, pages[item], listing, waits[item] - passed)
-        except Failure as failure:
-            return item, failure.result
+            why = ending_by_id.why_not_gone(
+                facts,
+                _page(pages[item]),
+                lambda: _listed(listing),
+                lambda: _page(answer_of(api, facts["resource_id"])),
+                left,
+            )
+        except ApiError as error:
+            return item, Failure.of(error, ending_by_id.billed_if_unread(facts, error.error_class), **facts).result
         return item, ending_by_id.looked(facts, why, waits[item])
 
     return dict(side_by_side(outcome_of, list(answers)))
 
 
-def why_not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List, left: float) -> str:
-    """Why the resource is not known to be gone, empty if it is. Raises Failure if no further look can tell.
-
-    ``listing``: reads all resources, later than the ``answer`` about this one was given. Raises ApiError.
-    ``left``: seconds in which further looks follow.
-    """
-    if _is_unknown(answer):
-        if not facts["accepted"]:
-            raise _unread(t.cast(ApiError, answer), facts) from None
-        try:
-            if not ending_by_id.still_listed(facts["resource_id"], listing()):
-                return ""
-        except ApiError as unlisted:
-            return str(unlisted).rstrip(".")
-        answer = answer_of(api, facts["resource_id"])
-        if _is_unknown(answer):
-            return ending_by_id.why_by_list(left)
+def _page(answer: Json | ApiError) -> Json | ending_by_id.Unread:
+    """What the API answers about a resource by its id, as the rule takes it."""
     if isinstance(answer, ApiError):
-        if not answer.passing:
-            raise Failure.of(answer, ending_by_id.still(facts["resource"]), **facts) from None
-        return str(answer).rstrip(".")
-    return ending_by_id.why_by_page(facts, answer)
+        return ending_by_id.Unread(answer, answer.passing, answer.error_class == "not_found")
+    return answer
 
 
-def _is_unknown(answer: Json | ApiError) -> bool:
-    """Whether the API itself says that it does not know the resource."""
-    return isinstance(answer, ApiError) and answer.error_class == "not_found"
+def _listed(listing: List) -> list[Json] | ending_by_id.Unread:
+    """All resources, read once for all that are looked at."""
+    try:
+        return listing()
+    except ApiError as error:
+        return ending_by_id.Unread(error)
 
 
 _DOUBT = "The resource may be ending, or still be billed. Run the same again: it asks the API first."

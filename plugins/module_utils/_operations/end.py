@@ -24,7 +24,7 @@ from .._provision.reaping import SweptHost
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
-from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
+from .._registry._protocol import Registry, RegistryError, anew
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, named_claim, with_registries
 from .reading import List, Listing, ask_with_links, offer_statuses, read_by_id
 
@@ -261,15 +261,14 @@ def _machines_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Reg
     changed = bool(changes) and registry.note(changes) != before
     if left.ids:
         return changed, []
-    why = REAPED if plan["reaped"] else DECOMMISSIONED
-    bill = registry.end(why if plan["ids"] else GONE, plan["price_per_hour"])
+    bill = registry.end(endings.why_ended(plan), plan["price_per_hour"])
     return True, [bill] if plan["began"] else []
 
 
 def _storage_noted(plan: t.Mapping[str, t.Any], stored: NotEnded, registries: Registries) -> list[Bill]:
     """What storage that has ended has cost by itself. Raises RegistryError."""
     registry = registries.of_plan(plan)  # none where a person forgets what an earlier task of the play has noted
-    why = plan.get("why") or (REAPED if plan["reaped"] else DECOMMISSIONED)
+    why = endings.why_storage_ended(plan)
     bills = (registry.end_stray(item, [item], why) for item in stored.over) if registry else ()
     return list(filter(None, bills))
 

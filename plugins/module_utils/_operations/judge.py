@@ -26,6 +26,7 @@ from .._provision.entry import (
     shares_host_keys,
 )
 from .._provision.judging import JudgedHost
+from .._provision.ledger import FAILED, GONE, RELEASED
 from .._provision.ownership import holders_of, namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
@@ -33,7 +34,7 @@ from .._provision.purchase import Verdict
 from .._provision.rounds import Judged, published
 from .._provision.rows import is_over, released, verdict_row
 from .._registry._files import HOST_KEYS
-from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
+from .._registry._protocol import Registry, RegistryError, Variables, end_with
 from .._registry._stores import pinned_host_keys
 from .._text import grouped
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries

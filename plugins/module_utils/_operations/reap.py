@@ -14,13 +14,13 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import Json, SupplyApi
-from .._provision import messages, moving, reaping
+from .._provision import messages, reaping
 from .._provision.entry import connection_variables
 from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
-from .._registry._protocol import MOVED, RegistryError
-from .._text import as_pattern, joined
+from .._registry._protocol import RegistryError
+from .._text import as_pattern
 from ._missing import look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from .procure_offer import settle
@@ -62,24 +62,14 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             registries.pin(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
-    kept = sweep_findings.keeps(dict.fromkeys(places.values()), left)
-    trouble = [
-        *(
-            *params["troubles"],
-            *snapshot.warnings(),
-            *noted.problems,
-            *sweep_findings.trouble,
-            *moving.moved_away(
-                registries.over(places.values(), sweep_findings.unclaimed), MOVED, sweep_findings.unclaimed
-            ),
-            *reaping.unswept_projects(
-                snapshot.elsewhere(),
-                registries.clock(),
-                lambda project: sweeps.trouble(SharedProject(project), refused=False),
-            ),
-        ),
-        *(why for _host, why in left),
-    ]
+    unread = [*params["troubles"], *snapshot.warnings(), *noted.problems]
+    unswept = reaping.unswept_projects(
+        snapshot.elsewhere(),
+        registries.clock(),
+        lambda project: sweeps.trouble(SharedProject(project), refused=False),
+    )
+    kept = sweep_findings.keeps(dict.fromkeys(places.values()), left, snapshot.has_trouble)
+    moved = registries.over(places.values(), sweep_findings.unclaimed)
     return {
         **BLANK,
         "due": [_due(item, places, registries, own_limits, item.idle_allowed) for item, own_limits in able],
@@ -87,10 +77,10 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "patterns": [as_pattern(item.host) for item, _limits in able],
         "runs": [_due(item, places, registries, limits, 0) for item in runs],
         "batches": reaping.batches([item for item, _limits in able], params["forks"]),
-        "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
+        "kept": [place.text for place in kept],
         "at": sweep_findings.clock.here,
         "lines": sweep_findings.lines(),
-        "trouble": joined(*dict.fromkeys(trouble)),
+        "trouble": sweep_findings.why_red(unread, left, moved, unswept),
         "changed": bool(settled.closed or noted.noted),
         "warnings": [*settled.warnings, *noted.sentences(), *sweep_findings.of_another_account],
         "reap": {
@@ -126,11 +116,9 @@ def reap_asked(params: Params, check_mode: bool) -> Result:
 
 def reaped(params: Params, check_mode: bool) -> Result:
     """The end of a sweep: it notes where the leases are kept. Raises Failure if something was not read or ended."""
-    trouble = [*params["trouble"], *map(reaping.not_done, params["hosts"])]
-    if not check_mode:
-        trouble += _noted(params, reaping.swept_places(params["kept"], params["hosts"]))
-    if text := joined(*trouble):
-        raise Failure(text, "unavailable")
+    unnoted = [] if check_mode else list(_noted(params, reaping.swept_places(params["kept"], params["hosts"])))
+    if trouble := reaping.why_red_at_end(params["trouble"], params["hosts"], unnoted):
+        raise Failure(trouble, "unavailable")
     return {"changed": False}
 
 

@@ -11,9 +11,10 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._provision import moving
 from .._provision.entry import Entry, project_of, read_entry, without_local_paths
+from .._provision.ledger import MOVED
 from .._provision.place import Place, SharedProject
 from .._registry._files import HOST_KEYS
-from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
+from .._registry._protocol import Claimed, Registry, RegistryError, Variables
 from .._registry._statements import SCHEMA
 from .._registry._stores import pinned_host_keys
 from .._text import joined, seconds_of
@@ -122,7 +123,7 @@ def _move(shared: Registry, facts: Variables, variables: Variables | None, path:
 
 def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError."""
-    bills = moving.unentered(registries.at(folder).ledger().bills, MOVED)
+    bills = moving.unentered(registries.at(folder).ledger().bills)
     projects = map(SharedProject, {bill.project for bill in bills})
     new = moving.unknown_to((registries.at(project).ledger() for project in projects), bills)
     count = registries.database().note_ended(registries.account, new) if new and not check_mode else len(new)

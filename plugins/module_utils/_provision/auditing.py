@@ -26,14 +26,14 @@ from .._text import (
     text_of,
     usd,
 )
-from . import ending, lease, ownership, storage
+from . import ending, lease, moving, ownership, storage
 from .ending import told_by_name
 from .entry import Entry
 from .messages import missing_lines
 from .missing import MissingLook, missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
 from .search import add_up
-from .spending import HOUR, dollars, millionths_of_usd, up_to_cents
+from .spending import HOUR, Bill, dollars, millionths_of_usd, up_to_cents
 
 Row = dict[str, t.Any]
 
@@ -416,10 +416,17 @@ _FAILURES = {
 }
 
 
-def why_audit_fails(audit: Audit, *, fail_on_orphans: bool) -> str:
-    """Why the audit fails; empty if it does not."""
+def why_audit_fails(
+    audit: Audit, unread: t.Iterable[str] = (), over: t.Iterable[Bill] = (), *, fail_on_orphans: bool
+) -> str:
+    """Why the audit fails; empty if it does not.
+
+    ``unread``: what could not be read or noted. ``over``: what the ledgers of folders have as over; what of that was
+    moved into a registry which is not read here may be billed.
+    """
     kinds = [kind for kind in _FAILURES if getattr(audit, kind) and (fail_on_orphans or kind != "orphans")]
-    return joined(*(_troubled(*_FAILURES[kind], getattr(audit, kind)) for kind in kinds))
+    troubled = (_troubled(*_FAILURES[kind], getattr(audit, kind)) for kind in kinds)
+    return joined(*dict.fromkeys(unread), *troubled, *moving.moved_away(over, audit.orphans))
 
 
 def _troubled(sentence: str, of_each: str, rows: t.Sequence[Row]) -> str:

@@ -17,10 +17,11 @@ from . import declaration, storage
 from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
 from .lease import API_CLOCK, NOTED_BY, Clock
+from .ledger import DECOMMISSIONED, GONE, REAPED
 from .messages import described
 from .ownership import Machine, price_of
 from .place import Place, place_of, twin_of
-from .prices import add_up
+from .search import add_up
 from .spending import Bill, dollars, up_to_cents
 from .storage import Storage, read_storage
 
@@ -221,6 +222,20 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
     if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
         return {PURCHASE: REFUSED}
     return {PURCHASE: MADE, **({IDS: list(plan["ids"])} if plan["ids"] else {}), **kept}
+
+
+def why_ended(plan: Row) -> str:
+    """Why the purchase of a host has ended, for the ledger: a sweep or a person has ended it, or it was gone before."""
+    return _ended_by(plan) if plan["ids"] else GONE
+
+
+def why_storage_ended(plan: Row) -> str:
+    """The same of its storage; with a machine that was given back it ends for the reason of that (`storage_to_end`)."""
+    return plan.get("why") or _ended_by(plan)
+
+
+def _ended_by(plan: Row) -> str:
+    return REAPED if plan["reaped"] else DECOMMISSIONED
 
 
 def storage_to_end(

@@ -9,6 +9,7 @@ A sentence says what ends, and that the data of storage ends with it.
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
 
 from .. import _states
 from .._text import end_option, plural, usd
@@ -65,29 +66,77 @@ def unknown_outcome(facts: Row, lost: Exception) -> str:
     return f"Whether {facts['resource_id']} is being deleted is not known: {lost} {still(facts['resource'])}"
 
 
-def why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
-    """What its own page says of a resource that is not gone, noted in ``facts``; empty if it is."""
-    facts["resource"] = resource
-    if _states.is_gone(resource["status"]):
-        return ""
-    return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
+@dataclass(frozen=True)
+class Unread:
+    """Why the page of a resource cannot be read: the ``error``, and whether that may pass.
+
+    ``is_unknown``: the API itself says that it does not know the resource.
+    """
+
+    error: Exception
+    passes: bool = False
+    is_unknown: bool = False
+
+    @property
+    def why(self) -> str:
+        """The same as a part of a sentence."""
+        return str(self.error).rstrip(".")
 
 
-def still_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:
-    """Whether a list of all ``resources`` has one that its own page does not know. If it has not either, it is gone.
+def why_not_gone(
+    facts: dict[str, t.Any],
+    page: Resource | Unread,
+    listed: t.Callable[[], t.Collection[Resource] | Unread],
+    look_again: t.Callable[[], Resource | Unread],
+    left: float,
+) -> str:
+    """Why a resource that was told to end is not known to be gone; empty if it is, so that it is billed no more.
+
+    - If its own ``page`` says that it is gone, it is.
+    - A 404 proves that only if the API has accepted its deletion, and if a list of all resources that was read after
+      the page (``listed``) does not have it either.
+    - If the list has it, one of the two is behind, and the page is read again (``look_again``). After another 404 it
+      counts as gone only if no further look follows (``left``: the seconds in which they do).
+
+    What the page says is noted in ``facts``. Raises the error of a page that no further look can read.
+    """
+    if isinstance(page, Unread) and page.is_unknown:
+        if not facts["accepted"]:
+            raise page.error
+        resources = listed()
+        if isinstance(resources, Unread):
+            return resources.why
+        if not _is_listed(facts["resource_id"], resources):
+            return ""
+        page = look_again()
+        if isinstance(page, Unread) and page.is_unknown:
+            return "the API does not find it, but lists it" if left > 0 else ""
+    if not isinstance(page, Unread):
+        return _why_by_page(facts, page)
+    if page.passes:
+        return page.why
+    raise page.error
+
+
+def _is_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:
+    """Whether a list of all resources has one that its own page does not know.
 
     While there is no list at all, as of an API that is being installed anew, a 404 may be about the address.
     """
     return any(item["resource_id"] == resource_id and not _states.is_gone(item["status"]) for item in resources)
 
 
-def why_by_list(left: float) -> str:
-    """Why one is not known to be gone that its own page does not know, but the list has; empty if it is gone.
+def _why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
+    facts["resource"] = resource
+    if _states.is_gone(resource["status"]):
+        return ""
+    return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
 
-    Either may be behind: a replica that does not know it yet, or a list that shows it after its end. If no look follows
-    (``left``: seconds in which they do), its page decides.
-    """
-    return "the API does not find it, but lists it" if left > 0 else ""
+
+def billed_if_unread(facts: Row, error_class: str) -> str:
+    """What may be billed of a resource that cannot be read."""
+    is_unknown = error_class == "not_found"
+    return not_deleted(facts["resource_id"], error_class) if is_unknown else still(facts["resource"])
 
 
 def difference(resource: Resource) -> dict[str, t.Any]:

@@ -17,6 +17,14 @@ from .._text import grouped, number_of, read_price, seconds_of, text_of, texts_o
 from .entry import Entry, project_of, unique_ids
 from .spending import Bill
 
+# Why a purchase has ended, in the ledger
+DECOMMISSIONED = "decommissioned"
+REAPED = "reaped"
+RELEASED = "released"  # given back: it never got ready
+FAILED = "failed"  # made, and failed without leaving anything
+GONE = "gone"  # it was found to have ended
+MOVED = "moved"  # into another registry, where it goes on
+
 # The events of a ledger. Each line says all that is known of the purchase then.
 SENT = "sent"  # about to be sent, or to be sent again
 NOTHING = "nothing"  # nothing came of it

@@ -11,6 +11,7 @@ from .._text import abridged
 from . import storage
 from .entry import MADE, Entry
 from .lease import AT_MOST, ENDS_AT, LEASED, moment_of
+from .ledger import MOVED
 from .ownership import Machine, id_of
 from .place import Place
 from .spending import Bill, Ledger
@@ -92,18 +93,18 @@ def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry)
     return {**new, "provision_procured_offer_id": entry.offer_id, "provision_purchase": MADE, **ids}
 
 
-def unentered(bills: t.Iterable[Bill], moved: str) -> list[Bill]:
-    """What a ledger has beside the entries: what has ended, but for what was ``moved``, and what lost its entry."""
-    left = [bill for bill in bills if bill.why != moved and bill.begin is not None]
+def unentered(bills: t.Iterable[Bill]) -> list[Bill]:
+    """What a ledger has beside the entries: what has ended, but for what was moved, and what lost its entry."""
+    left = [bill for bill in bills if bill.why != MOVED and bill.begin is not None]
     # Of an entry that a person has written there may be machines and no offer.
     named = [item._replace(offer_id=item.offer_id or next(iter(item.resource_ids), "")) for item in left]
     return [item for item in named if not (item.runs and item.registered)]
 
 
-def moved_away(over: t.Iterable[Bill], moved: str, unclaimed: t.Iterable[Machine]) -> t.Iterator[str]:
+def moved_away(over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> t.Iterator[str]:
     """Hosts that were moved into a shared registry which this run does not read. ``over``: what has ended in files."""
     ids = set(map(id_of, unclaimed))
-    if hosts := [bill.label for bill in over if bill.why == moved and not ids.isdisjoint(bill.resource_ids)]:
+    if hosts := [bill.label for bill in over if bill.why == MOVED and not ids.isdisjoint(bill.resource_ids)]:
         yield (
             f"{abridged(hosts)}: moved into a shared registry, which this run does not read, so nothing here looks"
             " after what is billed for them. Set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL."

@@ -19,6 +19,7 @@ from .._text import (
     formatted,
     grouped,
     ids_in_words,
+    joined,
     narrow_table,
     number_of,
     one_line,
@@ -28,7 +29,7 @@ from .._text import (
     usd,
     wrapped,
 )
-from . import declaration, lease, ownership
+from . import declaration, lease, moving, ownership
 from .ending import Action, End, nothing_ends
 from .entry import Entry
 from .lease import API_CLOCK, Clock
@@ -37,6 +38,7 @@ from .order import GROUP_OF_RUNS, LIMITS_OF_SWEEPS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
 from .run_record import is_late
+from .spending import Bill
 
 FRESH = 60.0  # seconds after which what a machine has said of its use is unknown
 _ASKED_MOST = 20  # machines, whose answers then are new when they count, however many forks there are
@@ -367,6 +369,9 @@ def unswept_projects(
     ]
 
 
+Left = t.Sequence[tuple[Host, str]]  # hosts that do not take part in a sweep, and why
+
+
 @dataclass(frozen=True)
 class SweepFindings:
     """All that a sweep has found: the hosts that registries know, those that only their names tell, and the clocks.
@@ -440,9 +445,18 @@ class SweepFindings:
         others = {item.host for item in (*self.due, *self.watched)}
         return [item for item in late if item.host not in unreadable and item.host not in others]
 
-    @property
-    def trouble(self) -> list[str]:
-        """Why the sweep fails: leases that cannot be read or that protected hosts outlive, and clocks that differ."""
+    def why_red(self, unread: t.Iterable[str], left: Left, moved: t.Iterable[Bill], unswept: t.Iterable[str]) -> str:
+        """Why the sweep fails, whatever becomes of the hosts that it ends; empty if nothing speaks against it.
+
+        ``unread``: what could not be read or noted, of inventories, registries and missing machines. ``left``: hosts
+        whose lease is over and that no play looks after. ``moved``: what the ledgers of folders have as over; what of
+        that went into a registry which is not read here may be billed. ``unswept``: `unswept_projects`.
+        """
+        moved_away = moving.moved_away(moved, self.unclaimed)
+        return joined(*dict.fromkeys([*unread, *self._unkept(), *moved_away, *unswept, *(why for _host, why in left)]))
+
+    def _unkept(self) -> list[str]:
+        """Leases that cannot be read or that protected hosts outlive, and clocks that differ."""
         unreadable = [unreadable_lease(item.host, item.life.reason) for item in self.all if item.life.reason]
         odd = [
             f"provision_idle_after of {item.host} {item.odd_idle}. Its machine is never ended for being idle."
@@ -456,15 +470,17 @@ class SweepFindings:
         ]
         return [*unreadable, *odd, *spared, lease.clocks_differ(self.clock)]
 
-    def keeps(self, places: t.Iterable[Place], left: t.Iterable[tuple[Host, str]]) -> list[Place]:
-        """Those of these registries in which all leases can be read, and are over by clocks that agree.
+    def keeps(self, places: t.Iterable[Place], left: Left, is_unread: t.Callable[[Place], bool]) -> list[Place]:
+        """The registries for which the sweep counts: all leases in them can be read, and are over by clocks that agree.
 
         One of which the account has no machine at all is rather another account's: see `of_another_account`. ``left``:
-        hosts that do not take part, and why; one whose lease is over does not end.
+        hosts that do not take part, and why; one whose lease is over does not end. ``is_unread``: whether something in
+        a registry cannot be read.
         """
         unread = {item.place for item in self.all if item.life.reason}
         broken = unread.union(self._unlisted(), (host.place for host, _why in left if host.life.is_over()))
-        return [] if self.clock.is_apart else [place for place in places if place and place not in broken]
+        kept = [] if self.clock.is_apart else [place for place in places if place and place not in broken]
+        return [place for place in kept if not is_unread(place)]
 
     def _unlisted(self) -> dict[Place, list[str]]:
         """The registries that name machines of which the account lists none, with the hosts of these."""
@@ -521,6 +537,14 @@ def not_done(raw: t.Mapping[str, t.Any]) -> str:
     why = one_line(str(activity.get("msg") or ""))
     unasked = "its machine could not be asked whether it is idle, so it stays, and is billed"
     return f"{host}: {unasked}{f': {why}' if why else '.'}"
+
+
+def why_red_at_end(before: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]], unnoted: t.Iterable[str]) -> str:
+    """Why the sweep fails now that it is over: by what it has found (`SweepFindings.why_red`), and by what it has done.
+
+    ``rows``: see `not_done`. ``unnoted``: registries in which it could not note that it has kept the leases.
+    """
+    return joined(*before, *map(not_done, rows), *unnoted)
 
 
 def swept_places(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:

@@ -24,7 +24,10 @@ from .._provision.lease import API_CLOCK, NOTED_BY, Clock, clock_of
 from .._provision.ledger import (
     ADOPTED,
     ENDED,
+    FAILED,
+    GONE,
     MADE,
+    MOVED,
     NOTHING,
     SENT,
     Line,
@@ -45,15 +48,7 @@ from .._provision.storage import (
     without,
 )
 from .._text import read_json_object, utc
-from ._protocol import (
-    FAILED,
-    GONE,
-    MOVED,
-    Claimed,
-    ReadsOnly,
-    RegistryError,
-    Variables,
-)
+from ._protocol import Claimed, ReadsOnly, RegistryError, Variables
 
 try:
     import yaml

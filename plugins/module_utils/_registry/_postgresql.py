@@ -27,14 +27,14 @@ from decimal import Decimal
 from .._provision import claims
 from .._provision.ceilings import Count
 from .._provision.entry import EXPIRED, JOURNALED, read_entry
-from .._provision.ledger import ENDED, HELD, MADE, Line, fold
+from .._provision.ledger import ENDED, GONE, HELD, MADE, Line, fold
 from .._provision.search import Sum
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept_after_end
 from .._text import seconds_of, utc
 from . import _statements as sql
 from ._connection import GRANTS, Connected, Done, Moved, NoTables, Step, Unreachable
-from ._protocol import GONE, RegistryError, Variables
+from ._protocol import RegistryError, Variables
 from ._row import Row, note_of_claim
 
 if t.TYPE_CHECKING:

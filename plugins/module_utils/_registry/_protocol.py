@@ -14,20 +14,13 @@ from dataclasses import dataclass, field
 
 from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
+from .._provision.ledger import GONE
 from .._provision.spending import Bill
 
 Decided = t.TypeVar("Decided")
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
 
 _TRIES = 5  # to alter an entry that others alter at the same moment
-
-# Why a purchase has ended, in the ledger
-DECOMMISSIONED = "decommissioned"
-REAPED = "reaped"
-RELEASED = "released"  # given back: it never got ready
-FAILED = "failed"  # made, and failed without leaving anything
-GONE = "gone"  # it was found to have ended
-MOVED = "moved"  # into another registry, where it goes on
 
 
 class RegistryError(ValueError):

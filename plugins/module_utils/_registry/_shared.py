@@ -18,6 +18,7 @@ from dataclasses import replace
 from .._provision import claims, ownership
 from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, as_seen, read_entry
 from .._provision.lease import DATABASE_CLOCK, Clock
+from .._provision.ledger import FAILED, GONE
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
 from .._provision.purchase import LONGEST_POST
@@ -25,7 +26,7 @@ from .._provision.search import highest_known_price
 from .._provision.spending import Bill
 from .._text import grouped, seconds_of
 from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver
-from ._protocol import FAILED, GONE, Claimed, Entries, RegistryError, Variables
+from ._protocol import Claimed, Entries, RegistryError, Variables
 from ._row import Row
 
 

@@ -25,15 +25,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import named
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
-    DECOMMISSIONED,
-    MOVED,
-    RegistryError,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 

@@ -19,10 +19,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.au
     why_audit_fails,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
     OwnershipClaim,
     claim_of,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE
 
 from provision_samples import machine as sample
@@ -409,6 +411,15 @@ def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> A
 def test_why_an_audit_fails(claims: list[OwnershipClaim], fails_on_orphans: bool, words: str) -> None:
     text = why_audit_fails(found(claims), fail_on_orphans=fails_on_orphans)
     assert text.startswith(words) and bool(text) is bool(words)
+
+
+def test_an_audit_also_fails_for_what_it_could_not_read_and_for_what_was_moved_away() -> None:
+    over = [
+        Bill("default", host, "x", (ids,), begin=1.0, end=2.0, why=MOVED) for host, ids in (("a", M), ("b", "else"))
+    ]
+    text = why_audit_fails(found([]), ["A file.", "A file."], over, fail_on_orphans=False)
+    assert text.startswith("A file. a: moved into a shared registry, which this run does not read")
+    assert why_audit_fails(found([]), [], [over[1]], fail_on_orphans=False) == ""
 
 
 @pytest.mark.parametrize(

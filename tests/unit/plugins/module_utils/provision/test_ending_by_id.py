@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the end of one resource reads, and which of many are told again and waited for."""
+"""Whether one resource has ended, how that reads, and which of many are told again and waited for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending_by_id import Unread
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 
 from provision_samples import machine, machine_id
@@ -32,18 +33,63 @@ def test_a_sentence_says_what_ends_and_what_may_be_billed(resource: Any, sentenc
     assert (ending_by_id.deletion(M, resource, "is deleted"), ending_by_id.still(resource)) == (sentence, billed)
 
 
+UNKNOWN = Unread(LookupError("HTTP 404."), is_unknown=True)
+BUSY, DENIED = Unread(OSError("HTTP 503."), passes=True), Unread(OSError("HTTP 401."))
+LISTED = [DISK, MACHINE]
+
+
 @pytest.mark.parametrize(
-    ("status", "why"),
+    ("accepted", "page", "listed", "again", "left", "why"),
     [
-        ("deleted", ""),
-        ("terminated", ""),
-        ("running", "the API still says 'running'"),
-        ("deleting", "the API still says 'deleting'"),
-        (None, "no state is told"),
+        # Its own page says what it is.
+        (False, "deleted", None, None, 60, ""),
+        (False, "terminated", None, None, 60, ""),
+        (True, "running", None, None, 60, "the API still says 'running'"),
+        (True, "deleting", None, None, 0, "the API still says 'deleting'"),
+        (True, None, None, None, 60, "no state is told"),
+        # A 404 proves nothing before a deletion was accepted, nor if the list has the resource.
+        (False, UNKNOWN, None, None, 60, UNKNOWN.error),
+        (True, UNKNOWN, [], None, 60, ""),
+        (True, UNKNOWN, [DISK], None, 60, ""),
+        (True, UNKNOWN, [DISK, {**MACHINE, "status": "deleted"}], None, 60, ""),
+        (True, UNKNOWN, BUSY, None, 60, "HTTP 503"),
+        (True, UNKNOWN, DENIED, None, 60, "HTTP 401"),
+        (True, UNKNOWN, LISTED, UNKNOWN, 60, "the API does not find it, but lists it"),
+        (True, UNKNOWN, LISTED, UNKNOWN, 0, ""),
+        (True, UNKNOWN, LISTED, "running", 60, "the API still says 'running'"),
+        (True, UNKNOWN, LISTED, "deleted", 60, ""),
+        (True, UNKNOWN, LISTED, BUSY, 60, "HTTP 503"),
+        (True, UNKNOWN, LISTED, DENIED, 60, DENIED.error),
+        # What may pass is looked past.
+        (True, BUSY, None, None, 0, "HTTP 503"),
+        (True, DENIED, None, None, 60, DENIED.error),
     ],
 )
-def test_only_an_end_in_the_api_is_an_end(status: str | None, why: str) -> None:
-    assert ending_by_id.why_by_page({}, {**MACHINE, "status": status}) == why
+def test_only_an_end_in_the_api_is_an_end(
+    accepted: bool, page: Any, listed: Any, again: Any, left: float, why: str | Exception
+) -> None:
+    """None: it is not asked for."""
+
+    def answer(of: Any) -> Any:
+        return of if isinstance(of, Unread) else {**MACHINE, "status": of}
+
+    facts: dict[str, Any] = {"resource_id": M, "resource": None, "accepted": accepted}
+    asked = (lambda: listed or [] if listed is not None else pytest.fail("the list")), lambda: answer(again)
+    try:
+        found: Any = ending_by_id.why_not_gone(facts, answer(page), *asked, left)
+    except (LookupError, OSError) as error:
+        found = error
+    assert found == why
+    last = page if again is None else again
+    assert facts["resource"] == (None if isinstance(last, Unread) else answer(last))
+
+
+@pytest.mark.parametrize(
+    ("error_class", "words"),
+    [("not_found", f"decommission_forget={M}"), ("auth", "It may still be billed at USD 2.00 per hour.")],
+)
+def test_what_may_be_billed_of_one_that_cannot_be_read(error_class: str, words: str) -> None:
+    assert words in ending_by_id.billed_if_unread({"resource_id": M, "resource": MACHINE}, error_class)
 
 
 def plan(*ids: str, **fields: Any) -> dict[str, Any]:

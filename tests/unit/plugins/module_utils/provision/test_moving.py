@@ -142,8 +142,8 @@ RUNS = Bill("default", "gpu-1", X, (M,), begin=1.0)
     ],
 )
 def test_what_a_ledger_has_beside_the_entries(bill: Bill, counts: bool) -> None:
-    assert moving.unentered([bill], "moved") == ([bill] if counts else [])
-    assert [item.offer_id for item in moving.unentered([RUNS._replace(offer_id="", end=2.0)], "moved")] == [M]
+    assert moving.unentered([bill]) == ([bill] if counts else [])
+    assert [item.offer_id for item in moving.unentered([RUNS._replace(offer_id="", end=2.0)])] == [M]
 
 
 def test_purchases_that_a_ledger_has_are_not_noted_again() -> None:

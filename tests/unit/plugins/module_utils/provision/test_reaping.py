@@ -19,6 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     Clock,
     utc_rounded_up,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     NOWHERE,
@@ -39,6 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     life_by_name,
     read_swept_host,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -325,8 +327,48 @@ def test_who_is_asked_whether_it_is_idle(life: Life, fields: dict[str, Any], may
 )
 def test_whose_machines_end(life: Life, fields: dict[str, Any], ends: bool, is_spared: bool, fails: bool) -> None:
     found = SweepFindings((host(life=life, **fields),), (), CLOCK)
-    assert (bool(found.due), bool(found.spared), any(found.trouble)) == (ends, is_spared, fails)
-    assert ("compute_index.supply.extend gives it more time" in " ".join(found.trouble)) is is_spared
+    why_red = found.why_red([], [], [], [])
+    assert (bool(found.due), bool(found.spared), bool(why_red)) == (ends, is_spared, fails)
+    assert ("compute_index.supply.extend gives it more time" in why_red) is is_spared
+
+
+MOVED_AWAY = Bill("default", "gpu-2", "x", (machine_id(2),), begin=1.0, end=2.0, why=MOVED)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, ""),
+        ({"unread": ["A file cannot be read.", "A file cannot be read."]}, "A file cannot be read."),
+        ({"left": [(host(), "No play looks after gpu-1.")]}, "No play looks after gpu-1."),
+        ({"moved": [MOVED_AWAY]}, "gpu-2: moved into a shared registry, which this run does not read"),
+        ({"moved": [MOVED_AWAY._replace(why="decommissioned")]}, ""),
+        ({"moved": [MOVED_AWAY._replace(resource_ids=(machine_id(3),))]}, ""),  # a host has it
+        ({"unswept": ["Nobody sweeps red."]}, "Nobody sweeps red."),
+        ({"clock": Clock(NOW, api=NOW + HOUR)}, "clock"),
+    ],
+)
+def test_why_a_sweep_is_red(fields: dict[str, Any], words: str) -> None:
+    """Beside leases that it cannot read, and protected hosts; and whatever it does for hosts afterwards."""
+    found = SweepFindings((host(),), (), fields.pop("clock", CLOCK), unclaimed=[machine(2)])
+    why_red = found.why_red(*({"unread": [], "left": [], "moved": [], "unswept": [], **fields}.values()))
+    assert words in why_red and bool(words) is bool(why_red)
+    assert why_red.count("A file") <= 1, "each sentence once"
+
+
+@pytest.mark.parametrize(
+    ("before", "failed", "unnoted", "why"),
+    [
+        ([], "", [], ""),
+        (["A file."], "", [], "A file."),
+        ([""], "It failed.", [], "It failed."),
+        ([], "", ["Not noted."], "Not noted."),
+        (["A file."], "It failed.", ["Not noted."], "A file. It failed. Not noted."),
+    ],
+)
+def test_why_a_sweep_is_red_once_it_is_over(before: list[str], failed: str, unnoted: list[str], why: str) -> None:
+    rows = [{"host": "gpu-1", "idle": None, "activity": None, "failed": failed}]
+    assert reaping.why_red_at_end(before, rows, unnoted) == why
 
 
 @pytest.mark.parametrize("by_name", [False, True])
@@ -351,7 +393,9 @@ def test_a_name_alone_ends_nothing_unless_that_is_asked_for(by_name: bool) -> No
 def test_a_sweep_counts_for_a_registry_of_which_it_has_read_all(
     hosts: list[Host], left: list[Any], clock: Clock, kept: list[Any]
 ) -> None:
-    assert SweepFindings(tuple(hosts), (), clock).keeps([PLACE, NOWHERE], left) == kept
+    findings = SweepFindings(tuple(hosts), (), clock)
+    assert findings.keeps([PLACE, NOWHERE], left, lambda _place: False) == kept
+    assert findings.keeps([PLACE, NOWHERE], left, lambda _place: True) == []
 
 
 def test_a_play_has_one_host_of_a_name() -> None:

@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     SENT,
     read_entry,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, FAILED, GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     STORAGE,
@@ -31,9 +32,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry imp
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
-    DECOMMISSIONED,
-    FAILED,
-    GONE,
     Claimed,
     Registry,
     RegistryError,
