@@ -71,8 +71,8 @@ options:
     type: bool
     default: false
 notes:
-  - The run is a process with a session of its own, so it outlives the connection, unless the machine's systemd has
-    C(KillUserProcesses).
+  - As root on a machine with systemd, the run is a unit of its own (C(systemd-run --scope)), else a process with a
+    session of its own. Both outlive the connection, but systemd ends the latter with it if C(KillUserProcesses=yes).
   - The output goes to C(log.txt) in the run's folder. Python does not buffer it (C(PYTHONUNBUFFERED)).
 seealso:
   - module: compute_index.supply.run_info

@@ -58,6 +58,10 @@ def test_a_run_needs_no_connection(rent: MakeProject, tmp_path: Path) -> None:
     for name, variables in users.items():
         _packed, started = play(project, [task("run_files", name, **files), task("run_job", name, **job)], **variables)
         assert started["changed"] and info(project, name, **variables)["state"] == "running"
+    # What root starts is a unit of the system, which no end of a session ends.
+    for name in ("root", "sudo"):
+        scope = machine.run(f"cat /proc/$(cat /var/lib/compute_index/run/{name}/pid)/cgroup")
+        assert re.search(r"/system.slice/run-[\w-]+.scope", scope), scope
     machine.run(
         "for work in /var/lib/compute_index/run/*/work /home/ml/.compute_index/run/*/work; do touch $work/go; done"
     )

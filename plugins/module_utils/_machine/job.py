@@ -4,7 +4,7 @@
 """The folder of a run on a machine: starts its job once, and reports its state. Knows no Ansible.
 
 ``work`` (the code, the job's working directory), ``log.txt``, ``job.json`` (what has begun), ``end`` (its exit code),
-``setup`` (which setup has succeeded), and ``alive``, which is locked while a process of the job runs.
+``setup`` (which setup has succeeded), and ``pid``, which is locked while a process of the job runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import typing as t
 
 from .._text import printable, utc
 from . import code_files
-from .job_state import RUNNING, Notes, must_start, state_by_notes
+from .job_state import NONE, RUNNING, judged, state_in_words
 
 PLACE = "COMPUTE_INDEX_RUN_DIR"  # in the environment: replaces the folder of all runs
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -32,13 +32,18 @@ _MOST_LINES = 1000
 _LONGEST_LINE = 1000  # characters
 _RESERVE = 96 * 2**20  # bytes kept free while it runs, for the modules that read the results if it fills the disk
 _FOREVER = 10**8  # seconds
+_SYSTEMD = "/run/systemd/system"  # is there if systemd runs the machine
+# A unit of its own, or systemd may end the job with the connection (KillUserProcesses)
+_SCOPE = ("systemd-run", "--scope", "--quiet", "--collect", "--property=TasksMax=infinity")
 _OF_A_JOB = ("command", "setup", "digest", "time", "results")  # what is noted of it; the results are for a sweep
+_NO_JOB: t.Mapping[str, t.Any] = {"command": "", "results": [], "digest": ""}
 _OF_CONNECTION = ("SSH_", "SUDO_", "XDG_", "ANSIBLE_", "LC_")  # how its variables begin, which no job needs
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 # Runs a job in its folder: from the first line on it has begun, and the last line has succeeded once it is over.
 # $1: the shell; $2: the setup; $3: the command; $4: seconds; $5: the digest of the setup, empty if that is done
 _WRAPPER = """
+echo "$$" > pid
 mv job.new job.json || exit
 ulimit -l unlimited 2> /dev/null  # GPUs lock memory
 cd work
@@ -77,13 +82,13 @@ def held(folder: str) -> t.Iterator[None]:
 
 
 def state_of(folder: str) -> dict[str, t.Any]:
-    """The state of a run, and its times."""
+    """The state of a run with its reason, a sentence with both, its exit code, and its times."""
     runs = _runs(folder)  # before the others: what ends meanwhile has noted it
     (code, ended), (job, began) = _noted(folder, "end"), _noted(folder, "job.json")
-    is_set_up = job is None or _noted(folder, "setup")[0] == job["setup_digest"] or not job["setup"]
-    notes = Notes(job, runs, code, (ended or 0.0) - (began or 0.0), is_set_up)
-    times = {"began_at": began, "ended_at": ended}
-    return {**state_by_notes(notes), **{name: moment and utc(moment) for name, moment in times.items()}}
+    is_set_up = job is None or not job["setup"] or _noted(folder, "setup")[0] == job["setup_digest"]
+    state, reason = judged(job, code, (ended or 0.0) - (began or 0.0), runs=runs, is_set_up=is_set_up)
+    times = {"began_at": began and utc(began), "ended_at": ended and utc(ended)}
+    return {"state": state, "reason": reason, "msg": state_in_words(state, reason), "exit_code": code, **times}
 
 
 def _noted(folder: str, name: str) -> tuple[t.Any, float | None]:
@@ -96,7 +101,7 @@ def _noted(folder: str, name: str) -> tuple[t.Any, float | None]:
 def _runs(folder: str) -> bool:
     """Whether a process of the job is there: each has the lock that the first one was given."""
     try:
-        with open(os.path.join(folder, "alive"), "rb") as file:
+        with open(os.path.join(folder, "pid"), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -105,14 +110,18 @@ def _runs(folder: str) -> bool:
     return False
 
 
+def _job(folder: str) -> t.Mapping[str, t.Any]:
+    """What was asked for, also of a job that is about to begin."""
+    return _noted(folder, "job.json")[0] or _noted(folder, "job.new")[0] or _NO_JOB
+
+
 def report(name: str, lines: int) -> dict[str, t.Any]:
     """What run_info returns: the state of a run, and the newest lines of its log. Raises ValueError for a bad name."""
     folder = folder_of(name)
-    job = _noted(folder, "job.json")[0] or {"command": "", "results": [], "digest": ""}
     return {
         **state_of(folder),
         "name": name,
-        **{item: job[item] for item in ("command", "results", "digest")},
+        **{item: _job(folder)[item] for item in _NO_JOB},
         "log": tail(os.path.join(folder, "log.txt"), max(0, min(lines, _MOST_LINES))),
     }
 
@@ -156,8 +165,10 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
     """What run_job returns. Raises ValueError if another job runs, or this one does not begin."""
     folder = folder_of(params["name"])
     with contextlib.nullcontext() if check_mode else held(folder):
-        digest = (_noted(folder, "job.json")[0] or {}).get("digest", "")
-        changed = must_start(state_of(folder)["state"], digest, params["digest"], params["again"])
+        state, is_same = state_of(folder)["state"], _job(folder)["digest"] == params["digest"]
+        if state == RUNNING and not is_same:
+            raise ValueError("Another command, or the same with other code, still runs under this name.")
+        changed = state == NONE or (state != RUNNING and (params["again"] or not is_same))
         if changed and not check_mode:
             _start(folder, params, env)
         after = state_of(folder)
@@ -166,7 +177,7 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
 
 def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> None:
     """Start a job in its locked folder. If this is killed before its first line, it has not begun."""
-    for name in ("job.json", "end", "log.txt", "alive"):
+    for name in ("pid", "job.json", "end", "log.txt"):  # in this order: a kill leaves the earlier job, or none
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
     os.makedirs(os.path.join(folder, code_files.WORK), exist_ok=True)
@@ -176,25 +187,33 @@ def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any
     with open(new, "w", encoding="utf-8") as file:
         json.dump({**{name: params[name] for name in _OF_A_JOB}, "setup_digest": setup}, file)
     _keep_room(folder)
-    words = [shutil.which("bash") or "/bin/sh", params["setup"], params["command"]]
+    words = ["/bin/sh", "-c", _WRAPPER, "run", shutil.which("bash") or "/bin/sh", params["setup"], params["command"]]
     words += [str(math.ceil(params["time"]) or _FOREVER), "" if is_set_up else setup]
-    with open(os.path.join(folder, "alive"), "wb") as alive, open(os.path.join(folder, "log.txt"), "wb") as log:
-        fcntl.flock(alive, fcntl.LOCK_EX)
+    if os.geteuid() == 0 and os.path.isdir(_SYSTEMD) and shutil.which(_SCOPE[0]):
+        _launch(folder, [*_SCOPE, *words], env)
+    if os.path.exists(new):
+        _launch(folder, words, env)
+    if os.path.exists(new):
+        raise ValueError("The command could not be started on the machine.")
+
+
+def _launch(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> None:
+    """Run the wrapper in a session of its own, so that it outlives the connection, until it has begun or ended."""
+    with open(os.path.join(folder, "pid"), "wb") as pid, open(os.path.join(folder, "log.txt"), "wb") as log:
+        fcntl.flock(pid, fcntl.LOCK_EX)
         # `run_command` would wait for its end, and keep its outputs open.
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-            ["/bin/sh", "-c", _WRAPPER, "run", *words],
+            words,
             cwd=folder,
             env=_environment(env),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[alive.fileno()],
-            start_new_session=True,  # so that it outlives the connection
+            pass_fds=[pid.fileno()],
+            start_new_session=True,
         )
-    while os.path.exists(new) and process.poll() is None:
+    while os.path.exists(os.path.join(folder, "job.new")) and process.poll() is None:
         time.sleep(0.02)
-    if os.path.exists(new):
-        raise ValueError("The command could not be started on the machine.")
 
 
 def _keep_room(folder: str) -> None:

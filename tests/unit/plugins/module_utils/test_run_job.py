@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, job_state
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_state import Notes
 
 from kills import kills
 from limits import until
@@ -69,7 +68,7 @@ class Runs:
         for name in os.listdir("/proc"):
             with contextlib.suppress(OSError):
                 handles = [os.readlink(handle) for handle in Path("/proc", name, "fd").iterdir()]
-                found += [int(name)] if str(self.run / "alive") in handles else []
+                found += [int(name)] if str(self.run / "pid") in handles else []
         return sorted(found)
 
     def end_all(self) -> None:
@@ -112,6 +111,7 @@ def test_how_a_command_ends(runs: Runs, command: str, state: str, code: int, wor
     assert report["exit_code"] == code or command == "("
     assert words in report["msg"]
     assert report["began_at"] <= report["ended_at"]
+    assert int((runs.run / "pid").read_text()) > 1
 
 
 def test_output_code_and_folder_are_those_of_the_run(runs: Runs) -> None:
@@ -203,8 +203,36 @@ def test_the_same_job_starts_once(runs: Runs) -> None:
     assert (runs.work / "ran").read_text() == "ran\nran\n"
 
 
-def test_a_start_that_is_killed_anywhere_and_repeated_starts_it_once(runs: Runs, tmp_path: Path) -> None:
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that does what systemd-run does, which a test may replace."""
+    program = tmp_path / "bin" / "systemd-run"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nIN_UNIT=1 exec "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(job, "_SYSTEMD", str(tmp_path))
+    return program
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes units of the system")
+@pytest.mark.parametrize("works", [True, False])
+def test_a_job_of_root_is_a_unit_where_systemd_makes_one(runs: Runs, systemd: Path, works: bool) -> None:
+    """Else systemd may end it with the connection. Its variables are in no file of systemd's."""
+    if not works:
+        systemd.write_text("#!/bin/sh\necho Failed to connect to bus; exit 1\n")
+    report = runs.ended("echo ran$IN_UNIT >> ran; cat ran; test $TOKEN", env={"TOKEN": SECRET})
+    assert (report["state"], report["log"]) == ("succeeded", ["ran1" if works else "ran"])
+    assert int((runs.run / "pid").read_text()) > 1
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_a_start_that_is_killed_anywhere_and_repeated_starts_it_once(
+    runs: Runs, tmp_path: Path, request: pytest.FixtureRequest, unit: bool
+) -> None:
     """Each round has a job of its own, so that each is the first start, or one in place of another."""
+    if unit:
+        request.getfixturevalue("systemd")
     counts = [tmp_path / "count"]
 
     def start() -> None:
@@ -215,6 +243,25 @@ def test_a_start_that_is_killed_anywhere_and_repeated_starts_it_once(runs: Runs,
         assert runs.wait()["state"] == "succeeded", number
         assert counts[-1].read_text() == "a\n"
         counts.append(tmp_path / f"count-{number}")
+
+
+def test_a_job_that_is_about_to_begin_is_the_one_that_runs(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its module was killed; who repeats the command must not read that another job has the machine."""
+    slow = "while [ ! -e go ]; do sleep 0.02; done\n"
+    monkeypatch.setattr(job, "_WRAPPER", slow + job._WRAPPER)
+    child = os.fork()
+    if not child:
+        runs.start("echo ran", digest="1")
+        os._exit(0)
+    until(runs.pids)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert (runs.info()["state"], runs.info()["digest"]) == ("running", "1")
+    assert runs.start("echo ran", digest="1")["changed"] is False
+    with pytest.raises(ValueError, match="still runs"):
+        runs.start("echo ran", digest="2")
+    (runs.run / "go").touch()
+    assert runs.wait()["log"] == ["ran"]
 
 
 def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,38 +453,26 @@ JOB: dict[str, Any] = {"digest": "1", "time": 60}
 
 
 @pytest.mark.parametrize(
-    ("notes", "state", "reason"),
+    ("job", "code", "lasted", "more", "state", "reason"),
     [
-        (Notes(None), "none", ""),
-        (Notes(None, runs=True), "running", ""),
-        (Notes(JOB, runs=True), "running", ""),
-        (Notes(JOB), "interrupted", "its processes are gone, and no exit code is known"),
-        (Notes(JOB, exit_code=0), "succeeded", "exit code 0"),
-        (Notes(JOB, runs=True, exit_code=0), "succeeded", "exit code 0"),
-        (Notes(JOB, exit_code=124, lasted=59), "failed", "exit code 124"),
-        (Notes(JOB, exit_code=124, lasted=60), "interrupted", "its time was up"),
-        (Notes(JOB, exit_code=137, lasted=91), "interrupted", "its time was up"),
-        (Notes({**JOB, "time": 0}, exit_code=124, lasted=91), "failed", "exit code 124"),
-        (Notes(JOB, exit_code=1, lasted=61), "failed", "exit code 1"),
-        (Notes(JOB, exit_code=137), "failed", "exit code 137, perhaps because memory ran out"),
-        (Notes(JOB, exit_code=2, is_set_up=False), "failed", "exit code 2, of its setup"),
+        (None, None, 0, {}, "none", ""),
+        (None, 0, 9, {}, "none", ""),  # the exit code of an earlier job, which makes room for the next one
+        (None, None, 0, {"runs": True}, "running", ""),
+        (JOB, None, 0, {"runs": True}, "running", ""),
+        (JOB, None, 0, {}, "interrupted", "its processes are gone, and no exit code is known"),
+        (JOB, 0, 9, {}, "succeeded", "exit code 0"),
+        (JOB, 0, 9, {"runs": True}, "succeeded", "exit code 0"),
+        (JOB, 124, 59, {}, "failed", "exit code 124"),
+        (JOB, 124, 60, {}, "interrupted", "its time was up"),
+        (JOB, 137, 91, {}, "interrupted", "its time was up"),
+        ({**JOB, "time": 0}, 124, 91, {}, "failed", "exit code 124"),
+        (JOB, 1, 61, {}, "failed", "exit code 1"),
+        (JOB, 137, 9, {}, "failed", "exit code 137, perhaps because memory ran out"),
+        (JOB, 2, 9, {"is_set_up": False}, "failed", "exit code 2, of its setup"),
     ],
 )
-def test_the_state_of_a_run(notes: Notes, state: str, reason: str) -> None:
-    judged = job_state.state_by_notes(notes)
-    assert (judged["state"], judged["reason"]) == (state, reason)
-    assert judged["msg"].endswith(".")
-    assert judged["state"] != "succeeded" or judged["exit_code"] == 0
-
-
-@pytest.mark.parametrize("state", ["none", "running", *OVER])
-@pytest.mark.parametrize("same", [False, True])
-@pytest.mark.parametrize("again", [False, True])
-def test_when_a_job_starts(state: str, same: bool, again: bool) -> None:
-    given = (state, "1", "1" if same else "2", again)
-    if state == "running" and not same:
-        with pytest.raises(ValueError, match="still runs"):
-            job_state.must_start(*given)
-    else:
-        runs = state == "running"
-        assert job_state.must_start(*given) is (not runs and (again or not same or state == "none"))
+def test_the_state_of_a_run(
+    job: Report | None, code: int | None, lasted: float, more: dict[str, bool], state: str, reason: str
+) -> None:
+    assert job_state.judged(job, code, lasted, **{"runs": False, "is_set_up": True, **more}) == (state, reason)
+    assert job_state.state_in_words(state, reason).endswith(".") and (state == "succeeded") <= (code == 0)
