@@ -11,10 +11,10 @@ short_description: Brings the results of a run home
 version_added: 1.0.0
 description:
   - Fetches files of the run's folder and its log, in parts. Each part is packed on the machine, fetched over the
-    connection and checked by its SHA-256. A later transfer leaves out the files that are here already.
+    connection and checked by its SHA-256. A transfer that was cut goes on where it was, also in the midst of a file.
   - Files appear below O(dest) by a rename once they are complete. Nothing is written outside O(dest).
-  - A link stays a link if it leads to something within a folder that is fetched. Others are followed. Sockets, devices
-    and empty folders are left out.
+  - A link stays a link if it leads to something within a folder that is fetched. Others are followed. Sockets, devices,
+    empty folders and links to nothing are left out.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

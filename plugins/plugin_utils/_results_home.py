@@ -3,15 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The results of a run on their way home: which parts are still to come, and what becomes of one that has arrived.
 
-Nothing is written outside the folder of the results. A file grows in ``.partial``, and appears by a rename once it is
-complete. A later transfer leaves out what is here with the size and time that it has on the machine.
+Nothing is written outside the folder of the results. A file grows under a name of its own (``.partial-...``), and
+appears by a rename once it is complete. A later transfer leaves out what is here with the size and time that it has on
+the machine, and goes on in the midst of the file at which this one was cut.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import glob
 import gzip
+import hashlib
 import itertools
 import os
 import stat
@@ -21,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import try_lock, unlock
 
 MOST_FILES = 5000  # in a part
-PARTIAL, _LOCK = ".partial", ".lock"
+PARTIAL, _LOCK = ".partial-", ".lock"
 _BLOCK = 2**20  # bytes
 _OUT = "it is a link that leads out of the results"
 _NO_PATH = "its name leads out of the results"
@@ -68,8 +71,9 @@ class Home:
             self.incomplete.append({"path": "", "reason": "the run is not over"})
         entries: list[Entry] = listing["entries"]
         self.bytes = sum(entry["size"] for entry in entries)
-        self.changed, self._offset = False, 0  # how much of the first one has come
+        self.changed = False
         self._coming = collections.deque(entry for entry in entries if not self._is_here(entry))
+        self._offset = self._begun()  # how much of the first one has come
         self.files = len([*filter(_is_file, entries)]) - len([*filter(_is_file, self._coming)])
 
     @property
@@ -98,9 +102,9 @@ class Home:
         self.changed = True
         with gzip.open(path, "rb") as stream:
             for number, (entry, offset, length) in enumerate(part):
-                self._write(stream, offset, length)
-                self._offset = offset + length
                 fault = unusable.get(str(number), "")
+                self._write(stream, os.devnull if fault or "target" in entry else self._partial(entry), offset, length)
+                self._offset = offset + length
                 if fault or self._offset == entry["size"]:
                     self._coming.popleft()
                     self._offset = 0
@@ -113,8 +117,8 @@ class Home:
         else:
             self.files += _is_file(entry)
 
-    def _write(self, stream: gzip.GzipFile, offset: int, length: int) -> None:
-        with open(self._partial, "r+b" if offset else "wb") as file:
+    def _write(self, stream: gzip.GzipFile, place: str, offset: int, length: int) -> None:
+        with open(place, "r+b" if offset else "wb") as file:
             file.seek(offset)
             while length:
                 block = stream.read(min(_BLOCK, length))
@@ -127,17 +131,19 @@ class Home:
         path, target = results.unquoted(entry["path"]), results.unquoted(entry.get("target") or "")
         if _leads_out(path):
             return _NO_PATH
-        if target and _link_leads_out(path, target):
+        if target and results.leads_out(path.removeprefix("files/"), target):
             return _OUT
+        place, partial = os.path.join(self._dest, path), self._partial(entry)
         try:
             _make_folders(self._dest, os.path.dirname(path))
             if target:
-                os.unlink(self._partial)
-                os.symlink(target, self._partial)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place)
+                os.symlink(target, place)
             else:
-                os.chmod(self._partial, entry["mode"] & 0o777 | 0o600)
-                os.utime(self._partial, ns=(entry["mtime_ns"], entry["mtime_ns"]))
-            os.replace(self._partial, os.path.join(self._dest, path))
+                os.chmod(partial, entry["mode"] & 0o777 | 0o600)
+                os.utime(partial, ns=(entry["mtime_ns"], entry["mtime_ns"]))
+                os.replace(partial, place)
         except OSError as error:
             return str(error.strerror)
         return ""
@@ -155,14 +161,22 @@ class Home:
 
     def finish(self) -> None:
         """After the last part: what is complete is on the disk, whatever happens to this computer."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._partial)
+        self._begun()
         if self.changed:
             os.sync()
 
-    @property
-    def _partial(self) -> str:
-        return os.path.join(self._dest, PARTIAL)
+    def _begun(self) -> int:
+        """How many bytes of the first file that is missing an earlier transfer has brought; of others, they go."""
+        own = self._partial(self._coming[0]) if self._coming else ""
+        for place in glob.glob(os.path.join(glob.escape(self._dest), f"{PARTIAL}*")):
+            if place != own:
+                os.unlink(place)
+        return os.path.getsize(own) if os.path.exists(own) else 0
+
+    def _partial(self, entry: Entry) -> str:
+        """Where a file grows; one that has changed on the machine grows elsewhere."""
+        what = repr((entry["path"], entry["size"], entry.get("mtime_ns")))
+        return os.path.join(self._dest, PARTIAL + hashlib.sha256(what.encode()).hexdigest()[:32])
 
 
 def _shown(entry: Entry) -> str:
@@ -180,13 +194,6 @@ def _leads_out(path: str) -> bool:
     names = path.split("/")
     is_file = len(names) > 1 and names[0] == "files" and not {"", ".", ".."} & set(names)
     return "\0" in path or not (is_file or path == results.LOG)
-
-
-def _link_leads_out(path: str, target: str) -> bool:
-    """Whether a link's target is outside the results. It may go up only at its beginning, so no other link misleads."""
-    names = [name for name in target.split("/") if name not in ("", ".")]
-    up = next((number for number, name in enumerate(names) if name != ".."), len(names))
-    return target.startswith("/") or ".." in names[up:] or up >= path.count("/")
 
 
 def _make_folders(dest: str, path: str) -> None:

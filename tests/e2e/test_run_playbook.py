@@ -102,6 +102,11 @@ def quietly(look: Callable[[], object]) -> object:
         return None
 
 
+def arrived(runs: Runs) -> int:
+    """How many bytes have come of a file that is not complete."""
+    return sum(file.stat().st_size for file in runs.folder.glob(".partial*"))
+
+
 @contextmanager
 def cut(address: str) -> Iterator[None]:
     """Let nothing that is sent to a machine arrive, without a word to the sender."""
@@ -138,8 +143,8 @@ print("it works")
         until(lambda: quietly(lambda: os.listdir(runs.folder / "files" / "out")))
         with cut(runs.address):
             until(lambda: "(its results wait" in process.read(), 0.2)
-            before = (runs.folder / ".partial").stat().st_size
-        until(lambda: quietly(lambda: (runs.folder / ".partial").stat().st_size != before))
+            before = arrived(runs)
+        until(lambda: arrived(runs) != before)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(HANGS)
     runs.killed(lambda: runs.record["phase"] == "home")

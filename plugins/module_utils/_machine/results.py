@@ -114,29 +114,39 @@ def checked_pattern(pattern: str) -> str:
     return pattern
 
 
-def _below(path: str, place: str, above: tuple[str, ...] = ()) -> t.Iterator[Entry]:
+def _below(path: str, place: str, root: str = "", above: tuple[str, ...] = ()) -> t.Iterator[Entry]:
     """The entries of a file, or of all that is below a folder; ``above``: where the folders that it is in really are.
 
-    A link stays one if it leads to something that is fetched, too; any other is followed, as to a large disk.
+    A link within the folder ``root`` stays one, since that comes whole. Any other is followed, as to a large disk, and
+    what it leads to is a root of its own; one that leads to nothing is left out, as sockets and devices are.
     """
     try:
         status, real, names = os.lstat(place), os.path.realpath(place), list[str]()
-        if above and stat.S_ISLNK(status.st_mode):
+        if root and stat.S_ISLNK(status.st_mode):
             target = os.readlink(place)
-            if not os.path.isabs(target) and os.path.commonpath([real, above[0]]) == above[0]:
+            if not leads_out(path[len(root) + 1 :], target):
                 yield {"path": _quoted(path), "target": _quoted(target), "size": 0}
                 return
+            root = path
         status = os.stat(place)
         if stat.S_ISDIR(status.st_mode) and real not in above:
             names = sorted(os.listdir(place))
     except OSError as error:
-        yield {"path": _quoted(path), "reason": str(error.strerror)}
+        if not (root and isinstance(error, FileNotFoundError)):
+            yield {"path": _quoted(path), "reason": str(error.strerror)}
         return
     if stat.S_ISREG(status.st_mode):
         mode = stat.S_IMODE(status.st_mode)
         yield {"path": _quoted(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "mode": mode}
     for name in names:
-        yield from _below(os.path.join(path, name), os.path.join(place, name), (*above, real))
+        yield from _below(os.path.join(path, name), os.path.join(place, name), root or path, (*above, real))
+
+
+def leads_out(path: str, target: str) -> bool:
+    """Whether a link leads out of the folder below which this is its path. It may go up only at its beginning."""
+    names = [name for name in target.split("/") if name not in ("", ".")]
+    up = next((number for number, name in enumerate(names) if name != ".."), len(names))
+    return target.startswith("/") or ".." in names[up:] or up > path.count("/")
 
 
 def _quoted(path: str) -> str:

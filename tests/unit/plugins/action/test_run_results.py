@@ -90,7 +90,7 @@ class Site:
 
     def over(self, over: bool = True) -> None:
         (self.run / "end").unlink(missing_ok=True)
-        self.alive = open(self.run / "alive", "wb")  # noqa: SIM115
+        self.alive = open(self.run / "pid", "wb")  # noqa: SIM115
         fcntl.flock(self.alive, fcntl.LOCK_EX)
         if over:
             self.alive.close()
@@ -110,8 +110,13 @@ class Site:
         action = Action(task, self.connection, SimpleNamespace(), None, None, None)
         action.into, action.asked = str(self.into), self.asked
         result: Result = action.run(None, {"inventory_hostname": "gpu-1"})
-        assert not (self.dest / ".partial").exists() or not result["complete"]
+        assert not self.partial or not result["complete"]
         return result
+
+    @property
+    def partial(self) -> list[Path]:
+        """What has come of files that are not complete."""
+        return list(self.dest.glob(".partial*"))
 
     def is_home(self, path: str = "out") -> bool:
         """Whether a folder of the machine is here exactly as it is there."""
@@ -291,12 +296,33 @@ def test_links_that_form_circles_end_the_search(site: Site, tmp_path: Path, path
     assert (site.files / "out/disk/model").read_text() == "large", "a link is followed as before"
 
 
-@pytest.mark.parametrize("target", ["a", "deep/x", "./a", "../out/a", "nix", "../../out", ".."])
+@pytest.mark.parametrize("target", ["a", "deep/x", "./a", "../out/a", "nix", ".."])
 def test_a_link_stays_if_it_leads_to_what_is_fetched(site: Site, target: str) -> None:
     site.write("top/out/a")
     (site.work / "top/out/link").symlink_to(target)
-    assert site.fetch("top")["complete"] is (target != "../../out")
-    assert os.path.islink(site.files / "top/out/link") is (target != "../../out")
+    assert site.fetch("top")["complete"] and os.path.islink(site.files / "top/out/link")
+
+
+@pytest.mark.parametrize("target", ["/no/such/disk", "../../nix", "/dev/null"])
+def test_a_link_that_leads_out_to_no_file_keeps_no_machine(site: Site, target: str) -> None:
+    site.write("top/out/a")
+    (site.work / "top/out/link").symlink_to(target)
+    assert site.fetch("top")["complete"] and os.listdir(site.files / "top/out") == ["a"]
+
+
+def test_the_links_of_what_a_link_leads_to_stay_links(site: Site, tmp_path: Path) -> None:
+    """As in a cache of models. Each that was followed doubled what is found, so that a list of /sys had no end."""
+    names = [f"{number}" for number in range(20)]
+    for name in names:
+        (tmp_path / "disk" / name).mkdir(parents=True)
+        (tmp_path / "disk" / name / "model").write_text(name)
+        for other in names:
+            (tmp_path / "disk" / name / f"to {other}").symlink_to(f"../{other}")
+    site.write("out/a")
+    (site.work / "out" / "cache").symlink_to(tmp_path / "disk")
+    result = site.fetch("out")
+    assert (result["complete"], result["files"]) == (True, 1 + 20 + 400), result["incomplete"]
+    assert (site.files / "out/cache/7/to 9/model").read_text() == "9"
 
 
 @pytest.mark.parametrize("target", ["{work}/top/out/a", "../../../../../disk/a", "../../else"])
@@ -403,25 +429,83 @@ def test_a_run_that_is_not_there_is_a_failure(site: Site) -> None:
 # What breaks
 
 
-def test_a_connection_that_fails_is_tried_again_and_later_goes_on_with_the_next_file(site: Site) -> None:
-    site.write("out/a", 10_000)
-    site.write("out/b", 10_000)
-    failures = iter([False, *[True] * 9, *[False] * 4])
+def cut_at(site: Site, *numbers: int) -> None:
+    """Cut the connection for good at these transfers, counted from one."""
+    transfers = iter(range(1, 1000))
 
     def act() -> None:
-        if next(failures, site.is_cut):
+        site.is_cut = site.is_cut or next(transfers) in numbers
+        if site.is_cut:
             raise AnsibleConnectionFailure("Connection reset by peer")
 
-    site.connection.fails, site.is_cut = act, True
+    site.connection.fails, site.is_cut = act, False
+    site.asked.clear()
+
+
+def test_a_connection_that_fails_is_tried_again_and_later_goes_on_in_the_midst_of_a_file(site: Site) -> None:
+    site.write("out/a", 10_000)
+    site.write("out/b", 10_000)
+    cut_at(site, 6)
     result = site.fetch("out", part_size=3000)
     assert result["failed"] and not result["complete"] and not (site.files / "out/b").exists()
     assert "Connection reset by peer. What has arrived is kept; run the task again to go on." in result["msg"]
-    site.asked.clear()
-    site.is_cut = False
+    cut_at(site)
     assert site.fetch("out", part_size=3000)["complete"]
-    first = next(step["wanted"][0] for step in site.asked if "wanted" in step)
-    assert first[0]["path"] == "files/out/b", "what is here does not come again"
+    (first, offset, _length) = next(step["wanted"][0] for step in site.asked if "wanted" in step)
+    assert first["path"] == "files/out/b" and offset == 15_000 - 10_000 - len("the log\n")
     assert site.is_home()
+
+
+def test_a_file_that_is_cut_again_and_again_comes_once(site: Site) -> None:
+    """As one that takes longer than a sweep may: each goes on where the last one was cut, and one brings it home."""
+    site.write("out/large", 50_000)
+    for _number in range(20):
+        cut_at(site, 3)
+        if site.fetch("out", part_size=4000)["complete"]:
+            break
+        assert len(site.partial) == 1 and not site.files.exists()
+    assert site.is_home() and sum(site.connection.fetched) < 60_000 and not site.partial
+
+
+@pytest.mark.parametrize("change", ["same size", "removed", "renamed"])
+def test_what_has_come_of_a_file_is_no_part_of_another(site: Site, change: str) -> None:
+    file = site.write("out/a", 10_000)
+    cut_at(site, 3)
+    site.fetch("out", part_size=3000)
+    assert site.partial
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    if change == "renamed":  # and another one has its size and time
+        os.utime(site.write("out/0", b"0" * 10_000), ns=times)
+    if change == "removed":
+        site.write("out/b")
+        file.unlink()
+    if change == "same size":
+        file.write_bytes(b"1" * 10_000)
+        os.utime(file, ns=(0, times[1] + 1))
+    cut_at(site)
+    assert site.fetch("out", part_size=3000)["complete"] and site.is_home()
+
+
+def test_what_could_not_be_read_for_a_moment_is_not_filled_with_zeros(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is the same afterwards, so that the next transfer goes on with what it has of it."""
+    site.write("out/a", 10_000)
+    site.write("out/b")
+    copy, copies = results._copy, iter(range(100))
+
+    def fail(folder: str, entry: Result, offset: int, length: int, stream: gzip.GzipFile) -> str:
+        if next(copies) != 2:
+            return copy(folder, entry, offset, length, stream)
+        stream.write(bytes(length))
+        return "Input/output error"
+
+    monkeypatch.setattr(results, "_copy", fail)
+    cut_at(site, 3)
+    result = site.fetch("out", part_size=3000)
+    assert result["incomplete"] == [{"path": "out/a", "reason": "Input/output error"}]
+    cut_at(site)
+    assert site.fetch("out", part_size=3000)["complete"] and site.is_home()
 
 
 def test_nobody_waits_for_a_machine_once_the_play_was_killed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -541,7 +625,7 @@ def test_no_name_of_a_machine_leads_out(site: Site, tmp_path: Path, path: str, m
     receive(site, here, tmp_path)
     assert not here.complete
     assert [item["reason"] for item in here.incomplete] == ["its name leads out of the results"]
-    assert not (site.dest.parent / "x").exists() and os.listdir(site.dest) == [".partial"]
+    assert not (site.dest.parent / "x").exists() and os.listdir(site.dest) == [file.name for file in site.partial]
 
 
 @pytest.mark.parametrize("target", ["/no/disk", "../x", "../..", "a/../..", "deep/../a"])
@@ -561,6 +645,18 @@ def test_no_file_is_written_through_a_link(site: Site, tmp_path: Path) -> None:
     assert (tmp_path / "victim").read_text() == "old"
     assert (site.files / "a/up/victim").read_text() == "new" and not (site.files / "a/up").is_symlink()
     assert (site.files / "b/victim").read_text() == "new" and not (site.files / "b").is_symlink()
+
+
+def test_no_file_is_written_through_a_link_that_has_no_place(site: Site, tmp_path: Path) -> None:
+    """In the folder where files grow, a link leads elsewhere than in its own."""
+    (site.files / "a" / "b" / "c").mkdir(parents=True)
+    victim = site.dest.parent.parent / "victim"
+    victim.write_text("old")
+    link = {"path": "files/a/b/c", "target": "../../victim", "size": 0}
+    here = home(site, link, {"path": "files/x"})
+    receive(site, here, tmp_path)
+    assert victim.read_text() == "old" and (site.files / "x").read_text() == "new"
+    assert [item["path"] for item in here.incomplete] == ["a/b/c"]
 
 
 @pytest.mark.parametrize("place", ["/p\n!touch x\n", "/p' y"])
