@@ -11,7 +11,9 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_state import OVER, RUNNING
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import run_record, running
+from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     MachineAction,
     answering_within,
@@ -22,6 +24,8 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
 
 MODULE = "compute_index.supply.run_info"
 LOOK = 120.0  # seconds that one may take
+LINES = 200  # of the log that a look asks for
+PATIENCE = running.PATIENCE
 
 
 class ActionModule(MachineAction):
@@ -33,25 +37,38 @@ class ActionModule(MachineAction):
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
         limit_attempts(self._connection)
-        look, start = running.LogLook(), time.monotonic()
+        name, job = options["name"], dict[str, t.Any]()
+        shown, silent_since = list[str](), t.cast("float | None", None)
         while True:
-            job = self._asked(options["name"], task_vars)
-            look = running.next_look(look, job, time.monotonic() - start)
-            for line in look.lines if in_terminal() else ():
-                display.display(f"  {line}")
-            if look.is_last or not options["follow"]:
-                return running.followed(look)
-            if look.lost_at is not None:
-                self.progress.tell(look.job["msg"], urgent=True)
+            answer = self._asked(name, task_vars)
+            if answer.get("failed") or not answer.get("state"):
+                silent_since = silent_since or time.monotonic()
+                why = one_line(str(answer.get("msg") or "no answer"))
+                job["msg"] = f"the machine does not answer (its job needs no connection): {why}"
+                is_last = time.monotonic() - silent_since >= PATIENCE
+            else:
+                # A machine that has lost its disk no longer says that its job has begun.
+                job, silent_since = {**answer, "began_at": answer.get("began_at") or job.get("began_at")}, None
+                shown = self._show(shown, run_record.log_of(job))
+                is_last = job["state"] != RUNNING
+            if is_last or not options["follow"]:
+                is_lost = silent_since is not None
+                is_over = job.get("state") in OVER and not is_lost
+                return {**job, "changed": False, "is_over": is_over, "lost_sight": is_lost}
+            if silent_since is not None:
+                self.progress.tell(job["msg"], urgent=True)
             self.pause(options["delay"])
+
+    def _show(self, shown: list[str], lines: list[str]) -> list[str]:
+        for line in running.new_lines(shown, lines) if in_terminal() else ():
+            display.display(f"  {line}")
+        return lines
 
     def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """What the machine says; a failure if it does not answer."""
         try:
             with answering_within(LOOK):
-                return t.cast(
-                    "dict[str, t.Any]",
-                    self._execute_module(MODULE, {"name": name, "lines": running.LINES}, task_vars=task_vars),
-                )
+                answer = self._execute_module(MODULE, {"name": name, "lines": LINES}, task_vars=task_vars)
+                return {key: value for key, value in answer.items() if key != "invocation"}
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}

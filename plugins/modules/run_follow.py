@@ -13,7 +13,7 @@ description:
   - The playbook C(compute_index.supply.run) follows its job with it. In a terminal, with Ansible's default output, it
     shows the lines of the log.
   - The job needs nothing of the controller. A machine that does not answer is waited for half an hour, and is never
-    C(unreachable). In that playbook it is waited for only until the registry says that it has ended.
+    C(unreachable).
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

@@ -25,7 +25,7 @@ from .._provision.run_record import Run
 from .._provision.run_request import Request
 from .._registry._records import RecordFolder, records_in
 from .._registry._stores import folders_of_job, inventory_around, registry_dir
-from .._text import joined, text_of, utc
+from .._text import joined, mapping_of, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 
 _Value = t.TypeVar("_Value")
@@ -45,8 +45,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     code = ""  # the digest of the files that the job works with, if any
     if request.files:
         files = os.path.join(params["here"], os.path.expanduser(request.files))
-        # Whatever links lead there: by its name alone a folder of results would not seem to be in that of the code.
-        request = run_request.with_paths(request, os.path.realpath(files), os.path.realpath(base), wrong)
+        request = run_request.with_files(request, os.path.realpath(files), os.path.realpath(folder.path), wrong)
         code = _tried(lambda: code_files.pack(request.files, request.exclude), code, wrong, "run_files: ")
     wrong += run_request.objections(params["extra"], limited=params["limited"])
     if wrong:
@@ -156,7 +155,7 @@ def _over(run: _Run) -> Result:
     The job may have taken days; if its host has the machine of another run by now, that stays.
     """
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
-    if trouble := running.in_doubt(run.view) or running.job_of_another(run.view, job):
+    if trouble := running.in_doubt(run.view):
         raise ValueError(trouble)
     has_gone = run.got["run__quoted"]["lost"] or run.view.is_over  # as by a sweep, or by a person
     if not run_record.is_here(run.view.record):  # else another command has brought it home meanwhile
@@ -180,23 +179,27 @@ def _broken(run: _Run) -> Result:
 @_refusing()
 def late(params: Params, check_mode: bool) -> Result:
     """Where a sweep puts the results of a run, unless they are home."""
+    sweep, job = (mapping_of(params["got"].get(name)) for name in ("reap__sweep", "run__late_job"))
     name, base = run_request.run_of(params["hosts"][0]["host"]), results_dir(params)
-    usual = RecordFolder(os.path.join(base, name))
-    folder = RecordFolder(os.path.join(base, run_record.late_folder(name, usual.read(), params["got"])))
-    now = time.time()
-    found = run_record.late_fetch(name, folder.read(), params["got"], params["given"], now, skips=check_mode)
-    return {**_LATE, **found, "dest": folder.path}
+    offer_id = text_of(sweep.get("offer_id"))
+    record = RecordFolder(os.path.join(base, name)).read()
+    folder = RecordFolder(os.path.join(base, run_record.late_folder(name, record, offer_id)))
+    left = run_record.left_of(sweep, time.time())
+    found = run_record.late_fetch(name, folder.read(), job, left, params["given"], skips=check_mode)
+    return {**_LATE, **found, "dest": folder.path, "offer_id": offer_id}
 
 
 @_refusing()
 def swept(params: Params, check_mode: bool) -> Result:
     """Note what a sweep has brought home."""
-    got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])
+    job, results = (mapping_of(params["got"].get(name)) for name in ("run__late_job", "run__late_results"))
+    fetch, folder = params["got"]["run__late"], RecordFolder(params["got"]["run__late"]["dest"])
     before = folder.read()
-    record = run_record.after_sweep(before, got)
+    record = run_record.after_sweep(before, fetch, job, results)
     if record is not before:
         folder.write(record)
-    return {**BLANK, "lines": run_record.swept_lines(record, got, shortest_path(folder.path, params["here"]))}
+    shown = shortest_path(folder.path, params["here"])
+    return {**BLANK, "lines": [run_record.swept_line(fetch["name"], record, job, results, shown)]}
 
 
 def runs(params: Params, check_mode: bool) -> Result:
@@ -204,7 +207,7 @@ def runs(params: Params, check_mode: bool) -> Result:
     with Registries.of(params, read_only=True) as registries:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)
-        machines = run_record.of_runs(snapshot.all())
+        machines = [item for item in snapshot.all() if run_record.is_of_run(item[2])]
         ledgers = {place: registries.at(place).ledger() for place, *_rest in machines}
         reached = [_reached(registries, *machine) for machine in machines]
     with refusing(ValueError):
@@ -229,7 +232,7 @@ def _reached(registries: Registries, place: Place, host: str, entry: Entry) -> R
 
 _RUNS: Result = {**BLANK, "runs": [], "hosts": [], "machines": []}
 RUNS = steps.operation(runs, steps.RUNS, _RUNS)
-_LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False}
+_LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False, "offer_id": ""}
 RUN_LATE = steps.operation(late, steps.RUN_LATE, _LATE)
 RUN_SWEPT = steps.operation(swept, steps.RUN_LATE, BLANK)
 RUN = steps.operation(asked, steps.RUN, _NOTHING)

@@ -16,27 +16,9 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .. import _text
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED
-from .._text import (
-    LONGEST_LINE,
-    abridged,
-    age,
-    amount,
-    applying,
-    end_option,
-    formatted,
-    items_of,
-    joined,
-    narrow_table,
-    number_of,
-    one_line,
-    plural,
-    printable,
-    seconds_of,
-    sentence,
-    text_of,
-    usd,
-)
+from .._text import amount, applying, formatted, items_of, joined, one_line, plural, seconds_of, usd
 from . import lease, spending
 from .entry import Entry
 from .order import GROUP_OF_RUNS
@@ -51,9 +33,8 @@ ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
 LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
 _OF_JOB = ("exit_code", "reason", "began_at", "ended_at")
-_OF_RESULTS = ("complete", "files", "missing", "incomplete")
+_OF_RESULTS = ("files", "missing", "incomplete")
 _LINES = 5  # of the log that the record keeps
-SWEEP = "reap__sweep"  # what a sweep has handed to a host
 
 
 def with_variables_of_run(given: Row, record: Row) -> Row:
@@ -124,36 +105,26 @@ class Run:
     @property
     def command_to_end(self) -> str:
         """What ends its machine, whatever becomes of its results."""
-        return f"compute_index.supply.decommission {end_option([self.request.host])}"
+        return f"compute_index.supply.decommission {_text.end_option([self.request.host])}"
 
 
 def ordered(run: Run, now: str) -> dict[str, t.Any]:
-    """The record of a run whose machine may be bought from now on; the old one if its job may have begun.
+    """The record before the machine is provisioned; a run that has begun stays as it is.
 
     ``now``: a moment as text. If another job was ordered under the name, its machine is used, so when that was ordered
-    stays. ``earlier_offers``: what the host bought for earlier runs.
+    stays. ``earlier_offers``: what the host bought for earlier runs. ``asked``: with it the name alone follows the job.
     """
     request, before = run.request, run.record
     if run.is_begun:
         return dict(before)
     offers = {bill.offer_id for bill in run.ledger.bills if bill.host == request.host} - {run.entry.offer_id}
     since = before if run.phase == ORDERED else {"ordered_at": now, "earlier_offers": sorted(offers)}
+    asked = {"command": request.command, "spec": dict(request.spec), "max_bill": request.max_bill}
+    keep = f"{math.ceil(request.keep)}s" if request.keep else ""
+    asked = {**asked, "results": list(request.results), "keep": keep, "digest": request.digest}
     return {
-        "name": request.name,
-        "host": request.host,
-        "command": request.command,
-        "digest": request.digest,
-        # So that its name alone is enough to follow it
-        "asked": {
-            "run_command": request.command,
-            "run_spec": dict(request.spec),
-            "run_max_bill": request.max_bill,
-            "run_results": list(request.results),
-            "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
-            "run_digest": request.digest,
-        },
-        "phase": ORDERED,
-        "state": NONE,
+        **{"name": request.name, "host": request.host, "command": request.command, "digest": request.digest},
+        **{"phase": ORDERED, "state": NONE, "asked": {f"run_{name}": value for name, value in asked.items()}},
         **{name: since.get(name) for name in ("ordered_at", "earlier_offers")},
         **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "cost_usd", "complete")),
     }
@@ -162,9 +133,12 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
 def started(run: Run, now: str, job: Row) -> dict[str, t.Any]:
     """The record once its job may have begun. ``now``: a moment as text; ``job``: what the machine says."""
     record = _with_beginning(ordered(run, now), job)
-    if run.is_begun:
-        return record
-    return {**record, "phase": STARTED, "state": RUNNING, "offer_id": run.entry.offer_id}
+    return record if run.is_begun else {**record, "phase": STARTED, "state": RUNNING, "offer_id": run.entry.offer_id}
+
+
+def log_of(job: Row) -> list[str]:
+    """The lines of a job's log, without what would move a terminal's cursor."""
+    return [_text.printable(str(line), _text.LONGEST_LINE) for line in items_of(job.get("log") or [])]
 
 
 def _with_beginning(record: Row, job: Row) -> dict[str, t.Any]:
@@ -184,8 +158,10 @@ def _is_home(state: str, results: Row, *, is_swept: bool) -> bool:
 
 
 def over(record: Row, job: Row, results: Row, *, is_swept: bool = False) -> dict[str, t.Any]:
-    """The record with the outcome of a job that is over, and its results. ``is_swept``: fetched by a sweep."""
-    state = text_of(job.get("state"))
+    """The record with the outcome of its job, if that is over, and its results. ``is_swept``: fetched by a sweep."""
+    state = job.get("state")
+    if state in (RUNNING, *OVER) and job.get("digest") != record.get("digest"):
+        return dict(record)  # as of another computer
     if state not in OVER:
         return _with_beginning(record, job)
     is_home = _is_home(state, results, is_swept=is_swept)
@@ -193,10 +169,10 @@ def over(record: Row, job: Row, results: Row, *, is_swept: bool = False) -> dict
         **record,
         **{name: job[name] for name in _OF_JOB if name in job},
         **{name: results[name] for name in _OF_RESULTS if name in results},
-        "last_lines": [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
-        "state": state,
-        "complete": is_home,
-        "phase": HOME if is_home else record.get("phase"),
+        "last_lines": [
+            _text.printable(str(line), _text.LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]
+        ],
+        **{"state": state, "complete": is_home, "phase": HOME if is_home else record.get("phase")},
     }
 
 
@@ -208,23 +184,22 @@ def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, 
 
     ``kept_until``: when its machine ends after a failure, in seconds since the epoch.
     """
-    record, end = over(run.record, job, results), seconds_of(run.entry.ends_at)
+    record = over(run.record, job, results)
     if is_here(record):
         stays = run.request.keep and run.entry.may_have_bought and record["state"] != SUCCEEDED
-        until = min(run.now + run.request.keep, math.inf if end is None else end)  # no longer than its lease
+        until = min(run.now + run.request.keep, seconds_of(run.entry.ends_at) or math.inf)  # no longer than its lease
         return {**record, "kept_until": until if stays else None}
-    if not has_gone:
-        return record
-    state = {} if record.get("state") in OVER else {"state": LOST, "reason": TAKEN_AWAY}
-    return {**record, **state, "complete": False}
+    if has_gone:
+        lost = {} if record.get("state") in OVER else {"state": LOST, "reason": TAKEN_AWAY}
+        return {**record, **lost, "complete": False}
+    return record
 
 
 def after_end(run: Run) -> dict[str, t.Any]:
     """The record of a run whose machine has ended. ``cost_usd``: at most; ``stays``: storage that it left, in words."""
     host = run.request.host
-    cost = cost_of_run(run.ledger, host, run.record)
     stays = storage_in_words(host, run.entry.kept_storage)
-    return {**run.record, "phase": GONE, "cost_usd": cost, "stays": stays}
+    return {**run.record, "phase": GONE, "cost_usd": cost_of_run(run.ledger, host, run.record), "stays": stays}
 
 
 def is_here(record: Row) -> bool:
@@ -254,52 +229,52 @@ def is_late(entry: Entry, end: float | None, passed: float, since: float | None)
     return GROUP_OF_RUNS in entry.groups and end is not None and -window <= passed < 0
 
 
-def late_folder(name: str, record: Row, got: Row) -> str:
-    """The folder for what a sweep fetches: the run's, unless its record there is of another purchase.
+def late_folder(name: str, record: Row, offer_id: str) -> str:
+    """The folder for what a sweep fetches: the run's, unless its record there is not of this purchase.
 
-    Computers that share a registry have their own folders, so this one may have an old run of the same name.
+    Computers that share a registry have their own folders, so this one may have another run of the same name.
     """
-    offer_id = str((got.get(SWEEP) or {}).get("offer_id") or "")
-    is_same = not offer_id or record.get("offer_id") in (None, offer_id)
+    is_same = not (record and offer_id) or record.get("offer_id") == offer_id
     return name if is_same else f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}"
 
 
-def late_fetch(name: str, record: Row, got: Row, given: Row, now: float, *, skips: bool) -> dict[str, t.Any]:
-    """What a sweep fetches of a run, and for how many seconds, at most until its lease ends.
+def left_of(sweep: Row, now: float) -> float:
+    """The seconds that are left of a lease, by what the sweep knows of it."""
+    end = _text.number_of(sweep.get("ends_at"))
+    return math.inf if end is None else end - now
+
+
+def late_fetch(name: str, record: Row, job: Row, left: float, given: Row, *, skips: bool) -> dict[str, t.Any]:
+    """What a sweep fetches of a run, and for how many seconds: at most what is ``left`` of its lease.
 
     ``skips``: nothing is fetched, as in check mode. Nor is it for a host of the group whose name is no run's.
     """
-    job, ends_at = got.get("run__late_job") or {}, number_of((got.get(SWEEP) or {}).get("ends_at"))
-    left = math.inf if ends_at is None else max(1.0, ends_at - now)
-    seconds = min(read_fetch_timeout(given, []), left)
     return {
         "name": name,
         "paths": list(job.get("results") or ()),
-        "seconds": math.ceil(seconds),
+        "seconds": math.ceil(max(1.0, min(read_fetch_timeout(given, []), left))),
         "fetches": not (is_here(record) or skips) and bool(name_of({"run_name": name}, [])),
     }
 
 
-def after_sweep(record: Row, got: Row) -> Row:
-    """The record once a sweep has fetched the results of a job that is over; else as it is.
+def after_sweep(record: Row, fetch: Row, job: Row, results: Row) -> Row:
+    """The record once a sweep has fetched the results of a job that is over; else as it is. ``fetch``: `late_fetch`.
 
     It also stays if a command has finished the run meanwhile.
     """
-    job, asked = got.get("run__late_job") or {}, got.get("run__late") or {}
-    if is_here(record) or not (asked.get("fetches") and job.get("state") in OVER):
+    if is_here(record) or not fetch["fetches"] or job.get("state") not in OVER:
         return record
-    known = {"name": asked.get("name"), "host": host_of(str(asked.get("name"))), "digest": job.get("digest")}
-    known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that no other machine ends for it
-    return over(record or {**known, "phase": STARTED}, job, got.get("run__late_results") or {}, is_swept=True)
+    name, offer_id = str(fetch["name"]), fetch["offer_id"]  # without which another machine might end for it
+    new = {"name": name, "host": host_of(name), "digest": job.get("digest"), "offer_id": offer_id, "phase": STARTED}
+    return over(record or new, job, results, is_swept=True)
 
 
-def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
+def swept_line(name: str, record: Row, job: Row, results: Row, folder: str) -> str:
     """What a sweep has brought home, or could not before the lease ends."""
-    name = str((got.get("run__late") or {}).get("name"))
     if record.get("complete"):
-        return [f"The results of {name} are home: {folder}"]
-    why = why_not_home(got.get("run__late_results") or {}) or str((got.get("run__late_job") or {}).get("msg") or "")
-    return [f"The results of {name} are NOT complete: {because(why) or 'see run.json.'} What is home: {folder}"]
+        return f"The results of {name} are home: {folder}"
+    why = why_not_home(results) or str(job.get("msg") or "")
+    return f"The results of {name} are NOT complete: {because(why) or 'see run.json.'} What is home: {folder}"
 
 
 # What people read of it
@@ -324,13 +299,14 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     usd_spent, outcome, has_succeeded = record.get("cost_usd"), job_outcome(record), record.get("state") == SUCCEEDED
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
     lines = [outcome, f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
-    lost, missing = "", ", ".join(map(str, record.get("missing") or []))
-    if record.get("complete"):
-        lines.append(f"Results: {folder} ({plural(record.get('files') or 0, 'file')})")
-        lines += applying({f"Not found on the machine: {missing}": missing})
-    else:
-        lost = _WENT
-        lines.append(f"{lost} What came home before is in {folder}.")
+    lost, missing = "" if record.get("complete") else _WENT, ", ".join(map(str, record.get("missing") or []))
+    lines += applying(
+        {
+            f"{lost} What came home before is in {folder}.": lost,
+            f"Results: {folder} ({plural(record.get('files') or 0, 'file')})": not lost,
+            f"Not found on the machine: {missing}": missing and not lost,
+        }
+    )
     if not has_succeeded and record.get("last_lines"):
         lines += ["The last lines of its log:", *map(str, record["last_lines"])]
     return {"lines": [*lines, *further], "trouble": "" if has_succeeded and not lost else joined(outcome, lost)}
@@ -338,31 +314,27 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
 
 def still_billed(run: Run, why: str) -> dict[str, t.Any]:
     """What to know if results of a job that is over are missing: its machine stays. ``why``: the transfer's fault."""
-    not_home = abridged(map(_not_home, run.record.get("incomplete") or []))
-    missing = abridged(run.record.get("missing") or [])
+    not_home = _text.abridged(map(_not_home, run.record.get("incomplete") or []))
+    missing = _text.abridged(run.record.get("missing") or [])
     lines = [
         job_outcome(run.record),
         joined("Its results are NOT complete.", because(why), f"See {run.request.folder}."),
-        *applying(
-            {
-                f"Not home: {not_home}.": not_home,
-                f"Not written by the job: {missing}. Another run_results fetches what it wrote.": missing,
-            }
-        ),
+        *applying({f"Not home: {not_home}.": not_home}),
+        *applying({f"Not written by the job: {missing}. Another run_results fetches what it wrote.": missing}),
         f"Its machine stays. {run.billed} The same command tries again.",
         f"To end it without them: {run.command_to_end}",
     ]
     return {"lines": lines, "trouble": joined(*lines)}
 
 
-def because(why: str) -> str:
-    """A reason as a sentence; empty for none."""
-    return sentence(one_line(why)) if why else ""
-
-
 def _not_home(item: Row) -> str:
     path, reason = (one_line(str(item.get(name) or "")) for name in ("path", "reason"))
     return f"{path} ({reason})" if path and reason else path or reason
+
+
+def because(why: str) -> str:
+    """A reason as a sentence; empty for none."""
+    return _text.sentence(one_line(why)) if why else ""
 
 
 def result_once_home(run: Run) -> dict[str, t.Any]:
@@ -389,6 +361,7 @@ _COLUMNS = {
     **{"run": "name", "state": "state", "since": "since", "machine": "runs", "USD": "usd"},
     "last line": "last_line",
 }
+_ANSWERED = ("state", "began_at", "ended_at", "exit_code")
 
 
 def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
@@ -396,21 +369,17 @@ def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
     rows = []
     for run in runs:
         moment = seconds_of(run.get("ended_at") or run.get("began_at") or run.get("ordered_at") or "")
-        is_since = "-" if moment is None else age(now - moment)
+        is_since = "-" if moment is None else _text.age(now - moment)
         rows.append({**run, "since": is_since, "runs": "billed" if run["machine"] else "gone"})
-    return narrow_table(rows, _COLUMNS, ("last line", "run")) if rows else ["There are no runs."]
+    return _text.narrow_table(rows, _COLUMNS, ("last line", "run")) if rows else ["There are no runs."]
 
 
 Remembered = tuple[Place, str, Entry]
 
 
-def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
-    """Those with a machine of a run, or a purchase that may become one; kept storage is neither."""
-    return [
-        (place, host, entry)
-        for place, host, entry in remembered
-        if entry.may_have_bought and GROUP_OF_RUNS in entry.groups and not entry.storage_of
-    ]
+def is_of_run(entry: Entry) -> bool:
+    """Whether an entry has a machine of a run, or a purchase that may become one; kept storage is neither."""
+    return entry.may_have_bought and GROUP_OF_RUNS in entry.groups and not entry.storage_of
 
 
 def all_runs(
@@ -423,27 +392,19 @@ def all_runs(
 
     ``jobs``: what machines have answered, by their hosts. The ledger knows what a run costs until the record does.
     """
-    known: dict[str, Row] = {
-        host: {"name": run_of(host), "host": host, "state": "unknown"} for _place, host, _entry in machines
-    }
+    billed, rows = {host: (place, entry) for place, host, entry in machines}, []
+    runs: dict[str, Row] = {host: {"name": run_of(host), "host": host, "state": "unknown"} for host in billed}
     # Of the runs of one name the newest is in the folder of that name.
-    known.update({str(record.get("host")): record for record in records if record.get("folder") == record.get("name")})
-    of_machines = {
-        host: {"machine": list(entry.resource_ids), "usd": cost_of_run(ledgers[place], host, known[host])}
-        for place, host, entry in machines
-    }
-    found = [
-        {**_run(record, jobs.get(host) or {}), **of_machines.get(host, {"machine": [], "usd": record.get("cost_usd")})}
-        for host, record in known.items()
-    ]
-    return sorted(found, key=lambda item: (not item["machine"], str(item["name"])))
-
-
-def _run(record: Row, job: Row) -> dict[str, t.Any]:
-    """What is known of a run, its machine and its cost apart."""
-    lines, answered = job.get("log") or record.get("last_lines") or [""], ("state", "began_at", "ended_at", "exit_code")
-    return {
-        **{name: record.get(name) for name in ("name", "host", "ordered_at", "complete", *answered)},
-        **{name: job[name] for name in answered if job.get(name) is not None},
-        "last_line": str(lines[-1]),
-    }
+    runs.update({str(record.get("host")): record for record in records if record.get("folder") == record.get("name")})
+    for host, record in runs.items():
+        job, (place, entry) = jobs.get(host) or {}, billed.get(host, (None, Entry()))
+        lines = job.get("log") or record.get("last_lines") or [""]
+        row = {
+            **{name: record.get(name) for name in ("name", "host", "ordered_at", "complete", *_ANSWERED)},
+            **{name: job[name] for name in _ANSWERED if job.get(name) is not None},
+            "last_line": str(lines[-1]),
+            "machine": list(entry.resource_ids),
+            "usd": record.get("cost_usd") if place is None else cost_of_run(ledgers[place], host, record),
+        }
+        rows.append(row)
+    return sorted(rows, key=lambda row: (not row["machine"], str(row["name"])))

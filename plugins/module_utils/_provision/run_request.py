@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,6 @@ _GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Z
 # Of what a run sets in any case, or takes from the inventory
 _LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
 _TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
 _NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
 
@@ -94,9 +92,6 @@ def name_of(given: Row, wrong: list[str]) -> str:
     return ""
 
 
-MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
-
-
 def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[str]) -> str:
     """Why results cannot be kept in a folder; empty if they can.
 
@@ -112,17 +107,11 @@ def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[
     return f"{lost} Set run_results_dir to a folder that stays." if by_job and is_within(folder, folders) else ""
 
 
-def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
-    """The request with the absolute path of its code, in which results do not count: they would make it another job.
-
-    ``files``: the folder of the code; ``base``: the folder of all results, which must be another one.
-    """
-    inside, own = (os.path.relpath(path, files) for path in (base, os.path.join(base, request.name)))
-    if os.curdir in (inside, own):
-        wrong.append(MIXED)
-    is_outside = inside == ".." or inside.startswith("../")
-    exclude = () if is_outside else (f"/{_SPECIAL.sub(_ESCAPED, inside)}/",)
-    return replace(request, files=files, exclude=(*request.exclude, *exclude))
+def with_files(request: Request, files: str, dest: str, wrong: list[str]) -> Request:
+    """The request with the real path of its code, which must not be in that of its results (``dest``)."""
+    if is_within(files, [dest]):
+        wrong.append("run_files must not be in the folder of the run's results: -e run_results_dir=runs.")
+    return replace(request, files=files)
 
 
 def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:

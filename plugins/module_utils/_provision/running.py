@@ -12,24 +12,11 @@ import contextlib
 import enum
 import math
 import typing as t
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
+from .. import _text
 from .._machine.job_state import NONE, OVER, RUNNING
-from .._text import (
-    LONGEST_LINE,
-    amount,
-    formatted,
-    ids_in_words,
-    in_short,
-    items_of,
-    joined,
-    one_line,
-    printable,
-    read_price,
-    seconds_of,
-    text_of,
-    usd,
-)
+from .._text import amount, formatted, ids_in_words, in_short, joined, one_line, seconds_of, usd
 from . import lease, search
 from .declaration import why_protected
 from .entry import Entry
@@ -193,7 +180,7 @@ def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, 
     host = run.request.host
     does = way(run.phase, is_free=found["plans"].get(host, {}).get("is_new") is True)
     offer = found["ansible_stats"]["data"]["quote"]["hosts"].get(host, {})
-    price, refusal = read_price(offer.get("price_per_hour")), str(found["refusals"].get(host) or "")
+    price, refusal = _text.read_price(offer.get("price_per_hour")), str(found["refusals"].get(host) or "")
     seconds = lease_for(does, run, price, refusal, unswept, has_registry=has_registry)
     lines = [does.value]
     if does is Way.BUY:
@@ -206,7 +193,7 @@ def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, 
         "lost": does is Way.LOST,
         "goes_on": not check_mode,
         "lease": lease_text(seconds),
-        "offer_id": text_of(run.record.get("offer_id")) if may_run else "",
+        "offer_id": _text.text_of(run.record.get("offer_id")) if may_run else "",
         "verify": "none" if may_run else "",
         "lines": lines,
     }
@@ -236,26 +223,19 @@ def next_of(run: Run, job: Row) -> dict[str, t.Any]:
 
 def trouble_of_job(run: Run, job: Row) -> str:
     """Why the machine's answer is of no use: it has none, has another job, or has lost its disk; else empty."""
-    machine = f"The machine of the run {run.request.name}"
+    machine, to_end = f"The machine of the run {run.request.name}", f"end the machine: {run.command_to_end}"
     if job.get("lost_sight") or job.get("state") not in (NONE, RUNNING, *OVER):
         why = because(str(job.get("msg") or "it did not answer"))
         return f"{machine} did not report on its job: {why} {run.billed} The same command looks again."
-    if job["state"] == NONE and run.record.get("began_at"):
-        return (
-            f"{machine} knows nothing of its job any more, which had begun: it is not started again. {run.billed}"
-            f" To end the machine: {run.command_to_end}"
-        )
-    return job_of_another(run, job)
-
-
-def job_of_another(run: Run, job: Row) -> str:
-    """Why the machine's job is not this one, as of another computer; empty if it is, or there is none."""
-    if job.get("state") not in (RUNNING, *OVER) or job.get("digest") == run.request.digest:
+    if job["state"] == NONE:
+        lost = f"{machine} knows nothing of its job any more, which had begun: it is not started again."
+        return f"{lost} {run.billed} To {to_end}" if run.record.get("began_at") else ""
+    if job.get("digest") == run.request.digest:
         return ""
-    command = one_line(str(job.get("command") or "")) or "its command is not known"
+    command = one_line(str(job.get("command") or "")) or "its command is not known"  # as of another computer
     return (
-        f"The machine of the run {run.request.name} has another job: {command} ({job['state']}). The results of that"
-        f" job are not home. Repeat its command, or end the machine: {run.command_to_end}."
+        f"{machine} has another job: {command} ({job['state']}). The results of that job are not home. {run.billed}"
+        f" Repeat its command, or {to_end}."
     )
 
 
@@ -309,10 +289,10 @@ def over_result(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str
 
 def _not_home(run: Run, job: Row, why: str) -> dict[str, t.Any]:
     """What to know of a run whose results are not all home."""
-    if job.get("state") in OVER:
-        return still_billed(run, why)
     if trouble := trouble_of_job(run, job):
         return {"trouble": trouble}
+    if job["state"] in OVER:
+        return still_billed(run, why)
     if job["state"] == RUNNING:
         runs = f"{run.request.name} runs. The same command follows it, and brings its results home."
         return {"lines": [runs, run.billed, f"To end it now: {run.command_to_end}"]}
@@ -321,56 +301,13 @@ def _not_home(run: Run, job: Row, why: str) -> dict[str, t.Any]:
     return {"trouble": f"{not_begun} {run.billed} The same command starts it."}
 
 
-# How its log is followed
-
-
 PATIENCE = 1800.0  # seconds for which a machine may be silent; its job needs nobody
-LINES = 200  # that a look asks for
 
 
-@dataclass(frozen=True)
-class LogLook:
-    """What the last look has shown: the last answer, and new lines of the log.
-
-    ``lost_at``: since when the machine has not answered, None if it has. ``is_last``: no other look follows.
-    """
-
-    job: Row = field(default_factory=dict)
-    lines: tuple[str, ...] = ()
-    lost_at: float | None = None
-    is_last: bool = False
-
-
-def next_look(look: LogLook, job: Row, passed: float) -> LogLook:
-    """What follows from an answer, or a failure to get one."""
-    if job.get("state") in (None, "") or job.get("failed"):
-        since = passed if look.lost_at is None else look.lost_at
-        why = one_line(str(job.get("msg") or "no answer"))
-        msg = f"the machine does not answer (its job needs no connection): {why}"
-        return LogLook({**look.job, "msg": msg}, (), since, passed - since >= PATIENCE)
-    # A machine that has lost its disk no longer says that its job has begun.
-    known = {**job, "began_at": job.get("began_at") or look.job.get("began_at")}
-    return LogLook(known, _lines(look.job, job), is_last=job["state"] != RUNNING)
-
-
-def _log(job: Row) -> list[str]:
-    """The lines that a look has shown, without what would move a terminal's cursor."""
-    return [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])]
-
-
-def _lines(before: Row, job: Row) -> tuple[str, ...]:
-    """The lines that are new since the answer before. The last of those may have been shown before its end came."""
-    shown, lines = map(_log, (before, job))
-    for known in (shown, shown[:-1]):
-        for start in range(len(known)):
-            if lines[: len(known) - start] == known[start:]:
-                return tuple(lines[len(known) - start :])
-    return tuple(lines)
-
-
-def followed(look: LogLook) -> dict[str, t.Any]:
-    """What the task returns: the last answer, whether the job is over, and whether sight of it was lost."""
-    is_lost = look.lost_at is not None
-    job = {name: value for name, value in look.job.items() if name not in ("failed", "invocation")}
-    is_over = look.job.get("state") in OVER and not is_lost
-    return {**job, "changed": False, "is_over": is_over, "lost_sight": is_lost}
+def new_lines(shown: t.Sequence[str], lines: t.Sequence[str]) -> t.Sequence[str]:
+    """Of the newest lines of a log, those that the last look has not shown; its last line may have had no end yet."""
+    for before in (shown, shown[:-1]):
+        for start in range(len(before)):
+            if lines[: len(before) - start] == before[start:]:
+                return lines[len(before) - start :]
+    return lines

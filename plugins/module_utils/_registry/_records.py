@@ -41,6 +41,8 @@ class RecordFolder:
         """Note how far the run is, durably. Raises RegistryError."""
         with explained(self._unwritable):
             os.makedirs(self.path, exist_ok=True)
+            # Results are no code, of a repository or of the next run.
+            write_durably(os.path.join(self.path, ".gitignore"), "*\n")
             write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
 
     def set_aside(self) -> None:

@@ -193,11 +193,10 @@ def test_all_runs() -> None:
         },
     ]
     place = Folder("/host_vars")
-    machines = run_record.of_runs([(place, "run-eval", RUNNING), (place, "run-new", RUNNING), (place, "gpu-1", BOUGHT)])
-    assert [host for _place, host, _entry in machines] == ["run-eval", "run-new"]
+    machines = [(place, "run-eval", RUNNING), (place, "run-new", RUNNING)]
     left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(GROUP_OF_RUNS,))
-    others = [read_entry(left.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
-    assert run_record.of_runs((place, "run-eval", entry) for entry in others) == []
+    others = [BOUGHT, read_entry(left.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
+    assert run_record.is_of_run(RUNNING) and not any(map(run_record.is_of_run, others))
     ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
     answer = {"state": "succeeded", "exit_code": 0, "ended_at": None, "log": ["a", "b"]}
     jobs = {"run-eval": answer, "run-new": {"unreachable": True}}
@@ -228,8 +227,8 @@ def test_all_runs() -> None:
 )
 def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
     record = {"phase": phase} if phase else {}
-    got = {"run__late_job": {"results": ["out"]}}
-    found = run_record.late_fetch(name, record, got, {"run_fetch_timeout": "5m"}, 0.0, skips=skips)
+    job = {"results": ["out"]}
+    found = run_record.late_fetch(name, record, job, 3600.0, {"run_fetch_timeout": "5m"}, skips=skips)
     assert found == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
 
 
@@ -247,11 +246,9 @@ def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches
     ],
 )
 def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
-    got = {"reap__sweep": {"ends_at": ends_at}}
-    assert (
-        run_record.late_fetch("train", {}, got, {"run_fetch_timeout": timeout}, 1000.0, skips=False)["seconds"]
-        == seconds
-    )
+    left = run_record.left_of({"ends_at": ends_at}, 1000.0)
+    found = run_record.late_fetch("train", {}, {}, left, {"run_fetch_timeout": timeout}, skips=False)
+    assert found["seconds"] == seconds
 
 
 @pytest.mark.parametrize(
@@ -259,8 +256,8 @@ def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float
     [
         ({}, "o1", "train"),
         ({"offer_id": "o1"}, "o1", "train"),
-        ({"offer_id": None}, "o1", "train"),  # ordered
-        ({"digest": "a"}, "o1", "train"),
+        ({"offer_id": None}, "o1", "train.o1"),  # ordered here, and begun on another computer
+        ({"offer_id": "o1"}, "", "train"),
         ({"offer_id": "o2"}, "o1", "train.o1"),
         ({"offer_id": "o2"}, "../o1", "train.___o1"),
     ],
@@ -268,14 +265,14 @@ def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float
 def test_results_of_another_run_of_the_name_have_another_folder(
     record: dict[str, Any], offer_id: str, folder: str
 ) -> None:
-    got = {"reap__sweep": {"offer_id": offer_id}}
-    assert run_record.late_folder("train", record, got) == folder
+    assert run_record.late_folder("train", record, offer_id) == folder
 
 
 @pytest.mark.parametrize(
     ("record", "job", "results", "phase"),
     [
         ({"phase": "started", "name": "train"}, {"state": "failed"}, {"complete": True}, "home"),
+        ({"phase": "started", "digest": "b"}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "started"),
         ({}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "home"),
         ({}, {"state": "succeeded"}, {"failed": False, "msg": "It took too long."}, "started"),
         ({}, {"state": "running"}, {"complete": False}, None),
@@ -286,14 +283,14 @@ def test_results_of_another_run_of_the_name_have_another_folder(
     ],
 )
 def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str) -> None:
-    got = {"run__late": {"name": "train", "fetches": True}, "run__late_job": job, "run__late_results": results}
-    after = run_record.after_sweep(record, {**got, "reap__sweep": {"offer_id": "o1"}})
+    fetch = {"name": "train", "fetches": True, "offer_id": "o1"}
+    after = run_record.after_sweep(record, fetch, job, results)
     noted = [] if after is record else [after]
     assert [item["phase"] for item in noted] == ([phase] if phase else [])
     assert record or not noted or noted[0]["offer_id"] == "o1"
-    (line, *_more) = run_record.swept_lines(after, got, "runs/train")
+    line = run_record.swept_line("train", after, job, results, "runs/train")
     assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
-    assert run_record.after_sweep(record, {**got, "run__late": {"name": "train", "fetches": False}}) is record
+    assert run_record.after_sweep(record, {**fetch, "fetches": False}, job, results) is record
 
 
 @pytest.mark.parametrize(

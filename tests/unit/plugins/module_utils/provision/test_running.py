@@ -208,7 +208,7 @@ class World:
         self.step()
         if not self.machine:
             raise TimeoutError
-        self.record = run_record.over(self.record, {"state": self.job}, {"complete": True})
+        self.record = run_record.over(self.record, {"state": self.job, "digest": "digest"}, {"complete": True})
         assert run_record.result_once_home(Run(request, self.record)) == {"ends": True}
 
 
@@ -335,7 +335,7 @@ def test_a_job_moves_no_cursor_of_the_terminal() -> None:
     record = {**RECORD, "incomplete": [{"path": odd, "reason": odd}], "reason": odd}
     texts = [
         *run_record.still_billed(Run(Request(), record), odd)["lines"],
-        *run_record.swept_lines({}, {"run__late": {"name": "train"}, "run__late_results": {"msg": odd}}, "runs/train"),
+        run_record.swept_line("train", {}, {}, {"msg": odd}, "runs/train"),
         running.next_of(Run(Request()), {"command": odd, "state": "running", "digest": "a"})["trouble"],
         running.next_of(Run(Request()), {"msg": odd})["trouble"],
     ]
@@ -357,52 +357,27 @@ def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: b
     assert ("decommission_hosts=run-train" in text) is billed
 
 
-@given(st.lists(st.sampled_from(["answer", "cut"]), max_size=30))
-def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
-    look, silent = running.LogLook(), 0
-    for number, answer in enumerate(answers):
-        job = {"state": "running"} if answer == "answer" else {"failed": True, "msg": "cut"}
-        look = running.next_look(look, job, number * 300.0)
-        silent = 0 if answer == "answer" else silent + 1
-        assert look.is_last is ((silent - 1) * 300 >= running.PATIENCE if silent else False)
-        assert running.followed(look)["lost_sight"] is bool(silent)
-
-
-def logged(state: str, *lines: str) -> dict[str, Any]:
-    """What a machine answers, with the newest lines of its log."""
-    return {"state": state, "log": list(lines)}
-
-
-def test_each_line_is_shown_once() -> None:
-    first = running.next_look(running.LogLook(), logged("running", "a", "b\x1b[2J"), 0)
-    assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J")
-    cut = running.next_look(first, {"unreachable": True}, 1)
-    assert cut.lines == ()
-    assert cut.job["msg"] == "the machine does not answer (its job needs no connection): no answer"
-    over = running.next_look(cut, logged("failed", "b\x1b[2J", "c", "d"), 2)
-    assert over.lines == ("c", "d") and over.is_last and running.followed(over)["is_over"]
-
-
-def test_all_lines_are_shown_of_a_machine_that_did_not_answer_at_first() -> None:
-    silent = running.next_look(running.LogLook(), {"unreachable": True}, 0)
-    answer = logged("running", "a\N{REPLACEMENT CHARACTER}", "b")
-    assert running.next_look(silent, answer, 1).lines == ("a\N{REPLACEMENT CHARACTER}", "b")
-
-
-def test_a_bar_that_overwrites_its_line_shows_no_other_line_again() -> None:
-    first = running.next_look(running.LogLook(), logged("running", "begins", "loads", "10 %"), 0)
-    assert first.lines == ("begins", "loads", "10 %")
-    bar = running.next_look(first, logged("running", "begins", "loads", "50 %"), 1)
-    assert bar.lines == ("50 %",)
-    assert running.next_look(bar, logged("running", "begins", "loads", "50 %"), 2).lines == ()
+@pytest.mark.parametrize(
+    ("shown", "lines", "expected"),
+    [
+        ([], [], []),
+        ([], ["a", "b"], ["a", "b"]),
+        (["a", "b"], ["b", "c", "d"], ["c", "d"]),
+        (["a", "b"], ["a", "b"], []),
+        (["a", "b"], ["x", "y"], ["x", "y"]),  # more than a look has
+        (["begins", "loads", "10 %"], ["begins", "loads", "50 %"], ["50 %"]),  # a bar that overwrites its line
+    ],
+)
+def test_lines_that_are_new(shown: list[str], lines: list[str], expected: list[str]) -> None:
+    assert running.new_lines(shown, lines) == expected
 
 
 @given(st.lists(st.integers(0, 50), max_size=8), st.integers(1, 9))
 def test_no_line_is_shown_twice_and_of_those_that_a_look_has_none_is_left_out(sizes: list[int], most: int) -> None:
-    look, shown, log = running.LogLook(), [], list[str]()
+    before, shown, log = list[str](), list[str](), list[str]()
     for size in sizes:
         log += [f"line {len(log) + number}" for number in range(size)]
-        look = running.next_look(look, logged("running", *log[-most:]), 0)
-        shown += look.lines
+        shown += running.new_lines(before, log[-most:])
+        before = log[-most:]
         assert shown[-min(size, most) :] == log[-min(size, most) :] or not size
     assert len(shown) == len(set(shown))

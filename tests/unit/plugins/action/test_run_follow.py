@@ -1,0 +1,84 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job that is followed: a silent machine is waited for, and what was known of the job stays known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.compute_index.supply.plugins.action import run_follow
+
+Result = dict[str, Any]
+BEGAN = "2026-12-01T06:00:00Z"
+
+
+class Action(run_follow.ActionModule):  # type: ignore[misc]
+    """The action with a machine whose answers are known beforehand; an answer is due each second."""
+
+    def follow(self, answers: list[Any]) -> Result:
+        self.answers = iter(answers)
+        result: Result = self.run(None, {"inventory_hostname": "gpu-1"})
+        return result
+
+    def _execute_module(self, *_given: Any, **_more: Any) -> Result:
+        answer = next(self.answers)
+        if answer is None:
+            raise AnsibleConnectionFailure("Connection timed out")
+        return dict(answer)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a person reads; seconds pass with each pause."""
+    clock, lines = [0.0], list[str]()
+    monkeypatch.setattr(run_follow, "time", SimpleNamespace(monotonic=lambda: clock[0] + 1000))
+    monkeypatch.setattr(run_follow.display, "display", lines.append)
+    monkeypatch.setattr(run_follow, "in_terminal", lambda: True)
+    monkeypatch.setattr(Action, "pause", lambda _self, seconds: clock.__setitem__(0, clock[0] + seconds))
+    return lines
+
+
+def follow(answers: list[Any], **options: Any) -> Result:
+    arguments = {"name": "train", "delay": 600.0, **options}
+    task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, delegate_to=None, action="run_follow")
+    connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir="given"))
+    return Action(task, connection, SimpleNamespace(), None, None, None).follow(answers)
+
+
+def logged(state: str, *lines: str) -> Result:
+    return {"state": state, "log": list(lines), "began_at": None if state == "none" else BEGAN, "invocation": {}}
+
+
+def test_each_line_is_shown_once_and_moves_no_cursor(shown: list[str]) -> None:
+    answers = [logged("running", "a", "b\x1b[2J"), None, logged("failed", "b\x1b[2J", "c", "d")]
+    followed = follow(answers)
+    of_log = [line for line in shown if not line.startswith(("  gpu-1", "    "))]
+    assert of_log == ["  a", "  b\N{REPLACEMENT CHARACTER}[2J", "  c", "  d"]
+    assert (followed["is_over"], followed["lost_sight"], followed["state"]) == (True, False, "failed")
+    assert "invocation" not in followed
+
+
+@pytest.mark.parametrize(
+    ("silent", "lost"),
+    [(3, False), (4, True)],  # half an hour has passed with the fourth
+)
+def test_a_silent_machine_is_waited_for(shown: list[str], silent: int, lost: bool) -> None:
+    answers = [logged("running"), *[None] * (silent - 1), {"unreachable": True, "msg": "cut"}, logged("succeeded")]
+    followed = follow(answers)
+    assert (followed["lost_sight"], followed["is_over"]) == (lost, not lost)
+    assert followed["state"] == ("running" if lost else "succeeded")
+    assert not lost or followed["msg"] == "the machine does not answer (its job needs no connection): cut"
+
+
+def test_who_does_not_follow_looks_once(shown: list[str]) -> None:
+    assert follow([logged("running", "a")], follow=False)["state"] == "running"
+    assert follow([None], follow=False)["lost_sight"]
+
+
+def test_a_machine_that_has_lost_its_disk_had_begun_its_job(shown: list[str]) -> None:
+    followed = follow([logged("running"), logged("none")])
+    assert (followed["state"], followed["began_at"], followed["is_over"]) == ("none", BEGAN, False)
