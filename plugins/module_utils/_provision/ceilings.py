@@ -24,7 +24,7 @@ from .entry import Entry, all_storage
 from .messages import NOTHING_BOUGHT, NOTHING_SENT
 from .ownership import Machine
 from .search import UNLIMITED, Sum, add_up, highest_known_price, total_of
-from .spending import MILLION, Bill, cents, millionths_of_usd
+from .spending import HOUR, MILLION, Bill, cents, millionths_of_usd
 from .storage import priced
 
 NOT_ASKED_FOR = "They were not asked for."
@@ -228,6 +228,10 @@ class AccountPrices:
     foreign: tuple[CeilingPart, ...] = ()
     unreadable: str = ""
 
+    def with_planned(self, planned: t.Sequence[CeilingPart]) -> Count:
+        """All of it, with what hosts would buy."""
+        return Count((*planned, *self.registered, *self.foreign))
+
     @cached_property
     def _costs(self) -> dict[str, float | None]:
         return {part.offer_id: part.cost for part in self.registered if part.offer_id and part.state.counts}
@@ -292,8 +296,7 @@ def of_account(max_account_price_per_hour: float, account: AccountPrices, planne
             "The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds"
             f" is not known: {account.unreadable} {NOTHING_SENT} Try again later."
         )
-    count = Count((*planned, *account.registered, *account.foreign))
-    above = count.above(
+    above = account.with_planned(planned).above(
         "All machines of the account", "provision_max_account_price_per_hour", max_account_price_per_hour
     )
     return above and (
@@ -316,12 +319,14 @@ class Month:
 
     Both until their leases or the month are over. ``shares``: of a host, in millionths of a USD, rounded up.
     ``unknown``: hosts of which it is not known what they cost. ``since``: when the first purchase of a host began.
+    ``hours``: that are left of the month.
     """
 
     name: str
     shares: tuple[tuple[State, str, int], ...]
     unknown: tuple[str, ...] = ()
     since: t.Mapping[str, float] = field(default_factory=dict)
+    hours: float = 1.0
 
     @property
     def total(self) -> int:
@@ -331,6 +336,10 @@ class Month:
     def exceeds(self, budget: float) -> bool:
         """Whether it is above a budget in USD, although each share was rounded up."""
         return self.total - len(self.shares) > round(budget * MILLION)
+
+    def left_per_hour(self, budget: float) -> float:
+        """USD per hour that it leaves of a budget in USD, until the month is over."""
+        return (budget - self.total / MILLION) / self.hours
 
     @property
     def count(self) -> Count:
@@ -382,6 +391,7 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
         ),
         unknown=_of_unknown_cost((*bills, *planned), latest),
         since={host: min(moments) for host, moments in begins.items()},
+        hours=(after - now) / HOUR,
     )
 
 

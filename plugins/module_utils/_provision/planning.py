@@ -373,14 +373,18 @@ def _within_ceilings(
     by_project = grouped((case.host.project, (case, draft)) for case, draft in buyers)
     budgets = {project: _of_budget(project, pairs, spent, now) for project, pairs in by_project.items()}
     registered = ceilings.ceiling_for_registered(max_account, account)
-    is_shared = min(max_total, max_account, *(case.host.budget for case, _draft in buyers)) != UNLIMITED
+    left = min(
+        max_total - count.sum.total,
+        max_account - account.with_planned(ordered).sum.total,
+        *(left_per_hour for _refusal, left_per_hour in budgets.values()),
+    )
     return [
         _limited(
             case,
             draft,
-            of_all or budgets.get(case.host.project, ""),
+            of_all or budgets.get(case.host.project, ("", left))[0],
             registered if case.host.registry.keeps_sums else max_account,
-            is_shared=is_shared,
+            max(0.0, left) / max(1, len(buyers)),
         )
         for case, draft in zip(cases, drafts)
     ]
@@ -391,16 +395,16 @@ def stopped_if_refused(draft: Plan, refusal: str) -> Plan:
     return replace(draft, action=STOP, refusal=refusal) if refusal else draft
 
 
-def _limited(case: Case, draft: Plan, refusal: str, max_account_price_per_hour: float, *, is_shared: bool) -> Plan:
+def _limited(case: Case, draft: Plan, refusal: str, max_account_price_per_hour: float, share: float) -> Plan:
     """The plan with what the ceilings of all hosts let it pay, or their ``refusal``.
 
-    ``is_shared``: there is such a ceiling, so each host pays what was planned, and no more: another host has the rest.
+    ``share``: what it may pay beyond its price, which its offer's own page may raise; the others have as much.
     """
     if draft.action != BUY:
         return draft
     if refusal:
         return replace(draft, action=STOP, refusal=_after(case, refusal), error_class="price")
-    most = draft.price_per_hour if is_shared and draft.price_per_hour is not None else draft.max_price_per_hour
+    most = min(draft.max_price_per_hour, (draft.price_per_hour or 0.0) + share)
     return replace(draft, max_price_per_hour=most, max_account_price_per_hour=max_account_price_per_hour)
 
 
@@ -429,17 +433,22 @@ def counted_in_budgets(
     return {case.host.project: of_project.get(case.host.project, []) for case in cases if case.has_budget}
 
 
-def _of_budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> str:
-    """Why the budget of a project, the lowest that a buyer has declared, lets nothing be bought; empty if it does."""
+def _of_budget(
+    project: str, buyers: t.Sequence[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float
+) -> tuple[str, float]:
+    """Why the budget of a project, the lowest that a buyer has declared, lets nothing be bought; empty if it does.
+
+    And what it leaves beside that, in USD per hour.
+    """
     budget = min(case.host.budget for case, _draft in buyers)
     if budget == UNLIMITED:
-        return ""
+        return "", UNLIMITED
     ledger = spent[project]
     if ledger.unreadable:
         return (
             "What was spent cannot be read, so whether provision_budget holds is not known:"
             f" {ledger.unreadable} {NOTHING_SENT}"
-        )
+        ), 0.0
     planned = [
         Bill(
             project,
@@ -453,7 +462,8 @@ def _of_budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], spent: t.Map
         for case, draft in buyers
     ]
     bills = [bill for bill in ledger.bills if bill.project == project]
-    return ceilings.of_month(budget, project, ceilings.costs_of_month(bills, planned, now, ledger.now))
+    month = ceilings.costs_of_month(bills, planned, now, ledger.now)
+    return ceilings.of_month(budget, project, month), month.left_per_hour(budget)
 
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:
