@@ -21,7 +21,7 @@ import typing as t
 from dataclasses import dataclass
 
 from . import verdicts
-from .readings import LOGS, Answers, CommandResult, Readings, hardware_of, is_divided, smi_of
+from .readings import LOGS, Answers, CommandResult, Readings, is_divided
 from .wanted import TIMEOUTS, Wanted, least_version, thresholds_of
 
 MOST_OUTPUT = 16 * 2**20  # bytes of a program that are read
@@ -172,16 +172,19 @@ class Acceptance:
         level = self._wanted.level
         queries = {"nvidia-smi": SMI, **({} if level == "specs" else _QUERIES)}
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
-        smi = smi_of(self.answers.get("nvidia-smi"))
-        if level in _LOADED and smi and smi.gpus and not is_divided(smi.gpus):
-            diagnosis, seconds = _LOADED[level]
-            self._long("dcgmi", ("dcgmi", "diag", "-r", diagnosis, "--json"), _SHORTEST)
-            self._long("load", load_of(seconds), 1.5 * seconds + _LOAD_DELAY)
-            if level == "burnin" and len(smi.gpus) > 1:
-                self._long("all_reduce", (*_ALL_REDUCE, str(len(smi.gpus))), _SHORTEST)
+        gpus = Readings(self.answers).gpus
+        if level in _LOADED and gpus and not is_divided(gpus):
+            self._load(level, len(gpus))
             # What the load has brought to light.
             self._query({name: _QUERIES[name] for name in LOGS} if self._hangs else queries)
         return self.answers
+
+    def _load(self, level: str, gpus: int) -> None:
+        diagnosis, seconds = _LOADED[level]
+        self._long("dcgmi", ("dcgmi", "diag", "-r", diagnosis, "--json"), _SHORTEST)
+        self._long("load", load_of(seconds), 1.5 * seconds + _LOAD_DELAY)
+        if level == "burnin" and gpus > 1:
+            self._long("all_reduce", (*_ALL_REDUCE, str(gpus)), _SHORTEST)
 
     def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
         limit = min(self._tool_timeout, self._left)
@@ -242,7 +245,7 @@ def accept(
 
 def measure(root: str, seconds: float = 60.0, run: Run = run_commands) -> dict[str, t.Any]:
     """What a machine has, for `machine_info`; nvidia-smi gets so many seconds to answer."""
-    return hardware_of(smi_of(run({"nvidia-smi": Command(SMI, seconds)})["nvidia-smi"]), root)
+    return Readings(run({"nvidia-smi": Command(SMI, seconds)}), root).machine
 
 
 def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:

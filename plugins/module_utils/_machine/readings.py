@@ -114,7 +114,7 @@ class Readings:
         self.answers, self.root, self.clock = answers, root, clock
         self.smi, self.loaded = (smi_of(answers.get(name)) for name in ("nvidia-smi", "loaded"))
         self.gpus = self.smi.gpus if self.smi else ()
-        self.machine = machine or hardware_of(self.smi, root)
+        self.machine = hardware_of(self.smi, root) if machine is None else machine
 
     def code(self, name: str) -> int | None:
         """The exit code of a program, None if it did not end or was not started."""

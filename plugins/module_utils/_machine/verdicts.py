@@ -264,10 +264,11 @@ def _by_faults(well: str, forms: t.Sequence[Faults], gpu: Gpu, *_others: object)
     If one is missing, a fault might be missed.
     """
     faults = {path: fault for form in forms for path, fault in form.items()}
-    active = [fault for path, fault in faults.items() if re.fullmatch(fault[0], gpu.word(path) or "")]
+    active = [fault[1:] for path, fault in faults.items() if re.fullmatch(fault[0], gpu.word(path) or "")]
     if active:
-        return Finding(worst(verdict for _word, verdict, _meaning in active), ", ".join(fault[2] for fault in active))
-    is_well = any(all(gpu.word(path) == well for path in form) for form in forms)
+        found, meanings = zip(*active)
+        return Finding(worst(found), ", ".join(dict.fromkeys(meanings)))
+    is_well = any({gpu.word(path) for path in form} == {well} for form in forms)
     return Finding(OK, "no fault") if is_well else Finding(UNKNOWN)
 
 

@@ -56,11 +56,7 @@ class Tested:
         if result.get("unreachable") and not any(words in str(result.get("msg")) for words in _REACHED):
             return cls(machine, "bad", ("it cannot be reached any more",), result)
         if verdict in VERDICTS:
-            # Each check that could not read what it needs once
-            names = [row.get("check") for row in mappings_in(result.get("findings")) if row.get("verdict") == "unknown"]
-            unread = ", ".join(dict.fromkeys(printable(text_of(name), _LONGEST_NAME) for name in names))
-            reasons = *map(str, result.get("reasons") or ()), *([f"could not be read: {unread}"] if unread else [])
-            return cls(machine, str(verdict), reasons, result)
+            return cls(machine, str(verdict), (*map(str, result.get("reasons") or ()), *_unread(result)), result)
         # The test has not ended, or the limit of the task has ended it, which ansible-core 2.16 only says in words.
         is_limit = "timedout" in result or "in the expected time frame" in str(result.get("msg"))
         if is_limit or not result.get("finished", True):
@@ -73,6 +69,13 @@ class Tested:
         names = ("findings", "tools", "seconds", "evidence")
         kept = {name: self.result[name] for name in names if name in self.result}
         return {"machine": self.machine, "verdict": self.verdict, "reasons": list(self.reasons), **kept}
+
+
+def _unread(result: Row) -> list[str]:
+    """Which checks could not read what they need, in a sentence; none if all could."""
+    names = [row.get("check") for row in mappings_in(result.get("findings")) if row.get("verdict") == "unknown"]
+    words = ", ".join(dict.fromkeys(printable(text_of(name), _LONGEST_NAME) for name in names))
+    return [f"could not be read: {words}"] if words else []
 
 
 @dataclass(frozen=True)
