@@ -133,6 +133,6 @@ def test_a_probe_says_what_differs(project: Project, world: World, ssh: None) ->
     assert published["contradicted"] == OTHERWISE
     assert set(published["not_seen"]) == {"host", "busy", "search-clusters", "list-pages", "post-moment"}
 
-    assert "What a contradiction changes: docs/api.md" in probed.output
+    assert "list-bare: it is also read from" in probed.output, "what follows from it"
     own = [TOKEN, "supply-probe", str(project.folder), *map(str, world.resources)]
     assert not [text for text in own if text in (project.folder / "recording.json").read_text()]

@@ -18,21 +18,12 @@ from .._api import recorder
 from .._api.client import VERSION, SupplyApi, path_to
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import price_per_hour, search_body
-from .._probe import purchases
-from .._probe.assumptions import (
-    CONFIRMED,
-    CONTRADICTED,
-    NOT_SEEN,
-    AssumptionFinding,
-    assumption_findings,
-    bought_ids,
-    names_of_machines,
-)
+from .._machine.readings import read_text_file
+from .._probe import assumptions, purchases
 from .._probe.exchanges import (
     CATALOGS,
     Exchange,
     Exchanges,
-    Read,
     hosts_beside,
     named_by_path,
     reads_of_machines,
@@ -80,11 +71,6 @@ class Prober(SupplyApi):
         self._read("GET", path_to(*parts), retries=1)
         return self.get(name, *parts)
 
-    def read(self, reads: t.Iterable[Read]) -> None:
-        """One after the other."""
-        for name, parts, query in reads:
-            self.get(name, *parts, **query)
-
     def search(self, name: str, **compute: t.Any) -> Exchange:
         """POST /get_offers, which is a read."""
         return self._look(self._http, Exchange(name, "POST", "/get_offers", spec={"compute": compute}))
@@ -99,13 +85,12 @@ class Prober(SupplyApi):
 
         No host but that of ``api_url`` is ever sent the token.
         """
-        return {host: self._status_without_token(f"https://{host}") for host in hosts_beside(self._http.base_url)}
-
-    def _status_without_token(self, url: str) -> int | None:
-        client = self._http.like(url, "")
-        with contextlib.suppress(TransportError):
-            return client.exchange("GET", "/available_gpus", repeatable=True, retries=0, timeout=HOST_TIMEOUT).status
-        return None
+        how: t.Any = {"repeatable": True, "retries": 0, "timeout": HOST_TIMEOUT}
+        statuses: dict[str, int | None] = dict.fromkeys(hosts_beside(self._http.base_url))
+        for host in statuses:
+            with contextlib.suppress(TransportError):
+                statuses[host] = self._http.like(f"https://{host}", "").exchange("GET", "/available_gpus", **how).status
+        return statuses
 
     def _look(self, http: HttpClient, request: Exchange) -> Exchange:
         """What comes of a request, which is sent once."""
@@ -122,11 +107,14 @@ class Prober(SupplyApi):
         return exchange
 
 
+# What follows if an assumption is wrong
+PAGE = os.path.join(os.path.dirname(__file__), *[os.pardir] * 3, "docs", "api.md")
+
+
 @reading_registries
 def probe(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
     """Each assumption with its verdict, as data and as lines; and, if asked for, a recording. Raises Failure."""
-    file = _checked(params["recording"], params["here"])
-    places = list(registries.places(params).values())
+    file, places = _checked(params["recording"], params["here"]), list(registries.places(params).values())
     snapshot = RegistrySnapshot(registries, places)
     wished = {key: claim.name for claim in snapshot.claims() for key in claim.resource_ids}
     ended = _ended(registries, places)
@@ -135,25 +123,37 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     lines = recorder.recorded_exchanges(params["log"])
     life = [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
     hosts = api.ask_hosts()
-    all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
+    seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
-    wished.update({key: str(params["name"]) for key in bought_ids(all_seen) if params["name"]})
-    found = assumption_findings(all_seen)
-    own = [params["api_token"].strip(), WRONG_TOKEN, *wished.values(), *names_of_machines(all_seen)]
-    exchanges, clean = redacted(all_seen.exchanges, found, own)
-    writes = bool(file) and not check_mode
+    wished.update({key: str(params["name"]) for key in assumptions.bought_ids(seen) if params["name"]})
+    own = [params["api_token"].strip(), WRONG_TOKEN, *wished.values(), *assumptions.names_of_machines(seen)]
+    exchanges, found = redacted(seen.exchanges, assumptions.assumption_findings(seen), own)
+    findings, writes = list(map(asdict, found)), bool(file) and not check_mode
     if writes:
-        recording = {"format": FORMAT, "version": VERSION, "findings": list(map(asdict, clean)), "exchanges": exchanges}
+        recording = {"format": FORMAT, "version": VERSION, "findings": findings, "exchanges": exchanges}
         with refusing(RegistryError), explained(f"probe_recording: {file} cannot be written"):
             write_durably(file, json.dumps(recording, indent=1) + "\n")
-    shown = params["recording"] if writes else ""
     return {
         **BLANK,
         "changed": writes,
-        "probe": _published(clean, len(api.exchanges) + len(hosts)),
-        "lines": lines_of(clean, api.exchanges, shown),
+        "probe": {**_by_verdict(found), "findings": findings, "requests": len(api.exchanges) + len(hosts)},
+        "lines": lines_of(found, api.exchanges, params["recording"] if writes else "", read_text_file(PAGE)),
         "warnings": snapshot.warnings(),
     }
+
+
+def _checked(recording: str, here: str) -> str:
+    """Where the recording goes, empty if there shall be none. Raises Failure."""
+    name = recording.strip()
+    file = os.path.join(here, os.path.expanduser(name)) if name else ""
+    if file and (os.path.isdir(file) or not os.access(os.path.dirname(file), os.W_OK)):
+        raise Failure(f"probe_recording: no file can be written at {file}. Nothing was sent.", "invalid")
+    return file
+
+
+def _by_verdict(found: t.Iterable[assumptions.AssumptionFinding]) -> dict[str, list[str]]:
+    rows = list(found)
+    return {word.replace(" ", "_"): [row.id for row in rows if row.verdict == word] for word in assumptions.VERDICTS}
 
 
 def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
@@ -165,56 +165,31 @@ def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
     return purchases.last_ended(bills)
 
 
-# The reads
-
-
 def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     """All that reads can tell, in at most 29 requests."""
     listed = api.get_first("resources", "resources")
-    gpus = api.get("gpus", "available_gpus")
+    families = list(api.get("gpus", "available_gpus").fields)
     for kind in CATALOGS:
         api.get(kind, f"available_{kind}")
-    _look_at_market(api, list(gpus.fields))
-    api.read(
-        reads_of_offer([item for exchange in api.exchanges if exchange.name in SEARCHES for item in exchange.items])
-    )
-    api.get("unknown_offer", "offers", NOBODY)
-    api.get("unknown_resource", "resources", NOBODY)
-    api.read(reads_of_machines(listed.items))
-    api.read([("ended", ("resources", ended), {})] if ended else [])
+    looks = _look_at_market(api, families)
+    reads = [
+        *reads_of_offer([item for look in looks for item in look.items]),
+        ("unknown_offer", ("offers", NOBODY), {}),
+        ("unknown_resource", ("resources", NOBODY), {}),
+        *reads_of_machines(listed.items),
+        *([("ended", ("resources", ended), {})] if ended else []),
+    ]
+    for name, parts, query in reads:
+        api.get(name, *parts, **query)
     if wrong_token:
         api.get_as_stranger("resources")
 
 
-def _look_at_market(api: Prober, families: list[str]) -> None:
+def _look_at_market(api: Prober, families: list[str]) -> list[Exchange]:
     types = " | ".join(families[:MOST_TYPES])
     if len(families) > 1 and not api.search("several_types", gpu_type=types, gpu_count=1).is_success:
         types = families[0]
-    for name, compute in SEARCHES.items():
-        api.search(name, **{"gpu_type": types or "H100", **compute})
-
-
-# What is told
-
-
-def _published(found: t.Sequence[AssumptionFinding], requests: int) -> Result:
-    verdicts = {
-        verdict.replace(" ", "_"): [item.id for item in found if item.verdict == verdict]
-        for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)
-    }
-    return {**verdicts, "findings": list(map(asdict, found)), "requests": requests}
-
-
-# The recording
-
-
-def _checked(recording: str, here: str) -> str:
-    """Where the recording goes, empty if there shall be none. Raises Failure."""
-    name = recording.strip()
-    file = os.path.join(here, os.path.expanduser(name)) if name else ""
-    if file and (os.path.isdir(file) or not os.access(os.path.dirname(file), os.W_OK)):
-        raise Failure(f"probe_recording: no file can be written at {file}. Nothing was sent.", "invalid")
-    return file
+    return [api.search(name, **{"gpu_type": types or "H100", **compute}) for name, compute in SEARCHES.items()]
 
 
 PROBE = on_api(Prober, probe, steps.PROBE, BLANK)

@@ -21,19 +21,10 @@ from .._machine.connection import parse_ssh_command
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
 from .._spec import DELETE_RESOURCE, PROCURE_OFFER
-from .._text import (
-    abridged,
-    first_of,
-    mapping_of,
-    mappings_in,
-    nodes_of,
-    one_line,
-    plural,
-    seconds_of,
-)
+from .._text import abridged, first_of, mapping_of, mappings_in, nodes_of, one_line, plural, seconds_of
 from .exchanges import CATALOGS, Exchange, Exchanges
 
-CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
+VERDICTS = CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 LONGEST_ANSWER = PROCURE_OFFER["procure_timeout"]["default"]  # seconds
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
 LONGEST_DELAY = 60  # seconds from there until it lets in
@@ -45,22 +36,22 @@ _TELLING = 2.0  # seconds that a purchase must take to tell when it happened
 _ROUNDED = 0.002  # seconds; a recording has milliseconds
 # Words of procurement_status: those that we take for the API's, and those of another of its pages.
 _EXPECTED_WORDS = frozenset({"available", "provisioning_started", "provisioning_in_progress"})
-_OTHER_WORDS = frozenset({"pending", "provisioning"})
+_BOTH = _EXPECTED_WORDS | {"pending", "provisioning"}
 _RESOURCE_WORDS = frozenset({"running", "provisioning", "deleting", "deleted", "failed", "terminated"})
 # Words and commands that can tell nothing of whoever has the account
 _PLAIN = re.compile(r"[a-z]{1,40}([ _-][a-z]{1,40}){0,5}")
 _PLAIN_COMMAND = re.compile(r"ssh( (root@)?\{ip\}| -l ?root| -p ?\{port\}){1,3}")
 _TEXT, _NUMBER, _TEXT_OR_NULL, _NUMBER_OR_NULL = "text", "number", "text or null", "number or null"
 # The fields that the collection lives by; only those without "or null" must be there.
+_PRICED = {"gpu_count": _NUMBER, "gpu_price_per_hour": _NUMBER_OR_NULL, "contract_type": _TEXT_OR_NULL}
 FORMS: dict[str, dict[str, str]] = {
     "search": {
         **dict.fromkeys(("offer_id", "gpu_type", "vendor", "region", "created_at"), _TEXT),
-        **{"gpu_count": _NUMBER, "gpu_price_per_hour": _NUMBER_OR_NULL, "contract_type": _TEXT_OR_NULL},
-        **{"expires_at": _TEXT_OR_NULL, "total_price_per_hour": _NUMBER_OR_NULL},
+        **{**_PRICED, "expires_at": _TEXT_OR_NULL, "total_price_per_hour": _NUMBER_OR_NULL},
     },
     "offer": {
         **dict.fromkeys(("offer_id", "gpu_type", "vendor", "region", "status", "created_at"), _TEXT),
-        **{"gpu_count": _NUMBER, "gpu_price_per_hour": _NUMBER_OR_NULL, "contract_type": _TEXT_OR_NULL},
+        **_PRICED,
     },
     "offer_status": {
         **dict.fromkeys(("offer_id", "status", "procurement_status"), _TEXT),
@@ -87,10 +78,8 @@ FURTHER: dict[str, tuple[str, ...]] = {
         "offer_id",
     ),
 }
-_STATUS_FIELDS = (*FORMS["offer_status"], "created_at")
 
-
-Observations = t.Iterable[tuple[bool, object]]  # whether it is as assumed, and what it is, for people
+Observations = t.Iterable[tuple[object, object]]  # whether it is as assumed (true or false), and what it is, for people
 
 
 @dataclass(frozen=True)
@@ -134,7 +123,7 @@ def _among(found: t.Iterable[t.Any], expected: t.Collection[t.Any]) -> Observati
 
 def _statuses(*names: str, expected: int) -> t.Callable[[Exchanges], Observations]:
     """The rule that exchanges of these names are answered with this status."""
-    return lambda exchanges: _among([answer.status for answer in exchanges.all(*names)], {expected})
+    return lambda seen: _among([answer.status for answer in seen.all(*names)], {expected})
 
 
 def _kind(value: t.Any) -> str:
@@ -163,62 +152,51 @@ def _figure(value: t.Any) -> object:
 # Token, clock, errors
 
 
-def _host(exchanges: Exchanges) -> Observations:
+def _host(seen: Exchanges) -> Observations:
     # What another server says at the other name is not compared.
-    answers = [f"{host} {'no answer' if status is None else status}" for host, status in exchanges.hosts.items()]
-    return [(exchanges.hosts[HOSTS[0]] is not None, ", ".join(answers))] if answers else []
+    answers = [f"{host} {'no answer' if status is None else status}" for host, status in seen.hosts.items()]
+    return [(seen.hosts[HOSTS[0]] is not None, ", ".join(answers))] if answers else []
 
 
-def _clock(exchanges: Exchanges) -> Observations:
-    known = [exchange.ahead for exchange in exchanges.exchanges if exchange.ahead is not None]
+def _clock(seen: Exchanges) -> Observations:
+    known = [exchange.ahead for exchange in seen.exchanges if exchange.ahead is not None]
     if not known:
-        return [(False, "no answer has a Date") for exchange in exchanges.exchanges[:1] if exchange.status]
+        return [(False, "no answer has a Date") for exchange in seen.exchanges[:1] if exchange.status]
     # The quickest answer tells most; half a second is what a Date has lost on average.
     ahead = round(max(known) + 0.5)
     return [(abs(ahead) <= _CLOCKS_AGREE, f"{ahead} s ahead")]
 
 
-def _form_of_time(text: str) -> str:
-    if text.endswith(("Z", "z")):
-        return "Z"
-    return "an offset" if re.search(r"[+-]\d\d:?\d\d$", text) and "T" in text else "no zone"
+def _timestamps(seen: Exchanges) -> Observations:
+    items = (*seen.offers, *seen.statuses, *seen.machines, *seen.items("resources"))
+    times = [str(item["created_at"]) for item in items if seconds_of(item.get("created_at")) is not None]
+    forms = [re.search(r"([Zz])$|T.*[+-]\d\d:?\d\d$", text) for text in times]
+    return _among(["no zone" if not form else "Z" if form[1] else "an offset" for form in forms], {"Z"})
 
 
-def _timestamps(exchanges: Exchanges) -> Observations:
-    items = (*exchanges.offers, *exchanges.statuses, *exchanges.machines, *exchanges.items("resources"))
-    times = [item["created_at"] for item in items if seconds_of(item.get("created_at")) is not None]
-    return _among(map(_form_of_time, filter(None, map(str, times))), {"Z"})
+def _error_body(seen: Exchanges) -> Observations:
+    for answer in seen.exchanges:
+        if answer.status and 400 <= answer.status < 500:
+            body = mapping_of(answer.data)
+            yield "detail" in body, _kind(body["detail"]) if "detail" in body else f"none ({answer.name})"
 
 
-def _error_body(exchanges: Exchanges) -> Observations:
-    errors = [exchange for exchange in exchanges.exchanges if exchange.status and 400 <= exchange.status < 500]
-    bodies = [(exchange.name, mapping_of(exchange.data)) for exchange in errors]
-    return [
-        ("detail" in body, _kind(body["detail"]) if "detail" in body else f"none ({name})") for name, body in bodies
-    ]
-
-
-def _busy(exchanges: Exchanges) -> Observations:
-    waits = [exchange.retry_after for exchange in exchanges.exchanges if exchange.status in (429, 503)]
-    return [(wait is not None, "without Retry-After" if wait is None else "with Retry-After") for wait in waits]
-
-
-def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
+def _described(seen: Exchanges) -> t.Iterator[tuple[str, Json]]:
     """The objects whose fields are on the API's pages, by the names of their exchanges."""
     for name in FORMS:
-        objects = exchanges.items(name)[:1] or exchanges.objects(name, f"life_{name.removeprefix('offer_')}")
+        objects = seen.items(name)[:1] or seen.objects(name, f"life_{name.removeprefix('offer_')}")
         yield from ((name, item) for item in objects)
 
 
-def _fields(exchanges: Exchanges) -> Observations:
-    for name, item in _described(exchanges):
+def _fields(seen: Exchanges) -> Observations:
+    for name, item in _described(seen):
         kinds = {key: _kind(item.get(key)) for key in FORMS[name]}
         wrong = [f"{key} is {kind}" for key, kind in kinds.items() if kind not in FORMS[name][key].split(" or ")]
         yield not wrong, abridged(wrong) or "as documented"
 
 
-def _more_fields(exchanges: Exchanges) -> Observations:
-    for name, item in _described(exchanges):
+def _more_fields(seen: Exchanges) -> Observations:
+    for name, item in _described(seen):
         more = [_plain(key) for key in item if key not in (*FORMS[name], *FURTHER[name])]
         yield not more, abridged(more) or "none"
 
@@ -226,94 +204,87 @@ def _more_fields(exchanges: Exchanges) -> Observations:
 # The market
 
 
-def _gpus(exchanges: Exchanges) -> Observations:
-    answers = [list(map(_kind, answer.fields.values())) or ["no object"] for answer in exchanges.all("gpus")]
+def _gpus(seen: Exchanges) -> Observations:
+    answers = [list(map(_kind, answer.fields.values())) or ["no object"] for answer in seen.all("gpus")]
     return _among([kind for kinds in answers for kind in kinds], {"list"})
 
 
-def _envelope(exchanges: Exchanges) -> Observations:
-    for answer in exchanges.successes("search"):
+def _envelope(seen: Exchanges) -> Observations:
+    for answer in seen.successes("search"):
         offers, count = answer.fields.get("offers"), answer.fields.get("total_count")
         size = len(offers) if isinstance(offers, list) else "no list of"
         yield size == count, f"{size} offers, total_count {_figure(count)}"
 
 
-def _filters(exchanges: Exchanges) -> Observations:
-    for answer in exchanges.successes("search"):
+def _filters(seen: Exchanges) -> Observations:
+    for answer in seen.successes("search"):
         if filters := answer.fields.get("filters_applied"):
             lost = unapplied(answer.spec or {}, filters)
             yield not lost, next(iter(lost), "it names all that was asked for")
 
 
-def _sorted(exchanges: Exchanges) -> Observations:
-    prices = [price for price in map(price_per_hour, exchanges.items("search")) if price is not None]
+def _sorted(seen: Exchanges) -> Observations:
+    prices = [price for price in map(price_per_hour, seen.items("search")) if price is not None]
     return [(prices == sorted(prices), f"{prices[0]:g} first, {prices[-1]:g} last")] if len(prices) > 1 else []
 
 
-def _same_again(exchanges: Exchanges) -> Observations:
-    first, again = ({item.get("offer_id") for item in exchanges.items(name)} for name in ("search", "without_count"))
+def _same_again(seen: Exchanges) -> Observations:
+    first, again = ({item.get("offer_id") for item in seen.items(name)} for name in ("search", "without_count"))
     same = len(first & again)
-    return [(same > 0, f"{same} of {plural(len(first), 'offer')} found again")] if first and again else []
+    return [(same, f"{same} of {plural(len(first), 'offer')} found again")] if first and again else []
 
 
 def _is_cluster(offer: Json) -> bool:
     return (nodes_of(offer) or 1) > 1
 
 
-def _gpu_count(exchanges: Exchanges) -> Observations:
+def _gpu_count(seen: Exchanges) -> Observations:
     # An error tells something only beside the same search that was understood.
-    answers = exchanges.all("without_count") if exchanges.successes("search") else []
+    answers = seen.all("without_count") if seen.successes("search") else []
     for answer in (answer for answer in answers if answer.is_success or answer.status in (400, 422)):
         yield answer.is_success, f"answered with {answer.status}"
         counts = [offer["gpu_count"] for offer in answer.items if "gpu_count" in offer and not _is_cluster(offer)]
         yield from ((count == 1, f"{_figure(count)} GPUs") for count in counts)
 
 
-def _clusters(exchanges: Exchanges) -> Observations:
-    is_listed = any(map(_is_cluster, exchanges.items("search", "without_count", "eight_gpus")))
-    where = "among the offers" if is_listed else "only if node_count is asked for"
-    return [(is_listed, where)] if is_listed or any(map(_is_cluster, exchanges.items("nodes"))) else []
+def _clusters(seen: Exchanges) -> Observations:
+    if any(map(_is_cluster, seen.items("search", "without_count", "eight_gpus"))):
+        yield True, "among the offers"
+    elif any(map(_is_cluster, seen.items("nodes"))):
+        yield False, "only if node_count is asked for"
 
 
-def _no_match(exchanges: Exchanges) -> Observations:
-    answers = [answer for answer in exchanges.all("no_match") if not answer.items]
+def _no_match(seen: Exchanges) -> Observations:
+    answers = [answer for answer in seen.all("no_match") if not answer.items]
     return [(answer.fields.get("offers") == [], f"{answer.status}, {_kind(answer.data)}") for answer in answers]
 
 
-def _offer_life(exchanges: Exchanges) -> Observations:
-    spans = [[seconds_of(offer.get(name)) for name in ("created_at", "expires_at")] for offer in exchanges.offers]
+def _offer_life(seen: Exchanges) -> Observations:
+    spans = [[seconds_of(offer.get(name)) for name in ("created_at", "expires_at")] for offer in seen.offers]
     lives = [round(end - begin) for begin, end in spans if begin is not None and end is not None]
     return [(life == OFFER_LIVES, f"{life} s") for life in lives]
 
 
-def _total_price(exchanges: Exchanges) -> Observations:
-    given = ["total_price_per_hour" in offer for offer in exchanges.offers]
-    return [(is_given, "given" if is_given else "missing") for is_given in given]
-
-
-def _fresh_price(exchanges: Exchanges) -> Observations:
-    listed = {offer.get("offer_id"): price_per_hour(offer) for offer in exchanges.offers}
-    pairs = [(price_per_hour(offer), listed.get(offer.get("offer_id"))) for offer in exchanges.objects("offer")]
+def _fresh_price(seen: Exchanges) -> Observations:
+    listed = {offer.get("offer_id"): price_per_hour(offer) for offer in seen.offers}
+    pairs = [(price_per_hour(offer), listed.get(offer.get("offer_id"))) for offer in seen.objects("offer")]
     return [(fresh == price, f"{fresh} there, {price} in the search") for fresh, price in pairs if price is not None]
 
 
 # Purchases and machines
 
 
-def _status_ids(exchanges: Exchanges) -> Observations:
-    for status in exchanges.statuses:
+def _status_ids(seen: Exchanges) -> Observations:
+    for status in seen.statuses:
         if _states.word(status.get("procurement_status")) == "ready":
             lists = ((name, status.get(name)) for name in ("resource_ids", "resources"))
-            found = next(
-                (f"{name}: {_kind(item[0])}" for name, item in lists if isinstance(item, list) and item), "none"
-            )
-            yield found == f"resource_ids: {_TEXT}", found
+            found = [f"{name}: {_kind(item[0])}" for name, item in lists if isinstance(item, list) and item] or ["none"]
+            yield found[0] == f"resource_ids: {_TEXT}", found[0]
 
 
-def _progress(exchanges: Exchanges) -> Observations:
-    texts = [
-        key for item in exchanges.statuses for key in item if key not in _STATUS_FIELDS and isinstance(item[key], str)
-    ]
+def _progress(seen: Exchanges) -> Observations:
+    known = (*FORMS["offer_status"], "created_at")
+    texts = [key for item in seen.statuses for key in item if key not in known and isinstance(item[key], str)]
     return [("progress" in texts, "progress" if "progress" in texts else _plain(texts[0]))] if texts else []
 
 
@@ -321,20 +292,20 @@ def _reachable(items: t.Iterable[Json]) -> list[Json]:
     return [item for item in items if item.get("external_ip")]
 
 
-def _port(exchanges: Exchanges) -> Observations:
-    instances = _reachable(exchanges.instances)
-    machines = _reachable(mappings_in([machine.get("access") for machine in exchanges.machines]))
+def _port(seen: Exchanges) -> Observations:
+    instances = _reachable(seen.instances)
+    machines = _reachable(mappings_in([machine.get("access") for machine in seen.machines]))
     places = {
         "in ssh_command": any(isinstance(item.get("ssh_command"), str) for item in instances),
         "in access.ssh_port": any(isinstance(item.get("ssh_port"), int) for item in machines),
     }
-    is_known = bool(instances and machines)
+    is_known = instances and machines
     return [(has_port, place if has_port else f"not {place}") for place, has_port in places.items() if is_known]
 
 
-def _ssh_command(exchanges: Exchanges) -> Observations:
+def _ssh_command(seen: Exchanges) -> Observations:
     # Where there are no instances, the resource's own may lack the port.
-    parts = exchanges.instances or mappings_in([machine.get("access") for machine in exchanges.machines])
+    parts = seen.instances or mappings_in([machine.get("access") for machine in seen.machines])
     for command in (part.get("ssh_command") for part in parts):
         target = parse_ssh_command(command)
         if target.host is not None:
@@ -343,14 +314,14 @@ def _ssh_command(exchanges: Exchanges) -> Observations:
             yield form == SSH_COMMAND, form if _PLAIN_COMMAND.fullmatch(form) else "a form of its own"
 
 
-def _list_bare(exchanges: Exchanges) -> Observations:
-    for answer in exchanges.successes("resources"):
+def _list_bare(seen: Exchanges) -> Observations:
+    for answer in seen.successes("resources"):
         name = next((name for name in RESOURCE_ENVELOPES if list_or_none(answer.data, (name,)) is not None), "no list")
         yield isinstance(answer.data, list), "list" if isinstance(answer.data, list) else name
 
 
-def _list_complete(exchanges: Exchanges) -> Observations:
-    for answer in exchanges.successes("resources"):
+def _list_complete(seen: Exchanges) -> Observations:
+    for answer in seen.successes("resources"):
         size, said = len(answer.items), Answer(200, True, answer.data)
         is_part = bool(next_query(said) or why_partial(said, size, size))
         # One page may be one of several, where an answer speaks of pages.
@@ -358,64 +329,69 @@ def _list_complete(exchanges: Exchanges) -> Observations:
             yield not is_part, f"{size} at once"
 
 
-def _names(exchanges: Exchanges) -> Observations:
-    names = {
-        normalized_id(item.get("resource_id")): item.get("name") for item in exchanges.items("life_list", "resources")
-    }
-    pairs = [(wish, str(names[key])) for key, wish in exchanges.wished.items() if key in names]
-    # With a number behind it or without
-    kept = [name == wish or name.startswith(f"{wish}-") for wish, name in pairs]
-    return [(is_kept, "as asked for" if is_kept else "another name") for is_kept in kept]
+def _list_filter(seen: Exchanges) -> Observations:
+    for answer in seen.successes("resources_of_offer") if seen.items("resources") else ():
+        yield not answer.items, f"{len(answer.items)} for an offer that was not bought"
 
 
-def _history(exchanges: Exchanges) -> Observations:
-    for machine in exchanges.machines:
+def _names(seen: Exchanges) -> Observations:
+    names = {normalized_id(item.get("resource_id")): item.get("name") for item in seen.items("life_list", "resources")}
+    for name, wish in ((str(names[key]), wish) for key, wish in seen.wished.items() if key in names):
+        is_kept = name == wish or name.startswith(f"{wish}-")  # with a number behind it or without
+        yield is_kept, "as asked for" if is_kept else "another name"
+
+
+def _history(seen: Exchanges) -> Observations:
+    for machine in seen.machines:
         entries = [item for item in mappings_in(machine.get("offer_history")) if normalized_id(item.get("offer_id"))]
         roles = _words("role", entries) or ["no role" if entries else "no offer"]
         yield "primary" in roles, "primary" if "primary" in roles else roles[0]
 
 
-def _two_looks(exchanges: Exchanges) -> tuple[Json, Json]:
-    """A machine as force_refresh shows it, and in the look after that; empty where there are no such looks."""
-    pairs = [*zip(exchanges.objects("fresh_resource"), exchanges.objects("resource"))]
-    looks = [item for item in exchanges.all("life_resource") if item.fields]
+def _spec(seen: Exchanges) -> Observations:
+    specs = (machine.get("spec") for machine in seen.machines)
+    return [(spec, plural(len(spec), "field")) for spec in specs if isinstance(spec, dict)]
+
+
+def _sync(seen: Exchanges) -> Observations:
+    """A machine as force_refresh shows it, against the look after that."""
+    looks = [item for item in seen.all("life_resource") if item.fields]
     lived = [(one.fields, two.fields) for one, two in zip(looks, looks[1:]) if one.query and not two.query]
-    return next(iter([*pairs, *lived]), ({}, {}))
+    pairs = [*zip(seen.objects("fresh_resource"), seen.objects("resource")), *lived][:1]
+    times = [[seconds_of(look.get("last_synced_at")) for look in pair] for pair in pairs]
+    words = {True: "a second look is a repetition of the first", False: "each look is a new one"}
+    return [(fresh == plain, words[fresh == plain]) for fresh, plain in times if None not in (fresh, plain)]
 
 
-def _sync(exchanges: Exchanges) -> Observations:
-    fresh, plain = (seconds_of(look.get("last_synced_at")) for look in _two_looks(exchanges))
-    is_same = plain == fresh
-    evidence = "a second look is a repetition of the first" if is_same else "each look is a new one"
-    return [(is_same, evidence)] if fresh is not None and plain is not None else []
+def _deleted_listed(seen: Exchanges) -> Observations:
+    listed = sum(map(_states.is_gone, _words("status", seen.items("resources"))))
+    is_whole = all(is_complete for is_complete, _size in _list_complete(seen))  # or the next page might have it
+    return [(not listed, f"{listed} of them listed")] if listed or (seen.ended and is_whole) else []
 
 
-def _deleted_listed(exchanges: Exchanges) -> Observations:
-    listed = list(map(_states.is_gone, _words("status", exchanges.items("resources"))))
-    is_whole = all(is_complete for is_complete, _size in _list_complete(exchanges))  # or the next page might have it
-    return [(not any(listed), f"{sum(listed)} of them listed")] if any(listed) or (exchanges.ended and is_whole) else []
+def _answered(name: str, is_right: t.Callable[[str], bool]) -> t.Callable[[Exchanges], Observations]:
+    """The rule that exchanges of this name are answered with such a word as their status."""
 
+    def rule(seen: Exchanges) -> Observations:
+        for answer in seen.all(name):
+            words = _words("status", [answer.fields])
+            yield any(map(is_right, words)), (*words, answer.status)[0]
 
-def _deleted_readable(exchanges: Exchanges) -> Observations:
-    answers = [(answer.status, _words("status", [answer.fields])) for answer in exchanges.all("ended")]
-    return [(any(map(_states.is_gone, words)), (*words, status)[0]) for status, words in answers]
+    return rule
 
 
 # What only a purchase shows
 
 
-def _made(exchanges: Exchanges) -> list[Exchange]:
+def _made(seen: Exchanges) -> list[Exchange]:
     """The purchase that was accepted; none if none was."""
-    return [
-        item
-        for item in exchanges.all("purchase")[-1:]
-        if item.fields and _states.word(item.fields.get("status")) != "failed"
-    ]
+    last = seen.all("purchase")[-1:]
+    return [item for item in last if item.fields and _states.word(item.fields.get("status")) != "failed"]
 
 
-def _since(exchanges: Exchanges, name: str, moment: float) -> list[Exchange]:
+def _since(seen: Exchanges, name: str, moment: float) -> list[Exchange]:
     """The exchanges of this name that began at a moment or later and were answered."""
-    return [item for item in exchanges.all(name) if item.at >= moment - _ROUNDED]
+    return [item for item in seen.all(name) if item.at >= moment - _ROUNDED]
 
 
 def _within(
@@ -440,81 +416,73 @@ def _is_ready(look: Exchange) -> bool:
     return _phase(look) == _states.READY
 
 
-def _post_time(exchanges: Exchanges) -> Observations:
-    lost = [item for item in exchanges.exchanges if item.name == "purchase" and item.status is None]
+def _is_gone(look: Exchange) -> bool:
+    return look.status == 404 or _states.is_gone(_states.word(look.fields.get("status")))
+
+
+def _post_time(seen: Exchanges) -> Observations:
+    lost = [item for item in seen.exchanges if item.name == "purchase" and item.status is None]
     return [
         *((False, f"no answer within {item.seconds:.0f} s") for item in lost),
-        *((item.seconds <= LONGEST_ANSWER, f"{item.seconds:.0f} s") for item in _made(exchanges)),
+        *((item.seconds <= LONGEST_ANSWER, f"{item.seconds:.0f} s") for item in _made(seen)),
     ]
 
 
-def _procured_at(exchanges: Exchanges, made: Exchange) -> float | None:
+def _procured_at(seen: Exchanges, made: Exchange) -> float | None:
     """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
-    told = first_of(look.fields.get("procured_at") for look in (made, *_since(exchanges, "life_status", made.end)))
+    told = first_of(look.fields.get("procured_at") for look in (made, *_since(seen, "life_status", made.end)))
     return None if told is None else told - (made.ahead or 0.0)
 
 
-def _post_moment(exchanges: Exchanges) -> Observations:
-    for made in _made(exchanges):
-        if made.seconds >= _TELLING and (moment := _procured_at(exchanges, made)) is not None:
-            after = moment - made.at
-            yield (
-                after < made.seconds / 2,
-                f"bought {max(0.0, after):.0f} s after the request, answered {made.seconds:.0f} s",
-            )
+def _post_moment(seen: Exchanges) -> Observations:
+    for made in _made(seen):
+        if made.seconds >= _TELLING and (moment := _procured_at(seen, made)) is not None:
+            after = max(0.0, moment - made.at)
+            yield after < made.seconds / 2, f"bought {after:.0f} s after the request, answered {made.seconds:.0f} s"
 
 
-def _sold(exchanges: Exchanges) -> Observations:
-    looks = [look for made in _made(exchanges) for look in _since(exchanges, "life_status", made.end) if look.fields]
+def _sold(seen: Exchanges) -> Observations:
+    looks = [look for made in _made(seen) for look in _since(seen, "life_status", made.end) if look.fields]
     return [(_phase(look) != _states.UNBOUGHT, _phase(look)) for look in looks]
 
 
-def _boot_time(exchanges: Exchanges) -> Observations:
-    for made in _made(exchanges):
-        moment = _procured_at(exchanges, made)
+def _boot_time(seen: Exchanges) -> Observations:
+    for made in _made(seen):
+        moment = _procured_at(seen, made)
         begin = made.at if moment is None else min(max(made.at, moment), made.end)
-        yield from _within(LONGEST_BOOT, _since(exchanges, "life_status", made.end), _is_ready, begin)
+        yield from _within(LONGEST_BOOT, _since(seen, "life_status", made.end), _is_ready, begin)
 
 
-def _lets_in(exchanges: Exchanges) -> Observations:
-    for ready in list(filter(_is_ready, exchanges.all("life_status")))[:1]:
+def _lets_in(seen: Exchanges) -> Observations:
+    for ready in list(filter(_is_ready, seen.all("life_status")))[:1]:
         # The first look at the machine comes once it has let in.
-        seconds = [look.at - ready.at for look in _since(exchanges, "life_resource", ready.end)[:1]]
-        if seconds and exchanges.lets_in is None:
-            yield False, "SSH did not answer"
-        elif seconds:
-            yield seconds[0] <= LONGEST_DELAY, f"{seconds[0]:.0f} s" if exchanges.lets_in else AT_ONCE
+        for look in _since(seen, "life_resource", ready.end)[:1]:
+            if seen.lets_in is None:
+                yield False, "SSH did not answer"
+            else:
+                seconds = look.at - ready.at
+                yield seconds <= LONGEST_DELAY, f"{seconds:.0f} s" if seen.lets_in else AT_ONCE
 
 
-def _listed(exchanges: Exchanges) -> Observations:
-    for made in _made(exchanges) if bought_ids(exchanges) else ():
+def _listed(seen: Exchanges) -> Observations:
+    for made in _made(seen) if bought_ids(seen) else ():
         # Before it is ready, nothing is expected of the list.
-        ready = [item.at for item in _since(exchanges, "life_status", made.end) if _is_ready(item)]
-        lists = [item for item in _since(exchanges, "life_list", (*ready, made.end)[0]) if item.is_success]
+        ready = [item.at for item in _since(seen, "life_status", made.end) if _is_ready(item)]
+        lists = [item for item in _since(seen, "life_list", (*ready, made.end)[0]) if item.is_success]
         for look in lists[:1]:
-            ids = {normalized_id(item.get("resource_id")) for item in look.items}
-            is_listed = bought_ids(exchanges) <= ids
+            is_listed = bought_ids(seen) <= {normalized_id(item.get("resource_id")) for item in look.items}
             yield is_listed, f"{'listed' if is_listed else 'not listed'} {look.at - made.end:.0f} s after the answer"
 
 
-def _running_price(exchanges: Exchanges) -> Observations:
-    prices = list(filter(None, map(price_per_hour, exchanges.objects("life_offer"))))[-1:]
-    machines = exchanges.objects("life_resource")[:1]
-    pairs = [(price, machine.get("pricing_total_hourly")) for price in prices for machine in machines]
-    return [(own == price, f"{_figure(own)} of the machine, {price} of its offer") for price, own in pairs]
+def _running_price(seen: Exchanges) -> Observations:
+    prices = list(filter(None, map(price_per_hour, seen.objects("life_offer"))))[-1:]
+    owns = [machine.get("pricing_total_hourly") for machine in seen.objects("life_resource")[:1]]
+    return [(own == price, f"{_figure(own)} of the machine, {price} of its offer") for price in prices for own in owns]
 
 
-def _end_answer(exchanges: Exchanges) -> Observations:
-    answers = [(answer.status, _words("status", [answer.fields])) for answer in exchanges.all("deletion")]
-    return [(any(map(_states.is_ending, words)), (*words, status)[0]) for status, words in answers]
-
-
-def _end_time(exchanges: Exchanges) -> Observations:
-    def is_gone(look: Exchange) -> bool:
-        return look.status == 404 or _states.is_gone(_states.word(look.fields.get("status")))
-
-    for deletion in exchanges.successes("deletion")[-1:]:
-        yield from _within(LONGEST_END, _since(exchanges, "life_resource", deletion.end), is_gone, deletion.at)
+def _end_time(seen: Exchanges) -> Observations:
+    for deletion in seen.successes("deletion")[-1:]:
+        yield from _within(LONGEST_END, _since(seen, "life_resource", deletion.end), _is_gone, deletion.at)
 
 
 def names_of_machines(exchanges: Exchanges) -> list[str]:
@@ -536,7 +504,6 @@ def _ids(answer: Exchange) -> list[str]:
     return list(filter(None, map(normalized_id, named))) if isinstance(named, list) else []
 
 
-_BOTH = _EXPECTED_WORDS | _OTHER_WORDS
 _PURCHASE = "a purchase (probe_buy)"
 ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("host", _host, "an api_url of the API's pages"),
@@ -545,14 +512,19 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("timestamps", _timestamps, "an offer or a machine"),
     Assumption("unknown-id", _statuses("unknown_offer", "unknown_resource", expected=404)),
     Assumption("error-body", _error_body),
-    Assumption("busy", _busy, "an answer 429 or 503"),
+    Assumption(
+        "busy",
+        lambda seen: [
+            (item.retry_after is not None, "without Retry-After" if item.retry_after is None else "with Retry-After")
+            for item in seen.exchanges
+            if item.status in (429, 503)
+        ],
+        "an answer 429 or 503",
+    ),
     Assumption("fields", _fields),
     Assumption("more-fields", _more_fields),
     Assumption("gpus", _gpus),
-    Assumption(
-        "catalogs",
-        lambda exchanges: _among([_kind(answer.data) for answer in exchanges.successes(*CATALOGS)], {"list"}),
-    ),
+    Assumption("catalogs", lambda seen: _among([_kind(answer.data) for answer in seen.successes(*CATALOGS)], {"list"})),
     Assumption("search", _envelope),
     Assumption("filters", _filters, "a search that is answered with filters"),
     Assumption("search-order", _sorted, "two offers with a price"),
@@ -563,16 +535,23 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("search-no-match", _no_match, "a search that matches nothing"),
     Assumption("search-invalid", _statuses("invalid", expected=422)),
     Assumption("offer-life", _offer_life, "an offer"),
-    Assumption("total-price", _total_price, "an offer"),
+    Assumption(
+        "total-price",
+        lambda seen: [
+            ("total_price_per_hour" in offer, "given" if "total_price_per_hour" in offer else "missing")
+            for offer in seen.offers
+        ],
+        "an offer",
+    ),
     Assumption("offer-price", _fresh_price, "an offer"),
     Assumption(
         "vocabulary",
-        lambda exchanges: _among(_BOTH.intersection(_words("procurement_status", exchanges.statuses)), _EXPECTED_WORDS),
+        lambda seen: _among(_BOTH.intersection(_words("procurement_status", seen.statuses)), _EXPECTED_WORDS),
         "an offer",
     ),
     Assumption(
         "odd-words",
-        lambda exchanges: _among(_words("procurement_status", exchanges.statuses), {*_BOTH, "ready", "failed"}),
+        lambda seen: _among(_words("procurement_status", seen.statuses), {*_BOTH, "ready", "failed"}),
         "an offer",
     ),
     Assumption("status-ids", _status_ids, "an offer that was bought"),
@@ -581,53 +560,29 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("ssh-command", _ssh_command, "a running machine"),
     Assumption("list-bare", _list_bare),
     Assumption("list-pages", _list_complete),
-    Assumption(
-        "list-filter",
-        lambda exchanges: [
-            (not answer.items, f"{len(answer.items)} for an offer that was not bought")
-            for answer in exchanges.successes("resources_of_offer")
-            if exchanges.items("resources")
-        ],
-        "a machine, and an offer",
-    ),
+    Assumption("list-filter", _list_filter, "a machine, and an offer"),
     Assumption("names", _names, "a machine that a registry knows"),
     Assumption(
         "states",
-        lambda exchanges: _among(
-            map(_plain, _words("status", (*exchanges.items("resources"), *exchanges.machines))), _RESOURCE_WORDS
-        ),
+        lambda seen: _among(_words("status", (*seen.items("resources"), *seen.machines)), _RESOURCE_WORDS),
         "a machine",
     ),
     Assumption("history", _history, "a machine"),
-    Assumption(
-        "spec",
-        lambda exchanges: [
-            (bool(spec), plural(len(spec), "field"))
-            for item in exchanges.machines
-            if isinstance(spec := item.get("spec"), dict)
-        ],
-        "a machine",
-    ),
+    Assumption("spec", _spec, "a machine"),
     Assumption("sync", _sync, "a running machine"),
     Assumption("deleted-listed", _deleted_listed, "a machine that a registry saw end"),
-    Assumption("deleted-read", _deleted_readable, "a machine that a registry saw end"),
+    Assumption("deleted-read", _answered("ended", _states.is_gone), "a machine that a registry saw end"),
     Assumption("post-time", _post_time, _PURCHASE),
     Assumption("post-moment", _post_moment, f"{_PURCHASE} that takes time"),
+    Assumption("post-answer", lambda seen: _among(_words("status", seen.objects("purchase")), {"procured"}), _PURCHASE),
     Assumption(
-        "post-answer",
-        lambda exchanges: _among(_words("status", exchanges.objects("purchase")), {"procured"}),
-        _PURCHASE,
-    ),
-    Assumption(
-        "post-ids",
-        lambda exchanges: [(bool(_ids(made)), plural(len(_ids(made)), "id")) for made in _made(exchanges)],
-        _PURCHASE,
+        "post-ids", lambda seen: [(_ids(made), plural(len(_ids(made)), "id")) for made in _made(seen)], _PURCHASE
     ),
     Assumption("sold", _sold, _PURCHASE),
     Assumption("boot-time", _boot_time, _PURCHASE),
     Assumption("lets-in", _lets_in, _PURCHASE),
     Assumption("listed", _listed, _PURCHASE),
     Assumption("running-price", _running_price, _PURCHASE),
-    Assumption("end-answer", _end_answer, _PURCHASE),
+    Assumption("end-answer", _answered("deletion", _states.is_ending), _PURCHASE),
     Assumption("end-time", _end_time, _PURCHASE),
 )

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 
 from .._api.client import RESOURCE_ENVELOPES, Json
 from .._text import narrow_table, wrapped
-from .assumptions import CONFIRMED, CONTRADICTED, FORMS, FURTHER, NOT_SEEN, AssumptionFinding
+from .assumptions import CONTRADICTED, FORMS, FURTHER, VERDICTS, AssumptionFinding
 from .exchanges import Exchange
 
 _FIELDS = frozenset(
@@ -37,7 +37,7 @@ _WORDS = frozenset(
     }
 )
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?")
-_OF_ACCOUNT = re.compile(r"(^|_)(id|ids|uuid|name|user|owner|project|account)$")  # how names of fields end
+_OF_ACCOUNT = re.compile(r"(^|_)(ids?|name)$")  # how names of documented fields end whose numbers are somebody's own
 _HIDDEN = "text"
 _MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no more
 
@@ -78,13 +78,17 @@ def _form_of(value: t.Any, field: str = "") -> t.Any:
         return [_form_of(part, field) for part in value[:_MOST_ITEMS]]
     if isinstance(value, str):
         return value if value in _WORDS or _TIME.fullmatch(value) else _HIDDEN
-    return 0 if isinstance(value, int) and not isinstance(value, bool) and _OF_ACCOUNT.search(field) else value
+    return 0 if isinstance(value, (int, float)) and not isinstance(value, bool) and _is_own(field) else value
+
+
+def _is_own(field: str) -> bool:
+    """Whether a number may be somebody's own: an id, or nobody knows what."""
+    return field not in _FIELDS or _OF_ACCOUNT.search(field) is not None
 
 
 # Lines for the terminal
 
 _COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
-_WHAT_FOLLOWS = "What a contradiction changes: docs/api.md of the collection."
 _SHARE = (
     "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows: look into it, then "
     'attach it to the form "What your API does" at '
@@ -92,8 +96,13 @@ _SHARE = (
 )
 
 
-def lines_of(findings: t.Sequence[AssumptionFinding], exchanges: t.Sequence[Exchange], recording: str) -> list[str]:
-    """The findings for a person. ``recording``: its file, empty if none is written."""
+def lines_of(
+    findings: t.Sequence[AssumptionFinding], exchanges: t.Sequence[Exchange], recording: str, page: str
+) -> list[str]:
+    """The findings for a person, and what follows from those that are contradicted, by the text of ``docs/api.md``.
+
+    ``recording``: its file, empty if none is written.
+    """
     rows = [
         {
             "assumption": item.id,
@@ -107,8 +116,14 @@ def lines_of(findings: t.Sequence[AssumptionFinding], exchanges: t.Sequence[Exch
     return [
         *narrow_table(rows, _COLUMNS, ("evidence",)),
         "",
+        *_what_follows([item.id for item in findings if item.verdict == CONTRADICTED], page),
         f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
         *([f"Recording, without what tells whose it is: {recording}", *wrapped(_SHARE)] if recording else []),
-        _WHAT_FOLLOWS,
-        ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
+        ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS),
     ]
+
+
+def _what_follows(wrong: t.Iterable[str], page: str) -> list[str]:
+    """The last column of the page for each assumption that is wrong."""
+    told = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (.*) \|$", page, re.MULTILINE))
+    return [line for name in wrong if name in told for line in wrapped(f"{name}: {told[name]}", indent="  ")]

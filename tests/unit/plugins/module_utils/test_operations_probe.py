@@ -99,6 +99,7 @@ def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perf
     assert not result.get("failed")
     assert result["probe"]["contradicted"] == ["clock", "gpus", "search-no-match", "search-invalid"]
     assert result["lines"][-1] == "5 confirmed, 4 contradicted, 41 not seen"
+    assert "search-no-match: an error is reported as an error" in result["lines"], "what follows is told"
 
 
 def test_both_hosts_of_the_pages_are_asked_without_a_token(

@@ -47,7 +47,7 @@ def record(data: Any, name: str = "resource", path: str = "/resources/x", **fiel
         ({"external_ip": "203.0.113.7", "ssh_command": "ssh root@203.0.113.7"}, dict.fromkeys(ADDRESS, HIDDEN)),
         ({"detail": f"no {TOKEN}."}, {"detail": HIDDEN}),
         ([{"loc": ["body", 1], "msg": "Field required"}], [{"loc": ["body", 1], "msg": HIDDEN}]),
-        ([1.5, True, None, "x y"], [1.5, True, None, HIDDEN]),
+        ([1.5, True, None, "x y"], [0, True, None, HIDDEN]),
     ],
 )
 def test_what_stays_and_what_is_replaced(data: Any, expected: Any) -> None:
@@ -135,6 +135,12 @@ def test_nothing_that_is_somebodys_own_comes_out(
     kept = {name: value for name, value in own.items() if value in written}
     assert not kept
     assert own["key"].split()[1] not in written
+
+
+def test_a_number_is_kept_only_where_it_is_known_what_it_says() -> None:
+    data = {"gpu_count": 8, "balance": 1234.5, "customer": {"number": 77}, "offer_id": 7, "resources": [{"phone": 49}]}
+    (exchange,), _found = redacted([Exchange("resource", "GET", "/resources/x", data=data)], [], [])
+    assert exchange["data"] == {"gpu_count": 8, "text": {"text": 0}, "offer_id": 0, "resources": [{"text": 0}]}
 
 
 ANYTHING = st.recursive(
