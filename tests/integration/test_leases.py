@@ -95,12 +95,12 @@ def test_nothing_of_ours_ends_a_protected_machine(project: Project) -> None:
     assert "provision_protected_since" in (project.registry("gpu-1") or {})
     sweep = reap(project, 8.1)
     assert sweep.returncode == 2 and project.simulator.billed == [bought["gpu-1"]], sweep.output
-    assert "The lease of gpu-1 was over at" in sweep.text and "gpu-1 is protected." in sweep.text
+    assert "The lease of gpu-1 was over at" in sweep.text and "gpu-1 is protected since " in sweep.text
     # Nothing but the registry says so now.
     project.declare_host("gpu-1")
     end = extra({"decommission_hosts": "gpu-1"})
     refused = project.play("compute_index.supply.decommission", *end)
-    assert refused.returncode == 2 and "gpu-1 is protected." in refused.failure("gpu-1")
+    assert refused.returncode == 2 and "gpu-1 is protected since " in refused.failure("gpu-1")
     # A run notes what the variable says now; only that is changed.
     assert project.provision("--limit", "gpu-1").returncode == 0
     assert "provision_protected_since" not in (project.registry("gpu-1") or {})

@@ -348,7 +348,7 @@ def read_switch(value: t.Any) -> bool | None:
 
 
 def why_protected(host: str, value: t.Any, entry: Entry) -> str:
-    """Why nothing of ours ends the machine of a host; empty if it is not protected.
+    """Why nothing of ours ends the machine of a host, by name and since when; empty if it is not protected.
 
     ``value``: the host's own ``provision_protect``, None or empty if it has none.
     """
@@ -358,7 +358,9 @@ def why_protected(host: str, value: t.Any, entry: Entry) -> str:
         return f"{host} counts as protected: {PROTECT} {error}."
     if not (bool(entry.protected_since) if declared is None else declared):
         return ""
-    return f"{host} is protected. Set {PROTECT}: false for it (or -e {PROTECT}=false) if its machine may end."
+    moment = leases.moment_of(entry.protected_since)  # None also for one that a person wrote, and that is none
+    since = "" if moment is None else f" since {formatted(moment)}"
+    return f"{host} is protected{since}. Set {PROTECT}: false for it (or -e {PROTECT}=false) if its machine may end."
 
 
 # What says where a host is remembered, and what else sweeps and reports read of hosts that take no part in a play.

@@ -164,8 +164,8 @@ GUARDED = {"resource_ids": ["r"], "procured_offer_id": "o", "protected_since": "
 @pytest.mark.parametrize(
     ("noted", "more", "refused"),
     [
-        (GUARDED, {}, "gpu-1 is protected."),
-        (GUARDED, {"protect": True}, "gpu-1 is protected."),
+        (GUARDED, {}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
+        (GUARDED, {"protect": True}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
         (GUARDED, {"protect": False}, ""),
         (GUARDED, {"protect": "false"}, ""),
         ({**GUARDED, "protected_since": None}, {"protect": True}, "gpu-1 is protected."),

@@ -20,7 +20,7 @@ OWNED = Entry(offer_id="o", resource_ids=("r",))
 NOTED = Entry(offer_id="o", resource_ids=("r",), protected_since=SINCE)
 ALLOWED = "Set provision_protect: false for it (or -e provision_protect=false) if its machine may end."
 DECLARED = f"gpu-1 is protected. {ALLOWED}"
-FOR_LONG = f"gpu-1 is protected. {ALLOWED}"
+FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
 
 
 @pytest.mark.parametrize(
