@@ -212,13 +212,15 @@ class Round(_HostRound):
     def for_tasks(self) -> dict[str, t.Any]:
         """The plan of the host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
 
-        ``undeclared``: it must declare by itself. ``pause`` (seconds) is between two looks for offers.
+        ``again``: it may try another offer. ``undeclared``: it must declare by itself. ``pause`` (seconds) is between
+        two looks for offers.
         """
         plan, common = self.plan, self.common
         last = self.judged if common.acquires else common
         return {
             **plan,
             **self._following(plan),
+            "again": self._again is not None,
             "undeclared": not self.declaration,
             "all_declared": self.declared.all_declared,
             "pause": self.declaration.get("pause", 1),

@@ -155,6 +155,7 @@ BACK = Released(round="r1", again=True, attempts=[*TRIED, {"offer_id": "o2"}])
 def test_what_was_tried_for_a_host_that_may_try_again(verdict: Any, released: Any, tried: Any) -> None:
     one = _following(verdict, released)
     assert one.tried_with(Round()) == one.tried_with(one) == tried
+    assert one.for_tasks["again"] is (tried is not None)
 
 
 def _following(verdict: Any, released: Any = None) -> Round:
