@@ -192,6 +192,5 @@ def _listed(listing: List) -> list[Json] | ending_by_id.Unread:
         return ending_by_id.Unread(error)
 
 
-_DOUBT = "The resource may be ending, or still be billed. Run the same again: it asks the API first."
-DELETE_RESOURCE = on_api(SupplyApi, delete_resource, _spec.DELETE_RESOURCE, BLANK, doubt=_DOUBT)
+DELETE_RESOURCE = on_api(SupplyApi, delete_resource, _spec.DELETE_RESOURCE, BLANK, doubt=ending_by_id.MAY_BE_ENDING)
 DELETE = on_api(SupplyApi, delete, steps.DELETE, BLANK_MANY)

@@ -55,7 +55,13 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     ends, all_ends = [], ending.hosts_that_end_all(asked)
     for raw, one in zip(hosts, asked):
         place, is_checked = places[one.host], endings.is_checked(raw, check_mode)
-        trouble = _trouble(raw, one, place, registries, params, snapshot)
+        trouble = endings.why_nothing_ends(
+            raw,
+            one,
+            unread=snapshot.trouble(place, one.host),
+            stale=registries.stale_file_refusal(raw, params, one.entry.offer_id),
+            foreign=snapshot.foreign(place, one.host, str(raw["project"])),
+        )
         found = ending.nothing_ends(one.host, trouble) if trouble else ending.what_ends(one, seen)
         sweep = reaping.read_swept_host(raw, place.text, one.entry.offer_id, clock.here)
         found = _begun(one, sweep, found, clock, place, registries, is_checked)
@@ -67,26 +73,6 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
 def _decided(ends: t.Sequence[Result], decided: t.Sequence[str]) -> Result:
     """What ends of all hosts, in a round of its own."""
     return {**BLANK, **Ends(str(uuid.uuid4()), {one["host"]: one for one in ends}, decided).mapping}
-
-
-def _trouble(
-    raw: t.Mapping[str, t.Any],
-    one: EndRequest,
-    place: Place,
-    registries: Registries,
-    params: Params,
-    snapshot: RegistrySnapshot,
-) -> str:
-    """Why nothing ends for a host, by its registry; empty if it may."""
-    reasons = (
-        str(raw.get("trouble") or ""),
-        endings.fault_of(raw),
-        snapshot.trouble(place, one.host),
-        endings.being_bought(one),
-        registries.stale_file_refusal(raw, params, one.entry.offer_id),
-        snapshot.foreign(place, one.host, str(raw["project"])),
-    )
-    return next(filter(None, reasons), "")
 
 
 def _begun(
@@ -155,15 +141,12 @@ def _seen(
     statuses = offer_statuses(api, ending.undecided_offers((one.entry for one in asked), shown))
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
     answers = ask_with_links(api, ending.ids_to_read_before_end(own, {*forget}.union(*told), machines))
-    errors = {item: answer for item, answer in answers.items() if isinstance(answer, ApiError)}
-    lost = {item for item, error in errors.items() if error.error_class == "not_found"}
-    unknown = {item: str(errors[item]) for item in lost - listed}
-    unread = {item: str(errors[item]) for item in errors.keys() - lost}
+    errors = {item: (each.error_class, str(each)) for item, each in answers.items() if isinstance(each, ApiError)}
     read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
     account = Account.of(claims, refreshed(machines, read))
     # What only a status names is read by its id before it ends, since a list may lag.
     account = replace(account, read=read_by_id(api, ids_to_prove(ending.without_ids(asked), statuses, account)))
-    return ApiView(account, statuses, unknown, unread)
+    return ApiView(account, statuses, *ending.unknown_and_unread(errors, listed))
 
 
 @with_registries
@@ -240,8 +223,7 @@ def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.
     try:
         late = endings.late_of(plan, listing())
     except ApiError as error:
-        message = f"The offer was still under way, and whether more of it came is not known: {error}"
-        late = NotEnded(tuple(plan["ids"]), (message,))
+        late = endings.if_unlisted(plan, error)
     return replace(left, ids=late.ids, said=(*left.said, *late.said))
 
 

@@ -26,7 +26,7 @@ from .._provision.entry import (
     shares_host_keys,
 )
 from .._provision.judging import JudgedHost
-from .._provision.ledger import FAILED, GONE, RELEASED
+from .._provision.ledger import RELEASED
 from .._provision.ownership import holders_of, namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
@@ -139,7 +139,7 @@ class _Judged:
         if registry is None:
             return False
         if case.is_forgotten(verdict):
-            end_with(registry, case.noted_storage, FAILED if case.is_failed else GONE)
+            end_with(registry, case.noted_storage, case.why_over)
             return True
         changes, before = self.place.remembered(case.noted(verdict)), self._before
         if case.adds_nothing(before, changes):

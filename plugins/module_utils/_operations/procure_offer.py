@@ -62,7 +62,7 @@ from .._provision.storage import Storage, storage_in_words
 from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
-from .._text import ids_in_words, joined, nodes_of
+from .._text import joined, nodes_of
 from ._purchase import Journal, OfferMachines
 from ._registries import Registries, entries_beside, noted_beside, this_run
 from .reading import side_by_side
@@ -491,8 +491,7 @@ class _Purchase:
         except ApiError as error:
             self._warn(f"The price of the existing machine is not known: {error}")
         self._note_held("existing")
-        msg = f"Offer {self._offer_id} is bought already."
-        return {**facts, "changed": False, "outcome": "existing", "msg": msg}
+        return {**facts, "changed": False, "outcome": "existing", "msg": sending.bought_before(self._offer_id)}
 
     def _note_held(self, outcome: str, doubted: t.Iterable[str] = ()) -> None:
         """Note the purchase with all that it holds. Raises Failure that says what is billed if the API disagrees.
@@ -602,7 +601,7 @@ def _settled(
         if not journal.entry.is_open:
             return None
         try:
-            words = f"It is bought: {ids_in_words(purchase.run()['resource_ids'])}."
+            words = claims.is_bought(purchase.run()["resource_ids"])
         except Failure as failure:
             words = str(failure)
         # The registry decides: what was seen may not have been noted.
@@ -618,5 +617,4 @@ def _settled(
             registry.close()
 
 
-_DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
-PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK, doubt=_DOUBT)
+PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK, doubt=sending.MAY_BE_SENT)

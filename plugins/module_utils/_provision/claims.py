@@ -20,7 +20,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _states
-from .._text import usd
+from .._text import ids_in_words, usd
 from .entry import USUAL_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of
@@ -48,6 +48,11 @@ def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
 def host_with_project(host: str, project: str) -> str:
     """A host, with its project where that is not the usual one."""
     return host if project_of(project) == USUAL_PROJECT else f"{host} of project {project}"
+
+
+def is_bought(ids: t.Iterable[str]) -> str:
+    """A purchase whose run has died was made."""
+    return f"It is bought: {ids_in_words(ids)}."
 
 
 def settled(host: str, entry: Entry, words: str) -> str:

@@ -79,6 +79,16 @@ def fault_of(raw: Row) -> str:
     return next((f"{fault}." for fault in raw.get("invalid", ())), wait_of(raw)[1])
 
 
+def why_nothing_ends(raw: Row, one: EndRequest, *, unread: str, stale: str, foreign: str) -> str:
+    """Why nothing ends for a host, whatever the API says of its machines: the first of these reasons; else empty.
+
+    By its registry: ``unread``: why its entry cannot be read. ``stale``: that a file names another purchase than the
+    shared registry. ``foreign``: that the entry is of another project's host.
+    """
+    reasons = (str(raw.get("trouble") or ""), fault_of(raw), unread, being_bought(one), stale, foreign)
+    return next(filter(None, reasons), "")
+
+
 def aged(one: EndRequest, clock: Clock) -> EndRequest:
     """The same with the seconds since its purchase was noted."""
     noted_at = seconds_of(one.entry.journaled_at)
@@ -200,6 +210,13 @@ def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
     ]
     said = (f"Meanwhile there came {described(late)}.",) if late else ()
     return NotEnded(tuple(machine["resource_id"] for machine in late), said)
+
+
+def if_unlisted(plan: Row, error: Exception) -> NotEnded:
+    """The same if the list cannot be read: all may go on."""
+    return NotEnded(
+        tuple(plan["ids"]), (f"The offer was still under way, and whether more of it came is not known: {error}",)
+    )
 
 
 def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:

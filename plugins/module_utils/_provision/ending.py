@@ -95,6 +95,18 @@ class ApiView:
     unread: t.Mapping[str, str] = field(default_factory=dict)
 
 
+def unknown_and_unread(
+    errors: t.Mapping[str, tuple[str, str]], listed: t.Collection[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The ids that neither a page nor the list knows, and those of which nothing is known; each with its sentence.
+
+    One that the list has and its page does not know is neither: the list counts. ``errors``: the class and the sentence
+    of each page that cannot be read, by ids.
+    """
+    unknown = {item: text for item, (kind, text) in errors.items() if kind == "not_found" and item not in listed}
+    return unknown, {item: text for item, (kind, text) in errors.items() if kind != "not_found"}
+
+
 @dataclass(frozen=True)
 class End:
     """What ends: ``machines``; of what is registered ``gone`` has ended before, and a person forgets ``forgotten``.

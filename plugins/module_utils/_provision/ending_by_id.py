@@ -21,6 +21,8 @@ Resource = t.Mapping[str, t.Any]  # as the tolerant reader returns it
 Row = t.Mapping[str, t.Any]
 # What it is called, and what ends with it; of one that was never read its kind is unknown
 _WORDS = {_states.MACHINE: ("Machine", ""), _states.STORAGE: ("Storage", " with all its data")}
+# If the task was cut off
+MAY_BE_ENDING = "The resource may be ending, or still be billed. Run the same again: it asks the API first."
 _SHOWN = ("resource_id", "kind", "name", "vendor", "status", "price_per_hour")
 
 

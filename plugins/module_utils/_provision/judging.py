@@ -41,6 +41,7 @@ from .entry import (
     says_already,
 )
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
+from .ledger import FAILED, GONE
 from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
 from .ownership import Machine, base_of, is_later
 from .planning import BUY, WAIT
@@ -132,6 +133,11 @@ class JudgedHost:
     def is_failed(self) -> bool:
         """Whether the offer failed after it was bought."""
         return self.status.get("phase") == _states.FAILED
+
+    @property
+    def why_over(self) -> str:
+        """Why its purchase is over, for the ledger, if the registry forgets it."""
+        return FAILED if self.is_failed else GONE
 
     @property
     def _is_noted(self) -> bool:

@@ -221,6 +221,8 @@ def freed(step: NextStep, history: History, left: t.Collection[str], whose: str)
 
 # What people read of an end
 
+# If the task was cut off
+MAY_BE_SENT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
 SETTLED = "The offer's status says that it was bought."
 _RUN_AGAIN = (
     "Run the same again (compute_index.supply.provision for this host): it asks first, and buys only this very offer,"
@@ -374,6 +376,11 @@ def not_sold(offer_id: str, answer: Json) -> str:
     """An answer to a purchase that looks like a success, and says no."""
     why = answer["error"] or f"it answered '{answer['status']}'"
     return f"The API did not sell offer {offer_id}: {sentence(why)}"
+
+
+def bought_before(offer_id: str) -> str:
+    """It was bought by an earlier run."""
+    return f"Offer {offer_id} is bought already."
 
 
 def bought_not_noted(offer_id: str, price: float | None, ids: list[str], said: object) -> str:

@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
     End,
+    EndRequest,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
@@ -343,3 +344,39 @@ def test_one_host_stands_for_all_if_none_stops(follows: str, stops: list[str], a
 def test_what_is_unfinished_may_be_run_again(left: list[str], noted: bool, text: str) -> None:
     said = ended.unfinished({"host": "gpu-1", "registry": "/vars"}, ["It runs."], left, noted=noted)
     assert said.startswith(text) and said.endswith(" Run again.")
+
+
+@pytest.mark.parametrize(
+    ("raw", "held_by", "of_registry", "why"),
+    [
+        ({}, "", {}, ""),
+        ({"trouble": "Its variables."}, "alice", {"unread": "Broken."}, "Its variables."),
+        ({"wait_timeout": "soon"}, "", {"unread": "Broken."}, "decommission_wait_timeout "),
+        ({}, "alice", {"unread": "Broken."}, "Broken."),
+        ({}, "alice", {"stale": "A file."}, "A run of alice is buying for gpu-1"),
+        ({}, "", {"stale": "A file.", "foreign": "Another project."}, "A file."),
+        ({}, "", {"foreign": "Another project."}, "Another project."),
+    ],
+)
+def test_why_nothing_ends(raw: dict[str, Any], held_by: str, of_registry: dict[str, str], why: str) -> None:
+    one = EndRequest("gpu-1", "gpu-1", known(provision_held_by=held_by))
+    found = ended.why_nothing_ends(raw, one, **{"unread": "", "stale": "", "foreign": "", **of_registry})
+    assert found.startswith(why) and bool(found) is bool(why)
+
+
+@pytest.mark.parametrize(
+    ("plan", "of_purchase", "of_storage"),
+    [
+        ({"ids": [M], "reaped": True}, "reaped", "reaped"),
+        ({"ids": [M], "reaped": False}, "decommissioned", "decommissioned"),
+        ({"ids": [], "reaped": True}, "gone", "reaped"),
+        ({"ids": [], "reaped": False, "why": "released"}, "gone", "released"),
+    ],
+)
+def test_why_a_purchase_has_ended(plan: dict[str, Any], of_purchase: str, of_storage: str) -> None:
+    assert (ended.why_ended(plan), ended.why_storage_ended(plan)) == (of_purchase, of_storage)
+
+
+def test_while_the_list_cannot_be_read_all_may_go_on() -> None:
+    found = ended.if_unlisted(PLAN, OSError("HTTP 503."))
+    assert found.ids == (M,) and found.said[0].endswith("whether more of it came is not known: HTTP 503.")

@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     EndRequest,
     ids_to_read_before_end,
     undecided_offers,
+    unknown_and_unread,
     what_ends,
     without_ids,
 )
@@ -523,3 +524,8 @@ def test_what_a_name_alone_gives_a_host_is_read_by_its_id(registered: dict[str, 
     """The list may be behind an end of it: it would be called running, and in the host's way."""
     listed = [machine("r", "h", "p"), machine("r1", "h-1", "p"), machine("x", "hh", "q"), machine("y", None, "q")]
     assert ids_to_read_before_end([asked(registered).claim], (), listed) == read
+
+
+def test_only_what_neither_a_page_nor_the_list_knows_is_unknown() -> None:
+    errors = {"a": ("not_found", "404"), "b": ("not_found", "404"), "c": ("unavailable", "503"), "d": ("auth", "401")}
+    assert unknown_and_unread(errors, {"b", "c"}) == ({"a": "404"}, {"c": "503", "d": "401"})
