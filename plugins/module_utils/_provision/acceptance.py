@@ -64,6 +64,11 @@ class Tested:
         return cls(machine, "unknown", (f"it could not be tested: {result.get('msg') or 'no result'}",), result)
 
     @property
+    def is_done(self) -> bool:
+        """Whether the test has said anything, be it that the machine does not answer."""
+        return self.verdict == "bad" or bool(self.result.get("verdict"))
+
+    @property
     def row(self) -> dict[str, t.Any]:
         """What is kept of it."""
         names = ("findings", "tools", "seconds", "evidence")
@@ -128,8 +133,8 @@ class Report:
 
     @property
     def is_tested(self) -> bool:
-        """Whether a test of one of its machines has said anything, be it that the machine does not answer."""
-        return any(test.verdict == "bad" or test.result.get("verdict") for test in self.tests)
+        """Whether a test of one of its machines has said anything."""
+        return any(test.is_done for test in self.tests)
 
     @property
     def passes(self) -> bool:
@@ -174,14 +179,18 @@ def verdict_lines(reports: t.Iterable[Report]) -> list[str]:
 
 
 def why_verify_fails(reports: t.Collection[Report]) -> str:
-    """Which machines that run are not sound, and how to end them, or that none was tested; empty if all is well."""
-    if reports and not any(report.is_tested for report in reports):
+    """Which machines that run are not sound, and how to end them, or could not be tested; empty if all is well."""
+    if reports and not any(report.tests for report in reports):
         return "Nothing was tested: none of these hosts has a machine that could be."
     bad = [report for report in reports if not report.passes]
-    causes = [f"{report.host}: {report.cause}" for report in bad]
+    untested = [report for report in reports if not all(test.is_done for test in report.tests)]
+    causes = [
+        *(f"{report.host}: {report.cause}" for report in bad),
+        *(f"{report.host}: {report.reasons('unknown')}." for report in untested),
+    ]
     option = end_option(report.host for report in bad)
-    end = f"Nothing was ended; compute_index.supply.decommission {option} would do that."
-    return joined(*causes, end) if bad else ""
+    end = f"Nothing was ended; compute_index.supply.decommission {option} would do that." if bad else ""
+    return joined(*causes, end)
 
 
 def why_no_evidence(report: Report) -> str:

@@ -270,9 +270,21 @@ def test_a_host_without_a_machine_has_none_that_is_bad(
     params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
     found = verified(params, False)
     assert (found["verified"], bool(found["trouble"])) == ({"gpu-1": verdict}, fails)
-    assert ("Nothing was tested" in found["trouble"]) == (fails and verdict != "bad")
+    why = {"no machine": "Nothing was tested", "unknown": "gpu-1: it could not be tested: no interpreter."}.get(verdict)
+    assert not fails or verdict == "bad" or found["trouble"].startswith(why or "?")
     assert found["lines"][0] == f"gpu-1: {verdict}"
     assert bool(found["warnings"]) == (known == "no mapping")
+
+
+def test_one_that_could_not_be_tested_is_told_beside_those_that_were(tmp_path: Path) -> None:
+    """A green play would be taken for three sound machines."""
+    entry_of(tmp_path)
+    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
+    further = {**row, "host": "gpu-2", "tested": {"item": "gpu-2", "failed": True, "msg": "no interpreter"}}
+    (tmp_path / "gpu-2").mkdir()
+    (tmp_path / "gpu-2" / "compute_index_supply.yml").write_text(json.dumps(BOUGHT))
+    params = {"hosts": [{**row, "tested": OK}, further], "sources": [], "here": "/", "troubles": [], "level": ""}
+    assert verified(params, False)["trouble"] == "gpu-2: it could not be tested: no interpreter."
 
 
 LATER = "5e500000-0000-4000-8000-000000000002"
