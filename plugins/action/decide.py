@@ -51,6 +51,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     asked_names,
     empty_limits,
     group_sizes,
+    in_words_of_order,
     is_of_awx,
     refused_of_playbook,
     slice_of,
@@ -123,7 +124,9 @@ class ActionModule(InProcessAction):
             self._add_registry(step, task_vars)
         gathered = self.gathered(step, task_vars)  # before they are read: that of an order adds one
         self._task.args = {**self._task.args, **gathered}
-        return self._completed(super().run(tmp, task_vars))
+        result = super().run(tmp, task_vars)
+        # Only where a playbook says which group its play is for is an order heard.
+        return self._completed(in_words_of_order(result, self._extra) if task_vars.get("provision__group") else result)
 
     def _of_variables(self, prefix: str, task_vars: Variables) -> dict[str, t.Any]:
         """The options that variables of the playbook give. Empty ones, as of a survey, give none.

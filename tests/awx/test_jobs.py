@@ -133,7 +133,7 @@ def test_a_ceiling_of_zero_is_one(make_controller: MakeController) -> None:
     controller.inventory_variables["provision_max_price_per_hour"] = 4
     job = controller.launch("GPU provision", {**ORDER, "order_max_price_per_hour": 0})
     assert job.status == "failed"
-    assert "none within provision_max_price_per_hour (USD 0.00 per hour)" in job.text
+    assert "none within order_max_price_per_hour (USD 0.00 per hour)" in job.text
     assert controller.simulator.purchases == []
 
 
@@ -407,6 +407,14 @@ def test_names_by_a_pattern_take_few_lines_in_check_mode(make_controller: MakeCo
 
 
 LAUNCHED = {"awx_job_id": 7, "awx_job_template_name": "GPU provision"}
+
+
+def test_a_failure_names_the_variables_that_the_survey_names(make_controller: MakeController) -> None:
+    controller = make_controller(offers=[Offer(gpu_price_per_hour=9.0)])
+    dear = controller.run("GPU provision", {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED})
+    assert dear.status == "failed"
+    assert "none within order_max_price_per_hour (USD 4.00 per hour)" in dear.text
+    assert "provision_max" not in dear.output
 
 
 def test_a_failed_machine_ends_before_another_one_is_bought(make_controller: MakeController) -> None:

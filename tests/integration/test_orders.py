@@ -293,7 +293,7 @@ def test_an_order_beside_300_machines_shows_its_own_host_alone(crowd: Project) -
     assert refused.returncode == 2 and "USD per hour in total: 2.50" in refused.output, refused.output
     said = (
         "All machines of project default would cost USD 605.00 per hour together, of which USD 602.50 per hour are live"
-        " or being bought already; provision_max_total_price_per_hour is USD 9.00 per hour. Counted: b-2 USD 2.50"
+        " or being bought already; order_max_total_price_per_hour is USD 9.00 per hour. Counted: b-2 USD 2.50"
         " (would be bought); b-1"
     )
     assert said in refused.text and "train-[1:300] 300 x USD 2.00 (live" in refused.text

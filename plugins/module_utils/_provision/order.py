@@ -111,6 +111,8 @@ _COMPUTE = {
 }
 _OF_MACHINES = (*_COMPUTE, "order_region")
 _BY_DEFAULT = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
+# What people read in the results of steps; all else is data.
+_READ_BY_PEOPLE = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
 
 
 # Which names of variables are refused
@@ -493,3 +495,19 @@ def search_of(given: t.Mapping[str, str]) -> Variables:
 
 def _given(value: t.Any) -> bool:
     return text_of(value).lower() not in _NOT_GIVEN
+
+
+def in_words_of_order(result: Variables, extra: Answers) -> Variables:
+    """A step's result that names, for people, the answers of an order in place of the role's variables they gave."""
+    given = {variable: name for name, variable in _AS_THEY_ARE.items() if _given(extra.get(name))}
+    words = {variable: name for variable, name in given.items() if variable not in extra}
+    return {name: _worded(part, words, name in _READ_BY_PEOPLE) for name, part in result.items()} if words else result
+
+
+def _worded(part: t.Any, words: t.Mapping[str, str], is_read: bool) -> t.Any:
+    if isinstance(part, t.Mapping):
+        return {name: _worded(item, words, is_read or name in _READ_BY_PEOPLE) for name, item in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [_worded(item, words, is_read) for item in part]
+    is_text = is_read and isinstance(part, str)
+    return re.sub(r"\bprovision_[a-z_]+\b", lambda found: words.get(found[0], found[0]), part) if is_text else part

@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     check_range,
     empty_limits,
     group_sizes,
+    in_words_of_order,
     lasting_groups,
     misplaced,
     new_order_group,
@@ -156,6 +157,28 @@ def test_a_name_that_means_something_else(name: str) -> None:
 )
 def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: str, found: str) -> None:
     assert slice_of({"awx_job_template_name": template, "awx_workflow_job_name": workflow}) == found
+
+
+@pytest.mark.parametrize(
+    ("extra", "word"),
+    [
+        ({"order_max_bill": 3}, "order_max_bill"),
+        ({}, "provision_max_bill"),
+        ({"order_max_bill": " ", "order_lease": "1h"}, "provision_max_bill"),
+        ({"order_max_bill": "4", "provision_max_bill": 3}, "provision_max_bill"),
+    ],
+)
+def test_what_a_person_reads_has_the_names_of_the_order_and_data_stay_what_they_are(
+    extra: dict[str, Any], word: str
+) -> None:
+    told = "provision_max_bill, provision_max_bills, xprovision_max_bill"
+    data = {"name": told, "path": f"/a/{told}", "price": 1.0}
+    result = {"plans": [{"refusal": told, "offer": data, "attempts": [{"msg": told}]}], "refusals": {told: told}}
+    said = f"{word}, provision_max_bills, xprovision_max_bill"
+    assert in_words_of_order(result, extra) == {
+        "plans": [{"refusal": said, "offer": data, "attempts": [{"msg": said}]}],
+        "refusals": {told: said},
+    }
 
 
 REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
