@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import gzip
+import itertools
 import os
 import stat
 import typing as t
@@ -24,6 +25,7 @@ from .job_state import NONE, OVER
 PART = "part.gz"  # what a controller fetches
 LOG = "log.txt"
 _BLOCK = 2**20  # bytes
+MOST = 1_000_000  # files of a run
 
 Entry = dict[str, t.Any]  # a file, or a link (``target``); its path is quoted, since it may be no text
 
@@ -92,7 +94,12 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
         places = glob.glob(os.path.join(glob.escape(work), checked_pattern(pattern)))
         missing += [] if places else [pattern]
         for place in places:
-            found += _below(os.path.normpath(os.path.join("files", os.path.relpath(place, work))), place)
+            entries = _below(os.path.normpath(os.path.join("files", os.path.relpath(place, work))), place)
+            found += itertools.islice(entries, MOST + 1 - len(found))
+        if len(found) > MOST:  # as behind a link to / or /proc
+            raise ValueError(
+                f"{pattern} leads to more than {MOST} files. Does it have a link to a folder of the system?"
+            )
     return {**_each_once(found), "missing": missing}
 
 

@@ -325,6 +325,15 @@ def test_the_links_of_what_a_link_leads_to_stay_links(site: Site, tmp_path: Path
     assert (site.files / "out/cache/7/to 9/model").read_text() == "9"
 
 
+def test_a_link_to_the_whole_system_is_said_and_not_searched_for_ever(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "MOST", 1000)
+    site.write("out/a")
+    (site.work / "out" / "root").symlink_to("/")
+    assert "out leads to more than 1000 files" in site.fetch("out")["fault"]
+
+
 @pytest.mark.parametrize("target", ["{work}/top/out/a", "../../../../../disk/a", "../../else"])
 def test_any_other_link_is_followed(site: Site, tmp_path: Path, target: str) -> None:
     for file in (site.work / "top/out/a", site.work / "else", tmp_path / "disk/a"):
