@@ -37,32 +37,30 @@ class ActionModule(MachineAction):
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
         limit_attempts(self._connection)
-        name, job = options["name"], dict[str, t.Any]()
-        shown, silent_since = list[str](), t.cast("float | None", None)
-        while True:
-            answer = self._asked(name, task_vars)
-            if answer.get("failed") or not answer.get("state"):
-                silent_since = silent_since or time.monotonic()
-                why = one_line(str(answer.get("msg") or "no answer"))
-                job["msg"] = f"the machine does not answer (its job needs no connection): {why}"
-                is_last = time.monotonic() - silent_since >= PATIENCE
-            else:
-                # A machine that has lost its disk no longer says that its job has begun.
-                job, silent_since = {**answer, "began_at": answer.get("began_at") or job.get("began_at")}, None
-                shown = self._show(shown, run_record.log_of(job))
-                is_last = job["state"] != RUNNING
-            if is_last or not options["follow"]:
-                is_lost = silent_since is not None
-                is_over = job.get("state") in OVER and not is_lost
-                return {**job, "changed": False, "is_over": is_over, "lost_sight": is_lost}
-            if silent_since is not None:
-                self.progress.tell(job["msg"], urgent=True)
+        self._job, self._shown, self._silent_since = dict[str, t.Any](), list[str](), t.cast("float | None", None)
+        while not self._look(options["name"], task_vars) and options["follow"]:
+            if self._silent_since is not None:
+                self.progress.tell(self._job["msg"], urgent=True)
             self.pause(options["delay"])
+        is_lost = self._silent_since is not None
+        is_over = self._job.get("state") in OVER and not is_lost
+        return {**self._job, "changed": False, "is_over": is_over, "lost_sight": is_lost}
 
-    def _show(self, shown: list[str], lines: list[str]) -> list[str]:
-        for line in running.new_lines(shown, lines) if in_terminal() else ():
+    def _look(self, name: str, task_vars: dict[str, t.Any]) -> bool:
+        """Ask once, and show new lines of the log. Whether no other look follows."""
+        answer = self._asked(name, task_vars)
+        if answer.get("failed") or not answer.get("state"):
+            now = time.monotonic()
+            self._silent_since = self._silent_since or now
+            why = one_line(str(answer.get("msg") or "no answer"))
+            self._job["msg"] = f"the machine does not answer (its job needs no connection): {why}"
+            return now - self._silent_since >= PATIENCE
+        # A machine that has lost its disk no longer says that its job has begun.
+        self._job = {**answer, "began_at": answer.get("began_at") or self._job.get("began_at")}
+        before, self._shown, self._silent_since = self._shown, run_record.log_of(answer), None
+        for line in running.new_lines(before, self._shown) if in_terminal() else ():
             display.display(f"  {line}")
-        return lines
+        return bool(answer["state"] != RUNNING)
 
     def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """What the machine says; a failure if it does not answer."""

@@ -182,23 +182,25 @@ def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any
             os.unlink(os.path.join(folder, name))
     os.makedirs(os.path.join(folder, code_files.WORK), exist_ok=True)
     setup = hashlib.sha256(json.dumps([params["setup"], code_files.digest_at(folder)]).encode()).hexdigest()
-    is_set_up = not params["setup"] or _noted(folder, "setup")[0] == setup
-    new = os.path.join(folder, "job.new")
-    with open(new, "w", encoding="utf-8") as file:
+    due = setup if params["setup"] and _noted(folder, "setup")[0] != setup else ""
+    with open(os.path.join(folder, "job.new"), "w", encoding="utf-8") as file:
         json.dump({**{name: params[name] for name in _OF_A_JOB}, "setup_digest": setup}, file)
     _keep_room(folder)
     words = ["/bin/sh", "-c", _WRAPPER, "run", shutil.which("bash") or "/bin/sh", params["setup"], params["command"]]
-    words += [str(math.ceil(params["time"]) or _FOREVER), "" if is_set_up else setup]
-    if os.geteuid() == 0 and os.path.isdir(_SYSTEMD) and shutil.which(_SCOPE[0]):
-        _launch(folder, [*_SCOPE, *words], env)
-    if os.path.exists(new):
-        _launch(folder, words, env)
-    if os.path.exists(new):
+    words += [str(math.ceil(params["time"]) or _FOREVER), due]
+    if not any(_begins(folder, [*way, *words], env) for way in _ways()):
         raise ValueError("The command could not be started on the machine.")
 
 
-def _launch(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> None:
-    """Run the wrapper in a session of its own, so that it outlives the connection, until it has begun or ended."""
+def _ways() -> t.Iterator[tuple[str, ...]]:
+    """What stands before the words of a job, the best at first."""
+    if os.geteuid() == 0 and os.path.isdir(_SYSTEMD) and shutil.which(_SCOPE[0]):
+        yield _SCOPE
+    yield ()
+
+
+def _begins(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> bool:
+    """Whether the wrapper begins, in a session of its own, so that it outlives the connection."""
     with open(os.path.join(folder, "pid"), "wb") as pid, open(os.path.join(folder, "log.txt"), "wb") as log:
         fcntl.flock(pid, fcntl.LOCK_EX)
         # `run_command` would wait for its end, and keep its outputs open.
@@ -212,8 +214,10 @@ def _launch(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> 
             pass_fds=[pid.fileno()],
             start_new_session=True,
         )
-    while os.path.exists(os.path.join(folder, "job.new")) and process.poll() is None:
+    new = os.path.join(folder, "job.new")
+    while os.path.exists(new) and process.poll() is None:
         time.sleep(0.02)
+    return not os.path.exists(new)
 
 
 def _keep_room(folder: str) -> None:

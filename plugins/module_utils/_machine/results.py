@@ -10,6 +10,7 @@ the other, and no names that could lead anywhere. Knows no Ansible.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import gzip
 import itertools
@@ -127,26 +128,38 @@ def _below(path: str, place: str, root: str = "", above: tuple[str, ...] = ()) -
     A link within the folder ``root`` stays one, since that comes whole. Any other is followed, as to a large disk, and
     what it leads to is a root of its own; one that leads to nothing is left out, as sockets and devices are.
     """
+    real, names = os.path.realpath(place), list[str]()
     try:
-        status, real, names = os.lstat(place), os.path.realpath(place), list[str]()
-        if root and stat.S_ISLNK(status.st_mode):
-            target = os.readlink(place)
-            if not leads_out(path[len(root) + 1 :], target):
-                yield {"path": _quoted(path), "target": _quoted(target), "size": 0}
-                return
-            root = path
+        if link := _link(path, place, root):
+            yield link
+            return
         status = os.stat(place)
         if stat.S_ISDIR(status.st_mode) and real not in above:
             names = sorted(os.listdir(place))
     except OSError as error:
-        if not (root and isinstance(error, FileNotFoundError)):
-            yield {"path": _quoted(path), "reason": str(error.strerror)}
+        yield from _unread(path, error, is_named=not root)
         return
     if stat.S_ISREG(status.st_mode):
         mode = stat.S_IMODE(status.st_mode)
         yield {"path": _quoted(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "mode": mode}
+    inner = path if os.path.islink(place) else root or path
     for name in names:
-        yield from _below(os.path.join(path, name), os.path.join(place, name), root or path, (*above, real))
+        yield from _below(os.path.join(path, name), os.path.join(place, name), inner, (*above, real))
+
+
+def _link(path: str, place: str, root: str) -> Entry | None:
+    """The entry of a link that stays one; None for all else, and without a root."""
+    if not (root and os.path.islink(place)):
+        return None
+    target = os.readlink(place)
+    stays = not leads_out(path[len(root) + 1 :], target)
+    return {"path": _quoted(path), "target": _quoted(target), "size": 0} if stays else None
+
+
+def _unread(path: str, error: OSError, *, is_named: bool) -> t.Iterator[Entry]:
+    """What cannot be fetched, and why; not what has gone, or never was, unless it was named."""
+    if is_named or error.errno != errno.ENOENT:
+        yield {"path": _quoted(path), "reason": str(error.strerror)}
 
 
 def leads_out(path: str, target: str) -> bool:

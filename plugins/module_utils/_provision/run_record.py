@@ -141,6 +141,11 @@ def log_of(job: Row) -> list[str]:
     return [_text.printable(str(line), _text.LONGEST_LINE) for line in items_of(job.get("log") or [])]
 
 
+def _those(names: t.Iterable[str], answer: Row) -> dict[str, t.Any]:
+    """What an answer says of these."""
+    return {name: answer[name] for name in names if name in answer}
+
+
 def _with_beginning(record: Row, job: Row) -> dict[str, t.Any]:
     """The record with the moment when the job has begun: it is never started again, whatever its machine says."""
     return {**record, "began_at": record.get("began_at") or job.get("began_at")}
@@ -167,11 +172,9 @@ def over(record: Row, job: Row, results: Row, *, is_swept: bool = False) -> dict
     is_home = _is_home(state, results, is_swept=is_swept)
     return {
         **record,
-        **{name: job[name] for name in _OF_JOB if name in job},
-        **{name: results[name] for name in _OF_RESULTS if name in results},
-        "last_lines": [
-            _text.printable(str(line), _text.LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]
-        ],
+        **_those(_OF_JOB, job),
+        **_those(_OF_RESULTS, results),
+        "last_lines": log_of(job)[-_LINES:],
         **{"state": state, "complete": is_home, "phase": HOME if is_home else record.get("phase")},
     }
 
@@ -296,20 +299,20 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
 
     ``folder``: of its results, as people write it.
     """
-    usd_spent, outcome, has_succeeded = record.get("cost_usd"), job_outcome(record), record.get("state") == SUCCEEDED
+    usd_spent, outcome = record.get("cost_usd"), job_outcome(record)
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
-    lines = [outcome, f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
     lost, missing = "" if record.get("complete") else _WENT, ", ".join(map(str, record.get("missing") or []))
-    lines += applying(
-        {
-            f"{lost} What came home before is in {folder}.": lost,
-            f"Results: {folder} ({plural(record.get('files') or 0, 'file')})": not lost,
-            f"Not found on the machine: {missing}": missing and not lost,
-        }
-    )
-    if not has_succeeded and record.get("last_lines"):
-        lines += ["The last lines of its log:", *map(str, record["last_lines"])]
-    return {"lines": [*lines, *further], "trouble": "" if has_succeeded and not lost else joined(outcome, lost)}
+    log = [] if record.get("state") == SUCCEEDED else list(map(str, record.get("last_lines") or []))
+    lines = {
+        outcome: True,
+        f"{record.get('stays') or 'Nothing is billed any more.'} {cost}": True,
+        f"{lost} What came home before is in {folder}.": lost,
+        f"Results: {folder} ({plural(record.get('files') or 0, 'file')})": not lost,
+        f"Not found on the machine: {missing}": missing,
+        "The last lines of its log:": log,
+    }
+    is_well = record.get("state") == SUCCEEDED and not lost
+    return {"lines": [*applying(lines), *log, *further], "trouble": "" if is_well else joined(outcome, lost)}
 
 
 def still_billed(run: Run, why: str) -> dict[str, t.Any]:
@@ -392,19 +395,22 @@ def all_runs(
 
     ``jobs``: what machines have answered, by their hosts. The ledger knows what a run costs until the record does.
     """
-    billed, rows = {host: (place, entry) for place, host, entry in machines}, []
+    billed = {host: (place, entry) for place, host, entry in machines}
     runs: dict[str, Row] = {host: {"name": run_of(host), "host": host, "state": "unknown"} for host in billed}
     # Of the runs of one name the newest is in the folder of that name.
     runs.update({str(record.get("host")): record for record in records if record.get("folder") == record.get("name")})
-    for host, record in runs.items():
-        job, (place, entry) = jobs.get(host) or {}, billed.get(host, (None, Entry()))
-        lines = job.get("log") or record.get("last_lines") or [""]
-        row = {
-            **{name: record.get(name) for name in ("name", "host", "ordered_at", "complete", *_ANSWERED)},
-            **{name: job[name] for name in _ANSWERED if job.get(name) is not None},
-            "last_line": str(lines[-1]),
-            "machine": list(entry.resource_ids),
-            "usd": record.get("cost_usd") if place is None else cost_of_run(ledgers[place], host, record),
-        }
-        rows.append(row)
+    rows = [_run(record, jobs.get(host) or {}) for host, record in runs.items()]
+    for row in rows:
+        host = str(row["host"])
+        if host in billed:
+            place, entry = billed[host]
+            row.update(machine=list(entry.resource_ids), usd=cost_of_run(ledgers[place], host, runs[host]))
     return sorted(rows, key=lambda row: (not row["machine"], str(row["name"])))
+
+
+def _run(record: Row, job: Row) -> dict[str, t.Any]:
+    """What is known of a run whose machine is gone, and what that has answered if it is not."""
+    row = {name: record.get(name) for name in ("name", "host", "ordered_at", "complete", *_ANSWERED)}
+    lines = job.get("log") or record.get("last_lines") or [""]
+    beside: dict[str, t.Any] = {"last_line": str(lines[-1]), "machine": [], "usd": record.get("cost_usd")}
+    return {**row, **{name: job[name] for name in _ANSWERED if job.get(name) is not None}, **beside}
