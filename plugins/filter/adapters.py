@@ -9,7 +9,6 @@ import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils import _text
 from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import completed
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, owned_row, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import AT_MOST, ENDS_AT
 
@@ -65,7 +64,6 @@ class FilterModule:
         return {
             "cloud_config": cloud_config,
             "owned_machines": owned_machines,
-            "shortfalls": shortfalls,
             "table": table,
             "usd": usd,
         }

@@ -10,8 +10,8 @@ module: machine_info
 short_description: Measures the machine that it runs on
 version_added: 1.0.0
 description:
-  - Returns the GPUs, CPUs, memory and boot disk of a machine. The filter P(compute_index.supply.shortfalls#filter)
-    compares them with the offer that the machine was bought as.
+  - Returns the GPUs, CPUs, memory and boot disk of a machine. M(compute_index.supply.gpu_acceptance) compares them with
+    the offer that the machine was bought as.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

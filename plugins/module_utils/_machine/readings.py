@@ -105,16 +105,14 @@ class Readings:
     """What was read on a machine.
 
     ``answers``: of the programs that were started, by name. ``root``: the folder of its files. ``clock``: the seconds
-    that it is ahead of the controller. ``machine``: as `hardware_of` returned it before, in place of the files.
+    that it is ahead of the controller.
     """
 
-    def __init__(
-        self, answers: Answers, root: str = "/", clock: float | None = None, machine: Json | None = None
-    ) -> None:
+    def __init__(self, answers: Answers, root: str = "/", clock: float | None = None) -> None:
         self.answers, self.root, self.clock = answers, root, clock
         self.smi, self.loaded = (smi_of(answers.get(name)) for name in ("nvidia-smi", "loaded"))
         self.gpus = self.smi.gpus if self.smi else ()
-        self.machine = hardware_of(self.smi, root) if machine is None else machine
+        self.machine = hardware_of(self.smi, root)
 
     def code(self, name: str) -> int | None:
         """The exit code of a program, None if it did not end or was not started."""

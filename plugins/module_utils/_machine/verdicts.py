@@ -82,7 +82,7 @@ def _gpu_count(readings: Readings, wanted: Wanted) -> Findings:
     """The GPUs against the machine's share of its offer's. If nvidia-smi cannot be read, too few prove nothing."""
     share, count = gpus_of_node(wanted.offer), len(readings.machine["gpus"])
     if share is not None:
-        is_certain = readings.smi or not readings.answers or readings.code("nvidia-smi") in _NO_DRIVER
+        is_certain = readings.smi or readings.code("nvidia-smi") in _NO_DRIVER
         yield Finding(OK if count >= share else BAD if is_certain else UNKNOWN, count, share)
 
 
@@ -552,9 +552,3 @@ def reasons(made: t.Iterable[Finding]) -> list[str]:
         for finding in sorted(made, key=_rank, reverse=True)
         if finding.verdict in (DEGRADED, BAD)
     ]
-
-
-def shortfalls(machine: Json, offer: t.Mapping[str, t.Any]) -> list[str]:
-    """Where a machine has less than its offer says, a sentence for each field. What is unknown is passed over."""
-    made = findings(Readings({}, machine=machine), Wanted("specs", offer))
-    return list(dict.fromkeys(finding.sentence() for finding in made if finding.verdict == BAD))

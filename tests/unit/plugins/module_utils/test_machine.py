@@ -13,11 +13,13 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import (
     CommandResult,
+    Readings,
     devices,
     hardware_of,
     smi_of,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import findings
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import Wanted
 
 H100 = {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": 85.5}
 OFFER = {
@@ -29,6 +31,14 @@ OFFER = {
     "boot_disk_in_gb": 100,
 }
 MACHINE = {"gpus": [H100] * 4, "vcpu_count": 16, "memory_in_gb": 190.0, "boot_disk_in_gb": 95.0}
+
+
+def shortfalls(machine: dict[str, Any], offer: dict[str, Any]) -> list[str]:
+    """Where a machine that has so much is bad beside its offer."""
+    looks = Readings({"nvidia-smi": CommandResult((), 0, "<nvidia_smi_log></nvidia_smi_log>")})
+    looks.machine = machine
+    made = findings(looks, Wanted("specs", offer))
+    return list(dict.fromkeys(finding.sentence() for finding in made if finding.verdict == "bad"))
 
 
 @pytest.fixture

@@ -319,7 +319,7 @@ DCGM_3 = {
 
 
 def diagnosed(text: str) -> list[Finding]:
-    return verdicts.diagnosis_of(Readings({"dcgmi": CommandResult(("dcgmi",), 0, text)}, machine=MACHINE))
+    return verdicts.diagnosis_of(Readings({"dcgmi": CommandResult(("dcgmi",), 0, text)}))
 
 
 def test_both_forms_of_a_diagnosis_are_read() -> None:
@@ -346,7 +346,6 @@ def test_a_failure_is_as_bad_as_its_severities(severities: list[int], expected: 
     assert verdicts.finding_of_dcgm("software", {"status": "Fail", "warnings": warnings}).verdict == expected
 
 
-MACHINE = {"gpus": [], "vcpu_count": 1, "memory_in_gb": 1.0, "boot_disk_in_gb": 1.0}
 SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": "NVIDIA H100 NVL"}
 
 
@@ -387,7 +386,7 @@ def test_the_fabric(model: str, state: str, switches: int, service: str | None, 
         (device / "class").write_text("0x068000\n")
     for count, verdict_of_it in ((2, expected), (1, "ok" if model else "unknown")):
         answers = says("nvidia-smi", f"<nvidia_smi_log>{f'<gpu>{xml}</gpu>' * count}</nvidia_smi_log>")
-        looks = Readings({**answers, **says("fabric_manager", service or "", 3)}, str(tmp_path), machine=MACHINE)
+        looks = Readings({**answers, **says("fabric_manager", service or "", 3)}, str(tmp_path))
         made = verdicts.findings(looks, Wanted("health"))
         assert {finding.verdict for finding in made if finding.check == "fabric"} == {verdict_of_it}
 
