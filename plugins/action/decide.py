@@ -771,7 +771,7 @@ STEPS = {
     "release": Step(ActionModule._own, "judge.RELEASE"),
     "tested": Step(ActionModule._own, "judge.TESTED"),
     "reached": Step(ActionModule._own, "judge.REACHED"),
-    "offers": Step(ActionModule._offers, "reading.OFFERS", prefix="offers_"),
+    "offers": Step(ActionModule._offers, "offers.OFFERS", prefix="offers_"),
     "order": Step(ActionModule._order, "order.ORDER", ActionModule._if_it_finds, prefix=_ORDERED),
     "named": Step(ActionModule._named, "order.NAMED", of_all=True, prefix="{verb}_"),
     "declare_end": Step(ActionModule._declare_end),

@@ -15,14 +15,12 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import _spec, _states
-from .._ansible import steps
-from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, given, on_api, refusing
+from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._api.market import Market
 from .._machine import connection
-from .._provision import browsing, ownership, search, waiting
+from .._provision import ownership, search, waiting
 from .._provision.holdings import links_in
-from .._provision.messages import NOTHING_SENT
 from .._provision.ownership import bought_with, ids_for_match, ids_in
 
 # Resources by their ids, and how many requests are sent at the same moment
@@ -240,9 +238,7 @@ _ONE_OR_MANY = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one
 OFFER_STATUS = on_api(SupplyApi, offer_status, _spec.OFFER_STATUS, {**_BLANK_STATUS, "terminal": True}, _ONE_OR_MANY)
 
 
-# The market: offers of a search or by their ids, all kinds of GPU, and the catalogues. Needs no inventory
-
-_BLANK_OFFERS: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
+# The market: offers of a search or by their ids, and the catalogues. Needs no inventory
 
 
 def catalog_info(api: Market, params: Params, check_mode: bool) -> Result:
@@ -284,32 +280,6 @@ def _unlisted(api: Market, spec: Params) -> list[str]:
     return []
 
 
-def offers(api: Market, params: Params, check_mode: bool) -> Result:
-    """All kinds of GPU with their prices, or the offers of one search, as rows and as lines. Raises Failure."""
-    with refusing(ValueError, NOTHING_SENT):
-        choice = browsing.wanted(params["answers"], params["spec"])
-    warnings: list[str] = []
-    if browsing.is_listed(choice):
-        answer = _search(api, browsing.searches(choice), warnings)
-        shown = browsing.listing(choice, answer)
-    else:
-        families = browsing.families_of(api.gpus)
-        answer = _search(api, browsing.searches_of_all(choice, families), warnings)
-        shown = browsing.market(choice, answer)
-    return {**_BLANK_OFFERS, **shown, "warnings": list(dict.fromkeys(warnings))}
-
-
-def _search(api: Market, searches: t.Iterable[Params], warnings: list[str]) -> list[Json]:
-    """The offers of all searches. Raises Failure and ApiError."""
-    found: list[Json] = []
-    for spec in searches:
-        offers, _total, further = find(api, spec)
-        found += offers
-        warnings += further
-    return found
-
-
 _BY_SPEC_OR_ID = {"mutually_exclusive": [("spec", "offer_id")], "required_one_of": [("spec", "offer_id")]}
 OFFER_INFO = on_api(Market, offer_info, _spec.OFFER_INFO, rules=_BY_SPEC_OR_ID)
 CATALOG_INFO = on_api(Market, catalog_info, _spec.CATALOG_INFO)
-OFFERS = on_api(Market, offers, steps.OFFERS, _BLANK_OFFERS)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFERS
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offers import OFFERS
 
 from request_queue import RequestQueue
 from samples import offer

@@ -33,6 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
     reached,
     release,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offers import offers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER, named
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import (
@@ -42,7 +43,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
     probe_purchase,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import procure_offer
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import offer_statuses, offers
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import offer_statuses
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reap_asked, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.sealing import seal
