@@ -49,7 +49,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     PROBE_HOST,
     asked_hosts,
     asked_names,
-    empty_limits,
     group_sizes,
     in_words_of_order,
     is_of_awx,
@@ -70,6 +69,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     END_DEFAULTS,
     END_FIXED,
     FIXED,
+    check_names,
     declared,
     declared_end,
     host_order,
@@ -209,8 +209,10 @@ class ActionModule(InProcessAction):
         given = {*self._extra, *_task.play_variables(self._task)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
         slips = dict.fromkeys(slip for playbook in playbooks for slip in refused_of_playbook(given, playbook))
-        if wrong := [*slips, *(empty_limits(self._extra) if playbooks else ())]:
-            raise AnsibleActionFail(f"{' '.join(wrong)} {NOTHING_SENT}")
+        if slips:
+            raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
+        if playbooks:
+            check_names(self._extra)
 
     def _hosts_of(self, step: Step, task_vars: Variables) -> _hosts.Hosts:
         """The hosts, with the registry that the task's own host shares, or in a step for all of them any of these."""
@@ -789,7 +791,7 @@ STEPS = {
     "probe": Step(ActionModule._probe, "probe.PROBE", of_all=True, prefix="probe_"),
     "probe_purchase": Step(ActionModule._probe_purchase, "probe.PROBE_PURCHASE", of_all=True, prefix="probe_"),
     "probe_ended": Step(ActionModule._nothing, "probe.PROBE_ENDED", got=_OF_A_PROBE),
-    "registry": Step(ActionModule._everything, "registry.REGISTRY", of_all=True),
+    "registry": Step(ActionModule._everything, "registry.REGISTRY", of_all=True, prefix="registry_"),
     "timer": Step(ActionModule._timer, "timer.TIMER", prefix="reap_timer_"),
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
     "run_quoted": Step(ActionModule._own_host, "run.RUN_QUOTED", got=_OF_A_RUN),
@@ -797,7 +799,7 @@ STEPS = {
     "run_over": Step(ActionModule._own_host, "run.RUN_OVER", got=_OF_A_RUN),
     "run_done": Step(ActionModule._own_host, "run.RUN_DONE", got=_OF_A_RUN),
     "run_broken": Step(ActionModule._own_host, "run.RUN_BROKEN", got=_OF_A_RUN),
-    "runs": Step(ActionModule._runs, "run.RUNS", of_all=True, given=_FETCHING),
+    "runs": Step(ActionModule._runs, "run.RUNS", of_all=True, given=_FETCHING, prefix="run_"),
     "run_late": Step(ActionModule._own_host, "run.RUN_LATE", given=_FETCHING, got=_OF_A_SWEEP),
     "run_swept": Step(ActionModule._own_host, "run.RUN_SWEPT", given=_FETCHING, got=_OF_A_SWEEP),
     "verified": Step(ActionModule._verified, "verified.VERIFIED", of_all=True),

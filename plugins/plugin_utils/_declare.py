@@ -96,7 +96,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
     def value(name: str) -> t.Any:
         return value_of(name, task_vars, templar)
 
-    _check_names(extra)
+    check_names(extra)
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
     asked = _asked(host, group, task_vars, extra)
     given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
@@ -124,7 +124,7 @@ def _given_by_people(variables: Variables) -> list[str]:
     return [name for name, value in variables.items() if not (isinstance(value, dict) and "changed" in value)]
 
 
-def _check_names(extra: Variables) -> None:
+def check_names(extra: Variables) -> None:
     """Raise AnsibleActionFail for slips in extra variables, which concern hosts that have their machines, too."""
     if slips := [*_ROLE.refusals(extra, extra), *order.empty_limits(extra)]:
         raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")

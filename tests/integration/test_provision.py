@@ -242,6 +242,21 @@ def test_a_mistyped_extra_variable_of_a_playbook_sends_nothing(
     assert project.simulator.requests == []
 
 
+@pytest.mark.parametrize(
+    ("playbook", "name", "meant"),
+    [
+        ("spend", "provision_projct", "provision_project"),
+        ("registry", "provision_registry_ulr", "provision_registry_url"),
+        ("runs", "run_result_dir", "run_results_dir"),
+    ],
+)
+def test_a_report_is_about_nothing_else_than_was_asked_for(
+    project: Project, playbook: str, name: str, meant: str
+) -> None:
+    run = project.play(f"compute_index.supply.{playbook}", "-e", f"{name}=1")
+    assert run.returncode == 2 and f"Did you mean {meant}? Nothing was sent." in run.text, run.output
+
+
 @pytest.mark.parametrize("playbook", ["quote", "extend", ""])
 def test_an_empty_limit_of_the_command_line_sends_nothing(project: Project, playbook: str) -> None:
     own = project.write({"hosts": "gpu", "gather_facts": False, "roles": ["compute_index.supply.provision"]})
