@@ -108,7 +108,7 @@ L40S = Card("NVIDIA L40S", 46068, 350, 4, "nvidia-l40s-pcie-48gb")
 RTX_4090 = Card(
     *("NVIDIA GeForce RTX 4090", 24564, 450, 4, "nvidia-rtx4090-pcie-24gb"), ecc="N/A", remaps=False, idle_generation=1
 )
-RTX_A6000 = Card("NVIDIA RTX A6000", 49140, 300, 4, "nvidia-rtxa6000-pcie-48gb", ecc="Disabled", remaps=False)
+RTX_A6000 = Card("NVIDIA RTX A6000", 49140, 300, 4, "nvidia-rtxa6000-pcie-48gb", ecc="Disabled")
 RTX_6000_ADA = Card("NVIDIA RTX 6000 Ada Generation", 49140, 300, 4, "nvidia-rtx6000ada-pcie-48gb")
 T4 = Card(
     *("Tesla T4", 15360, 70, 3, "nvidia-t4-pcie-16gb"),
@@ -287,6 +287,10 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     "MIG": (
         Machine(A100, 1, 1, faults={0: {"mig_mode/current_mig": "Enabled", "utilization/gpu_util": "N/A"}}, parts=7),
         *("ok", "unknown", {"under_load"}),
+    ),
+    "a failed row of a workstation's GPU": (
+        Machine(RTX_A6000, 1, 1, faults={0: {"remapped_rows/remapped_row_failure": "Yes"}}),
+        *("bad", "bad", {"remapped_rows"}),
     ),
     "7 of 8": (Machine(count=7), "bad", "bad", {"gpu_count"}),
     "another model": (

@@ -41,7 +41,7 @@ class Finding:
     def sentence(self) -> str:
         """For a person: ``gpu_count: 7 instead of 8``."""
         words = [
-            f"{value:g} {self.unit}".strip() if isinstance(value, (int, float)) else value or "unknown"
+            f"{value:g} {self.unit}".strip() if isinstance(value, (int, float)) else str(value or "unknown")
             for value in (self.measured, self.expected)
         ]
         return f"{self.check}: {' instead of '.join(words[: 1 if self.expected is None else 2])}"
@@ -272,26 +272,25 @@ def _by_faults(well: str, forms: t.Sequence[Faults], gpu: Gpu, *_others: object)
     return Finding(OK, "no fault") if is_well else Finding(UNKNOWN)
 
 
-def _needs_no_ecc(gpu: Gpu) -> bool:
-    """Whether it has no ECC, as GeForce, or has it off, as GPUs of workstations (RTX) come."""
-    mode, model = gpu.word("ecc_mode/current_ecc"), gpu.model or ""
-    return (mode == ABSENT and "GeForce" in model) or (mode == "Disabled" and "RTX" in model)
+def _has_no_ecc(gpu: Gpu) -> bool:
+    return gpu.word("ecc_mode/current_ecc") == ABSENT and "GeForce" in (gpu.model or "")
 
 
 def _repairs(gpu: Gpu, *_others: object) -> Finding:
-    """Repairs of its memory; without ECC there are none."""
+    """Repairs of its memory. A GPU whose ECC is off tells them, too."""
     found = _by_faults("No", (ROWS, PAGES), gpu)
-    is_without = all(gpu.word(path) == ABSENT for path in PAGES) and _needs_no_ecc(gpu)
+    is_without = _has_no_ecc(gpu) and all(gpu.word(path) == ABSENT for path in PAGES)
     return Finding(OK, "it has no spare memory") if found.verdict == UNKNOWN and is_without else found
 
 
 def _ecc(gpu: Gpu, *_others: object) -> Finding:
-    """Memory errors that could not be corrected."""
-    found, mode = _by_faults("0", ERRORS, gpu), gpu.word("ecc_mode/current_ecc")
-    if mode == "Enabled" or found.verdict in (DEGRADED, BAD):
+    """Memory errors that could not be corrected. GPUs of workstations (RTX) come with ECC off."""
+    found, is_off = _by_faults("0", ERRORS, gpu), gpu.word("ecc_mode/current_ecc") == "Disabled"
+    if found.verdict in (DEGRADED, BAD) or gpu.word("ecc_mode/current_ecc") == "Enabled":
         return found
-    verdict = OK if _needs_no_ecc(gpu) else DEGRADED if mode == "Disabled" else UNKNOWN
-    return Finding(verdict, "ECC is off", None if verdict == OK else "on")
+    if _has_no_ecc(gpu) or (is_off and "RTX" in (gpu.model or "")):
+        return Finding(OK, "ECC is off")
+    return Finding(DEGRADED, "ECC is off", "on") if is_off else Finding(UNKNOWN)
 
 
 def _mig(gpu: Gpu, *_others: object) -> Finding:
@@ -300,16 +299,16 @@ def _mig(gpu: Gpu, *_others: object) -> Finding:
     return Finding(OK if known else UNKNOWN, f"{gpu.parts} parts" if is_divided([gpu]) else "not divided")
 
 
-# How far it is from the temperature at which its clocks fall: one number less the other. Newer GPUs only tell margins.
-_MARGINS = (("tlimit", "slow_tlimit_threshold"), ("slow_threshold", ""))
+# Newer GPUs only tell margins. Each less the other is how far it is from where its clocks fall.
+_MARGINS = (("gpu_temp_tlimit", "gpu_temp_slow_tlimit_threshold"), ("gpu_temp_slow_threshold", "gpu_temp"))
 
 
 def _temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     least = wanted.thresholds["temperature_margin"]
     for names in _MARGINS:
-        numbers = [gpu.number(f"temperature/{f'gpu_temp_{name}'.rstrip('_')}") for name in names]
-        if None not in numbers:
-            left = (numbers[0] or 0.0) - (numbers[1] or 0.0)
+        upper, lower = (gpu.number(f"temperature/{name}") for name in names)
+        if upper is not None and lower is not None:
+            left = upper - lower
             verdict = BAD if left <= 0 else DEGRADED if left < least else OK
             return Finding(verdict, f"{left:g} below its limit", f"at least {least:g}")
     return Finding(UNKNOWN)

@@ -135,15 +135,22 @@ READ = read_by_rules()
     "name", [name for name, (machine, *_rest) in RECORDS.items() if machine.faults or machine.under_load]
 )
 def test_no_element_that_disappears_hides_a_fault(name: str, word: str | None, root: str) -> None:
-    """Every element that is read of nvidia-smi's answer about a GPU that has faults."""
+    """Every element that is read of nvidia-smi's answer about a GPU that has faults, and all that stand together."""
     machine, _health, expected, _checks = RECORDS[name]
     gpu = min({*machine.faults, *machine.under_load})
     answers = machine.answers("burnin")
-    for path in sorted(READ & machine.card.elements(0).keys()) if expected != "ok" else ():
+    single = sorted(READ & machine.card.elements(0).keys())
+    together = [
+        [path for path in single if path.startswith(f"{top}/")] for top in {path.split("/")[0] for path in single}
+    ]
+    for paths in [*([path] for path in single), *together] if expected != "ok" else ():
         mutated = answers
         for source in {"nvidia-smi", "loaded"} & answers.keys():
-            mutated = changed(mutated, source, without(answers[source].output, gpu, path, word))
-        assert verdict(mutated, root, machine, "burnin") != "ok", path
+            text = answers[source].output
+            for path in paths:
+                text = without(text, gpu, path, word)
+            mutated = changed(mutated, source, text)
+        assert verdict(mutated, root, machine, "burnin") != "ok", paths
 
 
 OPTIONAL = {"pci/rx_util", "pci/tx_util"}
