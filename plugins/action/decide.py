@@ -424,6 +424,8 @@ class ActionModule(InProcessAction):
         buys = not self._task.args.get("find")
         if buys:
             _check_group(group, task_vars)
+        else:
+            self._refuse_slips("verify_ configure_")
         read = {name: value for name, value in self._extra.items() if buys or name in ("plan", "awx_job_id")}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
@@ -747,7 +749,7 @@ class Step(t.NamedTuple):
     for hosts that may differ, most often on localhost for those of the inventory, so that any of them may name the
     registry; ``of_batch``: else any host of the batch may. ``has_registry``: whether it asks one at all. ``aside``:
     what it reads of each host beside that. ``prefix``: what the variables begin with that its playbook takes, where
-    ``{verb}`` is that of the task, or of all that take an order; none of them may be mistyped.
+    ``{verb}`` is that of the task; none of them may be mistyped.
     """
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
@@ -761,8 +763,6 @@ class Step(t.NamedTuple):
     prefix: str = ""
 
 
-_ORDERED = "order_ verify_ configure_"
-
 # What a step is but for the sentences in the documentation of the module, which a test compares with this table.
 STEPS = {
     "declare": Step(ActionModule._declare),
@@ -774,7 +774,7 @@ STEPS = {
     "tested": Step(ActionModule._own, "judge.TESTED"),
     "reached": Step(ActionModule._own, "judge.REACHED"),
     "offers": Step(ActionModule._offers, "offers.OFFERS", prefix="offers_"),
-    "order": Step(ActionModule._order, "order.ORDER", ActionModule._if_it_finds, prefix=_ORDERED),
+    "order": Step(ActionModule._order, "order.ORDER", ActionModule._if_it_finds, prefix="order_"),
     "named": Step(ActionModule._named, "order.NAMED", of_all=True, prefix="{verb}_"),
     "declare_end": Step(ActionModule._declare_end),
     "end": Step(ActionModule._end, "end.END", ActionModule._if_one_was_swept, of_batch=True),

@@ -135,7 +135,7 @@ def test_the_table_has_what_a_step_is() -> None:
     """A prefix is that of a playbook's variables; a name stands for one operation, and what it gathers is its own."""
     assert all(isinstance(operation, Operation) for operation in operations().values())
     words = [step.prefix.format(verb=verb) for step in decide.STEPS.values() for verb in ("decommission", "extend")]
-    prefixes = set(" ".join(words).split()) - {"configure_", "registry_"}  # which have none of their own
+    prefixes = set(" ".join(words).split()) - {"registry_"}  # which has none of its own
     assert all(any(name.startswith(prefix) for name in PLAYBOOKS) for prefix in prefixes)
     assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end", "ended"]
 
