@@ -399,9 +399,10 @@ def _strongest(
     hosts: dict[OwnershipProof, set[str]] = {}
     for claim in (claim for key in _keys_of(machine) for claim in by_key.get(key, ())):
         its = proof(claim, machine)
-        # A single machine with a number is rather another host's: train-1 is no part of train.
+        # A single machine with a number is rather another host's: train-1 is no part of train. Nor is one of no offer.
         is_whole = its is OwnershipProof.ID or claim.bought or is_named(machine, claim.name)
-        if is_whole or (offer_of(machine), claim.name) in numbered:
+        offer = offer_of(machine)
+        if is_whole or (offer and (offer, claim.name) in numbered):
             hosts.setdefault(its, set()).add(claim.host)
     strongest = max(hosts, default=OwnershipProof.NONE)
     return Owners(tuple(sorted(hosts[strongest])), strongest) if strongest else Owners()

@@ -102,6 +102,12 @@ def test_a_name_is_no_pattern() -> None:
 # Several machines
 
 
+def test_numbered_machines_of_no_known_offer_are_of_no_cluster() -> None:
+    """Where the API names no offers, a colleague's train-1 ended with the host train once its train-2 had ended."""
+    strangers = [machine(1, "train-1", None), machine(2, "train-2", None)]
+    assert owned(strangers, claim("train", by_name=True)) == [((), OwnershipProof.NONE)] * 2
+
+
 def test_one_numbered_machine_alone_is_rather_another_hosts() -> None:
     assert owned([machine(1, "train-1", X)], claim("train", by_name=True)) == [((), OwnershipProof.NONE)]
     assert (
@@ -219,7 +225,7 @@ def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: 
     pattern = re.escape(name) + "(-[0-9]+)?"
     called = its["name"] == name
     siblings = [m for m in fleet if m["offer_id"] == its["offer_id"] and re.fullmatch(pattern, m["name"] or "")]
-    numbered = its in siblings and len(siblings) > 1
+    numbered = bool(its["offer_id"]) and its in siblings and len(siblings) > 1
     if its["resource_id"] in known.resource_ids and known.purchase != "refused":
         return 4
     if known.offer_id == its["offer_id"] and (known.resource_ids or known.purchase == "made"):
