@@ -267,8 +267,11 @@ def after_sweep(record: Row, fetch: Row, job: Row, results: Row) -> Row:
     """
     if is_here(record) or not fetch["fetches"] or job.get("state") not in OVER:
         return record
-    name, offer_id = str(fetch["name"]), fetch["offer_id"]  # without which another machine might end for it
-    new = {"name": name, "host": host_of(name), "digest": job.get("digest"), "offer_id": offer_id, "phase": STARTED}
+    new = {
+        # Without the offer another machine might end for it.
+        **{"name": fetch["name"], "host": host_of(str(fetch["name"])), "offer_id": fetch["offer_id"], "phase": STARTED},
+        **{"command": job.get("command"), "digest": job.get("digest"), "cost_usd": None},
+    }
     return over(record or new, job, results, is_swept=True)
 
 

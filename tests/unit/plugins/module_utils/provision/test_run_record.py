@@ -293,6 +293,16 @@ def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results
     assert run_record.after_sweep(record, {**fetch, "fetches": False}, job, results) is record
 
 
+def test_the_record_of_a_sweep_has_what_that_of_a_command_has() -> None:
+    """Also where no command of this computer has begun the run."""
+    fetch = {"name": "train", "fetches": True, "offer_id": "o1"}
+    times = {"began_at": "2026-12-01T06:00:00Z", "ended_at": "2026-12-01T06:10:00Z"}
+    job = {"state": "failed", "exit_code": 3, "command": "python train.py", "digest": "a", **times}
+    record = run_record.after_sweep({}, fetch, job, {"complete": True, "files": 1})
+    asked = {"name", "command", "state", "exit_code", "began_at", "ended_at", "offer_id", "cost_usd", "complete"}
+    assert asked <= record.keys() and record["command"] == "python train.py"
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
