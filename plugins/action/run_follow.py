@@ -67,6 +67,6 @@ class ActionModule(MachineAction):
         try:
             with answering_within(LOOK):
                 answer = self._execute_module(MODULE, {"name": name, "lines": LINES}, task_vars=task_vars)
-                return {key: value for key, value in answer.items() if key != "invocation"}
+            return {key: value for key, value in answer.items() if key != "invocation"}
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}
