@@ -48,6 +48,7 @@ from .._provision.purchase import (
     asks_the_clock,
     asks_the_list,
     lists_machines,
+    phase_by_list,
     phase_in_words,
     told_apart,
     whose_by_name,
@@ -291,7 +292,7 @@ class OfferMachines:
             return OfferLook(phase)
         found = self._read([], [])
         self.billed, self.whose = ownership.ids_not_gone(found), whose_by_name(found, self._names)
-        return OfferLook(phase, self.whose, bool(self.billed), shown=bool(found))
+        return OfferLook(phase_by_list(phase, self.unreadable), self.whose, bool(self.billed), shown=bool(found))
 
     def held(self, entry: Entry, ids: t.Iterable[str] = (), doubted: t.Iterable[str] = ()) -> PurchaseLook:
         """What shows what a purchase that is ours holds: its ``entry`` and its answer's ``ids``, and the newest look.

@@ -53,6 +53,7 @@ from .._provision.purchase import (
     NextStep,
     OfferLook,
     Reason,
+    after_look,
     class_of,
     next_step,
     unless_overtaken,
@@ -262,6 +263,7 @@ class _Purchase:
         if status := machines.status:
             self.facts.update({key: status[key] for key in ("status", "procured_at")})
             self._update_story(reason=status["failure_reason"] or self._story.reason)
+        self._history = after_look(self._history, seen)
         try:
             self._history = self._journal.aged(self._history, seen.phase)
         except RegistryError as error:
@@ -372,7 +374,8 @@ class _Purchase:
             self._free()
             objection.result["outcome"] = end.value
             raise objection
-        self._update_story(objection=objection.result["msg"].replace(f" {NOTHING_BOUGHT}", ""))
+        said, error_class = objection.result["msg"].replace(f" {NOTHING_BOUGHT}", ""), objection.result["error_class"]
+        self._update_story(objection=said, objection_class=error_class)
 
     def _not_made(self, error: ApiError) -> None:
         """The purchase was refused, told to come back, or its answer says nothing."""

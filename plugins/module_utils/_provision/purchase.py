@@ -106,6 +106,7 @@ class History:
     again: this run may send (once more).
     expired_long: that the offer is expired or gone was seen so long ago that nothing can be under way any more.
     overtaken: this run has sent one, and does not hold the purchase any more, or cannot find out whether it does.
+    doubted: the account has, or had, machines of the offer although it was refused, and nothing proves whose they are.
     """
 
     by_name: bool = True
@@ -118,6 +119,7 @@ class History:
     again: bool = True
     expired_long: bool = False
     overtaken: bool = False
+    doubted: bool = False
 
     @property
     def was_sent(self) -> bool:
@@ -259,14 +261,34 @@ def asks_the_list(history: History, phase: str | None) -> bool:
     return is_refused and phase in (_states.UNBOUGHT, *GONE)
 
 
+class ListError(t.Protocol):
+    """Why the account's machines could not be listed; ``passing``: only now."""
+
+    passing: bool
+
+
+def phase_by_list(phase: str | None, error: ListError | None) -> str | None:
+    """The phase if the list of the account's machines confirms a refusal; None if it could not be read just now."""
+    return None if error is not None and error.passing else phase
+
+
 def asks_the_clock(history: History, phase: str | None) -> bool:
     """Whether it counts for how long an offer has been seen as gone."""
     return phase in GONE and history.may_be_under_way and not history.overtaken
 
 
+def after_look(history: History, offer_look: OfferLook) -> History:
+    """The history with what a look has shown beside a refusal: a later one may not see it any more."""
+    is_shown = offer_look.shown and offer_look.left is not False and not offer_look.of_others
+    return replace(history, doubted=True) if is_shown and history.refused is not None else history
+
+
 def next_step(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows from this; ``patience`` says whether there is time for another look."""
-    return unless_overtaken(history, _alone(history, offer_look, patience))
+    step = _alone(history, offer_look, patience)
+    if step.decision is Decision.REJECTED and history.doubted and not offer_look.shown:
+        step = _unless_settled(patience, Reason.UNPROVEN)
+    return unless_overtaken(history, step)
 
 
 def unless_overtaken(history: History, step: NextStep) -> NextStep:

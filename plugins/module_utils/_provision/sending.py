@@ -190,8 +190,11 @@ def after_objection(history: History, error_class: str) -> History:
 
 
 def outcome_unsent(history: History) -> Decision | None:
-    """The end of a purchase that must not be sent (again); None while an earlier one may be under way."""
-    if history.unanswered:
+    """The end of a purchase that must not be sent (again); None while an earlier one may be under way.
+
+    What was put off may have bought the offer, which the API may show only later.
+    """
+    if history.unanswered or history.refused == PUT_OFF:
         return None
     return Decision.REJECTED if history.was_sent else Decision.NOT_SENT
 
@@ -266,7 +269,7 @@ class Story:
     since: when the offer was first seen as gone; or, if that was lately, when it will have been long ago.
     error: the answer to the newest purchase, None if it was a success.
     asked: what the newest look has shown, or the error why it could not be read. listing: why nothing could be listed.
-    objection: why the purchase was not sent again. reason: why the offer failed, in the API's words.
+    objection: why the purchase was not sent again, and the class of that. reason: why the offer failed.
     taken_over: why this run does not hold the purchase any more.
     """
 
@@ -281,6 +284,7 @@ class Story:
     asked: object = ""
     listing: ApiAnswer | None = None
     objection: str = ""
+    objection_class: str = ""
     reason: str | None = None
     taken_over: object = ""
 
@@ -300,6 +304,11 @@ class Story:
         """The newest answer that was an error: to a purchase of this run, or else to the look."""
         is_missing = not (self.history.sends or isinstance(self.asked, str))
         return self.error or (t.cast(ApiAnswer, self.asked) if is_missing else None)
+
+    @property
+    def kept(self) -> str:
+        """Why it was not sent again, in a sentence; empty without an objection."""
+        return f"It was not sent again: {sentence(self.objection)}" if self.objection else ""
 
     @property
     def shown(self) -> str:
@@ -353,20 +362,20 @@ def ending_of(step: NextStep, story: Story) -> Ending:
 
 def _unknown(reason: Reason, story: Story) -> str:
     """It may be bought, since nobody knows or since answers do not agree."""
-    kept = f"It was not sent again: {sentence(story.objection)}" if story.objection else ""
     listing = "" if story.listing is None else str(story.listing)
     is_known = story.ids or reason is not Reason.OVERTAKEN  # another run may even have ended it
     billed = may_be_bought(story.price_per_hour, story.ids) if is_known else "No machine of it is known."
     told = f"Offer {story.offer_id}: {story.said} Asked now: {sentence(story.asked)}"
     rest = f"Do not buy another offer instead. {_ADVICE[reason].format(**story.parts)}"
-    return joined(told, listing, kept, billed, rest)
+    return joined(told, listing, story.kept, billed, rest)
 
 
 def _not_bought(reason: Reason, story: Story) -> Ending:
     """The purchase was refused; or the offer is expired, not known to the API, or not readable."""
     by_reason = {Reason.EXPIRED: "expired", Reason.NOT_FOUND: "not_found"}
-    error_class = by_reason.get(reason) or (story.newest.error_class if story.newest else "conflict")
-    told = str(story.newest or f"Offer {story.offer_id}: {sentence(story.asked)}")
+    answered = story.newest.error_class if story.newest else "conflict"
+    error_class = by_reason.get(reason) or story.objection_class or answered
+    told = joined(str(story.newest or f"Offer {story.offer_id}: {sentence(story.asked)}"), story.kept)
     if reason in by_reason and story.history.may_be_under_way:
         told = f"Offer {story.offer_id} has been gone since {story.since}, unbought, so its purchase did not happen."
     return Ending(joined(told, _MEANINGS.get(error_class, ""), NOTHING_BOUGHT), error_class, error=story.newest)

@@ -1030,9 +1030,38 @@ def test_a_failure_of_what_was_sent_again_does_not_speak_for_the_one_that_was_lo
 
 
 def test_a_price_that_rose_meanwhile_is_not_paid(queue: RequestQueue, buy: Any) -> None:
-    free(busy(free(queue), 429, "9"), total_price_per_hour=4.0)
-    msg = assert_failed(buy(max_price_per_hour=3, api_retries=2), "price", "rejected")
-    assert msg.endswith("Nothing was bought.")
+    free(busy(free(queue), 429, "9"), total_price_per_hour=4.0).expect("GET", STATUS_PATH, status(), times=2)
+    msg = assert_failed(buy(max_price_per_hour=3, api_retries=2, settle_timeout=3), "price", "rejected", 429)
+    assert "USD 4.00 per hour, which is above" in msg and msg.endswith("Nothing was bought.")
+
+
+def test_what_was_put_off_and_may_not_be_sent_again_may_show_later(queue: RequestQueue, buy: Any) -> None:
+    """A gateway has passed the request on, and the offer cannot be read right then."""
+    expect_resources(busy(free(queue), 429, "1").expect("GET", STATUS_PATH, status())).expect(
+        "GET", OFFER_PATH, {}, 401
+    )
+    expect_resources(queue.expect("GET", STATUS_PATH, status()))
+    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
+    expect_resources(queue, resource(name="trainer"))
+    result = buy(api_retries=2, settle_timeout=9, resource_name="trainer")
+    assert result["outcome"] == "created" and queue.count(*POST) == 1
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+@pytest.mark.parametrize("code", [404, 409, 410])
+def test_a_list_that_cannot_be_read_confirms_no_refusal(
+    queue: RequestQueue, buy: Any, code: int, is_read: bool
+) -> None:
+    """A gateway has sent the request twice, and the status lags behind the purchase."""
+    free(queue).expect(*POST, NOT_FOUND, code)
+    expect_resources(queue.expect("GET", STATUS_PATH, status()), code=502)
+    queue.expect("GET", STATUS_PATH, status())
+    if is_read:
+        expect_resources(queue, resource(name="trainer")).expect("GET", OFFER_PATH, offer())
+    else:
+        expect_resources(queue, code=502)
+    result = buy(settle_timeout=3, resource_name="trainer")
+    assert result["outcome"] == ("existing" if is_read else "unknown") and queue.count(*POST) == 1
 
 
 def test_a_503_may_be_on_its_way_when_it_is_not_sent_again(queue: RequestQueue, buy: Any) -> None:

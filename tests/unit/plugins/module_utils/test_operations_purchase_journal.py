@@ -905,8 +905,8 @@ def test_a_killed_play_does_not_come_back_after_429(
 ) -> None:
     parents(monkeypatch, 4711, 4711, 1)
     free(queue).expect(*POST, {}, 429, headers={"Retry-After": "60"})
-    free(queue)
-    assert outcome(buy(api_retries=5)) == ("rejected", "unavailable", [])
+    free(queue).list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status())
+    assert outcome(buy(api_retries=5, settle_timeout=0)) == ("rejected", "unavailable", [])
 
 
 def test_what_was_sent_before_the_kill_stays_unknown(

@@ -26,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     NextStep,
     OfferLook,
     Reason,
+    after_look,
     asks_the_list,
     lists_machines,
     next_step,
@@ -384,6 +385,32 @@ def test_it_is_not_asked_where_it_decides_nothing(history: History) -> None:
         raise AssertionError
 
     assert told_apart(history, _SHOWN, ("o-1", ["r-1"]), fail, fail) == _SHOWN
+
+
+# What one look shows, and a later one does not
+
+
+@pytest.mark.parametrize("patience", [True, False])
+@pytest.mark.parametrize("phase", [_states.UNBOUGHT, _states.EXPIRED, NOT_FOUND, _states.READY, _states.FAILED])
+@pytest.mark.parametrize(
+    ("seen", "is_doubted"),
+    [
+        (OfferLook(_states.READY, OURS, True, shown=True), True),
+        (OfferLook(_states.UNBOUGHT, THEIRS, True, shown=True), True),
+        (OfferLook(_states.READY, THEIRS, True, shown=True, of_others=True), False),
+        (OfferLook(_states.READY, OURS, False, shown=True), False),
+        (OfferLook(_states.READY), False),
+    ],
+)
+def test_what_a_refused_purchase_may_have_bought_stays_in_mind(
+    seen: OfferLook, is_doubted: bool, phase: str, patience: bool
+) -> None:
+    history = after_look(replace(_REFUSED, refused=410), seen)
+    assert history.doubted is is_doubted
+    step = next_step(history, OfferLook(phase), patience)
+    doubt = NextStep(Decision.LOOK) if patience else NextStep(Decision.UNKNOWN, Reason.UNPROVEN)
+    assert (step == doubt) is (is_doubted or (patience and phase == _states.READY)), step
+    assert next_step(history, replace(seen, of_others=True), False).decision is Decision.REJECTED or seen.whose == OURS
 
 
 # Which machines an offer has, as a purchase sees them
