@@ -109,9 +109,14 @@ def _size(name: str, least: float, readings: Readings, wanted: Wanted) -> Findin
 
 
 def gpus_of_node(offer: t.Mapping[str, t.Any]) -> int | None:
-    """How many GPUs each machine of the offer has, None if it does not say."""
+    """How many GPUs each machine of the offer has, None if it does not say.
+
+    No page says whether ``gpu_count`` of a cluster is that of each machine or of all.
+    """
     count, nodes = number_of(offer.get("gpu_count")), nodes_of(offer) if offer.get("node_count") else 1
-    return int(count // nodes) if count is not None and nodes else None
+    each = number_of(offer.get("gpus_per_node")) if (nodes or 1) > 1 else None
+    share = each or (count / nodes if count is not None and nodes else None)
+    return None if share is None else int(share)
 
 
 def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:

@@ -102,6 +102,12 @@ def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
         ({"gpus": [H100] * 8}, {}, []),
         ({"gpus": [H100] * 8}, {"gpu_count": 24, "node_count": 3}, []),
         ({"gpus": [H100] * 7}, {"gpu_count": 24, "node_count": 3}, ["gpu_count: 7 instead of 8"]),
+        (
+            {"gpus": [H100] * 7},
+            {"gpu_count": 8, "node_count": 2, "gpus_per_node": 8},
+            ["gpu_count: 7 instead of 8"],
+        ),
+        ({"gpus": [H100] * 8}, {"gpu_count": 16, "node_count": 2, "gpus_per_node": 8}, []),
         ({"vcpu_count": 15}, {}, ["vcpu_count: 15 instead of 16"]),
         ({"memory_in_gb": 169.9}, {}, ["memory_in_gb: 169.9 GB instead of 200 GB"]),
         ({"memory_in_gb": 171.0, "boot_disk_in_gb": 86.0}, {}, []),
