@@ -120,8 +120,12 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
 
 
 def _given_by_people(variables: Variables) -> list[str]:
-    """The names of variables, without results that a play has registered: `provision_poll` is one in our example."""
-    return [name for name, value in variables.items() if not (isinstance(value, dict) and "changed" in value)]
+    """The names of variables, without results that a play has registered: `provision_poll` is one in our example.
+
+    Before ansible-core 2.19 one that failed before its task ran has no ``changed``.
+    """
+    marks = {"changed", "failed"}
+    return [name for name, value in variables.items() if not isinstance(value, dict) or marks.isdisjoint(value)]
 
 
 def check_names(extra: Variables) -> None:
