@@ -84,7 +84,7 @@ _OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group", "provision_wait
 # What the names of limits contain
 _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # "no" leaves it to the inventory.
-_NOT_GIVEN = frozenset({"", "any", "none", "no", "[]", "{}"})
+_NOT_GIVEN = frozenset({"", "any", "none", "no"})
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 # Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
@@ -494,7 +494,7 @@ def search_of(given: t.Mapping[str, str]) -> Variables:
 
 
 def _given(value: t.Any) -> bool:
-    return text_of(value).lower() not in _NOT_GIVEN
+    return value not in _NOTHING and text_of(value).lower() not in _NOT_GIVEN
 
 
 def in_words_of_order(result: Variables, extra: Answers) -> Variables:

@@ -101,6 +101,8 @@ def test_machines_of_an_earlier_job() -> None:
             {"provision_max_price_per_hour": "2.5"},
         ),
         ({"order_max_price_per_hour": None, "order_max_total_price_per_hour": "none"}, {}),
+        # A text says something, and the plan refuses it.
+        ({"order_lease": "[]", "order_max_bill": "{}"}, {"provision_lease": "[]", "provision_max_bill": "{}"}),
     ],
 )
 def test_answers(answers: dict[str, Any], found: dict[str, Any]) -> None:
