@@ -151,25 +151,25 @@ def _with_beginning(record: Row, job: Row) -> dict[str, t.Any]:
     return {**record, "began_at": record.get("began_at") or job.get("began_at")}
 
 
-def _is_home(state: str, results: Row, *, is_swept: bool) -> bool:
+def _is_home(state: str, results: Row) -> bool:
     """Whether all results are home and checked.
 
     If a job that succeeded has not written a file that is named without wildcards, or nothing at all, ``run_results``
-    is probably mistyped, so the machine must stay. A sweep does not end machines for this, and takes what there is.
+    is probably mistyped, so the machine must stay.
     """
     missing = [str(path) for path in items_of(results.get("missing") or [])]
     lacks = any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
-    return results.get("complete") is True and (is_swept or state != SUCCEEDED or not lacks)
+    return results.get("complete") is True and (state != SUCCEEDED or not lacks)
 
 
-def over(record: Row, job: Row, results: Row, *, is_swept: bool = False) -> dict[str, t.Any]:
-    """The record with the outcome of its job, if that is over, and its results. ``is_swept``: fetched by a sweep."""
+def over(record: Row, job: Row, results: Row) -> dict[str, t.Any]:
+    """The record with the outcome of its job, if that is over, and its results."""
     state = job.get("state")
     if state in (RUNNING, *OVER) and job.get("digest") != record.get("digest"):
         return dict(record)  # as of another computer
     if state not in OVER:
         return _with_beginning(record, job)
-    is_home = _is_home(state, results, is_swept=is_swept)
+    is_home = _is_home(state, results)
     return {
         **record,
         **_those(_OF_JOB, job),
@@ -272,14 +272,14 @@ def after_sweep(record: Row, fetch: Row, job: Row, results: Row) -> Row:
         **{"name": fetch["name"], "host": host_of(str(fetch["name"])), "offer_id": fetch["offer_id"], "phase": STARTED},
         **{"command": job.get("command"), "digest": job.get("digest"), "cost_usd": None},
     }
-    return over(record or new, job, results, is_swept=True)
+    return over(record or new, job, results)
 
 
 def swept_line(name: str, record: Row, job: Row, results: Row, folder: str) -> str:
     """What a sweep has brought home, or could not before the lease ends."""
     if record.get("complete"):
         return f"The results of {name} are home: {folder}"
-    why = why_not_home(results) or str(job.get("msg") or "")
+    why = why_not_home(results) or ("" if job.get("state") in OVER else str(job.get("msg") or ""))
     return f"The results of {name} are NOT complete: {because(why) or 'see run.json.'} What is home: {folder}"
 
 

@@ -275,6 +275,8 @@ def test_results_of_another_run_of_the_name_have_another_folder(
         ({"phase": "started", "digest": "b"}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "started"),
         ({}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "home"),
         ({}, {"state": "succeeded"}, {"failed": False, "msg": "It took too long."}, "started"),
+        # Nothing of what was asked for has come, so the next command must not end the machine and be green.
+        ({}, {"state": "succeeded", "msg": "x"}, {"complete": True, "missing": ["ouput"], "files": 0}, "started"),
         ({}, {"state": "running"}, {"complete": False}, None),
         ({"phase": "ordered"}, {"state": "none"}, {}, None),
         ({}, {"unreachable": True}, {}, None),
@@ -290,6 +292,7 @@ def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results
     assert record or not noted or noted[0]["offer_id"] == "o1"
     line = run_record.swept_line("train", after, job, results, "runs/train")
     assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
+    assert "see run.json." in line or not results.get("missing")
     assert run_record.after_sweep(record, {**fetch, "fetches": False}, job, results) is record
 
 
