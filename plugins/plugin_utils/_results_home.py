@@ -118,7 +118,7 @@ class Home:
             self.files += _is_file(entry)
 
     def _write(self, stream: gzip.GzipFile, place: str, offset: int, length: int) -> None:
-        with open(place, "r+b" if offset else "wb") as file:
+        with open(place, "r+b" if offset else "wb", opener=_private) as file:
             file.seek(offset)
             while length:
                 block = stream.read(min(_BLOCK, length))
@@ -177,6 +177,11 @@ class Home:
         """Where a file grows; one that has changed on the machine grows elsewhere."""
         what = repr((entry["path"], entry["size"], entry.get("mtime_ns")))
         return os.path.join(self._dest, PARTIAL + hashlib.sha256(what.encode()).hexdigest()[:32])
+
+
+def _private(path: str, flags: int) -> int:
+    """For nobody else until the file has the mode that it has on the machine."""
+    return os.open(path, flags, 0o600)
 
 
 def _shown(entry: Entry) -> str:

@@ -473,6 +473,7 @@ def test_a_file_that_is_cut_again_and_again_comes_once(site: Site) -> None:
         if site.fetch("out", part_size=4000)["complete"]:
             break
         assert len(site.partial) == 1 and not site.files.exists()
+        assert stat.S_IMODE(site.partial[0].stat().st_mode) == 0o600, "the file may be a secret of its owner's"
     assert site.is_home() and sum(site.connection.fetched) < 60_000 and not site.partial
 
 
