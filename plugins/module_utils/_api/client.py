@@ -382,7 +382,8 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
     if pages_more or any(map(_is_yes, marks.get("more", ()))) or not all(map(_is_yes, marks.get("end", ()))):
         return "the API lists only a part, and does not say how to read the rest."
     limit = _most(*marks.get("limit", ())) or (items if "place" in marks else 0)
-    if 0 < limit <= items and not marks.keys() & {"more", "total", "pages", "end"}:
+    # An API whose links have led here would have one more.
+    if pages == 1 and 0 < limit <= items and not marks.keys() & {"more", "total", "pages", "end"}:
         return f"the API lists {items} resources, as a page, and does not say that these are all."
     return ""
 

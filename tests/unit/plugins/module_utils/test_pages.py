@@ -116,6 +116,11 @@ def by_header_with_a_title(server: Server, page: int, begin: int, body: Body) ->
     return {"link": f"<?page={page + 2}>; title=\"a, b\"; rel='next'"} if more else {}
 
 
+def by_header_and_limit(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
+    body.update(page=page + 1, limit=server.size)
+    return by_header(server, page, begin, body)
+
+
 def by_numbers_of_a_cloud(server: Server, page: int, begin: int, body: Body) -> None:
     """Two objects deep, as Hetzner, DigitalOcean and Strapi have them."""
     following = None if server.last(begin) else page + 2
@@ -132,7 +137,7 @@ def by_numbers_in_headers(server: Server, page: int, begin: int, body: Body) -> 
     return {"x-page": str(page + 1), "x-total-pages": str(server.pages), "x-next-page": following}
 
 
-READ = (by_link, by_header, by_header_with_a_title)
+READ = (by_link, by_header, by_header_with_a_title, by_header_and_limit)
 
 
 def only(**marks: Callable[[Server, int], Any]) -> Callable[..., None]:
