@@ -264,10 +264,7 @@ ERRORS = tuple(
 
 
 def _by_faults(well: str, forms: t.Sequence[Faults], gpu: Gpu, *_others: object) -> Finding:
-    """The worst of its faults. It has none if all elements of one of the forms say that they are well.
-
-    If one is missing, a fault might be missed.
-    """
+    """The worst of its faults. It has none if all elements of a form say so, since a missing one may hide a fault."""
     faults = {path: fault for form in forms for path, fault in form.items()}
     active = [fault[1:] for path, fault in faults.items() if re.fullmatch(fault[0], gpu.word(path) or "")]
     if active:
@@ -304,11 +301,12 @@ def _mig(gpu: Gpu, *_others: object) -> Finding:
     return Finding(OK if known else UNKNOWN, f"{gpu.parts} parts" if is_divided([gpu]) else "not divided")
 
 
-# Newer GPUs only tell margins. Each less the other is how far it is from where its clocks fall.
+# The first less the second is the distance to the temperature at which the clocks fall. Newer GPUs only tell margins.
 _MARGINS = (("gpu_temp_tlimit", "gpu_temp_slow_tlimit_threshold"), ("gpu_temp_slow_threshold", "gpu_temp"))
 
 
 def _temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
+    """How far it is from slowing down."""
     least = wanted.thresholds["temperature_margin"]
     for names in _MARGINS:
         upper, lower = (gpu.number(f"temperature/{name}") for name in names)

@@ -235,7 +235,7 @@ def fitted_to_note(whole: Row, most: int = MOST_NOTED) -> dict[str, t.Any]:
     """What fits into a claim's note: no raw output, and findings only if there is room for those that are not `ok`."""
     machines = [{name: row[name] for name in row if name != "evidence"} for row in whole["machines"]]
     for row in machines:
-        row["findings"] = [finding for finding in row.get("findings", ()) if finding["verdict"] != "ok"]
+        row["findings"] = [finding for finding in mappings_in(row.get("findings")) if finding.get("verdict") != "ok"]
     smaller = signed({**whole, "machines": machines})
     if len(json.dumps(smaller)) <= most:
         return smaller

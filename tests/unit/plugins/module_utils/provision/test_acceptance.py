@@ -126,6 +126,13 @@ def test_what_a_shared_registry_notes_is_small_and_has_the_verdict(counts: list[
     assert [machine["verdict"] for machine in kept["machines"]] == ["bad"] * len(counts)
 
 
+@pytest.mark.parametrize("odd", ["odd", ["odd"], [{"check": "ecc"}], 7])
+def test_findings_of_another_form_are_no_reason_to_lose_the_evidence(odd: Any) -> None:
+    """They come from the machine."""
+    kept = fitted_to_note(whole([{**BAD, "findings": odd}]))
+    assert is_signed(kept) and kept["machines"][0]["verdict"] == "bad"
+
+
 def entry_of(folder: Path) -> Path:
     file = folder / "gpu-1" / "compute_index_supply.yml"
     file.parent.mkdir()
