@@ -19,6 +19,7 @@ from .._provision.ended import storage_to_end
 from .._provision.entry import (
     Entry,
     further_hosts,
+    if_of_plan,
     names_taken,
     noted_once_reached,
     owned_row,
@@ -241,11 +242,11 @@ def accepted(params: Params, check_mode: bool) -> Result:
 def reached(params: Params, check_mode: bool) -> Result:
     """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
     plan = params["plans"][0]
-    before: Variables | None = None
+    before: t.Mapping[str, t.Any] | None = None
     try:
         with Registries.of(params, read_only=check_mode) as registries:
             registry = registries.of_plan(plan)
-            before = registry.read() if registry else None
+            before = if_of_plan(plan, registry.read() if registry else None)
             changes = {**noted_once_reached(plan, before), **_shared_keys(plan)}
             if check_mode or registry is None or before is None or not changes:
                 return {"changed": False}

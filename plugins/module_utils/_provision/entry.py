@@ -622,6 +622,11 @@ def shares_host_keys(trust: str, keeps_host_keys: bool) -> bool:
     return keeps_host_keys and trust != "none"
 
 
+def if_of_plan(plan: Variables, variables: Variables | None) -> Variables | None:
+    """The entry, if it is still about the purchase of the plan; None if another run has bought for the host since."""
+    return variables if variables is not None and is_about(variables, plan["offer_id"]) else None
+
+
 def noted_once_reached(plan: Variables, before: Variables | None) -> dict[str, t.Any]:
     """What is noted once a machine was reached: it was tested, if it was; and the key that was handed over is used up.
 

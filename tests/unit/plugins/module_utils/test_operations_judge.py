@@ -13,7 +13,12 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import storage_ended
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge, release
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
+    _Observer,
+    judge,
+    reached,
+    release,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
@@ -262,6 +267,24 @@ def test_a_purchase_that_another_run_has_left_open_meanwhile_stays_noted(
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["next"] == "stop" and f"gpu-1 has offer {offer} meanwhile" in verdict["stop"]
     assert (of_host().read() or {}).get("provision_procured_offer_id") == offer
+
+
+@pytest.mark.parametrize(("offer", "is_verified"), [(X, True), (Y, False)], ids=["its own", "another one"])
+def test_that_a_machine_was_reached_is_noted_of_no_other_one(
+    tmp_path: Path, store: tuple[str | None, Place], offer: str, is_verified: bool
+) -> None:
+    """While this run waited for its machine, somebody has ended it, and another run has bought one for the host."""
+    url, place = store
+    plan = planned(registry=place.text, round="1", verify="specs")
+    theirs = Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
+    assert theirs
+    theirs.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
+    ids = {"provision_resource_ids": [machine_id(1)], "provision_bootstrap_host_key": "ssh-ed25519 A"}
+    theirs.note({"provision_procured_offer_id": offer, "provision_purchase": "made", **ids})
+    assert reached(params_of(plan, {}, url, tmp_path), False)["changed"] is is_verified
+    noted = theirs.read() or {}
+    assert noted.get("provision_verified", False) is is_verified
+    assert ("provision_bootstrap_host_key" in noted) is not is_verified
 
 
 def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
