@@ -154,10 +154,11 @@ def test_three_runs_buy_six_machines(
     assert audit.returncode == 0, audit.output
 
 
-def test_without_a_registry_a_second_purchase_of_the_name_is_seen(make_project: MakeProject) -> None:
+@pytest.mark.parametrize("on_failure", ["release", "keep"])
+def test_without_a_registry_a_second_purchase_of_the_name_is_seen(make_project: MakeProject, on_failure: str) -> None:
     """While the first purchase shows nowhere, nobody can tell that there is one, and a cheaper offer appears."""
     project = make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0, procure_seconds=8, purchase_at="end")
-    project.declare(["gpu-1"], provision_reach=False, provision_registry_dir="", provision_on_failure="release")
+    project.declare(["gpu-1"], provision_reach=False, provision_registry_dir="", provision_on_failure=on_failure)
     shop = Shop(project, "")
     with ThreadPoolExecutor() as pool:
         first = pool.submit(shop.play, "compute_index.supply.provision")
@@ -167,6 +168,10 @@ def test_without_a_registry_a_second_purchase_of_the_name_is_seen(make_project: 
         second = shop.play("compute_index.supply.provision")
         assert first.result().returncode == 0, first.result().output
     ids = [each.resource_ids[0] for each in project.simulator.purchases]
+    if on_failure == "release":
+        assert (second.returncode, project.simulator.billed) == (2, ids[:1]), second.output
+        assert ids[0] in second.failure("gpu-1") and project.provision().changed == 0
+        return
     assert (second.returncode, sorted(project.simulator.billed)) == (2, sorted(ids)), second.output
     failure = second.failure("gpu-1")
     assert all(each in failure for each in ids) and f"delete_resource -a resource_id={ids[1]}" in failure, failure
