@@ -57,9 +57,7 @@ class Tested:
             return cls(machine, "bad", ("it cannot be reached any more",), result)
         if verdict in VERDICTS:
             return cls(machine, str(verdict), (*map(str, result.get("reasons") or ()), *_unread(result)), result)
-        # The test has not ended, or the limit of the task has ended it, which ansible-core 2.16 only says in words.
-        is_limit = "timedout" in result or "in the expected time frame" in str(result.get("msg"))
-        if is_limit or not result.get("finished", True):
+        if _is_out_of_time(result):
             return cls(machine, "bad", ("its test does not answer",), result)
         return cls(machine, "unknown", (f"it could not be tested: {result.get('msg') or 'no result'}",), result)
 
@@ -74,6 +72,12 @@ class Tested:
         names = ("findings", "tools", "seconds", "evidence")
         kept = {name: self.result[name] for name in names if name in self.result}
         return {"machine": self.machine, "verdict": self.verdict, "reasons": list(self.reasons), **kept}
+
+
+def _is_out_of_time(result: Row) -> bool:
+    """Whether the test has not ended, or the limit of the task has ended it: ansible-core 2.16 only says so."""
+    is_limit = "timedout" in result or "in the expected time frame" in str(result.get("msg"))
+    return is_limit or not result.get("finished", True)
 
 
 def _unread(result: Row) -> list[str]:
