@@ -164,6 +164,13 @@ class Report:
         return f"it did not pass its test: {self.reasons('bad')}."
 
     @property
+    def trouble(self) -> str:
+        """Why a test of what runs fails: a machine is bad, or could not be tested. Empty if all is well."""
+        if not self.passes:
+            return f"{self.host}: {self.cause}"
+        return "" if all(test.is_done for test in self.tests) else f"{self.host}: {self.reasons('unknown')}."
+
+    @property
     def warnings(self) -> list[str]:
         """What a person should know of machines that are kept."""
         reasons = [(word, self.reasons(word)) for word in ("degraded", "unknown")]
@@ -187,14 +194,9 @@ def why_verify_fails(reports: t.Collection[Report]) -> str:
     if reports and not any(report.tests for report in reports):
         return "Nothing was tested: none of these hosts has a machine that could be."
     bad = [report for report in reports if not report.passes]
-    untested = [report for report in reports if not all(test.is_done for test in report.tests)]
-    causes = [
-        *(f"{report.host}: {report.cause}" for report in bad),
-        *(f"{report.host}: {report.reasons('unknown')}." for report in untested),
-    ]
     option = end_option(report.host for report in bad)
     end = f"Nothing was ended; compute_index.supply.decommission {option} would do that." if bad else ""
-    return joined(*causes, end)
+    return joined(*(report.trouble for report in reports), end)
 
 
 def why_no_evidence(report: Report) -> str:
