@@ -70,5 +70,5 @@ def test_a_machine_with_less_than_was_paid_for_is_released(rent: MakeProject) ->
     project.declare(["gpu-1"], provision_verify=True, provision_on_failure="release", provision_files=[smi])
     run = project.provision()
     assert run.returncode == 2
-    assert "gpu_count: 0 instead of 1 (bad)." in run.text
+    assert "gpu_count: 0 instead of 1 (bad); could not be read: driver." in run.text
     assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)
