@@ -32,8 +32,8 @@ LINKED_LATER = 3600.0
 # Kinds of a resource. The vocabulary of ``resource_type`` is not documented (API page "get-resource").
 KINDS = MACHINE, STORAGE, OTHER = "machine", "storage", "other"
 _OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # a part of a word, since a lost volume costs most
-# How names of what keeps data, too, end, or those of a part of a machine: the last word
-_MAY_BE_STORAGE = ("fs", "s3", "store", "pvc", "drive", "ssd", "hdd", "nvme", "lustre", "ceph")
+_OF_PARTS = ("ssd", "hdd", "nvme")  # how names of a part of a machine end, or of storage: the last word
+_MAY_BE_STORAGE = ("fs", "s3", "store", "pvc", "drive", "lustre", "ceph", *_OF_PARTS)  # also names of what keeps data
 _OF_OTHER = (  # the last word, as in "vm_snapshot"
     *("network", "subnet", "vpc", "ip", "ipv4", "ipv6", "address", "interface", "firewall", "balancer", "router"),
     *("key", "keypair", "snapshot", "image", "backup", "license"),
@@ -102,8 +102,8 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
 
     `STORAGE` keeps data, so it outlives a machine. `OTHER` is bought and billed, too: a network, an address, a key, a
     snapshot. The last word decides. Where only another one names storage ("storage_server"), or the last one may, it is
-    a machine if it ``is_used`` as one; also if another word than that names a machine ("gpu nvme"). An unknown word, or
-    none, is a machine: it counts, and ends, as one.
+    a machine if it ``is_used`` as one; a part of a machine also beside a word for one ("gpu nvme", not "cluster_fs").
+    An unknown word, or none, is a machine: it counts, and ends, as one.
     """
     words = _words(resource_type)
     last, text = words[-1], "".join(words)
@@ -112,7 +112,8 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
     if any(part in text for part in _OF_STORAGE):
         return MACHINE if is_used else STORAGE
     if last.endswith(_MAY_BE_STORAGE):
-        return MACHINE if is_used or _names_machine(words) else STORAGE
+        is_machine_with = last.endswith(_OF_PARTS) and _names_machine(words)
+        return MACHINE if is_used or is_machine_with else STORAGE
     return OTHER if last in _OF_OTHER else MACHINE
 
 

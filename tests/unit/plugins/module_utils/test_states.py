@@ -104,6 +104,7 @@ DOUBTFUL = (
 PERHAPS = (
     *("nvme", "local-SSD", "NFS", "shared_fs", "SharedFS", "objectStore", "pvc", "drives"),
     *("lustre", "CephFS", "ceph", "nvmedrive", "parallel lustre"),
+    *("cluster_fs", "ClusterLustre", "instance-store", "pod_pvc", "vm drives"),
 )
 KINDS = {
     "machine": (
