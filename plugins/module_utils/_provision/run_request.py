@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ _GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Z
 # Of what a run sets in any case, or takes from the inventory
 _LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
 _TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
 _NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
 
@@ -108,10 +110,16 @@ def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[
 
 
 def with_files(request: Request, files: str, dest: str, wrong: list[str]) -> Request:
-    """The request with the real path of its code, which must not be in that of its results (``dest``)."""
+    """The request with the real path of its code, which must not be in that of its results (``dest``).
+
+    Results do not count, whatever ``run_exclude`` takes back: they would make it another job.
+    """
     if is_within(files, [dest]):
         wrong.append("run_files must not be in the folder of the run's results: -e run_results_dir=runs.")
-    return replace(request, files=files)
+    base = os.path.dirname(dest)
+    inside = os.path.relpath(dest if base == files else base, files)
+    results = (f"/{_SPECIAL.sub(_ESCAPED, inside)}/",) if is_within(dest, [files]) else ()
+    return replace(request, files=files, exclude=(*request.exclude, *results))
 
 
 def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:

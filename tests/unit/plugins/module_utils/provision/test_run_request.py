@@ -100,6 +100,23 @@ def test_code_in_the_folder_of_its_results_is_refused(files: str, refused: bool)
     assert bool(wrong) is refused
 
 
+@pytest.mark.parametrize(
+    ("files", "dest", "pattern"),
+    [
+        ("/p/code", "/p/runs/train", ()),
+        ("/p/runs/train.1", "/p/runs/train", ()),
+        ("/p", "/p/runs/train", ("/runs/",)),
+        ("/p", "/p/a/runs/train", ("/a/runs/",)),
+        ("/p", "/p/train", ("/train/",)),
+        ("/p", "/p/..runs/train", ("/..runs/",)),
+        ("/p", "/p/runs [old]*/train", (r"/runs \[old]\*/",)),
+    ],
+)
+def test_results_are_no_code_whatever_is_taken_back(files: str, dest: str, pattern: tuple[str, ...]) -> None:
+    request = run_request.with_files(Request(name="train", files=".", exclude=("!*.json",)), files, dest, [])
+    assert request.exclude == ("!*.json", *pattern)
+
+
 def test_what_else_is_wrong() -> None:
     assert run_request.objections(["run_name", "provision_max_attempts"], limited=False) == []
     overruled, limited = run_request.objections(["provision_lease"], limited=True)
