@@ -262,14 +262,18 @@ def asks_the_list(history: History, phase: str | None) -> bool:
 
 
 class ListError(t.Protocol):
-    """Why the account's machines could not be listed; ``passing``: only now."""
+    """Why the account's machines could not be listed; ``passing``: only now. A list that is not whole is "protocol"."""
 
     passing: bool
+    error_class: str
 
 
 def phase_by_list(phase: str | None, error: ListError | None) -> str | None:
-    """The phase if the list of the account's machines confirms a refusal; None if it could not be read just now."""
-    return None if error is not None and error.passing else phase
+    """The phase, unless the list of the account's machines could not be read just now, or is not whole: then None.
+
+    An API that refuses to list them says nothing more by any further look.
+    """
+    return None if error is not None and (error.passing or error.error_class == "protocol") else phase
 
 
 def asks_the_clock(history: History, phase: str | None) -> bool:
