@@ -143,10 +143,15 @@ while time.time() < end:
 for gpu in gpus:
     print(f"GPU {gpu}: {'OK' if right[gpu] else 'FAULTY'}")
 """
-# The first that is installed. gpu_burn finds its parts only from its own folder.
+# The first that is installed, also with its libraries. gpu_burn finds its parts only from its own folder.
 _LOAD = """
-program=$(command -v gpu_burn || command -v gpu-burn) &&
-    cd "$(dirname "$(readlink -f "$program")")" && exec "$program" "$1"
+burn() {
+    program=$(command -v gpu_burn || command -v gpu-burn) || return 127
+    cd "$(dirname "$(readlink -f "$program")")" && "$program" "$1"
+}
+burn "$1"
+code=$?
+[ $code -eq 127 ] || exit $code
 python3 -c "$2" "$1"
 code=$?
 [ $code -eq 127 ] || exit $code

@@ -250,6 +250,22 @@ def test_the_load_of_pytorch_compares_its_products(tmp_path: Path, monkeypatch: 
     assert (answer.code, answer.output) == (0, "GPU 0: OK\nGPU 1: FAULTY\n"), answer.errors
 
 
+@pytest.mark.parametrize(
+    ("burns", "learns", "said"),
+    [
+        ("echo burn $1; exit 3", "echo torch", (3, "burn 1\n")),
+        ("exit 127", "echo torch", (0, "torch\n")),  # one of its libraries is missing
+        ("exit 127", "exit 1", (1, "")),
+        ("exit 127", "exit 127", (0, "copies\n")),
+    ],
+)
+def test_the_load_is_the_first_that_can_run(program: Program, burns: str, learns: str, said: tuple[int, str]) -> None:
+    for name, text in (("gpu-burn", burns), ("python3", learns), ("nvbandwidth", "echo copies")):
+        program(name, text)
+    answer = run_commands({"load": Command(acceptance.load_of(1), 30)})["load"]
+    assert (answer.code, answer.output) == said
+
+
 def test_nothing_is_asked_of_a_gpu_that_does_not_answer(program: Program, tmp_path: Path) -> None:
     program("nvidia-smi", "trap '' TERM; sleep 600")
     program("dcgmi", f"touch {tmp_path}/asked")
