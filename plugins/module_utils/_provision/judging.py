@@ -474,14 +474,16 @@ class JudgedHost:
 
     def _doubled(self) -> str:
         """After a purchase another machine has the host's name, of another run or of another project."""
-        later = self.billed if self._is_later else [item["resource_id"] for item in self.namesakes]
+        which = "this one, which has failed" if self.is_failed else "the later one"
+        ends_own = self.is_failed or self._is_later
+        ids = self.billed if ends_own else [item["resource_id"] for item in self.namesakes]
         end = "; ".join(
-            f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in later
+            f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in ids
         )
         return (
             f"There are two purchases of {self.host}'s name, and both are billed: {ids_in_words(self.billed)}"
             f" ({usd(self.price_per_hour)}), bought now, and {described(self.namesakes)}. If another run has bought"
-            f" that for this host, end the later one: {end}"
+            f" that for this host, end {which}: {end}"
         )
 
     def _waits(self) -> str:

@@ -326,7 +326,8 @@ def released(
     if not is_over(case, ended):
         left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
         money = joined(left, bought_and_billed(case.price_per_hour, case.ids))
-        stop = joined(case.reason(), money)
+        # The other machine of the host's name is billed as well.
+        stop = joined(money, case.failure(case.attempt(), ())) if case.namesakes else joined(case.reason(), money)
         return Released(round=case.plan["round"], next="stop", stop=stop, attempts=attempts, money=money)
     tried = [*attempts[:-1], *(_ended(case, last, ended, unsound) for last in attempts[-1:])]
     verdict = case.verdict(check_mode, released=True, unsound=bool(unsound))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +65,15 @@ def test_beside_another_machine_of_its_name_nobody_says_that_nothing_is_billed()
     found = released(double, TRIED, [OVER], "", check_mode=False)
     assert (found.next, "Nothing is billed" in found.stop) == ("stop", False)
     assert f"another purchase of its name, which is billed: {N} (called instance, " in found.stop
+
+
+def test_the_other_machine_of_its_name_is_named_also_if_its_own_goes_on() -> None:
+    double = replace(failed(), namesakes=(machine(2, "instance", Y),))
+    found = released(double, TRIED, [RUNS], "", check_mode=False)
+    assert (found.over, found.next) == (False, "stop")
+    assert found.stop.startswith(f"Machine {M} runs on. ") and f"{N} (called instance, " in found.stop
+    # The other one runs, be it the later one.
+    assert re.search(f"end this one, which has failed: .* -a resource_id={M}$", found.stop)
 
 
 def test_a_machine_that_did_not_pass_says_why() -> None:
