@@ -21,7 +21,7 @@ import stat
 import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import try_lock, unlock
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import owner_only, try_lock, unlock
 
 MOST_FILES = 5000  # in a part
 PARTIAL, _LOCK = ".partial-", ".lock"
@@ -118,7 +118,7 @@ class Home:
             self.files += _is_file(entry)
 
     def _write(self, stream: gzip.GzipFile, place: str, offset: int, length: int) -> None:
-        with open(place, "r+b" if offset else "wb", opener=_private) as file:
+        with open(place, "r+b" if offset else "wb", opener=owner_only) as file:  # until it has its mode
             file.seek(offset)
             while length:
                 block = stream.read(min(_BLOCK, length))
@@ -177,11 +177,6 @@ class Home:
         """Where a file grows; one that has changed on the machine grows elsewhere."""
         what = repr((entry["path"], entry["size"], entry.get("mtime_ns")))
         return os.path.join(self._dest, PARTIAL + hashlib.sha256(what.encode()).hexdigest()[:32])
-
-
-def _private(path: str, flags: int) -> int:
-    """For nobody else until the file has the mode that it has on the machine."""
-    return os.open(path, flags, 0o600)
 
 
 def _shown(entry: Entry) -> str:

@@ -322,7 +322,7 @@ def _line(
 
 def append_to_ledger(path: str, line: t.Mapping[str, t.Any]) -> None:
     """Add a line, durably. Raises RegistryError."""
-    with explained(f"The ledger {path} cannot be kept"), locked(path), open(path, "a+b", opener=_opened) as file:
+    with explained(f"The ledger {path} cannot be kept"), locked(path), open(path, "a+b", opener=owner_only) as file:
         size = file.tell()
         torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
         file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
@@ -332,7 +332,8 @@ def append_to_ledger(path: str, line: t.Mapping[str, t.Any]) -> None:
             sync_folder(os.path.dirname(path))
 
 
-def _opened(path: str, flags: int) -> int:
+def owner_only(path: str, flags: int) -> int:
+    """An opener of a file that, if it is made, nobody but its owner can read."""
     return os.open(path, flags, 0o600)
 
 
