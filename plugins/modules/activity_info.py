@@ -10,14 +10,13 @@ module: activity_info
 short_description: Tells whether the machine that it runs on is in use
 version_added: 1.0.0
 description:
-  - Reads what the sampler has noted that the role P(compute_index.supply.provision#role) installs with
-    O(compute_index.supply.provision#role:main:provision_idle_after), and looks who else is on the machine right now.
-  - What cannot be told is never V(idle). A sampler that has noted nothing for five minutes is V(unknown), and so is a
-    machine that has none. What the sampler itself cannot tell, such as a GPU of which C(nvidia-smi) says nothing,
-    counts as use.
+  - Reads the notes of the sampler that the role P(compute_index.supply.provision#role) installs with
+    O(compute_index.supply.provision#role:main:provision_idle_after), and checks who else is logged in right now.
+  - In doubt the state is never V(idle). It is V(unknown) if the sampler has noted nothing for five minutes, or is not
+    installed. A GPU whose utilization the sampler cannot read (C(nvidia-smi) reports none) counts as in use.
   - The connection that the module itself uses is not counted.
-  - With the connection plugin C(ssh) a machine that freezes is noticed after some 15 seconds. If the C(timeout) of the
-    task is over, no process of the task is left on the controller.
+  - With the connection plugin C(ssh) a frozen machine is noticed after some 15 seconds. Once the C(timeout) of the task
+    is over, no process of the task is left on the controller.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -31,7 +30,7 @@ attributes:
     support: full
 options: {}
 notes:
-  - It needs no rights on the machine. If the system hides the processes of other users (C(hidepid)), the answer is
+  - It needs no privileges on the machine. If the system hides the processes of other users (C(hidepid)), the answer is
     V(unknown) without C(become).
 seealso:
   - module: compute_index.supply.machine_info
@@ -46,7 +45,7 @@ EXAMPLES = r"""
       compute_index.supply.activity_info:
       register: activity
 
-    - name: Show those that were idle for two hours
+    - name: Show the machines that were idle for two hours
       ansible.builtin.debug:
         msg: "{{ inventory_hostname }} is idle since {{ activity.since }}: {{ activity.evidence }}"
       when: activity.state == 'idle' and activity.idle_seconds >= 7200
@@ -76,7 +75,7 @@ keep_until:
   type: str
   sample: "2026-11-27T09:00:00Z"
 evidence:
-  description: What was seen.
+  description: The observations that led to RV(state).
   returned: success
   type: str
   sample: 8 GPUs at 0 %, no SSH connection, load 0.02; last in use at 2026-11-27 03:00 UTC (GPU 7 at 97 %)

@@ -27,7 +27,7 @@ attributes:
 options:
   kind:
     description:
-      - What to read.
+      - The catalog to read.
     type: str
     required: true
     choices: [gpus, vendors, regions, contracts, storage]
@@ -36,7 +36,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Which GPUs are there?
+- name: Which GPUs does the API know?
   hosts: localhost
   gather_facts: false
   tasks:
@@ -45,7 +45,7 @@ EXAMPLES = r"""
         kind: gpus
       register: gpus
 
-    - name: Show those of a family
+    - name: Show the GPUs of a family
       ansible.builtin.debug:
         msg: "{{ gpus.catalog.H100 }}"
 """
@@ -53,8 +53,8 @@ EXAMPLES = r"""
 RETURN = r"""
 catalog:
   description:
-    - The API's answer as it is. With O(kind=gpus) a mapping from each family to a list of its canonical names; the
-      shape of the others is documented nowhere, and may change.
+    - The API's answer, unchanged. With O(kind=gpus) a mapping from each family to a list of its canonical names. The
+      API does not document the shape of the others, which may change.
   returned: success
   type: raw
   sample:

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: decide
-short_description: (internal) Decides for all hosts of a play what is bought, kept, given back or ended
+short_description: (internal) Decides for the hosts of a play what to buy, keep, give back or end
 version_added: 1.0.0
 description:
   - Internal - do not use it in your own plays. The roles and playbooks of this collection use it, and any version may
     change its options and results.
-  - It gathers what the hosts of the play have declared, reads their registry, asks the API, and returns a plan or a
-    verdict for each.
-  - It works in Ansible's own process, and runs once for all hosts, except for O(step=declare). What is wrong with one
-    host never fails the others - it is told in that host's plan, and the host fails by itself.
+  - It gathers the declarations of the play's hosts, reads their registry, asks the API, and returns a plan or a verdict
+    for each host.
+  - It works in Ansible's own process, and runs once for all hosts, except for O(step=declare). An error of one
+    host never fails the others - it is reported in that host's plan, and only that host fails.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -32,21 +32,21 @@ options:
   step:
     description:
       - V(declare) - what does this host want? Evaluates its variables, for the other steps. In the collection's own
-        playbooks it runs once, and says what all hosts of the play want.
+        playbooks it runs once for all hosts of the play.
       - V(plan) - what does each host own, and what would it buy at which price? V(quote) is the same for people and
         workflows, and needs no SSH key.
-      - V(seal) - writes and publishes the plan of a quote, sealed, so that it is bought as it stands or not at all.
+      - V(seal) - seals the plan of a quote, writes and publishes it, so that it is bought unchanged or not at all.
       - V(judge) - what became of the purchases, and what follows?
       - V(release) - what follows once machines were given back?
       - V(offers) - what does the market have now, and for how much?
       - V(order) - which hosts do extra variables and surveys ask for?
       - V(tested) - did the machines pass their tests? Fails if not, and keeps the evidence.
-      - V(reached) - notes that the machine was reached, so that what is done once is not done again.
+      - V(reached) - notes that the machine was reached, so that one-time steps do not run again.
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
-      - V(declare_end) - what does a host say of its end? For a host that declares by itself.
+      - V(declare_end) - what does a host declare about its end? For a host that declares alone.
       - V(end) - which machines of each host end?
-      - V(delete) - ends these machines, or, once that was noted, the storage that ends after them.
-      - V(ended) - brings the registry up to date. What has not ended for certain is told of its host alone.
+      - V(delete) - ends these machines, or, once their end is noted, the storage that ends after them.
+      - V(ended) - brings the registry up to date. If something has not certainly ended, only its host says so.
         V(storage_ended) - the same for the storage of one host, which fails.
       - V(registry) - makes the tables of a registry that several controllers share, and moves the files of hosts into
         it.
@@ -55,20 +55,18 @@ options:
       - V(extend) - gives the machines of O(hosts) more time.
       - V(audit) - what runs on the account, what does it cost, and who owns it?
       - V(orphan) - may the machine of O(resource_id) end, which no host owns? Fails if one does.
-      - V(spend) - what has been spent, by the registries of the inventory's hosts? It asks the API nothing.
-      - V(probe) - what does the API really do, compared with what this collection assumes? It sends reads only.
-      - V(probe_purchase) - what would a machine be, and cost, whose life the probe may follow? V(probe_ended) - fails
-        if that did not go as it should, above all if the machine may still be billed.
-      - V(timer) - what installs or removes the timer that runs sweeps on this computer, and how do they go? It asks
-        neither the API nor a registry.
-      - V(verified) - which machines that run have passed their tests?
-      - V(run) - what is to run, under which name, and is it over already? All mistakes at once. V(run_quoted) - what
-        would its machine cost, and may it be bought? V(run_next) - does its job start, or was it started?
-        V(run_over) - does its machine end, since the results are
-        home? V(run_done) - how did it end, and what has it cost? V(run_broken) - what is billed if a task has failed
-        (O(reason))?
-        V(runs) - which runs are there, and how are they?
-        V(run_late) - where do the results of a run belong that a sweep brings home? V(run_swept) - are they home?
+      - V(spend) - what has been spent, by the registries of the inventory's hosts? It sends no request to the API.
+      - V(probe) - does the API behave as this collection assumes? It only reads.
+      - V(probe_purchase) - which machine would the probe buy to follow its life, and at what cost? V(probe_ended) -
+        fails if that went wrong, above all if the machine may still be billed.
+      - V(timer) - the commands that install or remove the timer of sweeps on this computer, and the state of the last
+        sweep. It asks neither the API nor a registry.
+      - V(verified) - which running machines have passed their tests?
+      - V(run) - what should run, under which name, and is it over already? It reports all mistakes at once.
+        V(run_quoted) - what would its machine cost, and may it be bought? V(run_next) - should its job start, or has it
+        started? V(run_over) - may its machine end, since the results are home? V(run_done) - how did it end, and what
+        did it cost? V(run_broken) - what is billed if a task has failed (O(reason))? V(runs) - which runs exist, and
+        what is their state? V(run_late) - where does a sweep put the results of a run? V(run_swept) - are they home?
     type: str
     required: true
     choices:
@@ -118,7 +116,7 @@ options:
     default: []
   end:
     description:
-      - For O(step=storage_ended) what V(release) says of its storage.
+      - For O(step=storage_ended) the storage part of the result of V(release).
     type: dict
     default: {}
   tests:
@@ -129,38 +127,39 @@ options:
     default: []
   unsound:
     description:
-      - For O(step=release) why the machine did not pass its test; empty if that is not why it is given back.
+      - For O(step=release) why the machine did not pass its test; empty if it is given back for another reason.
     type: str
     default: ''
   hosts:
     description:
       - For O(step=named) names, groups and patterns of hosts, as a list or as a text with commas. Hosts that only a
-        registry knows count, too. For O(step=extend) the names of hosts.
+        registry knows are included. For O(step=extend) the names of hosts.
     type: raw
   group:
     description:
-      - For O(step=named) the group of a host that only the registry knows, where the registry does not name its groups.
+      - For O(step=named) the group of a host that only the registry knows, if the registry names no groups for it.
     type: str
     default: gpu
   find:
     description:
-      - For O(step=order) whether RV(reached) has machines that the inventory does not know, but the shared registry.
+      - For O(step=order) whether RV(reached) includes machines that only the shared registry knows.
     type: bool
     default: false
   forget:
     description:
-      - For O(step=end) the ids of machines that the API does not know, and that a person says are gone.
+      - For O(step=end) the ids of machines that the API does not know and a person confirms as gone.
     type: list
     elements: str
     default: []
   since:
     description:
-      - For O(step=spend) a date, an ISO 8601 time, or a duration before now such as V(30d). Without it all counts.
+      - For O(step=spend) a date, an ISO 8601 time, or a duration before now such as V(30d). Without it everything
+        counts.
     type: str
     default: ''
   names:
     description:
-      - For O(step=audit) the names of machines that should be there, where there is no registry.
+      - For O(step=audit) the names of the expected machines, without a registry.
     type: list
     elements: str
     default: []
@@ -181,24 +180,24 @@ options:
     default: false
   settle:
     description:
-      - For O(step=audit) whether registries note which machines have ended or are missing, and what became of purchases
-        of runs that died. Otherwise it writes nothing.
+      - For O(step=audit) whether registries note which machines have ended or are missing, and the outcome of purchases
+        of dead runs. Otherwise it writes nothing.
     type: bool
     default: false
   verb:
     description:
-      - For O(step=named) what is to happen to the machines.
+      - For O(step=named) the action on the machines, for messages.
     type: str
     choices: [decommission, extend]
     default: decommission
   by_name:
     description:
-      - For O(step=reap) whether RV(due) has hosts without a registry, too, of whose machines only the name is known.
+      - For O(step=reap) whether RV(due) includes hosts without a registry, whose machines are known only by name.
     type: bool
     default: false
   grace:
     description:
-      - For O(step=reap) for how long a failed last command delays an end, such as V(30m); without a unit it is minutes.
+      - For O(step=reap) how long a failed last command delays an end, such as V(30m); without a unit it is minutes.
     type: raw
   before_end_timeout:
     description:
@@ -206,23 +205,23 @@ options:
     type: raw
   by:
     description:
-      - For O(step=extend) how much more time they get, such as V(4h).
+      - For O(step=extend) the added time, such as V(4h).
     type: str
     default: ""
   until:
     description:
-      - For O(step=extend) until when they may live, such as V(2026-12-01T06:00Z).
+      - For O(step=extend) the new end, such as V(2026-12-01T06:00Z).
     type: str
     default: ""
   recording:
     description:
-      - For O(step=probe) a file for what was asked and answered, without what tells whose account it was; only its
+      - For O(step=probe) a file for the requests and answers, without anything that identifies the account; only its
         owner may read it. Check mode writes none.
     type: str
     default: ""
   wrong_token:
     description:
-      - For O(step=probe) whether one request is sent with a token that is wrong on purpose.
+      - For O(step=probe) whether one request is sent with a wrong token on purpose.
     type: bool
     default: true
   buy:
@@ -232,7 +231,7 @@ options:
     default: false
   spec:
     description:
-      - For O(step=offers) a search, as M(compute_index.supply.offer_info) takes it. Without a GPU all kinds are shown.
+      - For O(step=offers) a search, as M(compute_index.supply.offer_info) takes it. Without a GPU all types are shown.
     type: dict
     default: {}
   max_usd:
@@ -270,21 +269,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plans:
-  description: For O(step=plan) and O(step=quote) the plan of each host for which something is to be done, by its name.
+  description: For O(step=plan) and O(step=quote) the plan of each host that needs something done, by its name.
   returned: success
   type: dict
 known:
-  description: For O(step=plan) and O(step=quote) the hosts that buy nothing, with what a shared registry knows of them.
+  description:
+    - For O(step=plan) and O(step=quote) the hosts that buy nothing, with their variables from a shared registry.
   returned: success
   type: list
   elements: dict
 verdicts:
-  description: For O(step=judge) of each host what the role does next, its variables, and why it stops.
+  description: For O(step=judge) the role's next step for each host, its variables, and why it stops.
   returned: success
   type: list
   elements: dict
 next:
-  description: For O(step=release) what the role does next for the host.
+  description: For O(step=release) the role's next step for the host.
   returned: success
   type: str
 stop:
@@ -301,22 +301,22 @@ ends:
       type: str
     action:
       description:
-        - V(end), V(forget) if nothing of what the registry names runs any more, V(nothing), or V(stop).
+        - V(end), V(forget) if nothing that the registry names runs any more, V(nothing), or V(stop).
       type: str
     ids:
       description: The ids of the machines that end.
       type: list
       elements: str
     gone:
-      description: The ids of machines that have ended before.
+      description: The ids of machines that have already ended.
       type: list
       elements: str
     forgotten:
-      description: The ids that the API does not know, and of which O(forget) says that they are gone.
+      description: The ids that the API does not know and O(forget) confirms as gone.
       type: list
       elements: str
     lines:
-      description: What there is to say of that, beside what it has cost.
+      description: Remarks on the end, without its cost.
       type: list
       elements: str
     refusal:
@@ -324,27 +324,27 @@ ends:
       type: str
 answers:
   description:
-    - For O(step=delete) what became of each resource, by its id, as
-      M(compute_index.supply.delete_resource) returns it, failures too.
+    - For O(step=delete) the result of M(compute_index.supply.delete_resource) for each resource, by its id, also in
+      failures.
   returned: always
   type: dict
 outcomes:
-  description: For O(step=ended) what became of each host, by its name.
+  description: For O(step=ended) the result of each host, by its name.
   returned: success
   type: dict
   contains:
     left:
-      description: The ids of what has not ended for certain.
+      description: The ids that have not certainly ended.
       type: list
       elements: str
     usd:
-      description: What has ended has cost at most, in USD; V(null) if unknown.
+      description: The most that the ended machines have cost, in USD; V(null) if unknown.
       type: float
     cost:
-      description: The same in a sentence; empty if nothing was bought, or if not all has ended.
+      description: This cost in a sentence; empty if nothing was bought, or not everything has ended.
       type: str
     next:
-      description: What the role does next for the host; empty for nothing.
+      description: The role's next step for the host; empty if there is none.
       type: str
     stop:
       description: Why the host stops, and what is billed.
@@ -360,7 +360,7 @@ hosts:
   type: list
   elements: str
 add:
-  description: For O(step=named) those of them that the inventory does not have, with C(name) and C(groups).
+  description: For O(step=named) the hosts that the inventory does not have, with C(name) and C(groups).
   returned: always
   type: list
   elements: dict
@@ -378,7 +378,7 @@ verified:
   returned: success
   type: dict
 reached:
-  description: For O(step=order) how machines of earlier jobs are reached, as variables of hosts with C(name).
+  description: For O(step=order) the connection variables of machines of earlier jobs, each with C(name).
   returned: success
   type: list
   elements: dict
@@ -386,29 +386,29 @@ audit:
   description:
     - For O(step=audit) C(claimed), C(orphans) and C(gone), lists of rows with C(hosts), C(resource_id), C(name),
       C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown), C(created_at), C(hours) (its age),
-      C(usd) (what it has cost until now, by its age and its price), C(valid_to) (when it ends by the API; V(null) if
-      it does not say) and C(trouble), which is empty where registry and API agree.
-    - C(leases) has by host C(ends_at) and C(at_most) (USD) of the machines that have a last day. C(tested) is
+      C(usd) (its cost so far, by age and price), C(valid_to) (its end by the API; V(null) if the API does not say) and
+      C(trouble), which is empty where registry and API agree.
+    - C(leases) has by host C(ends_at) and C(at_most) (USD) of the machines with a lease. C(tested) is
       a list of the last tests by C(verify), with C(host), C(at), C(verdict) and C(reasons).
-    - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD, C(usd) those of the costs until now;
-      C(unpriced) counts the machines whose price is unknown.
+    - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD, C(usd) the same sums of the costs so
+      far; C(unpriced) counts the machines whose price is unknown.
   returned: success
   type: dict
 purchase:
   description:
-    - For O(step=probe_purchase) the C(spec) of the search for the cheapest kind of machine, C(max_usd), and in C(log)
-      the file in which its tasks note what they are answered. Empty if none is bought.
+    - For O(step=probe_purchase) the C(spec) of the search for the cheapest machine, C(max_usd), and C(log), the file
+      for the answers that its tasks get. Empty if no machine is bought.
   returned: success
   type: dict
 ended:
   description:
     - For O(step=orphan) the machine with C(resource_id), C(name), C(status), C(vendor), C(price_per_hour) and
-      C(created_at), C(why) it ends, and C(by) whom.
+      C(created_at), the reason of its end (C(why)), and who ends it (C(by)).
   returned: success
   type: dict
 csv:
   description:
-    - For O(step=spend) the purchases of RV(spend) as comma-separated values, with a line of names above them.
+    - For O(step=spend) the purchases of RV(spend) as comma-separated values, with a header line.
   returned: success
   type: str
 spend:
@@ -416,8 +416,8 @@ spend:
     - For O(step=spend) upper bounds in USD. C(usd) is the sum since C(since) until C(until), C(hosts), C(groups),
       C(days) and C(months) (UTC) are mappings of its parts. C(purchases) is a list of the 1000 purchases
       that may run or have ended last; C(purchases_left_out) counts the others.
-    - C(price_per_hour) is what may be billed now. C(unknown) counts purchases of which price or beginning is unknown;
-      they are in no sum.
+    - C(price_per_hour) is the present rate of billing. C(unknown) counts purchases with an unknown price or beginning;
+      no sum includes them.
   returned: success
   type: dict
 kinds:
@@ -440,10 +440,10 @@ probe:
   type: dict
 lines:
   description:
-    - For O(step=audit), O(step=spend), O(step=reap), O(step=extend), O(step=probe) and O(step=offers) the same for
-      people.
-    - For O(step=probe_purchase) what is bought, and how to end it if the run is interrupted.
-    - For O(step=registry) what was made and moved.
+    - For O(step=audit), O(step=spend), O(step=reap), O(step=extend), O(step=probe) and O(step=offers) the result in
+      readable lines.
+    - For O(step=probe_purchase) the purchase, and how to end the machine if the run is interrupted.
+    - For O(step=registry) the tables that were created, and the hosts that were moved.
   returned: success
   type: list
   elements: str
@@ -454,27 +454,27 @@ has_lines:
   type: bool
 trouble:
   description:
-    - For O(step=audit) why the audit fails - contested machines, and orphans if asked for; for O(step=reap) what could
-      not be read or noted; for O(step=extend) whose machines get no more time, and why; for O(step=registry) what was
-      not moved. Empty otherwise.
+    - For O(step=audit) why the audit fails - contested machines, and orphans if asked for; for O(step=reap) reading and
+      writing errors; for O(step=extend) the hosts that get no more time, and why; for O(step=registry) the hosts that
+      were not moved. Empty otherwise.
     - For these, O(step=spend) and O(step=named) also the variables and files of hosts that cannot be read, with the
-      hosts. All other hosts have been looked after, and the playbook fails once it has done all that it could.
+      hosts. All other hosts have been processed, and the playbook fails at its end.
   returned: success
   type: str
 fails:
   description:
-    - Whether RV(trouble) says something, so that the playbook fails in the end.
+    - Whether RV(trouble) is not empty, so that the playbook fails at its end.
   returned: where there is RV(trouble)
   type: bool
 due:
   description:
     - For O(step=reap) the hosts whose lease is over, with C(until), C(price_per_hour) (USD), C(resource_id), C(groups),
-      and in C(reached) the connection variables of those that no file beside the inventory has.
+      and in C(reached) the connection variables of hosts that have none in files of the inventory.
   returned: success
   type: list
   elements: dict
 reap:
-  description: For O(step=reap) the same as data for a workflow, and how many orphans there are.
+  description: For O(step=reap) the result as data for a workflow, with the number of orphans.
   returned: success
   type: dict
 extended:

@@ -11,13 +11,12 @@ short_description: Ends a machine or storage, and makes sure that it is gone
 version_added: 1.0.0
 description:
   - Deletes the resource with exactly the given id, and waits until the API says that it is deleted.
-  - Storage has an id of its own, and is deleted with all its data. No end of a machine with this module ends storage
-    that is bought to outlive it; the message says which kind of resource has ended.
-  - The deletion is sent once. If its answer is lost, the module reads the resource to see what became of it.
-  - A resource that the API says is deleted already is no failure. One that it does not know is a failure, since nobody
-    can tell then whether it is billed. Only after a deletion that it has accepted, whoever sent it, does it count as
-    gone, if the answer is the API's own and no list has the resource any more, or if it says so again when the wait is
-    over.
+  - Storage has an id of its own, and is deleted with all its data. Deleting a machine does not delete storage that was
+    bought to outlive it. The message says which kind of resource has ended.
+  - The deletion is sent once. If its answer is lost, the module reads the resource to find out whether it ended.
+  - A resource that is already deleted, by its state, is a success. A resource that the API does not know (404) is a
+    failure, since it may still be billed. After an accepted deletion such a 404 counts as the end, if it is the API's
+    own answer and either the list no longer has the resource, or the API repeats it when the wait is over.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -39,7 +38,7 @@ options:
     required: true
   force:
     description:
-      - Passed to the API, which does not document what it means.
+      - Passed to the API, which does not document its effect.
     type: bool
     default: false
   wait:
@@ -74,7 +73,7 @@ EXAMPLES = r"""
         resource_id: "{{ resource_id }}"
       register: ended
 
-    - name: Say whether it is billed no more
+    - name: Show whether billing has stopped
       ansible.builtin.debug:
         var: ended.billing_stopped
 """
@@ -101,8 +100,8 @@ resource_id:
   sample: 0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4
 resource:
   description:
-    - The resource as it was read last, in the form of M(compute_index.supply.resource_info). V(null) if it could not be
-      read.
+    - The last known state of the resource, in the form of M(compute_index.supply.resource_info). V(null) if it could
+      not be read.
   returned: always
   type: dict
 error_class:

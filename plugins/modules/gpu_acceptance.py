@@ -10,11 +10,11 @@ module: gpu_acceptance
 short_description: Tests whether a GPU machine is what was paid for, and sound
 version_added: 1.0.0
 description:
-  - Runs on the machine. Compares it with its offer, reads what driver and kernel say of each GPU, and puts load on
-    them. It installs nothing, and asks only programs that are there.
+  - Runs on the machine. Compares it with its offer, reads what driver and kernel report about each GPU, and puts load
+    on the GPUs. It installs nothing, and uses only programs that are installed.
   - The table in the guide C(docs/acceptance.md) says what each check means, and when it is degraded or bad.
-  - What cannot be read is V(unknown), never V(ok). A program that does not answer is V(bad), and ended; if it cannot be
-    ended, it is left alone.
+  - A value that cannot be read is V(unknown), never V(ok). A program that does not answer is V(bad) and is killed; if
+    it cannot be killed, it is left running.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -31,7 +31,7 @@ options:
   level:
     description:
       - V(specs) compares the machine with its offer. That takes seconds.
-      - V(health) also reads what driver and kernel say, some 30 seconds.
+      - V(health) also reads what driver and kernel report, which takes some 30 seconds.
       - V(load) also puts load on the GPUs for a minute, with C(dcgmi) and one of C(gpu_burn), PyTorch and
         C(nvbandwidth), as far as they are installed.
       - V(burnin) also runs the long diagnosis of C(dcgmi), ten minutes of load, and C(all_reduce_perf).
@@ -40,8 +40,8 @@ options:
     default: health
   timeout:
     description:
-      - How long all of it may take, in seconds. By default V(60) for O(level=specs), V(120) for O(level=health), V(600)
-        for O(level=load) and V(3600) for O(level=burnin).
+      - The time limit of the whole test, in seconds. By default V(60) for O(level=specs), V(120) for O(level=health),
+        V(600) for O(level=load) and V(3600) for O(level=burnin).
     type: float
   tool_timeout:
     description:
@@ -51,8 +51,8 @@ options:
     default: 60
   expected:
     description:
-      - The offer that the machine was bought as, as M(compute_index.supply.offer_info) returns it. Of a cluster with
-        C(node_count) machines each has its share of the GPUs.
+      - The offer that the machine was bought with, as M(compute_index.supply.offer_info) returns it. In a cluster with
+        C(node_count) machines each machine has its share of the GPUs.
     type: dict
     default: {}
   min_driver:
@@ -126,10 +126,10 @@ findings:
       description: V(ok), V(unknown), V(degraded) or V(bad).
       type: str
     measured:
-      description: What was measured, a number or a text.
+      description: The measured value, a number or a text.
       type: raw
     expected:
-      description: What the check expected; V(null) if there is nothing to compare with.
+      description: The expected value; V(null) if there is nothing to compare with.
       type: raw
     unit:
       description: The unit of C(measured) and C(expected), empty if they have none.
@@ -155,8 +155,8 @@ seconds:
   sample: 21.4
 evidence:
   description:
-    - What the programs have printed, with serial numbers, which vendors ask for; at most 256 KiB as JSON. Of the kernel
-      log only lines about GPUs.
+    - The output of the programs, with the serial numbers that vendors ask for; at most 256 KiB as JSON. The kernel log
+      is reduced to lines about GPUs.
   returned: success
   type: list
   elements: dict

@@ -11,9 +11,9 @@ short_description: Runs a command on a machine that may be frozen
 version_added: 1.0.0
 description:
   - The playbook C(compute_index.supply.reap) runs C(reap_before_end) with it. It does what C(ansible.builtin.shell)
-    does with a plain command line. What the command prints need not be UTF-8.
-  - A machine that freezes is noticed after some 15 seconds. If the C(timeout) of the task is over, no process of the
-    task is left on the controller, not even if C(ansible-playbook) was killed.
+    does with a plain command line. The output need not be UTF-8.
+  - A frozen machine is noticed after some 15 seconds. Once the C(timeout) of the task is over, no process of the task
+    is left on the controller, even if C(ansible-playbook) was killed.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -36,7 +36,7 @@ options:
     type: str
     required: true
 notes:
-  - With other connection plugins than C(ssh) the C(timeout) of the task alone is its limit.
+  - With a connection plugin other than C(ssh) only the C(timeout) of the task limits it.
 seealso:
   - module: compute_index.supply.activity_info
 """
@@ -59,12 +59,12 @@ rc:
   type: int
   sample: 0
 stdout:
-  description: What the command has printed, with a replacement character for each byte that is not UTF-8.
+  description: The output of the command, with a replacement character for each byte that is not UTF-8.
   returned: if it has ended
   type: str
   sample: 12 checkpoints saved
 stderr:
-  description: What the command has printed as errors.
+  description: The error output of the command.
   returned: if it has ended
   type: str
   sample: ''
@@ -78,7 +78,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"cmd": {"type": "str", "required": True}}, supports_check_mode=True)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="The command would have run, were it not for check mode.")
-    # Other bytes than those of UTF-8 would make a failure of what has succeeded: Ansible takes no such result.
+    # Bytes that are not UTF-8 would turn a success into a failure: Ansible takes no such result.
     code, out, err = module.run_command(module.params["cmd"], use_unsafe_shell=True, errors="replace")
     result = {"changed": True, "rc": code, "stdout": out.rstrip("\r\n"), "stderr": err.rstrip("\r\n")}
     if code:

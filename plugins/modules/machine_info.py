@@ -11,7 +11,7 @@ short_description: Measures the machine that it runs on
 version_added: 1.0.0
 description:
   - Returns the GPUs, CPUs, memory and boot disk of a machine. M(compute_index.supply.gpu_acceptance) compares them with
-    the offer that the machine was bought as.
+    the offer that the machine was bought with.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -42,7 +42,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 machine:
-  description: What the machine has. A value that is unknown is V(null).
+  description: The hardware of the machine. Unknown values are V(null).
   returned: success
   type: dict
   contains:
@@ -51,7 +51,7 @@ machine:
       type: list
       elements: dict
     gpu_source:
-      description: How the GPUs were found, V(nvidia-smi) or, where there is no driver, V(pci).
+      description: How the GPUs were found, V(nvidia-smi), or V(pci) without a driver.
       type: str
     vcpu_count:
       description: The CPUs that may be used.

@@ -28,7 +28,7 @@ attributes:
 options:
   spec:
     description:
-      - What to search for; the YAML specification of C(POST /get_offers) as a mapping, with at least C(compute) or
+      - The search; the YAML specification of C(POST /get_offers) as a mapping, with at least C(compute) or
         C(storage).
       - C(docs/spec.md) in the collection lists all keys.
       - A search is for on-demand offers unless C(contract_type) is V(spot), or V(any) for every contract.
@@ -41,8 +41,8 @@ options:
     type: str
   limit:
     description:
-      - The most offers that a search returns, the cheapest ones. By default all are returned. RV(total_count) counts
-        those that are left out, too.
+      - The most offers that a search returns, the cheapest ones. By default all are returned. RV(total_count) also
+        counts the offers that are left out.
     type: int
 seealso:
   - module: compute_index.supply.procure_offer
@@ -74,21 +74,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 offers:
-  description: The offers, cheapest first, those of unknown price last. Fields that the API adds are there too.
+  description: The offers, cheapest first; offers of unknown price come last. Fields that the API adds are kept.
   returned: success
   type: list
   elements: dict
   contains:
     offer_id:
       description:
-        - The id, for M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; C(odd_id) then
-          shows it. Such offers come last, and cannot be bought.
+        - The id, for M(compute_index.supply.procure_offer). V(null) if the API's value is not a valid id; C(odd_id)
+          then shows it. Such offers come last, and cannot be bought.
       type: str
     price_per_hour:
       description:
         - USD per hour for the whole offer, V(null) if unknown. This is the higher of RV(offers[].total_price_per_hour)
-          and the price of all GPUs. Where the API names no total, the price of the storage is added to that.
-        - A total of zero beside a price per GPU is unknown.
+          and the price of all GPUs. If the API gives no total, the price of the storage is added to that.
+        - A total of zero with a price per GPU counts as unknown.
       type: float
       sample: 2.35
     gpu_type:
@@ -138,16 +138,16 @@ offers:
       description: USD per hour in total, as the API gives it.
       type: float
     vcpu_count:
-      description: Virtual CPUs, V(null) if the vendor does not tell.
+      description: Virtual CPUs, V(null) if the vendor does not say.
       type: int
     memory_in_gb:
-      description: Memory in GB, V(null) if the vendor does not tell.
+      description: Memory in GB, V(null) if the vendor does not say.
       type: float
     boot_disk_in_gb:
-      description: Boot disk in GB, V(null) if the vendor does not tell.
+      description: Boot disk in GB, V(null) if the vendor does not say.
       type: int
     node_count:
-      description: Machines in a cluster offer, V(null) if the API does not tell.
+      description: Machines in a cluster offer, V(null) if the API does not say.
       type: int
     created_at:
       description: When the offer was made.

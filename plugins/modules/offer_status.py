@@ -7,17 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: offer_status
-short_description: Reads how far the procurement of offers is, for loops with until
+short_description: Reads the state of procured offers, for loops with until
 version_added: 1.0.0
 description:
-  - Takes one look at what became of an offer, or of many, and returns at once. Waiting is done by the task, with
-    C(until), C(retries) and C(delay), so that it can be watched and stopped.
-  - Every result is returned, whatever happened. What waiting may cure (a lost connection, a timeout, 429, 5xx, an
-    unreadable answer) is no failure but RV(transient_error=true). What it cannot cure (401, 403, 404, 422) is a failure
-    with RV(terminal=true), so that the loop ends at once.
+  - Reads the state of one or many offers once, and returns at once. The task waits, with C(until), C(retries) and
+    C(delay), so that you can watch and stop it.
+  - Every result is returned, also in failures. An error that may pass (a lost connection, a timeout, 429, 5xx, an
+    unreadable answer) is not a failure but RV(transient_error=true). An error that stays (401, 403, 404, 422) is a
+    failure with RV(terminal=true), so that the loop ends at once.
   - The request is sent once for each look, whatever O(api_retries) is.
-  - With O(offer_ids) the results of each offer are in RV(offers), and those beside it speak of all of them. An offer
-    that cannot be looked at is a failure in its own entry only; a token that is refused fails the task.
+  - With O(offer_ids) RV(offers) has the results of each offer, and the other results summarize all of them. An offer
+    that cannot be read is a failure in its own entry only; a refused token fails the task.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -38,10 +38,9 @@ options:
     type: str
   offer_ids:
     description:
-      - The ids of many offers, which are looked at together. With an empty list no request is sent, and RV(ready) is
-        true.
-      - In a terminal the task prints what has changed for each of them. The task's variable C(compute_index_labels), a
-        mapping from ids to names, says what they are called there.
+      - The ids of many offers, which are read together. With an empty list no request is sent, and RV(ready) is true.
+      - In a terminal the task prints each change. The task's variable C(compute_index_labels), a mapping from ids to
+        names, sets the names that are printed.
     type: list
     elements: str
 seealso:
@@ -84,34 +83,35 @@ RETURN = r"""
 offers:
   description:
     - With O(offer_ids) the results of each offer, by its id in lower case. Each has all fields that are described here
-      but this one, and RV(ignore:failed), RV(error_class) and RV(status_code) if it cannot be looked at. Empty
+      but this one, and RV(ignore:failed), RV(error_class) and RV(status_code) if it cannot be read. Empty
       without O(offer_ids).
   returned: always
   type: dict
 ready:
   description:
     - Whether all machines run and can be reached. It takes V(ready) as the state and an address for each instance.
-    - With O(offer_ids), whether all of them are ready.
+    - With O(offer_ids), whether all offers are ready.
   returned: always
   type: bool
   sample: true
 terminal:
   description:
-    - Whether waiting is over, well or badly. In check mode also if the offer is not bought, since no one will buy it.
-    - With O(offer_ids), whether it is over for all of them.
+    - Whether waiting is over, in success or failure. In check mode also if the offer is unbought, since this run buys
+      nothing.
+    - With O(offer_ids), whether that is true of all offers.
   returned: always
   type: bool
   sample: true
 transient_error:
   description:
-    - Whether another look may tell more, since this one was not answered, or the machines of a ready offer are not
-      listed or cannot be used yet.
-    - With O(offer_ids), whether that is so for any of them.
+    - Whether reading again may help, since this request got no answer, or the machines of a ready offer are not listed
+      or cannot be used yet.
+    - With O(offer_ids), whether that is true of any offer.
   returned: always
   type: bool
   sample: false
 msg:
-  description: The state of things in one line.
+  description: The state in one line.
   returned: always
   type: str
   sample: "Offer 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11 is under way: provisioning_in_progress, 2/4 instances running."
@@ -132,14 +132,14 @@ status:
   sample: procured
 phase:
   description:
-    - What both states mean together. V(unbought), V(going_on), V(ready), V(failed), V(expired) (unbought and too
-      late) or V(ended) (all its machines are deleted, by their states). V(null) if this look was not answered, and
+    - The meaning of both states together. V(unbought), V(going_on), V(ready), V(failed), V(expired) (unbought and too
+      late) or V(ended) (all its machines are deleted, by their states). V(null) if the request got no answer, and
       with O(offer_ids).
   returned: always
   type: str
   sample: ready
 progress:
-  description: How far the procurement is, in the API's words.
+  description: The progress of the procurement, in the API's words.
   returned: always
   type: str
   sample: 2/4 instances running
@@ -148,7 +148,7 @@ failure_reason:
   returned: always
   type: str
 instances:
-  description: The machines, empty until the vendor has made some. Fields that the API adds are there too.
+  description: The machines, empty until the vendor has made some. Fields that the API adds are kept.
   returned: always
   type: list
   elements: dict
@@ -172,7 +172,7 @@ instances:
       type: int
       sample: 22
     ansible_user:
-      description: The user that the key was given to.
+      description: The user that the SSH key was installed for.
       type: str
       sample: root
 connections:

@@ -11,18 +11,18 @@ short_description: Buys an offer of the Supply API, once
 version_added: 1.0.0
 description:
   - Buys an offer, unless it is bought already. An offer can be bought once, so its id makes the task idempotent.
-  - The offer's status and price are asked for first. After the purchase, whatever the answer was, the status is asked
-    for until the outcome is known. Only the same offer is ever sent again, and only while its status says that it is
+  - The module first reads the offer's status and price. After the purchase, whatever the answer was, it reads the
+    status until the outcome is known. Only the same offer is ever sent again, and only while its status says that it is
     unbought and its price is within the ceiling - after C(429) or C(503) with C(Retry-After), and once after
     O(settle_timeout). In a process of its own the module cannot see that Ansible was stopped, so there it sends the
     purchase once.
-  - With O(registry_file) each step is noted in the registry before it is taken. If a run is killed, at whatever moment,
-    the next one takes its purchase up, and the host buys nothing else while the outcome is open.
-  - Accounts are shared. A machine is this host's if the registry names its id, or if it has the name that was asked
-    for and a purchase was sent that was never answered. Without a registry the name alone decides, and without
-    O(resource_name) and O(cluster_name) the id of the offer, and a machine of it on the account.
-  - A refusal is double-checked. If another run has taken the purchase over meanwhile, or if the offer is found sold
-    after the API has asked to come back later, the outcome is V(unknown), and nothing else is bought.
+  - With O(registry_file) each step is noted in the registry before it is taken. If a run is killed at any moment, the
+    next one takes over its purchase, and the host buys nothing else while the outcome is open.
+  - Accounts are shared. A machine is this host's if the registry names its id, or if it has the requested name and
+    a purchase was sent that was never answered. Without a registry the name alone decides; without O(resource_name) and
+    O(cluster_name) the offer's id decides, if the account has a machine of it.
+  - A refusal is double-checked. If another run has taken over the purchase in the meantime, or if the offer turns out
+    to be sold after the API had asked to retry later, the outcome is V(unknown), and nothing else is bought.
   - It does not wait until the machine runs. Poll M(compute_index.supply.offer_status) for that.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
@@ -53,7 +53,7 @@ options:
       - User data that the machine runs at its first boot. It begins with C(#cloud-config) or C(#!/) and has at most
         65,536 bytes.
       - Header, size and YAML are checked before anything is sent. The text is never shown.
-      - A text without any content is refused. Leave the option out if nothing is to run.
+      - An empty text is refused. Leave the option out if nothing is to run.
     type: str
   resource_name:
     description:
@@ -82,7 +82,7 @@ options:
     default: 600
   settle_timeout:
     description:
-      - Seconds for which the outcome is asked for, after a purchase whose answer does not settle it.
+      - Seconds for which the module asks for the outcome, after an answer that does not settle it.
       - A purchase that an earlier run has journaled is left alone for as long.
     type: float
     default: 30
@@ -90,9 +90,9 @@ options:
     description:
       - The registry file of the host, for example C(host_vars/NAME/compute_index_supply.yml), whose variables Ansible
         reads back. It is made for its owner only, and needs PyYAML.
-      - What it says was or may have been bought takes precedence over O(offer_id). Another offer is not bought, and a
-        warning says so, so it is safe to repeat a task whose search finds another offer. A purchase that the file calls
-        refused leaves the host free.
+      - An offer in this file that was or may have been bought takes precedence over O(offer_id). No other offer is
+        bought, and a warning says so, so it is safe to repeat a task whose search finds another offer. If the file
+        records the purchase as refused, the host may buy.
     type: path
   registry_url:
     description:
@@ -102,14 +102,15 @@ options:
       - If not set, the value of the environment variable E(COMPUTE_INDEX_REGISTRY_URL) is used. A task that also has
         O(registry_file) is refused, even if only the environment names the shared registry.
       - The purchase is claimed for the host (O(project) and O(host)) before it is sent. While another run holds the
-        claim, nothing is sent, the outcome is V(claimed), and the message says who it is and since when. What a run
-        that died has left open is taken over and settled.
+        claim, nothing is sent, the outcome is V(claimed), and the message says who it is and since when. A purchase
+        that a dead run has left open is taken over and settled.
       - The first purchase makes the tables, in a schema of their own.
     type: str
   account_name:
     description:
-      - What the account of O(api_token) is called in the registry of O(registry_url), which otherwise names it after
-        O(api_url). Needed if several accounts of one API share a registry. All who use the account give the same name.
+      - The name of the account of O(api_token) in the registry of O(registry_url), which otherwise names it after
+        O(api_url). Needed if several accounts of one API share a registry. Everyone who uses the account must give the
+        same name.
       - If not set, the value of the environment variable E(COMPUTE_INDEX_ACCOUNT) is used.
     type: str
     default: ""
@@ -117,16 +118,16 @@ options:
     description:
       - The most that all purchases of the O(project) may cost together with this one, in USD per hour. It is compared
         in the transaction that claims the purchase. Needs O(registry_url).
-      - Before this or O(max_account_price_per_hour) refuses a purchase, the API is asked what became of purchases that
-        count in the sum and whose runs have died. A refusal names those whose outcome is still not known.
+      - Before this ceiling or O(max_account_price_per_hour) refuses a purchase, open purchases of dead runs that count
+        in the sum are settled with the API. A refusal names those that are still open.
     type: float
   max_account_price_per_hour:
     description:
       - The most that all machines of the account may cost together with this one, in USD per hour.
-      - With O(registry_url) these are all purchases that the registry knows of the account, whatever the project,
-        compared in the same transaction. Without it they are what the API lists, with what the registry of
-        O(registry_file) notes of all hosts, compared right before the purchase is sent. A price that is unknown does
-        not pass.
+      - With O(registry_url) the sum covers all purchases of the account that the registry knows, in all projects, and
+        is compared in the same transaction. Without it the sum covers the machines that the API lists and the hosts
+        that the registry of O(registry_file) notes, and is compared right before the purchase is sent. An unknown price
+        does not pass.
     type: float
   project:
     description:
@@ -215,11 +216,12 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - What became of the purchase. V(created) - bought by this task; V(existing) - bought before; V(planned) - would be
+    - The result of the purchase. V(created) - bought by this task; V(existing) - bought before; V(planned) - would be
       bought, in check mode.
     - In a failure V(rejected) - the API refused it, someone else has the offer, or it failed; V(not_sent) - this task
-      sent nothing; V(claimed) - nothing was sent, since another purchase of the host is open; V(unknown) - it is not
-      known what became of the purchase, or whose its machines are, so it may be billed and nothing else may be bought;
+      sent nothing; V(claimed) - nothing was sent, since another purchase of the host is open; V(unknown) - the
+      result of the purchase, or the owner of its machines, is not known, so it may be billed and nothing else may be
+      bought;
       V(created) - bought, but the registry could not be written, or the API gave no valid id of a machine.
   returned: always
   type: str
@@ -254,8 +256,8 @@ resource_ids:
   sample: ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"]
 machines:
   description:
-    - The machines of the offer as the API lists them, whoever they belong to. They are listed only where their names
-      decide; otherwise this is empty.
+    - The machines of the offer as the API lists them, of all owners. They are listed only if their names decide;
+      otherwise this is empty.
   returned: always
   type: list
   elements: dict
@@ -273,7 +275,7 @@ machines:
       description: USD per hour, V(null) if unknown.
       type: float
 registry:
-  description: Where the purchase is noted, V(null) without a registry.
+  description: The registry entry of the purchase, V(null) without a registry.
   returned: always
   type: str
   sample: /home/me/project/inventory/host_vars/trainer/compute_index_supply.yml

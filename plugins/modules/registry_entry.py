@@ -10,7 +10,7 @@ module: registry_entry
 short_description: Keeps a file of host variables
 version_added: 1.0.0
 description:
-  - Writes host variables to a file that Ansible reads back by itself, for example C(host_vars/NAME/machine.yml).
+  - Writes host variables to a file that Ansible reads automatically, for example C(host_vars/NAME/machine.yml).
   - The file is replaced in one step, is readable for its owner only, and is on disk when the task ends. The registry of
     the role P(compute_index.supply.provision#role) is kept in the same way, by M(compute_index.supply.procure_offer).
 author:
@@ -27,7 +27,7 @@ attributes:
 options:
   path:
     description:
-      - The file. Its folder is made if it does not exist, and removed with the file if nothing else is in it.
+      - The file. Its folder is created if needed, and removed with the file if it is empty then.
     type: path
     required: true
   variables:
@@ -37,7 +37,7 @@ options:
     default: {}
   state:
     description:
-      - Whether the file is to exist.
+      - Whether the file should exist.
     type: str
     choices: [present, absent]
     default: present

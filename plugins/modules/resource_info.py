@@ -10,8 +10,8 @@ module: resource_info
 short_description: Lists the resources of the account, or reads one
 version_added: 1.0.0
 description:
-  - Reads the resources that the API lists, machines and storage, with what they cost and how to reach them.
-  - The options narrow the list; a resource must match all that are given. O(resource_id) and O(offer_id) exclude each
+  - Reads the resources that the API lists, machines and storage, with their prices and addresses.
+  - The options narrow the list; a resource must match every given filter. O(resource_id) and O(offer_id) exclude each
     other.
   - If the API says that it lists only a part, that is a failure. A list is never silently incomplete.
 author:
@@ -30,7 +30,7 @@ attributes:
 options:
   resource_id:
     description:
-      - Read the resource with this id. It is a failure if there is none.
+      - Read the resource with this id. The task fails if there is none.
     type: str
   offer_id:
     description:
@@ -53,8 +53,8 @@ options:
     choices: [machine, storage, other]
   force_refresh:
     description:
-      - Ask the vendors, instead of taking what the API has seen in the last 30 seconds.
-      - Costs a further request for each resource that is listed; with O(name) only for those of that name.
+      - Ask the vendors, instead of using the API's data of the last 30 seconds.
+      - Costs a further request for each resource that is listed; with O(name) only for resources of that name.
     type: bool
     default: false
 seealso:
@@ -72,7 +72,7 @@ EXAMPLES = r"""
       compute_index.supply.resource_info:
       register: found
 
-    - name: Show what is alive
+    - name: Show the machines that run
       ansible.builtin.debug:
         msg: "{{ item.name }}: {{ item.status }}, USD {{ item.price_per_hour }} per hour"
       loop: "{{ found.resources | selectattr('live') }}"
@@ -87,20 +87,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 resources:
-  description: The resources. Fields that the API adds are there too; user data is left out.
+  description: The resources. Fields that the API adds are kept; user data is left out.
   returned: success
   type: list
   elements: dict
   contains:
     resource_id:
       description:
-        - The id, for M(compute_index.supply.delete_resource). V(null) if what the API gives is no id; C(odd_id) then
-          shows it. Such a resource may be billed all the same.
+        - The id, for M(compute_index.supply.delete_resource). V(null) if the API's value is not a valid id; C(odd_id)
+          then shows it. Such a resource may be billed all the same.
       type: str
     kind:
       description:
-        - V(machine), V(storage), or V(other) for what is neither, such as a network, an address, a key or a snapshot.
-        - It comes from the C(resource_type), of which the API documents no values. An unknown one is a V(machine), but
+        - V(machine), V(storage), or V(other) for anything else, such as a network, an address, a key or a snapshot.
+        - It comes from C(resource_type), whose values the API does not document. An unknown one is a V(machine), but
           without an address to log in to, since it may be something else.
       type: str
     resource_type:
@@ -141,13 +141,13 @@ resources:
       type: list
       elements: dict
     ansible_host:
-      description: The address, V(null) if there is none, or if this is no machine.
+      description: The address; V(null) without one, or if the resource is not a machine.
       type: str
     ansible_port:
       description: The SSH port.
       type: int
     ansible_user:
-      description: The user that the key was given to.
+      description: The user that the SSH key was installed for.
       type: str
 error_class:
   description: The kind of failure, see the notes.

@@ -10,11 +10,11 @@ module: run_files
 short_description: Brings the code of a run to its machine
 version_added: 1.0.0
 description:
-  - Packs a folder of the controller, copies it over the connection, checks it, and puts it into the run's folder,
-    all at once. If the machine already has exactly this code, nothing is copied.
-  - C(git) on the controller says what to pack, whether it is in a repository or not. C(.gitignore) files count, also
-    those above the folder in its repository. The registry's files and empty folders are left out. Links stay links; of
-    a file's mode only counts whether it may be executed, and its time does not count.
+  - Packs a folder of the controller, copies it over the connection, checks it, and replaces the run's folder with it
+    in one step. If the machine already has exactly this code, nothing is copied.
+  - C(git) on the controller decides which files are packed, also outside of a repository. C(.gitignore) files count,
+    also those above the folder in its repository. The registry's files and empty folders are left out. Links stay
+    links. Of a file's mode only the executable bit counts, and its time does not count.
   - It refuses to replace code while a command of the run runs.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
@@ -40,13 +40,13 @@ options:
     required: true
   exclude:
     description:
-      - What else to leave out, as patterns of C(.gitignore).
+      - More patterns to leave out, in the syntax of C(.gitignore).
     type: list
     elements: str
     default: []
   step:
     description:
-      - Internal - what the action plugin asks of the machine.
+      - Internal - the request of the action plugin to the machine.
     type: dict
 notes:
   - On the machine the code is in C(/var/lib/compute_index/run/NAME/work), without root in
@@ -83,7 +83,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 
 
 def main() -> None:
-    """Do on the machine what the action plugin asks for."""
+    """Serve the action plugin's request on the machine."""
     module = AnsibleModule(argument_spec=_spec.RUN_FILES, supports_check_mode=True)
     try:
         has = job.take_code(module.params["name"], module.params["step"] or {})

@@ -12,8 +12,8 @@ version_added: 1.0.0
 description:
   - The playbook C(compute_index.supply.run) follows its job with it. In a terminal, with Ansible's default output, it
     shows the lines of the log.
-  - The job needs nothing of the controller. A machine that does not answer is waited for half an hour, and is never
-    C(unreachable).
+  - The job does not need the controller. If the machine does not answer, the task waits for half an hour; the machine
+    is never C(unreachable).
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -69,7 +69,7 @@ is_over:
   type: bool
   sample: true
 lost_sight:
-  description: Whether the machine did not answer any more.
+  description: Whether the machine stopped answering.
   returned: always
   type: bool
   sample: false
@@ -80,7 +80,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 
 
 def main() -> None:
-    """Say that this is no module: the work is done on the controller."""
+    """Fail: only the action plugin of this name does the work, on the controller."""
     module = AnsibleModule(argument_spec=_spec.RUN_FOLLOW, supports_check_mode=True)
     module.fail_json(msg="compute_index.supply.run_follow is an action: it runs on the controller, as a task.")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: run_info
-short_description: Tells how a run on a machine stands
+short_description: Reads the state of a run on a machine
 version_added: 1.0.0
 description:
-  - Reads the state of a run, and the newest lines of its log. Of a long log only the end is read.
+  - Reads the state of a run, and the newest lines of its log.
   - A run has succeeded only if exit code 0 is on record.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
@@ -65,7 +65,7 @@ state:
   type: str
   sample: running
 reason:
-  description: Why the run is in RV(state), in words; often empty.
+  description: The reason of RV(state) in words; often empty.
   returned: success
   type: str
   sample: exit code 0
@@ -91,7 +91,9 @@ digest:
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed
 exit_code:
-  description: The exit code of the command, V(null) if it is not known. That of a signal is 128 and its number.
+  description:
+    - The exit code of the command, V(null) if unknown. A command that was ended by a signal has 128 plus the signal's
+      number.
   returned: success
   type: int
   sample: 0

@@ -11,7 +11,7 @@ short_description: Starts the command of a run on a machine, once
 version_added: 1.0.0
 description:
   - Starts a command that goes on without any connection, in the folder that M(compute_index.supply.run_files) has
-    filled. M(compute_index.supply.run_info) says how it stands.
+    filled. M(compute_index.supply.run_info) reads its state.
   - The same O(digest) under the same O(name) is started once, whatever happens in between. While another one runs, the
     task fails.
   - The run is over when its command ends, so the command must not go on in the background.
@@ -35,7 +35,7 @@ options:
     required: true
   command:
     description:
-      - The command, for C(/bin/bash -c), or C(/bin/sh -c) where there is no bash.
+      - The command, for C(/bin/bash -c), or C(/bin/sh -c) without bash.
     type: str
     required: true
   setup:
@@ -50,18 +50,19 @@ options:
     default: {}
   digest:
     description:
-      - What tells this job from others, such as a digest of code and command.
+      - A value that identifies this job, such as a digest of code and command.
     type: str
     required: true
   time:
     description:
       - How long O(setup) and O(command) may take together, in seconds. Then they get C(TERM), and 30 seconds later
-        C(KILL). V(0) is no limit.
+        C(KILL). V(0) means no limit.
     type: float
     default: 0
   results:
     description:
-      - Which paths of the run's folder are results. They are only noted, for M(compute_index.supply.run_info).
+      - The paths in the run's folder that are results. The module only notes them, for
+        M(compute_index.supply.run_info).
     type: list
     elements: str
     default: []
@@ -97,7 +98,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state:
-  description: The state of the run, as of M(compute_index.supply.run_info). In check mode that of before.
+  description: The state of the run, as M(compute_index.supply.run_info) returns it; in check mode the present one.
   returned: success
   type: str
   sample: running
@@ -111,7 +112,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=_spec.RUN_JOB, supports_check_mode=True)
-    # Nothing of it is in the result. Otherwise Ansible would hide each "1" in it because of a variable with that value.
+    # The result has nothing of it. Otherwise Ansible would hide each "1" in it because of a variable with that value.
     env = module.params.pop("env")
     module.no_log_values = set()
     try:

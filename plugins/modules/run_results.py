@@ -11,10 +11,10 @@ short_description: Brings the results of a run home
 version_added: 1.0.0
 description:
   - Fetches files of the run's folder and its log, in parts. Each part is packed on the machine, fetched over the
-    connection and checked by its SHA-256. A transfer that was cut goes on where it was, also in the midst of a file.
-  - Files appear below O(dest) by a rename once they are complete. Nothing is written outside O(dest).
-  - A link stays a link if it leads to something within a folder that is fetched. Others are followed. Sockets, devices,
-    empty folders and links to nothing are left out.
+    connection and checked by its SHA-256. An interrupted transfer resumes, also within a file.
+  - Files appear below O(dest), by a rename, once they are complete. The module writes only below O(dest).
+  - A link stays a link if it leads to something within a folder that is fetched. Other links are followed. Sockets,
+    devices, empty folders and broken links are left out.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -45,12 +45,12 @@ options:
     required: true
   part_size:
     description:
-      - How many bytes a part may have before it is packed. The machine's disk needs room for one.
+      - The most bytes of a part before compression. The machine's disk needs room for one part.
     type: int
     default: 64000000
   step:
     description:
-      - Internal - what the action plugin asks of the machine.
+      - Internal - the request of the action plugin to the machine.
     type: dict
 notes:
   - If it is interrupted, or the machine does not answer, the task fails; run it again.
@@ -94,27 +94,27 @@ bytes:
   type: int
   sample: 2147483648
 missing:
-  description: Those of O(paths) that no file has. They are not incomplete.
+  description: The O(paths) that match no file. They do not make the results incomplete.
   returned: always
   type: list
   elements: str
   sample: []
 incomplete:
-  description: What changed while it was fetched, or could not be read or written.
+  description: The files that changed during the transfer, or could not be read or written.
   returned: always
   type: list
   elements: dict
   contains:
     path:
-      description: The path, empty for the whole run.
+      description: The path; empty if the entry is about the whole run.
       type: str
       sample: out/model.bin
     reason:
-      description: Why it is not here.
+      description: Why it was not fetched.
       type: str
       sample: it changed while it was fetched
 fault:
-  description: Why the transfer has stopped before its end; empty if it has not. It stays with C(failed_when=false).
+  description: Why the transfer stopped early; empty if it did not. It stays with C(failed_when=false).
   returned: always
   type: str
   sample: ""
@@ -126,7 +126,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 
 
 def main() -> None:
-    """Do on the machine what the action plugin asks for."""
+    """Serve the action plugin's request on the machine."""
     module = AnsibleModule(argument_spec=_spec.RUN_RESULTS)
     try:
         answer = results.step(module.params["name"], module.params["paths"], module.params["step"] or {})

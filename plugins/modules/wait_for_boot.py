@@ -10,13 +10,12 @@ module: wait_for_boot
 short_description: Waits until a machine answers over SSH and its first boot is over
 version_added: 1.0.0
 description:
-  - Connects to a machine again and again until SSH answers, and then asks cloud-init until it has finished. Both have a
-    limit.
-  - Nothing but a shell is needed on the machine, no Python and no rights; C(become) is not used.
-  - A machine that cannot be reached, or goes away, is a failure and never C(unreachable), so that C(rescue) can tell
-    what is billed. One that restarts meanwhile is waited for again, three times at most.
-  - In a terminal, with Ansible's default output, it tells what it waits for as soon as that takes more than ten
-    seconds, at each change, and once a minute.
+  - Tries to connect until SSH answers, then asks cloud-init until it has finished. Both waits have a limit.
+  - The machine needs only a shell, no Python and no privileges; C(become) is not used.
+  - A machine that cannot be reached, or stops answering, is a failure and never C(unreachable), so that C(rescue) can
+    report what is billed. If a machine restarts during the wait, the wait begins again, three times at most.
+  - In a terminal, with Ansible's default output, it shows what it waits for after ten seconds, at each change, and
+    once a minute.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -25,7 +24,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It only looks, and waits as it does otherwise.
+      - It only reads, and waits as in a normal run.
   diff_mode:
     support: N/A
   idempotent:
@@ -33,10 +32,10 @@ attributes:
 options:
   connect_timeout:
     description:
-      - How long SSH may take to answer, in seconds; at first, and again after each restart of the machine.
+      - How long SSH may take to answer, in seconds. After each restart of the machine the time begins again.
       - A host key other than the known one ends the wait at once, unless O(seeded=true). A user's key that is refused
         may be installed late, and is waited for at most four minutes.
-      - If this computer finds no address of the machine's name, the wait ends after a minute.
+      - If this computer cannot resolve the machine's name, the wait ends after a minute.
     type: float
     default: 600
   boot_timeout:
@@ -83,7 +82,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: How the wait has ended. In a failure what was waited for, and the last reason.
+  description: How the wait ended. In a failure the condition that was not met, and the last reason.
   returned: always
   type: str
   sample: "The state of cloud-init is 'running'. It had 30 minutes."
@@ -98,7 +97,7 @@ connected_after:
   type: float
   sample: 12.4
 cloud_init:
-  description: What cloud-init said last.
+  description: The last answer of cloud-init.
   returned: always
   type: dict
   contains:
@@ -114,7 +113,7 @@ cloud_init:
       type: list
       elements: str
     detail:
-      description: What cloud-init says beside its state and errors, on one line and cut.
+      description: The rest of the answer, on one line and shortened.
       type: str
       sample: "Running in stage: init-local"
 host_key_refused:
@@ -129,7 +128,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 
 
 def main() -> None:
-    """Say that this is no module: the work is done on the controller."""
+    """Fail: only the action plugin of this name does the work, on the controller."""
     module = AnsibleModule(argument_spec=_spec.WAIT_FOR_BOOT, supports_check_mode=True)
     module.fail_json(msg="compute_index.supply.wait_for_boot is an action: it runs on the controller, as a task.")
 
