@@ -261,19 +261,12 @@ def asks_the_list(history: History, phase: str | None) -> bool:
     return is_refused and phase in (_states.UNBOUGHT, *GONE)
 
 
-class ListError(t.Protocol):
-    """Why the account's machines could not be listed; ``passing``: only now. A list that is not whole is "protocol"."""
+def phase_by_list(phase: str | None, error: object | None) -> str | None:
+    """The phase, or None if an ``error`` kept the account's machines from being listed.
 
-    passing: bool
-    error_class: str
-
-
-def phase_by_list(phase: str | None, error: ListError | None) -> str | None:
-    """The phase, unless the list of the account's machines could not be read just now, or is not whole: then None.
-
-    An API that refuses to list them says nothing more by any further look.
+    A list that could not be read, or not to its end, confirms no refusal.
     """
-    return None if error is not None and (error.passing or error.error_class == "protocol") else phase
+    return phase if error is None else None
 
 
 def asks_the_clock(history: History, phase: str | None) -> bool:

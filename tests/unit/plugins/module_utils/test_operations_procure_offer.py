@@ -1047,7 +1047,11 @@ def test_what_was_put_off_and_may_not_be_sent_again_may_show_later(queue: Reques
     assert result["outcome"] == "created" and queue.count(*POST) == 1
 
 
-@pytest.mark.parametrize("unread", [([], 502), ({"resources": [], "total": 1}, 200)], ids=["not now", "not whole"])
+@pytest.mark.parametrize(
+    "unread",
+    [([], 502), ([], 403), ([], 302), ({"resources": [], "total": 1}, 200)],
+    ids=["not now", "not allowed", "redirected", "not whole"],
+)
 @pytest.mark.parametrize("is_read", [True, False])
 @pytest.mark.parametrize("code", [404, 409, 410])
 def test_a_list_that_cannot_be_read_confirms_no_refusal(
