@@ -52,9 +52,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     group_sizes,
     in_words_of_order,
     is_of_awx,
+    misspelled_group,
     refused_of_playbook,
     slice_of,
-    slip_of_group,
     texts_naming_hosts,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
@@ -939,7 +939,7 @@ def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
 
 
 def _check_group(group: str, task_vars: Variables) -> None:
-    """Raise AnsibleActionFail if the play's ``group`` was asked for and is a slip of one of the inventory."""
-    is_asked = bool(task_vars.get("provision_group"))
-    if slip := slip_of_group(group, task_vars.get("groups") or {}) if is_asked else "":
-        raise AnsibleActionFail(f"{slip} {NOTHING_SENT}")
+    """Raise AnsibleActionFail if the inventory lacks the play's ``group``, and has one with a similar name."""
+    is_given = bool(task_vars.get("provision_group"))
+    if refusal := misspelled_group(group, task_vars.get("groups") or {}, is_given=is_given):
+        raise AnsibleActionFail(f"{refusal} {NOTHING_SENT}")

@@ -41,7 +41,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import Patience, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, plain_name, printable
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, means_protection, value_of
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
+    knowing,
+    means_protection,
+    raw,
+    value_of,
+)
 
 try:
     from ansible.template import trust_as_template as _trust
@@ -147,9 +152,10 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
         return {"refused": order.why_unheard(host, groups, {**said, **extra})}
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
-    # An order may be misplaced among the variables of an `import_playbook`, too.
-    ordered = (name for name in map(str, task_vars) if name.startswith("order_"))
-    if refused := " ".join(order.refused_of_playbook({*extra, *ordered}, "order_")) or order.why_no_order(said):
+    # The variables of an `import_playbook` are meant for it; the host's own, which alone `hostvars` has, need not be.
+    others = {name for name in map(str, task_vars) if name.startswith("order_")} - extra.keys()
+    own = others.intersection(raw(host, task_vars)) if others else others
+    if refused := " ".join(order.refused_of_playbook({*extra, *others}, "order_", own)) or order.why_no_order(said):
         return {"refused": refused}
     try:
         return order.asked_for(extra)

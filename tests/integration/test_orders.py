@@ -76,7 +76,7 @@ def test_an_order_that_is_no_extra_variable_buys_nothing(project: Project) -> No
     of_own = project.play(project.write({**own, "roles": ["compute_index.supply.provision"]}))
     mistyped = project.play(project.write({**imported, "vars": {"order_price": 1}}))
     assert mistyped.returncode == 2 and "order_price is not a variable" in mistyped.failure("gpu-2"), mistyped.output
-    project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_hosts=["gpu-1"])
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_hosts=["gpu-1"], order_ticket="A-17")
     declared = project.provision()
     for run, name in ((planned, "plan"), (of_own, "provision_hosts"), (declared, "provision_hosts")):
         assert run.returncode == 2 and name in run.failure("gpu-2"), run.output

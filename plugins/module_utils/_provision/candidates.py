@@ -20,7 +20,7 @@ from . import search
 from .acceptance import UNSOUND
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock, clock_of, clocks_differ, moment_of
+from .lease import Clock, clock_of, clocks_differ, moment_of, noted_lease
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .place import Place
 from .search import (
@@ -545,8 +545,8 @@ def drift_of(host: Declaration, entry: Entry) -> str:
 
 
 def _other_lease(host: Declaration, entry: Entry) -> str:
-    """That another lease is declared than the one that was fixed at the purchase."""
-    if host.by_name or entry.is_empty or host.lease.text == entry.leased:
+    """A difference between the declared lease and the one that was fixed at the purchase; empty if there is none."""
+    if host.by_name or entry.is_empty or noted_lease(entry.leased) == host.lease:
         return ""
     has = f"its lease is {entry.leased}" if entry.leased else "it has no lease"
     return f"{has}, and provision_lease says otherwise (compute_index.supply.extend changes it)"

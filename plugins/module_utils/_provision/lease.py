@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from .. import _text
@@ -118,9 +118,12 @@ def clock_of(name: t.Any) -> str:
 
 @dataclass(frozen=True)
 class Lease:
-    """How long a machine may live: ``seconds`` from its purchase on, or until a ``moment``; neither means no end."""
+    """How long a machine may live: ``seconds`` from its purchase on, or until a ``moment``; neither means no end.
 
-    text: str = ""
+    Two leases are equal if they last as long, however that is written: ``8h`` is ``480m``.
+    """
+
+    text: str = field(default="", compare=False)
     seconds: float | None = None
     moment: float | None = None
 
@@ -162,6 +165,14 @@ def read_lease(value: t.Any) -> Lease:
             f" '{printable(text, 60)}'"
         )
     return Lease(text, moment=moment)
+
+
+def noted_lease(text: t.Any) -> Lease | None:
+    """The lease that was noted earlier, perhaps by a person; None if it cannot be read."""
+    try:
+        return read_lease(text)
+    except ValueError:
+        return None
 
 
 def read_duration(value: t.Any) -> float | None:
@@ -214,11 +225,8 @@ def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
     end = moment_of(noted)
     if end is None:
         raise ValueError(f"{ENDS_AT} '{printable(str(noted), 60)}' is no time with its zone")
-    try:
-        lease = read_lease(leased)
-    except ValueError:
-        lease = Lease()
-    if lease.seconds is None or created is None:
+    lease = noted_lease(leased)
+    if lease is None or lease.seconds is None or created is None:
         return end
     return max(end, min(created + lease.seconds, end + LEASE_OVER_AFTER))
 

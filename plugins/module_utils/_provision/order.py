@@ -148,25 +148,29 @@ class RoleVariables:
         return "" if is_far else _refusal(name, self.variables, _PREFIX)
 
 
-def refused_of_playbook(extra: t.Iterable[str], prefix: str) -> list[str]:
-    """A sentence for each extra variable that a playbook refuses; its own begin with the ``prefix``, as ``order_``."""
+def refused_of_playbook(given: t.Iterable[str], prefix: str, of_inventory: t.Container[str] = ()) -> list[str]:
+    """A sentence for each ``given`` name that a playbook refuses. The ``prefix`` of its own variables is reserved.
+
+    Names ``of_inventory`` may have the prefix, but must not be misspelled variables of the playbook.
+    """
     own = frozenset(name for name in PLAYBOOKS if name.startswith(prefix))
-    unknown = sorted({*extra} - PLAYBOOKS)
+    unknown = sorted({*given} - PLAYBOOKS)
     lost = [LOST_WORDS] if LOOSE in unknown else []
-    return [*lost, *filter(None, (_refusal(name, own, prefix) for name in unknown))]
+    refusals = (_refusal(name, own, "" if name in of_inventory else prefix) for name in unknown)
+    return [*lost, *filter(None, refusals)]
 
 
 def _refusal(name: str, variables: t.Collection[str], prefix: str) -> str:
-    """Why an unknown name is refused, empty if it is not: it has a reserved prefix, or is a slip of a variable.
+    """Why an unknown name is refused, empty if it is not: it is a misspelled variable, or begins with the ``prefix``.
 
-    Names with a double line behind the prefix are the roles' own.
+    No name is reserved if the prefix is empty. Names with two underscores after the prefix are private to the roles.
     """
     plain = plain_name(name)
-    if name in _OF_PLAYBOOKS or (name.startswith(f"{prefix}_") and plain not in variables):
+    if name in _OF_PLAYBOOKS or (prefix and name.startswith(f"{prefix}_") and plain not in variables):
         return ""
     if meant := nearest(name, sorted({*variables, *_OF_PLAYBOOKS})):
         return f"{name} is not a variable of this collection. Did you mean {meant}?"
-    if not plain.startswith(prefix):
+    if not (prefix and plain.startswith(prefix)):
         return ""
     return f"{name} is not a variable of this collection, which reserves names that begin with {prefix}."
 
@@ -366,15 +370,20 @@ def why_ambiguous(name: str, groups: t.Mapping[str, t.Collection[str]]) -> str:
     )
 
 
-def slip_of_group(group: str, groups: t.Iterable[str]) -> str:
-    """Why nothing is bought for a group that the inventory lacks, and nearly has; empty for any other.
+def misspelled_group(group: str, groups: t.Collection[str], *, is_given: bool) -> str:
+    """Why nothing is bought for a group that the inventory lacks, if it has a similar one; empty otherwise.
 
-    What is added to it would have no ceiling, lease or registry of the one that was meant.
+    Hosts added to the group would have no ceiling, lease or registry of the similar one. If ``group`` is the default
+    (not ``is_given``), only its plural and other capitals are similar: a group ``cpu`` has nothing to do with it.
     """
-    similar = nearest(group, [name for name in lasting_groups(groups) if name not in _RESERVED])
+    if group in groups:
+        return ""
+    others = [name for name in lasting_groups(groups) if name not in _RESERVED]
+    plurals = (name for name in others if plain_name(name).rstrip("s") == plain_name(group).rstrip("s"))
+    similar = nearest(group, others) if is_given else next(plurals, "")
     return (
-        f"The inventory has no group '{group}', of which ceilings, lease and registry would be. Did you mean {similar}?"
-        " A new group needs a line in the inventory."
+        f"The inventory has no group '{group}', whose ceilings, lease and registry would apply. Did you mean {similar}?"
+        f" Then give -e provision_group={similar}; for a new group, add a line [{group}] to the inventory."
         if similar
         else ""
     )

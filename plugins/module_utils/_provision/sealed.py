@@ -57,6 +57,7 @@ _TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
     "provision_protect": lambda host: host.protect,
     "provision_storage_on_end": lambda host: "end" if host.ends_storage else "",
 }
+_DURATIONS = frozenset({"provision_lease", "provision_idle_after"})  # ``8h`` and ``480m`` are the same term
 _PLAIN_HOST = Declaration("", "")
 
 
@@ -202,7 +203,7 @@ class SealedPlan:
             f"{name} of {host.host} was {then.get(name, 'the default')} when it was quoted, and is"
             f" {now.get(name, 'the default')} now"
             for name in _TERMS
-            if then.get(name) != now.get(name)
+            if not _is_same_term(name, then.get(name), now.get(name))
         )
 
     def _other_search(self, host: Declaration) -> str:
@@ -240,6 +241,12 @@ class SealedPlan:
     def _buys_anew(self, case: Case) -> bool:
         """Whether the host would make a new purchase under the plan: nothing was sent for it yet."""
         return not self.fault and case.host.host in self.hosts and case.buys and not case.is_open
+
+
+def _is_same_term(name: str, then: t.Any, now: t.Any) -> bool:
+    if name in _DURATIONS:
+        then, now = (lease.noted_lease(text) or text for text in (then, now))
+    return bool(then == now)
 
 
 def _first(reasons: t.Iterable[str]) -> str:

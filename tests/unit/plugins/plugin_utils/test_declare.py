@@ -9,6 +9,7 @@ from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import ansible.template
 import pytest
@@ -303,3 +304,19 @@ def test_a_slip_of_what_is_ordered_is_refused_whatever_else_was_ordered() -> Non
     found = gathered(provision__group="gpu", extra={"odrer_max_price_per_hour": 2})
     assert "Did you mean order_max_price_per_hour?" in found["refused"]
     assert gathered(extra={"odrer_max_price_per_hour": 2})["refused"] == ""  # of a play of somebody else's
+
+
+@pytest.mark.parametrize(
+    ("name", "is_of_host", "refused"),
+    [
+        ("order_ticket", True, ""),
+        ("order_ticket", False, "order_ticket is not a variable of this collection"),
+        ("order_leas", True, "Did you mean order_lease?"),
+    ],
+)
+def test_a_hosts_own_variable_may_begin_like_one_of_an_order(name: str, is_of_host: bool, refused: str) -> None:
+    hostvars = Mock(raw_get={"gpu-1": {name: "A-17"} if is_of_host else {}}.get)
+    found = gathered(provision__group="gpu", hostvars=hostvars, **{name: "A-17"})["refused"]
+    assert refused in found if refused else found == ""
+    given = gathered(provision__group="gpu", hostvars=hostvars, extra={name: "A-17"}, **{name: "A-17"})["refused"]
+    assert given.startswith(f"{name} is not a variable of this collection")

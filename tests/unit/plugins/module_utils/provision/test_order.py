@@ -20,12 +20,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     in_words_of_order,
     lasting_groups,
     misplaced,
+    misspelled_group,
     new_order_group,
     order_group_of,
     ordered_hosts,
     published_hosts,
     slice_of,
-    slip_of_group,
     why_ambiguous,
     why_no_hosts,
     why_no_order,
@@ -331,8 +331,18 @@ def test_a_group_with_a_hosts_name_is_not_meant_by_it() -> None:
     [("gpus", "gpu"), ("gup", "gpu"), ("trian", "train"), ("gpu", ""), ("train", ""), ("web", ""), ("alle", "")],
 )
 def test_a_group_that_is_nearly_one_of_the_inventory_is_a_slip(group: str, meant: str) -> None:
-    found = slip_of_group(group, {"all": 2, "gpu": 0, "train": 2, "supply": 1})
+    found = misspelled_group(group, {"all": 2, "gpu": 0, "train": 2, "supply": 1}, is_given=True)
     assert bool(found) is bool(meant) and f"Did you mean {meant}" in (found or "Did you mean ")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_meant"),
+    [("gpus", True), ("GPU", True), ("GPUs", True), ("gpu", False), ("cpu", False), ("app", False), ("gpu_l4", False)],
+)
+def test_the_usual_group_is_a_slip_only_of_its_plural_and_of_capitals(name: str, is_meant: bool) -> None:
+    found = misspelled_group("gpu", {"all": 2, name: 2, "ungrouped": 0}, is_given=False)
+    assert (f"Did you mean {name}? Then give -e provision_group={name}; for a new group" in found) is is_meant
+    assert not misspelled_group("gpu", {"all": 2, name: 2, "gpu": 0}, is_given=False)
 
 
 def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:

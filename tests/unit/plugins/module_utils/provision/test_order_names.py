@@ -75,6 +75,15 @@ def test_a_name_that_means_another_one_is_told(playbook: str, name: str, meant: 
     assert all(line.startswith(f"{name} is not a variable of this collection") and meant in line for line in told)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("order_ticket", ""), ("order_", ""), ("order_gpu_typ", "order_gpu_type"), ("Order_Lease", "order_lease")],
+)
+def test_the_inventorys_own_variables_are_refused_only_if_they_are_misspelled(name: str, meant: str) -> None:
+    refusal = " ".join(refused_of_playbook([name], "order_", [name]))
+    assert f"Did you mean {meant}?" in refusal if meant else refusal == ""
+
+
 def test_the_names_are_those_of_the_guide_of_the_role_and_of_the_surveys() -> None:
     guide = (ROOT / "docs" / "playbooks.md").read_text()
     cells = [row.partition("|")[2].partition("|")[0] for row in guide.splitlines() if row.startswith("| `")]

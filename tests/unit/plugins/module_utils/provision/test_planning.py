@@ -744,6 +744,10 @@ def test_the_whole_bill_is_a_ceiling(fields: dict[str, Any], action: str) -> Non
         ("8h", "", "it has no lease, and provision_lease says otherwise (compute_index.supply.extend changes it)"),
         ("", "8h", "its lease is 8h, and provision_lease says otherwise"),
         ("8h", "eight hours", "its lease is eight hours, and provision_lease says otherwise"),
+        ("8h", "480m", ""),
+        ("0.5d", "12h", ""),
+        ("2030-12-01T06:00Z", "2030-12-01T07:00:00+01:00", ""),
+        ("2030-12-01T06:00Z", "2030-12-01T06:00:00+01:00", "provision_lease says otherwise"),
     ],
 )
 def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:

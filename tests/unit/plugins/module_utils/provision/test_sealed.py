@@ -168,7 +168,8 @@ def test_whatever_is_edited_is_refused_or_buys_the_same(path: tuple[Any, ...], v
     ("declared", "fault"),
     [
         (hosts(), ""),
-        (hosts(lease="480m"), "provision_lease of gpu-1 was 8h when it was quoted, and is 480m now"),
+        (hosts(lease="480m"), ""),
+        (hosts(lease="470m"), "provision_lease of gpu-1 was 8h when it was quoted, and is 470m now"),
         (hosts(lease=""), "provision_lease of gpu-1 was 8h when it was quoted, and is the default now"),
         (
             hosts(max_price_per_hour=9),
