@@ -608,7 +608,7 @@ class Hold:
 def held_by(folder: str) -> str:
     """The run that holds the folder for a purchase at this moment; empty if none does, or if that cannot be read."""
     path = os.path.join(folder, _BUYING)
-    with contextlib.suppress(OSError), open(path, "r+", encoding="utf-8", errors="replace") as file:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

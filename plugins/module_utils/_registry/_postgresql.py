@@ -301,9 +301,10 @@ class Database(Connected):
 
         None if there is no such claim, or if it has others than these ids.
         """
+        tries = itertools.count()
 
         def step(connection: Connection) -> Bill | None:
-            values = {"offer": offer, "ids": list(ids), "why": why}
+            values = {"offer": offer, "ids": list(ids), "why": why, "again": next(tries) > 0}
             for claim in self._column(connection, sql.END_STRAY, values):  # an offer has one claim that is not void
                 self._execute(connection, sql.GONE, {"claim": claim})
                 return self._bill(connection, claim)

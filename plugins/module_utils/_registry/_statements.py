@@ -291,9 +291,12 @@ UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = coalesce(
 WHERE p.claim = %(claim)s AND p.state IN ('live', 'stray', 'ended') AND {_KNOWN}
 RETURNING extract(epoch FROM least(ended_at, clock_timestamp()))::float8
 """
+# Tried again, it finds its own work.
 END_STRAY = f"""
-UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = clock_timestamp(), reason = %(why)s
-WHERE p.offer = %(offer)s AND p.state = 'stray' AND {_KNOWN}
+UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
+    reason = %(why)s
+WHERE p.offer = %(offer)s AND {_KNOWN}
+    AND (p.state = 'stray' OR (%(again)s AND p.state = 'ended' AND p.reason = %(why)s))
 RETURNING p.claim::text AS claim
 """
 GONE = """

@@ -400,6 +400,20 @@ def test_a_file_system_without_locks_is_refused_at_once(path: Path, monkeypatch:
     assert kept(path) == before
 
 
+def test_a_hold_is_seen_through_a_read_only_mount(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that gets the inventory to read only, while another run is buying outside of it."""
+
+    def read_only_open(file: str, mode: str = "r", **how: Any) -> Any:
+        if mode != "r":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return open(file, mode, **how)
+
+    with contextlib.closing(HostFile(str(path), "alice at bastion")) as file:
+        file.claim(journal())
+        monkeypatch.setattr(_files, "open", read_only_open, raising=False)
+        assert read_entry(HostFile(str(path)).read()).held_by == "alice at bastion"
+
+
 def test_who_only_looks_keeps_nobody_from_buying(path: Path) -> None:
     path.parent.mkdir(parents=True)
     buying = path.with_name(".compute_index_supply.buying")

@@ -36,6 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import LONGEST_POST
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import (
     _connection,
     _statements,
@@ -556,6 +557,25 @@ def test_a_step_whose_connection_is_lost_anywhere_is_taken_once(
         step(database, row)
         found = postgresql.execute(registry_url, "SELECT state, epoch FROM compute_index_supply.purchase")
         assert found == [(state, epoch)]
+        postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
+        if database.seen < at:
+            assert at > 4
+            return
+
+
+def test_an_end_of_storage_says_what_it_cost_although_the_connection_is_lost(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    run().make_tables()
+    volume = Storage(RESOURCE_ID, "data", OFFER_ID, 0.05)
+    for at in itertools.count(1):
+        run().keep_storage("default", "gpu-1", "account", volume)
+        database = run(kind=Broken)
+        assert isinstance(database, Broken)
+        database.at = at
+        bill = database.end_stray(RESOURCE_ID, [RESOURCE_ID])
+        assert bill is not None and bill.end is not None, f"lost at {at}"
+        assert run().end_stray(RESOURCE_ID, [RESOURCE_ID]) is None
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
         if database.seen < at:
             assert at > 4
