@@ -158,7 +158,7 @@ def _over(run: _Run) -> Result:
     if trouble := running.in_doubt(run.view):
         raise ValueError(trouble)
     has_gone = run.got["run__quoted"]["lost"] or run.view.is_over  # as by a sweep, or by a person
-    if not run_record.is_here(run.view.record):  # else another command has brought it home meanwhile
+    if not run_record.is_settled(run.view.record):  # by another command
         record = run_record.after_job(run.view, job, results, has_gone=has_gone)
         run.let_end(record.get("kept_until"))  # before the record says it, after which nothing asks again
         run.note(record)

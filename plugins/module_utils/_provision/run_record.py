@@ -183,11 +183,12 @@ TAKEN_AWAY = "its machine has gone"
 
 
 def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, t.Any]:
-    """The record once a command has followed its job, which is lost if its machine has gone before it was over.
+    """Return the record once a command has followed its job, which is lost if its machine ended before the job did.
 
-    ``kept_until``: when its machine ends after a failure, in seconds since the epoch.
+    ``kept_until``: when the machine ends after a failure (seconds since the epoch), or None. A sweep that brings results
+    home leaves this decision to the next command, which knows ``run_keep``.
     """
-    record = over(run.record, job, results)
+    record = dict(run.record) if is_here(run.record) else over(run.record, job, results)
     if is_here(record):
         stays = run.request.keep and run.entry.may_have_bought and record["state"] != SUCCEEDED
         until = min(run.now + run.request.keep, seconds_of(run.entry.ends_at) or math.inf)  # no longer than its lease
@@ -203,6 +204,11 @@ def after_end(run: Run) -> dict[str, t.Any]:
     host = run.request.host
     stays = storage_in_words(host, run.entry.kept_storage)
     return {**run.record, "phase": GONE, "cost_usd": cost_of_run(run.ledger, host, run.record), "stays": stays}
+
+
+def is_settled(record: Row) -> bool:
+    """Whether a command has already decided how long the machine is kept, or ended it."""
+    return "kept_until" in record or record.get("phase") == GONE
 
 
 def is_here(record: Row) -> bool:

@@ -44,7 +44,7 @@ class Way(enum.Enum):
     BUY = "It buys a machine."
     LOOK = "It has its machine already: nothing is bought."
     LOST = "Its machine has gone: nothing is bought again for a job that may have begun."
-    END = "Its results are home: its machine ends."
+    END = "Its results are home: nothing is bought."
 
 
 def way(phase: str, *, is_free: bool) -> Way:

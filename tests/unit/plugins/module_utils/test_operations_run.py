@@ -477,6 +477,7 @@ def test_what_another_command_has_brought_home_meanwhile_stays_so(world: World, 
         "reason": "exit code 3",
         "complete": True,
         "cost_usd": 0.5,
+        "kept_until": None,
     }
     (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(home))
     unfetched = {"failed": True, "msg": "unreachable"}
@@ -590,6 +591,35 @@ def test_a_machine_that_is_kept_stays_if_its_lease_was_extended(world: World, mi
     over = world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))
     assert over["ends"] == (minutes < 0)
     assert over["ends"] or f"stays until {end[:16].replace('T', ' ')} UTC (run_keep)" in over["lines"][1]
+
+
+@pytest.mark.parametrize(
+    ("keep", "job", "follows", "stays"),
+    [
+        ("1h", OVER, False, True),
+        ("1h", OVER, True, True),
+        (None, OVER, False, False),
+        ("1h", DONE, False, False),
+    ],
+)
+def test_a_machine_is_kept_although_a_sweep_brought_the_results_home(
+    world: World, keep: str | None, job: Json, follows: bool, stays: bool
+) -> None:
+    """The sweep does not end it, and neither does the next command, even one that followed the job meanwhile."""
+    world.given["run_keep"] = keep
+    started(world)
+    job = {**job, "digest": world.record["digest"]}
+    swept = {"run__late_job": job, "run__late_results": {"complete": True, "files": 1}}
+    world.step(run.RUN_SWEPT, run__late=world.late(), **swept)
+    assert world.record["phase"] == "home"
+    followed = {"run__followed": job, "run__results": {"failed": True, "msg": "unreachable"}} if follows else {}
+    for _command in range(2):
+        world.ask()
+        over = world.step(run.RUN_OVER, run__quoted=world.quoted(free=False), **followed)
+        assert over["ends"] is not stays and world.record["complete"] is True
+        assert not stays or "(run_keep)" in over["lines"][1]
+    world.ask(run_keep=None)
+    assert world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))["ends"]
 
 
 def test_the_name_alone_keeps_the_machine_for_as_long_as_was_asked(world: World) -> None:
