@@ -1,11 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The results of a run on their way home: which parts are still to come, and what becomes of one that has arrived.
+"""Receives the results of a run on the controller: which parts to fetch next, and where each file goes.
 
-Nothing is written outside the folder of the results. A file grows under a name of its own (``.partial-...``), and
-appears by a rename once it is complete. A later transfer leaves out what is here with the size and time that it has on
-the machine, and goes on in the midst of the file at which this one was cut.
+Nothing is written outside the folder of the results. A file grows under a temporary name (``.partial-...``), and is
+renamed once it is complete. A later transfer skips files that have the size and time of the machine's, and resumes in
+the middle of the file at which the previous one stopped.
 """
 
 from __future__ import annotations
@@ -21,23 +21,31 @@ import stat
 import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import owner_only, try_lock, unlock
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import read_text_file
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import (
+    owner_only,
+    try_lock,
+    unlock,
+    write_durably,
+)
 
 MOST_FILES = 5000  # in a part
-PARTIAL, _LOCK = ".partial-", ".lock"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux only; other systems trust what they find
+PARTIAL, _LOCK, _UNSYNCED = ".partial-", ".lock", ".unsynced"
 _BLOCK = 2**20  # bytes
-_OUT = "it is a link that leads out of the results"
-_NO_PATH = "its name leads out of the results"
+_LEADS_OUT = "it is a link that leads out of the results"
+_BAD_NAME = "its name leads out of the results"
 
 Entry = dict[str, t.Any]
-Part = list[tuple[Entry, int, int]]  # what of which files: an offset and a length
+Part = list[tuple[Entry, int, int]]  # ranges of files, each with offset and length in bytes
 
 
 @contextlib.contextmanager
 def alone(dest: str, wait: t.Callable[[], None]) -> t.Iterator[None]:
-    """The folder of the results, made if needed, in which no other command of this computer writes meanwhile.
+    """Create the folder of the results if needed, and lock it against other commands of this computer.
 
-    ``wait``: is called again and again while another one does. A file that two of them write would have holes.
+    If two commands wrote the same file, it would have holes. ``wait`` is called repeatedly while another command has
+    the lock.
     """
     os.makedirs(dest, exist_ok=True)
     handle = _locked(dest, wait)
@@ -49,7 +57,7 @@ def alone(dest: str, wait: t.Callable[[], None]) -> t.Iterator[None]:
 
 
 def _locked(folder: str, wait: t.Callable[[], None]) -> int | None:
-    """The handle that holds the lock of a folder; None where the file system has no locks."""
+    """Lock a folder and return the handle of the lock; None if the file system has no locks."""
     while True:
         try:
             handle = try_lock(folder, _LOCK)
@@ -61,10 +69,10 @@ def _locked(folder: str, wait: t.Callable[[], None]) -> int | None:
 
 
 class Home:
-    """The folder of a run's results. ``listing``: what `results.listed` has said."""
+    """The folder of a run's results. ``listing``: the answer of `results.listed`."""
 
     def __init__(self, dest: str, listing: t.Mapping[str, t.Any]) -> None:
-        self._dest = dest
+        self._dest, self._unsynced = dest, os.path.join(dest, _UNSYNCED)
         self.missing: list[str] = listing["missing"]
         self.incomplete = [{**item, "path": _shown(item)} for item in listing["incomplete"]]
         if not listing["over"]:
@@ -72,22 +80,23 @@ class Home:
         entries: list[Entry] = listing["entries"]
         self.bytes = sum(entry["size"] for entry in entries)
         self.changed = False
-        self._coming = collections.deque(entry for entry in entries if not self._is_here(entry))
-        self._offset = self._begun()  # how much of the first one has come
+        self._distrust_after_restart()
+        self._coming = collections.deque(entry for entry in entries if not self._has_arrived(entry))
+        self._offset = self._resumed_at()  # in the first file of `_coming`
         self.files = len([*filter(_is_file, entries)]) - len([*filter(_is_file, self._coming)])
 
     @property
     def bytes_left(self) -> int:
-        """How many bytes are still to be fetched."""
+        """The number of bytes that are still to be fetched."""
         return sum(int(entry["size"]) for entry in self._coming) - self._offset
 
     @property
     def complete(self) -> bool:
-        """Whether all results of a run that is over are here, and its log as it was then."""
+        """Whether the run is over, and all of its results and its final log have arrived."""
         return not self.incomplete and not self._coming
 
     def next_part(self, size: int) -> Part:
-        """What comes next, at most so many bytes."""
+        """The next ranges to fetch, at most ``size`` bytes in total."""
         part, offset = Part(), self._offset
         for entry in itertools.islice(self._coming, MOST_FILES):
             length = min(entry["size"] - offset, size)
@@ -98,7 +107,9 @@ class Home:
         return part
 
     def receive(self, path: str, part: Part, unusable: t.Mapping[str, str]) -> None:
-        """Write what a part has. Raises OSError if that cannot be done, as on a full disk."""
+        """Write the content of a part. Raises OSError if that fails, for example because the disk is full."""
+        if not self.changed:
+            write_durably(self._unsynced, read_text_file(BOOT_ID))
         self.changed = True
         with gzip.open(path, "rb") as stream:
             for number, (entry, offset, length) in enumerate(part):
@@ -108,17 +119,18 @@ class Home:
                 if fault or self._offset == entry["size"]:
                     self._coming.popleft()
                     self._offset = 0
-                    self._end(entry, fault or self._placed(entry))
+                    self._count(entry, fault or self._place(entry))
 
-    def _end(self, entry: Entry, fault: str) -> None:
-        """Count a file that has come, or note its fault."""
+    def _count(self, entry: Entry, fault: str) -> None:
+        """Count a file that has arrived, or note its fault."""
         if fault:
             self.incomplete.append({"path": _shown(entry), "reason": fault})
         else:
             self.files += _is_file(entry)
 
     def _write(self, stream: gzip.GzipFile, place: str, offset: int, length: int) -> None:
-        with open(place, "r+b" if offset else "wb", opener=owner_only) as file:  # until it has its mode
+        # Private until `_place` sets its mode
+        with open(place, "r+b" if offset else "wb", opener=owner_only) as file:
             file.seek(offset)
             while length:
                 block = stream.read(min(_BLOCK, length))
@@ -126,13 +138,13 @@ class Home:
                     raise ValueError("A part of the results is shorter than it should be.")
                 length -= file.write(block)
 
-    def _placed(self, entry: Entry) -> str:
-        """Put a file or link in its place; why that is not possible, or an empty text."""
+    def _place(self, entry: Entry) -> str:
+        """Put a complete file or link in its place. Returns the reason if that is not possible, else an empty text."""
         path, target = results.unquoted(entry["path"]), results.unquoted(entry.get("target") or "")
         if _leads_out(path):
-            return _NO_PATH
+            return _BAD_NAME
         if target and results.leads_out(path.removeprefix("files/"), target):
-            return _OUT
+            return _LEADS_OUT
         place, partial = os.path.join(self._dest, path), self._partial(entry)
         try:
             _make_folders(self._dest, os.path.dirname(path))
@@ -148,7 +160,7 @@ class Home:
             return str(error.strerror)
         return ""
 
-    def _is_here(self, entry: Entry) -> bool:
+    def _has_arrived(self, entry: Entry) -> bool:
         place = os.path.join(self._dest, results.unquoted(entry["path"]))
         try:
             status = os.lstat(place)
@@ -160,44 +172,61 @@ class Home:
         return stat.S_ISREG(status.st_mode) and is_same
 
     def finish(self) -> None:
-        """After the last part: what is complete is on the disk, whatever happens to this computer."""
-        self._begun()
-        if self.changed:
+        """After the last part: make sure that all files survive a crash of this computer."""
+        self._resumed_at()
+        if os.path.exists(self._unsynced):
             os.sync()
+            os.unlink(self._unsynced)
 
-    def _begun(self) -> int:
-        """How many bytes of the first file that is missing an earlier transfer has brought; of others, they go."""
-        own = self._partial(self._coming[0]) if self._coming else ""
+    def _distrust_after_restart(self) -> None:
+        """If this computer restarted before the end of a transfer, fetch all files again.
+
+        After a power cut a file may have its size and time, but not its content.
+        """
+        if not os.path.exists(self._unsynced) or read_text_file(self._unsynced) == read_text_file(BOOT_ID):
+            return
+        for folder, _folders, names in os.walk(self._dest):
+            for name in names:
+                os.utime(os.path.join(folder, name), ns=(0, 0), follow_symlinks=False)
+        self._remove_partials(except_for="")
+        os.unlink(self._unsynced)
+
+    def _resumed_at(self) -> int:
+        """The size of the first missing file as far as an earlier transfer fetched it; other partial files go."""
+        partial = self._partial(self._coming[0]) if self._coming else ""
+        self._remove_partials(except_for=partial)
+        return os.path.getsize(partial) if os.path.exists(partial) else 0
+
+    def _remove_partials(self, except_for: str) -> None:
         for place in glob.glob(os.path.join(glob.escape(self._dest), f"{PARTIAL}*")):
-            if place != own:
+            if place != except_for:
                 os.unlink(place)
-        return os.path.getsize(own) if os.path.exists(own) else 0
 
     def _partial(self, entry: Entry) -> str:
-        """Where a file grows; one that has changed on the machine grows elsewhere."""
-        what = repr((entry["path"], entry["size"], entry.get("mtime_ns")))
-        return os.path.join(self._dest, PARTIAL + hashlib.sha256(what.encode()).hexdigest()[:32])
+        """The temporary path of a file; a different one if the file has changed on the machine."""
+        identity = repr((entry["path"], entry["size"], entry.get("mtime_ns")))
+        return os.path.join(self._dest, PARTIAL + hashlib.sha256(identity.encode()).hexdigest()[:32])
 
 
 def _shown(entry: Entry) -> str:
-    """The path of a result as its job calls it."""
+    """The path of a result as its job names it."""
     return results.unquoted(entry["path"]).removeprefix("files/")
 
 
 def _is_file(entry: Entry) -> bool:
-    """Whether it is one of the results, and not the log."""
+    """Whether an entry is one of the results, and not the log."""
     return bool(entry["path"] != results.LOG)
 
 
 def _leads_out(path: str) -> bool:
-    """Whether a path of the machine's list is neither the log nor that of a file below the folder of the files."""
+    """Whether a path is neither the log's nor below the folder ``files``."""
     names = path.split("/")
     is_file = len(names) > 1 and names[0] == "files" and not {"", ".", ".."} & set(names)
     return "\0" in path or not (is_file or path == results.LOG)
 
 
 def _make_folders(dest: str, path: str) -> None:
-    """Make the folders of a path below ``dest``, in place of what is none."""
+    """Create the folders of a path below ``dest``. A file or link with the name of a folder is replaced."""
     place = dest
     for name in filter(None, path.split(os.sep)):
         place = os.path.join(place, name)

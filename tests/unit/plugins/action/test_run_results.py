@@ -518,6 +518,31 @@ def test_what_could_not_be_read_for_a_moment_is_not_filled_with_zeros(
     assert site.fetch("out", part_size=3000)["complete"] and site.is_home()
 
 
+@pytest.mark.parametrize("cut_again_at", [0, 1, 2, 4])
+def test_after_a_power_cut_of_the_controller_files_are_fetched_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_again_at: int
+) -> None:
+    """Sizes and times may be on the disk without the content: of the file that is growing, and of complete ones."""
+    boot = tmp_path / "boot_id"
+    boot.write_text("1")
+    monkeypatch.setattr(_results_home, "BOOT_ID", str(boot))
+    small, _large = site.write("out/a", 1000), site.write("out/b", 10_000)
+    cut_at(site, 4)
+    assert not site.fetch("out", part_size=3000)["complete"]
+    (growing,) = site.partial
+    for file in (site.files / "out/a", growing):
+        file.write_bytes(bytes(file.stat().st_size))
+    os.utime(site.files / "out/a", ns=(0, small.stat().st_mtime_ns))
+    boot.write_text("2")
+    if cut_again_at:
+        cut_at(site, cut_again_at)
+        assert not site.fetch("out", part_size=3000)["complete"]
+    cut_at(site)
+    assert site.fetch("out", part_size=3000)["complete"] and site.is_home()
+    boot.write_text("3")  # a transfer that had come to its end is on the disk
+    assert not site.fetch("out", part_size=3000)["changed"]
+
+
 def test_nobody_waits_for_a_machine_once_the_play_was_killed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write("out/a")
     parents = iter([1, 1])
@@ -635,7 +660,10 @@ def test_no_name_of_a_machine_leads_out(site: Site, tmp_path: Path, path: str, m
     receive(site, here, tmp_path)
     assert not here.complete
     assert [item["reason"] for item in here.incomplete] == ["its name leads out of the results"]
-    assert not (site.dest.parent / "x").exists() and os.listdir(site.dest) == [file.name for file in site.partial]
+    assert not (site.dest.parent / "x").exists() and set(os.listdir(site.dest)) == {
+        ".unsynced",
+        *(file.name for file in site.partial),
+    }
 
 
 @pytest.mark.parametrize("target", ["/no/disk", "../x", "../..", "a/../..", "deep/../a"])
