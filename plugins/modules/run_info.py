@@ -80,7 +80,9 @@ command:
   type: str
   sample: python train.py
 results:
-  description: The paths of the results, as M(compute_index.supply.run_job) was given them.
+  description:
+    - The paths and patterns that M(compute_index.supply.run_job) was given as results, whether or not files match them.
+      M(compute_index.supply.run_results) returns what arrived.
   returned: success
   type: list
   elements: str

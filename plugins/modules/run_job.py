@@ -73,7 +73,7 @@ options:
     default: false
 notes:
   - As root on a machine with systemd, the run is a unit of its own (C(systemd-run --scope)), else a process with a
-    session of its own. Both outlive the connection, but systemd ends the latter with it if C(KillUserProcesses=yes).
+    session of its own. Both outlive the connection. If C(KillUserProcesses=yes) would end the latter, the task fails.
   - The output goes to C(log.txt) in the run's folder. Python does not buffer it (C(PYTHONUNBUFFERED)).
 seealso:
   - module: compute_index.supply.run_info

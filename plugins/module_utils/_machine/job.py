@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -35,6 +36,12 @@ _FOREVER = 10**8  # seconds
 _SYSTEMD = "/run/systemd/system"  # is there if systemd runs the machine
 # A unit of its own, or systemd may end the job with the connection (KillUserProcesses)
 _SCOPE = ("systemd-run", "--scope", "--quiet", "--collect", "--property=TasksMax=infinity")
+_SESSION = re.compile(r"/user-([0-9]+)\.slice/session-[^/]*\.scope")  # in the control group of a login
+_CGROUP = "/proc/self/cgroup"
+_LOGIND = (
+    *("busctl", "get-property", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"),
+    *("KillUserProcesses", "KillOnlyUsers", "KillExcludeUsers"),
+)
 _OF_A_JOB = ("command", "setup", "digest", "time", "results")  # what is noted of it; the results are for a sweep
 _NO_JOB: t.Mapping[str, t.Any] = {"command": "", "results": [], "digest": ""}
 _OF_CONNECTION = ("SSH_", "SUDO_", "XDG_", "ANSIBLE_", "LC_")  # how its variables begin, which no job needs
@@ -177,6 +184,7 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
 
 def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> None:
     """Start a job in its locked folder. If this is killed before its first line, it has not begun."""
+    ways = _ways()
     for name in ("pid", "job.json", "end", "log.txt"):  # in this order: a kill leaves the earlier job, or none
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
@@ -188,15 +196,35 @@ def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any
     _keep_room(folder)
     words = ["/bin/sh", "-c", _WRAPPER, "run", shutil.which("bash") or "/bin/sh", params["setup"], params["command"]]
     words += [str(math.ceil(params["time"]) or _FOREVER), due]
-    if not any(_begins(folder, [*way, *words], env) for way in _ways()):
+    if not any(_begins(folder, [*way, *words], env) for way in ways):
         raise ValueError("The command could not be started on the machine.")
 
 
-def _ways() -> t.Iterator[tuple[str, ...]]:
-    """What stands before the words of a job, the best at first."""
+def _ways() -> tuple[tuple[str, ...], ...]:
+    """The commands that may start a job, the best first. Raises ValueError if the job would end with the connection."""
     if os.geteuid() == 0 and os.path.isdir(_SYSTEMD) and shutil.which(_SCOPE[0]):
-        yield _SCOPE
-    yield ()
+        return (_SCOPE, ())
+    if user := _killed_at_logout():
+        raise ValueError(
+            f"The job would end with the connection: logind of this machine ends all processes of {user} at logout"
+            " (KillUserProcesses=yes). Set ansible_become=true, so that root starts the job."
+        )
+    return ((),)
+
+
+def _killed_at_logout() -> str:
+    """The user whose login this is, if logind ends its processes at logout; empty if not, or if that is unknown."""
+    with contextlib.suppress(OSError, KeyError), open(_CGROUP, encoding="utf-8") as file:
+        if session := _SESSION.search(file.read()):
+            user = pwd.getpwuid(int(session[1])).pw_name
+            # `run_command` would fail the module where there is no busctl.
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
+                _LOGIND, capture_output=True, text=True, check=False
+            )
+            kills, only, excluded, *_rest = [*done.stdout.splitlines(), "", "", ""]
+            is_killed = f'"{user}"' in only if '"' in only else kills == "b true"
+            return user if is_killed and f'"{user}"' not in excluded else ""
+    return ""
 
 
 def _begins(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> bool:

@@ -14,6 +14,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,6 +225,49 @@ def test_a_job_of_root_is_a_unit_where_systemd_makes_one(runs: Runs, systemd: Pa
     report = runs.ended("echo ran$IN_UNIT >> ran; cat ran; test $TOKEN", env={"TOKEN": SECRET})
     assert (report["state"], report["log"]) == ("succeeded", ["ran1" if works else "ran"])
     assert int((runs.run / "pid").read_text()) > 1
+
+
+@pytest.mark.parametrize(
+    ("kills", "only", "excluded", "group", "is_refused"),
+    [
+        ("true", "0", '1 "root"', "user-1000.slice/session-3.scope", True),
+        ("false", "0", '1 "root"', "user-1000.slice/session-3.scope", False),
+        ("true", "0", '1 "root"', "user-0.slice/session-3.scope", False),
+        ("true", "0", '2 "root" "alice"', "user-1000.slice/session-3.scope", False),
+        ("false", '1 "alice"', '1 "root"', "user-1000.slice/session-3.scope", True),
+        ("true", '1 "bob"', '1 "root"', "user-1000.slice/session-3.scope", False),
+        ("true", "0", '1 "root"', "user-1000.slice/user@1000.service/app.slice", False),  # not a login
+        ("true", "0", '1 "root"', "user-4711.slice/session-3.scope", False),  # an unknown user
+        ("", "", "", "user-1000.slice/session-3.scope", False),  # no busctl
+    ],
+)
+def test_a_job_that_logind_would_end_with_the_connection_is_refused(
+    runs: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kills: str,
+    only: str,
+    excluded: str,
+    group: str,
+    is_refused: bool,
+) -> None:
+    """It was interrupted a minute after the play had ended, and its machine billed for nothing."""
+    runs.ended("true", digest="0")
+    (tmp_path / "cgroup").write_text(f"0::/user.slice/{group}\n")
+    program = tmp_path / "busctl"
+    program.write_text(f"#!/bin/sh\nprintf '%s\\n' 'b {kills}' 'as {only}' 'as {excluded}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(job, "_CGROUP", str(tmp_path / "cgroup"))
+    monkeypatch.setattr(job, "_SYSTEMD", str(tmp_path / "none"))
+    monkeypatch.setattr(job, "_LOGIND", (str(program) if kills else "/no/busctl",))
+    users = {0: SimpleNamespace(pw_name="root"), 1000: SimpleNamespace(pw_name="alice")}
+    monkeypatch.setattr(job.pwd, "getpwuid", users.__getitem__)
+    if is_refused:
+        with pytest.raises(ValueError, match="ends all processes of alice at logout"):
+            runs.start("true")
+        assert runs.info()["digest"] == "0", "what an earlier job has left stays"
+    else:
+        assert runs.ended("true")["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("unit", [True, False])
