@@ -185,8 +185,8 @@ TAKEN_AWAY = "its machine has gone"
 def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, t.Any]:
     """Return the record once a command has followed its job, which is lost if its machine ended before the job did.
 
-    ``kept_until``: when the machine ends after a failure (seconds since the epoch), or None. A sweep that brings results
-    home leaves this decision to the next command, which knows ``run_keep``.
+    ``kept_until``: when the machine ends after a failure (seconds since the epoch), or None. A sweep that brings
+    results home leaves this decision to the next command, which knows ``run_keep``.
     """
     record = dict(run.record) if is_here(run.record) else over(run.record, job, results)
     if is_here(record):
