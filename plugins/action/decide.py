@@ -27,7 +27,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import TELL, Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import TELL, Operation, is_awx_job
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
     RegistrySnapshot,
@@ -47,11 +47,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     LIMITS_OF_SWEEPS,
     PLAYBOOKS,
     PROBE_HOST,
+    answered,
     asked_hosts,
     asked_names,
     group_sizes,
     in_words_of_order,
-    is_of_awx,
     misspelled_group,
     refused_of_playbook,
     slice_of,
@@ -87,7 +87,7 @@ preload()  # before Ansible forks its workers
 
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")
-_ASKED = (*_NAMING, "awx_job_id", "awx_job_template_name", "awx_workflow_job_name")
+_ASKED = (*_NAMING, "awx_job_template_name", "awx_workflow_job_name")
 _OF_RUNS = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
 _FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
 
@@ -350,7 +350,7 @@ class ActionModule(InProcessAction):
 
     def _quote_file(self, task_vars: Variables) -> str | None:
         """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
-        if task_vars.get("quote_file", "" if is_of_awx(task_vars) else None) is None:
+        if task_vars.get("quote_file", "" if is_awx_job() else None) is None:
             return None
         return str(_hosts.value_of("quote_file", task_vars, self._templar) or "")
 
@@ -419,6 +419,8 @@ class ActionModule(InProcessAction):
         """Which hosts were asked for, by whatever variable."""
         group = self._task.args["group"] = _hosts.group_of(task_vars, self._templar)
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
+        if is_awx_job():
+            variables = answered(variables)
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
         buys = not self._task.args.get("find")
@@ -426,7 +428,7 @@ class ActionModule(InProcessAction):
             _check_group(group, task_vars)
         else:
             self._refuse_slips("verify_ configure_")
-        read = {name: value for name, value in self._extra.items() if buys or name in ("plan", "awx_job_id")}
+        read = {name: value for name, value in self._extra.items() if buys or name == "plan"}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
@@ -731,7 +733,7 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     # The task has no condition of its own, but perhaps its role.
     "one_tells_all": lambda _action, task, _variables: not task.when,
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),
-    "by_job": lambda _action, _task, variables: is_of_awx(variables),
+    "by_job": lambda *_given: is_awx_job(),
     "slice_of": lambda _action, _task, variables: slice_of(variables),
     "forks": lambda _action, _task, variables: int(variables.get("ansible_forks") or 0),
     "run": lambda _action, _task, variables: _hosts.raw("localhost", variables).get("run__asked") or {},
@@ -909,7 +911,7 @@ def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:
 def _keys(task_vars: Variables, quote: bool) -> dict[str, t.Any]:
     """With what ssh would log in, and why it may not be able to, which a ``quote`` does not ask."""
     identity_file = str(context.CLIARGS.get("private_key_file") or C.DEFAULT_PRIVATE_KEY_FILE or "")
-    job_keys = _job_keys() if is_of_awx(task_vars) and not quote else None
+    job_keys = _job_keys() if is_awx_job() and not quote else None
     return {"identity_file": identity_file, "job_keys": job_keys, "no_login": "" if quote else _no_login(task_vars)}
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_awx_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     DESCRIBED,
@@ -135,7 +136,7 @@ def _given_by_people(variables: Variables) -> list[str]:
 
 def check_names(extra: Variables) -> None:
     """Raise AnsibleActionFail for slips in extra variables, which concern hosts that have their machines, too."""
-    if slips := [*_ROLE.refusals(extra, extra), *order.empty_limits(extra)]:
+    if slips := [*_ROLE.refusals(extra, extra), *(() if is_awx_job() else order.empty_limits(extra))]:
         raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
 
@@ -357,7 +358,7 @@ def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
     given = extra.get("plan")
     if not given:
         _check_none_meant(extra, buys=buys)
-    if "plan" not in extra or (given in (None, "", {}) and order.is_of_awx(extra)):  # a survey was not answered
+    if "plan" not in extra or (given in (None, "", {}) and is_awx_job()):  # a survey was not answered
         return {}
     plan = _read(given.strip()) if isinstance(given, str) else given
     if not isinstance(plan, t.Mapping) or not isinstance(plan.get("hosts"), t.Mapping) or not plan["hosts"]:

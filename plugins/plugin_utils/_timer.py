@@ -15,7 +15,7 @@ import time
 import typing as t
 
 from ansible import context
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_job
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_awx_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import timer as rules
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import USUAL
@@ -38,7 +38,7 @@ def gathered(sources: t.Iterable[str], here: str, project: str = "") -> dict[str
         "missing": [source for source in inventory if "," not in source and not os.path.exists(source)],
         "variables": rules.handed_on(name for name, value in os.environ.items() if value),
         "asks": bool(context.CLIARGS.get("ask_vault_pass")),
-        "by_job": is_job(),
+        "by_job": is_awx_job(),
     }
 
 

@@ -114,8 +114,8 @@ class Controller:
         self._numbers = itertools.count(1)
         self.environment = {
             **{name: project.environment[name] for name in ("HOME", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR")},
-            # AWX sets it for each job.
-            "ANSIBLE_HOST_KEY_CHECKING": "False",
+            # AWX sets these for each job.
+            **{"AWX_HOST": "https://awx.example.com", "JOB_ID": "7", "ANSIBLE_HOST_KEY_CHECKING": "False"},
             # Fewer processes for each module.
             "ANSIBLE_PIPELINING": "True",
             "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),

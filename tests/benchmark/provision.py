@@ -103,14 +103,14 @@ def check(commands: Commands, hosts: int) -> Usage:
     (folder / "hosts.json").write_text(json.dumps({"all": {"vars": inventory}}))
     answers = {"order_names": str(hosts), "order_gpu_type": "H100", "order_gpu_count": "1", "order_region": "any"}
     answers |= {"order_contract_type": "ondemand", "order_max_price_per_hour": "5"}
-    answers |= {"awx_job_id": "7", "awx_job_template_name": CHECK}
+    answers |= {"awx_job_template_name": CHECK}
     project = shutil.copytree(KIT / "awx" / "project", folder / "project")
     words = ["ansible-playbook", "-i", str(folder / "hosts.json"), f"--forks={kit['awx_job_forks']}", "--check"]
     words += ["--diff"] if template.get("diff") else []
     offers = [Offer() for _number in range(hosts)]
     with Simulator(Settings(token=TOKEN), offers, backend=Nowhere()) as simulator:
         api = {"COMPUTE_INDEX_API_URL": simulator.url, "COMPUTE_INDEX_API_TOKEN": TOKEN}
-        api |= {"ANSIBLE_CONFIG": str(project / "ansible.cfg")}
+        api |= {"ANSIBLE_CONFIG": str(project / "ansible.cfg"), "AWX_HOST": "https://awx.example.com", "JOB_ID": "7"}
         usage = commands.run(*words, "-e", json.dumps(answers), str(project / template["playbook"]), **api)
         if simulator.purchases or usage.output.count("\nchanged: [gpu-") != hosts:
             raise RuntimeError(f"{hosts} purchases were not planned:\n{usage.output[-4000:]}")

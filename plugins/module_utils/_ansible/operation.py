@@ -244,8 +244,8 @@ def _client(pid: int, url: str, token: str, timeout: float, retries: int, verify
     return http.HttpClient(url, token, USER_AGENT, timeout=timeout, retries=retries, verify=verify)
 
 
-def is_job() -> bool:
-    """Whether AWX runs this."""
+def is_awx_job() -> bool:
+    """Whether this run is a job of AWX, by the variables that AWX sets in its environment."""
     return all(os.environ.get(name) for name in ("AWX_HOST", "JOB_ID"))
 
 

@@ -15,7 +15,7 @@ import typing as t
 import uuid
 from dataclasses import dataclass
 
-from .._ansible.operation import Params, Result, is_job, refusing
+from .._ansible.operation import Params, Result, is_awx_job, refusing
 from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
@@ -235,7 +235,7 @@ def _who() -> dict[str, str]:
     except (KeyError, OSError):  # a container whose user has no name
         user = str(os.getuid())
     who = {"host": platform.node(), "user": user, "process": str(os.getpid())}
-    if is_job():
+    if is_awx_job():
         who["job"] = os.environ["JOB_ID"]
     return who
 
@@ -383,7 +383,7 @@ class LastSweeps:
     def trouble(self, place: Place, *, refused: bool) -> str:
         """What to say of a lease in this place, empty if it was enforced lately, or if that cannot be read."""
         known = self._of(place)
-        return "" if known is None else lease.unswept(*known, refused=refused, by_job=is_job())
+        return "" if known is None else lease.unswept(*known, refused=refused, by_job=is_awx_job())
 
     def since(self, place: Place) -> float | None:
         """How many seconds ago the leases in this place were enforced; None if that is not known."""

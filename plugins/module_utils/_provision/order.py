@@ -178,12 +178,12 @@ def _refusal(name: str, variables: t.Collection[str], prefix: str) -> str:
 def empty_limits(extra: Answers) -> list[str]:
     """A sentence about limits that are empty among ``extra`` variables, as of ``-e provision_lease=$UNSET``, or null.
 
-    They would lift what the inventory says. In AWX a survey's question was not answered.
+    They would lift what the inventory says. Not for a job of AWX, where an empty answer means that there is none.
     """
     empty = sorted(name for name, value in extra.items() if not text_of(value))
     limits = [name for name in empty if name.startswith((_PREFIX, "order_")) and any(map(name.__contains__, _LIMITING))]
     named = f"{', '.join(limits)} must not be empty, for nothing would be limited. Give a value, or leave it out."
-    return [named] if limits and not is_of_awx(extra) else []
+    return [named] if limits else []
 
 
 # The hosts of an order
@@ -246,9 +246,8 @@ def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
 
     What an earlier job has published names hosts only where nobody does: a person may order others by now.
     """
-    nothing = _NOTHING if is_of_awx(variables) else ()
     # A survey's answer of another name, since it would hide an artifact of the same name.
-    given = {name: variables[name] for name in _ASKED if name in variables and variables[name] not in nothing}
+    given = {name: variables[name] for name in _ASKED if name in variables}
     if not given:
         plan = variables.get("plan")
         if isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
@@ -259,9 +258,9 @@ def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
     return variable, "" if given[variable] is None else given[variable]
 
 
-def is_of_awx(variables: Answers) -> bool:
-    """Whether a job of AWX has these variables: its survey gives an empty text for what was not answered."""
-    return bool(variables.get("awx_job_id"))
+def answered(variables: Answers) -> Variables:
+    """The variables without unanswered questions of a survey, which AWX hands over empty."""
+    return {name: value for name, value in variables.items() if value not in _NOTHING}
 
 
 def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:

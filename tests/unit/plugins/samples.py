@@ -18,6 +18,7 @@ RESOURCE_ID = "0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"
 SECOND_RESOURCE_ID = "7d0a5b8e-91d3-4c51-8f55-0a1b2c3d4e5f"
 
 NOT_FOUND = {"detail": "Not found"}  # as the API words a 404; another one tells nothing of what it knows
+AWX_JOB = {"AWX_HOST": "https://awx.example.com", "JOB_ID": "7"}  # the environment of a job of AWX
 STATUS_PATH = f"/offers/{OFFER_ID}/status"
 POST = "POST", "/procure_offer"
 OFFER_PATH = f"/offers/{OFFER_ID}"

@@ -22,11 +22,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
-from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, declared_end
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import check_names, declared, declared_end
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provision_samples import SPEC, raw
+from samples import AWX_JOB
 
 IS_NEW = hasattr(ansible.template, "trust_as_template")  # ansible-core 2.19 or newer
 ROLE = Path(__file__).resolve().parents[4] / "roles" / "provision"
@@ -51,6 +52,15 @@ def gathered(
     known.update({"provision_spec": SPEC, "provision_max_price_per_hour": 4, **variables, **(odd or {})})
     known = as_template(known)
     return declared(known, ansible.template.Templar(loader=DataLoader(), variables=known), extra or {})
+
+
+def test_an_empty_limit_is_an_unanswered_question_only_in_a_job_of_awx(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"provision_lease": "", "awx_job_id": 7}
+    with pytest.raises(AnsibleActionFail, match="provision_lease must not be empty"):
+        check_names(extra)
+    for name, value in AWX_JOB.items():
+        monkeypatch.setenv(name, value)
+    check_names(extra)
 
 
 def test_a_name_without_a_value_is_the_usual_one() -> None:

@@ -13,6 +13,8 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import plan_of
 
+from samples import AWX_JOB
+
 PLAN = {"number": "7f", "hosts": {"gpu-1": {}}}
 
 
@@ -23,8 +25,10 @@ def test_a_plan_is_a_file_or_what_a_quote_has_published(tmp_path: Path, monkeypa
         assert plan_of({"plan": given, "quote": {"hosts": {}}}) == PLAN
     for nothing in ({}, {"quote": "a word of the user's own"}):
         assert plan_of(nothing) == {}
+    for name, value in AWX_JOB.items():
+        monkeypatch.setenv(name, value)
     for unanswered in ("", {}, None):
-        assert plan_of({"plan": unanswered, "awx_job_id": 7}) == {}
+        assert plan_of({"plan": unanswered}) == {}
 
 
 @pytest.mark.parametrize(

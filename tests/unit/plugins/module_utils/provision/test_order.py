@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     ORDER_GROUP,
+    answered,
     asked_for,
     asked_names,
     check_range,
@@ -192,9 +193,9 @@ REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
         ({"provision_hosts": "a,b"}, ["a", "b"]),
         ({"order_names": "2"}, ["gpu-1", "gpu-2"]),
         ({"provision_hosts": "a", "order_names": "b"}, ["a"]),
-        ({"provision_hosts": "", "order_names": "b", "awx_job_id": 7}, ["b"]),
-        ({"provision_hosts": {}, "order_names": "", "awx_job_id": 7}, []),  # a survey without an answer
-        ({"provision_hosts": None, "order_names": None, "awx_job_id": 7}, []),
+        (answered({"provision_hosts": "", "order_names": "b"}), ["b"]),
+        (answered({"provision_hosts": {}, "order_names": ""}), []),  # a survey without an answer
+        (answered({"provision_hosts": None, "order_names": None}), []),
         ({"provision_hosts": {"a": REACHED}}, ["a"]),
         # What an earlier job of a workflow has published, beside what this one is asked for
         ({"provision_hosts": {"a": REACHED}, "order_names": "b"}, ["b"]),
@@ -223,7 +224,6 @@ def test_a_limit_that_was_typed_is_not_empty(variable: str) -> None:
     for nothing in ("", " ", None):
         (wrong,) = empty_limits({variable: nothing, "order_region": "", "provision_cluster_name": ""})
         assert wrong.startswith(f"{variable} must not be empty")
-        assert not empty_limits({variable: nothing, "awx_job_id": 7})
     assert not any(empty_limits({variable: value}) for value in ("8h", "unlimited", "none", 0))
 
 
