@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How resources become hosts of an inventory: their names, variables and groups. Knows no Ansible.
+"""How resources become hosts of an inventory: their names, variables and groups. Independent of Ansible.
 
-All of it comes from the network: a machine must not be able to take the name of another host or of a group.
+All values come from the network, so a machine must not be able to take the name of another host or of a group.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ._api.client import ApiError, Json
 from ._machine.connection import ADDRESS
 from ._text import UUID, grouped
 
-GROUP = "supply"  # the group of all machines
+GROUP = "supply"  # contains all machines
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
-# Names that mean something else to Ansible. A machine called localhost would get the tasks meant for the controller.
+# Names with a special meaning to Ansible. A machine called localhost would get the controller's tasks.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "localhost4", "localhost6"})
-# The documentation knows no field for these but an offer's; a resource may repeat them in its free-form spec.
+# Fields of a resource or of its free-form spec. The API's pages document most of them only for offers.
 _GROUPED = {
     "vendor": ("vendor",),
     "region": ("region", "vendor_region"),
@@ -31,46 +31,47 @@ _GROUPED = {
 }
 
 
-def host_names(resources: t.Sequence[Json], wishes: t.Sequence[object], taken: t.Container[str]) -> list[str]:
-    """The host names of resources, in their order: what each wishes to be called, else its id.
+class HostNames(t.NamedTuple):
+    """``hosts``: a name for each resource, in their order. ``shared``: the hosts of each name that several wanted."""
 
-    A wish of two resources gets the id behind it for both. A wish that is no plain host name, means something to
-    Ansible, holds an id, or is in ``taken`` (the names of groups) is not granted. Raises ApiError (protocol) where an
-    id is needed and there is none, or none that can name a host.
+    hosts: list[str]
+    shared: dict[str, list[str]]
+
+
+def host_names(resources: t.Sequence[Json], preferred: t.Sequence[object], taken: t.Container[str]) -> HostNames:
+    """Name each resource as it prefers, else by its id.
+
+    Resources that prefer the same name get it with their ids appended. A preferred name is ignored if it is no plain
+    host name, has a special meaning to Ansible, contains an id, or is in ``taken`` (the names of groups). Raises
+    ApiError (protocol) if an id is needed and is missing, or cannot name a host.
     """
-    plain = [wish if _may_name(wish, taken) and not UUID.search(wish.lower()) else None for wish in wishes]
-    often = Counter(plain)
-    names = [_host_name(resource, wish, often[wish]) for resource, wish in zip(resources, plain)]
-    # Only ids that are no UUIDs, as documented, can bring this about.
-    if len(set(names)) < len(names) or not all(_may_name(name, taken) for name in names):
+    allowed = [name if _may_name(name, taken) and not UUID.search(name.lower()) else None for name in preferred]
+    counts = Counter(allowed)
+    hosts = [_host_name(resource, name, counts[name]) for resource, name in zip(resources, allowed)]
+    # Only ids that are not UUIDs, as the API documents them, can cause this.
+    if len(set(hosts)) < len(hosts) or not all(_may_name(host, taken) for host in hosts):
         raise ApiError("GET /resources: the API's ids cannot tell the machines apart.", "protocol", status_code=200)
-    return names
+    return HostNames(hosts, grouped((name, host) for name, host in zip(allowed, hosts) if name and counts[name] > 1))
 
 
-def shared_names(wishes: t.Sequence[object], hosts: t.Sequence[str]) -> dict[str, list[str]]:
-    """Wishes of several resources, each with the host names that these have got instead."""
-    pairs = zip(wishes, hosts)
-    found = grouped((wish, host) for wish, host in pairs if isinstance(wish, str) and host.startswith(f"{wish}-"))
-    return {wish: sharing for wish, sharing in found.items() if len(sharing) > 1}
-
-
-def _may_name(wish: object, taken: t.Container[str]) -> t.TypeGuard[str]:
-    if not isinstance(wish, str) or not _HOST_NAME.fullmatch(wish) or wish in taken:
+def _may_name(name: object, taken: t.Container[str]) -> t.TypeGuard[str]:
+    if not isinstance(name, str) or not _HOST_NAME.fullmatch(name) or name in taken:
         return False
-    return wish.lower() not in _RESERVED and not wish.startswith("127.")
+    return name.lower() not in _RESERVED and not name.startswith("127.")
 
 
-def _host_name(resource: Json, wish: str | None, often: int) -> str:
+def _host_name(resource: Json, preferred: str | None, count: int) -> str:
+    """``count``: how many resources prefer this name."""
     resource_id = resource["resource_id"]
-    if wish and often == 1:
-        return wish
+    if preferred and count == 1:
+        return preferred
     if not resource_id:
         raise ApiError("GET /resources: the API lists a resource without an id.", "protocol", status_code=200)
-    return f"{wish}-{resource_id}" if wish else str(resource_id)
+    return f"{preferred}-{resource_id}" if preferred else str(resource_id)
 
 
 def field(variables: t.Mapping[str, t.Any], path: str) -> t.Any:
-    """The value at a dotted path, as ``supply_access.internal_ip``; None where there is none."""
+    """The value at a dotted path such as ``supply_access.internal_ip``, or None."""
     value: t.Any = variables
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -78,11 +79,11 @@ def field(variables: t.Mapping[str, t.Any], path: str) -> t.Any:
 
 
 def host_variables(resource: Json, prefix: str) -> Json:
-    """The host's variables: the API's fields behind the prefix, and how to reach it."""
+    """The host's variables: the API's fields with the prefix, and how to reach the machine."""
     variables = {_variable(prefix, key): value for key, value in resource.items() if key not in ADDRESS}
     if resource["ansible_host"] is None:
-        # Without an address Ansible would go by the host's name, and could reach some other computer that has it.
-        # The domain "invalid" never resolves (RFC 2606).
+        # Without an address Ansible would connect to the host's name, perhaps to another computer. The domain
+        # "invalid" never resolves (RFC 2606).
         variables["ansible_host"] = f"{resource['resource_id']}.invalid"
     else:
         variables.update((name, resource[name]) for name in ADDRESS)
@@ -95,7 +96,7 @@ def _variable(prefix: str, key: str) -> str:
 
 
 def groups_of(resource: Json) -> list[str]:
-    """The groups that a resource is in without configuration, as ``vendor_nebius`` and ``gpu_h100``."""
+    """The default groups of a resource, such as ``vendor_nebius`` and ``gpu_h100``."""
     spec = resource["spec"]
     groups = [GROUP]
     for kind, names in _GROUPED.items():
@@ -107,7 +108,7 @@ def groups_of(resource: Json) -> list[str]:
 
 
 def _family(gpu_type: object) -> str | None:
-    """``h100`` of ``nvidia-h100-sxm5-80gb``: canonical names tell the family (API page "gpu-selection")."""
+    """The family in a canonical name: ``h100`` for ``nvidia-h100-sxm5-80gb`` (API page "gpu-selection")."""
     found = re.match(r"nvidia-([A-Za-z0-9]+)-", gpu_type) if isinstance(gpu_type, str) else None
     return found[1] if found else None
 

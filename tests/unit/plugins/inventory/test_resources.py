@@ -22,6 +22,8 @@ from ansible.plugins.loader import init_plugin_loader, inventory_loader
 from ansible.template import Templar
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible_collections.compute_index.supply.plugins.inventory import resources as source
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import RegisteredMachine
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 
 from request_queue import LOST, RequestQueue
 from samples import BASE, NOT_FOUND, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
@@ -171,7 +173,7 @@ def test_of_machines_that_share_a_name_none_gets_it_and_that_is_said(
     hosts = [f"trainer-{RESOURCE_ID}", f"trainer-{SECOND_RESOURCE_ID}"]
     assert list(load().hosts) == [*hosts, "other"]
     said = packed(capsys.readouterr().err)
-    assert f"2machinesarecalledtrainer,sononeisintheinventoryunderthatname:{','.join(hosts)}." in said
+    assert f"2machinesarecalledtrainer,sotheinventoryhasnohosttrainer,butthese:{','.join(hosts)}." in said
 
 
 def test_without_live_machines_there_is_a_warning(
@@ -179,7 +181,19 @@ def test_without_live_machines_there_is_a_warning(
 ) -> None:
     queue.expect(*LIST, [resource(status="deleted")])
     assert load().hosts == {}
-    assert "[WARNING]:TheSupplyAPIlistsnolivemachine" in packed(capsys.readouterr().err)
+    assert "[WARNING]:Thisinventoryhasnohosts:" in packed(capsys.readouterr().err)
+
+
+def test_a_registered_machine_that_is_not_listed_as_live_is_named(
+    queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = {
+        key: RegisteredMachine(f"gpu-{n}", f"gpu-{n}", {}, Entry(), {}) for n, key in enumerate(("a", "b", "c"))
+    }
+    monkeypatch.setattr(source.InventoryModule, "_registered", lambda _self: machines)
+    queue.expect(*LIST, [resource("a", name="x"), resource("b", name="y", status="deleted"), resource("d", name="z")])
+    assert list(load().hosts) == ["gpu-0"]
+    assert "maystillbebilled:gpu-1(b),gpu-2(c).Checkthem" in packed(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +263,7 @@ def test_a_condition_that_cannot_be_evaluated_ends_the_command(
     queue: RequestQueue, refused: Any, kind: str, condition: Any
 ) -> None:
     queue.expect(*LIST, TWO)
-    assert "isnoconditionthatcanbeevaluated" in refused(filters={kind: [condition]})
+    assert "isneithertruenorfalseforthemachine" in refused(filters={kind: [condition]})
 
 
 # Ansible's own options
@@ -279,7 +293,7 @@ def test_machines_of_two_accounts_do_not_become_one_host(
     queue.expect(*LIST, [resource(later, vendor="hyperstack")])
     with pytest.raises(SystemExit) if is_taken else contextlib.nullcontext():
         assert list(InventoryManager(DataLoader(), sources=sources).hosts) == ["trainer"]
-    assert (packed("has other machines under these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
+    assert (packed("has other machines with these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
 
 
 @pytest.mark.parametrize(
@@ -307,7 +321,7 @@ def test_a_machine_does_not_become_a_computer_of_its_name(
     with pytest.raises(SystemExit) if is_taken else contextlib.nullcontext():
         found = InventoryManager(DataLoader(), sources=[str(own), config("a.supply.yml")])
         assert found.hosts["trainer"].vars["ansible_host"] == "203.0.113.7"
-    assert (packed("has other machines under these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
+    assert (packed("has other machines with these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
 
 
 def test_a_machine_does_not_become_a_group_that_was_asked_for(queue: RequestQueue, load: Load) -> None:
@@ -322,7 +336,7 @@ def test_a_machine_that_is_called_like_a_keyed_group_is_an_error(
 ) -> None:
     queue.expect(*LIST, [resource(f"{n:036}", name=name) for n, name in enumerate(names)])
     said = refused(keyed_groups=[{"key": "supply_name.split('-')[0]", "prefix": "project"}])
-    assert packed("called like machines: project_b") in said
+    assert packed("groups with the names of machines: project_b") in said
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,16 @@ def read(*args: Any, **fields: Any) -> dict[str, Any]:
     return connection.with_connection(read_resource(resource(*args, **fields)))
 
 
-def names(*wishes: Any, taken: tuple[str, ...] = (), ids: tuple[Any, ...] = (FIRST, SECOND, THIRD)) -> list[str]:
-    return _inventory.host_names([{"resource_id": key} for key, _wish in zip(ids, wishes, strict=False)], wishes, taken)
+def names(*preferred: Any, taken: tuple[str, ...] = (), ids: tuple[Any, ...] = (FIRST, SECOND, THIRD)) -> list[str]:
+    resources = [{"resource_id": key} for key, _name in zip(ids, preferred, strict=False)]
+    return _inventory.host_names(resources, preferred, taken).hosts
 
 
 # Names
 
 
 @pytest.mark.parametrize(
-    ("wishes", "expected"),
+    ("preferred", "expected"),
     [
         ([], []),
         (["trainer"], ["trainer"]),
@@ -48,12 +49,14 @@ def names(*wishes: Any, taken: tuple[str, ...] = (), ids: tuple[Any, ...] = (FIR
     ],
     ids=str,
 )
-def test_a_resource_is_called_as_it_wishes_if_nobody_else_is(wishes: list[Any], expected: list[str]) -> None:
-    assert names(*wishes) == expected
+def test_a_resource_has_the_name_that_it_prefers_if_no_other_prefers_it(
+    preferred: list[Any], expected: list[str]
+) -> None:
+    assert names(*preferred) == expected
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "name",
     [
         *("", 7, True, ["a"], {"a": 1}),
         *("all", "ALL", "ungrouped", "localhost", "LocalHost", "localhost4", "localhost6", "127.0.0.1", "127.1", "::1"),
@@ -80,19 +83,25 @@ def test_a_resource_is_called_as_it_wishes_if_nobody_else_is(wishes: list[Any], 
     ],
     ids=repr,
 )
-def test_a_wish_that_means_something_else_is_not_granted(wish: Any) -> None:
-    assert names(wish, "b", taken=("supply", "vendor_nebius")) == [FIRST, "b"]
+def test_a_name_with_another_meaning_is_ignored(name: Any) -> None:
+    assert names(name, "b", taken=("supply", "vendor_nebius")) == [FIRST, "b"]
 
 
-def test_a_wish_that_is_not_granted_makes_no_other_one_double() -> None:
-    assert names("localhost", "localhost", "a") == [FIRST, SECOND, "a"]
+def test_names_that_are_ignored_are_not_shared() -> None:
+    found = _inventory.host_names([{"resource_id": key} for key in (FIRST, SECOND)], ["localhost"] * 2, ())
+    assert found == ([FIRST, SECOND], {})
+
+
+def test_a_shared_name_is_told_with_the_hosts_that_have_it() -> None:
+    found = _inventory.host_names([{"resource_id": key} for key in (FIRST, SECOND, THIRD)], ["a", "b", "a"], ())
+    assert found.shared == {"a": [f"a-{FIRST}", f"a-{THIRD}"]}
 
 
 @pytest.mark.parametrize("key", [None, ""])
-@pytest.mark.parametrize("wishes", [[None, "a"], ["a", "a"], ["localhost", "a"]], ids=str)
-def test_without_a_name_and_an_id_there_is_no_host(wishes: list[Any], key: Any) -> None:
+@pytest.mark.parametrize("preferred", [[None, "a"], ["a", "a"], ["localhost", "a"]], ids=str)
+def test_without_a_name_and_an_id_there_is_no_host(preferred: list[Any], key: Any) -> None:
     with pytest.raises(ApiError, match="without an id") as caught:
-        names(*wishes, ids=(key, SECOND))
+        names(*preferred, ids=(key, SECOND))
     assert caught.value.error_class == "protocol"
 
 
@@ -101,16 +110,16 @@ def test_a_name_of_ones_own_needs_no_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "key"),
+    ("preferred", "key"),
     [
         *(([None, "b"], key) for key in ("localhost", "all", "supply", "two words", "{{ x }}", "b")),
         (["a", "a-2", "a"], "2"),
     ],
     ids=str,
 )
-def test_an_id_is_no_way_around_the_rules(wishes: list[Any], key: str) -> None:
+def test_an_id_is_no_way_around_the_rules(preferred: list[Any], key: str) -> None:
     with pytest.raises(ApiError):
-        names(*wishes, taken=("supply",), ids=(key, SECOND, key))
+        names(*preferred, taken=("supply",), ids=(key, SECOND, key))
 
 
 WISHES = (
@@ -122,8 +131,8 @@ WISHES = (
 @example([])
 def test_names_are_plain_and_each_is_one_hosts(pairs: list[tuple[Any, Any]]) -> None:
     unique = dict(pairs)
-    wishes = list(unique.values())
-    found = names(*wishes, taken=("supply",), ids=tuple(map(str, unique)))
+    preferred = list(unique.values())
+    found = names(*preferred, taken=("supply",), ids=tuple(map(str, unique)))
     assert len(set(found)) == len(found) == len(unique)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in found)
     assert not {"all", "localhost", "supply"} & set(found)
