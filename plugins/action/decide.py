@@ -40,7 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     truth,
     turned,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import facts_to_come, project_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import example_facts, project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -260,7 +260,7 @@ class ActionModule(InProcessAction):
         if self._task.delegate_to not in (None, declaration["host"]) and truth(declaration["reach"]):
             raise AnsibleActionFail(f"{delegated(declaration['host'])} {NOTHING_SENT}")
         has_registry = declaration["registry_fingerprint"] or str(declaration["registry_dir"]).strip()
-        facts = facts_to_come(goes_on=truth(declaration["reach"]) or not has_registry)
+        facts = example_facts(has_more_tasks=truth(declaration["reach"]) or not has_registry)
         if condition := _task.turned_by(facts, self._task, task_vars, self._templar):
             raise AnsibleActionFail(f"{turned(declaration['host'], condition)} {NOTHING_SENT}")
         return Declared({declaration["host"]: declaration}).mapping

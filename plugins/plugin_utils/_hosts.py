@@ -34,8 +34,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     BOUGHT,
+    DEFAULT_PROJECT,
     IDS,
-    USUAL_PROJECT,
     project_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
@@ -262,7 +262,7 @@ class Hosts:
         """
         hosts = [*inventory(self._task_vars), "localhost"]
         naming = [row for row in (*map(self.row, hosts), *self.groups) if row]
-        projects = {row["project"] for row in naming if row["keeps"] or row["project"] != USUAL_PROJECT}
+        projects = {row["project"] for row in naming if row["keeps"] or row["project"] != DEFAULT_PROJECT}
         return [row for row in rows if not (row["shared"] and projects) or row["project"] in projects]
 
     def added(self) -> list[dict[str, t.Any]]:

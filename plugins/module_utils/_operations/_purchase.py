@@ -35,7 +35,7 @@ from .._provision.entry import (
     is_journaled,
     is_same_purchase,
     read_entry,
-    seconds_gone,
+    seconds_since_expired,
 )
 from .._provision.holdings import PurchaseLook
 from .._provision.lease import NOTED_BY, Clock, noted_clock
@@ -194,7 +194,7 @@ class Journal:
         if seconds_of(self._entry.get(EXPIRED)) is None:
             now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
-        return replace(history, expired_long=seconds_gone(self._entry, earliest) >= self.longest_post)
+        return replace(history, expired_long=seconds_since_expired(self._entry, earliest) >= self.longest_post)
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""

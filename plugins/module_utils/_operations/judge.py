@@ -18,8 +18,8 @@ from .._provision import acceptance, ending, standing
 from .._provision.ended import storage_to_end
 from .._provision.entry import (
     Entry,
+    entry_of_plan,
     further_hosts,
-    if_of_plan,
     names_taken,
     noted_once_reached,
     owned_row,
@@ -246,7 +246,7 @@ def reached(params: Params, check_mode: bool) -> Result:
     try:
         with Registries.of(params, read_only=check_mode) as registries:
             registry = registries.of_plan(plan)
-            before = if_of_plan(plan, registry.read() if registry else None)
+            before = entry_of_plan(plan, registry.read() if registry else None)
             changes = {**noted_once_reached(plan, before), **_shared_keys(plan)}
             if check_mode or registry is None or before is None or not changes:
                 return {"changed": False}

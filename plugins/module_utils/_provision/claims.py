@@ -21,7 +21,7 @@ import typing as t
 
 from .. import _states
 from .._text import ids_in_words, usd
-from .entry import USUAL_PROJECT, Entry, project_of
+from .entry import DEFAULT_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of
 from .purchase import PUT_OFF
@@ -47,7 +47,7 @@ def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
 
 def host_with_project(host: str, project: str) -> str:
     """A host, with its project where that is not the usual one."""
-    return host if project_of(project) == USUAL_PROJECT else f"{host} of project {project}"
+    return host if project_of(project) == DEFAULT_PROJECT else f"{host} of project {project}"
 
 
 def is_bought(ids: t.Iterable[str]) -> str:

@@ -40,7 +40,7 @@ from .._text import (
 )
 from . import lease as leases
 from . import search
-from .entry import PROTECTED_SINCE, USUAL_PROJECT, Entry
+from .entry import DEFAULT_PROJECT, PROTECTED_SINCE, Entry
 from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc_rounded_up
 from .place import NOWHERE, Place, twin_of
 from .search import (
@@ -96,7 +96,7 @@ class Declaration:
 
     host: str
     name: str
-    project: str = USUAL_PROJECT
+    project: str = DEFAULT_PROJECT
     choices: tuple[Choice, ...] = ()
     order: str = LISTED
     offer_id: str = ""

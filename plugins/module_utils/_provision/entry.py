@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the registry remembers of a host: the journal before a purchase, the registration after it.
+"""A host's registry entry: the journal before a purchase, the registration after it, and how a purchase changes both.
 
-And what a purchase changes there: before it is sent, once it is made, or if nothing came of it. Then what the host has
-of it once its machine runs. Variables have the names that they have in the registry. In changes, None removes one.
+Also the variables that a host gets once its machine runs. Variables have their names in the registry. In changes, None
+removes a variable.
 """
 
 from __future__ import annotations
@@ -36,50 +36,50 @@ Variables = t.Mapping[str, t.Any]
 OFFER, PURCHASE, STATUS = "provision_procured_offer_id", "provision_purchase", "provision_refused_status"
 JOURNALED, EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
 IDS, PRICE = "provision_resource_ids", "provision_price_per_hour"
-BOUGHT = (OFFER, IDS, PRICE)  # what a host has, where no more of its entry is known
+BOUGHT = (OFFER, IDS, PRICE)  # the variables that describe a purchase if no more of its entry is known
 
-USUAL_PROJECT = "default"  # the one of hosts without provision_project
+DEFAULT_PROJECT = "default"  # of hosts without provision_project
 
-# What became of the newest purchase of an entry (`provision_purchase`)
-SENT = "sent"  # noted before it is sent; the answer is not known, or was none
+# The result of an entry's newest purchase (`provision_purchase`)
+SENT = "sent"  # noted before it is sent; no answer came, or none is known
 MADE = "made"
 REFUSED = "refused"
 
-# What the offer's status has named as bought, though it was listed before the purchase was sent
+# Ids that the offer's status named as bought, although they were listed before the purchase was sent
 LISTED_BEFORE = "provision_listed_before"
 
-# What its answer has named, and what was bought with another offer: see `holdings`. It is neither held nor ended
+# Ids in the purchase's answer that were bought with another offer: see `holdings`. They are neither held nor ended
 AFFECTED = "provision_affected_ids"
 
-# Digests of what was ordered first: see `sending.order_digests`
+# Digests of the first order: see `sending.order_digests`
 ORDERED = "provision_ordered"
-# Whether the user data that were ordered leave a mark at their end: see `waiting`
+# Whether the ordered user data leave a mark at their end: see `waiting`
 BOOT_MARK = "provision_boot_mark"
 
-# The number of the sealed plan that it was bought by: see `sealed`
+# The number of the sealed plan that bought it: see `sealed`
 PLAN = "provision_plan"
 
 # The two looks that did not find the machines: see `missing`
 MISSING_SINCE = "provision_missing_since"
 MISSING_AT = "provision_missing_at"  # half an hour or more after the first
 
-# When its machines were tested last (`at`), how that went (`verdict`), and why it was not better (`reasons`)
+# The last test of its machines: its time (`at`), its `verdict`, and the `reasons` for anything worse than ok
 TESTED = "provision_tested"
 
 # Since when its machine is protected: see `declaration.why_protected`
 PROTECTED_SINCE = "provision_protected_since"
 
-# In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
+# Registries add these two to what they return, and never keep them: another run that is buying for the host right now
 HELD_BY = "provision_held_by"
-# The same of one that several controllers share: the run that has bought, or that has settled the purchase
+# Only with a shared registry: the run that bought, or that settled the purchase
 BOUGHT_BY = "provision_bought_by"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A registry entry, read as tolerantly as a person may have written it. Prices are in USD per hour.
+    """A registry entry, read tolerantly, since a person may have written it. Prices are in USD per hour.
 
-    Machines prove a purchase, whatever else is noted. A person's may not say what became of it.
+    If it names machines, its purchase was made, whatever else is noted: a person may leave out the rest.
     """
 
     offer_id: str = ""
@@ -88,9 +88,9 @@ class Entry:
     price_per_hour: float | None = None
     instances: tuple[Variables, ...] = ()
     journaled_at: str = ""
-    clock: str = LOCAL_CLOCK  # the one that noted its moments
+    clock: str = LOCAL_CLOCK  # that noted its moments
     name: str = ""
-    project: str = ""  # empty where nothing was noted: of the usual one, or taken over, or written by hand
+    project: str = ""  # empty if none was noted: it is the default project, or the entry was adopted or handwritten
     groups: tuple[str, ...] = ()
     verified: bool = False
     adopted: bool = False
@@ -98,44 +98,44 @@ class Entry:
     identity_file: str = ""
     host_keys: tuple[str, ...] = ()
     ssh_trust: str = "first_use"
-    held_by: str = ""  # another run that is buying at this moment
-    bought_by: str = ""  # the run that has bought, where a registry knows it
+    held_by: str = ""  # another run that is buying right now
+    bought_by: str = ""  # the run that bought, if the registry knows it
     offer: Variables = field(default_factory=dict)
     connection: Variables = field(default_factory=dict)
     refused_status: int | None = None
-    leased: str = ""  # its lease as it was given at the purchase
-    ends_at: str = ""  # the moment that was noted for its end, or to which that was moved
+    leased: str = ""  # its lease as given at the purchase
+    ends_at: str = ""  # the end of its lease, as noted at the purchase or moved later
     at_most: float | None = None  # USD until then
-    idles: str = ""  # how long it may be idle, as it was given at the purchase
-    reaped_at: str = ""  # when a run has begun to end it
-    listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
+    idles: str = ""  # how long it may be idle, as given at the purchase
+    reaped_at: str = ""  # when a run began to end it
+    listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they existed before
     ordered: Variables = field(default_factory=dict)  # digests of its first order
     boot_mark: bool = False  # its user data leave a mark at their end
-    missing_since: str = ""  # when a look did not find its machines
-    missing_at: str = ""  # when a second look did not
-    protected_since: str = ""  # when its host was first declared to be protected; empty if it is not
-    storage: tuple[Storage, ...] = ()  # of its purchase, and what earlier ones have left
-    storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
+    missing_since: str = ""  # when a look first did not find its machines
+    missing_at: str = ""  # when a second look did not find them either
+    protected_since: str = ""  # when its host was first declared protected; empty if it is not
+    storage: tuple[Storage, ...] = ()  # of its purchase and of earlier ones
+    storage_of: str = ""  # if the entry is only about storage: the host whose machine has ended
     affected: tuple[str, ...] = ()  # ids of others' storage that its purchase only named
-    tested: Variables = field(default_factory=dict)  # the last test of its machines; see `TESTED`
+    tested: Variables = field(default_factory=dict)  # the last test of its machines: see `TESTED`
 
     @property
     def is_empty(self) -> bool:
-        """Whether it names nothing that was or may be bought."""
+        """Whether it names no purchase."""
         return not (self.offer_id or self.resource_ids)
 
     def is_same(self, other: Entry) -> bool:
-        """Whether the two are about the same purchase, with the same machines."""
+        """Whether both entries are about the same purchase with the same machines."""
         return (self.offer_id, self.resource_ids) == (other.offer_id, other.resource_ids)
 
     @property
     def is_open(self) -> bool:
-        """Whether a purchase was sent whose answer is not known."""
+        """Whether a purchase was sent and its result is unknown."""
         return bool(self.offer_id) and not self.resource_ids and self.purchase not in (MADE, REFUSED)
 
     @property
     def first_order(self) -> Variables:
-        """What is noted of its order, which may still arrive whatever is sent later."""
+        """The noted facts of its first order, which may still arrive after later ones."""
         return {ORDERED: self.ordered or None, BOOT_MARK: self.boot_mark or None}
 
     @property
@@ -145,22 +145,22 @@ class Entry:
 
     @property
     def may_have_bought(self) -> bool:
-        """Whether something was or may be bought under it, so that no other offer may be bought for its host."""
+        """Whether its purchase was or may have been made, so that the host must not buy another offer."""
         return not (self.is_empty or self.is_refused)
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether it is open, and no answer came at all: a refusal is one, though not yet settled."""
+        """Whether its purchase is open and got no answer at all, not even a refusal that is not settled yet."""
         return self.is_open and self.refused_status is None
 
     @property
     def is_refused(self) -> bool:
-        """Whether its purchase was refused, and so came to nothing."""
+        """Whether its purchase was refused, and so bought nothing."""
         return self.purchase == REFUSED and not self.resource_ids
 
     @property
     def is_missing(self) -> bool:
-        """Whether two looks did not find its machines, which it keeps: they may be billed."""
+        """Whether two looks did not find its machines. They may be billed, so it keeps them."""
         return bool(self.missing_at and self.resource_ids)
 
     @property
@@ -170,7 +170,10 @@ class Entry:
 
     @property
     def stays_per_hour(self) -> float | None:
-        """What goes on after its machine, USD per hour, None if unknown. Kept storage has entries of its own."""
+        """The price of the storage that will outlive its machine, in USD per hour; None if unknown.
+
+        Storage that is kept already is not included: it has entries of its own.
+        """
         return total_of(item.price_per_hour for item in self.storage if not item.kept_since)
 
     @property
@@ -179,18 +182,18 @@ class Entry:
         return tuple(dict.fromkeys((*self.resource_ids, *(item.resource_id for item in self.storage))))
 
     @property
-    def billed(self) -> tuple[t.Any, ...]:
-        """What it says of what is billed, and at which price."""
+    def billing_facts(self) -> tuple[t.Any, ...]:
+        """All facts that decide what is billed, and at which price; for comparison."""
         return self.offer_id, self.is_made, self.resource_ids, self.price_per_hour
 
     def is_of_another_project(self, project: str) -> bool:
-        """Whether it was certainly written for another project. What was bought for the usual one has a name only."""
+        """Whether it was certainly written for another project. Purchases of the default project note only a name."""
         noted = project_of(self.project) if self.name else self.project
         return noted not in ("", project) and self.may_have_bought
 
     @property
     def was_ready(self) -> bool:
-        """Whether its machine may be in use: it was registered as ready, or taken as it was found."""
+        """Whether its machine may be in use: it was registered as ready, or adopted."""
         return bool(self.instances) or self.adopted
 
 
@@ -200,19 +203,18 @@ CONNECTION = (*ADDRESS, *SSH_ARGUMENTS, HOST_KEY_CHECKING)
 
 
 def read_entry(variables: Variables | None) -> Entry:
-    """The entry of a host's variables by their names in the registry; an empty one of None.
+    """Read an entry from a host's registry variables; None gives an empty entry.
 
-    Entries of persons may hold a single id as text, ids in capitals, and leave out whatever they like.
+    Handwritten entries may have a single id as text, or ids in capitals, and may leave out anything.
     """
     known = variables or {}
     storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
     ids, affected = unique_ids(known.get("provision_resource_ids")), unique_ids(known.get(AFFECTED))
-    beside = {*affected, *(item.resource_id for item in storage)}
+    no_machines = {*affected, *(item.resource_id for item in storage)}
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=text_of(known.get(OFFER)).lower(),
-        # What is noted as storage is no machine, wherever else it is named.
-        resource_ids=ids if storage_of else tuple(item for item in ids if item not in beside),
+        resource_ids=ids if storage_of else tuple(item for item in ids if item not in no_machines),
         purchase=text_of(known.get(PURCHASE)).lower(),
         price_per_hour=read_price(known.get("provision_price_per_hour")),
         instances=tuple(item for item in items_of(known.get("provision_instances")) if isinstance(item, t.Mapping)),
@@ -237,7 +239,7 @@ def read_entry(variables: Variables | None) -> Entry:
         at_most=number_of(known.get(AT_MOST)),
         idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
-        # Of what a purchase only touched a later look may tell less than the first one.
+        # Affected ids existed before, too, which a later look may no longer show.
         listed_before=(*unique_ids(known.get(LISTED_BEFORE)), *affected),
         ordered=mapping_of(known.get(ORDERED)),
         boot_mark=known.get(BOOT_MARK) is True,
@@ -252,40 +254,40 @@ def read_entry(variables: Variables | None) -> Entry:
 
 
 def all_storage(entries: t.Iterable[tuple[str, Entry]]) -> list[Storage]:
-    """All storage that entries name, kept or not."""
+    """All storage of the entries, kept or not."""
     return [item for _name, entry in entries for item in entry.storage]
 
 
 def storage_kept_by(host: str, strays: t.Iterable[Entry]) -> tuple[Storage, ...]:
-    """The storage of a host whose machine has ended, of all that hosts have beside their machines."""
+    """The storage of a host whose machine has ended, from the entries that hosts have besides their machines."""
     return tuple(item for entry in strays if entry.storage_of == host for item in entry.storage)
 
 
 def _moment(value: t.Any) -> str:
-    """A moment as text; YAML reads one that a person wrote without quotes as a time."""
+    """A moment as text. YAML has parsed an unquoted one into a time."""
     return value.isoformat() if isinstance(value, datetime) else text_of(value)
 
 
 def project_of(given: object) -> str:
-    """The project that is meant: without one, be it an empty text, the usual one."""
-    return str(given or USUAL_PROJECT)
+    """The given project, or the default one if none or an empty text is given."""
+    return str(given or DEFAULT_PROJECT)
 
 
 def unique_ids(value: t.Any) -> tuple[str, ...]:
-    """Ids, or a single one, in small letters and each once."""
+    """A list of ids, or a single id, in small letters and without duplicates."""
     return tuple(dict.fromkeys(item.lower() for item in texts_of(value)))
 
 
-# What a purchase changes
+# How a purchase changes an entry
 
 
 def facts_of_order(body: Variables, project: str, note: Variables) -> dict[str, t.Any]:
-    """What an entry keeps of an order beside its offer. ``body``: of the request. ``note``: what the plan adds.
+    """The variables that an entry keeps of an order, except its offer. A default project is not noted.
 
-    Of the usual project the name alone is kept.
+    ``body``: of the purchase's request. ``note``: variables that the plan adds.
     """
     named = {"provision_resource_name": body["resource_name"]} if "resource_name" in body else {}
-    return {**note, **named, **({} if project == USUAL_PROJECT else {"provision_project": project})}
+    return {**note, **named, **({} if project == DEFAULT_PROJECT else {"provision_project": project})}
 
 
 def is_about(variables: Variables, offer_id: str) -> bool:
@@ -299,19 +301,19 @@ def forbids_buying(entry: Entry, offer_id: str) -> bool:
 
 
 def is_journaled(variables: Variables, offer_id: str) -> bool:
-    """Whether an entry has the moment at which this offer's purchase was noted."""
+    """Whether an entry is about this offer and has the moment at which its purchase was noted."""
     return is_about(variables, offer_id) and JOURNALED in variables
 
 
-def says_already(variables: Variables | None, changes: Variables) -> bool:
-    """Whether an entry says all of this already, so that nothing needs to be written."""
+def has_already(variables: Variables | None, changes: Variables) -> bool:
+    """Whether an entry already has all these values, so that nothing needs to be written."""
     return variables is not None and all(variables.get(name) == value for name, value in changes.items())
 
 
 def entry_before_sending(
     facts: Variables, price_per_hour: float | None, journaled: Variables, order: Variables
 ) -> dict[str, t.Any]:
-    """The journal of a purchase that is about to be sent. ``price_per_hour``: USD, of the whole offer."""
+    """The journal entry of a purchase that is about to be sent. ``price_per_hour``: USD, of the whole offer."""
     entry = {**facts, PRICE: price_per_hour, **journaled, **order, PURCHASE: SENT}
     return {name: value for name, value in entry.items() if value is not None}
 
@@ -320,13 +322,14 @@ def changes_once_made(
     before: Variables,
     facts: Variables,
     ids: t.Collection[str],
-    strange: t.Collection[str],
+    listed_before: t.Collection[str],
     disowned: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
-    """The changes once a purchase was made; none if the entry has them already. What it says of this purchase stays.
+    """The changes after a purchase was made; empty if the entry has them already.
 
-    ``facts``: with the offer's id. ``strange``: ids that only seem to belong to it, since they were listed before.
-    ``disowned``: see `Registry`; with those there is always something to note.
+    Values that the entry has of this purchase stay. ``facts``: variables, with the offer's id. ``ids``: its machines.
+    ``listed_before``: ids that only seem to belong to it. ``disowned``: see `Registry`; if there are any, the changes
+    are never empty.
     """
     about_this = is_about(before, facts[OFFER])
     changes: dict[str, t.Any] = {} if about_this else dict.fromkeys(before)
@@ -334,53 +337,53 @@ def changes_once_made(
     changes.update({OFFER: facts[OFFER], PURCHASE: MADE, STATUS: None, EXPIRED: None})
     if ids:
         changes[IDS] = list(ids)
-    if strange:
-        changes[LISTED_BEFORE] = list(strange)
-    return {} if says_already(before, changes) and not disowned else changes
+    if listed_before:
+        changes[LISTED_BEFORE] = list(listed_before)
+    return {} if has_already(before, changes) and not disowned else changes
 
 
 def is_same_purchase(before: Variables, now: Variables) -> bool:
-    """Whether an entry still has the purchase that it had before: no other run has begun a new one."""
+    """Whether an entry still has the same purchase: no other run has begun a new one."""
     return bool(now) and now.get(JOURNALED) == before.get(JOURNALED)
 
 
 def changes_once_freed(
     offer_id: str, status: int | None, *, is_made: bool, kept: t.Collection[Storage]
 ) -> list[dict[str, t.Any]]:
-    """What to note, one after the other, once nothing came of a purchase.
+    """The changes to note, one after the other, after a purchase came to nothing.
 
     ``status``: of the HTTP answer that refused it. ``is_made``: it was made and failed later, so it may have been
-    billed until now. ``kept``: storage that it has left.
+    billed until now. ``kept``: storage that remains of it.
     """
     began = [{OFFER: offer_id, PURCHASE: MADE, **changes_of(kept, ())}] if is_made else []
     ended = {PURCHASE: REFUSED, EXPIRED: None, IDS: None}
     return [*began, ended if status is None else {**ended, STATUS: status}]
 
 
-def seconds_gone(variables: Variables, earliest: float) -> float:
-    """Seconds that have passed, by every clock, since the offer was seen as gone and since its purchase was noted.
+def seconds_since_expired(variables: Variables, earliest: float) -> float:
+    """Seconds that have certainly passed since the offer was seen as expired and since its purchase was noted.
 
-    ``earliest``: the earliest time that any clock shows now, in seconds since the epoch. If a clock was behind when it
-    noted one of these moments, and was set right since, that time has not passed.
+    ``earliest``: the earliest time that any clock shows now, in seconds since the epoch. The later of the two moments
+    counts, since a clock that was slow at one of them, and was corrected later, would make the time too long.
     """
     moments = [seconds_of(variables.get(name)) for name in (EXPIRED, JOURNALED)]
     return max(0.0, earliest - max((moment for moment in moments if moment is not None), default=earliest))
 
 
-def as_seen(changes: Variables) -> dict[str, t.Any]:
-    """What is noted of a purchase with its machines: who notes them has just seen them, so none is missing."""
+def with_missing_cleared(changes: Variables) -> dict[str, t.Any]:
+    """The changes to an entry. If they name machines, these were just seen, so they are no longer noted as missing."""
     ids = read_entry(changes).resource_ids
     return {**(dict.fromkeys((MISSING_SINCE, MISSING_AT)) if ids else {}), **changes}
 
 
 def run_in_words(holder: t.Mapping[str, t.Any]) -> str:
-    """A run in a message, by who has started it: ``alice at bastion (AWX job 7, process 4711)``."""
+    """A run as text for people: ``alice at bastion (AWX job 7, process 4711)``."""
     known = [f"{name} {holder[key]}" for key, name in (("job", "AWX job"), ("process", "process")) if holder.get(key)]
     where = f"{holder.get('user') or 'someone'} at {holder.get('host') or 'an unknown computer'}"
     return f"{where} ({', '.join(known)})" if known else where
 
 
-# What a host has once its machine runs: variables, SSH arguments, the names of a cluster's machines
+# Once the machine runs: the host's variables, SSH arguments, and the names of a cluster's machines
 
 Facts = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
@@ -388,59 +391,60 @@ Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, an
 _HANDED_OVER = "provision_bootstrap_host_key"  # the host key in the user data
 _ANY_ID = "00000000-0000-4000-8000-000000000000"
 _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
-SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
+SSH_TRUST = "provision_ssh_trust"  # in a shared registry: which host keys are accepted
 
 
 def ssh_args(alias: str, trust: str, known_hosts: str, identity: str = "") -> str:
-    """The options for one machine. Its key is kept under its id, so that a reused address never matches an old key.
+    """The ssh options for one machine. Its key is pinned by its id, so that a reused address never matches an old key.
 
-    ``identity``: the file of the private key, which ssh may not try by itself; empty where nobody knows it, as with a
-    registry that other controllers share.
+    ``identity``: the file of the private key, which ssh may not try otherwise; empty if unknown, as with a shared
+    registry.
     """
     pinned = shlex.quote(quoted_path(known_hosts)) if known_hosts and trust != "none" else "/dev/null"
     offered = f" -o IdentityFile={shlex.quote(quoted_path(identity))}" if is_readable(identity) else ""
-    word = _TRUST.get(trust, _TRUST["first_use"])  # a later version may have noted another one
-    kept = f"-o StrictHostKeyChecking={word} -o UserKnownHostsFile={pinned}"
+    checking = _TRUST.get(trust, _TRUST["first_use"])  # a later version may have noted another word
+    kept = f"-o StrictHostKeyChecking={checking} -o UserKnownHostsFile={pinned}"
     return f"-o HostKeyAlias={shlex.quote(alias)} {kept}{offered}"
 
 
 def ssh_variables(arguments: str) -> Facts:
-    """How Ansible calls ssh for a machine: with these options (`ssh_args`), and with the check of its key, as they say.
+    """The variables that make Ansible call ssh with these options (`ssh_args`).
 
-    A setting that is for all hosts, as AWX has it, would come before these options, and beat them.
+    Host key checking is on, since AWX turns it off for all hosts, by an option that would precede and override these.
     """
     return {**dict.fromkeys(SSH_ARGUMENTS, arguments), HOST_KEY_CHECKING: True}
 
 
 def without_local_paths(variables: t.Mapping[str, t.Any]) -> Facts:
-    """The same for the registry of all controllers: without the paths of this one, by which they mean nothing."""
-    gone = (*SSH_ARGUMENTS, HOST_KEY_CHECKING, "provision_identity_file")
-    kept = {name: value for name, value in variables.items() if name not in gone}
-    word = _word_in(variables.get("ansible_ssh_extra_args"))
-    return {**kept, SSH_TRUST: trust_of(word)} if word else kept
+    """A host's variables for a shared registry: without paths of this controller, which are useless to others."""
+    local = (*SSH_ARGUMENTS, HOST_KEY_CHECKING, "provision_identity_file")
+    kept = {name: value for name, value in variables.items() if name not in local}
+    checking = _host_key_checking(variables.get("ansible_ssh_extra_args"))
+    return {**kept, SSH_TRUST: trust_of(checking)} if checking else kept
 
 
-def _word_in(options: t.Any) -> str:
-    """What options of ssh say of unknown host keys, empty if they say nothing."""
+def _host_key_checking(options: t.Any) -> str:
+    """The value of StrictHostKeyChecking in ssh options; empty if they do not set it."""
     match = re.search(r"StrictHostKeyChecking=(\S+)", str(options))
     return match[1] if match else ""
 
 
-def trust_of(word: str) -> str:
-    """The role's word for one of ssh's StrictHostKeyChecking."""
-    return next((trust for trust, item in _TRUST.items() if item == word), "first_use")
+def trust_of(checking: str) -> str:
+    """The value of provision_host_key_trust for a value of ssh's StrictHostKeyChecking."""
+    return next((trust for trust, item in _TRUST.items() if item == checking), "first_use")
 
 
 def ssh_machines(host: str, entry: Entry, known_hosts: str) -> list[Machine]:
-    """The machines of a registry entry, as a configuration of ssh wants them."""
-    word = _word_in(entry.connection.get("ansible_ssh_extra_args")) or _TRUST.get(entry.ssh_trust, "accept-new")
+    """The machines of a registry entry, for an ssh configuration file."""
+    args = entry.connection.get("ansible_ssh_extra_args")
+    checking = _host_key_checking(args) or _TRUST.get(entry.ssh_trust, "accept-new")
     names = [host, *further_names(host, len(entry.instances))]
     return [
         Machine(
             name,
             item,
             _alias(item, entry.offer_id if name == host else name),
-            word,
+            checking,
             known_hosts,
             entry.identity_file,
         )
@@ -455,11 +459,11 @@ def _alias(machine: t.Mapping[str, t.Any], otherwise: str) -> str:
 def instances_in_order(
     connections: Connections, noted: Connections, ids: t.Sequence[str]
 ) -> list[t.Mapping[str, t.Any]]:
-    """How the machines of a host are reached: in the noted order, since the first one is the host, then further ones.
+    """The connections of a host's machines: in the noted order, since the first machine is the host, then further ones.
 
-    One that is held (``ids``) and that a later status omits keeps its place and its address. Of one that is neither
-    held nor noted nothing follows. While the API does not tell which is which, the only one has the only id, and
-    several are reached as noted: by its id a key is pinned.
+    A held machine (``ids``) that a later status omits keeps its place and its address. A machine that is neither held
+    nor noted is left out. Keys are pinned by id. So if the API does not tell which connection is which machine's, a
+    single connection gets the single id, and several stay as noted.
     """
     named = {connection.get("resource_id"): connection for connection in connections}
     before = {item.get("resource_id"): item for item in noted if item.get("resource_id") in {*named, *ids}}
@@ -480,7 +484,7 @@ def facts_of_machine(
     known_hosts: str,
     identity: str = "",
 ) -> Facts:
-    """The variables of a host whose machine runs; the first machine of a cluster is the host itself."""
+    """The variables of a host whose machine runs. In a cluster, the first machine is the host itself."""
     first = connections[0]
     arguments = ssh_args(_alias(first, offer_id), trust, known_hosts, identity)
     return {
@@ -488,26 +492,25 @@ def facts_of_machine(
         "provision_price_per_hour": price,
         "provision_resource_ids": list(resource_ids),
         "provision_instances": [dict(connection) for connection in connections],
-        **{name: first.get(name) for name in ADDRESS},  # a person may have written it
+        **{name: first.get(name) for name in ADDRESS},  # a handwritten entry may lack some
         **ssh_variables(arguments),
     }
 
 
-def facts_to_come(*, goes_on: bool) -> Facts:
-    """What the role gives to a host before it is done with it, with values as they may be.
+def example_facts(*, has_more_tasks: bool) -> Facts:
+    """Example values of the variables that the role sets on a host while it still has tasks for it.
 
-    ``goes_on``: it does more for a host whose machine runs, or that may have one, than to give it these variables.
+    ``has_more_tasks``: the role does more for a host whose machine runs, or that may have one, than to set these.
     """
     machine = {"resource_id": _ANY_ID, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-    machines = facts_of_machine(_ANY_ID, [_ANY_ID], [machine], 1.0, "none", "") if goes_on else {}
+    machines = facts_of_machine(_ANY_ID, [_ANY_ID], [machine], 1.0, "none", "") if has_more_tasks else {}
     return {**machines, "provision_attempts": [{"offer_id": _ANY_ID, "outcome": "created", "msg": ""}]}
 
 
 def connection_variables(entry: Entry, known_hosts: str, *, is_shared: bool) -> Facts:
-    """How the machine of an entry is reached; empty if that is not known.
+    """The variables that reach an entry's machine; empty if they are unknown.
 
-    Files beside an inventory say the same to Ansible, but without an inventory it does not read them. ``is_shared``: of
-    a registry that several controllers share.
+    Ansible reads those of files next to an inventory, but not without an inventory. ``is_shared``: the registry is.
     """
     if not is_shared:
         return {name: value for name, value in entry.connection.items() if value is not None}
@@ -518,14 +521,14 @@ def connection_variables(entry: Entry, known_hosts: str, *, is_shared: bool) -> 
 
 
 def facts_of_first_boot(entry: Entry) -> Facts:
-    """What the machine's first boot was given, as the registry noted it with the order."""
+    """The variables that describe the machine's first boot, as the registry noted them with the order."""
     return {_HANDED_OVER: entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}
 
 
 def lease_facts(end: float | None, begin: float | None, price: float | None) -> Facts:
-    """Until when machines that were bought at ``begin`` (both in seconds since the epoch) may live, if that was said.
+    """The variables for the ``end`` of a lease, and for the most that the machines cost from ``begin`` until then.
 
-    And what they cost in all that time at most, in USD, at this price per hour.
+    Both in seconds since the epoch; ``price`` in USD per hour. Empty if the lease has no end.
     """
     if end is None:
         return {}
@@ -534,13 +537,13 @@ def lease_facts(end: float | None, begin: float | None, price: float | None) -> 
 
 
 def is_registered(variables: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:
-    """Whether the registry and Ansible (``seen``: the host's own variables) say just that already."""
+    """Whether both the registry and Ansible (``seen``: the host's own variables) have these variables already."""
     is_seen = all(str(variables[name]) == str(seen.get(name)) for name in CONNECTION)
     return is_seen and is_kept(variables, entry, CONNECTION)
 
 
 def is_kept(variables: Variables, entry: Entry, connection: t.Sequence[str] = ADDRESS) -> bool:
-    """Whether the registry of all controllers says just that already; how ssh is called is each controller's matter."""
+    """Whether the entry has these variables already. In a shared registry it has no ssh options, only the address."""
     return (
         tuple(variables["provision_resource_ids"]) == entry.resource_ids
         and tuple(variables["provision_instances"]) == entry.instances
@@ -549,23 +552,20 @@ def is_kept(variables: Variables, entry: Entry, connection: t.Sequence[str] = AD
 
 
 def further_names(host: str, count: int) -> list[str]:
-    """What the further machines of so many are called as hosts."""
+    """The host names of the further machines, if the cluster has ``count`` machines."""
     return [f"{host}-{number}" for number in range(1, count)]
 
 
 def names_taken(host: str, names: t.Iterable[str]) -> str:
-    """A cluster's further machines would take over hosts of the inventory."""
+    """A refusal: the further machines of a cluster have ``names`` of hosts in the inventory."""
     return (
-        f"The further machines of {host} would be called {abridged(names)}, and the inventory has hosts of these names,"
-        " which would be taken over. Rename them (what the inventory plugin lists by its option hostname), or the host."
+        f"The further machines of {host} would be named {abridged(names)}, but the inventory already has hosts with"
+        f" these names. Rename these hosts (the inventory plugin names its own by its option hostname) or {host}."
     )
 
 
 def further_hosts(plan: t.Mapping[str, t.Any], connections: Connections) -> list[Facts]:
-    """The further machines of a cluster as hosts of its groups: names after the first one, and how they are reached.
-
-    ``plan``: of the first one.
-    """
+    """The further machines of a cluster as hosts in its groups. ``plan``: of the first machine."""
     return [
         {
             "name": name,
@@ -582,10 +582,10 @@ def further_hosts(plan: t.Mapping[str, t.Any], connections: Connections) -> list
 
 
 def owned_row(host: str, entry: Entry) -> Facts:
-    """A host with machines as a workflow and a table want it. ``price_per_hour``: USD, all its machines.
+    """The row of a host with machines, for workflows and tables. ``price_per_hour``: USD, of all its machines.
 
-    ``entry``: by the registry, or by the host's own variables. ``at_most`` (USD) is what they cost until ``ends_at``;
-    both are None for what lives until somebody ends it.
+    ``at_most`` (USD) is the largest bill until ``ends_at``; both are None without a lease. ``entry``: by the registry,
+    or by the host's own variables.
     """
     first = entry.instances[0]
     address, user = first.get("ansible_host"), first.get("ansible_user")
@@ -606,9 +606,9 @@ def owned_row(host: str, entry: Entry) -> Facts:
 
 
 def tasks_that_reach(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_keys: bool) -> str:
-    """How the role reaches a machine that runs (see its tasks/), empty if it is not to be reached.
+    """The task file by which the role reaches a running machine; empty if it does not have to.
 
-    A shared registry keeps the host key that answers first, for the other controllers.
+    In a shared registry, the first host key that is seen is noted for the other controllers.
     """
     if not reach:
         return ""
@@ -618,19 +618,19 @@ def tasks_that_reach(reach: bool, verify: bool, entry: Entry, trust: str, keeps_
 
 
 def shares_host_keys(trust: str, keeps_host_keys: bool) -> bool:
-    """Whether the registry has a machine's host keys, for other controllers. ``trust``: provision_host_key_trust."""
+    """Whether the registry keeps host keys for other controllers. ``trust``: provision_host_key_trust."""
     return keeps_host_keys and trust != "none"
 
 
-def if_of_plan(plan: Variables, variables: Variables | None) -> Variables | None:
-    """The entry, if it is still about the purchase of the plan; None if another run has bought for the host since."""
+def entry_of_plan(plan: Variables, variables: Variables | None) -> Variables | None:
+    """The entry if it is still about the plan's purchase; None if another run has bought for the host since."""
     return variables if variables is not None and is_about(variables, plan["offer_id"]) else None
 
 
 def noted_once_reached(plan: Variables, before: Variables | None) -> dict[str, t.Any]:
-    """What is noted once a machine was reached: it was tested, if it was; and the key that was handed over is used up.
+    """The changes after a machine was reached: it may be verified, and the host key that it was given is used up.
 
-    ``before``: what the registry says; None without an entry.
+    ``before``: the registry's variables; None without an entry.
     """
     tested = {"provision_verified": True} if plan["verify"] else {}
     return {**tested, **({_HANDED_OVER: None} if _HANDED_OVER in (before or {}) else {})}

@@ -36,9 +36,9 @@ from .entry import (
     facts_of_first_boot,
     facts_of_machine,
     further_names,
+    has_already,
     instances_in_order,
     lease_facts,
-    says_already,
 )
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
 from .ledger import FAILED, GONE
@@ -412,7 +412,7 @@ class JudgedHost:
 
     def adds_nothing(self, before: Variables | None, changes: Variables) -> bool:
         """Whether there is nothing to note: an entry says all of this already, and nothing in it is another's."""
-        return not self.disowned and (not changes or says_already(before, changes))
+        return not self.disowned and (not changes or has_already(before, changes))
 
     @property
     def _affected(self) -> Variables:

@@ -13,7 +13,7 @@ import os
 import typing as t
 from dataclasses import dataclass
 
-from .entry import USUAL_PROJECT, Entry, project_of, without_local_paths
+from .entry import DEFAULT_PROJECT, Entry, project_of, without_local_paths
 
 ENTRY = "compute_index_supply.yml"  # in the host's folder
 EVIDENCE = ".evidence"  # a folder in the registry, of machines that did not pass their test
@@ -97,7 +97,7 @@ class SharedProject(Place):
     """A project of the registry that all controllers share. Paths of this one mean nothing to the others."""
 
     keeps_sums = keeps_host_keys = hands_facts = True
-    project: str = USUAL_PROJECT
+    project: str = DEFAULT_PROJECT
 
     @property
     def text(self) -> str:
@@ -115,7 +115,7 @@ class SharedProject(Place):
 
 def prefix_of(project: object) -> str:
     """What the names of a project's machines begin with, as the default of ``provision_resource_name`` has it."""
-    return "" if project_of(project) == USUAL_PROJECT else f"{project}-"
+    return "" if project_of(project) == DEFAULT_PROJECT else f"{project}-"
 
 
 def twin_of(project: str, host: str, name: str) -> str:

@@ -34,7 +34,7 @@ from .._text import (
     text_of,
     utc,
 )
-from .entry import USUAL_PROJECT, project_of
+from .entry import DEFAULT_PROJECT, project_of
 from .messages import missing_lines, missing_row
 from .search import Sum, add_up
 
@@ -78,7 +78,7 @@ class Bill(t.NamedTuple):
     @property
     def label(self) -> str:
         """The host, with its project if that is not the usual one."""
-        return self.host if project_of(self.project) == USUAL_PROJECT else f"{self.project}/{self.host}"
+        return self.host if project_of(self.project) == DEFAULT_PROJECT else f"{self.project}/{self.host}"
 
     @property
     def runs(self) -> bool:

@@ -19,7 +19,7 @@ import time
 import typing as t
 import uuid
 
-from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, as_seen, project_of, read_entry
+from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, project_of, read_entry, with_missing_cleared
 from .._provision.lease import API_CLOCK, NOTED_BY, Clock, clock_of
 from .._provision.ledger import (
     ADOPTED,
@@ -152,13 +152,13 @@ class HostFile:
                 raise Claimed(self._path, before)
             if change.purchase == REFUSED:
                 self._check_free(self._hold.other())
-            whole = _merged(before, _with_storage(before, as_seen(changes)))
+            whole = _merged(before, _with_storage(before, with_missing_cleared(changes)))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
                 whole = _merged(whole, variables_of(self._let_stay(whole)))
                 self._enter(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
             written = _write(self._path, whole)
             after = read_entry(written)
-            if after.is_made and after.billed != entry.billed:
+            if after.is_made and after.billing_facts != entry.billing_facts:
                 # What cannot be noted here the entry says, and the end repeats it.
                 with contextlib.suppress(RegistryError):
                     self._enter(ADOPTED if "provision_adopted" in changes else MADE, written)

@@ -16,7 +16,7 @@ import uuid
 from dataclasses import replace
 
 from .._provision import claims, ownership
-from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, as_seen, read_entry
+from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, read_entry, with_missing_cleared
 from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ledger import FAILED, GONE
 from .._provision.ownership import Machine, price_of
@@ -108,7 +108,7 @@ class SharedHost:
         """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
         change = read_entry(changes)
         if change.resource_ids or change.purchase == MADE or disowned:
-            return self._made(as_seen(changes), change, disowned)
+            return self._made(with_missing_cleared(changes), change, disowned)
         if self._row is None or change.offer_id not in ("", self._row.offer):
             raise self._claimed()
         with self._unless_taken():

@@ -84,7 +84,7 @@ def test_an_entry_is_about_one_offer(variables: dict[str, Any], is_about: bool, 
     ],
 )
 def test_nothing_is_written_twice(variables: Any, changes: dict[str, Any], says: bool) -> None:
-    assert registry_entry.says_already(variables, changes) is says
+    assert registry_entry.has_already(variables, changes) is says
 
 
 def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
@@ -198,6 +198,8 @@ def test_the_storage_that_is_left_is_noted_with_the_purchase() -> None:
 def test_how_long_an_offer_has_been_gone(expired: str, journaled: str, seconds: float) -> None:
     now = 1_769_861_400.0  # 2026-01-31T12:10:00Z
     assert (
-        registry_entry.seconds_gone({registry_entry.EXPIRED: expired, registry_entry.JOURNALED: journaled}, now)
+        registry_entry.seconds_since_expired(
+            {registry_entry.EXPIRED: expired, registry_entry.JOURNALED: journaled}, now
+        )
         == seconds
     )
