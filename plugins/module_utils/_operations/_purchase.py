@@ -48,6 +48,7 @@ from .._provision.purchase import (
     asks_the_clock,
     asks_the_list,
     lists_machines,
+    namesakes_without_offer,
     phase_by_list,
     phase_in_words,
     told_apart,
@@ -255,7 +256,7 @@ class OfferMachines:
 
         ``noted_ids``: of its machines, by the registry or its answer. ``how``: the status is asked for.
         """
-        self.status, self._named, self._resources = {}, [], []
+        self.status, self._named, self._resources, self.whose = {}, [], [], UNSEEN
         try:
             status = self._api.offer_status(self._offer_id, **how)
         except ApiError as error:
@@ -278,20 +279,19 @@ class OfferMachines:
         self._named = ids
         is_failed = status["phase"] == _states.FAILED
         ids = list(dict.fromkeys([*ids, *(noted_ids if is_failed else ())]))
-        found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
+        found = self._read(history, ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
         self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
         # If they cannot be listed, one of ours may be among them. Of a failed offer those that are known are enough.
         is_known = self.unreadable is None or (is_failed and self.billed)
         left = bool(self.billed) if is_known else None
-        self.whose = whose_by_name(found, self._names)
         return OfferLook(status["phase"], self.whose, left, shown=bool(found))
 
     def _unbought(self, history: History, phase: str | None) -> OfferLook:
         """Free, gone or unreadable: whether the account has machines of it all the same, if that may be asked."""
         if not asks_the_list(history, phase):
             return OfferLook(phase)
-        found = self._read([], [])
-        self.billed, self.whose = ownership.ids_not_gone(found), whose_by_name(found, self._names)
+        found = self._read(history, [], [])
+        self.billed = ownership.ids_not_gone(found)
         return OfferLook(phase_by_list(phase, self.unreadable), self.whose, bool(self.billed), shown=bool(found))
 
     def held(self, entry: Entry, ids: t.Iterable[str] = (), doubted: t.Iterable[str] = ()) -> PurchaseLook:
@@ -323,12 +323,12 @@ class OfferMachines:
             status = self._api.offer_status(self._offer_id, retries=0)
             self._named = ownership.ids_in(status)
             if not self._named:
-                self._read([], ownership.ids_for_match(status))
+                self._read(History(), [], ownership.ids_for_match(status))
                 machines = ownership.machines_among(self._filtered)
                 self._named = ownership.named_by_filter(machines, self._offer_id, status["procured_at"], nodes)
 
-    def _read(self, ids: list[str], match: list[str]) -> list[Json]:
-        """The machines of the offer: out of the list, and those that it leaves out by their ids."""
+    def _read(self, history: History, ids: list[str], match: list[str]) -> list[Json]:
+        """The machines of the offer, and those that may be: from the list, and by their ids if it omits them."""
         self.unreadable, self._filtered = None, []
         try:
             self._filtered = self._api.resources(self._offer_id, retries=0)
@@ -342,5 +342,7 @@ class OfferMachines:
         )
         self._resources = machines
         machines = ownership.machines_among(machines)
+        self.whose = whose_by_name(machines, self._names)
+        machines += namesakes_without_offer(history, self._filtered, self._names, self._listed_before)
         self.listed[:] = [{key: item[key] for key in _SHOWN} for item in machines]
         return machines

@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._text import QUOTA, is_quota
 from .entry import Entry
-from .ownership import Machine, OwnershipClaim, id_of, is_named
+from .ownership import Kind, Machine, OwnershipClaim, id_of, is_named, machines_among
 
 # Whose the machines of an offer are, by their names
 OURS = "ours"
@@ -203,6 +203,22 @@ def _is_called(machines: t.Iterable[Machine], asked: str) -> bool:
     """
     numbered = [item for item in machines if is_named(item, asked, numbered=True)]
     return len(numbered) > 1 or any(is_named(item, asked) for item in numbered)
+
+
+def namesakes_without_offer(
+    history: History,
+    resources: t.Iterable[Kind],
+    names: t.Collection[str],
+    listed_before: t.Collection[str],
+) -> list[Kind]:
+    """The listed machines that a refused purchase may have bought: they have its name, and name no offer.
+
+    ``listed_before``: the ids of resources that were listed before the purchase, which cannot have bought them.
+    """
+    if history.refused is None:
+        return []
+    new = [item for item in machines_among(resources) if not item["offer_id"] and id_of(item) not in listed_before]
+    return [item for item in new if whose_by_name([item], names) == OURS]
 
 
 def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
