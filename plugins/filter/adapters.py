@@ -48,7 +48,7 @@ def owned_machines(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t
 
 def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], alone: bool = False) -> list[str]:
     """The lines of a table with a column for each key, or of a row that stands ``alone``."""
-    return [_text.line(rows[0], columns)] if alone and len(rows) == 1 else _text.narrow_table(rows, columns)
+    return [_text.row_line(rows[0], columns)] if alone and len(rows) == 1 else _text.narrow_table(rows, columns)
 
 
 def usd(price: t.Any) -> str:

@@ -133,7 +133,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec, _states
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import masked, secrets_of
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import mask_in_output, secrets_of
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import normalized_id
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     MISSING_REQUESTS,
@@ -268,7 +268,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         url = self._templated(self.get_option("registry_url"))
         if not url:
             return None
-        masked([url])
+        mask_in_output([url])
         from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
             Registries,
             registered_machines,

@@ -120,14 +120,14 @@ def seconds_of(value: object, *, zoned: bool = False) -> float | None:
         return None
 
 
-def moments(told: t.Iterable[object]) -> list[float]:
+def timestamps(told: t.Iterable[object]) -> list[float]:
     """Those of these that are moments, in seconds since the epoch."""
     return [moment for moment in map(seconds_of, filter(None, told)) if moment is not None]
 
 
-def first_of(told: t.Iterable[object]) -> float | None:
+def first_timestamp(told: t.Iterable[object]) -> float | None:
     """The first of these that is a moment, in seconds since the epoch; None if none is."""
-    return next(iter(moments(told)), None)
+    return next(iter(timestamps(told)), None)
 
 
 # Words
@@ -188,7 +188,7 @@ def printable(text: str, longest: int) -> str:
     return _UNPRINTABLE.sub("\ufffd", cut)
 
 
-def starred(text: str, secrets: t.Iterable[str]) -> str:
+def mask_secrets(text: str, secrets: t.Iterable[str]) -> str:
     """The text with stars in place of the secrets."""
     for secret in secrets:
         text = text.replace(secret, "********")
@@ -234,12 +234,12 @@ def read_variable(
         return otherwise
 
 
-def applying(sentences: t.Mapping[str, object]) -> list[str]:
+def applicable(sentences: t.Mapping[str, object]) -> list[str]:
     """Those of the sentences whose condition holds."""
     return [sentence for sentence, holds in sentences.items() if holds]
 
 
-def lasting(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A duration in a sentence, in the largest unit that it is a whole number of."""
     units = ((3600, "hour"), (60, "minute"))
     unit, name = next((item for item in units if seconds and seconds % item[0] == 0), (1, "second"))
@@ -322,7 +322,7 @@ def joined(*sentences: str) -> str:
     return " ".join(filter(None, (sentence.strip() for sentence in sentences)))
 
 
-def in_short(text: object) -> str:
+def summary_of(text: object) -> str:
     """A text that was shown before: its first sentence, or the beginning of that if it is long."""
     first = re.split(r"(?<=\.) ", str(text).strip())[0]
     head = first if len(first) < _SHORT else re.split("[:;] ", first)[0]
@@ -340,7 +340,7 @@ def ranges(names: t.Iterable[str]) -> list[str]:
     return [item for row in rows for item in (row if len(row) < _ROW else [_range(row[0], row[-1])])]
 
 
-def as_pattern(host: str) -> str:
+def host_pattern(host: str) -> str:
     """The pattern that matches this host alone. Ansible takes other names apart, at a blank for example."""
     if PLAIN_NAME.fullmatch(host):
         return host
@@ -446,7 +446,7 @@ def _widths(cells: t.Iterable[t.Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(*cells)]
 
 
-def line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
+def row_line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
     """A row without a table: each value has its title beside it, but for a text whose title is its key."""
     return "  ".join(
         f"{_cell(value)} {title}" if _is_number(value) else _cell(value) if title == key else f"{title} {_cell(value)}"

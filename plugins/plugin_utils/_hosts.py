@@ -52,7 +52,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._st
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import (
     abridged,
-    as_pattern,
+    host_pattern,
     joined,
     mapping_of,
     nearest,
@@ -636,7 +636,7 @@ class Patterns:
     def _whole(self, part: str) -> str:
         """The same part; of a host whose name Ansible would take apart, a pattern that matches just that host."""
         name = part.lstrip("!&")
-        return part.removesuffix(name) + as_pattern(name) if name in self.names else part
+        return part.removesuffix(name) + host_pattern(name) if name in self.names else part
 
     @property
     def names(self) -> t.Collection[str]:

@@ -22,7 +22,7 @@ from .. import _spec
 from .._api import http
 from .._api.client import USER_AGENT, ApiError, SupplyApi
 from .._api.recorder import LOG, observer_of
-from .._text import COLUMNS, UUID, printable, starred, wrapped
+from .._text import COLUMNS, UUID, mask_secrets, printable, wrapped
 
 try:
     from ansible.module_utils.secrets import register_secrets
@@ -257,10 +257,12 @@ def is_awx_job() -> bool:
 
 def secrets_of(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
     """The values of options that must not be shown, and what is secret in them; core masks them from now on."""
-    return masked(str(params[name]) for name, option in spec.items() if option.get("no_log") and params.get(name))
+    return mask_in_output(
+        str(params[name]) for name, option in spec.items() if option.get("no_log") and params.get(name)
+    )
 
 
-def masked(values: t.Iterable[str]) -> set[str]:
+def mask_in_output(values: t.Iterable[str]) -> set[str]:
     """Secret values with their secret parts, such as templated options of an inventory plugin; core masks them, too.
 
     In small letters as well: words and ids of the API are kept so, and a server may echo a secret in their place.
@@ -304,5 +306,5 @@ def _censored(value: t.Any, secrets: t.Sequence[str]) -> t.Any:
     if text in secrets:
         return CENSORED
     if isinstance(value, str):
-        return starred(text, secrets)
+        return mask_secrets(text, secrets)
     return CENSORED if any(secret in text for secret in secrets) else value

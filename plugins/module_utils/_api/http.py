@@ -26,7 +26,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from .._text import applying, starred
+from .._text import applicable, mask_secrets
 
 try:
     import requests
@@ -137,7 +137,7 @@ def check_base_url(url: str) -> str:
             parts.scheme == "http" and not is_loopback(host or "")
         ),
     }
-    for fault in applying(faults):
+    for fault in applicable(faults):
         raise ValueError(fault)
     return f"{parts.scheme}://{_server_of(parts.scheme, host or '', port)}{parts.path.rstrip('/')}"
 
@@ -232,7 +232,7 @@ class HttpClient:
 
         Not for data: a secret may be a word that the API uses itself.
         """
-        return starred(text, self._secrets)
+        return mask_secrets(text, self._secrets)
 
     def exchange(
         self,

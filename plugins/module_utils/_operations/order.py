@@ -28,7 +28,7 @@ from .._provision.naming import (
     with_names,
 )
 from .._provision.place import Place, another_project
-from .._text import as_pattern, joined
+from .._text import host_pattern, joined
 from ._registries import Registries, registered_machines
 
 BLANK_NAMED: Result = {"changed": False, "hosts": [], "patterns": [], "add": [], "trouble": ""}
@@ -103,7 +103,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     add = added(left, params["known"], params["registered"], params["group"], params["folders"])
     runs = warnings_of_runs(parts, left, params["registered"], deed)
     warnings = [*params["broken"], *params["troubles"], *params["others"], *runs]
-    patterns = list(map(as_pattern, left))  # for a play
+    patterns = list(map(host_pattern, left))  # for a play
     return {**BLANK_NAMED, "hosts": left, "patterns": patterns, "add": add, "trouble": trouble, "warnings": warnings}
 
 

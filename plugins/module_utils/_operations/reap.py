@@ -20,7 +20,7 @@ from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
-from .._text import as_pattern
+from .._text import host_pattern
 from ._missing import look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from .procure_offer import settle
@@ -74,7 +74,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         **BLANK,
         "due": [_due(item, places, registries, own_limits, item.idle_allowed) for item, own_limits in able],
         "hosts": [item.host for item, _limits in able],
-        "patterns": [as_pattern(item.host) for item, _limits in able],
+        "patterns": [host_pattern(item.host) for item, _limits in able],
         "runs": [_due(item, places, registries, limits, 0) for item in runs],
         "batches": reaping.batches([item for item, _limits in able], params["forks"]),
         "kept": [place.text for place in kept],

@@ -21,7 +21,7 @@ from .._machine.connection import parse_ssh_command
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
 from .._spec import DELETE_RESOURCE, PROCURE_OFFER
-from .._text import abridged, first_of, mapping_of, mappings_in, nodes_of, one_line, plural, seconds_of
+from .._text import abridged, first_timestamp, mapping_of, mappings_in, nodes_of, one_line, plural, seconds_of
 from .exchanges import CATALOGS, Exchange, Exchanges
 
 VERDICTS = CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
@@ -430,7 +430,7 @@ def _post_time(seen: Exchanges) -> Observations:
 
 def _procured_at(seen: Exchanges, made: Exchange) -> float | None:
     """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
-    told = first_of(look.fields.get("procured_at") for look in (made, *_since(seen, "life_status", made.end)))
+    told = first_timestamp(look.fields.get("procured_at") for look in (made, *_since(seen, "life_status", made.end)))
     return None if told is None else told - (made.ahead or 0.0)
 
 

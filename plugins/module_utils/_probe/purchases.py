@@ -11,7 +11,7 @@ import typing as t
 from .._api.market import price_per_hour
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
-from .._text import amount, applying, number_of, usd, wrapped
+from .._text import amount, applicable, number_of, usd, wrapped
 
 # What the API calls a GPU goes into variables of the play, so it must be no template.
 _GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -38,7 +38,7 @@ def why_not_bought(host: str, *, limited: bool, is_known: bool, extra: t.Iterabl
         f"probe_buy decides on {overruled} by itself, which extra variables would overrule.": bool(overruled),
         "probe_buy needs a registry, which remembers what was bought: provision_registry_dir is empty.": not remembers,
     }
-    return next(iter(applying(reasons)), "")
+    return next(iter(applicable(reasons)), "")
 
 
 def last_ended(bills: t.Iterable[Bill]) -> str:

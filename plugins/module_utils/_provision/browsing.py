@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, nodes_of, number_of, shortened, usd
+from .._text import amount, formatted, gpus_of, grouped, narrow_table, nodes_of, number_of, shortened, timestamps, usd
 from . import order, search
 from .declaration import read_limit
 from .quote import VANISHES, is_spot
@@ -147,7 +147,7 @@ def _lines(offers: t.Sequence[Offer]) -> list[str]:
         for title, group in grouped((_title(offer), offer) for offer in shown).items()
         for line in (title, *narrow_table(group, _OFFER, ("vendor", "region")), "")
     ]
-    ends = moments(offer.get("expires_at") for offer in shown)
+    ends = timestamps(offer.get("expires_at") for offer in shown)
     return [
         *tables,
         *([f"And {len(rest)} more, from {usd(rest[0]['price_per_hour'])}."] if rest else []),

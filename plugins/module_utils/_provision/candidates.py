@@ -15,7 +15,7 @@ import itertools
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, first_of, formatted, joined, number_of, one_line, read_price, seconds_of, text_of, usd
+from .._text import QUOTA, first_timestamp, formatted, joined, number_of, one_line, read_price, seconds_of, text_of, usd
 from . import search
 from .acceptance import UNSOUND
 from .declaration import Declaration
@@ -304,7 +304,7 @@ class Case:
         """
         if not (self.begins_anew or self.host.by_name):
             return moment_of(self.entry.ends_at), self.entry.at_most
-        created = first_of(machine.get("created_at") for machine in self.standing.machines)
+        created = first_timestamp(machine.get("created_at") for machine in self.standing.machines)
         end = self.host.lease.end(now if self.begins_anew else created)
         return end, bill_between(self.standing.price_per_hour, created, end)
 

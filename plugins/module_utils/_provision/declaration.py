@@ -28,10 +28,10 @@ from .._text import (
     TRUE,
     UUID,
     amount,
-    applying,
+    applicable,
     duration,
+    duration_text,
     formatted,
-    lasting,
     number_of,
     printable,
     read_variable,
@@ -397,7 +397,7 @@ def _read_pause(value: t.Any, most: float = 86_400.0) -> int:
     """
     seconds = math.ceil(duration(str(value)))
     if seconds > most:
-        raise ValueError(f"must be at most {lasting(most)}, not '{value}'")
+        raise ValueError(f"must be at most {duration_text(most)}, not '{value}'")
     return seconds
 
 
@@ -426,7 +426,7 @@ def _of_lease(raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: fl
     """What is wrong with a lease beside the ``longest`` that is allowed, and with a ``bill`` (USD) for all of it."""
     is_missing = not _text(raw["lease"])  # one that cannot be read is wrong for that alone
     is_limited = bool(longest) and longest.moment is None
-    return applying(
+    return applicable(
         {
             f"provision_lease {lease.text} is over: it is {formatted(now)} now.": lease.lasts(now) == 0,
             f"provision_lease_max must be a duration such as 3d, not a time ({longest.text}).": (
@@ -452,7 +452,7 @@ def _text(value: t.Any) -> str:
 def _of_order(declaration: Declaration) -> list[str]:
     """What is wrong with what is to be bought."""
     choices, offer_id = declaration.choices, declaration.offer_id
-    return applying(
+    return applicable(
         {
             "provision_spec (a search) or provision_offer_id (one offer) must say what to buy. For a playbook of this"
             " collection, -e order_gpu_type=L4 does so as well.": not (choices or offer_id),
@@ -478,7 +478,7 @@ def _is_priced(declaration: Declaration) -> bool:
 def _of_connection(declaration: Declaration, connection: str, no_login: str) -> list[str]:
     """Why the host could not be reached. ``no_login``: why ssh could not, empty if it could."""
     host, is_here = declaration.host, declaration.host in _HERE
-    return applying(
+    return applicable(
         {
             f"{host} is this computer, which must not be taken for a machine. Declare another host.": is_here,
             f"The connection of {host} is local, so this computer would be configured in the machine's place. Set it"
@@ -511,7 +511,7 @@ def _of_identity(declaration: Declaration) -> list[str]:
     """Why the registry could not keep the host, or, without one, its name does not tell which machine is its own."""
     host, file, by_name, name = declaration.host, declaration.registry_file, declaration.by_name, declaration.name
     twin = twin_of(declaration.project, host, name)
-    return applying(
+    return applicable(
         {
             f"The registry keeps a folder for each host, and '{host}' is no name of one.": (
                 file and (host in (".", "..") or "/" in host)
@@ -535,7 +535,7 @@ def _of_identity(declaration: Declaration) -> list[str]:
 def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
     """What is wrong with what the first boot does."""
     is_script = str(raw["cloud_init_template"]).rpartition("/")[2] == _SCRIPT
-    return applying(
+    return applicable(
         {
             # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get
             # the text.
@@ -601,7 +601,7 @@ def check_ssh_public_key(value: str) -> str:
     """One public key in OpenSSH's one-line format, without line end. The key is never echoed."""
     key = value.strip()
     kind, _blank, rest = key.partition(" ")
-    for fault in applying(
+    for fault in applicable(
         {
             "is empty": not key,
             "is a PRIVATE key. Give the public one, the file that ends in .pub": (

@@ -9,7 +9,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, amount, applying, formatted, narrow_table, printable, seconds_of, text_of, wrapped
+from .._text import abridged, amount, applicable, formatted, narrow_table, printable, seconds_of, text_of, wrapped
 from . import ceilings, lease, search
 from .declaration import read_bill, read_budget
 from .entry import Entry
@@ -170,7 +170,7 @@ def extension_of(
 def _fixed(entry: Entry, before: Life, wish: TimeRequest, now: float) -> list[str]:
     """Why the end of the host's machine cannot be moved at all."""
     reaped = lease.end_begun(entry.reaped_at, now)
-    return applying(
+    return applicable(
         {
             "The registry knows no machine of it, so there is nothing to extend. compute_index.supply.provision buys"
             " one.": not entry.may_have_bought,
@@ -186,7 +186,7 @@ def _fixed(entry: Entry, before: Life, wish: TimeRequest, now: float) -> list[st
 
 def _odd_end(before: float | None, end: float, now: float) -> list[str]:
     """That the new end is over, or earlier than the old one."""
-    return applying(
+    return applicable(
         {
             f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now.": end <= now,
             f"Its machine may live until {formatted(before or end)} already, which is later than {formatted(end)}. To"
@@ -201,7 +201,7 @@ def _too_much(wish: TimeRequest, begin: float | None, end: float, at_most: float
     latest = -math.inf if begin is None else wish.longest.end(begin) or math.inf
     costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
     bill = math.inf if at_most is None else round(at_most, 6)
-    return applying(
+    return applicable(
         {
             f"Until {formatted(end)} its lease would be longer than provision_lease_max ({longest}), counted from its"
             " purchase. -e provision_lease_max=<duration> allows more.": wish.longest and end > latest,

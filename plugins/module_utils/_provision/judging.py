@@ -16,9 +16,9 @@ from functools import cached_property
 from .. import _states
 from .._text import (
     QUOTA,
-    applying,
+    applicable,
     end_option,
-    first_of,
+    first_timestamp,
     ids_in_words,
     joined,
     nodes_of,
@@ -187,7 +187,7 @@ class JudgedHost:
             self.offer_id,
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
-            first_of([entry.journaled_at]),
+            first_timestamp([entry.journaled_at]),
             listed if is_made else {item: listed[item] for item in noted if item in listed},
             self.read or {},
             self.holders or {},
@@ -341,7 +341,7 @@ class JudgedHost:
     @property
     def begin(self) -> float | None:
         """When the machine was bought (seconds since the epoch): by the API, else by the registry."""
-        created = first_of((self.status.get("procured_at"), self.purchase.get("procured_at")))
+        created = first_timestamp((self.status.get("procured_at"), self.purchase.get("procured_at")))
         return lease.begin_of(seconds_of(self.entry.journaled_at), created, adopted=self.entry.adopted)
 
     def end(self) -> float | None:
@@ -544,7 +544,7 @@ class JudgedHost:
         host, offer, held = self.host, f"Offer {self.offer_id} of {self.host}", self.held
         nodes, shown = nodes_of(self.offer) or math.inf, len(self.status.get("connections") or ())
         attached = [item for item in held.affected if item not in self.entry.affected]  # others were told before
-        return applying(
+        return applicable(
             {
                 **self._other_name,
                 f"{offer} has {nodes:g} machine(s), and the API says that it bought"

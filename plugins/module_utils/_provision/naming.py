@@ -9,7 +9,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import abridged, applying, plural
+from .._text import abridged, applicable, plural
 from .messages import NOTHING_ENDED
 from .order import GROUP_OF_RUNS, HOST_NAME, within
 from .ownership import Machine, is_named, machines_among
@@ -167,7 +167,7 @@ def objection(
     are_names = bool(parts) and all(re.search(r"\w", part.text) for part in parts)
     unmatched = [part.text for part in parts if not part.hosts]
     outside = [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
-    reasons = applying(
+    reasons = applicable(
         {
             f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
             f" -e {name}=gpu-1,gpu-2.": not are_names,

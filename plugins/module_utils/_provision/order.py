@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._machine.connection import ADDRESS
-from .._text import abridged, applying, mapping_of, nearest, plain_name, printable, text_of
+from .._text import abridged, applicable, mapping_of, nearest, plain_name, printable, text_of
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
@@ -231,7 +231,7 @@ def ordered_hosts(
         why_no_hosts(group, sizes): not (sizes.get(group) or ordered_names),
         excluded_by_limit(ordered_names): ordered_names and not inside,
     }
-    for reason in applying(reasons):
+    for reason in applicable(reasons):
         raise ValueError(reason)
     reached = published_hosts(variables.get("provision_hosts"))
     return OrderedHosts(
@@ -285,7 +285,7 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
         f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another"
         " name.": reserved,
     }
-    for reason in applying(reasons):
+    for reason in applicable(reasons):
         raise ValueError(reason)
     return list(dict.fromkeys(names))
 

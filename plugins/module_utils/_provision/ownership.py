@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
-from .._text import grouped, moments, seconds_of
+from .._text import grouped, seconds_of, timestamps
 from .entry import Entry
 from .search import total_of
 
@@ -124,7 +124,7 @@ def not_told_gone(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list
 
 def last_created_at(machines: t.Iterable[Machine]) -> float | None:
     """When the last of them was made, by the API (seconds since the epoch); None where that does not tell."""
-    return max(moments(machine.get("created_at") for machine in machines), default=None)
+    return max(timestamps(machine.get("created_at") for machine in machines), default=None)
 
 
 def price_of(machines: t.Iterable[Machine]) -> float | None:
@@ -215,7 +215,7 @@ def is_later(own: t.Collection[Machine], others: t.Collection[Machine]) -> bool:
     """
     if not (own and others):
         return bool(others)
-    mine, theirs = (min(moments(item.get("created_at") for item in each), default=None) for each in (own, others))
+    mine, theirs = (min(timestamps(item.get("created_at") for item in each), default=None) for each in (own, others))
     if None in (mine, theirs) or mine == theirs:
         return min(map(id_of, own)) > min(map(id_of, others))
     return t.cast(float, mine) > t.cast(float, theirs)

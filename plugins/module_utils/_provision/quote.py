@@ -12,7 +12,7 @@ import itertools
 import math
 import typing as t
 
-from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, read_price, seconds_of
+from .._text import abridged, amount, formatted, gpus_of, grouped, narrow_table, read_price, seconds_of, timestamps
 from . import lease, planning, storage
 from .planning import BUY, LATER, Plan
 from .rounds import published
@@ -147,7 +147,7 @@ def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
 
 def _times(new: t.Collection[Row]) -> str:
     """When the last of the leases ends, and until when all offers hold, as far as they say so."""
-    ends, expires = (moments(item.get(name) for item in new) for name in ("ends_at", "expires_at"))
+    ends, expires = (timestamps(item.get(name) for item in new) for name in ("ends_at", "expires_at"))
     until = f" until {formatted(max(ends))}" if ends else ""
     return f"{until}; offers hold until {formatted(min(expires))}" if expires else until
 
@@ -177,7 +177,7 @@ def _gone_early(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
     """What buys the ``new`` hosts' machines, and how long there is to think for the person who approves it."""
     if new:
-        expires = moments(item.get("expires_at") for item in new)
+        expires = timestamps(item.get("expires_at") for item in new)
         until = f" until {formatted(min(expires))}" if expires else ""
         by_plan = f" -e plan={plan_file}" if plan_file else ""
         yield f"Buy {'them' if len(new) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"

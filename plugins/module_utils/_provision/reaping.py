@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._text import (
     abridged,
-    applying,
+    applicable,
     duration,
     formatted,
     grouped,
@@ -510,7 +510,7 @@ class SweepFindings:
             f"Over, by their names alone: {_names(by_name)}. -e reap_by_name=true ends them.": by_name,
             f"Over, but protected: {_names(self.spared)}.": self.spared,
         }
-        return [*over, *applying(sentences)]
+        return [*over, *applicable(sentences)]
 
 
 def _names(hosts: t.Iterable[Host]) -> str:

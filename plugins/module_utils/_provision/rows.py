@@ -18,14 +18,14 @@ from .._text import (
     LINE,
     end_option,
     ids_in_words,
-    in_short,
     joined,
-    line,
     narrow_table,
     nodes_of,
     number_of,
     ranges,
     read_price,
+    row_line,
+    summary_of,
     usd,
     usd_short,
     wrapped,
@@ -426,7 +426,7 @@ def configured_lines(hosts: t.Sequence[str], rows: t.Sequence[Row], common: Comm
 
 def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
     """A line for each host, and one for all of them; a host alone has a single line if that is short enough."""
-    alone = line(rows[0], columns) if len(rows) == 1 else ""
+    alone = row_line(rows[0], columns) if len(rows) == 1 else ""
     if alone and len(alone) <= LINE:
         return [alone]
     shorten = [title for title in ("host", "address") if title in columns]
@@ -461,7 +461,7 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
     is_given_back = plan["may_release"] and not other_key
     return joined(
         f"{host} cannot be used:",
-        in_short(failure["cause"]),
+        summary_of(failure["cause"]),
         unknown if other_key else "",
         plan["spared"],
         failure["given_back"] if is_given_back else billed,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from .. import _text
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED
-from .._text import amount, applying, formatted, items_of, joined, one_line, plural, seconds_of, usd
+from .._text import amount, applicable, formatted, items_of, joined, one_line, plural, seconds_of, usd
 from . import lease, spending
 from .entry import Entry
 from .order import GROUP_OF_RUNS
@@ -321,7 +321,7 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
         "The last lines of its log:": log,
     }
     is_well = record.get("state") == SUCCEEDED and not lost
-    return {"lines": [*applying(lines), *log, *further], "trouble": "" if is_well else joined(outcome, lost)}
+    return {"lines": [*applicable(lines), *log, *further], "trouble": "" if is_well else joined(outcome, lost)}
 
 
 def still_billed(run: Run, why: str) -> dict[str, t.Any]:
@@ -331,8 +331,8 @@ def still_billed(run: Run, why: str) -> dict[str, t.Any]:
     lines = [
         job_outcome(run.record),
         joined("Its results are NOT complete.", because(why), f"See {run.request.folder}."),
-        *applying({f"Not home: {not_home}.": not_home}),
-        *applying({f"Not written by the job: {missing}. Another run_results fetches what it wrote.": missing}),
+        *applicable({f"Not home: {not_home}.": not_home}),
+        *applicable({f"Not written by the job: {missing}. Another run_results fetches what it wrote.": missing}),
         f"Its machine stays. {run.billed} The same command tries again.",
         f"To end it without them: {run.command_to_end}",
     ]

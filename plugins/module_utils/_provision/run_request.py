@@ -11,7 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import amount, applying, gpus_of, items_of, plural, read_variable, text_of, usd, usd_short
+from .._text import amount, applicable, gpus_of, items_of, plural, read_variable, text_of, usd, usd_short
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
@@ -127,7 +127,7 @@ def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:
     names = set(extra)
     overruled = ", ".join(sorted((DECIDED_BY_PLAYS - _LEFT_TO_PEOPLE) & names))
     unread = ", ".join(sorted(OF_ORDERS & names))
-    return applying(
+    return applicable(
         {
             f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
             f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by"
@@ -143,7 +143,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
     """The variables as typed values; ``wrong`` gets a sentence for each mistake. `name_of` checks the name."""
     command, odd = text_of(given.get("run_command")), [n for n in _TEXTS if isinstance(given.get(n), _NO_TEXT)]
     seconds = _read("run_time", given, lease.read_duration, math.inf, wrong)
-    wrong += applying(
+    wrong += applicable(
         {
             "run_command must say what to run: -e 'run_command=\"python train.py\"'.": not command,
             f"{' and '.join(odd)} must be a text, not a list, a mapping or true.": odd,

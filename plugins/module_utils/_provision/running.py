@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from .. import _text
 from .._machine.job_state import NONE, OVER, RUNNING
-from .._text import amount, formatted, ids_in_words, in_short, joined, one_line, seconds_of, usd
+from .._text import amount, formatted, ids_in_words, joined, one_line, seconds_of, summary_of, usd
 from . import lease, search
 from .declaration import why_protected
 from .entry import Entry
@@ -119,9 +119,9 @@ def broken(stopped: Row, run: Run, reason: str) -> str:
     if stopped.get("trouble"):
         return str(stopped["trouble"])
     if not (run.entry.may_have_bought or in_doubt(run)):
-        return joined(in_short(reason), f"Nothing is billed for {run.request.host}.")
+        return joined(summary_of(reason), f"Nothing is billed for {run.request.host}.")
     billed = run.billed if run.entry.ends_at else f"{run.request.host} may have a machine that is billed."
-    return joined(in_short(reason), billed, f"The same command goes on. To end the machine: {run.command_to_end}")
+    return joined(summary_of(reason), billed, f"The same command goes on. To end the machine: {run.command_to_end}")
 
 
 def lease_for(way: Way, run: Run, price: float | None, refusal: str, unswept: str, *, has_registry: bool) -> float:

@@ -17,7 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, first_of, formatted, ids_in_words, joined, moments, read_price, usd
+from .._text import abridged, first_timestamp, formatted, ids_in_words, joined, read_price, timestamps, usd
 from . import lease, search
 from .candidates import Case
 from .declaration import Declaration
@@ -79,7 +79,7 @@ def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: s
     """
     terms = {host.host: terms_of(host) for host in declared}
     new = new_hosts(quote["hosts"])
-    expires = moments(item.get("expires_at") for item in new.values())
+    expires = timestamps(item.get("expires_at") for item in new.values())
     return {
         "number": number,
         "summary": quote["summary"],
@@ -139,7 +139,7 @@ class SealedPlan:
         """The plan as it was given to a run."""
         if not hmac.compare_digest(str(plan.get(_DIGEST)).encode(), _digest(plan, token).encode()):
             return cls(fault="it was changed since it was sealed, or another api_token sealed it")
-        quoted, expires = (first_of([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
+        quoted, expires = (first_timestamp([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
         return cls(str(plan["number"]), str(plan["account"]), quoted - _CLOCKS, expires, plan["hosts"])
 
     def compared(self, hosts: t.Sequence[Declaration], account: str, *, further: bool = False) -> SealedPlan:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from .._text import (
     LONGEST_NAME,
-    applying,
+    applicable,
     duration,
     gpus_of,
     letters_of,
@@ -77,7 +77,7 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
             contract not in ("", ON_DEMAND, SPOT, ANY)
         ),
     }
-    for fault in applying(faults):
+    for fault in applicable(faults):
         raise ValueError(fault)
     return spec
 

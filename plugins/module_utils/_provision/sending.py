@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import QUOTA, applying, foreign_currency, gpus_of, joined, sentence, usd
+from .._text import QUOTA, applicable, foreign_currency, gpus_of, joined, sentence, usd
 from . import search
 from .ceilings import AccountPrices, CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
@@ -103,7 +103,7 @@ class Terms:
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:
     """Why the options that name the registry do not fit together; empty if they do."""
-    refusals = applying(
+    refusals = applicable(
         {
             "A purchase is noted in one registry: give registry_file or registry_url, which the environment variable"
             " COMPUTE_INDEX_REGISTRY_URL sets, too.": url and file,

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import applying, ids_in_words, joined, mapping_of, seconds_of, usd
+from .._text import applicable, ids_in_words, joined, mapping_of, seconds_of, usd
 from . import holdings, ownership, search
 from .declaration import Declaration
 from .entry import Entry
@@ -487,7 +487,7 @@ def _by_name(
     price = total_of([price_of(machines), *(item.price_per_hour for item in brings)])
     failed = not is_one_alive(machines)
     odd = "" if failed else _unfit(host, machines, price)
-    reasons = applying(
+    reasons = applicable(
         {
             claimed_twice(host.host, others, "", ids): others,
             f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End those that"

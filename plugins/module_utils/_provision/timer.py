@@ -16,7 +16,7 @@ import shlex
 import typing as t
 from dataclasses import dataclass
 
-from .._text import applying, duration, formatted, printable
+from .._text import applicable, duration, formatted, printable
 from . import lease
 from .messages import WHOLE_SWEEP
 
@@ -182,7 +182,7 @@ def check(
             is_made and not (observed.has_systemd or observed.has_crontab)
         ),
     }
-    for sentence in applying(refusals):
+    for sentence in applicable(refusals):
         raise ValueError(f"{sentence} Nothing was changed.")
 
 
@@ -224,6 +224,6 @@ def sweep_report(state: str, timer: Timer, observed: TimerState, *, check_mode: 
     is_expected = {SHOW: True, ABSENT: False}.get(state, not check_mode)
     return {
         "lines": lines if observed.schedule else ["No sweeps are scheduled for this inventory on this computer."],
-        "trouble": next(iter(applying(troubles)), "") if is_expected else "",
+        "trouble": next(iter(applicable(troubles)), "") if is_expected else "",
         "warnings": [stops] if observed.is_active and not observed.lingers else [],
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._machine import connection
-from .._text import lasting, one_line
+from .._text import duration_text, one_line
 from .messages import NO_REASON
 from .ownership import ids_in, is_one_alive, refreshed
 
@@ -374,7 +374,7 @@ def _unless_late(wait: Wait, msg: str, pause: float, now: float) -> BootStep:
         (wait.doubtful, PATIENCE),
     )
     over = next((limit for begin, limit in limits if begin is not None and now - begin >= limit), None)
-    return BootStep(msg, pause) if over is None else BootStep(f"{msg} It had {lasting(over)}.", failed=True)
+    return BootStep(msg, pause) if over is None else BootStep(f"{msg} It had {duration_text(over)}.", failed=True)
 
 
 def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait, BootStep]:

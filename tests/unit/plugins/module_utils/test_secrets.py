@@ -32,13 +32,13 @@ def test_what_is_secret_in_a_value_is_told_to_core(
     registered: set[str] = set()
     monkeypatch.setattr(operation, "register_secrets", registered.update)
     hidden = {value, *parts, *(text.lower() for text in (value, *parts))}
-    assert operation.masked([value]) == hidden
+    assert operation.mask_in_output([value]) == hidden
     assert registered == hidden
 
 
 def test_a_secret_that_a_server_echoes_as_a_word_or_an_id_is_hidden() -> None:
     """Those are kept in small letters."""
-    hidden = operation.masked(["My-Token-7"])
+    hidden = operation.mask_in_output(["My-Token-7"])
     assert operation.without_secrets({"status": "my-token-7", "msg": "my-token-7 (My-Token-7)"}, hidden) == {
         "status": operation.CENSORED,
         "msg": "******** (********)",

@@ -39,7 +39,7 @@ def test_a_pattern_matches_just_its_host(host: str) -> None:
     manager.add_group("gpu")
     for name in (host, "gpu-1", "gpu-5", "5", "a", "b", "x", "y", "本"):
         manager.add_host(name, group="gpu")
-    assert [found.name for found in manager.get_hosts(pattern=[_text.as_pattern(host)])] == [host]
+    assert [found.name for found in manager.get_hosts(pattern=[_text.host_pattern(host)])] == [host]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_no_duration_is_said(text: str) -> None:
     ],
 )
 def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
-    assert _text.lasting(seconds) == text
+    assert _text.duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_age_is_short(seconds: float, text: str) -> None:
 
 
 def test_the_sentences_whose_condition_holds_apply() -> None:
-    assert _text.applying({"a": True, "b": "", "c": ["x"], "d": None}) == ["a", "c"]
+    assert _text.applicable({"a": True, "b": "", "c": ["x"], "d": None}) == ["a", "c"]
 
 
 def test_lines_of_a_report_are_folded() -> None:
@@ -197,7 +197,7 @@ def test_the_first_of_many(count: int, text: str) -> None:
     ],
 )
 def test_what_was_shown_before_is_shown_in_short(text: str, short: str) -> None:
-    assert _text.in_short(text) == short and len(_text.in_short(text)) <= 60
+    assert _text.summary_of(text) == short and len(_text.summary_of(text)) <= 60
 
 
 @pytest.mark.parametrize(

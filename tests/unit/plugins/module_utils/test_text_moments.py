@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import month_of
 from ansible_collections.compute_index.supply.plugins.module_utils._text import (
     END,
-    first_of,
+    first_timestamp,
     formatted,
     seconds_of,
     utc,
@@ -43,7 +43,7 @@ from hypothesis import strategies as st
 )
 def test_seconds(text: object, seconds: float | None) -> None:
     assert seconds_of(text) == seconds
-    assert first_of(["", text, "2027-01-15T08:00:00Z"]) == (1_800_000_000.0 if seconds is None else seconds)
+    assert first_timestamp(["", text, "2027-01-15T08:00:00Z"]) == (1_800_000_000.0 if seconds is None else seconds)
 
 
 @given(st.floats() | st.integers())
