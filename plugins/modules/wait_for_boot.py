@@ -53,8 +53,8 @@ options:
   marked:
     description:
       - Whether the user data leave the file V(/var/lib/supply-booted) or V(~/.supply-booted) at their end.
-      - If there is no cloud-init on the machine, that file is waited for as long as cloud-init would be. Without it the
-        machine did not run its user data, and the task fails.
+      - If cloud-init is absent or disabled on the machine, the task waits for that file instead. Without it the machine
+        has not run its user data, and the task fails after O(boot_timeout).
     type: bool
     default: false
 notes:

@@ -584,7 +584,7 @@ def test_a_machine_that_did_not_run_its_user_data_fails(make_project: MakeProjec
     project.declare_host("gpu-2", provision_cloud_init_template=str(own))
     run = project.provision()
     assert run.returncode != 0 and not run.failure("gpu-2"), run.output
-    assert "it did not run its user data" in run.text
+    assert "has not run its user data" in run.text
     assert "There is no cloud-init on the machine" in run.failure("gpu-1") and "billed" in run.failure("gpu-1")
     marks = {host: (project.registry(host) or {}).get("provision_boot_mark") for host in ("gpu-1", "gpu-2")}
     assert marks == {"gpu-1": True, "gpu-2": None}

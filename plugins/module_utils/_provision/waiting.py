@@ -201,16 +201,14 @@ def summary_of_offers(results: t.Collection[Json]) -> str:
 ANSWER_SECONDS = 20  # that one look may take on the machine: systemd, which cloud-init asks, may hang
 CONNECT = "true"
 _TIMED_OUT = 124  # the exit code of `timeout`, of coreutils and of busybox
-# User data leave this file at their end, in the home folder if they do not run as root. Where there is no cloud-init,
-# such as in a container, nothing else tells that they have run.
+# User data create this file as their last step, in the home folder if they do not run as root. If cloud-init is absent,
+# as in a container, or disabled, nothing else shows that they have run.
 MARK = "supply-booted"
-NO_MARK = f"{MARK}: none"  # in user data that leave none
-MARKED = "marked"
+NO_MARK = f"{MARK}: none"  # a comment in user data that do not create the file
 # All versions of cloud-init know --long. "absent" and "marked" are our words.
 ASK = (
-    "command -v cloud-init >/dev/null || { "
-    f"for mark in /var/lib/{MARK} ~/.{MARK}; do [ ! -e $mark ] || echo 'detail: {MARKED}'; done; "
-    "echo 'status: absent'; exit 0; }; "
+    f"for mark in /var/lib/{MARK} ~/.{MARK}; do [ ! -e $mark ] || echo 'marked: yes'; done; "
+    "command -v cloud-init >/dev/null || { echo 'status: absent'; exit 0; }; "
     f"limit=$(command -v timeout); ${{limit:+$limit {ANSWER_SECONDS}}} cloud-init status --long"
 )
 
@@ -232,8 +230,8 @@ _ENDS = {
     ABSENT: "There is no cloud-init on the machine.",
 }
 _NO_MARK_YET = (
-    "There is no cloud-init on the machine, and it did not run its user data, which leave a mark at their end. If your"
-    f" template leaves none, put a comment into it: {NO_MARK}."
+    " The machine has not run its user data: their last step creates the file"
+    f" /var/lib/{MARK} (or ~/.{MARK}), which is missing. If your template does not create it, add the comment: {NO_MARK}."
 )
 
 # Errors of SSH, with what they mean.
@@ -280,6 +278,7 @@ class CloudInitStatus:
     errors: tuple[str, ...] = ()
     detail: str = ""
     degraded: bool = False  # there were errors that did not stop it
+    marked: bool = False  # the machine has the file MARK
 
 
 @dataclass(frozen=True)
@@ -324,6 +323,7 @@ def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
         errors=tuple(dict.fromkeys(map(one_line, errors[:20]))),  # each stage tells some again
         detail="" if detail.startswith("DataSource") else detail,  # where its data came from
         degraded=extended.startswith("degraded") or code == 2,
+        marked="marked" in answer,
     )
 
 
@@ -386,10 +386,11 @@ def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait,
     if report.status == "done" and report.degraded:
         msg = f"cloud-init has finished with errors: {errors}."
         return wait, BootStep(msg, warning=msg)
-    lacks_mark = report.status == ABSENT and wait.limits.marked and report.detail != MARKED
-    if report.status in _ENDS and not lacks_mark:
-        return wait, BootStep(_ENDS[report.status])
-    return wait, _going_on(wait, _NO_MARK_YET if lacks_mark else _state(report.status, errors), now)
+    end = _ENDS.get(report.status)
+    lacks_mark = report.status != "done" and wait.limits.marked and not report.marked
+    if end and not lacks_mark:
+        return wait, BootStep(end)
+    return wait, _going_on(wait, end + _NO_MARK_YET if end else _state(report.status, errors), now)
 
 
 def _state(status: str, errors: str) -> str:

@@ -381,10 +381,12 @@ def test_what_follows_an_answer(report: CloudInitStatus, now: float, step: BootS
     assert waiting.after_report(UP, report, now)[1] == step
 
 
-ABSENT = (
-    "There is no cloud-init on the machine, and it did not run its user data, which leave a mark at their end. If your"
-    " template leaves none, put a comment into it: supply-booted: none."
+NO_MARK = (
+    " The machine has not run its user data: their last step creates the file /var/lib/supply-booted (or"
+    " ~/.supply-booted), which is missing. If your template does not create it, add the comment: supply-booted: none."
 )
+ABSENT = f"There is no cloud-init on the machine.{NO_MARK}"
+DISABLED = f"cloud-init is disabled.{NO_MARK}"
 MARKED = waiting.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)), 20)
 
 
@@ -394,35 +396,42 @@ MARKED = waiting.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True
         (CloudInitStatus("absent"), 21, BootStep(ABSENT, 2.0)),
         (CloudInitStatus("absent"), 100, BootStep(ABSENT, 10.0)),
         (CloudInitStatus("absent"), 1820, BootStep(f"{ABSENT} It had 30 minutes.", failed=True)),
-        (CloudInitStatus("absent", detail="marked"), 21, BootStep("There is no cloud-init on the machine.")),
-        (CloudInitStatus("absent", detail="marked"), 9999, BootStep("There is no cloud-init on the machine.")),
+        (CloudInitStatus("absent", marked=True), 21, BootStep("There is no cloud-init on the machine.")),
+        (CloudInitStatus("absent", marked=True), 9999, BootStep("There is no cloud-init on the machine.")),
+        (CloudInitStatus("disabled"), 21, BootStep(DISABLED, 2.0)),
+        (CloudInitStatus("disabled"), 1820, BootStep(f"{DISABLED} It had 30 minutes.", failed=True)),
+        (CloudInitStatus("disabled", marked=True), 21, BootStep("cloud-init is disabled.")),
         # cloud-init itself tells how it went.
         (CloudInitStatus("done"), 21, BootStep("cloud-init has finished.")),
-        (CloudInitStatus("disabled"), 21, BootStep("cloud-init is disabled.")),
     ],
 )
-def test_a_machine_without_cloud_init_and_without_the_mark_did_not_run_its_user_data(
+def test_a_machine_whose_cloud_init_runs_nothing_and_that_lacks_the_mark_did_not_run_its_user_data(
     report: CloudInitStatus, now: float, step: BootStep
 ) -> None:
     assert waiting.after_report(MARKED, report, now)[1] == step
 
 
+@pytest.mark.parametrize("program", [False, True])
 @pytest.mark.parametrize("place", ["var", "home", "both", ""])
-def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str) -> None:
+def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str, program: bool) -> None:
     var = tmp_path / "var"
     for folder, name in ((var, waiting.MARK), (tmp_path, f".{waiting.MARK}")):
         folder.mkdir(exist_ok=True)
         if place in ("both", "var" if folder == var else "home"):
             (folder / name).touch()
+    if program:
+        cloud_init = tmp_path / "cloud-init"
+        cloud_init.write_text("#!/bin/sh\necho 'status: disabled'\n")
+        cloud_init.chmod(0o755)
     question = waiting.ASK.replace("/var/lib", str(var))
     answer = subprocess.run(
         ["/bin/sh", "-c", question],
-        env={"PATH": "/nowhere", "HOME": str(tmp_path)},
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    expected = CloudInitStatus("absent", detail="marked" if place else "")
+    expected = CloudInitStatus("disabled" if program else "absent", marked=bool(place))
     assert waiting.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == expected
 
 
