@@ -117,6 +117,17 @@ def test_what_it_has_cost(bills: Any, usd: float | None, said: str) -> None:
             (5.0, utc_rounded_up(NOON)),
         ),
         (known((), "refused"), [], (None, "")),
+        # The API's texts are moments in any zone, or nonsense.
+        (
+            entry(),
+            [
+                machine(1, created_at="2026-11-01T12:30:00Z"),
+                machine(2, created_at="2026-11-01T14:00:00+02:00"),
+                machine(3, created_at="1 day ago"),
+            ],
+            (6.0, "2026-11-01T12:00:00Z"),
+        ),
+        (entry(), [machine(1, created_at="1 day ago")], (2.0, "")),
     ],
 )
 def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[Any, ...]) -> None:
