@@ -217,7 +217,7 @@ def _noted(
 
 def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:
     """What has not ended for certain, also of what came while the others ended."""
-    left = endings.not_ended(plan, plan["ids"], answers)
+    left = endings.machines_not_ended(plan, answers)
     if left.ids or not plan["pending"]:
         return left
     try:

@@ -28,7 +28,7 @@ from .storage import Storage, read_storage
 Row = t.Mapping[str, t.Any]
 
 # What ends of a host by its plan, or has ended before: its machines, no more than its entry, or storage
-MACHINES, STORAGE = Action.END.value, Action.STORAGE.value
+MACHINES, STORAGE, STOP = Action.END.value, Action.STORAGE.value, Action.STOP.value
 NOTED = (MACHINES, Action.FORGET.value, STORAGE)
 SAY = "say"  # the file of tasks of the role for what follows once that was noted
 
@@ -193,6 +193,13 @@ def not_ended(plan: Row, ids: t.Iterable[str], answers: t.Mapping[str, Row]) -> 
     return NotEnded(left, tuple(said), next(iter(classes), "unavailable"), over)
 
 
+def machines_not_ended(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
+    """Which of a host's machines have not ended, also those that were not told to: the API does not show them."""
+    left = not_ended(plan, plan["ids"], answers)
+    reason = [plan["refusal"]] if plan["in_doubt"] else []
+    return replace(left, ids=(*left.ids, *plan["in_doubt"]), said=(*left.said, *reason))
+
+
 def _is_over(plan: Row, resource_id: str, answer: Row) -> bool:
     """Whether the API says that something has ended, or does not know storage of which a person says so."""
     is_lost = answer.get("error_class") == "not_found" and resource_id in plan.get("storage_lost", ())
@@ -265,7 +272,8 @@ def storage_to_end(
     """
     stays = [item.resource_id for item in items if item.resource_id not in ends]
     known = {"host": plan["host"], "registry": plan["registry"], "next": STORAGE, "why": why, "ahead": ahead}
-    return {**known, "ids": [], "storage_ends": list(ends), "pending": False, "stays": [], "storage_stays": stays}
+    machines = {"ids": [], "in_doubt": [], "pending": False}
+    return {**known, **machines, "storage_ends": list(ends), "stays": [], "storage_stays": stays}
 
 
 def is_as_planned(entry: Entry, plan: Row) -> bool:
@@ -317,6 +325,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "ahead": ahead,
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
+        "in_doubt": list(found.in_doubt),
         "lines": lines_of_end(host, entry, found, would=check_mode),
         "refusal": found.reason,
         "offer_id": entry.offer_id,
@@ -352,14 +361,11 @@ def outcomes(plans: t.Sequence[Row], noted: t.Mapping[str, Row]) -> dict[str, di
 
 def _outcome(plan: Row, noted: Row) -> dict[str, t.Any]:
     """The same of one host, with ``lines`` for people."""
-    stop = str(plan["refusal"] or (noted["msg"] if noted.get("failed") else ""))
+    stop = str(noted["msg"] if noted.get("failed") else plan["refusal"])
     is_over = bool(plan["next"]) and not (stop or plan["check_mode"])
-    return {
-        **noted,
-        "stop": stop,
-        "over": is_over,
-        "lines": [] if stop else folded_lines([*plan["lines"], *noted["storage"]]),
-    }
+    has_lines = plan["next"] != STOP and not noted.get("failed")
+    lines = folded_lines([*plan["lines"], *noted["storage"]]) if has_lines else []
+    return {**noted, "stop": stop, "over": is_over, "lines": lines}
 
 
 def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import end_option, ids_in_words
+from .._text import end_option, ids_in_words, joined, usd
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to
@@ -111,6 +111,8 @@ def unknown_and_unread(
 class End:
     """What ends: ``machines``; of what is registered ``gone`` has ended before, and a person forgets ``forgotten``.
 
+    ``in_doubt``: the ids of machines that do not end since the API does not show them; ``reason`` says why.
+
     ``price_when_gone``: of what has ended before, by the API (USD per hour), as far as it is known.
     ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what it leaves, and what
     the host has kept; of this ``storage_ends`` are the ids of what ends, too, ``storage_lost`` of what a person
@@ -124,6 +126,7 @@ class End:
     gone: tuple[str, ...] = ()
     price_when_gone: float = 0.0
     forgotten: tuple[str, ...] = ()
+    in_doubt: tuple[str, ...] = ()
     reason: str = ""
     pending: bool = False
     storage: tuple[Storage, ...] = ()
@@ -232,7 +235,7 @@ def _end(asked: EndRequest, api_view: ApiView) -> End:
     if entry.offer_id:
         return _journal(asked, api_view)
     if asked.by_name:
-        return _by_name(asked, account)
+        return _by_name(asked, api_view)
     if unclaimed := _namesakes(asked, account):
         return nothing_ends(host, _claimed_by_nobody(asked, unclaimed))
     return End(Action.NOTHING)
@@ -285,11 +288,11 @@ def _namesakes(asked: EndRequest, account: Account) -> list[Machine]:
 def _by_ids(asked: EndRequest, ids: t.Sequence[str], api_view: ApiView) -> End:
     """The machines that the registry or a person names by their ids, with further ones of the same purchase."""
     named = api_view.account.machines_with(ids)
-    lost = _unlisted(ids, api_view.account)
+    lost = [item for item in _unlisted(ids, api_view.account) if item not in api_view.unread]
     further = _further(asked, ids, api_view.account)
     if reason := next(filter(None, _objections(asked, ids, api_view, named, lost, further)), ""):
         return nothing_ends(asked.host, reason)
-    return _of([*machines_in(named), *further], lost, pending=_pending(asked.entry, api_view))
+    return _end_of([*machines_in(named), *further], asked, api_view, ids)
 
 
 def _objections(
@@ -302,7 +305,6 @@ def _objections(
 ) -> t.Iterator[str]:
     """Why nothing of these may end, the first reason that is not empty. ``lost``: ids that the API does not know."""
     entry, machines = asked.entry, machines_in(named)
-    yield _unread(api_view, ids)
     yield _contested(asked, named)
     odd = list(_oddities(asked, machines, api_view.account, lost, further))
     shown = [f"{item} (unknown to the API)" if item in lost else item for item in ids]
@@ -312,7 +314,6 @@ def _objections(
         known = f"The API knows {described(refuted)}, so it cannot be forgotten."
         yield f"{known} Leave decommission_forget out to end it."
     yield _none_yet(asked, lost) if lost and _pending(entry, api_view) else ""
-    yield _lost(asked, api_view, lost)
 
 
 def _differs(offer_id: str, ids: t.Iterable[str], odd: t.Iterable[_Odd]) -> str:
@@ -379,17 +380,28 @@ def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
     return [item for item in ids if not account.machines_with([item])]
 
 
-def _unread(api_view: ApiView, ids: t.Iterable[str]) -> str:
-    """That some of these ids cannot be looked up; empty if all can."""
-    unread = [api_view.unread[item] for item in ids if item in api_view.unread]
-    return " ".join((*unread, "Run again.")) if unread else ""
+def _in_doubt(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> list[str]:
+    """The ids that the API does not show: it answers an error, or does not know them and no person forgets them."""
+    unlisted = _unlisted(ids, api_view.account)
+    return [item for item in ids if item in api_view.unread or (item in unlisted and item not in asked.forget)]
 
 
-def _lost(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
-    """That the API does not know these ids; empty if a person says of all of them that they are gone."""
-    missing = [item for item in ids if item not in asked.forget]
-    message = " ".join(api_view.unknown.get(item, "") for item in missing)
-    return _unknown_ids(asked.host, missing, message) if missing else ""
+def _why_in_doubt(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
+    """Why these ids do not end, at which price they may be billed, and what to do; empty without any."""
+    unread = [item for item in ids if item in api_view.unread]
+    unknown = [item for item in ids if item not in unread]
+    sentences = [
+        f"{api_view.unread[item]} So {item} does not end. It may be billed at {usd(_listed_price(item, api_view))}."
+        for item in unread
+    ]
+    advice = "If its page stays unreadable, ask the API's support to end it." if unread else ""
+    message = joined(*(api_view.unknown.get(item, "") for item in unknown))
+    return joined(*sentences, advice, _unknown_ids(asked.host, unknown, message) if unknown else "")
+
+
+def _listed_price(resource_id: str, api_view: ApiView) -> float | None:
+    """USD per hour by the list of all machines; None if that does not show it."""
+    return next((machine["price_per_hour"] for machine, _owner in api_view.account.machines_with([resource_id])), None)
 
 
 def _unknown_ids(host: str, ids: t.Sequence[str], text: str) -> str:
@@ -400,14 +412,30 @@ def _unknown_ids(host: str, ids: t.Sequence[str], text: str) -> str:
     )
 
 
-def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pending: bool = False) -> End:
-    """What is gone is not ended again; what is on its way is waited for."""
-    machines = list(machines)
-    left = tuple(machine for machine in machines if not _states.is_gone(machine["status"]))
-    over = [machine for machine in machines if _states.is_gone(machine["status"])]
-    gone = tuple(filter(None, (machine["resource_id"] for machine in over)))
-    price = add_up(machine["price_per_hour"] for machine in over).total
-    return End(Action.END if left else Action.FORGET, left, gone, price, tuple(forgotten), pending=pending)
+def _end_of(machines: t.Sequence[Machine], asked: EndRequest, api_view: ApiView, ids: t.Iterable[str] = ()) -> End:
+    """The end of the host's machines. Those that are gone are not ended again, those that are ending are waited for.
+
+    A machine that the API does not show stays, and does not keep the others from ending: each of these is the host's
+    by its own page. ``ids``: all that are known to be the host's, shown or not.
+    """
+    known = dict.fromkeys([*ids, *filter(None, (machine["resource_id"] for machine in machines))])
+    doubted = _in_doubt(asked, api_view, known)
+    shown = [machine for machine in machines if machine["resource_id"] not in doubted]
+    left = tuple(machine for machine in shown if not _states.is_gone(machine["status"]))
+    why = _why_in_doubt(asked, api_view, doubted)
+    if doubted and not left:
+        return nothing_ends(asked.host, f"{why} Run again." if api_view.unread else why)
+    over = [machine for machine in shown if _states.is_gone(machine["status"])]
+    return End(
+        Action.END if left else Action.FORGET,
+        left,
+        gone=tuple(filter(None, (machine["resource_id"] for machine in over))),
+        price_when_gone=add_up(machine["price_per_hour"] for machine in over).total,
+        forgotten=tuple(item for item in _unlisted(known, api_view.account) if item not in doubted),
+        in_doubt=tuple(doubted),
+        reason=why,
+        pending=_pending(asked.entry, api_view),
+    )
 
 
 def _contested(asked: EndRequest, owned: t.Iterable[Owned]) -> str:
@@ -434,12 +462,12 @@ def _journal(asked: EndRequest, api_view: ApiView) -> End:
     mine, reason = _bought(asked, status, account, _billed(shown))
     if reason:
         return nothing_ends(asked.host, reason)
-    if mine:
-        return _of(mine, pending=_pending(entry, api_view))
-    if status.get("phase") is None:
-        return _unknown_offer(asked, api_view, status)
     storage = {ownership.id_of(item) for item in account.storage_of(entry.offer_id, named)}
     unlisted = [item for item in _unlisted(named, account) if item not in storage]
+    if mine:
+        return _end_of(mine, asked, api_view, unlisted)
+    if status.get("phase") is None:
+        return _unknown_offer(asked, api_view, status)
     if reason := _not_over(asked, api_view, unlisted, has_machines=bool(shown)):
         return nothing_ends(asked.host, reason)
     return _came_to_nothing(asked, api_view, tuple(unlisted), sold=bool(shown or storage or unlisted))
@@ -485,7 +513,7 @@ def _not_over(asked: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], *
     is_late = entry.is_made and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
         return _none_yet(asked, unlisted)
-    return _unread(api_view, unlisted) or _lost(asked, api_view, unlisted)
+    return _why_in_doubt(asked, api_view, _in_doubt(asked, api_view, unlisted))
 
 
 def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status) -> End:
@@ -516,9 +544,9 @@ def _came_to_nothing(
     return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten)
 
 
-def _by_name(asked: EndRequest, account: Account) -> End:
+def _by_name(asked: EndRequest, api_view: ApiView) -> End:
     """Without a registry the name is the identity."""
-    owned_machines = _billed(item for item in account.owned if asked.host in item[1].hosts)
+    owned_machines = _billed(item for item in api_view.account.owned if asked.host in item[1].hosts)
     # What is ending needs nobody, if there is something else.
     owned_machines = [item for item in owned_machines if not _states.is_ending(item[0]["status"])] or owned_machines
     if not owned_machines:
@@ -530,7 +558,7 @@ def _by_name(asked: EndRequest, account: Account) -> End:
         f" {naming_its_machine([asked.host])}."
     )
     reason = _contested(asked, owned_machines) or (doubt if trouble else "")
-    return nothing_ends(asked.host, reason) if reason else _of(mine)
+    return nothing_ends(asked.host, reason) if reason else _end_of(mine, asked, api_view)
 
 
 def told_by_name(machines: t.Sequence[Machine]) -> str:
@@ -560,7 +588,7 @@ def with_storage(
             f"The API does not say that it does not know {ids_in_words(refuted)}, so it cannot be forgotten. Leave"
             " decommission_forget out; -e decommission_storage=end ends it with its data.",
         )
-    ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
+    ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage and not end.in_doubt else []
     machines, claims = machines_in(api_view.account.owned), api_view.account.claims.values()
     reasons = {**_held(claims, one.host, all_ends), **_used(machines, end.ids, items)} if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))

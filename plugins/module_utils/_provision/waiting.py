@@ -231,7 +231,8 @@ _ENDS = {
 }
 _NO_MARK_YET = (
     " The machine has not run its user data: their last step creates the file"
-    f" /var/lib/{MARK} (or ~/.{MARK}), which is missing. If your template does not create it, add the comment: {NO_MARK}."
+    f" /var/lib/{MARK} (or ~/.{MARK}), which is missing. If your template does not create it, add the comment:"
+    f" {NO_MARK}."
 )
 
 # Errors of SSH, with what they mean.

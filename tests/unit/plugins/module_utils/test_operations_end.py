@@ -25,6 +25,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import named
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import outcomes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending_by_id import jobs
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
@@ -54,14 +56,20 @@ def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: An
 
 
 class Api:
-    """The reads of the client. ``hidden``: machines that no list has."""
+    """The reads of the client. ``hidden``: machines that no list has. ``unread``: the id whose page answers 500."""
 
     ahead = 0.0
 
     def __init__(
-        self, *listed: Json, hidden: tuple[Json, ...] = (), phases: Json | None = None, broken: int = 0
+        self,
+        *listed: Json,
+        hidden: tuple[Json, ...] = (),
+        phases: Json | None = None,
+        broken: int = 0,
+        unread: str = "",
     ) -> None:
-        self.listed, self.hidden, self.phases, self.broken = list(listed), hidden, phases or {}, broken
+        self.listed, self.hidden, self.phases = list(listed), hidden, phases or {}
+        self.broken, self.unread = broken, unread
         self.asked: list[str] = []
 
     def resources(self, retries: int | None = None) -> list[Json]:
@@ -73,6 +81,8 @@ class Api:
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         self.asked.append(resource_id)
         assert force_refresh
+        if resource_id == self.unread:
+            raise ApiError(f"GET /resources/{resource_id} answered 500.", "unavailable", passing=True)
         for each in (*self.hidden, *self.listed):
             if each["resource_id"] == resource_id:
                 return each
@@ -355,6 +365,32 @@ def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
     assert after(Api(), plan, gone("s")) == {**NOTHING, "changed": True}
     assert not file.parent.exists()
     assert after(Api(), plan, gone("s")) == NOTHING
+
+
+@pytest.mark.parametrize("reaped", [None, {"idle": 0}])
+def test_a_page_that_cannot_be_read_keeps_only_its_own_machine_from_ending(tmp_path: Path, reaped: Any) -> None:
+    lease = {"ends_at": "2020-01-01T00:00:00Z", "price_per_hour": 4.8}
+    file = write(tmp_path, "gpu-1", resource_ids=["r", "s"], procured_offer_id="o", **lease)
+    api = Api(machine("r"), machine("s"), unread="r")
+    host = declared("gpu-1", tmp_path, reaped=reaped, storage="end")
+    planned = plans(api, host, check_mode=True)["ends"]
+    checked = outcomes(planned, {"gpu-1": after(Api(), planned[0], check_mode=True)})["gpu-1"]
+    assert checked["lines"][0] == "gpu-1: would end s, USD 2.40/h" and "So r does not end" in checked["stop"]
+
+    (plan,) = plans(api, host)["ends"]
+    assert (plan["ids"], [job["resource_id"] for job in jobs([plan])]) == (["s"], ["s"])
+    with pytest.raises(Failure) as failure:
+        after(Api(), plan, gone("s"))
+    assert str(failure.value) == (
+        "GET /resources/r answered 500. So r does not end. It may be billed at USD 2.40 per hour. If its page stays"
+        " unreadable, ask the API's support to end it. Not known to have ended for gpu-1: r. Its entry stays in"
+        f" {file}. Run again."
+    )
+    assert failure.value.result["left"] == ["r"]
+    assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["r"]
+
+    (plan,) = plans(Api(machine("r")), host)["ends"]
+    assert plan["ids"] == ["r"], "its page can be read again"
 
 
 @pytest.mark.parametrize(

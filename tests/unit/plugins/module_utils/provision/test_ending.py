@@ -253,10 +253,6 @@ SHARED = (owner("copy", "r", offer="x"),)
             ["answered 404", "decommission_forget=r", "right account"], id="unknown",
         ),
         pytest.param(
-            asked(entry("r", "s")), [machine("s")], {"unknown": {"r": "404"}}, ["decommission_forget=r"],
-            id="one unknown",
-        ),
-        pytest.param(
             asked(entry("r")), [], {"unknown": {"r": "404"}, "forget": {"s"}}, ["decommission_forget=r"],
             id="another is",
         ),
@@ -420,6 +416,72 @@ def test_what_ends_nothing_and_why(one: EndRequest, machines: Any, context: dict
     assert found.reason.startswith("Nothing was ended for h.")
     for word in words:
         assert word in found.reason
+
+
+UNREAD = {"unread": {"r": "GET /resources/r answered 500."}}
+NOT_READ = ["GET /resources/r answered 500.", "r does not end", "USD 2.40 per hour", "support"]
+TWO_OF_OFFER = {"phase": "ready", "resource_ids": ["r", "s"]}
+
+
+@pytest.mark.parametrize(
+    ("one", "machines", "context", "words"),
+    [
+        pytest.param(asked(entry("r", "s")), [machine("r"), machine("s")], UNREAD, NOT_READ, id="listed"),
+        pytest.param(
+            asked(entry("r", "s")), [machine("s")], UNREAD, ["answered 500", "r does not end", "an unknown price"],
+            id="not listed",
+        ),
+        pytest.param(
+            asked(entry("r", "s")), [machine("r", status="deleted"), machine("s")], UNREAD, NOT_READ,
+            id="the list says that it is gone",
+        ),
+        pytest.param(
+            asked(entry("r", "s")), [machine("s")], {**UNREAD, "forget": {"r"}}, ["r does not end"],
+            id="no proof that the API does not know it",
+        ),
+        pytest.param(
+            asked(entry("r", "s")), [machine("s")], {"unknown": {"r": "It answered 404."}},
+            ["It answered 404.", "decommission_forget=r", "right account"], id="unknown to the API",
+        ),
+        pytest.param(
+            asked(entry("s")), [machine("r"), machine("s")], UNREAD, NOT_READ, id="a further machine of the purchase"
+        ),
+        pytest.param(
+            asked(JOURNAL), [machine("r"), machine("s")], {**UNREAD, "phase": "ready"}, NOT_READ,
+            id="of a journal",
+        ),
+        pytest.param(
+            asked(MADE), [machine("s")], {**UNREAD, "phase": TWO_OF_OFFER}, ["r does not end"],
+            id="only the status names it",
+        ),
+        pytest.param(
+            asked(MADE), [machine("s")], {"unknown": {"r": "404."}, "phase": TWO_OF_OFFER}, ["decommission_forget=r"],
+            id="only the status names it, and the API does not know it",
+        ),
+        pytest.param(asked(by_name=True), [machine("r"), machine("s")], UNREAD, NOT_READ, id="without a registry"),
+    ],
+)  # fmt: skip
+def test_a_machine_that_the_api_does_not_show_does_not_keep_the_others_from_ending(
+    one: EndRequest, machines: list[Any], context: dict[str, Any], words: list[str]
+) -> None:
+    found = ending(one, machines, **context)
+    assert (found.action, found.ids, found.in_doubt, found.forgotten) == (Action.END, ("s",), ("r",), ())
+    for word in words:
+        assert word in found.reason
+
+
+@pytest.mark.parametrize(
+    ("machines", "others", "words"),
+    [
+        # Its list proves that it is somebody else's, though its page cannot be read.
+        pytest.param([machine("r", offer="x"), machine("s")], (), "its offer is x", id="of another offer"),
+        pytest.param([machine("r"), machine("s")], (owner("b", "r"),), "several hosts", id="of another host"),
+        pytest.param([machine("r"), machine("s", status="deleted")], (), "answered 500. So r", id="nothing else runs"),
+    ],
+)
+def test_a_machine_whose_page_cannot_be_read_may_stop_the_end(machines: Any, others: Any, words: str) -> None:
+    found = ending(asked(entry("r", "s")), machines, others=others, **UNREAD)
+    assert found.action is Action.STOP and words in found.reason
 
 
 @pytest.mark.parametrize(("phase", "pending"), [("going_on", True), ("ready", False), ("failed", False)])
