@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users may give: the argument specs of the modules."""
+"""The argument specs of the modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible.module_utils.basic import env_fallback
 from ._states import KINDS
 
 DEFAULT_URL = "https://supply-api.compute-index.com"
-REGISTRY_URL = "COMPUTE_INDEX_REGISTRY_URL"  # in the environment
+REGISTRY_URL = "COMPUTE_INDEX_REGISTRY_URL"  # an environment variable
 
 Spec = dict[str, dict[str, t.Any]]
 
@@ -27,7 +27,7 @@ API: Spec = {
 
 PROCURE_OFFER: Spec = {
     "offer_id": {"type": "str", "required": True},
-    # A public key is no secret; but a private one is sometimes pasted here, and must not end in a log.
+    # A public key is not secret, but a private key that someone pastes here must not appear in a log.
     "ssh_public_key": {"type": "str", "required": True, "no_log": True},
     "cloud_init": {"type": "str", "no_log": True},
     "resource_name": {"type": "str"},
@@ -47,7 +47,7 @@ PROCURE_OFFER: Spec = {
     "account": {"type": "str"},
     "listed_before": {"type": "list", "elements": "str", "default": []},
     "sealed": {"type": "dict", "default": {}},
-    "plan": {"type": "dict"},  # the action plugin has made options of it
+    "plan": {"type": "dict"},  # the action plugin turns it into options
 }
 
 OFFER_STATUS: Spec = {
@@ -101,9 +101,7 @@ RUN_FOLLOW: Spec = {
     "follow": {"type": "bool", "default": True},
     "delay": {"type": "float", "default": 30},
 }
-
-
-# Of a run; ``step`` is what an action plugin asks of its own module.
+# Modules of a run; an action plugin sends requests to its own module with ``step``.
 
 RUN_FILES: Spec = {
     "name": {"type": "str", "required": True},

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures, words and moments: as an API and registries write them, and as people write and read them."""
+"""Reads and formats numbers, times and words, as the API, registries and people write them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from datetime import datetime, timedelta, timezone
 Key = t.TypeVar("Key")
 Value = t.TypeVar("Value")
 Default = t.TypeVar("Default")
-LONGEST_LINE = 400  # characters of a sentence of the API that are shown
-LONGEST_NAME = 256  # characters of a name that are shown
-_CURRENCY = ("currency", "currency_code", "currencycode")  # how names of fields end, in small letters
-UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as ids are spelled
-# Control characters, also those that turn the direction of what follows, and halves of surrogate pairs, which terminals
-# obey and no encoder takes.
+LONGEST_LINE = 400  # displayed characters of one of the API's sentences
+LONGEST_NAME = 256  # displayed characters of a name
+_CURRENCY = ("currency", "currency_code", "currencycode")  # endings of field names, in lower case
+UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # the spelling of ids
+# Control characters (terminals obey them), also those that change the writing direction, and lone surrogates (they
+# cannot be encoded).
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
-QUOTA = "quota"  # the error class
-# By which of its words an API says that an account has used up its quota, which no page documents: "quota" in any form,
-# a limit of something that is counted, or of somebody. The limit of a rate passes, and that of a size is no quota.
+QUOTA = "quota"  # an error class
+# Words for an exhausted quota, which no page of the API documents: "quota" in any form, or a limit on an account or on
+# something that is counted. Rate limits are temporary, and limits on a size are not quotas.
 _COUNTED = "(account|organi[sz]ation|project|tenant|customer|subscription|team|instance|machine|server|vm|v?cpu|gpu)s?"
 _QUOTA = re.compile(
     rf"quota(?!tion)|\b{_COUNTED}[ _-]limit|\blimits? (of|for|on) ((your|the|this) )?([0-9]+ )?{_COUNTED}\b"
@@ -37,12 +37,12 @@ _RATE = re.compile(r"\brate[ _-]?limit|too many requests|requests per ", re.IGNO
 
 
 def is_quota(words: str | None) -> bool:
-    """Whether the API says that what was asked for exceeds the quota of an account, which no waiting cures."""
+    """Whether the API says that a request exceeds an account's quota, so that waiting does not help."""
     return bool(words) and bool(_QUOTA.search(words or "")) and not _RATE.search(words or "")
 
 
 def number_of(value: t.Any) -> float | None:
-    """A finite number, also where the API writes it as text, as FastAPI does with decimals."""
+    """A finite number, or None. The API may send it as text, as FastAPI does with decimals."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -52,62 +52,62 @@ def number_of(value: t.Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-_DEAREST = 1e15  # USD per hour: what less comes to in a year can still be reckoned with
+_DEAREST = 1e15  # USD per hour; costs of a year below it still fit into a float
 
 
 def read_price(value: t.Any) -> float | None:
-    """USD per hour, to a millionth; None for what is no price: not a number, below zero, or beyond any sum."""
+    """USD per hour, rounded to a millionth; None if the value is not a number, is negative, or is too large."""
     price = number_of(value)
     return round(price, 6) if price is not None and 0 <= price < _DEAREST else None
 
 
-_MOST_NODES = 10_000  # names are made for each of them
+_MOST_NODES = 10_000  # each gets a name
 
 
 def nodes_of(offer: t.Mapping[str, t.Any]) -> int | None:
-    """How many machines an offer has; None if it does not say, or says what no cluster can have."""
+    """The number of an offer's machines; None if it is missing or impossible."""
     nodes = number_of(offer.get("node_count"))
     return int(nodes) if nodes is not None and 1 <= nodes <= _MOST_NODES else None
 
 
 def foreign_currency(data: t.Mapping[str, t.Any]) -> str:
-    """The currency of an offer's or a resource's prices; empty for USD, and if the API does not say.
+    """The currency of the prices of an offer or resource; empty for USD, or if the API does not name one.
 
-    No page names such a field, so whatever ends like one counts, such as ``price_currency``.
+    The API's pages document no such field, so any field counts whose name ends like one, such as ``price_currency``.
     """
-    named = (text_of(value) for name, value in data.items() if str(name).lower().endswith(_CURRENCY))
-    return next((printable(said, LONGEST_LINE) for said in named if said.upper() not in ("", "USD")), "")
+    values = (text_of(value) for name, value in data.items() if str(name).lower().endswith(_CURRENCY))
+    return next((printable(value, LONGEST_LINE) for value in values if value.upper() not in ("", "USD")), "")
 
 
-# Moments
+# Times
 
-UNKNOWN = "unknown"  # a moment that no calendar here has
+UNKNOWN = "unknown"  # a time outside the calendar
 _BEGIN = datetime(1970, 1, 1, tzinfo=timezone.utc)
-END = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()  # a later moment stands for "never", or is an error
+END = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()  # a later time means "never", or is an error
 
 
 def calendar(seconds: float) -> datetime | None:
-    """A moment as a date and time in UTC; None outside the calendar: before 1970, from the year 9999 on, no number."""
+    """A timestamp as a date and time in UTC; None outside the calendar (1970 to 9998), and for NaN."""
     return _BEGIN + timedelta(seconds=seconds) if 0 <= seconds < END else None
 
 
 def formatted(seconds: float) -> str:
-    """A moment for people, down to the minute: ``2026-01-31 12:00 UTC``; ``unknown`` outside the calendar."""
+    """A timestamp for people, to the minute: ``2026-01-31 12:00 UTC``; ``unknown`` outside the calendar."""
     moment = calendar(seconds)
     return UNKNOWN if moment is None else moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def utc(seconds: float) -> str:
-    """A moment as the registry and programs write it, down to the second: ``2026-01-31T12:00:00Z``."""
+    """A timestamp for registries and programs, to the second: ``2026-01-31T12:00:00Z``."""
     moment = calendar(seconds)
     return UNKNOWN if moment is None else f"{moment.isoformat()[:19]}Z"
 
 
 def seconds_of(value: object, *, zoned: bool = False) -> float | None:
-    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote; None if it is none.
+    """Seconds since the epoch, read from a text or from a date that YAML has parsed; None if it is not a valid time.
 
-    A moment outside the calendar (see `calendar`) is none. One without a zone is taken for UTC, as the API means it;
-    with ``zoned`` it is none, since a person may not.
+    A time outside the calendar (see `calendar`) is invalid. Without a zone, a time means UTC, as in the API's answers;
+    with ``zoned`` it is invalid, since a person may mean local time.
     """
     try:
         # Python before 3.11 does not know the Z.
@@ -120,44 +120,44 @@ def seconds_of(value: object, *, zoned: bool = False) -> float | None:
         return None
 
 
-def timestamps(told: t.Iterable[object]) -> list[float]:
-    """Those of these that are moments, in seconds since the epoch."""
-    return [moment for moment in map(seconds_of, filter(None, told)) if moment is not None]
+def timestamps(values: t.Iterable[object]) -> list[float]:
+    """The valid times among the values, in seconds since the epoch."""
+    return [moment for moment in map(seconds_of, filter(None, values)) if moment is not None]
 
 
-def first_timestamp(told: t.Iterable[object]) -> float | None:
-    """The first of these that is a moment, in seconds since the epoch; None if none is."""
-    return next(iter(timestamps(told)), None)
+def first_timestamp(values: t.Iterable[object]) -> float | None:
+    """The first valid time among the values, in seconds since the epoch, or None."""
+    return next(iter(timestamps(values)), None)
 
 
 # Words
 
-TRUE = ("true", "yes", "on", "1", "y", "t")  # what Ansible takes for true, in small letters
+TRUE = ("true", "yes", "on", "1", "y", "t")  # Ansible's words for true, in lower case
 FALSE = ("false", "no", "off", "0", "n", "f")  # and for false
 
 
 def letters_of(name: object) -> str:
-    """The letters and digits of a name, so that ``gpuCount`` is ``gpu_count``."""
+    """The letters and digits of a name in lower case, so that ``gpuCount`` equals ``gpu_count``."""
     return re.sub("[^a-z0-9]", "", str(name).lower())
 
 
 def text_of(value: t.Any) -> str:
-    """What a person may have written as a text, without blanks around it; empty for nothing."""
+    """A value as text without surrounding blanks; empty for None."""
     return "" if value is None else str(value).strip()
 
 
 def items_of(value: t.Any) -> t.Sequence[t.Any]:
-    """What a person may have written as a list, or as a single item."""
+    """A list as it is, or a single value as a list of one item."""
     return value if isinstance(value, (list, tuple)) else [value]
 
 
 def mapping_of(value: t.Any) -> t.Mapping[str, t.Any]:
-    """A mapping; an empty one in place of anything else."""
+    """The value if it is a mapping, else an empty mapping."""
     return value if isinstance(value, t.Mapping) else {}
 
 
 def read_json_object(text: str) -> t.Mapping[str, t.Any]:
-    """The object that a text is in JSON; an empty one for another value, and for what is no JSON."""
+    """The JSON object in a text; an empty mapping for other JSON values and for invalid JSON."""
     try:
         return mapping_of(json.loads(text))
     except (ValueError, RecursionError):
@@ -165,12 +165,12 @@ def read_json_object(text: str) -> t.Mapping[str, t.Any]:
 
 
 def mappings_in(value: t.Any) -> list[dict[str, t.Any]]:
-    """The mappings in a list; none in anything else."""
+    """The mappings in a list; empty if the value is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, (list, tuple)) else []
 
 
 def texts_of(value: t.Any) -> tuple[str, ...]:
-    """Texts that are not empty, or a single one."""
+    """The non-empty texts in a list, or a single text; booleans are left out."""
     return tuple(filter(None, (text_of(item) for item in items_of(value) if not isinstance(item, bool))))
 
 
@@ -183,36 +183,36 @@ def grouped(pairs: t.Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
 
 
 def printable(text: str, longest: int) -> str:
-    """A text of the network that harms no terminal and fills none."""
+    """A text from the network, cut to ``longest`` characters, without characters that would harm a terminal."""
     cut = text if len(text) <= longest else text[:longest] + "..."
     return _UNPRINTABLE.sub("\ufffd", cut)
 
 
 def mask_secrets(text: str, secrets: t.Iterable[str]) -> str:
-    """The text with stars in place of the secrets."""
+    """Replace the secrets in the text by stars."""
     for secret in secrets:
         text = text.replace(secret, "********")
     return text
 
 
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:
-    """Sentences of the API on one line."""
+    """The API's sentences on one line, cut to ``longest`` characters."""
     return printable(" ".join(text.split()), longest)
 
 
-# For people: durations, slips of the pen, prices, sentences, tables
+# For people: durations, typing errors, prices, sentences, tables
 
-COLUMNS = 80  # of a screen
-LINE = 69  # characters of these, where Ansible prints a list: with blanks, quotes and a comma around
+COLUMNS = 80  # the width of a terminal
+LINE = 69  # the characters of an item when Ansible prints a list, with indentation, quotes and a comma
 _SHOWN = 5  # names in a sentence
-_SHORT = 60  # characters of a sentence that may be shown twice
+_SHORT = 60  # characters of a repeated sentence
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
 
 
 def duration(text: str) -> float:
-    """The seconds of a duration: a number of them, or with a unit, as in ``90s``, ``30m``, ``2h`` and ``3d``.
+    """Read a duration, in seconds or with a unit (``90s``, ``30m``, ``2h``, ``3d``), and return its seconds.
 
-    Raises ValueError with a reason for a person.
+    Raises ValueError with the reason for people.
     """
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text.strip())
     if not found:
@@ -223,9 +223,9 @@ def duration(text: str) -> float:
 def read_variable(
     name: str, value: t.Any, reader: t.Callable[[t.Any], Value], otherwise: Default, wrong: list[str]
 ) -> Value | Default:
-    """What the ``reader`` makes of a variable's value; ``otherwise``, if that is wrong, which is added to ``wrong``.
+    """Return the result of ``reader``; if it raises ValueError, add that to ``wrong`` and return ``otherwise``.
 
-    ``reader``: raises ValueError with a reason for a person, which stands behind the variable's name.
+    The error's text completes a sentence that begins with the variable's ``name``.
     """
     try:
         return reader(value)
@@ -235,27 +235,27 @@ def read_variable(
 
 
 def applicable(sentences: t.Mapping[str, object]) -> list[str]:
-    """Those of the sentences whose condition holds."""
+    """The sentences whose conditions are true."""
     return [sentence for sentence, holds in sentences.items() if holds]
 
 
 def duration_text(seconds: float) -> str:
-    """A duration in a sentence, in the largest unit that it is a whole number of."""
+    """A duration for a sentence, in the largest unit without a fraction: ``90 seconds``, ``2 hours``."""
     units = ((3600, "hour"), (60, "minute"))
     unit, name = next((item for item in units if seconds and seconds % item[0] == 0), (1, "second"))
     return plural(seconds / unit, name)
 
 
 def plural(number: float, noun: str) -> str:
-    """A number of things, for example ``1 host`` or ``2 hosts``; the plural of the noun has an s."""
+    """A number with a noun, such as ``1 host`` or ``2 hosts``. The noun's plural must end in s."""
     return f"{number:.15g} {noun}{'' if number == 1 else 's'}"
 
 
 def nearest(word: str, known: t.Collection[str]) -> str | None:
-    """The known word that this one may be a slip of: the nearest, at most two edits away; None for a known word.
+    """The known word that was probably meant: the closest one, at most two edits away. None if the word is known.
 
-    An edit is a letter too much, one missing, another one, or two that changed places (Damerau and Levenshtein).
-    Capitals, hyphens and lines beneath are slips, however many.
+    An edit adds, removes or replaces a letter, or swaps two (Damerau-Levenshtein distance). Differences in case,
+    hyphens and underscores do not count as edits.
     """
     if word in known:
         return None
@@ -264,73 +264,73 @@ def nearest(word: str, known: t.Collection[str]) -> str | None:
 
 
 def plain_name(name: str) -> str:
-    """The name as variables are written: in small letters, with single lines beneath between its words."""
+    """The name in lower case, with single underscores between its words."""
     return re.sub("[_-]+", "_", name.lower())
 
 
 def _is_within(edits: int, one: str, other: str) -> bool:
-    """Whether so many edits make one word of the other."""
+    """Whether at most this number of edits turns one word into the other."""
     if abs(len(one) - len(other)) > edits:
         return False
-    differ = (place for place, (letter, its) in enumerate(zip(one, other)) if letter != its)
-    same = next(differ, min(len(one), len(other)))
+    differences = (index for index, pair in enumerate(zip(one, other)) if pair[0] != pair[1])
+    same = next(differences, min(len(one), len(other)))
     one, other = one[same:], other[same:]
     if not one or not other or not edits:
         return max(len(one), len(other)) <= edits
-    swapped = one[:2] == other[1::-1]
-    # To leave out a letter, to add one, to take another one, and to swap two
-    steps = [(1, 0), (0, 1), (1, 1), *([(2, 2)] if swapped else [])]
+    is_swap = one[:2] == other[1::-1]
+    # Remove a letter, add one, replace one, swap two
+    steps = [(1, 0), (0, 1), (1, 1), *([(2, 2)] if is_swap else [])]
     return any(_is_within(edits - 1, one[mine:], other[its:]) for mine, its in steps)
 
 
 def age(seconds: float) -> str:
-    """A duration where there is little room: ``45m``, ``30h``, ``12d``."""
+    """A duration in short form: ``45m``, ``30h``, ``12d``."""
     units = (("d", 2 * 86_400), ("h", 2 * 3600), ("m", 60))
     unit = next((name for name, least in units if seconds >= least), "s")
     return f"{max(0.0, seconds) // _UNITS[unit]:.0f}{unit}"
 
 
 def amount(price: float) -> str:
-    """A sum of USD: at least cents, more digits only where there are any."""
+    """An amount of USD with two to six decimals, without trailing zeros after the cents."""
     cents, digits = f"{price:.6f}"[:-4], f"{price:.6f}"[-4:]
     return cents + digits.rstrip("0")
 
 
 def gpus_of(count: object, kind: object) -> str:
-    """So many GPUs of a kind; without a number, the kind alone."""
+    """GPUs for a sentence, such as ``8 x H100``; without a number only the kind."""
     return f"{count} x {kind}" if count else str(kind)
 
 
 def ids_in_words(ids: t.Iterable[str]) -> str:
-    """Ids in a sentence."""
+    """Ids for a sentence."""
     return ", ".join(ids) or "none known yet"
 
 
 def abridged(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
-    """The first of many names, each once."""
+    """The first ``most`` names without repetitions, and the number of further ones."""
     names = list(dict.fromkeys(hosts))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def sentence(text: object) -> str:
-    """A sentence with one full stop at its end, whoever has written it."""
+    """The text with exactly one full stop at its end."""
     return f"{str(text).rstrip('.')}."
 
 
 def joined(*sentences: str) -> str:
-    """Sentences in a row, without the empty ones."""
+    """Join the non-empty sentences with spaces."""
     return " ".join(filter(None, (sentence.strip() for sentence in sentences)))
 
 
 def summary_of(text: object) -> str:
-    """A text that was shown before: its first sentence, or the beginning of that if it is long."""
+    """The first sentence of a text, shortened if it is long. For texts that were shown in full before."""
     first = re.split(r"(?<=\.) ", str(text).strip())[0]
     head = first if len(first) < _SHORT else re.split("[:;] ", first)[0]
     return head and sentence(head) if len(head) < _SHORT else textwrap.shorten(head, _SHORT, placeholder=" ...")
 
 
 def ranges(names: t.Iterable[str]) -> list[str]:
-    """The names, each once, with three or more numbered ones in a row as a range of inventories: ``gpu-[1:20]``."""
+    """The sorted names; three or more with consecutive numbers become an inventory range: ``gpu-[1:20]``."""
     rows: list[list[str]] = []
     for name in sorted(set(names), key=_numbered):
         if rows and _follows(name, rows[-1][-1]):
@@ -341,16 +341,16 @@ def ranges(names: t.Iterable[str]) -> list[str]:
 
 
 def host_pattern(host: str) -> str:
-    """The pattern that matches this host alone. Ansible takes other names apart, at a blank for example."""
+    """The pattern that matches only this host. Ansible splits names that are not plain, for example at a blank."""
     if PLAIN_NAME.fullmatch(host):
         return host
-    return "~" + "".join(sign if sign.isalnum() else f"\\U{ord(sign):08x}" for sign in host) + r"\Z"
+    return "~" + "".join(char if char.isalnum() else f"\\U{ord(char):08x}" for char in host) + r"\Z"
 
 
 def end_option(hosts: t.Iterable[str]) -> str:
-    """The option of the playbook `decommission` that names just these hosts: ``-e decommission_hosts=gpu-1``.
+    """The option of the playbook `decommission` that names exactly these hosts: ``-e decommission_hosts=gpu-1``.
 
-    Names that need quotes within quotes are left to the reader, since they would end other hosts without them.
+    Contains a placeholder if a name would need nested quotes: without them, the command would end other hosts.
     """
     names = list(hosts)
     if not all(map(PLAIN_NAME.fullmatch, names)):
@@ -358,23 +358,23 @@ def end_option(hosts: t.Iterable[str]) -> str:
     return "-e " + shlex.quote(f"decommission_hosts={','.join(ranges(names))}")
 
 
-PLAIN_NAME = re.compile(r"\w[\w.-]*")  # of a host, which neither Ansible nor ssh takes apart
+PLAIN_NAME = re.compile(r"\w[\w.-]*")  # a host name that neither Ansible nor ssh splits
 _NUMBERED = re.compile(r"(.*?)([0-9]{0,9})", re.DOTALL)
-_ROW = 3  # names that are worth a range
+_ROW = 3  # names in the shortest range
 
 
 def _numbered(name: str) -> tuple[str, int, str]:
-    """A name's text, how many digits follow it, and these: so that the next number follows in a sorted list."""
+    """Split off the digits at the end of a name: (text, number of digits, digits), which sorts names by number."""
     text, digits = t.cast("re.Match[str]", _NUMBERED.fullmatch(name)).groups()
     return text, len(digits), digits
 
 
 def _follows(name: str, before: str) -> bool:
-    """Whether the name has the next number, written in the same way."""
-    (text, width, digits), (its_text, its_width, its_digits) = _numbered(before), _numbered(name)
-    if not digits or not its_digits or text != its_text or int(its_digits) != int(digits) + 1:
+    """Whether the name has the next number after ``before``, in the same notation."""
+    (text, width, digits), (next_text, next_width, next_digits) = _numbered(before), _numbered(name)
+    if not digits or not next_digits or text != next_text or int(next_digits) != int(digits) + 1:
         return False
-    return width == its_width or not (digits.startswith("0") or its_digits.startswith("0"))
+    return width == next_width or not (digits.startswith("0") or next_digits.startswith("0"))
 
 
 def _range(first: str, last: str) -> str:
@@ -383,40 +383,40 @@ def _range(first: str, last: str) -> str:
 
 
 def usd_short(price: float | None) -> str:
-    """A price per hour where there is little room: ``USD 2.95/h``."""
+    """A price per hour in short form: ``USD 2.95/h``."""
     return "unknown price" if price is None else f"USD {amount(price)}/h"
 
 
 def usd(price: float | None) -> str:
-    """A price in a sentence."""
+    """A price per hour for a sentence."""
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
 
 
 def wrapped(text: str, most: int = LINE, indent: str = "") -> list[str]:
-    """A text in lines of at most so many characters, all but the first indented. Ids, paths and names stay whole.
+    """Wrap a text into lines of at most ``most`` characters; all lines but the first get the indentation.
 
-    So does a variable of a command, ``-e name=value``, for it is to be copied.
+    Words are not split, nor is an option ``-e name=value``, so that commands can be copied.
     """
     kept = re.sub(r"(?<!\S)-e ", f"-e{_GLUE}", text)
     lines = textwrap.wrap(kept, most, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return [line.replace(_GLUE, " ") for line in lines]
 
 
-_GLUE = "\x00"  # in place of a blank at which no line ends
+_GLUE = "\x00"  # stands for a non-breaking blank
 
 
 def folded_lines(lines: t.Iterable[str]) -> list[str]:
-    """The lines of a report, the longer ones folded, so that no terminal breaks them in the middle of a word."""
+    """Wrap the long lines of a report, so that terminals do not break words."""
     return [part for line in lines for part in wrapped(line, indent="  ") or [""]]
 
 
 def narrow_table(
     rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], shorten: t.Sequence[str] = ()
 ) -> list[str]:
-    """The lines of a table with a column for each key, by the titles of the columns.
+    """The lines of a table. ``columns``: the key in the rows for each title.
 
-    Texts of the columns to ``shorten``, by their titles, are that in turn where lines would be longer than `LINE`. What
-    was shortened stands below the table as a whole.
+    If lines would be longer than `LINE`, the texts in the columns with the titles ``shorten`` are shortened, one column
+    after the other, and repeated in full below the table.
     """
     if not rows:
         return []
@@ -432,7 +432,7 @@ def narrow_table(
 
 
 def _aligned(cells: t.Sequence[t.Sequence[str]], right: t.Sequence[bool]) -> list[str]:
-    """The lines of a table. ``right``: of each column, whether its texts end, rather than begin, below each other."""
+    """The lines of a table. ``right``: for each column, whether it is aligned on the right."""
     widths = _widths(cells)
     return [
         "  ".join(
@@ -447,19 +447,19 @@ def _widths(cells: t.Iterable[t.Sequence[str]]) -> list[int]:
 
 
 def row_line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
-    """A row without a table: each value has its title beside it, but for a text whose title is its key."""
+    """A single row as a line: each value with its title, except texts whose title equals their key."""
     return "  ".join(
         f"{_cell(value)} {title}" if _is_number(value) else _cell(value) if title == key else f"{title} {_cell(value)}"
         for title, key, value in ((title, key, row.get(key)) for title, key in columns.items())
     )
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # as `utc` writes it
-_LEAST = 6  # characters that are left of a shortened text
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # the format of `utc`
+_LEAST = 6  # characters of a shortened text
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, or as much of its beginning and its end as there is room for."""
+    """The text, with its middle replaced by ``~`` if it is longer than ``most`` characters."""
     if len(text) <= most:
         return text
     head = most // 2
@@ -475,6 +475,6 @@ def _cell(value: t.Any) -> str:
         return ", ".join(map(str, value)) or "-"
     if isinstance(value, float):
         return amount(value)
-    if isinstance(value, str) and _MOMENT.fullmatch(value):
+    if isinstance(value, str) and _UTC.fullmatch(value):
         return f"{value[:10]} {value[11:16]} UTC"
     return "-" if value is None or value == "" else str(value)
