@@ -50,7 +50,7 @@ from .._text import joined
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from .procure_offer import settle
-from .reading import find, offer_statuses, read_by_id
+from .reading import find, offer_statuses, read_by_id, side_by_side
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
@@ -254,13 +254,13 @@ class _Planning:
         self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot, clock: Clock, warnings: list[str]
     ) -> list[Plan]:
         parts, unread = snapshot.parts(self._params["others"])
-        wanted = {case.wanted: self._wanted(case) for case in cases if case.wants_by_id}
-        taken = snapshot.taken(case.entry for case in cases) | self._registries.bought_of(wanted)
+        pages = self._pages(dict.fromkeys(case.wanted for case in cases if case.wants_by_id))
+        taken = snapshot.taken(case.entry for case in cases) | self._registries.bought_of(pages)
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
-        return planning.host_plans(
+        find_plans = functools.partial(
+            planning.host_plans,
             cases,
             _Searches(self._api, cases, warnings, taken, self._registries.bought_of).of,
-            wanted,
             taken=taken,
             others=[*parts, *(CeilingPart(host, None, State.UNREAD) for host in unreadable)],
             unread=unread,
@@ -269,13 +269,21 @@ class _Planning:
             account=functools.partial(planning.prices_of_others, account, cases, snapshot.billed()),
             spent=self._spent(cases, clock.now()),
         )
+        if self._params["plan_file"] is None:
+            return find_plans(pages)
+        plans, unsold = sealed.plans_at_page_prices(find_plans, cases, pages, self._pages)
+        warnings += unsold
+        return plans
 
-    def _wanted(self, case: Case) -> SearchResult:
-        """The very offer that a host wants, at its fresh price."""
+    def _pages(self, offer_ids: t.Collection[str]) -> dict[str, SearchResult]:
+        """The offers with these ids at their fresh prices, or why they cannot be read."""
+        return dict(zip(offer_ids, side_by_side(self._page, offer_ids)))
+
+    def _page(self, offer_id: str) -> SearchResult:
         try:
-            return SearchResult([{**self._api.offer(case.wanted), "offer_id": case.wanted}])
+            return SearchResult([{**self._api.offer(offer_id), "offer_id": offer_id}])
         except ApiError as error:
-            return SearchResult.unread(case, str(error), is_gone=error.error_class in OF_THE_OFFER)
+            return SearchResult(said=str(error), is_gone=error.error_class in OF_THE_OFFER)
 
     def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> str:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""

@@ -190,16 +190,15 @@ class SearchResult:
         chosen, numbers = choose(host.choices, seen, host.order)
         return cls(chosen, seen=seen, numbers=numbers, wider=wider)
 
-    @classmethod
-    def unread(cls, case: Case, text: str, *, is_gone: bool) -> SearchResult:
-        """The offer that a host wants by its id, if its page cannot be read.
+    def unless_open(self, case: Case) -> SearchResult:
+        """The result; if the page of an open purchase's offer cannot be read, the offer as it was noted.
 
         What may be bought already is settled by the purchase, whatever its page says.
         """
-        if not case.is_open:
-            return cls(said=text, is_gone=is_gone)
+        if not (self.said and case.is_open):
+            return self
         entry = case.entry
-        return cls([{**entry.offer, "offer_id": case.wanted, "price_per_hour": entry.price_per_hour}])
+        return SearchResult([{**entry.offer, "offer_id": case.wanted, "price_per_hour": entry.price_per_hour}])
 
     @property
     def looks(self) -> t.Iterator[Offer]:

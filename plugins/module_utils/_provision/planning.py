@@ -89,7 +89,8 @@ class Plan:
 def host_plans(
     cases: t.Sequence[Case],
     searches: t.Callable[[Declaration], SearchResult],
-    wanted: t.Mapping[str, SearchResult],
+    pages: t.Mapping[str, SearchResult],
+    kept: t.Mapping[str, str] | None = None,
     *,
     taken: t.Collection[str] = (),
     others: t.Sequence[CeilingPart] = (),
@@ -101,15 +102,18 @@ def host_plans(
 ) -> list[Plan]:
     """A plan for each case.
 
-    ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
-    spoken for; a search may add to them. ``others``: what further hosts cost. ``unread``: those of them whose costs
-    nobody can tell. ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is
-    billed on the account beside the offers that are bought: `prices_of_others`. ``spent``: the ledgers of the projects
-    of hosts that have a budget.
+    ``searches``: finds the offers for a declaration. ``pages``: the results of reading single offers by their ids, at
+    least of those that hosts want by id. ``kept``: offers by host; a host gets this one if it still suits. ``taken``:
+    the ids of offers that are bought or wanted elsewhere; a search may add to them. ``others``: what other hosts cost;
+    ``unread``: those whose costs are unknown. ``failed``: the hosts that have left the play. ``now``: seconds since
+    the epoch. ``account``: returns what else is billed on the account besides the offers to buy (`prices_of_others`).
+    ``spent``: the ledgers of projects in which a host has a budget.
     """
     shared = _shared(cases, taken)
-    results = _compared(cases, [_searched(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
-    offers = _allocated(cases, results, taken)
+    results = [_searched(case, searches, pages, shared.get(case.host.host, "")) for case in cases]
+    results = _compared(cases, results, pages)
+    gone = {offer_id for offer_id, page in pages.items() if page.is_gone}
+    offers = _allocated(cases, results, gone.union(taken), kept or {})
     shortages = _shortages(cases, results, offers)
     drafts = [_draft(case, item, offers.get(case.host.host), now, shortages) for case, item in zip(cases, results)]
     prices = account({draft.offer_id for draft in drafts if draft.action == BUY})
@@ -189,12 +193,12 @@ def _honest(case: Case, draft: Plan) -> Plan:
 
 
 def _searched(
-    case: Case, searches: t.Callable[[Declaration], SearchResult], wanted: t.Mapping[str, SearchResult], shared: str
+    case: Case, searches: t.Callable[[Declaration], SearchResult], pages: t.Mapping[str, SearchResult], shared: str
 ) -> SearchResult:
     """What there is for the host, or why it buys nothing, as far as that is known before offers have hosts."""
     if (reason := _refusal(case, shared)) or not case.buys:
         return SearchResult(said=reason)
-    result = wanted[case.wanted] if case.wanted else searches(case.host)
+    result = pages[case.wanted].unless_open(case) if case.wanted else searches(case.host)
     advice = case.host.advice if result.is_gone else ""
     return replace(result, said=joined(result.said, NOTHING_BOUGHT, advice)) if result.said else result
 
@@ -216,7 +220,9 @@ def _refusal(case: Case, shared: str) -> str:
     return case.standing.reason if case.standing.kind is HostState.STOP else shared
 
 
-def _compared(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> list[SearchResult]:
+def _compared(
+    cases: t.Sequence[Case], results: t.Sequence[SearchResult], pages: t.Mapping[str, SearchResult]
+) -> list[SearchResult]:
     """What was found, where each offer has the price that counts: one look may leave out what another has shown.
 
     So an id buys nothing that a search refuses, and all ceilings count the same. What a purchase of unknown outcome was
@@ -224,22 +230,33 @@ def _compared(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> lis
     """
     distinct = {id(item): (case.host, item) for case, item in zip(cases, results)}
     looks = (offer for _host, item in distinct.values() for offer in item.looks)
-    prices = highest_prices([*looks, *(case.noted for case in cases)])
+    on_pages = [offer for page in pages.values() for offer in page.offers]
+    prices = highest_prices([*looks, *on_pages, *(case.noted for case in cases)])
+    # The purchase refuses an offer whose own page has no price.
+    prices.update({offer["offer_id"]: None for offer in on_pages if offer["price_per_hour"] is None})
     compared = {key: item.at(host, prices) for key, (host, item) in distinct.items()}
     return [compared[id(item)] for item in results]
 
 
 def _allocated(
-    cases: t.Sequence[Case], results: t.Sequence[SearchResult], taken: t.Collection[str]
+    cases: t.Sequence[Case], results: t.Sequence[SearchResult], taken: t.Collection[str], kept: t.Mapping[str, str]
 ) -> dict[str, Offer]:
-    """The offers of hosts that buy any of their search, by host."""
+    """The offers of the hosts that search, by host: if it still suits, the one that a host has ``kept``."""
     searching = [(case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.said)]
     tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
     requests = [
-        OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
+        OfferRequest(
+            case.host.host,
+            _with_kept_first(case.elsewhere(item.offers), kept.get(case.host.host)),
+            case.host.max_price_per_hour,
+        )
         for case, item in searching
     ]
     return allocate(requests, {*taken, *tried, *(case.wanted for case in cases)})
+
+
+def _with_kept_first(offers: t.Sequence[Offer], kept: str | None) -> list[Offer]:
+    return sorted(offers, key=lambda offer: offer["offer_id"] != kept)
 
 
 def _shortages(

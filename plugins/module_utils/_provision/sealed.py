@@ -18,19 +18,21 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import abridged, first_timestamp, formatted, ids_in_words, joined, read_price, timestamps, usd
-from . import lease, search
-from .candidates import Case
+from . import lease, planning, search, sending
+from .candidates import Case, SearchResult
 from .declaration import Declaration
 from .messages import NOTHING_SENT, still_open
 from .place import Place
+from .planning import BUY, Plan
 from .quote import new_hosts
-from .search import UNLIMITED, total_of
+from .search import UNLIMITED, Offer, total_of
 from .spending import Ledger
 from .standing import HostState, stopped
 from .storage import DETAILS, brought_by
 
 Row = dict[str, t.Any]
 Plain = t.Mapping[str, t.Any]
+Pages = t.Mapping[str, SearchResult]  # what the API's page of an offer says, by the offer's id
 
 QUOTE_AGAIN = "Make a new quote."
 OFFER_LIVES = 1800.0  # seconds, where the API does not say until when an offer holds
@@ -70,6 +72,54 @@ def terms_of(host: Declaration) -> Row:
 
 
 # Sealing
+
+
+def plans_at_page_prices(
+    find_plans: t.Callable[[Pages, t.Mapping[str, str]], list[Plan]],
+    cases: t.Iterable[Case],
+    pages: Pages,
+    read: t.Callable[[t.Collection[str]], Pages],
+) -> tuple[list[Plan], list[str]]:
+    """The plans to seal, at the price that their purchases compare: the higher of the search's and the offer page's.
+
+    Also returns a warning for each offer that its page shows not to be for sale as found; its host gets another one. A
+    host tries at most ``provision_max_attempts`` offers, as in a purchase. ``find_plans``: `planning.host_plans`, by
+    ``pages`` and the offers that hosts had before. ``read``: reads the pages of offers by their ids.
+    """
+    seen: dict[str, SearchResult] = {}
+    plans = find_plans(pages, {})
+    for _try in range(max((case.host.max_attempts for case in cases), default=0)):
+        offers = {draft.offer_id: draft.offer for draft in plans if draft.action == BUY}
+        unread = [offer_id for offer_id in offers if offer_id not in {**pages, **seen}]
+        if not unread:
+            break
+        seen.update({offer_id: _sellable(offers[offer_id], page) for offer_id, page in read(unread).items()})
+        plans = find_plans({**pages, **seen}, {draft.host: draft.offer_id for draft in plans})
+    warnings = [f"Offer {offer_id} is not in the plan: {page.said}" for offer_id, page in seen.items() if page.is_gone]
+    return [planning.stopped_if_refused(draft, _unsealable(draft, pages, seen)) for draft in plans], warnings
+
+
+def _sellable(offer: Offer, page: SearchResult) -> SearchResult:
+    """The page of an offer that was found by a search; like a gone one if it would refuse the purchase."""
+    reasons = (sending.Terms(offer=offer).page_refusal(offer["offer_id"], item) for item in page.offers)
+    reason = _first(reasons)
+    return SearchResult(said=reason, is_gone=True) if reason else page
+
+
+def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
+    """Why a plan that buys has no certain price; empty if it has one, or buys nothing."""
+    if draft.action != BUY or draft.offer_id in pages:
+        return ""
+    if draft.offer_id not in seen:
+        return (
+            f"The pages of the offers for {draft.host} name higher prices than the search, above its ceiling, or the"
+            f" offers are gone, so no plan was sealed. {QUOTE_AGAIN}"
+        )
+    reason = seen[draft.offer_id].said
+    return reason and (
+        f"The page of offer {draft.offer_id} cannot be read, so its price is not certain and no plan was sealed:"
+        f" {reason} {QUOTE_AGAIN}"
+    )
 
 
 def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: str, now: float) -> Row:

@@ -61,11 +61,13 @@ class World:
         assert "bug of the collection" not in str(result.get("msg")), result
         return result
 
-    def planned(self, *, quote: bool = False, sealed: Json | None = None, **declares: Any) -> Json:
+    def planned(
+        self, *, quote: bool = False, sealed: Json | None = None, plan_file: str | None = "", **declares: Any
+    ) -> Json:
         """The step `plan`, or `quote`."""
         fields = {"registry_dir": str(self.folder), "max_price_per_hour": 9, "reach": False, **declares}
         hosts = [raw(host=host, name=host, id=host, **fields) for host in HOSTS]
-        how: Json = {"quote": quote, "plan_file": "", "sealed": sealed or {}, "here": str(self.folder)}
+        how: Json = {"quote": quote, "plan_file": plan_file, "sealed": sealed or {}, "here": str(self.folder)}
         return self.perform(PLAN, hosts=hosts, ids=list(HOSTS), **how)
 
     def quoted(self, **declares: Any) -> Json:
@@ -207,6 +209,25 @@ def test_what_became_dearer_is_not_bought_and_the_rest_only_if_hosts_are_apart(w
     assert ends["a"][0] == "stop" and f"which is not within the price in plan {plan['number']}" in ends["a"][1]
     assert ends["b"][0] == ("stop" if together else "created")
     assert world.bought == ([] if together else [plan["hosts"]["b"]["offer_id"]])
+
+
+@pytest.mark.parametrize("world", ["files"], indirect=True)
+def test_a_plan_is_bought_where_the_pages_of_offers_are_always_dearer_than_the_search(world: World) -> None:
+    for offer in world.simulator.offers.values():
+        offer.details_price = 2.75
+    plan = world.quoted(max_price_per_hour=3)
+    assert {host["price_per_hour"] for host in plan["hosts"].values()} == {2.75}
+    assert plan["summary"].startswith("a, b: USD 5.50 per hour")
+    pages = [request.path for request in world.simulator.requests if request.path.startswith("/offers/")]
+    assert sorted(pages) == [f"/offers/{offer_id}" for offer_id in offers_of(plan)]
+    assert {end[0] for end in world.provision(plan, max_price_per_hour=3).values()} == {"created"}
+
+
+@pytest.mark.parametrize("world", ["files"], indirect=True)
+def test_a_quote_that_seals_nothing_reads_no_page(world: World) -> None:
+    quote = world.planned(quote=True, plan_file=None)
+    assert [row["action"] for row in quote["plans"]] == ["buy", "buy"]
+    assert not [request for request in world.simulator.requests if request.path.startswith("/offers/")]
 
 
 @both

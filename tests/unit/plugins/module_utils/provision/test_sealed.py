@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -106,6 +107,83 @@ def test_what_cannot_be_bought_is_not_sealed(plans: list[Plan], orders: Any) -> 
 def test_a_plan_holds_as_long_as_an_offer_lives_if_the_api_does_not_say() -> None:
     plan = draft(Plan("gpu-1", BUY, X, offer(1), price_per_hour=2.0))
     assert plan["expires_at"] == utc_rounded_up(NOW + 1800)
+
+
+# The price of a sealed plan: the one that its purchase compares
+
+
+def sealed_by_pages(
+    found: list[Any], pages: dict[str, SearchResult], *, attempts: int = 3, **fields: Any
+) -> tuple[list[tuple[str, str, float | None]], list[str], list[str], list[str]]:
+    """The plans of gpu-1 and gpu-2, which search: their actions, offers and prices; refusals; warnings; pages read."""
+    read: list[str] = []
+
+    def pages_of(ids: Any) -> dict[str, SearchResult]:
+        read.extend(ids)
+        return {
+            each: pages.get(each, SearchResult([item for item in found if item["offer_id"] == each])) for each in ids
+        }
+
+    searching = [Case(replace(one, max_attempts=attempts), entry(), Standing(FREE)) for one in hosts(**fields)]
+    find_plans = functools.partial(host_plans, searching, lambda one: SearchResult.of(one, [found]))
+    plans, warnings = sealed.plans_at_page_prices(find_plans, searching, {}, pages_of)
+    bought = [(plan.action, plan.offer_id, plan.price_per_hour) for plan in plans]
+    return bought, [plan.refusal for plan in plans], warnings, read
+
+
+def page(number: int, price: float | None, **fields: Any) -> dict[str, SearchResult]:
+    return {offer_id(number): SearchResult([offer(number, price, **fields)])}
+
+
+GONE = {X: SearchResult(said="Offer has expired.", is_gone=True)}
+
+
+@pytest.mark.parametrize(
+    ("prices", "pages", "expected", "reads"),
+    [
+        pytest.param((2, 2), {}, [(1, 2), (2, 2)], 2, id="a page like the search"),
+        pytest.param((2, 2, 2, 2), page(1, 2.1) | page(2, 2.2), [(1, 2.1), (2, 2.2)], 2, id="always dearer"),
+        pytest.param((3, 3), page(1, 2), [(1, 3), (2, 3)], 2, id="a cheaper page"),
+        pytest.param((2, 2, 3), page(1, 4.5), [(2, 2), (3, 3)], 3, id="above the ceiling by its page"),
+        pytest.param((2, 2, 3), page(1, None), [(2, 2), (3, 3)], 3, id="no price on its page"),
+        pytest.param((2, 2, 3), GONE, [(2, 2), (3, 3)], 3, id="gone"),
+        pytest.param((2, 2, 3), page(1, 2, gpu_type="L4"), [(2, 2), (3, 3)], 3, id="another GPU by its page"),
+    ],
+)
+def test_the_price_that_is_sealed_is_the_one_that_its_purchase_compares(
+    prices: Any, pages: Any, expected: Any, reads: int
+) -> None:
+    found = [offer(number, price) for number, price in enumerate(prices, start=1)]
+    bought, refusals, warnings, read = sealed_by_pages(found, pages)
+    assert bought == [(BUY, offer_id(number), price) for number, price in expected], refusals
+    assert len(read) == len(set(read)) == reads
+    first = pages.get(X, SearchResult()).offers
+    left_out = bool(pages) and (not first or first[0]["gpu_type"] == "L4")
+    assert [text.startswith(f"Offer {X} is not in the plan: ") for text in warnings] == [True] * left_out
+
+
+def test_an_offer_whose_page_cannot_be_read_is_not_sealed() -> None:
+    pages = {X: SearchResult(said="GET /offers: 503.")}
+    (first, second), refusals, warnings, _read = sealed_by_pages([offer(1, 2.0), offer(2, 2.0), offer(3, 2.0)], pages)
+    assert (first[:2], second) == (("stop", X), (BUY, Y, 2.0)) and warnings == []
+    assert refusals[0] == (
+        f"The page of offer {X} cannot be read, so its price is not certain and no plan was sealed: GET /offers: 503."
+        " Make a new quote."
+    )
+
+
+def test_a_host_tries_as_many_pages_as_offers() -> None:
+    found = [offer(number, 2.0) for number in range(1, 30)]
+    dear = {key: value for number in range(1, 30) for key, value in page(number, 4.1).items()}
+    bought, refusals, _warnings, read = sealed_by_pages(found, dear, attempts=2)
+    assert [action for action, _offer, _price in bought] == ["stop"] * 2 and len(read) == 4
+    assert refusals[1].startswith("The pages of the offers for gpu-2 name higher prices than the search")
+
+
+def test_the_ceiling_of_all_hosts_counts_the_prices_that_are_sealed() -> None:
+    found = [offer(1, 2.0), offer(2, 2.0)]
+    _bought, refusals, _warnings, _read = sealed_by_pages(found, page(1, 2.1), max_total_price_per_hour=4)
+    assert "would cost USD 4.10 per hour together" in refusals[0]
 
 
 # The seal
