@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import amount, duration, folded_lines, ids_in_words, joined, moments, plural, seconds_of, usd_short, utc
+from .._text import amount, duration, folded_lines, ids_in_words, joined, plural, seconds_of, timestamps, usd_short, utc
 from . import declaration, storage
 from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
@@ -132,7 +132,7 @@ def price_and_begin(entry: Entry, end: End) -> dict[str, t.Any]:
     """
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": ""}
-    made = min(moments(machine.get("created_at") for machine in end.machines), default=None)
+    made = min(timestamps(machine.get("created_at") for machine in end.machines), default=None)
     highest = max(entry.price_per_hour or 0.0, _by_api(end))
     began = entry.journaled_at or ("" if made is None else utc(made))
     return {"price_per_hour": highest or None, "began": began}
