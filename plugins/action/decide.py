@@ -42,7 +42,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import example_facts, project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import why_more_would_end
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     LIMITS_OF_SWEEPS,
     PLAYBOOKS,
@@ -502,7 +502,7 @@ class ActionModule(InProcessAction):
             return ""
         patterns = _hosts.Patterns(task_vars, self._loader, name)
         parts = _hosts.parts(name, asked, patterns.names)
-        return not_named(ends, {*parts, *patterns.hosts(parts)}) if parts else ""
+        return why_more_would_end(ends, {*parts, *patterns.hosts(parts)}) if parts else ""
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
         """What the hosts of the batch declare, where one can say it for them."""

@@ -142,7 +142,7 @@ class _Judged:
         if case.is_forgotten(verdict):
             end_with(registry, case.noted_storage, case.why_over)
             return True
-        changes, before = self.place.remembered(case.noted(verdict)), self._before
+        changes, before = self.place.noted_facts(case.noted(verdict)), self._before
         if case.adds_nothing(before, changes):
             return False
         return registry.note(changes, case.disowned) != before

@@ -17,15 +17,15 @@ from .._provision.messages import NOTHING_SENT
 from .._provision.naming import (
     NAMED_ACTIONS,
     PatternPart,
-    added,
     check_slice,
-    left_out,
-    names_of,
+    hosts_in_reach,
+    hosts_to_add,
+    names_in_use,
     objection,
-    playable,
+    troubles_of_groups,
     unmatched_names,
     warnings_of_runs,
-    with_names,
+    with_new_hosts,
 )
 from .._provision.place import Place, another_project
 from .._text import host_pattern, joined
@@ -85,23 +85,23 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
     Raises Failure (invalid): nothing happens.
     """
-    deed = NAMED_ACTIONS[params["verb"]]
+    action = NAMED_ACTIONS[params["verb"]]
     with refusing(ValueError):
-        check_slice(params["slice_of"], deed, params["count"])
+        check_slice(params["slice_of"], action, params["count"])
     parts = [PatternPart(part["text"], tuple(part["hosts"])) for part in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
-    parts = with_names(parts, made)
+    parts = with_new_hosts(parts, made)
     hosts = order.within([*params["matched"], *made], params["limited"])
-    reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
+    reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], action)
     if reason:
         raise Failure(reason, "invalid")
-    trouble = joined(*params["troubles"], *left_out(parts, params["ungrouped"]))
+    trouble = joined(*params["troubles"], *troubles_of_groups(parts, params["ungrouped"]))
     try:
-        left = playable(hosts, params["unreadable"], params["several"], deed)
+        left = hosts_in_reach(hosts, params["unreadable"], params["several"], action)
     except ValueError as error:
         raise Failure(joined(trouble, str(error)), "invalid") from None
-    add = added(left, params["known"], params["registered"], params["group"], params["folders"])
-    runs = warnings_of_runs(parts, left, params["registered"], deed)
+    add = hosts_to_add(left, params["known"], params["registered"], params["group"], params["folders"])
+    runs = warnings_of_runs(parts, left, params["registered"], action)
     warnings = [*params["broken"], *params["troubles"], *params["others"], *runs]
     patterns = list(map(host_pattern, left))  # for a play
     return {**BLANK_NAMED, "hosts": left, "patterns": patterns, "add": add, "trouble": trouble, "warnings": warnings}
@@ -111,7 +111,7 @@ def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:
     """Names that nothing here knows, but that mean a machine: it is given by its id, or the name is its identity."""
     if params["by_id"]:
         return list(names)
-    return names_of(api.resources(), names, params["prefix"]) if names and params["by_name"] else []
+    return names_in_use(api.resources(), names, params["prefix"]) if names and params["by_name"] else []
 
 
 NAMED = on_api(SupplyApi, named, steps.NAMED, BLANK_NAMED)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts did a person name whose machines shall end, or live longer? A slip of the hand must do nothing."""
+"""Which hosts did a person name, to end their machines or to extend their leases? A typing error must do nothing."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from .messages import NOTHING_ENDED
 from .order import GROUP_OF_RUNS, HOST_NAME, within
 from .ownership import Machine, is_named, machines_among
 
-Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
+Registered = t.Mapping[str, t.Sequence[str]]  # the groups of each host that a registry knows
 
 
 @dataclass(frozen=True)
 class PatternPart:
-    """A part of a host pattern between commas, and the hosts that it matches by itself, without its ``!`` or ``&``."""
+    """A part of a host pattern between commas, and the hosts that it matches without its leading ``!`` or ``&``."""
 
     text: str
     hosts: tuple[str, ...] = ()
 
     @property
     def narrows(self) -> bool:
-        """Whether it only takes hosts away."""
+        """Whether it only removes hosts."""
         return self.text.startswith(("!", "&"))
 
     @property
     def is_name(self) -> bool:
-        """Whether it can be nothing but the name of a host or a group."""
+        """Whether it can only be the name of a host or a group."""
         return HOST_NAME.fullmatch(self.text) is not None
 
 
 @dataclass(frozen=True)
 class NamedAction:
-    """What is to happen to the machines: the playbook's name, in words, and that it did not.
+    """An action on the machines of named hosts: the playbook's name, what the machines do, and that nothing happened.
 
-    ``plays``: whether a play has these hosts, rather than a task on localhost. ``adds``: whether it is done once more
-    where it is done again.
+    ``has_play``: a play runs on these hosts, rather than a task on localhost. ``accumulates``: a second run adds to
+    the first.
     """
 
     name: str
-    happens: str
-    nothing: str
-    plays: bool = True
-    adds: bool = False
+    verb: str
+    nothing_done: str
+    has_play: bool = True
+    accumulates: bool = False
 
 
 NAMED_ACTIONS = {
     item.name: item
     for item in (
         NamedAction("decommission", "end", NOTHING_ENDED),
-        NamedAction("extend", "get more time", "Nothing was extended.", plays=False, adds=True),
+        NamedAction("extend", "get more time", "Nothing was extended.", has_play=False, accumulates=True),
     )
 }
 
@@ -64,85 +64,83 @@ def unmatched_names(parts: t.Iterable[PatternPart]) -> list[str]:
     return [part.text for part in parts if part.is_name and not part.hosts]
 
 
-def with_names(parts: t.Iterable[PatternPart], made: t.Container[str]) -> list[PatternPart]:
-    """The parts, where a name that was ``made`` a host matches that."""
-    return [PatternPart(part.text, (part.text,)) if part.text in made else part for part in parts]
+def with_new_hosts(parts: t.Iterable[PatternPart], new: t.Container[str]) -> list[PatternPart]:
+    """The parts; the name of a ``new`` host now matches this host."""
+    return [PatternPart(part.text, (part.text,)) if part.text in new else part for part in parts]
 
 
-def left_out(parts: t.Iterable[PatternPart], ungrouped: t.Sequence[str]) -> t.Sequence[str]:
-    """What cannot be read of hosts that a group or pattern may mean. ``ungrouped``: of those that only registries know.
+def troubles_of_groups(parts: t.Iterable[PatternPart], ungrouped: t.Sequence[str]) -> t.Sequence[str]:
+    """The ``ungrouped`` troubles if a group or pattern may match their hosts; none if all hosts are given by name.
 
-    Nothing else says of which groups they are. Of a host that is named by its name nothing is left out.
+    ``ungrouped``: sentences about hosts that only registries know, and whose groups cannot be read.
     """
     return ungrouped if any(part.hosts != (part.text,) and not part.narrows for part in parts) else ()
 
 
-def playable(
-    hosts: t.Sequence[str], unreadable: t.Container[str], several: t.Container[str], deed: NamedAction
+def hosts_in_reach(
+    hosts: t.Sequence[str], unreadable: t.Container[str], ambiguous: t.Container[str], action: NamedAction
 ) -> list[str]:
-    """The hosts that a deed can be done to. Raises ValueError if there is none, or if it is not clear which is meant.
+    """The hosts on which the action is possible. Raises ValueError if there are none, or if any is ambiguous.
 
-    ``unreadable``: Ansible ends a play that has one of these, and the others shall not wait for it. ``several``: hosts
-    of no inventory that more than one registry knows.
+    ``unreadable``: hosts for which Ansible can run nothing; a play that includes one ends for all its hosts.
+    ``ambiguous``: hosts that are in no inventory, but in several registries.
     """
-    if unclear := [host for host in hosts if host in several]:
+    if unclear := [host for host in hosts if host in ambiguous]:
         raise ValueError(
-            f"Several registries know {abridged(unclear)}: say which one is meant by -e provision_project=... or -e"
-            f" provision_registry_dir=... {deed.nothing}"
+            f"Several registries know {abridged(unclear)}: choose one with -e provision_project=... or -e"
+            f" provision_registry_dir=... {action.nothing_done}"
         )
-    left = [host for host in hosts if not (deed.plays and host in unreadable)]
-    if not left:
-        raise ValueError(deed.nothing)
-    return left
+    possible = [host for host in hosts if not (action.has_play and host in unreadable)]
+    if not possible:
+        raise ValueError(action.nothing_done)
+    return possible
 
 
-def added(
+def hosts_to_add(
     hosts: t.Iterable[str],
-    names: t.Collection[str],
+    inventory: t.Collection[str],
     registered: Registered,
     group: str,
     folders: t.Mapping[str, str],
 ) -> list[dict[str, t.Any]]:
     """The hosts that a play must add first, in the groups that a registry notes, else in ``group``.
 
-    ``folders``: where files remember them, whatever their groups say.
+    ``inventory``: the hosts that it has already. ``folders``: the registry folders of hosts, which take precedence over
+    those of their groups.
     """
-    inventory = set(names)
-    new = [host for host in hosts if host not in inventory]
-    apart = {host: {"registry_dir": folders[host]} for host in new if host in folders}
-    return [{"name": host, "groups": registered.get(host) or [group], **apart.get(host, {})} for host in new]
+    known = set(inventory)
+    new = [host for host in hosts if host not in known]
+    places = {host: {"registry_dir": folders[host]} for host in new if host in folders}
+    return [{"name": host, "groups": registered.get(host) or [group], **places.get(host, {})} for host in new]
 
 
 def warnings_of_runs(
-    parts: t.Iterable[PatternPart], hosts: t.Iterable[str], registered: Registered, deed: NamedAction
+    parts: t.Iterable[PatternPart], hosts: t.Iterable[str], registered: Registered, action: NamedAction
 ) -> t.Iterator[str]:
-    """A warning of the runs that a group or pattern ends; they end all the same, since a person has asked for it.
-
-    A person who names the host itself knows that.
-    """
-    spelled = {part.text for part in parts}
-    runs = [host for host in hosts if GROUP_OF_RUNS in registered.get(host, ()) and host not in spelled]
-    if runs and deed.happens == "end":
-        yield f"Machines of runs end ({abridged(runs)}): their jobs, and results that are not home yet, are lost."
+    """A warning if a group or pattern ends machines of runs. None for runs whose host is given by its name."""
+    names = {part.text for part in parts}
+    runs = [host for host in hosts if GROUP_OF_RUNS in registered.get(host, ()) and host not in names]
+    if runs and action.name == "decommission":
+        yield f"Machines of runs end ({abridged(runs)}): their jobs, and results not fetched yet, are lost."
 
 
-def not_named(hosts: t.Iterable[str], named: t.Container[str]) -> str:
-    """Why nothing ends in a play of the user's own, which does not read decommission_hosts, but was given it.
+def why_more_would_end(hosts: t.Iterable[str], named: t.Container[str]) -> str:
+    """Why the user's own play, which ignores decommission_hosts, is refused; empty if this names all its hosts.
 
-    ``hosts``: those that would end. ``named``: those that it names; empty if these are all of them.
+    ``hosts``: those whose machines the play would end. ``named``: those that decommission_hosts names.
     """
     others = [host for host in hosts if host not in named]
     if not others:
         return ""
     return (
-        f"decommission_hosts does not name {abridged(others)}. It is for the playbook"
-        " compute_index.supply.decommission. This play is your own: it ends the machine of each of its hosts. Leave it"
-        f" out, and choose hosts with --limit; or run that playbook. {NAMED_ACTIONS['decommission'].nothing}"
+        f"decommission_hosts does not name {abridged(others)}, but this play ends the machines of all its hosts: only"
+        " the playbook compute_index.supply.decommission takes decommission_hosts. Run that playbook; or leave"
+        f" decommission_hosts out, and choose hosts with --limit. {NAMED_ACTIONS['decommission'].nothing_done}"
     )
 
 
-def names_of(machines: t.Collection[Machine], names: t.Iterable[str], prefix: str) -> list[str]:
-    """The names by which a machine is called, with the ``prefix`` of its project; the API may have numbered it."""
+def names_in_use(machines: t.Collection[Machine], names: t.Iterable[str], prefix: str) -> list[str]:
+    """The given names that a machine has, with the ``prefix`` of its project and perhaps a number from the API."""
     machines = machines_among(machines)
     return [name for name in names if any(is_named(machine, prefix + name, numbered=True) for machine in machines)]
 
@@ -153,60 +151,60 @@ def objection(
     limited: t.Collection[str] | None,
     count: str = "",
     by_job: bool = False,
-    deed: NamedAction = NAMED_ACTIONS["decommission"],
+    action: NamedAction = NAMED_ACTIONS["decommission"],
 ) -> str:
-    """Why nothing happens, empty if it does to these ``hosts``, which the whole pattern matches.
+    """Why nothing happens; empty if the action applies to these ``hosts``, which the whole pattern matches.
 
-    ``count``: how many hosts the person expects, empty if nothing was said. A job's form (``by_job``) shows no
-    inventory, so there each group and pattern needs it, elsewhere only what ends all hosts, or all but some.
+    ``count``: the expected number of hosts, empty if none was given. It is required if the pattern means all hosts, or
+    all but some; in a job (``by_job``), whose form shows no inventory, also for any group or pattern.
 
-    ``limited``: the hosts that ``--limit`` leaves of the inventory, None without it. A limit narrows groups and
-    patterns, and contradicts a name.
+    ``limited``: the hosts of the inventory that ``--limit`` includes, None without it. A limit narrows groups and
+    patterns, but a host given by name must be in it.
     """
-    asked, name = ",".join(part.text for part in parts), f"{deed.name}_hosts"
+    asked, name = ",".join(part.text for part in parts), f"{action.name}_hosts"
     are_names = bool(parts) and all(re.search(r"\w", part.text) for part in parts)
     unmatched = [part.text for part in parts if not part.hosts]
     outside = [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
     reasons = applicable(
         {
-            f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
+            f"{name} must say whose machines {action.verb}: names with commas between them, or a group, for example"
             f" -e {name}=gpu-1,gpu-2.": not are_names,
             f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts.": asked[:1]
             in ("!", "&"),
             f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
             " registry knows one.": unmatched,
-            f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the inventory only: name"
-            f" the hosts by {name} alone.": outside,
+            f"{name} names {', '.join(outside)}, but --limit excludes it, as it does all hosts that are only in a"
+            f" registry. Leave --limit out, and choose hosts with {name} alone.": outside,
             f"{name}='{asked}' matches no host.": not hosts,
         }
     )
-    return f"{reasons[0]} {deed.nothing}" if reasons else _unexpected(parts, hosts, asked, count, by_job, deed)
+    return f"{reasons[0]} {action.nothing_done}" if reasons else _unexpected(parts, hosts, asked, count, by_job, action)
 
 
-def check_slice(template: str, deed: NamedAction, count: str) -> None:
-    """Raise ValueError in a job that is one of several slices, if each would do it, or would be as large as was said.
+def check_slice(template: str, action: NamedAction, count: str) -> None:
+    """Raise ValueError in a slice of a job if each slice would repeat the action, or compare ``count`` with its hosts.
 
-    ``template``: of sliced jobs. ``count``: how many hosts there are to be.
+    ``template``: the job template that is sliced; empty if the job is not a slice.
     """
-    if template and (count or deed.adds):
+    if template and (count or action.accumulates):
         raise ValueError(
-            f"This job is one of the slices of '{template}': each would count its own hosts alone, and {deed.name} all"
-            f" that were named. Set Job Slicing of the template to 1. {deed.nothing}"
+            f"This job is one of the slices of '{template}': each would count its own hosts alone, and {action.name}"
+            f" all named hosts. Set Job Slicing of the template to 1. {action.nothing_done}"
         )
 
 
 def _unexpected(
-    parts: t.Sequence[PatternPart], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: NamedAction
+    parts: t.Sequence[PatternPart], hosts: t.Collection[str], asked: str, count: str, by_job: bool, action: NamedAction
 ) -> str:
-    """Why a number must be given, or is not the right one."""
-    several = any(part.hosts != (part.text,) for part in parts)
-    sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
-    if count == str(len(hosts)) or not (count or sweeping or (by_job and several)):
+    """Why a count is required, or is wrong; empty if neither."""
+    has_pattern = any(part.hosts != (part.text,) for part in parts)
+    means_all = any(part.text in _ALL or part.text.startswith("!") for part in parts)
+    if count == str(len(hosts)) or not (count or means_all or (by_job and has_pattern)):
         return ""
-    message = f"{deed.name}_count says {count}" if count else f"{deed.name}_count does not confirm that"
+    message = f"{action.name}_count says {count}" if count else f"{action.name}_count does not confirm that"
     return (
-        f"{deed.name}_hosts='{asked}' means {plural(len(hosts), 'host')} ({abridged(hosts)}), and {message}. If you"
-        f" want all of them to {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
+        f"{action.name}_hosts='{asked}' means {plural(len(hosts), 'host')} ({abridged(hosts)}), and {message}. If you"
+        f" want all of them to {action.verb}, give {action.name}_count={len(hosts)}. {action.nothing_done}"
     )
 
 

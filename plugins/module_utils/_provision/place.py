@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The places where hosts are remembered: a folder of files, or a project of the registry that all controllers share.
+"""The place of a host's registry entry: a folder of files, or a project of the shared registry.
 
-A place says how its registry differs from others; the registry itself is in `_registry`. Plans carry places as texts
-(`Place.text`), which only `place_of` reads. Pure: no file is looked at.
+A place tells how its registry differs from others; the registry itself is in `_registry`. Plans carry places as texts
+(`Place.text`), which only `place_of` reads. Pure: reads no files.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from dataclasses import dataclass
 from .entry import DEFAULT_PROJECT, Entry, project_of, without_local_paths
 
 ENTRY = "compute_index_supply.yml"  # in the host's folder
-EVIDENCE = ".evidence"  # a folder in the registry, of machines that did not pass their test
-SSH_CONFIG = ".ssh_config"  # of all hosts, in the registry itself. Ansible does not read files that begin with a dot.
-_SHARED = "shared:"  # what the text of a project begins with; that of a folder is its absolute path
+EVIDENCE = ".evidence"  # a folder in the registry, for machines that failed their test
+SSH_CONFIG = ".ssh_config"  # for all hosts, in the registry's folder. Ansible ignores files that begin with a dot.
+_SHARED = "shared:"  # begins the text of a project; the text of a folder is its absolute path
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a host is remembered. This class itself, which is false, is the place of hosts without a registry."""
+    """The place of a host's registry entry. An instance of this class is false, and means that there is no registry."""
 
-    # Whether the registry compares sums with ceilings by itself, behind its gate
+    # Whether the registry itself compares sums with ceilings, behind its gate
     keeps_sums: t.ClassVar[bool] = False
-    # Whether host keys are in the entries, from which each controller writes a file for ssh
+    # Whether entries contain host keys, from which each controller writes a file for ssh
     keeps_host_keys: t.ClassVar[bool] = False
-    # Whether a play must hand what is in the entry to the host, since Ansible does not read it by itself
+    # Whether a play must set the entry's variables on the host, since Ansible does not read them
     hands_facts: t.ClassVar[bool] = False
 
     @property
     def text(self) -> str:
-        """The place in plain data, see `place_of`."""
+        """The place as plain data: see `place_of`."""
         return ""
 
     @property
     def ssh_config(self) -> str:
-        """The file by which ssh reaches all machines of the registry; empty if there is none."""
+        """The configuration file with which ssh reaches all machines of the registry; empty if there is none."""
         return ""
 
     def __bool__(self) -> bool:
         return bool(self.text)
 
     def entry_file(self, host: str) -> str:
-        """The file of a host's entry; empty without one."""
+        """The file of a host's entry; empty if entries are not files."""
         return ""
 
     def entry_place(self, host: str) -> str:
-        """Where the entry of a host is, in a message; empty without a registry."""
+        """The place of a host's entry, for a message; empty without a registry."""
         return self.entry_file(host)
 
     def identity_file(self, entry: Entry) -> str:
-        """The file of the private key for the machine of an entry; empty if nobody knows it here."""
+        """The file of the private key for an entry's machine; empty if unknown on this controller."""
         return entry.identity_file
 
-    def remembered(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """What an entry keeps of these variables of a host."""
+    def noted_facts(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """The part of a host's variables that its entry keeps."""
         return dict(facts)
 
 
@@ -67,7 +67,7 @@ NOWHERE = Place()
 
 @dataclass(frozen=True)
 class Folder(Place):
-    """A folder beside the inventory, with a file for each host in the host's folder; ``path`` is absolute."""
+    """A folder next to the inventory, with a folder and a file for each host; ``path`` is absolute."""
 
     path: str
 
@@ -84,17 +84,17 @@ class Folder(Place):
 
     @property
     def evidence_folder(self) -> str:
-        """The folder of evidence against machines."""
+        """The folder for results of failed tests."""
         return os.path.join(self.path, EVIDENCE)
 
     def evidence_file(self, host: str, offer_id: str) -> str:
-        """The file of evidence against a machine of the host, named after its offer."""
+        """The file for the failed test of a host's machine, named after its offer."""
         return os.path.join(self.evidence_folder, f"{host}-{offer_id}.json")
 
 
 @dataclass(frozen=True)
 class SharedProject(Place):
-    """A project of the registry that all controllers share. Paths of this one mean nothing to the others."""
+    """A project of the shared registry. Paths of this controller are useless to the others."""
 
     keeps_sums = keeps_host_keys = hands_facts = True
     project: str = DEFAULT_PROJECT
@@ -109,19 +109,19 @@ class SharedProject(Place):
     def identity_file(self, entry: Entry) -> str:
         return ""  # each controller has its own
 
-    def remembered(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    def noted_facts(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         return without_local_paths(facts)
 
 
 def prefix_of(project: object) -> str:
-    """What the names of a project's machines begin with, as the default of ``provision_resource_name`` has it."""
+    """The prefix of a project's machine names, as in the default of ``provision_resource_name``."""
     return "" if project_of(project) == DEFAULT_PROJECT else f"{project}-"
 
 
 def twin_of(project: str, host: str, name: str) -> str:
-    """A host of another project whose machine has the same name, as ``team`` + ``a-b`` of ``team-a`` + ``b``; or empty.
+    """The host of another project whose machine would get the same name; empty if there is none.
 
-    Names are a contract, and so is this form of theirs: machines that run have it.
+    ``team-a`` + ``b`` and ``team`` + ``a-b`` are twins. The form of names cannot change: running machines have it.
     """
     if "-" not in project or name != prefix_of(project) + host:
         return ""
@@ -130,49 +130,48 @@ def twin_of(project: str, host: str, name: str) -> str:
 
 
 def place_of(text: str) -> Place:
-    """The place of its text in a plan."""
+    """The place for its ``Place.text``."""
     if text.startswith(_SHARED):
         return SharedProject(text[len(_SHARED) :])
     return Folder(text) if text else NOWHERE
 
 
 def place_of_purchase(registry_url: str | None, project: str | None, registry_file: str | None) -> Place:
-    """The place of a purchase by the options that name its registry; a file is in a folder of its host's."""
+    """The place of a purchase's registry, by module options. A ``registry_file`` is in its host's own folder."""
     if registry_url:
         return SharedProject(project_of(project))
     return Folder(os.path.dirname(os.path.dirname(os.path.abspath(registry_file)))) if registry_file else NOWHERE
 
 
 def is_within(path: str, folders: t.Iterable[str]) -> bool:
-    """Whether an absolute path is one of these, or below one."""
+    """Whether an absolute path is one of these folders, or in one."""
     return any(os.path.commonpath([path, folder]) == folder for folder in folders)
 
 
 def another_project(host: str, path: str, entry: Entry, project: str) -> str:
-    """That the file of a host was written for a host of the same name in another project; empty if it is its own.
+    """Why a host's file is refused: it is for a host of the same name in another project. Empty if it is its own.
 
-    ``path``: of that file; empty in a shared registry, where each project has entries.
+    ``path``: of the file; empty in a shared registry, where each project has its own entries.
     """
     if not (path and entry.is_of_another_project(project)):
         return ""
     noted = project_of(entry.project)
     return (
-        f"{path} was written for {host} of the project {noted}, and here provision_project is {project}. If that host"
-        f" is meant, set provision_project to {noted}; else give each project a registry of its own"
+        f"{path} was written for {host} of the project {noted}, but provision_project is {project}. If you mean that"
+        f" host, set provision_project to {noted}; otherwise give each project a registry of its own"
         " (provision_registry_dir)."
     )
 
 
 def why_not_imported(path: str, entry: Entry, offer_id: str) -> str:
-    """Why a host with a shared registry waits: its file names another purchase than the registry.
+    """Why a host with a shared registry stops: its file names a purchase that the registry does not; empty otherwise.
 
-    ``offer_id``: that the registry names; empty if it names none, or one that has ended. The answer is empty if the
-    host need not wait.
+    ``offer_id``: in the registry; empty if it has none, or only one that has ended.
     """
     if not entry.may_have_bought or entry.offer_id in ("", offer_id):
         return ""
     return (
         f"{path} names offer {entry.offer_id}, which the shared registry does not name for this host."
-        " Run compute_index.supply.registry with the same inventory and variables: it moves what files remember, also"
-        " of hosts that were ordered by number."
+        " Run compute_index.supply.registry with the same inventory and variables: it moves the files of all hosts,"
+        " including those that were ordered by number."
     )

@@ -125,7 +125,7 @@ def test_no_more_time(entry: Any, wish: TimeRequest, said: str) -> None:
 def test_a_file_of_another_projects_host_gives_no_more_time(project: str, file: str, is_own: bool) -> None:
     entry = known(provision_resource_name="red-gpu-1", provision_project="red")
     raw = {"host": "gpu-1", "project": project, "lease_max": "", "max_bill": "", "budget": ""}
-    said = "f was written for gpu-1 of the project red, and here provision_project is blue."
+    said = "f was written for gpu-1 of the project red, but provision_project is blue."
     with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(said)):
         extension_of(entry, limited(TimeRequest(Lease(seconds=HOUR)), raw, file), Clock(BOUGHT))
 

@@ -9,14 +9,14 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import (
     NAMED_ACTIONS,
     PatternPart,
-    added,
-    left_out,
-    names_of,
-    not_named,
+    hosts_to_add,
+    names_in_use,
     objection,
+    troubles_of_groups,
     unmatched_names,
     warnings_of_runs,
-    with_names,
+    why_more_would_end,
+    with_new_hosts,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import within
 
@@ -36,14 +36,14 @@ BUT = PatternPart("!gpu-2", ("gpu-2",))
     [
         ([], [], ""),
         (["gpu-1"], ["gpu-1", "gpu-2"], ""),
-        (["gpu-1", "gpu-2"], ["gpu-1"], "does not name gpu-2."),
+        (["gpu-1", "gpu-2"], ["gpu-1"], "does not name gpu-2, but"),
         ([f"gpu-{number}" for number in range(1, 41)], [], "does not name gpu-1, "),
     ],
 )
 def test_a_play_of_the_users_own_ends_no_host_that_was_not_named(
     hosts: list[str], named: list[str], refused: str
 ) -> None:
-    reason = not_named(hosts, named)
+    reason = why_more_would_end(hosts, named)
     assert refused in reason and bool(reason) == bool(refused)
     assert not reason or ("--limit" in reason and reason.endswith("Nothing was ended."))
 
@@ -74,7 +74,7 @@ def test_what_was_named(parts: list[PatternPart], hosts: list[str], limited: lis
         ([ONE, NONE], ["gpu-1"], None, "decommission_hosts='gpu-1,gpu-11': gpu-11 matches no host"),
         ([ALL, PatternPart("!gpu-11")], ["gpu-1", "gpu-2"], None, "!gpu-11 matches no host"),
         ([ONE, PatternPart("!gpu-1", ("gpu-1",))], [], None, "matches no host"),
-        ([ONE], [], ["gpu-2"], "names gpu-1, but --limit leaves it out"),
+        ([ONE], [], ["gpu-2"], "names gpu-1, but --limit excludes it"),
         ([ONE, TWO], ["gpu-1"], ["gpu-1"], "names gpu-2, but --limit"),
     ],
     ids=str,
@@ -120,8 +120,8 @@ def test_names_that_nothing_here_knows_may_be_machines() -> None:
     parts = [ONE, NONE, PatternPart("gpu-*"), PatternPart("!gpu-12"), PatternPart("gpu-13")]
     assert unmatched_names(parts) == ["gpu-11", "gpu-13"]
     machines = [machine(1, "red-gpu-11"), machine(2, "gpu-13"), machine(3, "red-gpu-14-2"), machine(4)]
-    assert names_of(machines, ["gpu-11", "gpu-13", "gpu-14"], "red-") == ["gpu-11", "gpu-14"]
-    assert with_names(parts, ["gpu-11"])[1] == PatternPart("gpu-11", ("gpu-11",))
+    assert names_in_use(machines, ["gpu-11", "gpu-13", "gpu-14"], "red-") == ["gpu-11", "gpu-14"]
+    assert with_new_hosts(parts, ["gpu-11"])[1] == PatternPart("gpu-11", ("gpu-11",))
 
 
 @pytest.mark.parametrize(("limited", "hosts"), [(None, ["a", "b"]), (["b", "c"], ["b"]), ([], [])])
@@ -140,13 +140,13 @@ def test_a_limit_narrows(limited: list[str] | None, hosts: list[str]) -> None:
     ids=str,
 )
 def test_a_group_may_have_a_host_of_which_nothing_can_be_read(parts: list[PatternPart], is_left_out: bool) -> None:
-    assert list(left_out(parts, ["the file of gpu-9"])) == ["the file of gpu-9"] * is_left_out
+    assert list(troubles_of_groups(parts, ["the file of gpu-9"])) == ["the file of gpu-9"] * is_left_out
 
 
 def test_hosts_that_are_added_come_into_the_groups_of_the_registry() -> None:
     registered = {"new": ["red", "gpu"], "empty": []}
     folders = {"old": "/srv/a", "new": "/srv/b"}
-    assert added(["old", "new", "empty", "other"], ["old"], registered, "gpu", folders) == [
+    assert hosts_to_add(["old", "new", "empty", "other"], ["old"], registered, "gpu", folders) == [
         {"name": "new", "groups": ["red", "gpu"], "registry_dir": "/srv/b"},
         {"name": "empty", "groups": ["gpu"]},
         {"name": "other", "groups": ["gpu"]},

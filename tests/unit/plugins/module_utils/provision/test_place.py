@@ -56,8 +56,8 @@ def test_how_places_differ(
 
 def test_paths_of_this_controller_mean_nothing_to_others() -> None:
     facts = {"ansible_host": "192.0.2.1", "provision_identity_file": "/home/me/.ssh/id"}
-    assert FOLDER.remembered(facts) == facts
-    assert SHARED.remembered(facts) == {"ansible_host": "192.0.2.1"}
+    assert FOLDER.noted_facts(facts) == facts
+    assert SHARED.noted_facts(facts) == {"ansible_host": "192.0.2.1"}
 
 
 def test_the_place_of_a_purchase_is_where_its_registry_keeps_all_hosts() -> None:
