@@ -60,7 +60,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload_psycopg
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import folded_lines, items_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _task
@@ -83,7 +83,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
     show_lines,
 )
 
-preload()  # before Ansible forks its workers
+preload_psycopg()  # before Ansible forks its workers
 
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")

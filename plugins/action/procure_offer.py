@@ -11,11 +11,11 @@ from ansible_collections.compute_index.supply.plugins.filter import adapters as 
 from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, as the filters are
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload_psycopg
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import InProcessAction
 
-preload()  # before Ansible forks its workers
+preload_psycopg()  # before Ansible forks its workers
 
 
 class ActionModule(InProcessAction):

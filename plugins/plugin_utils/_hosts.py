@@ -48,7 +48,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import folders_of, registry_dir
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import (
+    inventory_folders,
+    registry_dir,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import (
     abridged,
@@ -272,7 +275,7 @@ class Hosts:
         """
         rows = list(filter(None, map(self._placed, self.groups)))
         usual = [row for row in (*rows, *self.rows(["localhost"])) if row["registry_dir"] is None]
-        others = folders_of(self._sources, os.getcwd())[1:]
+        others = inventory_folders(self._sources, os.getcwd())[1:]
         beside = [{**row, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others for row in usual]
         return rows + [{"group": "", **row, "declares": False} for row in beside]
 
@@ -358,7 +361,7 @@ class Hosts:
 
     def _folders(self) -> list[str]:
         """Where Ansible looks for files of variables."""
-        return list(dict.fromkeys([*folders_of(self._sources, os.getcwd()), self._loader.get_basedir()]))
+        return list(dict.fromkeys([*inventory_folders(self._sources, os.getcwd()), self._loader.get_basedir()]))
 
     @functools.cached_property
     def _ordered_group(self) -> str:

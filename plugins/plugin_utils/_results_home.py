@@ -23,7 +23,7 @@ import typing as t
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import read_text_file
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import (
-    owner_only,
+    open_owner_only,
     try_lock,
     unlock,
     write_durably,
@@ -130,7 +130,7 @@ class Home:
 
     def _write(self, stream: gzip.GzipFile, place: str, offset: int, length: int) -> None:
         # Private until `_place` sets its mode
-        with open(place, "r+b" if offset else "wb", opener=owner_only) as file:
+        with open(place, "r+b" if offset else "wb", opener=open_owner_only) as file:
             file.seek(offset)
             while length:
                 block = stream.read(min(_BLOCK, length))

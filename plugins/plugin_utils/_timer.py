@@ -17,7 +17,7 @@ import typing as t
 from ansible import context
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_awx_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import timer as rules
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import readable_text
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import USUAL
 
 _SECONDS = 10  # for a question to systemd or cron, which answer at once or never
@@ -67,10 +67,10 @@ def _observed(timer: rules.Timer) -> dict[str, t.Any]:
         "has_systemd": bool(state),  # without one it says nothing; of a unit that is not there it says inactive
         "lingers": "yes" in _output("loginctl", "show-user", user, "--property=Linger"),
         "has_crontab": bool(shutil.which("crontab")),
-        "unit": text_in(timer.unit),
+        "unit": readable_text(timer.unit),
         "is_active": state.strip() == "ActiveState=active",
         "line": _line_of(timer.name),
-        "code": text_in(last).strip(),
+        "code": readable_text(last).strip(),
         "swept_at": _changed_at(last),
         "made_at": _changed_at(script),
         "now": time.time(),

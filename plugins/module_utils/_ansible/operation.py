@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from .. import _spec
 from .._api import http
 from .._api.client import USER_AGENT, ApiError, SupplyApi
-from .._api.recorder import LOG, observer_of
+from .._api.recorder import LOG, recording_observer
 from .._text import COLUMNS, UUID, mask_secrets, printable, wrapped
 
 try:
@@ -234,7 +234,7 @@ def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
         (ca_path or True) if params["validate_certs"] else False,
     )
     file = os.environ.get(LOG)
-    http_client.observer = observer_of(file, http_client.redact) if file else None
+    http_client.observer = recording_observer(file, http_client.redact) if file else None
     return api(http_client, read_only=check_mode)
 
 

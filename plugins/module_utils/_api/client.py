@@ -96,7 +96,7 @@ _WITHOUT_ID = re.compile(r"GET /\w+|POST /get_offers")
 class ApiError(Exception):
     """A request that brought nothing to work with.
 
-    ``sent`` is false only if the server cannot have got it. ``passing`` tells whether waiting may cure it.
+    ``sent`` is false only if the server cannot have got it. ``transient`` tells whether waiting may cure it.
     ``retry_after`` is in seconds.
     """
 
@@ -108,14 +108,14 @@ class ApiError(Exception):
         status_code: int | None = None,
         retry_after: float | None = None,
         sent: bool = True,
-        passing: bool = False,
+        transient: bool = False,
     ) -> None:
         super().__init__(message)
         self.error_class = error_class
         self.status_code = status_code
         self.retry_after = retry_after
         self.sent = sent
-        self.passing = passing
+        self.transient = transient
 
     @property
     def refused(self) -> bool:
@@ -124,7 +124,7 @@ class ApiError(Exception):
         It is no proof that nothing was done; see rules 2 to 4 of `_provision/purchase.py`. A 408 is none, and neither
         is one of `_FACTS` that is not the API's own, and so may pass.
         """
-        is_open = self.status_code == 408 or (self.status_code in _FACTS and self.passing)
+        is_open = self.status_code == 408 or (self.status_code in _FACTS and self.transient)
         return self.status_code is not None and 400 <= self.status_code < 500 and not is_open
 
 
@@ -170,7 +170,7 @@ class SupplyApi:
                 return [read_resource(item) for item in found.values()]
             before = found.keys()
         message = "GET /resources: the list changes faster than its pages can be read."
-        raise ApiError(message, "protocol", status_code=200, passing=True)
+        raise ApiError(message, "protocol", status_code=200, transient=True)
 
     def _listed(self, query: dict[str, str], retries: int | None) -> tuple[dict[str, t.Any], int]:
         """The resources of all pages by their ids, and how many pages there are. Raises ApiError."""
@@ -232,7 +232,7 @@ class SupplyApi:
             answer = self._http.exchange(method, path, **how)
         except TransportError as error:
             message = no_answer(f"{method} {path}", error, self._http.base_url)
-            raise ApiError(message, "unavailable", sent=error.sent, passing=not error.lasting) from None
+            raise ApiError(message, "unavailable", sent=error.sent, transient=not error.permanent) from None
         if 200 <= answer.status < 300 and answer.is_json:
             return answer
         place = printable(self._http.redact(answer.location), LONGEST_NAME) if answer.location else ""
@@ -250,7 +250,7 @@ class SupplyApi:
 def no_answer(request: str, error: TransportError, base_url: str) -> str:
     """What to say of a request that brought no answer. If its host is not reached, the pages may name another one."""
     message, host = f"{request} brought no answer: {error}.", urlsplit(base_url).hostname
-    if not error.unreached or host not in HOSTS:
+    if not error.unreachable or host not in HOSTS:
         return message
     others = " or ".join(f"https://{name}" for name in HOSTS if name != host)
     return f"{message} {host} is not reached. Some pages of the API name another host: try api_url {others}."
@@ -273,12 +273,12 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
         return ApiError(f"{request} was redirected{where}, which is not followed. Check api_url.", "protocol", **facts)
     if status < 300:
         message = f"{request} answered {status}, but its body is no JSON. Is api_url the Supply API?"
-        return ApiError(message, "protocol", passing=True, **facts)
+        return ApiError(message, "protocol", transient=True, **facts)
     if status in _FACTS and not _is_fact(answer):
         message = (
             f"{request} answered {status}, but not as the Supply API words it: what lies in between says nothing of it."
         )
-        return ApiError(message, "unavailable", passing=True, **facts)
+        return ApiError(message, "unavailable", transient=True, **facts)
     hint = " Check api_url." if status == 404 and _WITHOUT_ID.fullmatch(request) else ""
     return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.{hint}", detail, facts)
 
@@ -286,13 +286,13 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
 def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:
     """The error of the API's own answer, of status 400 or more. ``facts``: its status, and seconds to wait or None."""
     status, retry_after = facts["status_code"], facts["retry_after"]
-    passing = status >= 500 or status in (408, 425, 429)
-    error_class = _ERROR_CLASSES.get(status) or ("unavailable" if passing else "invalid")
+    transient = status >= 500 or status in (408, 425, 429)
+    error_class = _ERROR_CLASSES.get(status) or ("unavailable" if transient else "invalid")
     if error_class in _MAY_BE_QUOTA and status != 401 and is_quota(detail):
         error_class = QUOTA
-    if retry_after is not None and passing:
+    if retry_after is not None and transient:
         message += f" It asks to wait {retry_after:.0f} seconds."
-    return ApiError(message, error_class, passing=passing, **facts)
+    return ApiError(message, error_class, transient=transient, **facts)
 
 
 def _is_fact(answer: Answer) -> bool:
@@ -431,37 +431,37 @@ def as_asked(item: Json, field: str, asked: str) -> Json:
 
 
 def about(answer: t.Any, field: str, asked: str) -> t.Any:
-    """An answer that names no other offer or resource than was asked for, or none. Raises ApiError (protocol, passing).
+    """Return the answer, unless it names another offer or resource than the one requested.
 
-    A gateway may mix answers up; what another one's says must not decide about this one.
+    Raises ApiError (protocol, transient): a gateway may mix up answers, and another one's must not decide about this.
     """
-    _check_asked(normalized_id(answer.get(field)) if isinstance(answer, dict) else None, asked, field, passing=True)
+    _check_asked(normalized_id(answer.get(field)) if isinstance(answer, dict) else None, asked, field, transient=True)
     return answer
 
 
-def _check_asked(answered: str | None, asked: str, field: str, *, passing: bool = False) -> None:
+def _check_asked(answered: str | None, asked: str, field: str, *, transient: bool = False) -> None:
     """Raise ApiError (protocol) if the id that was ``answered``, if any, is another one than was ``asked`` for."""
     if answered is not None and answered.lower() != asked.lower():
         message = f"The API was asked for {asked}, and answered with {answered}, another {field.partition('_')[0]}."
-        raise ApiError(message, "protocol", status_code=200, passing=passing)
+        raise ApiError(message, "protocol", status_code=200, transient=transient)
 
 
 def object_of(data: t.Any, what: str) -> Json:
-    """The answer, which must be an object. Raises ApiError (protocol, passing)."""
+    """The answer, which must be an object. Raises ApiError (protocol, transient)."""
     if not isinstance(data, dict):
-        raise ApiError(f"{what}: the API answered JSON, but no object.", "protocol", status_code=200, passing=True)
+        raise ApiError(f"{what}: the API answered JSON, but no object.", "protocol", status_code=200, transient=True)
     return data
 
 
 def list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
-    """A bare list, or the first of the envelope's fields that is one. Raises ApiError (protocol, passing)."""
-    items = list_or_none(data, envelopes)
+    """A bare list, or the first of the envelope's fields that is one. Raises ApiError (protocol, transient)."""
+    items = find_list(data, envelopes)
     if items is None:
-        raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, passing=True)
+        raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, transient=True)
     return items
 
 
-def list_or_none(data: t.Any, envelopes: t.Iterable[str]) -> list[t.Any] | None:
+def find_list(data: t.Any, envelopes: t.Iterable[str]) -> list[t.Any] | None:
     """The same; None if there is none."""
     parts = (data, *map(mapping_of(data).get, envelopes))
     return next((part for part in parts if isinstance(part, list)), None)
@@ -550,12 +550,12 @@ def ids_and_oddities(data: Json) -> tuple[list[str], list[str]]:
 def read_status(data: t.Any, offer_id: str) -> Json:
     """The status of an offer; ``phase`` is a word of `_states`, ``instances`` and ``resource_ids`` are always lists.
 
-    Raises ApiError (protocol, passing) for an object that names neither state.
+    Raises ApiError (protocol, transient) for an object that names neither state.
     """
     data = object_of(data, "offer status")
     status, procurement_status = _states.word(data.get("status")), _states.word(data.get("procurement_status"))
     if status is None and procurement_status is None:
-        raise ApiError("The API's offer status names no state.", "protocol", status_code=200, passing=True)
+        raise ApiError("The API's offer status names no state.", "protocol", status_code=200, transient=True)
     named = mappings_in(data.get("instances"))
     instances = [with_checked_ids(without_user_data(item), "resource_id") for item in named]
     resource_ids, odd_ids = ids_and_oddities(data)

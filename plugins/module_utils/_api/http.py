@@ -53,15 +53,15 @@ class TransportError(Exception):
     """No readable answer arrived.
 
     ``sent`` is false only if the server cannot have got the whole request, so that repeating it is safe whatever
-    it does. ``lasting`` is true if a repeat cannot help (a certificate that does not verify). ``unreached``: the host's
-    name does not resolve, or nothing there accepts a connection.
+    it does. ``permanent`` is true if a repeat cannot help (a certificate that does not verify). ``unreachable`` is true
+    if the host's name does not resolve, or nothing there accepts a connection.
     """
 
-    def __init__(self, message: str, *, sent: bool, lasting: bool = False, unreached: bool = False) -> None:
+    def __init__(self, message: str, *, sent: bool, permanent: bool = False, unreachable: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
-        self.lasting = lasting
-        self.unreached = unreached
+        self.permanent = permanent
+        self.unreachable = unreachable
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class HttpClient:
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
-    def like(self, base_url: str, token: str) -> HttpClient:
+    def for_server(self, base_url: str, token: str) -> HttpClient:
         """A client of any server with another token; of an empty one it sends none."""
         agent = self._session.headers["User-Agent"]
         how: dict[str, t.Any] = {"timeout": self._timeout, "retries": self._retries, "verify": self._verify}
@@ -249,7 +249,7 @@ class HttpClient:
     ) -> Answer:
         """Send a request and return the last answer, whatever its status. Raises TransportError if none arrived.
 
-        A repeatable request is sent again, at most ``retries`` times, after lost connections and passing errors; any
+        A repeatable request is sent again, at most ``retries`` times, after lost connections and transient errors; any
         other only if it was not sent for certain or, with ``repeat_if_busy``, if the server asks to come back.
         """
         retries = self._retries if retries is None else retries
@@ -321,8 +321,8 @@ class HttpClient:
             return response, _read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
-            lasting = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
-            how = {"sent": sent, "lasting": lasting, "unreached": _is_unreached(error)}
+            permanent = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+            how = {"sent": sent, "permanent": permanent, "unreachable": _is_unreached(error)}
             raise TransportError(self.redact(_reason(error, timeout)), **how) from None
 
     @staticmethod
@@ -345,7 +345,7 @@ class HttpClient:
 def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_busy: bool) -> bool:
     """Whether a request may be sent again after this; the arguments are those of `HttpClient.exchange`."""
     if isinstance(outcome, TransportError):
-        return not outcome.lasting and (repeatable or not outcome.sent)
+        return not outcome.permanent and (repeatable or not outcome.sent)
     if repeatable:
         return outcome.status in PASSING
     return repeat_if_busy and asks_for_retry(outcome.status, outcome.retry_after)

@@ -21,7 +21,7 @@ from .http import Answer, Observer
 LOG = "COMPUTE_INDEX_PROBE_LOG"  # the environment variable: the file
 
 
-def observer_of(file: str, redact: t.Callable[[str], str]) -> Observer:
+def recording_observer(file: str, redact: t.Callable[[str], str]) -> Observer:
     """Who appends each exchange to the file, as a line. What cannot be written is left out: it is only told of."""
 
     def observe(method: str, path: str, query: t.Mapping[str, str] | None, at: float, answer: Answer | None) -> None:

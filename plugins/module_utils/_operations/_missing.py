@@ -18,7 +18,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.missing import Looked, MissingLook, MissingStep
 from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
-from .._registry._protocol import Registry, RegistryError, anew, end_with
+from .._registry._protocol import Registry, RegistryError, note_and_end, retry_if_changed
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
 from .reading import offer_statuses, read_by_id
 
@@ -75,7 +75,7 @@ class _Noting:
         """Note what follows for one host, if anything does by the entry as it was read."""
         if self._step(place, host, entry):
             try:
-                if step := anew(lambda: take(place, host, entry)):
+                if step := retry_if_changed(lambda: take(place, host, entry)):
                     self.noted.append((host, missing.noted(host, step, entry)))
             except RegistryError as error:
                 self.problems.append(str(error))
@@ -96,7 +96,7 @@ class _Noting:
         step = self._step(place, host, entry)
         if step is MissingStep.END:
             status = self._statuses.get(entry.offer_id, {})
-            end_with(registry, missing.left_storage(host, entry, status, self._account))
+            note_and_end(registry, missing.left_storage(host, entry, status, self._account))
         elif step:
             registry.compare_and_set(self._look.changes(step, entry, place, registry.now()))
         return step

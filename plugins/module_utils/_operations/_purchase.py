@@ -136,7 +136,7 @@ class Journal:
         if self._registry is None:
             return
         self.read()
-        if not (self.entry.is_made or self._registry.holds()):
+        if not (self.entry.is_made or self._registry.still_holds()):
             raise RegistryError(claims.not_held(self._registry.where))
 
     def answered(self, status: int) -> None:

@@ -174,13 +174,13 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         machines = list(unclaimed) if self._url else []
         return list(note_late_purchases(self.database(), self.account, machines, read)) if machines else []
 
-    def bought_of(self, offers: t.Collection[str]) -> set[str]:
+    def taken_offers(self, offers: t.Collection[str]) -> set[str]:
         """Those of these offers that hosts of a shared registry have, or had, though a search may still list them.
 
         If that cannot be read none is left out here, and the purchase is refused.
         """
         with contextlib.suppress(RegistryError):
-            return self.database().bought_of(offers) if self._url else set()
+            return self.database().taken_offers(offers) if self._url else set()
         return set()
 
     def __exit__(self, *_error: object) -> None:
@@ -195,7 +195,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         if self._database is None:
             self._database = Database(self._url or "", {**_who(), "run": self.run}, keep=True, read_only=self.read_only)
         if not keep:
-            self._database.keep_none()
+            self._database.stop_keeping()
         return self._database
 
 
@@ -254,7 +254,7 @@ class RegistrySnapshot:
                 self._read[place] = registries.at(place).entries()
             except RegistryError as error:
                 self._unread[place] = str(error)
-        further = {key: entry for found in self._read.values() for key, entry in found.further.items()}
+        further = {key: entry for found in self._read.values() for key, entry in found.other_projects.items()}
         # Of projects beside these places.
         self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._read}
 
@@ -398,7 +398,7 @@ class LastSweeps:
         """When the last sweep was, and what time it is by the clock that noted it; None if that cannot be read."""
         try:
             store = self._registries.at(place)
-            return (store.swept(), store.now()) if place else None
+            return (store.last_sweep(), store.now()) if place else None
         except RegistryError:  # which its hosts fail for
             return None
 

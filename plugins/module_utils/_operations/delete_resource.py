@@ -180,7 +180,7 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
 def _page(answer: Json | ApiError) -> Json | ending_by_id.Unread:
     """What the API answers about a resource by its id, as the rule takes it."""
     if isinstance(answer, ApiError):
-        return ending_by_id.Unread(answer, answer.passing, answer.error_class == "not_found")
+        return ending_by_id.Unread(answer, answer.transient, answer.error_class == "not_found")
     return answer
 
 

@@ -24,7 +24,7 @@ from .._provision.reaping import SweptHost
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
-from .._registry._protocol import Registry, RegistryError, anew
+from .._registry._protocol import Registry, RegistryError, retry_if_changed
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, named_claim, with_registries
 from .reading import List, Listing, ask_with_links, offer_statuses, read_by_id
 
@@ -95,7 +95,7 @@ def _begun(
         return found
     try:
         registry = registries.at(place).host(one.host)
-        return anew(lambda: _noted_begin(one, sweep, found, clock, registry, check_mode))
+        return retry_if_changed(lambda: _noted_begin(one, sweep, found, clock, registry, check_mode))
     except RegistryError as error:
         # A registry that cannot be written keeps nothing from ending that a person ends.
         return ending.nothing_ends(one.host, f"{error} The next sweep looks again.") if sweep else found

@@ -14,7 +14,7 @@ from .._ansible.operation import Failure, Params, Result
 from .._provision import extending
 from .._provision.entry import read_entry
 from .._provision.spending import Ledger
-from .._registry._protocol import Registry, anew
+from .._registry._protocol import Registry, retry_if_changed
 from .._text import grouped, joined
 from ._registries import LastSweeps, Registries
 
@@ -75,7 +75,7 @@ def _extended(
             registry.compare_and_set(extending.variables_of_extension(found))
         return found
 
-    return anew(step)
+    return retry_if_changed(step)
 
 
 EXTEND = steps.operation(extend, steps.EXTEND, BLANK)

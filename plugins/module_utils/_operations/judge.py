@@ -35,7 +35,7 @@ from .._provision.purchase import Verdict
 from .._provision.rounds import Judged, published
 from .._provision.rows import is_over, released, verdict_row
 from .._registry._files import HOST_KEYS
-from .._registry._protocol import Registry, RegistryError, Variables, end_with
+from .._registry._protocol import Registry, RegistryError, Variables, note_and_end
 from .._registry._stores import pinned_host_keys
 from .._text import grouped
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
@@ -140,7 +140,7 @@ class _Judged:
         if registry is None:
             return False
         if case.is_forgotten(verdict):
-            end_with(registry, case.noted_storage, case.why_over)
+            note_and_end(registry, case.noted_storage, case.why_over)
             return True
         changes, before = self.place.noted_facts(case.noted(verdict)), self._before
         if case.adds_nothing(before, changes):
@@ -214,7 +214,7 @@ def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
     if judged.registry is None or judged.case.is_superseded:
         return []
     try:
-        end_with(judged.registry, judged.case.noted_storage, RELEASED)
+        note_and_end(judged.registry, judged.case.noted_storage, RELEASED)
         return bring_ssh_up_to_date(registries, [judged.place])
     except RegistryError as error:
         return [str(error)]

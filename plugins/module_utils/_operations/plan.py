@@ -42,10 +42,10 @@ from .._provision.sealed import SealedPlan
 from .._provision.search import Offer
 from .._provision.spending import Ledger
 from .._provision.standing import Observed, ids_to_prove, standing_of, stopped
-from .._registry._files import text_in
+from .._registry._files import readable_text
 from .._registry._postgresql import Contested
-from .._registry._protocol import Claimed, RegistryError, end_with
-from .._registry._stores import folders_of_job
+from .._registry._protocol import Claimed, RegistryError, note_and_end
+from .._registry._stores import job_folders
 from .._text import joined
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
@@ -82,7 +82,7 @@ class _Planning:
         self._params = params
         self._check_mode = check_mode
         self._sweeps = LastSweeps(registries)
-        self._folders_of_job = folders_of_job(params["sources"], params["here"])
+        self._folders_of_job = job_folders(params["sources"], params["here"])
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
@@ -143,7 +143,7 @@ class _Planning:
             "connection": raw["connection"] or params["connection"],
             "identity_file": self._identity_file(raw, public),
         }
-        public_key = text_in(public)
+        public_key = readable_text(public)
         # A quote needs no key.
         key_fault = "" if params["quote"] else why_key_unsuited(raw, os.path.abspath(public), public_key)
         place = self._registries.place(raw, params)
@@ -255,12 +255,12 @@ class _Planning:
     ) -> list[Plan]:
         parts, unread = snapshot.parts(self._params["others"])
         pages = self._pages(dict.fromkeys(case.wanted for case in cases if case.wants_by_id))
-        taken = snapshot.taken(case.entry for case in cases) | self._registries.bought_of(pages)
+        taken = snapshot.taken(case.entry for case in cases) | self._registries.taken_offers(pages)
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
         find_plans = functools.partial(
             planning.host_plans,
             cases,
-            _Searches(self._api, cases, warnings, taken, self._registries.bought_of).of,
+            _Searches(self._api, cases, warnings, taken, self._registries.taken_offers).of,
             taken=taken,
             others=[*parts, *(CeilingPart(host, None, State.UNREAD) for host in unreadable)],
             unread=unread,
@@ -475,7 +475,7 @@ class _PlannedSnapshot(RegistrySnapshot):
             return False  # what another run has begun since, the purchase meets
         if case.is_void:
             with contextlib.suppress(Claimed):  # as above
-                end_with(registry, case.leaves)
+                note_and_end(registry, case.leaves)
         # What is about no purchase is changed only if the entry is still as it was read.
         for keep, changes in (
             (registry.note, rows.note_of_taken_over(case, clock)),
@@ -529,7 +529,7 @@ def _with_account(
 class _Searches:
     """Each different search of these cases is sent once, or until it has brought an offer for each of them.
 
-    ``taken``: offers that are spoken for; to them are added those that are found all the same, and are ``bought_of``.
+    ``taken``: offers that are spoken for; ``taken_offers`` adds those that a search still lists.
     """
 
     def __init__(
@@ -538,13 +538,13 @@ class _Searches:
         cases: t.Sequence[Case],
         warnings: list[str],
         taken: set[str],
-        bought_of: t.Callable[[t.Collection[str]], set[str]],
+        taken_offers: t.Callable[[t.Collection[str]], set[str]],
     ) -> None:
         self._api = api
         self._cases = cases
         self._warnings = warnings
         self._taken = taken
-        self._bought_of = bought_of
+        self._bought_of = taken_offers
         self._sent: dict[str, SearchResult] = {}  # by what is searched for; that cannot be hashed
         self._found: dict[str, SearchResult] = {}
 
@@ -579,7 +579,7 @@ class _Searches:
             return SearchResult(said=str(error))
         except ApiError as error:
             said = joined(str(error), ADVICE.get(error.error_class, ""))
-            return SearchResult(said=said, is_passing=error.passing)
+            return SearchResult(said=said, is_passing=error.transient)
         self._warnings += warnings
         is_short = functools.partial(candidates.is_short, self._cases, spec, self._taken)
         return SearchResult(candidates.pooled(offers, is_short, functools.partial(self._again, spec)), said=reason)

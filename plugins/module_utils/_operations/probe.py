@@ -33,7 +33,7 @@ from .._probe.recording import lines_of, redacted
 from .._provision.order import PROBE_HOST
 from .._provision.place import Place
 from .._provision.spending import Bill
-from .._registry._files import explained, write_durably
+from .._registry._files import as_registry_error, write_durably
 from .._registry._protocol import RegistryError
 from ._registries import Registries, RegistrySnapshot, reading_registries
 
@@ -77,7 +77,7 @@ class Prober(SupplyApi):
 
     def get_as_stranger(self, *parts: str) -> Exchange:
         """GET with a token that nobody has."""
-        stranger = self._http.like(self._http.base_url, WRONG_TOKEN)
+        stranger = self._http.for_server(self._http.base_url, WRONG_TOKEN)
         return self._look(stranger, Exchange("wrong_token", "GET", path_to(*parts)))
 
     def ask_hosts(self) -> dict[str, int | None]:
@@ -89,7 +89,9 @@ class Prober(SupplyApi):
         statuses: dict[str, int | None] = dict.fromkeys(hosts_beside(self._http.base_url))
         for host in statuses:
             with contextlib.suppress(TransportError):
-                statuses[host] = self._http.like(f"https://{host}", "").exchange("GET", "/available_gpus", **how).status
+                statuses[host] = (
+                    self._http.for_server(f"https://{host}", "").exchange("GET", "/available_gpus", **how).status
+                )
         return statuses
 
     def _look(self, http: HttpClient, request: Exchange) -> Exchange:
@@ -131,7 +133,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     findings, writes = list(map(asdict, found)), bool(file) and not check_mode
     if writes:
         recording = {"format": FORMAT, "version": VERSION, "findings": findings, "exchanges": exchanges}
-        with refusing(RegistryError), explained(f"probe_recording: {file} cannot be written"):
+        with refusing(RegistryError), as_registry_error(f"probe_recording: {file} cannot be written"):
             write_durably(file, json.dumps(recording, indent=1) + "\n")
     return {
         **BLANK,

@@ -42,7 +42,7 @@ def side_by_side(ask: t.Callable[[_Item], _Answer], items: t.Collection[_Item]) 
 def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json | ApiError:
     """What the API answers about a resource. A list lags; this does not (``force_refresh``).
 
-    ``retries``: after passing errors; None for as many as the task allows.
+    ``retries``: after transient errors; None for as many as the task allows.
     """
     try:
         return api.resource(resource_id, force_refresh=True, retries=retries)
@@ -87,7 +87,7 @@ class Listing:
     """The list of all resources: read once, by the first thread that needs it, and only if one does."""
 
     def __init__(self, api: SupplyApi, retries: int | None = 0) -> None:
-        """``retries``: after passing errors; None for as many as the task allows."""
+        """``retries``: after transient errors; None for as many as the task allows."""
         self._api, self._retries = api, retries
         self._lock = threading.Lock()
         self._answer: list[Json] | ApiError | None = None
@@ -206,7 +206,7 @@ def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Resu
         view = _view(api, status, listing)
     except ApiError as error:
         blank = {**copy.deepcopy(_BLANK_STATUS), **result}
-        if error.passing:
+        if error.transient:
             return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Look again."}
         raise Failure.of(error, "Waiting cannot cure this.", **result) from None
     return {**copy.deepcopy(_BLANK_STATUS), **waiting.result_of(status, view, check_mode=check_mode)}

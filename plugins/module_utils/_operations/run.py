@@ -24,7 +24,7 @@ from .._provision.rows import shortest_path
 from .._provision.run_record import Run
 from .._provision.run_request import Request
 from .._registry._records import RecordFolder, records_in
-from .._registry._stores import folders_of_job, inventory_around, registry_dir
+from .._registry._stores import inventory_around, job_folders, registry_dir
 from .._text import joined, mapping_of, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 
@@ -66,7 +66,7 @@ def results_dir(params: Params) -> str:
         beside = os.path.dirname(folder)
     wanted = os.path.expanduser(text_of(params["given"].get("run_results_dir")))
     found = os.path.normpath(os.path.join(here, wanted or os.path.join(beside, "runs")))
-    around, folders = inventory_around(found, sources, here), folders_of_job(sources, here)
+    around, folders = inventory_around(found, sources, here), job_folders(sources, here)
     by_job = params.get("by_job", False)  # a list keeps nothing
     if fault := run_request.why_not_kept(found, around, by_job=by_job, folders=folders):
         raise ValueError(fault)

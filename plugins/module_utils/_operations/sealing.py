@@ -12,7 +12,7 @@ from .._ansible.operation import Params, Result, on_api, refusing
 from .._api.market import Market
 from .._provision import sealed, sending
 from .._provision.rounds import published
-from .._registry._files import explained, write_durably
+from .._registry._files import as_registry_error, write_durably
 from .._registry._protocol import RegistryError
 from .procure_offer import checked_body
 
@@ -27,7 +27,7 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
     with refusing(ValueError, error_class="capacity"):
         plan = sealed.sealed_with_orders(params["plan"], orders, token)
     if params["quote_file"]:
-        with refusing(RegistryError), explained(f"The plan cannot be written to {params['quote_file']}"):
+        with refusing(RegistryError), as_registry_error(f"The plan cannot be written to {params['quote_file']}"):
             write_durably(params["quote_file"], json.dumps(plan, indent=1) + "\n")  # for people, too
     return {"changed": bool(params["quote_file"]), **published({"plan": json.dumps(plan)})}
 

@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _states
-from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, list_or_none, next_query, normalized_id, why_partial
+from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, find_list, next_query, normalized_id, why_partial
 from .._api.http import Answer
 from .._api.market import price_per_hour
 from .._machine.connection import parse_ssh_command
@@ -316,7 +316,7 @@ def _ssh_command(seen: Exchanges) -> Observations:
 
 def _list_bare(seen: Exchanges) -> Observations:
     for answer in seen.successes("resources"):
-        name = next((name for name in RESOURCE_ENVELOPES if list_or_none(answer.data, (name,)) is not None), "no list")
+        name = next((name for name in RESOURCE_ENVELOPES if find_list(answer.data, (name,)) is not None), "no list")
         yield isinstance(answer.data, list), "list" if isinstance(answer.data, list) else name
 
 

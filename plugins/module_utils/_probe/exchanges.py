@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from .. import _states
-from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, list_or_none, normalized_id, read_resource
+from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, find_list, normalized_id, read_resource
 from .._text import mappings_in
 
 
@@ -55,7 +55,7 @@ class Exchange:
     @property
     def items(self) -> list[Json]:
         """The objects of the list that it brought: offers or machines, bare or in an envelope."""
-        return mappings_in(list_or_none(self.data, ("offers", *RESOURCE_ENVELOPES))) if self.is_success else []
+        return mappings_in(find_list(self.data, ("offers", *RESOURCE_ENVELOPES))) if self.is_success else []
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import time
 import typing as t
 
 from . import _statements as sql
-from ._protocol import ReadsOnly, RegistryError
+from ._protocol import ReadOnlyRegistry, RegistryError
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -56,7 +56,7 @@ class Connected:
     Code that takes many steps for many hosts lets it ``keep`` the connection between them, until `close`. ``patience``:
     seconds for which a database that cannot be reached is asked again. Each method raises RegistryError, whose text
     has no password: of the connection string host, port, user and name of the database, and what libpq finds wrong with
-    the rest; one that is ``read_only`` raises ReadsOnly for all that would write.
+    the rest; one that is ``read_only`` raises ReadOnlyRegistry for all that would write.
     """
 
     def __init__(self, url: str, *, patience: float, keep: bool, read_only: bool) -> None:
@@ -72,7 +72,7 @@ class Connected:
         self.place = f"{name} at {host}{f':{port}' if port else ''}"
         self.where = f"The registry {self.place}"
 
-    def keep_none(self) -> None:
+    def stop_keeping(self) -> None:
         """From now on let each step have a connection of its own."""
         self._keep = False
         self.close()
@@ -93,7 +93,7 @@ class Connected:
         Every change goes through here.
         """
         if self.read_only and not read_only:
-            raise ReadsOnly(self.where)
+            raise ReadOnlyRegistry(self.where)
         connection.isolation_level = self._psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = read_only
         with connection.transaction():
@@ -248,7 +248,7 @@ def import_psycopg() -> t.Any:
     return psycopg
 
 
-def preload() -> None:
+def preload_psycopg() -> None:
     """Import the library if it is there. For plugins, which Ansible reads before it forks: else each worker does it."""
     with contextlib.suppress(RegistryError):  # who needs it says so
         import_psycopg()

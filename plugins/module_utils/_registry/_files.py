@@ -48,7 +48,7 @@ from .._provision.storage import (
     without,
 )
 from .._text import read_json_object, utc
-from ._protocol import Claimed, ReadsOnly, RegistryError, Variables
+from ._protocol import Claimed, ReadOnlyRegistry, RegistryError, Variables
 
 try:
     import yaml
@@ -139,7 +139,7 @@ class HostFile:
             self._enter(SENT, self._known, renews=entry.journaled_at if entry.is_open else "")
             return dict(self._known)
 
-    def holds(self) -> bool:
+    def still_holds(self) -> bool:
         found, own = read_entry(_load(self._path)), self._claimed_as
         return found.is_open and (found.offer_id, found.journaled_at) == (own.offer_id, own.journaled_at)
 
@@ -260,8 +260,8 @@ class HostFile:
     def _changing(self) -> t.Iterator[None]:
         """Every change goes through here. Raises RegistryError, also if the registry is only read."""
         if self.read_only:
-            raise ReadsOnly(self._path)
-        with explained(f"The registry file {self._path} cannot be kept"), locked(self._path):
+            raise ReadOnlyRegistry(self._path)
+        with as_registry_error(f"The registry file {self._path} cannot be kept"), locked(self._path):
             yield
 
 
@@ -322,7 +322,11 @@ def _line(
 
 def append_to_ledger(path: str, line: t.Mapping[str, t.Any]) -> None:
     """Add a line, durably. Raises RegistryError."""
-    with explained(f"The ledger {path} cannot be kept"), locked(path), open(path, "a+b", opener=owner_only) as file:
+    with (
+        as_registry_error(f"The ledger {path} cannot be kept"),
+        locked(path),
+        open(path, "a+b", opener=open_owner_only) as file,
+    ):
         size = file.tell()
         torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
         file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
@@ -332,7 +336,7 @@ def append_to_ledger(path: str, line: t.Mapping[str, t.Any]) -> None:
             sync_folder(os.path.dirname(path))
 
 
-def owner_only(path: str, flags: int) -> int:
+def open_owner_only(path: str, flags: int) -> int:
     """An opener of a file that, if it is made, nobody but its owner can read."""
     return os.open(path, flags, 0o600)
 
@@ -343,7 +347,7 @@ def read_ledger(path: str, host: str = "") -> tuple[list[Line], int]:
     A merge may repeat a line, while each run writes a line once.
     """
     of_host, lines = json.dumps(host) if host else "", dict[int, t.Optional[Line]]()
-    failing = explained(f"The ledger {path} cannot be read")
+    failing = as_registry_error(f"The ledger {path} cannot be read")
     is_none = contextlib.suppress(FileNotFoundError, NotADirectoryError)
     with failing, is_none, open(path, encoding="utf-8", errors="replace") as file:
         for text in map(str.rstrip, file):
@@ -397,7 +401,7 @@ def _load(path: str) -> Variables | None:
     """The variables of a file, None if there is none. Raises RegistryError that names the file."""
     if not HAS_YAML:
         raise RegistryError(MISSING_YAML)
-    with explained(f"The registry file {path} cannot be read"):
+    with as_registry_error(f"The registry file {path} cannot be read"):
         text = read_text(path)
     if text is None:
         return None
@@ -440,7 +444,7 @@ def read_text(path: str) -> str | None:
     return None
 
 
-def text_in(path: str) -> str:
+def readable_text(path: str) -> str:
     """The file's text, empty if it cannot be read."""
     with contextlib.suppress(OSError, UnicodeError):
         return read_text(path) or ""
@@ -484,7 +488,7 @@ def write_durably(path: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def explained(failure: str) -> t.Iterator[None]:
+def as_registry_error(failure: str) -> t.Iterator[None]:
     """Raise RegistryError where the file system fails: ``failure``, such as ``The file X cannot be kept``, and why."""
     try:
         yield

@@ -167,7 +167,7 @@ class Database(Connected):
         """Freed claims of these offers, under which a purchase was sent, where no other has its offer; newest first."""
         return self._read(sql.FREED, {"offers": list(offers)})
 
-    def bought_of(self, offers: t.Collection[str]) -> set[str]:
+    def taken_offers(self, offers: t.Collection[str]) -> set[str]:
         """Those of these offers that no claim can have any more, since another one has or had them."""
         rows = self._read(sql.OF_OFFERS, {"offers": list(offers)}) if offers else []
         return {row.offer for row in rows if row.counts or row.state == claims.ENDED}
@@ -257,7 +257,7 @@ class Database(Connected):
 
     # Leases
 
-    def swept(self, project: str) -> float | None:
+    def last_sweep(self, project: str) -> float | None:
         """When the leases of the project were enforced last (seconds since the epoch), None if that was never noted."""
         values = {"project": project}
         return next(iter(self._look(lambda connection: self._column(connection, sql.SWEPT, values), [])), None)

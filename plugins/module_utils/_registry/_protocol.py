@@ -49,7 +49,7 @@ class Claimed(RegistryError):
         super().__init__(f"{where} says that this host {verb} {what}{when}{who}.")
 
 
-class ReadsOnly(RegistryError):
+class ReadOnlyRegistry(RegistryError):
     """A registry that is only read was to be changed, as by a quote or in check mode; nothing of it was."""
 
     def __init__(self, where: str) -> None:
@@ -59,8 +59,8 @@ class ReadsOnly(RegistryError):
 class Registry(t.Protocol):
     """The memory of one host. Each method raises RegistryError.
 
-    One that is ``read_only`` raises ReadsOnly for all that would change it. ``where``: the place of the entry, for
-    messages.
+    If it is ``read_only``, each method that would change it raises ReadOnlyRegistry. ``where``: the place of the entry,
+    for messages.
     """
 
     read_only: bool
@@ -89,7 +89,7 @@ class Registry(t.Protocol):
         changed it since this one has read it: of two runs at the same moment one gets the claim.
         """
 
-    def holds(self) -> bool:
+    def still_holds(self) -> bool:
         """Whether what this run has claimed last is still its own: no other has claimed, freed or ended it since."""
 
     def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
@@ -124,14 +124,14 @@ class Registry(t.Protocol):
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
 
 
-def end_with(registry: Registry, leaves: Variables, why: str = GONE) -> None:
+def note_and_end(registry: Registry, leaves: Variables, why: str = GONE) -> None:
     """Let a purchase end, of which this is noted first: its storage, so that it stays. Raises RegistryError."""
     if leaves:
         registry.note(leaves)
     registry.end(why)
 
 
-def anew(step: t.Callable[[], Decided]) -> Decided:
+def retry_if_changed(step: t.Callable[[], Decided]) -> Decided:
     """The result of a step that reads an entry, decides by it and alters it, taken anew if another run changes it then.
 
     Raises Claimed if that happens time and again.
@@ -147,10 +147,10 @@ class Entries:
     """What a place holds: entries by host, and for those that cannot be understood why.
 
     ``strays``: machines that hosts have beside their own, and the storage that they keep, by a name for people.
-    ``further``: what hosts of other projects have, by project and such a name.
+    ``other_projects``: what hosts of other projects have, by project and such a name.
     """
 
     hosts: dict[str, Entry] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     strays: dict[str, Entry] = field(default_factory=dict)
-    further: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    other_projects: dict[tuple[str, str], Entry] = field(default_factory=dict)

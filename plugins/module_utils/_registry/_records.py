@@ -10,7 +10,7 @@ import json
 import os
 import typing as t
 
-from ._files import explained, reason_of, write_durably
+from ._files import as_registry_error, reason_of, write_durably
 from ._protocol import RegistryError
 
 RECORD = "run.json"
@@ -39,7 +39,7 @@ class RecordFolder:
 
     def write(self, record: t.Mapping[str, t.Any]) -> None:
         """Note how far the run is, durably. Raises RegistryError."""
-        with explained(self._unwritable):
+        with as_registry_error(self._unwritable):
             os.makedirs(self.path, exist_ok=True)
             # Results are no code, of a repository or of the next run.
             write_durably(os.path.join(self.path, ".gitignore"), "*\n")
@@ -50,7 +50,7 @@ class RecordFolder:
         number = 1
         while os.path.lexists(f"{self.path}.{number}"):
             number += 1
-        with explained(self._unwritable), contextlib.suppress(FileNotFoundError):
+        with as_registry_error(self._unwritable), contextlib.suppress(FileNotFoundError):
             os.rename(self.path, f"{self.path}.{number}")
 
 

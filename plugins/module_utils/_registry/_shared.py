@@ -99,7 +99,7 @@ class SharedHost:
                 self._hold(self._database.claim(wanted, self._ceilings))
         return self._seen(t.cast(Row, self._held))
 
-    def holds(self) -> bool:
+    def still_holds(self) -> bool:
         held = self._held
         row = self._database.claim_by_id(held.claim) if held else None
         return row is not None and held is not None and claims.is_held(row.state, same_epoch=row.epoch == held.epoch)
@@ -233,7 +233,7 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
         elif not is_here:
             # Its machine's name, where none was noted, and never the name of one of this project's hosts
             name = entry.name or prefix_of(row.project) + row.host
-            entries.further[row.project, row.label(project)] = replace(entry, name=name)
+            entries.other_projects[row.project, row.label(project)] = replace(entry, name=name)
         elif row.state == claims.STRAY:
             entries.strays[row.label(project)] = entry
         else:

@@ -21,17 +21,17 @@ from ._files import (
     LEDGER,
     SWEPT,
     HostFile,
-    explained,
+    as_registry_error,
     keep,
     known_hosts_file,
     locked,
     read_ledger,
     read_text,
-    text_in,
+    readable_text,
     write_durably,
 )
 from ._postgresql import Ceilings, Database
-from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables
+from ._protocol import Entries, ReadOnlyRegistry, Registry, RegistryError, Variables
 from ._shared import SharedHost, entries_of
 
 
@@ -79,7 +79,7 @@ class Store:
         """
         return []
 
-    def swept(self) -> float | None:
+    def last_sweep(self) -> float | None:
         """When the leases were enforced last (seconds since the epoch), None if that was never noted."""
         return None
 
@@ -146,14 +146,14 @@ class _FolderStore(Store):
     def ledger(self, since: float = 0.0) -> Ledger:
         return ledger(self._path, since)
 
-    def swept(self) -> float | None:
+    def last_sweep(self) -> float | None:
         path = os.path.join(self._path, SWEPT)
-        with explained(f"The file {path} cannot be read"):
+        with as_registry_error(f"The file {path} cannot be read"):
             return lease.moment_of((read_text(path) or "").strip())
 
     def note_sweep(self, now: float) -> None:
         if self._session.read_only:
-            raise ReadsOnly(self._path)
+            raise ReadOnlyRegistry(self._path)
         # It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
         if os.path.isdir(os.path.dirname(self._path)):
             _write_beside_entries(os.path.join(self._path, SWEPT), f"{lease.utc_rounded_up(now)}\n")
@@ -167,7 +167,7 @@ class _FolderStore(Store):
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
         folder, paths = self._place.evidence_folder, list[str]()
-        with explained(f"The folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
+        with as_registry_error(f"The folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
             paths = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".json"))
         kept, unread = [], []
         for path in paths:
@@ -204,8 +204,8 @@ class _SharedStore(Store):
         mine = [row for row in rows if row.needs_settling and row.account == self._session.account]
         return [(SharedProject(row.project), row.host) for row in mine]
 
-    def swept(self) -> float | None:
-        return self._session.database().swept(self._project)
+    def last_sweep(self) -> float | None:
+        return self._session.database().last_sweep(self._project)
 
     def now(self) -> float:
         return self._session.database().now()
@@ -244,7 +244,7 @@ def store_of(place: Place, session: Session) -> Store:
 def entries(folder: str) -> Entries:
     """The entries of all hosts in a folder. Raises RegistryError if it cannot be listed, unless it does not exist."""
     found, folder, hosts = Entries(), os.path.abspath(folder), list[str]()
-    with explained(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
+    with as_registry_error(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
         hosts = sorted(os.listdir(folder))
     for host in hosts:
         try:
@@ -278,7 +278,7 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
 
 def _write_beside_entries(path: str, text: str) -> None:
     """Write a file beside the entries. Raises RegistryError."""
-    with explained(f"The file {path} cannot be kept"):
+    with as_registry_error(f"The file {path} cannot be kept"):
         write_durably(path, text)
 
 
@@ -292,14 +292,14 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     """
     if wanted is not None and not str(wanted).strip():
         return ""
-    folders = folders_of(sources, here)
+    folders = inventory_folders(sources, here)
     beside = os.path.realpath(str(inventory_dir or os.devnull))
     base = next((folder for folder in folders if os.path.realpath(folder) == beside), next(iter(folders), here))
     path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
     return os.path.normpath(os.path.join(base, path))
 
 
-def folders_of(sources: t.Iterable[str], here: str) -> list[str]:
+def inventory_folders(sources: t.Iterable[str], here: str) -> list[str]:
     """The folders of an inventory's sources, each once; a list of hosts with commas has none.
 
     A link stays one: Ansible reads variables beside it, and not beside the file that it leads to.
@@ -309,9 +309,9 @@ def folders_of(sources: t.Iterable[str], here: str) -> list[str]:
     return list(dict.fromkeys(folders))
 
 
-def folders_of_job(sources: t.Iterable[str], here: str) -> list[str]:
+def job_folders(sources: t.Iterable[str], here: str) -> list[str]:
     """What AWX makes for one job, and removes at its end: around its inventory, and where Ansible was started."""
-    return [here, *map(os.path.dirname, folders_of(sources, here))]
+    return [here, *map(os.path.dirname, inventory_folders(sources, here))]
 
 
 def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
@@ -327,7 +327,7 @@ def keep_ssh_config(path: str, text_now: t.Callable[[], str | None]) -> None:
 
     Where nothing may be written, nothing is. Raises RegistryError.
     """
-    with explained(f"The file {path} cannot be kept"):
+    with as_registry_error(f"The file {path} cannot be kept"):
         if os.access(os.path.dirname(path), os.W_OK):
             with locked(path):
                 text = text_now()
@@ -342,7 +342,7 @@ def known_hosts_of_offer(home: str, offer_id: str) -> str:
 
 def pinned_host_keys(path: str) -> list[str] | None:
     """The host keys in the file, None if there are none."""
-    return text_in(path).splitlines() or None
+    return readable_text(path).splitlines() or None
 
 
 def pin_host_keys(path: str, keys: t.Sequence[str]) -> None:

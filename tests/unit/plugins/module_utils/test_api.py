@@ -238,7 +238,7 @@ def test_a_search_needs_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @METHOD
 @pytest.mark.parametrize(
-    ("code", "error_class", "passing", "refused"),
+    ("code", "error_class", "transient", "refused"),
     [
         (300, "protocol", False, False),
         (301, "protocol", False, False),
@@ -269,11 +269,11 @@ def test_a_search_needs_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
         (599, "unavailable", True, False),
     ],
 )
-def test_each_status_has_its_class(method: Any, code: int, error_class: str, passing: bool, refused: bool) -> None:
+def test_each_status_has_its_class(method: Any, code: int, error_class: str, transient: bool, refused: bool) -> None:
     error = error_of(method, canned({"detail": "because"}, code))
     is_gone = code == 410 and method is METHODS["resource"]  # which says of a resource what a 404 says
     assert (error.error_class, error.status_code) == ("not_found" if is_gone else error_class, code)
-    assert (error.passing, error.refused, error.sent) == (passing, refused, True)
+    assert (error.transient, error.refused, error.sent) == (transient, refused, True)
     assert str(code) in str(error) or 300 <= code < 400
 
 
@@ -281,7 +281,7 @@ def test_each_status_has_its_class(method: Any, code: int, error_class: str, pas
 @pytest.mark.parametrize("code", [400, 402, 403, 409, 422])
 def test_a_refusal_for_a_quota_has_a_class_of_its_own(method: Any, code: int) -> None:
     error = error_of(method, canned({"detail": "Quota exceeded for GPUs in eu-north1"}, code))
-    assert (error.error_class, error.passing, error.refused) == ("quota", False, True)
+    assert (error.error_class, error.transient, error.refused) == ("quota", False, True)
 
 
 @METHOD
@@ -295,7 +295,7 @@ def test_what_passes_or_speaks_of_the_offer_is_no_quota(method: Any, code: int) 
 @pytest.mark.parametrize("status", [409, 410])
 def test_a_page_does_not_say_that_an_offer_is_sold_or_gone(status: int) -> None:
     error = error_of(METHODS["procure"], canned({"detail": "no"}, status, is_html=True))
-    assert (error.refused, error.passing, error.error_class) == (False, True, "unavailable")
+    assert (error.refused, error.transient, error.error_class) == (False, True, "unavailable")
     assert error_of(METHODS["procure"], canned({}, status)).refused
 
 
@@ -317,50 +317,57 @@ def test_a_page_does_not_say_that_an_offer_is_sold_or_gone(status: int) -> None:
 )
 def test_a_404_that_the_api_has_not_worded_says_nothing_of_what_it_knows(method: Any, answer: Any) -> None:
     error = error_of(method, canned(status=404, **answer))
-    assert (error.error_class, error.passing, error.refused, error.sent) == ("unavailable", True, False, True)
+    assert (error.error_class, error.transient, error.refused, error.sent) == ("unavailable", True, False, True)
 
 
 @METHOD
 @pytest.mark.parametrize("code", [200, 201, 204])
 def test_a_success_without_json_is_an_error_that_may_pass(method: Any, code: int) -> None:
     error = error_of(method, canned(None, code, is_json=False))
-    assert (error.error_class, error.status_code, error.passing, error.sent) == ("protocol", code, True, True)
+    assert (error.error_class, error.status_code, error.transient, error.sent) == ("protocol", code, True, True)
     assert not error.refused
     assert "api_url" in str(error)
 
 
 @METHOD
-@pytest.mark.parametrize(("sent", "lasting"), [(True, False), (False, False), (False, True)])
-def test_a_lost_connection_is_an_error(method: Any, sent: bool, lasting: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sent", "permanent"), [(True, False), (False, False), (False, True)])
+def test_a_lost_connection_is_an_error(
+    method: Any, sent: bool, permanent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lose(*_args: Any, **_how: Any) -> Answer:
-        raise TransportError("Connection refused", sent=sent, lasting=lasting)
+        raise TransportError("Connection refused", sent=sent, permanent=permanent)
 
     api = canned()
     monkeypatch.setattr(Canned, "exchange", lose)
     error = error_of(method, api)
-    assert (error.error_class, error.status_code, error.sent, error.passing) == ("unavailable", None, sent, not lasting)
+    assert (error.error_class, error.status_code, error.sent, error.transient) == (
+        "unavailable",
+        None,
+        sent,
+        not permanent,
+    )
     assert not error.refused
     assert "brought no answer: Connection refused." in str(error)
 
 
-@pytest.mark.parametrize("unreached", [False, True])
+@pytest.mark.parametrize("unreachable", [False, True])
 @pytest.mark.parametrize("host", [*client.HOSTS, "supply-api.example.com"])
 def test_the_other_host_of_the_pages_is_named_where_one_is_not_reached(
-    host: str, unreached: bool, monkeypatch: pytest.MonkeyPatch
+    host: str, unreachable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_args: Any, **_how: Any) -> Answer:
-        raise TransportError("Name or service not known", sent=True, unreached=unreached)
+        raise TransportError("Name or service not known", sent=True, unreachable=unreachable)
 
     monkeypatch.setattr(Canned, "exchange", lose)
     monkeypatch.setattr(Canned, "base_url", f"https://{host}")
     said = str(error_of(METHODS["resources"], canned()))
     others = [name for name in client.HOSTS if f"try api_url https://{name}." in said]
-    assert others == ([name for name in client.HOSTS if name != host] if unreached and host in client.HOSTS else [])
+    assert others == ([name for name in client.HOSTS if name != host] if unreachable and host in client.HOSTS else [])
 
 
 def test_503_with_retry_after_may_have_been_taken_up() -> None:
     error = error_of(METHODS["procure"], canned({}, 503, retry_after=7.0))
-    assert (error.sent, error.refused, error.retry_after, error.passing) == (True, False, 7.0, True)
+    assert (error.sent, error.refused, error.retry_after, error.transient) == (True, False, 7.0, True)
     assert str(error) == "POST /procure_offer answered 503. It asks to wait 7 seconds."
 
 
@@ -551,7 +558,7 @@ def test_a_list_of_resources_is_found(wrap: Any, items: list[Any]) -> None:
 @pytest.mark.parametrize("data", [None, "x", 7, {}, {"resources": {}}, {"items": "x"}, {"offers": []}])
 def test_an_answer_without_a_list_of_resources_is_an_error(data: Any) -> None:
     error = error_of(METHODS["resources"], canned(data))
-    assert (error.error_class, error.passing) == ("protocol", True)
+    assert (error.error_class, error.transient) == ("protocol", True)
 
 
 @pytest.mark.parametrize("data", [[7], [None], {"resources": ["x"]}])
@@ -593,7 +600,7 @@ def test_an_empty_link_ends_the_list(link: Any) -> None:
 @pytest.mark.parametrize("link", ["cursor", "/resources/2", "?", "?page=", "?page", 2, True, ["?page=2"], {"page": 2}])
 def test_a_link_that_does_not_lead_on_is_an_error(link: Any) -> None:
     error = error_of(METHODS["resources"], canned({"items": [resource()], "next": link}))
-    assert (error.error_class, error.passing) == ("protocol", False)
+    assert (error.error_class, error.transient) == ("protocol", False)
     assert "lists only a part" in str(error)
 
 
@@ -602,7 +609,7 @@ def test_a_page_that_brings_nothing_new_ends_the_reading(queue: RequestQueue, ap
     queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
     queue.expect("GET", "/resources", {"items": again, "next": "?page=3"}, query=NEXT)
     error = error_of(lambda api: api.resources(), api)
-    assert (error.error_class, error.passing) == ("protocol", False)
+    assert (error.error_class, error.transient) == ("protocol", False)
     assert str(error) == "GET /resources: the API's pages do not come to an end."
 
 
@@ -656,7 +663,7 @@ def test_resources_without_an_id_are_not_taken_for_one(nameless: Any) -> None:
 def test_a_list_that_is_shorter_than_its_count_is_an_error(count: Any) -> None:
     for items in ([resource()], [resource(), resource()]):
         error = error_of(METHODS["resources"], canned({"items": items, "total_count": count}))
-        assert (error.error_class, error.passing) == ("protocol", False)
+        assert (error.error_class, error.transient) == ("protocol", False)
         assert str(error) == "GET /resources: the API counts 2 resources, but lists only 1."
 
 
@@ -821,7 +828,7 @@ def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
 @pytest.mark.parametrize("data", [None, "x", 7, True, ["x"]])
 def test_json_of_another_kind_is_an_error(name: str, data: Any) -> None:
     error = error_of(METHODS[name], canned(data))
-    assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, True)
+    assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, True)
     assert (error.sent, error.refused) == (True, False)
 
 
@@ -917,7 +924,7 @@ def test_an_odd_id_tells_no_secret(queue: RequestQueue, api: Market) -> None:
 def test_an_answer_about_something_else_is_an_error(other: Any) -> None:
     for method, data in (("resource", resource(other)), ("offer", offer(offer_id=other))):
         error = error_of(METHODS[method], canned(data))
-        assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, False)
+        assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, False)
         assert f"another {method}." in str(error)
 
 
@@ -997,7 +1004,7 @@ def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], i
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": "", "procurement_status": "  "}, {"status": 7}])
 def test_a_status_that_names_no_state_is_an_error_that_may_pass(data: Any) -> None:
     error = error_of(METHODS["offer_status"], canned(data))
-    assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, True)
+    assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, True)
 
 
 @pytest.mark.parametrize(

@@ -161,14 +161,14 @@ def test_numbers_that_json_does_not_have_are_none(serve: Serve, word: str) -> No
 def test_what_goes_wrong_after_the_request_left_counts_as_sent(serve: Serve, step: Any, message: str) -> None:
     http_client = client(serve(step).url, timeout=0.2)
     error = failure(http_client, "POST", **PURCHASE)
-    assert error.sent and not error.lasting and not error.unreached
+    assert error.sent and not error.permanent and not error.unreachable
     assert any(part in str(error) for part in message.split("|")), str(error)
 
 
 def test_a_refused_connection_was_not_sent(refusing: RawServer) -> None:
     error = failure(client(refusing.url), "POST", **PURCHASE)
-    assert (str(error), error.sent, error.lasting) == ("Connection refused", False, False)
-    assert error.unreached
+    assert (str(error), error.sent, error.permanent) == ("Connection refused", False, False)
+    assert error.unreachable
 
 
 def test_a_connection_that_cannot_be_made_in_time_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +180,8 @@ def test_a_connection_that_cannot_be_made_in_time_was_not_sent(monkeypatch: pyte
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     error = failure(client("http://127.0.0.1:9", timeout=600), "POST", **PURCHASE)
-    assert (str(error), error.sent, error.lasting) == ("no connection within 10 seconds", False, False)
-    assert error.unreached
+    assert (str(error), error.sent, error.permanent) == ("no connection within 10 seconds", False, False)
+    assert error.unreachable
     assert set(seen) == {10.0}
 
 
@@ -191,13 +191,13 @@ def test_an_unknown_host_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     error = failure(client(), "POST", **PURCHASE)
-    assert (str(error), error.sent, error.lasting) == ("Name or service not known", False, False)
-    assert error.unreached
+    assert (str(error), error.sent, error.permanent) == ("Name or service not known", False, False)
+    assert error.unreachable
 
 
 def test_a_tls_handshake_that_breaks_was_not_sent(serve: Serve) -> None:
     error = failure(client(serve(hang_up).url.replace("http:", "https:")), "POST", **PURCHASE)
-    assert not error.sent and not error.lasting and not error.unreached
+    assert not error.sent and not error.permanent and not error.unreachable
 
 
 def test_a_read_always_counts_as_sent(refusing: RawServer) -> None:
@@ -211,7 +211,7 @@ def test_a_client_without_a_token_sends_none(
     (tmp_path / "netrc").write_text(f"machine {BASE.partition('//')[2]} login alice password geheim\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     queue.expect("GET", "/x")
-    client("https://elsewhere.example.com").like(BASE, "").exchange("GET", "/x", **READ)
+    client("https://elsewhere.example.com").for_server(BASE, "").exchange("GET", "/x", **READ)
     assert "Authorization" not in queue.calls[0].headers
 
 
@@ -249,7 +249,7 @@ def test_an_answer_that_drips_ends_at_the_deadline(
     http_client = client(server.url, timeout=0.25, verify=False)
     threads = threading.active_count()
     error = failure(http_client)
-    assert (str(error), error.sent, error.lasting) == ("no answer within 0.25 seconds", True, False)
+    assert (str(error), error.sent, error.permanent) == ("no answer within 0.25 seconds", True, False)
     assert threading.active_count() == threads
 
 
@@ -586,7 +586,7 @@ def test_other_hosts_are_reached_through_the_proxy_which_never_sees_the_token(
     assert proxy.received[0].startswith(b"CONNECT supply-api.example.com:443 ")
     assert TOKEN.encode() not in proxy.received[0]
     assert str(error).startswith("proxy: ") and "403" in str(error)
-    assert not error.sent and not error.lasting
+    assert not error.sent and not error.permanent
 
 
 def test_a_proxy_that_is_not_there_was_not_sent(refusing: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -614,7 +614,7 @@ def test_a_certificate_that_nobody_vouches_for_lasts_and_sends_nothing(
 ) -> None:
     error = failure(client(serve(answer(), tls=tls).url, retries=5), "POST", **PURCHASE)
     assert "certificate verify failed" in str(error)
-    assert (error.sent, error.lasting, naps) == (False, True, [])
+    assert (error.sent, error.permanent, naps) == (False, True, [])
 
 
 def test_a_certificate_for_another_name_lasts_and_sends_nothing(
@@ -624,7 +624,7 @@ def test_a_certificate_for_another_name_lasts_and_sends_nothing(
     authority.issue_cert("other.example.com").configure_cert(context)
     error = failure(client(serve(answer(), tls=context).url, retries=5, verify=ca_file), "POST", **PURCHASE)
     assert "certificate verify failed" in str(error)
-    assert (error.sent, error.lasting, naps) == (False, True, [])
+    assert (error.sent, error.permanent, naps) == (False, True, [])
 
 
 def test_an_authority_can_be_named(serve: Serve, tls: ssl.SSLContext, ca_file: str) -> None:

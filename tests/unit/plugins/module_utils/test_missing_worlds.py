@@ -110,7 +110,7 @@ class Api:
             return volumes[0].shown
         found = next((each for each in self.machines if each.key == resource_id), Machine(0, hidden=True))
         if found.flaky:
-            raise ApiError("The API answered 503.", "unavailable", status_code=503, passing=True)
+            raise ApiError("The API answered 503.", "unavailable", status_code=503, transient=True)
         if self.wrong or found.hidden:
             raise ApiError("The API answered 404.", "not_found", status_code=404)
         return found.shown

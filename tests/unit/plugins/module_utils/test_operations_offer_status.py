@@ -471,7 +471,7 @@ def test_bad_input_ends_the_loop_and_sends_nothing(queue: RequestQueue, look: Lo
 
 def test_a_certificate_that_nobody_vouches_for_ends_the_loop(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: Any, **_how: Any) -> None:
-        raise client.TransportError("certificate verify failed", sent=False, lasting=True)
+        raise client.TransportError("certificate verify failed", sent=False, permanent=True)
 
     monkeypatch.setattr(client.HttpClient, "exchange", fail)
     result = look()

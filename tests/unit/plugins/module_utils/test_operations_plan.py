@@ -67,7 +67,7 @@ class Offers:
         return found
 
 
-GONE, BUSY = ApiError("answered 404.", "not_found"), ApiError("answered 500.", "unavailable", passing=True)
+GONE, BUSY = ApiError("answered 404.", "not_found"), ApiError("answered 500.", "unavailable", transient=True)
 LISTED = machine(1, "gpu-0", offer(9)["offer_id"])
 ENDED = {"gpu-0": [{"offer_id": LISTED["offer_id"], "outcome": "created", "ended": [LISTED["resource_id"]]}]}
 

@@ -1266,7 +1266,7 @@ def test_only_what_was_sent_is_settled(
     queue: RequestQueue, buy: Any, monkeypatch: pytest.MonkeyPatch, sent: bool
 ) -> None:
     def lose(*_args: Any, **_how: Any) -> None:
-        raise ApiError("No answer.", "unavailable", sent=sent, passing=True)
+        raise ApiError("No answer.", "unavailable", sent=sent, transient=True)
 
     monkeypatch.setattr(Market, "procure", lose)
     free(queue)

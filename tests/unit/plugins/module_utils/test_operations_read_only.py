@@ -58,7 +58,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import ReadsOnly, RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    ReadOnlyRegistry,
+    RegistryError,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
@@ -182,7 +185,7 @@ class Http:
         self.sent.add((method, path))
         return Answer(200, True, {"H100": []} if path == "/available_gpus" else [])
 
-    def like(self, _base_url: str, _token: str) -> Http:
+    def for_server(self, _base_url: str, _token: str) -> Http:
         return self
 
     def redact(self, text: str) -> str:
@@ -375,7 +378,7 @@ def test_a_registry_that_is_only_read_refuses_every_change(
                     continue
                 with pytest.raises(RegistryError):  # a shared one may say first that there is nothing to change
                     change()
-        with pytest.raises(ReadsOnly):
+        with pytest.raises(ReadOnlyRegistry):
             registries.at(world.place).note_sweep(time.time())
     assert world.bytes == before
 
@@ -389,11 +392,11 @@ def test_neither_kind_of_registry_is_made_by_a_change_that_is_refused(tmp_path: 
         file.end,
         file.hold,
     ):
-        with pytest.raises(ReadsOnly, match="is only read here"):
+        with pytest.raises(ReadOnlyRegistry, match="is only read here"):
             change()
     shared = Database(registry_url, {}, read_only=True)
     for change in (shared.make_tables, partial(shared.note_sweep, "default"), partial(shared.note_ended, BASE, [])):
-        with pytest.raises(ReadsOnly):
+        with pytest.raises(ReadOnlyRegistry):
             change()
     assert list(tmp_path.glob("gpu-*")) == [] and not shared.has_tables()
 

@@ -302,5 +302,5 @@ def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry
     assert abs((bills[(kept_id,)].begin or 0) - (time.time() - 5 * HOUR)) < 60
     entries = entries_of(Database(registry_url, {"host": "h", "user": "u", "run": "r"}).counted(), "default", BASE, "r")
     assert [item.resource_id for item in entries.hosts["gpu-1"].storage] == [came_along]
-    assert [project for project, _name in entries.further] == ["red"]
+    assert [project for project, _name in entries.other_projects] == ["red"]
     assert sorted(item.storage_of for item in entries.strays.values()) == ["gpu-1", "gpu-1", "gpu-2"]

@@ -1002,8 +1002,8 @@ def test_a_host_of_another_project_never_has_the_name_of_ones_own(
     with pytest.raises(Contested):
         run().note(purchase(offer=str(uuid.uuid4()), project=here), ["stray-1"])
     found = entries_of(run().counted(), here, "account", "x")
-    (key,) = list(found.further)
-    entry = found.further[key]
+    (key,) = list(found.other_projects)
+    entry = found.other_projects[key]
     assert key == (there, f"gpu-1 of project {there}") and list(found.hosts) == ["gpu-1"]
     assert entry.name == {"default": "gpu-1"}.get(there, f"{there}-gpu-1")
     (stray,) = list(found.strays)
@@ -1065,7 +1065,7 @@ def test_the_settings_of_a_database_change_nothing(run: Callable[..., Database],
         row = run().claim(purchase(), NO_CEILING)
         assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
         run().note_sweep("default")
-        assert run().swept("default") is not None
+        assert run().last_sweep("default") is not None
     finally:
         postgresql.execute(registry_url, "ALTER ROLE postgres RESET ALL")
 
