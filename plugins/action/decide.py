@@ -27,7 +27,11 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import TELL, Operation, is_awx_job
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import (
+    SHOW_PROGRESS,
+    Operation,
+    is_awx_job,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
     RegistrySnapshot,
@@ -300,7 +304,7 @@ class ActionModule(InProcessAction):
 
     def _performed(self, **beside: t.Any) -> dict[str, t.Any]:
         """The same; who waits for it is told how far it is."""
-        return super()._performed(**beside, **{TELL: Progress().tell_each_minute})
+        return super()._performed(**beside, **{SHOW_PROGRESS: Progress().tell_each_minute})
 
     def hidden(self, secrets: set[str], params: Variables) -> set[str]:
         """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""

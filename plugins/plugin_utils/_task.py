@@ -40,7 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
     AS_MODULE,
     Operation,
     Result,
-    folded,
+    folded_warning,
     secrets_of,
     without_secrets,
 )
@@ -321,7 +321,7 @@ class InProcessAction(ActionBase):
             result["invocation"] = {"module_args": self.repeated(params)}
         result = without_secrets(result, self.hidden(secrets_of(spec, params), params))
         if "warnings" in result:
-            result["warnings"] = list(map(folded, result["warnings"]))
+            result["warnings"] = list(map(folded_warning, result["warnings"]))
         return result
 
     def worded(self, msg: str) -> str:

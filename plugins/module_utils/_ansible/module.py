@@ -9,11 +9,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .operation import AS_MODULE, Operation, Result, folded, secrets_of, without_secrets
+from .operation import AS_MODULE, Operation, Result, folded_warning, secrets_of, without_secrets
 
 
 class _Module(AnsibleModule):
-    """Fails with all the fields of the operation's result, also where the options are wrong."""
+    """A module that fails with all fields of the operation's result, also if the options are wrong."""
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
@@ -23,16 +23,16 @@ class _Module(AnsibleModule):
         super().fail_json(**self.printable({**self._operation.refused(msg), **facts}))
 
     def printable(self, result: Result) -> Result:
-        """A result with the options that it repeats, if Ansible is to inject them, and without secrets."""
+        """The result without secrets, and with the module's options, which Ansible shows if it is so configured."""
         self.no_log_values = secrets_of(self._operation.argument_spec, self.params)
         return without_secrets({"invocation": {"module_args": self.params}, **result}, self.no_log_values)
 
 
 def run(operation: Operation) -> None:
-    """Parse the options, perform the operation, and leave with its result."""
+    """Parse the options, perform the operation, and exit with its result."""
     module = _Module(operation)
     result = module.printable(operation.perform({**module.params, AS_MODULE: True}, module.check_mode))
     for warning in result.pop("warnings", []):
-        # Folded last: a secret with blanks would not be found in folded lines.
-        module.warn(folded(warning))
+        # After the secrets are removed: one with blanks would not be found in folded lines.
+        module.warn(folded_warning(warning))
     (module.fail_json if result.get("failed") else module.exit_json)(**result)

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a module is: a plain function ``(params, check_mode) -> result`` that knows no Ansible, and its options.
+"""An operation: a plain function ``(params, check_mode) -> result`` that is independent of Ansible, and its options.
 
-`on_api` gives the API's client to those that ask it.
+`on_api` makes an operation of a function that needs the API's client.
 """
 
 from __future__ import annotations
@@ -40,18 +40,17 @@ ADVICE = {
     "unavailable": "Try again later; check api_url, the network and proxies.",
 }
 
-# A parameter beside the options: the operation runs in a module's process, which does not see the end of Ansible.
-AS_MODULE = "_as_module"
-# Another one: takes a sentence of an operation that waits, about how far that is. A module has nobody to tell it to.
-TELL = "_tell"
+# Parameters in addition to the options
+AS_MODULE = "_as_module"  # true in a module's process, which does not notice the end of ansible-playbook
+SHOW_PROGRESS = "_show_progress"  # a function for sentences about the progress of a wait; modules have no such output
 
-CENSORED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # the word of ansible-core's own modules
-_SHORTEST = 3  # characters of a secret; a shorter one would only garble every message
-_MARK = "[WARNING]: "  # what Ansible puts before a warning
+CENSORED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # ansible-core's own word
+_SHORTEST = 3  # characters of a secret; shorter ones would garble every message
+_MARK = "[WARNING]: "  # Ansible's prefix of a warning
 
 
 class Failure(Exception):
-    """A failure as the user sees it; ``facts`` are further fields of the result, above all ids that may be billing."""
+    """A failure for the user. ``facts``: further fields of the result, above all ids that may be billed."""
 
     def __init__(self, msg: str, error_class: str, /, **facts: t.Any) -> None:
         super().__init__(msg)
@@ -66,7 +65,7 @@ class Failure(Exception):
 
     @classmethod
     def of(cls, error: ApiError, advice: str = "", **facts: t.Any) -> Failure:
-        """The failure of an API error, with what it means for money or what to do next."""
+        """Make a Failure of an API error. ``advice``: what it means for costs, or what to do next."""
         return cls(
             f"{error}{' ' + advice if advice else ''}",
             error.error_class,
@@ -74,8 +73,10 @@ class Failure(Exception):
         )
 
 
-def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_class: str = "invalid") -> Checked:
-    """The checked value of an option. Raises Failure that names the option."""
+def checked_option(
+    option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_class: str = "invalid"
+) -> Checked:
+    """The checked value of an option. Raises a Failure that names the option."""
     try:
         return check(value)
     except ValueError as error:
@@ -83,11 +84,11 @@ def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_
         raise Failure(f"{option} {error}{stop} Nothing was sent.", error_class) from None
 
 
-# Checks of values before any request is sent; each raises ValueError with a reason for a person.
+# Checks of values before any request is sent. Each raises ValueError with the reason for people.
 
 
 def check_uuid(value: str) -> str:
-    """An id in the API's spelling: lower case, with dashes."""
+    """The id in the API's spelling: lower case, with dashes."""
     text = value.strip().lower()
     if not UUID.fullmatch(text):
         raise ValueError(f"must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, not '{printable(value, 60)}'")
@@ -95,7 +96,7 @@ def check_uuid(value: str) -> str:
 
 
 def check_token(value: str | None) -> str:
-    """The API token without white space around it, as files and copied text often have it."""
+    """The API token without surrounding white space, which files and copied texts often have."""
     token = (value or "").strip()
     if not token:
         raise ValueError("is missing: set the environment variable COMPUTE_INDEX_API_TOKEN, or this option")
@@ -105,7 +106,7 @@ def check_token(value: str | None) -> str:
 
 
 def _check_of(what: str, least: float, most: float = sys.float_info.max) -> t.Callable[[t.Any], t.Any]:
-    """The check of a number within limits; of what is not given it returns None."""
+    """Return a check that a number is within limits; it accepts None."""
 
     def check(value: float | None) -> float | None:
         if value is not None and not least <= value <= most:
@@ -116,7 +117,7 @@ def _check_of(what: str, least: float, most: float = sys.float_info.max) -> t.Ca
 
 
 check_seconds: t.Callable[[float], float] = _check_of("a number of seconds, at least 0", 0)
-# In which an answer can arrive; at most a day, since sockets take no endless ones
+# At most a day, since sockets do not accept arbitrary timeouts
 check_timeout: t.Callable[[float], float] = _check_of("a number of seconds, at least 1 and at most 86400", 1, 86_400)
 check_price: t.Callable[[float | None], float | None] = _check_of("USD per hour for the whole offer, at least 0", 0)
 check_limit: t.Callable[[int | None], int | None] = _check_of("at least 1", 1)
@@ -126,9 +127,9 @@ check_limit: t.Callable[[int | None], int | None] = _check_of("at least 1", 1)
 def refusing(
     errors: type[ValueError], advice: str = "", /, *, error_class: str = "", **facts: t.Any
 ) -> t.Iterator[None]:
-    """Raise the Failure of such an error, with what it means for money or what to do next.
+    """Turn such errors into a Failure. ``advice``: what they mean for costs, or what to do next.
 
-    Its class is ``error_class``, else the one that the error has, as that of a registry, else ``invalid``.
+    The failure's class is ``error_class``, else the error's own (RegistryError has one), else ``invalid``.
     """
     try:
         yield
@@ -137,18 +138,18 @@ def refusing(
         raise Failure(f"{error}{' ' + advice if advice else ''}", named, **facts) from None
 
 
-def folded(warning: str) -> str:
-    """A warning in lines of a screen, as Ansible shows it. From 2.19 on Ansible breaks no line of it."""
+def folded_warning(warning: str) -> str:
+    """Fold a warning to the width of a terminal. From 2.19 on, Ansible does not do so."""
     return "\n".join(wrapped(f"{_MARK}{warning}", COLUMNS, "    ")).removeprefix(_MARK)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What a module is: its options in Ansible's terms, and the function that does the work.
+    """An operation of a module or of a step of `decide`: its function and its options.
 
-    ``blank`` holds the fields that a result has even if the function never ran: an ``until`` that misses one of them
-    hides the error. ``rules`` are AnsibleModule's own (``mutually_exclusive`` and the like). ``doubt`` is what a fault
-    of ours leaves open, for those that change something at the API.
+    ``blank``: fields of every result, even if the function never ran; an ``until`` that misses one hides the error.
+    ``rules``: further arguments of AnsibleModule, such as ``mutually_exclusive``. ``doubt``: a sentence about the
+    possible effects of a bug, for operations that change something at the API.
     """
 
     function: t.Callable[[Params, bool], Result]
@@ -163,24 +164,24 @@ class Operation:
             return self.function(params, check_mode)
         except Failure as failure:
             return self._complete(failure.result)
-        except Exception as error:  # Ansible would print the options of an uncaught one, secrets too
-            # No word of the error's text, which may hold anything, and no claim about what was done.
+        except Exception as error:  # Ansible would print the options of an uncaught one, also secrets
+            # Without the error's text, which may contain anything, and without a claim about what was done
             bug = f"This is a bug of the collection: {type(error).__name__} in {self.function.__name__}."
             return self._in_doubt(bug, params)
 
     def refused(self, msg: str) -> Result:
-        """The result of options that are none."""
+        """The result for invalid options."""
         return self._complete(Failure(msg, "invalid").result)
 
     def cut_off(self) -> Result:
-        """The result of a process that has ended without one."""
+        """The result for a process that ended without a result."""
         return self._in_doubt(f"The process that performed {self.function.__name__} has ended without a result.", {})
 
     def _complete(self, failure: Result) -> Result:
         return {**copy.deepcopy(self.blank), **failure}
 
     def _in_doubt(self, msg: str, params: Params) -> Result:
-        """The result where it is not known what was done."""
+        """The result if it is not known whether something was changed."""
         if not self.doubt:
             return self._complete(Failure(msg, "protocol").result)
         facts = {name: params[name] for name in self.blank if name in params}
@@ -189,7 +190,7 @@ class Operation:
         return self._complete(Failure(f"{msg} {self.doubt}", "unknown_outcome", **{**facts, "changed": True}).result)
 
 
-# Operations that ask the API: they get its client beside the options.
+# Operations with the API's client
 
 
 def on_api(
@@ -201,9 +202,9 @@ def on_api(
     doubt: str = "",
     outcome: str = "",
 ) -> Operation:
-    """The operation of a function ``(api, params, check_mode) -> result``, with the common options beside its own.
+    """Make an operation of a function ``(api, params, check_mode) -> result``, and add the common options.
 
-    ``outcome``: what follows if the API fails, in a sentence.
+    ``outcome``: a sentence about the consequences if the API fails.
     """
 
     @functools.wraps(function)
@@ -218,18 +219,17 @@ def on_api(
 
 
 def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
-    """The client of the common options. Nothing is sent yet."""
+    """Create the client from the common options, without sending anything. Raises Failure."""
     if http.REQUESTS_IMPORT_ERROR is not None:
         raise Failure(f"{http.MISSING_REQUESTS} Nothing was sent.", "invalid")
     ca_path = params.get("ca_path")
     if ca_path and not os.path.exists(ca_path):
         raise Failure(f"ca_path: there is no file or folder '{ca_path}'. Nothing was sent.", "invalid")
     http_client = _client(
-        # A connection that was opened before a fork must not be used on both sides of it.
-        os.getpid(),
-        given("api_url", params["api_url"], http.check_base_url),
-        given("api_token", params["api_token"], check_token, "auth"),
-        given("api_timeout", params["api_timeout"], check_timeout),
+        os.getpid(),  # a connection must not be shared with a forked process
+        checked_option("api_url", params["api_url"], http.check_base_url),
+        checked_option("api_token", params["api_token"], check_token, "auth"),
+        checked_option("api_timeout", params["api_timeout"], check_timeout),
         max(0, params["api_retries"]),
         (ca_path or True) if params["validate_certs"] else False,
     )
@@ -240,7 +240,7 @@ def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
 
 @functools.lru_cache(maxsize=4)
 def _client(pid: int, url: str, token: str, timeout: float, retries: int, verify: bool | str) -> http.HttpClient:
-    """The client with an open session, kept for the items of a loop and the looks of an ``until``."""
+    """A client with an open session, which the items of a loop and the retries of an ``until`` share."""
     return http.HttpClient(url, token, USER_AGENT, timeout=timeout, retries=retries, verify=verify)
 
 
@@ -249,23 +249,22 @@ def is_awx_job() -> bool:
     return all(os.environ.get(name) for name in ("AWX_HOST", "JOB_ID"))
 
 
-# Results without secrets. Until ansible-core 2.21 a module's results lose them before they are sent. From 2.22 on
-# results keep them, so that tasks can use them, and only output is masked; but what a task registers may end up in
-# facts, statistics and files. So our results lose them here, on every version, and core is told of secrets that it
-# does not find in the options itself.
+# Results without secrets. Until ansible-core 2.21, modules remove secrets from their results. From 2.22 on, only output
+# is masked; but registered results may end up in facts, statistics and files. So we remove secrets from our results on
+# every version, and register secrets with core that are not values of options.
 
 
 def secrets_of(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
-    """The values of options that must not be shown, and what is secret in them; core masks them from now on."""
+    """The values of ``no_log`` options and their secret parts, which core masks from now on."""
     return mask_in_output(
         str(params[name]) for name, option in spec.items() if option.get("no_log") and params.get(name)
     )
 
 
 def mask_in_output(values: t.Iterable[str]) -> set[str]:
-    """Secret values with their secret parts, such as templated options of an inventory plugin; core masks them, too.
+    """Have core mask secrets and their secret parts in its output; returns all of them.
 
-    In small letters as well: words and ids of the API are kept so, and a server may echo a secret in their place.
+    Also in lower case: we convert words and ids of the API, and a server may echo a secret in their place.
     """
     whole = set(values)
     parts = whole.union(*map(_parts, whole))
@@ -276,9 +275,9 @@ def mask_in_output(values: t.Iterable[str]) -> set[str]:
 
 
 def _parts(value: str) -> t.Iterator[str]:
-    """The parts that are secret by themselves: the password in an address, and each line of a private key."""
+    """The parts of a secret that are secret on their own: the password in a URL, and each line of a private key."""
     if "\n" not in value:
-        # As it is written there, and as the server gets it
+        # As written in the URL, and decoded
         passwords = re.findall(r"://[^:/@]*:([^/?#]+)@", value)
         yield from (*passwords, *map(unquote, passwords))
     keys = re.findall(r"-----BEGIN[^-\n]*PRIVATE KEY-----\s(.*?)(?=-----END|\Z)", value, re.DOTALL)
@@ -286,7 +285,7 @@ def _parts(value: str) -> t.Iterator[str]:
 
 
 def without_secrets(result: Result, secrets: t.Collection[str]) -> Result:
-    """The result without secrets. Booleans stay, even if a secret is the word True, as AnsibleModule did it."""
+    """Remove the secrets from a result. Booleans stay, as in AnsibleModule, even if a secret is the word True."""
     if not secrets:
         return result
     longest_first = sorted(secrets, key=len, reverse=True)
@@ -297,7 +296,7 @@ def without_secrets(result: Result, secrets: t.Collection[str]) -> Result:
 
 
 def _censored(value: t.Any, secrets: t.Sequence[str]) -> t.Any:
-    """A part of a result without secrets, in the words of ansible-core's own modules."""
+    """Remove the secrets from a part of a result, as ansible-core's own modules do."""
     if isinstance(value, t.Mapping):
         return {key: _censored(part, secrets) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The argument specs of the steps of `decide`, which only the roles and playbooks take: `STEPS` there is their table.
+"""The argument specs of the steps of `decide` (see its table `STEPS`), which only our roles and playbooks use.
 
-A task gives `OPTIONS`; what else a step takes are plain values that the action plugin gathers. In a file of their own,
-since no module is shipped with them.
+Tasks set `OPTIONS`; the action plugin gathers all other parameters, as plain values. The specs have their own file,
+since modules do not need them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _COUNT: _Option = {"type": "int", "default": 0}
 
 
 def operation(function: t.Callable[[Params, bool], Result], argument_spec: Spec, blank: Result) -> Operation:
-    """The operation of a step that asks no API: a playbook gives the API's options to all its steps."""
+    """The operation of a step without the API; it accepts the API's options, since playbooks set them for all steps."""
     return Operation(function, {**API, **argument_spec}, blank)
 
 
-# What a task may give, to one step or another. A test compares them with the documentation of the module.
+# The options that tasks may set, for all steps. A test compares them with the documentation of the module.
 OPTIONS: Spec = {
     "deleted": _ROWS,
     "end": _MAPPING,
@@ -47,7 +47,7 @@ OPTIONS: Spec = {
     "settle": _FLAG,
     "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},
     "by_name": _FLAG,
-    # Durations, as a person gave them
+    # Durations, as the user wrote them
     "grace": {"type": "raw"},
     "before_end_timeout": {"type": "raw"},
     "by": _TEXT,
@@ -63,7 +63,7 @@ OPTIONS: Spec = {
 
 
 def _options(*names: str) -> Spec:
-    """Those that a step takes."""
+    """A part of `OPTIONS`."""
     return {name: OPTIONS[name] for name in names}
 
 
@@ -72,21 +72,20 @@ _STEP: Spec = {
     "registry_url": PROCURE_OFFER["registry_url"],
     "account_name": PROCURE_OFFER["account_name"],
     "registry_fingerprint": _TEXT,
-    # Where the files of the play and of Ansible are
-    "sources": _TEXTS,
-    "here": _TEXT,
-    "home": _TEXT,
+    "sources": _TEXTS,  # of the inventory
+    "here": _TEXT,  # the working directory
+    "home": _TEXT,  # Ansible's folder
 }
 
 _HOSTS: Spec = {**_STEP, "hosts": _ROWS}
 
-# With what cannot be read of hosts, in sentences
+# ``troubles``: sentences about variables and files of hosts that cannot be read
 _READ: Spec = {**_HOSTS, "troubles": _TEXTS}
 
-# Further hosts, whose places a budget counts, and what hides such a place, in sentences
+# ``elsewhere``: further hosts, whose places a budget counts. ``untold``: sentences about unknown places
 _BUDGETS: Spec = {"elsewhere": _ROWS, "untold": _TEXTS}
 
-# Hosts that have declared what they want, in this call of a role or in an earlier one.
+# Hosts that have declared what they want, in this call of a role or in an earlier one
 _DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "decided": _TEXTS, "forbidden": _TEXT}
 
 PLAN: Spec = {
@@ -100,11 +99,11 @@ PLAN: Spec = {
     "connection": _TEXT,
     "identity_file": _TEXT,
     "by_job": _FLAG,  # whether this is a job of AWX
-    "job_keys": {"type": "str"},  # what ssh-add says there, but to a quote; elsewhere nobody knows what else ssh has
+    "job_keys": {"type": "str"},  # the output of ssh-add in such a job, if it buys; elsewhere ssh may have other keys
     "no_login": _TEXT,  # why ssh cannot work on this computer
     "quote": _FLAG,
-    "plan_file": {"type": "str"},  # of a quote: where the sealed plan is written, empty if it is published only
-    "sealed": _MAPPING,  # the plan that is to be bought, as it was given
+    "plan_file": {"type": "str"},  # of a quote: where to write the sealed plan; empty if it is only published
+    "sealed": _MAPPING,  # the sealed plan to buy
     "slice_of": _TEXT,
     "forks": _COUNT,
     **_BUDGETS,
@@ -113,7 +112,7 @@ PLAN: Spec = {
 SEAL: Spec = {
     **_STEP,
     "plan": _MAPPING,
-    "orders": {**_MAPPING, "no_log": True},  # what each host orders, with its user data
+    "orders": {**_MAPPING, "no_log": True},  # by host: what it would order, with its user data
     "quote_file": _TEXT,
 }
 
@@ -124,7 +123,7 @@ JUDGE: Spec = {
     "purchases": _MAPPING,
     "offers": _MAPPING,
     "before": _MAPPING,
-    "without_offer": _TEXTS,  # the machines that were listed before anything was bought, and that name no offer
+    "without_offer": _TEXTS,  # ids of machines that name no offer, listed before the first purchase
     "inventory": _MAPPING,
 }
 
@@ -133,25 +132,24 @@ ORDER: Spec = {
     **_options("find"),
     "variables": _MAPPING,
     "group": {"type": "str", "required": True},
-    "sizes": _MAPPING,  # how many hosts each group has
-    "limited": {"type": "list", "elements": "str"},
-    "sought": _ROWS,  # where hosts are remembered
-    "reached": _TEXTS,  # those of them of whose machines the inventory says how they are reached
+    "sizes": _MAPPING,  # the number of hosts by group
+    "limited": {"type": "list", "elements": "str"},  # the hosts within --limit
+    "sought": _ROWS,  # where hosts are remembered whose machines to look for
+    "reached": _TEXTS,  # hosts whose machines' addresses are in the inventory
     "further": _TEXTS,
     "api_url": API["api_url"],
 }
 
 END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
 
-# Which resources end
-DELETE: Spec = {**_STEP, "round": _TEXT, "jobs": _ROWS}
+DELETE: Spec = {**_STEP, "round": _TEXT, "jobs": _ROWS}  # the resources to end
 
 ENDED: Spec = {
     **_STEP,
     "round": _TEXT,
     "ends": _ROWS,
     "answers": _MAPPING,
-    "alone": _FLAG,  # whether these are all hosts of the play
+    "alone": _FLAG,  # whether the play has no other hosts
     "one_tells_all": _FLAG,
 }
 
@@ -166,12 +164,12 @@ NAMED: Spec = {
     "limited": {"type": "list", "elements": "str"},
     "registered": _MAPPING,
     "broken": _TEXTS,
-    "ungrouped": _TEXTS,  # what cannot be read of hosts that only registries know, so that their groups are unknown
+    "ungrouped": _TEXTS,  # sentences about unreadable hosts outside the inventory, whose groups are unknown
     "troubles": _TEXTS,
-    "unreadable": _TEXTS,  # the hosts that Ansible cannot run anything for
-    "several": _TEXTS,  # hosts of no inventory that several registries know
-    "folders": _MAPPING,  # those that files remember, with the folder
-    "others": _TEXTS,  # what cannot be read of hosts that were not named
+    "unreadable": _TEXTS,  # hosts that Ansible cannot run tasks for
+    "several": _TEXTS,  # hosts outside the inventory that several registries know
+    "folders": _MAPPING,  # by host outside the inventory: the folder with its file
+    "others": _TEXTS,  # sentences about unreadable hosts that were not named
     "prefix": _TEXT,
     "by_name": _FLAG,
     "by_id": _FLAG,
@@ -185,16 +183,16 @@ REAP: Spec = {
     **_options("by_name", "grace", "before_end_timeout"),
     "unreadable": _TEXTS,
     "limited": _FLAG,
-    "own": _MAPPING,  # by host, where it has the durations itself
+    "own": _MAPPING,  # by host: its own durations
     "forks": _COUNT,
 }
 
-REAP_ASKED: Spec = {**_STEP, "got": _MAPPING}  # what the tasks of a sweep have registered for a host
+REAP_ASKED: Spec = {**_STEP, "got": _MAPPING}  # the registered results of a sweep's tasks for a host
 
 REAPED: Spec = {
-    **_HOSTS,  # with what became of each host that was to be looked after
+    **_HOSTS,  # with the results of the hosts that the step `reap` has found
+    # Results of that step
     "trouble": _TEXTS,
-    # What the sweep's look has found
     "kept": _TEXTS,
     "at": {"type": "float", "default": 0.0},
 }
@@ -210,11 +208,10 @@ ORPHAN: Spec = {**_READ, **_options("resource_id", "reason"), "by": _TEXT, "limi
 PROBE: Spec = {
     **_HOSTS,
     **_options("recording", "wrong_token"),
-    # Of a machine that was bought for it: the file of what its tasks were answered, its name, and for how many seconds
-    # it was waited for until it let in
-    "log": _TEXT,
+    # Of the machine that the probe bought
+    "log": _TEXT,  # the file with the API's answers to its tasks
     "name": _TEXT,
-    "lets_in": {"type": "float"},
+    "lets_in": {"type": "float"},  # seconds until it accepted a login
 }
 
 PROBE_PURCHASE: Spec = {
@@ -239,17 +236,17 @@ TIMER: Spec = {
     **_options("state", "every"),
     "timer": _MAPPING,
     "observed": _MAPPING,
-    # What this run is
-    "variables": _TEXTS,  # the names of those of its environment that sweeps get
-    "missing": _TEXTS,  # what it was given as an inventory and is none
+    # Of this run of ansible-playbook
+    "variables": _TEXTS,  # names of its environment variables that sweeps also get
+    "missing": _TEXTS,  # paths of inventories that do not exist
     "limited": _FLAG,
-    "asks": _FLAG,  # whether somebody types the password of Ansible Vault
+    "asks": _FLAG,  # whether it asks for the password of Ansible Vault
     "by_job": _FLAG,
 }
 
 RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG, "by_job": _FLAG}
 
-# What machines have answered is there by their hosts, or by the names of the variables that have registered it.
+# ``got``: the answers of machines, by host or by the name of the registered variable
 RUNS: Spec = {**_READ, "given": _MAPPING, "got": _MAPPING}
 
 RUN_LATE: Spec = {**RUNS, "by_job": _FLAG}
@@ -257,6 +254,6 @@ RUN_LATE: Spec = {**RUNS, "by_job": _FLAG}
 RUN_STEP: Spec = {
     **_HOSTS,
     **_options("reason"),
-    "run": _MAPPING,  # what the step `run` has found
-    "got": _MAPPING,  # what tasks have registered since, by the names of their variables
+    "run": _MAPPING,  # the result of the step `run`
+    "got": _MAPPING,  # results of later tasks, by the names of their registered variables
 }

@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from .._ansible import steps
-from .._ansible.operation import Failure, Params, Result, check_uuid, given, on_api
+from .._ansible.operation import Failure, Params, Result, check_uuid, checked_option, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import auditing, ending_by_id, messages
 from .._provision.entry import all_storage
@@ -72,8 +72,8 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     """The machine that a person wants to end by its id alone, which no host owns. Raises Failure: nothing may end."""
     if params["limited"]:  # the next task would run on the hosts that are left
         raise Failure(f"An end by id is about no host: leave --limit out. {messages.NOTHING_ENDED}", "invalid")
-    resource_id = given("end_resource_id", params["resource_id"], check_uuid)
-    reason = given("end_reason", params["reason"], ending_by_id.check_reason)
+    resource_id = checked_option("end_resource_id", params["resource_id"], check_uuid)
+    reason = checked_option("end_reason", params["reason"], ending_by_id.check_reason)
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
     if unread := joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings()])):

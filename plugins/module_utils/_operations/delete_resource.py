@@ -11,7 +11,16 @@ import typing as t
 
 from .. import _spec, _states
 from .._ansible import steps
-from .._ansible.operation import TELL, Failure, Params, Result, check_seconds, check_uuid, given, on_api
+from .._ansible.operation import (
+    SHOW_PROGRESS,
+    Failure,
+    Params,
+    Result,
+    check_seconds,
+    check_uuid,
+    checked_option,
+    on_api,
+)
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
 from .reading import List, Listing, answer_of, ask_by_id, side_by_side
@@ -35,7 +44,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     ``accepted`` its deletion, be it of an earlier call, or of a run that was killed: it answered with a success, or
     shows that the resource ends. Any other 404 proves nothing: a replica may lag, a token be another account's.
     """
-    wait_timeout = given("wait_timeout", params["wait_timeout"], check_seconds)
+    wait_timeout = checked_option("wait_timeout", params["wait_timeout"], check_seconds)
     facts = tell(api, params, check_mode)
     if facts["billing_stopped"] or check_mode or not params["wait"]:
         return facts
@@ -54,7 +63,7 @@ def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     answers: _Answers = {}
     parent = os.getppid()
     while due := ending_by_id.due(params["jobs"], answers, {parent, os.getppid()}):
-        answers.update(_ended(api, due, params.get(TELL, str)))
+        answers.update(_ended(api, due, params.get(SHOW_PROGRESS, str)))
     diffs = ending_by_id.differences(answers.values())
     return {**BLANK_MANY, "round": params["round"], "answers": answers, "changed": bool(diffs), "diff": diffs}
 
@@ -69,7 +78,7 @@ def _ended(api: SupplyApi, jobs: t.Sequence[Params], tell_progress: _Tell) -> _A
 
 def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """Look at the resource, and tell it to end unless it is ending."""
-    resource_id = given("resource_id", params["resource_id"], check_uuid)
+    resource_id = checked_option("resource_id", params["resource_id"], check_uuid)
     facts: Result = {**BLANK, "resource_id": resource_id, "accepted": params["accepted"]}
     try:
         resource = facts["resource"] = api.resource(resource_id, force_refresh=True)

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import asdict, replace
 
 from .._ansible import steps
-from .._ansible.operation import Failure, Params, Result, given, on_api, refusing
+from .._ansible.operation import Failure, Params, Result, checked_option, on_api, refusing
 from .._api import recorder
 from .._api.client import VERSION, SupplyApi, path_to
 from .._api.http import Answer, HttpClient, TransportError
@@ -212,7 +212,7 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
     """
     if not params["buy"]:
         return dict(BLANK_PURCHASE)
-    most = given("probe_max_usd", params["max_usd"], purchases.check_usd)
+    most = checked_option("probe_max_usd", params["max_usd"], purchases.check_usd)
     about = {name: params[name] for name in ("limited", "is_known", "extra")}
     remembers = all(registries.places(params).values())
     if refusal := purchases.why_not_bought(PROBE_HOST, remembers=remembers, **about):

@@ -31,7 +31,7 @@ from .._ansible.operation import (
     check_seconds,
     check_timeout,
     check_uuid,
-    given,
+    checked_option,
     on_api,
     refusing,
 )
@@ -120,18 +120,18 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
     """The body of POST /procure_offer, with only what the user gave, and warnings. Raises Failure (invalid)."""
     warnings: list[str] = []
     body: Json = {
-        "offer_id": given("offer_id", params["offer_id"], check_uuid),
-        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], check_ssh_public_key),
+        "offer_id": checked_option("offer_id", params["offer_id"], check_uuid),
+        "ssh_public_key": checked_option("ssh_public_key", params["ssh_public_key"], check_ssh_public_key),
     }
     if params["cloud_init"] is not None:
-        warnings = given("cloud_init", params["cloud_init"], user_data.check_user_data)
+        warnings = checked_option("cloud_init", params["cloud_init"], user_data.check_user_data)
         body["cloud_init"] = params["cloud_init"]
     return {**body, **{name: params[name] for name in ("resource_name", "cluster_name") if params[name]}}, warnings
 
 
 def _price(params: Params, name: str) -> float | None:
     """An option in USD per hour, None if it is not given. Raises Failure."""
-    return given(name, params.get(name), check_price)
+    return checked_option(name, params.get(name), check_price)
 
 
 def _terms(params: Params) -> Terms:
@@ -142,8 +142,8 @@ def _terms(params: Params) -> Terms:
         max_price_per_hour=_price(params, "max_price_per_hour"),
         offer=read_entry(params.get("note")).offer,
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
-        procure_timeout=given("procure_timeout", params["procure_timeout"], check_timeout),
-        settle_timeout=given("settle_timeout", params["settle_timeout"], check_seconds),
+        procure_timeout=checked_option("procure_timeout", params["procure_timeout"], check_timeout),
+        settle_timeout=checked_option("settle_timeout", params["settle_timeout"], check_seconds),
         is_planned=bool(params.get("account")),
         # A process that does not see that Ansible was killed sends nothing again.
         retries=0 if params.get(AS_MODULE) else params["api_retries"],

@@ -15,7 +15,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import _spec, _states
-from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, given, on_api
+from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, checked_option, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._api.market import Market
 from .._machine import connection
@@ -123,10 +123,10 @@ def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 def _listed(api: SupplyApi, params: Params) -> list[Json]:
     if params["resource_id"] is not None:
-        resource_id = given("resource_id", params["resource_id"], check_uuid)
+        resource_id = checked_option("resource_id", params["resource_id"], check_uuid)
         return [api.resource(resource_id, force_refresh=params["force_refresh"])]
     offer_id = params["offer_id"]
-    return api.resources(None if offer_id is None else given("offer_id", offer_id, check_uuid))
+    return api.resources(None if offer_id is None else checked_option("offer_id", offer_id, check_uuid))
 
 
 RESOURCE_INFO = on_api(
@@ -165,7 +165,7 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """
     if params.get("offer_ids") is not None:
         return _many(api, params["offer_ids"], check_mode)
-    offer_id = given("offer_id", params["offer_id"], check_uuid)
+    offer_id = checked_option("offer_id", params["offer_id"], check_uuid)
     return _one(api, offer_id, lambda: api.resources(offer_id, retries=0), check_mode)
 
 
@@ -181,7 +181,7 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
 
     def look(text: str) -> tuple[str, Result]:
         try:
-            offer_id = given("offer_ids", text, check_uuid)
+            offer_id = checked_option("offer_ids", text, check_uuid)
             return offer_id, _one(api, offer_id, listing, check_mode)
         except Failure as failure:
             return text, {**copy.deepcopy(_BLANK_STATUS), "terminal": True, "offer_id": text, **failure.result}
@@ -251,9 +251,9 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
 
     They are on-demand offers unless ``spec`` asks for others.
     """
-    limit = given("limit", params["limit"], check_limit)
+    limit = checked_option("limit", params["limit"], check_limit)
     if params["offer_id"] is not None:
-        offer = api.offer(given("offer_id", params["offer_id"], check_uuid))
+        offer = api.offer(checked_option("offer_id", params["offer_id"], check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
     offers, total_count, warnings = find(api, params["spec"])
     return {"changed": False, "offers": offers[:limit], "total_count": total_count, "warnings": warnings}
@@ -261,7 +261,7 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
 
 def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json], int, list[str]]:
     """The offers of a search, how many there are by the API, and warnings. Raises Failure and ApiError."""
-    spec = given("spec", wanted, search.check_spec)
+    spec = checked_option("spec", wanted, search.check_spec)
     sent = search.as_sent(spec)
     try:
         offers, total_count, filters = api.search_offers(sent)

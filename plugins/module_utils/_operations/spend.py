@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from .._ansible import steps
-from .._ansible.operation import Failure, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, checked_option
 from .._provision import spending
 from .._provision.place import Place
 from .._registry._protocol import RegistryError
@@ -26,7 +26,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     """
     if params["limited"]:
         raise Failure(spending.NEEDS_ALL_HOSTS, "invalid", **BLANK)
-    since = given("spend_since", params["since"], lambda value: spending.since_of(value, time.time()))
+    since = checked_option("spend_since", params["since"], lambda value: spending.since_of(value, time.time()))
     with Registries.of(params, read_only=True) as registries:
         places = registries.places(params)
         if not any(places.values()):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import TELL
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import SHOW_PROGRESS
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete
@@ -175,7 +175,7 @@ def test_who_waits_is_told_what_for(clock: list[float]) -> None:
     api.looks[ahead], api.volumes, api.refused[refused] = 0, {disk}, FORBIDDEN
     lines: list[tuple[float, str]] = []
     plans = [plan(ahead), plan(refused, host="gpu-2"), plan(machine, host="gpu-3", storage_ends=[disk])]
-    done(api, *plans, **{TELL: lambda line: lines.append((clock[0] - 1000.0, line))})
+    done(api, *plans, **{SHOW_PROGRESS: lambda line: lines.append((clock[0] - 1000.0, line))})
     assert lines == [
         (0.0, "waiting for 2 machines to end (0 of 2 have ended)."),
         (5.0, "waiting for 1 machine to end (1 of 2 have ended)."),

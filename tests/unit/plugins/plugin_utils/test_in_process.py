@@ -16,7 +16,7 @@ from ansible.module_utils.basic import env_fallback
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import (
     AS_MODULE,
     Operation,
-    folded,
+    folded_warning,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import InProcessAction
 from hypothesis import given
@@ -104,6 +104,6 @@ def test_a_process_that_ends_without_a_result_leaves_all_in_doubt(tmp_path: Path
 @given(st.text("ab c.,-/\n", max_size=400))
 def test_a_warning_fits_a_screen_and_keeps_its_words(text: str) -> None:
     words = ["First", *(word for word in text.split() if len(word) <= 60)]
-    lines = f"[WARNING]: {folded(' '.join(words))}".split("\n")
+    lines = f"[WARNING]: {folded_warning(' '.join(words))}".split("\n")
     assert max(map(len, lines)) <= 80 and all(line.startswith("    ") for line in lines[1:])
     assert " ".join(lines).split() == ["[WARNING]:", *words]
