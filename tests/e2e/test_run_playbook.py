@@ -169,7 +169,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
     runs = Runs(project, backend, script, run_follow=False)
     begun = runs.command()
-    assert begun.returncode == 0 and "The same command follows it" in begun.text, begun.output
+    assert begun.returncode == 0 and "Repeat the command to follow it" in begun.text, begun.output
     machine = Machine(project, runs.address)
     machine.run(f"cd {RUN}; touch work/go; until [ -e end ]; do sleep 0.1; done")
 

@@ -167,7 +167,7 @@ def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
     other = run(project)
     assert "The run train is not over, and it is another job" in other.failure("localhost")
     left = run(project, run_command=WAITS, run_follow=False)
-    assert left.returncode == 0 and "train runs. The same command follows it" in left.text
+    assert left.returncode == 0 and "train runs. Repeat the command to follow it" in left.text
     (begun(project)[0].parent.parent / "finish").touch()
     # Its name alone does, too.
     named = dict.fromkeys(JOB.keys() - {"run_name"})

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a run: one job on a machine of its own. The roles buy and end the machine, modules run on it.
+"""The steps of a run, one job on its own machine. Roles buy and end the machine; modules work on it.
 
-Each step reads the results of earlier ones, decides by `running`, and writes the record before acts begin.
+Each step reads the results of earlier ones, asks the rules in `running`, and notes each action before it begins.
 """
 
 from __future__ import annotations
@@ -33,57 +33,57 @@ BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
 _NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
 
 
-def asked(params: Params, check_mode: bool) -> Result:
-    """What is to run, for which host (``hosts``; none if the run is over), and all mistakes at once."""
+def read_run(params: Params, check_mode: bool) -> Result:
+    """Return the job and its host (``hosts``; none if the run is over), or all mistakes in ``trouble``."""
     wrong: list[str] = []
-    base = _tried(lambda: results_dir(params), os.path.join(params["here"], "runs"), wrong)
-    name = run_request.name_of(params["given"], wrong)
+    base = _read(lambda: results_dir(params), os.path.join(params["here"], "runs"), wrong)
+    name = run_request.read_name(params["given"], wrong)
     folder = RecordFolder(os.path.join(base, name))
-    record = _tried(folder.read, dict[str, t.Any](), wrong) if name else {}
+    record = _read(folder.read, dict[str, t.Any](), wrong) if name else {}
     given = run_record.with_variables_of_run(params["given"], record)
     request = run_request.read_request(given, wrong)
-    code = ""  # the digest of the files that the job works with, if any
+    code = ""  # the digest of the job's files, if any
     if request.files:
         files = os.path.join(params["here"], os.path.expanduser(request.files))
         request = run_request.with_files(request, os.path.realpath(files), os.path.realpath(folder.path), wrong)
-        code = _tried(lambda: code_files.pack(request.files, request.exclude), code, wrong, "run_files: ")
+        code = _read(lambda: code_files.pack(request.files, request.exclude), code, wrong, "run_files: ")
     wrong += run_request.objections(params["extra"], limited=params["limited"])
     if wrong:
         return {**_NOTHING, "trouble": joined(*wrong, messages.NOTHING_SENT)}
     shown = shortest_path(folder.path, params["here"])
     request = replace(request, digest=run_record.digest_of(request, code), dest=folder.path, folder=shown)
-    return {**_NOTHING, **running.begun(Run(request, record))}
+    return {**_NOTHING, **running.begin(Run(request, record))}
 
 
 def results_dir(params: Params) -> str:
-    """The folder of all runs, as an absolute path; by default beside the inventory.
+    """The absolute path of the folder of all runs, by default next to the inventory.
 
     Raises ValueError if results cannot be kept there.
     """
     sources, here = params["sources"], params["here"]
-    beside = os.path.dirname(registry_dir(None, None, sources, here))
-    if folder := inventory_around(beside, sources, here):
-        beside = os.path.dirname(folder)
+    parent = os.path.dirname(registry_dir(None, None, sources, here))
+    if folder := inventory_around(parent, sources, here):
+        parent = os.path.dirname(folder)
     wanted = os.path.expanduser(text_of(params["given"].get("run_results_dir")))
-    found = os.path.normpath(os.path.join(here, wanted or os.path.join(beside, "runs")))
+    found = os.path.normpath(os.path.join(here, wanted or os.path.join(parent, "runs")))
     around, folders = inventory_around(found, sources, here), job_folders(sources, here)
-    by_job = params.get("by_job", False)  # a list keeps nothing
+    by_job = params.get("by_job", False)  # the step `runs` keeps nothing
     if fault := run_request.why_not_kept(found, around, by_job=by_job, folders=folders):
         raise ValueError(fault)
     return found
 
 
-def _tried(read: t.Callable[[], _Value], nothing: _Value, wrong: list[str], label: str = "") -> _Value:
-    """What is read; ``nothing`` if that fails, and why is added to what is ``wrong``."""
+def _read(read: t.Callable[[], _Value], default: _Value, wrong: list[str], label: str = "") -> _Value:
+    """Call ``read``. If it raises ValueError, add its message to ``wrong``, and return the default."""
     try:
         return read()
     except ValueError as error:
         wrong.append(f"{label}{error}")
-        return nothing
+        return default
 
 
 class _Run:
-    """A run in a step: its view for the rules, and where it is noted. Raises RegistryError if that cannot be read."""
+    """A run in a step: its state for the rules, and where it is noted. Raises RegistryError if that is unreadable."""
 
     def __init__(self, registries: Registries, params: Params, check_mode: bool) -> None:
         self.registries, self.params, self.check_mode = registries, params, check_mode
@@ -96,24 +96,27 @@ class _Run:
         self.view = Run(request, record, entry, registries.ledger([self.place]), now)
 
     def note(self, record: dict[str, t.Any]) -> None:
-        """Note how far the run is. Raises RegistryError."""
+        """Write the record. Raises RegistryError."""
         self.folder.write(record)
         self.view = replace(self.view, record=record)
 
-    def let_end(self, until: float | None) -> None:
-        """Let a sweep end the machine then, unless that is None. Raises RegistryError."""
+    def shorten_lease(self, until: float | None) -> None:
+        """Let a sweep end the machine at this moment, unless it is None. Raises RegistryError."""
         if until is not None and (registry := self.registries.at(self.place).host(self.view.request.host)):
             registry.read()
-            changed = registry.compare_and_set(running.ends_earlier(until))
+            changed = registry.compare_and_set(running.shorter_lease(until))
             self.view = replace(self.view, entry=read_entry(changed))
 
 
-# For a registry that cannot be read or written, and for what `running` refuses.
+# If a registry cannot be read or written, or a rule in `running` refuses
 _refusing = functools.partial(refusing, ValueError, error_class="unavailable")
 
 
 def _step(function: t.Callable[[_Run], Result], **blank: t.Any) -> Operation:
-    """The operation of a step, which gets the run. Raises Failure if the registry cannot be read or written."""
+    """Make the operation of a step from a function of the run.
+
+    The operation raises Failure if the registry cannot be read or written.
+    """
 
     def opened(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries, _refusing():
@@ -123,9 +126,9 @@ def _step(function: t.Callable[[_Run], Result], **blank: t.Any) -> Operation:
 
 
 def _quoted(run: _Run) -> Result:
-    """Whether the host is provisioned, by its plan. Results of an earlier run are set aside before that."""
+    """Decide by the host's plan whether it is provisioned. First set the results of an earlier run aside."""
     host, protect = run.view.request.host, run.params["hosts"][0]["protect"]
-    unswept = running.unenforced(host, protect, LastSweeps(run.registries).trouble(run.place, refused=False))
+    unswept = running.why_unenforced(host, protect, LastSweeps(run.registries).trouble(run.place, refused=False))
     try:
         follows = running.play_after_quote(
             run.view, run.got["run__quote"], unswept, has_registry=bool(run.place), check_mode=run.check_mode
@@ -140,58 +143,58 @@ def _quoted(run: _Run) -> Result:
 
 
 def _next(run: _Run) -> Result:
-    """What is done with the machine: start the job, or look at it; noted before it begins."""
+    """Decide whether the job starts, and note that first. A job that is only followed is noted as begun as well."""
     job = run.got["run__info"]
-    found = running.next_of(run.view, job)
-    run.let_end(found.get("until"))  # before the job begins, whose time ends with it
-    if not found.get("trouble"):  # what it follows has begun, too, and is not to be bought again
+    found = running.next_on_machine(run.view, job)
+    run.shorten_lease(found.get("until"))  # before the job begins, whose time limit depends on it
+    if not found.get("trouble"):
         run.note(run_record.started(run.view, utc(time.time()), job))
     return found
 
 
 def _over(run: _Run) -> Result:
-    """Whether the machine ends now: its results are home and checked, or it has gone.
+    """Decide whether the machine ends now: its results are home and checked, or it has already gone.
 
-    The job may have taken days; if its host has the machine of another run by now, that stays.
+    The job may have taken days: if the host has the machine of another run by now, that one stays.
     """
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
-    if trouble := running.in_doubt(run.view):
+    if trouble := running.why_in_doubt(run.view):
         raise ValueError(trouble)
-    has_gone = run.got["run__quoted"]["lost"] or run.view.is_over  # as by a sweep, or by a person
+    has_gone = run.got["run__quoted"]["lost"] or run.view.is_over  # ended by a sweep or a person
     if not run_record.is_settled(run.view.record):  # by another command
         record = run_record.after_job(run.view, job, results, has_gone=has_gone)
-        run.let_end(record.get("kept_until"))  # before the record says it, after which nothing asks again
+        run.shorten_lease(record.get("kept_until"))  # before the record, after which no command does it
         run.note(record)
     return running.over_result(run.view, job, results, has_gone=has_gone)
 
 
 def _done(run: _Run) -> Result:
-    """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
+    """Note the end of the machine, and return the outcome and the cost. ``trouble`` if the job did not succeed."""
     run.note(run_record.after_end(run.view))
     return run_record.last_result(run.view.record, run.view.request.folder)
 
 
 def _broken(run: _Run) -> Result:
-    """What to know of a run whose command came to no end."""
-    return {"trouble": running.broken(run.got.get("run__next", {}), run.view, run.params["reason"])}
+    """Say what is billed after a task of the run failed."""
+    return {"trouble": running.failure_message(run.got.get("run__next", {}), run.view, run.params["reason"])}
 
 
 @_refusing()
 def late(params: Params, check_mode: bool) -> Result:
-    """Where a sweep puts the results of a run, unless they are home."""
+    """Decide whether a sweep fetches the results of a run, and into which folder."""
     sweep, job = (mapping_of(params["got"].get(name)) for name in ("reap__sweep", "run__late_job"))
     name, base = run_request.run_of(params["hosts"][0]["host"]), results_dir(params)
     offer_id = text_of(sweep.get("offer_id"))
     record = RecordFolder(os.path.join(base, name)).read()
-    folder = RecordFolder(os.path.join(base, run_record.late_folder(name, record, offer_id)))
-    left = run_record.left_of(sweep, time.time())
-    found = run_record.late_fetch(name, folder.read(), job, left, params["given"], skips=check_mode)
+    folder = RecordFolder(os.path.join(base, run_record.sweep_folder(name, record, offer_id)))
+    left = run_record.seconds_left(sweep, time.time())
+    found = run_record.sweep_fetch(name, folder.read(), job, left, params["given"], skips=check_mode)
     return {**_LATE, **found, "dest": folder.path, "offer_id": offer_id}
 
 
 @_refusing()
 def swept(params: Params, check_mode: bool) -> Result:
-    """Note what a sweep has brought home."""
+    """Note the results that a sweep has brought home."""
     job, results = (mapping_of(params["got"].get(name)) for name in ("run__late_job", "run__late_results"))
     fetch, folder = params["got"]["run__late"], RecordFolder(params["got"]["run__late"]["dest"])
     before = folder.read()
@@ -203,7 +206,7 @@ def swept(params: Params, check_mode: bool) -> Result:
 
 
 def runs(params: Params, check_mode: bool) -> Result:
-    """All runs that registries or the folder of results know, and how their machines are reached."""
+    """Return all runs from registries and the folder of results, and the connections of their machines."""
     with Registries.of(params, read_only=True) as registries:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)
@@ -224,7 +227,7 @@ def runs(params: Params, check_mode: bool) -> Result:
 
 
 def _reached(registries: Registries, place: Place, host: str, entry: Entry) -> Result:
-    """A run's host as a play takes it, with how its machine is reached."""
+    """A run's host for the play that asks its machine, with the connection variables."""
     known_hosts = registries.at(place).known_hosts(host, entry.offer_id)
     reached = connection_variables(entry, known_hosts, is_shared=place.hands_facts)
     return {"host": host, "groups": list(entry.groups), "reached": reached}
@@ -235,7 +238,7 @@ RUNS = steps.operation(runs, steps.RUNS, _RUNS)
 _LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False, "offer_id": ""}
 RUN_LATE = steps.operation(late, steps.RUN_LATE, _LATE)
 RUN_SWEPT = steps.operation(swept, steps.RUN_LATE, BLANK)
-RUN = steps.operation(asked, steps.RUN, _NOTHING)
+RUN = steps.operation(read_run, steps.RUN, _NOTHING)
 RUN_QUOTED = _step(_quoted, provisions=False, lost=False, goes_on=False, lease="", offer_id="", verify="")
 RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0, until=None)
 RUN_OVER = _step(_over, ends=False)

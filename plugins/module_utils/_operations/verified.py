@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of the machines that run have passed a test, whose result the registry keeps. Nothing ends."""
+"""Step of the playbook `verify`: notes the test results of existing machines in the registry. It ends no machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BLANK: Result = {"changed": False, "lines": [], "verified": {}, "trouble": ""}
 
 
 def verified(params: Params, check_mode: bool) -> Result:
-    """The verdicts by host, lines for people, and in ``trouble`` which machines are not sound.
+    """Return the verdicts by host, also as lines; ``trouble`` names the machines that are not sound.
 
-    Raises Failure (invalid) if nothing was tested, since the level is none.
+    Raises Failure (invalid) for an unknown level.
     """
     with refusing(ValueError):
         acceptance.check_level(params["level"])

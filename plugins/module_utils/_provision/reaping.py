@@ -37,7 +37,7 @@ from .messages import unreadable_lease
 from .order import GROUP_OF_RUNS, LIMITS_OF_SWEEPS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
-from .run_record import is_late
+from .run_record import is_fetch_due
 from .spending import Bill
 
 FRESH = 60.0  # seconds after which what a machine has said of its use is unknown
@@ -441,7 +441,7 @@ class SweepFindings:
         """
         # Most sweeps have no runs, and so nothing to ask a registry for.
         lives = ((item, item.life) for item in self.known if GROUP_OF_RUNS in item.entry.groups)
-        late = [item for item, life in lives if is_late(item.entry, life.end, life.passed, since(item.place))]
+        late = [item for item, life in lives if is_fetch_due(item.entry, life.end, life.passed, since(item.place))]
         others = {item.host for item in (*self.due, *self.watched)}
         return [item for item in late if item.host not in unreadable and item.host not in others]
 

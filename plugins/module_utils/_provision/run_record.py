@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of a run: how far it is, what became of its job and its results, and what people read of that.
+"""The record of a run: its phase, the outcome of its job, its results, and the messages about them.
 
-A run is remembered three times: the machine knows its job, the registry its purchase, and the folder of its results has
-the record (`run.json`), which outlives both.
+Each part of a run is remembered in one place: its job on the machine, its purchase in the registry, and all else in the
+record (`run.json`, in the folder of its results), which outlives both.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from . import lease, spending
 from .entry import Entry
 from .order import GROUP_OF_RUNS
 from .place import Place
-from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of
+from .run_request import RESULTS_SECONDS, Request, host_of, in_minutes, read_fetch_timeout, read_name, run_of
 from .storage import storage_in_words
 
 Row = t.Mapping[str, t.Any]
 
-# How far a run is, in its record. It is noted before what it says begins.
+# The phases of a run, each noted before it begins
 ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
-LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
-_OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
-_OF_JOB = ("exit_code", "reason", "began_at", "ended_at")
-_OF_RESULTS = ("files", "missing", "incomplete")
-_LINES = 5  # of the log that the record keeps
+LOST = "lost"  # the state of a job that ended with its machine; all other states come from the machine
+_JOB_VARIABLES = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
+_FROM_JOB = ("exit_code", "reason", "began_at", "ended_at")
+_FROM_RESULTS = ("files", "missing", "incomplete")
+_LOG_LINES = 5  # that the record keeps
 
 
 def with_variables_of_run(given: Row, record: Row) -> Row:
     """The given variables. If they only name a run that has begun, its recorded ones are added.
 
-    ``run_results`` is added in any case, so that a repeated command without it loses nothing.
+    ``run_results`` is added in any case, so that a repeated command without it fetches the same results.
     """
     begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
     if not begun:
         return given
-    is_named_alone = not any(given.get(name) for name in _OF_A_JOB)
-    return {**(begun if is_named_alone else {"run_results": begun.get("run_results")}), **given}
+    is_name_alone = not any(given.get(name) for name in _JOB_VARIABLES)
+    return {**(begun if is_name_alone else {"run_results": begun.get("run_results")}), **given}
 
 
 def digest_of(request: Request, code: str) -> str:
-    """What identifies a job. ``code``: the digest of its files, empty without any."""
+    """The digest that identifies a job. ``code``: the digest of its files, empty without any."""
     parts = [code, request.command, request.setup, sorted(request.environment)]
     return request.digest or hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as a step sees it: the request, the record under its name, and what the registry knows of its host.
+    """The state of a run in a step: the request, the record, and the registry's entry and ledger of its host.
 
-    ``now``: by the registry's clock.
+    ``now``: seconds since the epoch by the registry's clock.
     """
 
     request: Request
@@ -70,49 +70,50 @@ class Run:
 
     @property
     def phase(self) -> str:
-        """How far it is; empty if nothing is noted."""
+        """The phase in the record; empty if nothing is noted."""
         return str(self.record.get("phase") or "")
 
     @property
     def is_begun(self) -> bool:
-        """Whether its job may have begun, and its machine may still be there."""
+        """Whether its job may have begun, and its machine may still exist."""
         return self.phase in (STARTED, HOME)
 
     @property
     def is_done(self) -> bool:
-        """Whether this job is over, and is not to run once more."""
+        """Whether this job is over, and should not run again."""
         return self.phase == GONE and self.record.get("digest") == self.request.digest and not self.request.again
 
     @property
     def missing_offer(self) -> str:
-        """The offer with which the run has begun, if its host no longer has it; else empty."""
+        """The offer that the run began with, if its host no longer has it; else empty."""
         offer_id = str(self.record.get("offer_id") or "") if self.is_begun else ""
         return "" if offer_id == self.entry.offer_id else offer_id
 
     @property
     def is_over(self) -> bool:
-        """Whether its machine has ended, by the registry, or another command has ended the run."""
+        """Whether another command has ended the run, or the registry says that its machine has ended."""
         if not self.missing_offer or self.entry.may_have_bought:
             return self.phase == GONE
         return self.ledger.has_ended(self.request.host, self.missing_offer)
 
     @property
     def billed(self) -> str:
-        """How long its machine is billed, in a sentence."""
+        """A sentence that says how long its machine is billed."""
         end = seconds_of(self.entry.ends_at)
         return f"It is billed until its lease ends{'' if end is None else f' at {formatted(end)}'}."
 
     @property
     def command_to_end(self) -> str:
-        """What ends its machine, whatever becomes of its results."""
+        """The command that ends its machine, even if its results are lost."""
         return f"compute_index.supply.decommission {_text.end_option([self.request.host])}"
 
 
 def ordered(run: Run, now: str) -> dict[str, t.Any]:
-    """The record before the machine is provisioned; a run that has begun stays as it is.
+    """The record before the machine is provisioned; unchanged if the run has begun.
 
-    ``now``: a moment as text. If another job was ordered under the name, its machine is used, so when that was ordered
-    stays. ``earlier_offers``: what the host bought for earlier runs. ``asked``: with it the name alone follows the job.
+    ``now``: the time as text. If another job was ordered under the name, the machine bought for it is used, so
+    ``ordered_at`` stays. ``earlier_offers``: the host's purchases for earlier runs. ``asked``: the variables that a
+    command with the name alone needs.
     """
     request, before = run.request, run.record
     if run.is_begun:
@@ -131,55 +132,50 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
 
 
 def started(run: Run, now: str, job: Row) -> dict[str, t.Any]:
-    """The record once its job may have begun. ``now``: a moment as text; ``job``: what the machine says."""
+    """The record once its job may have begun. ``now``: the time as text; ``job``: the machine's answer."""
     record = _with_beginning(ordered(run, now), job)
     return record if run.is_begun else {**record, "phase": STARTED, "state": RUNNING, "offer_id": run.entry.offer_id}
 
 
 def log_of(job: Row) -> list[str]:
-    """The lines of a job's log, without what would move a terminal's cursor."""
+    """The lines of a job's log, without control characters."""
     return [_text.printable(str(line), _text.LONGEST_LINE) for line in items_of(job.get("log") or [])]
 
 
-def _those(names: t.Iterable[str], answer: Row) -> dict[str, t.Any]:
-    """What an answer says of these."""
-    return {name: answer[name] for name in names if name in answer}
-
-
 def _with_beginning(record: Row, job: Row) -> dict[str, t.Any]:
-    """The record with the moment when the job has begun: it is never started again, whatever its machine says."""
+    """The record with the time when the job began: a job that has begun is never started again."""
     return {**record, "began_at": record.get("began_at") or job.get("began_at")}
 
 
-def _is_home(state: str, results: Row) -> bool:
+def _are_home(state: str, results: Row) -> bool:
     """Whether all results are home and checked.
 
-    If a job that succeeded has not written a file that is named without wildcards, or nothing at all, ``run_results``
-    is probably mistyped, so the machine must stay.
+    If a job succeeded but wrote no results, or not a file that is named without wildcards, ``run_results`` is probably
+    mistyped, so the machine must stay.
     """
     missing = [str(path) for path in items_of(results.get("missing") or [])]
     lacks = any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
     return results.get("complete") is True and (state != SUCCEEDED or not lacks)
 
 
-def over(record: Row, job: Row, results: Row) -> dict[str, t.Any]:
-    """The record with the outcome of its job, if that is over, and its results."""
+def with_outcome(record: Row, job: Row, results: Row) -> dict[str, t.Any]:
+    """The record with its results and the outcome of its job, if that is over."""
     state = job.get("state")
     if state in (RUNNING, *OVER) and job.get("digest") != record.get("digest"):
-        return dict(record)  # as of another computer
+        return dict(record)  # another computer started this job
     if state not in OVER:
         return _with_beginning(record, job)
-    is_home = _is_home(state, results)
+    are_home = _are_home(state, results)
     return {
         **record,
-        **_those(_OF_JOB, job),
-        **_those(_OF_RESULTS, results),
-        "last_lines": log_of(job)[-_LINES:],
-        **{"state": state, "complete": is_home, "phase": HOME if is_home else record.get("phase")},
+        **{name: job[name] for name in _FROM_JOB if name in job},
+        **{name: results[name] for name in _FROM_RESULTS if name in results},
+        "last_lines": log_of(job)[-_LOG_LINES:],
+        **{"state": state, "complete": are_home, "phase": HOME if are_home else record.get("phase")},
     }
 
 
-TAKEN_AWAY = "its machine has gone"
+MACHINE_GONE = "its machine has gone"
 
 
 def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, t.Any]:
@@ -188,19 +184,19 @@ def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, 
     ``kept_until``: when the machine ends after a failure (seconds since the epoch), or None. A sweep that brings
     results home leaves this decision to the next command, which knows ``run_keep``.
     """
-    record = dict(run.record) if is_here(run.record) else over(run.record, job, results)
-    if is_here(record):
+    record = dict(run.record) if is_fetched(run.record) else with_outcome(run.record, job, results)
+    if is_fetched(record):
         stays = run.request.keep and run.entry.may_have_bought and record["state"] != SUCCEEDED
         until = min(run.now + run.request.keep, seconds_of(run.entry.ends_at) or math.inf)  # no longer than its lease
         return {**record, "kept_until": until if stays else None}
     if has_gone:
-        lost = {} if record.get("state") in OVER else {"state": LOST, "reason": TAKEN_AWAY}
+        lost = {} if record.get("state") in OVER else {"state": LOST, "reason": MACHINE_GONE}
         return {**record, **lost, "complete": False}
     return record
 
 
 def after_end(run: Run) -> dict[str, t.Any]:
-    """The record of a run whose machine has ended. ``cost_usd``: at most; ``stays``: storage that it left, in words."""
+    """The record once the machine has ended. ``cost_usd``: at most; ``stays``: the remaining storage, in words."""
     host = run.request.host
     stays = storage_in_words(host, run.entry.kept_storage)
     return {**run.record, "phase": GONE, "cost_usd": cost_of_run(run.ledger, host, run.record), "stays": stays}
@@ -211,13 +207,13 @@ def is_settled(record: Row) -> bool:
     return "kept_until" in record or record.get("phase") == GONE
 
 
-def is_here(record: Row) -> bool:
-    """Whether the results of the run are home, or whatever was left of it has gone."""
+def is_fetched(record: Row) -> bool:
+    """Whether the results of the run are home, or gone with its machine."""
     return record.get("phase") in (HOME, GONE)
 
 
 def cost_of_run(ledger: spending.Ledger, host: str, record: Row) -> float | None:
-    """What the purchases for a run have cost at most (USD); None if there is none, or the cost of one is unknown."""
+    """The largest cost of a run's purchases in USD; None without purchases, or if the cost of one is unknown."""
     earlier = record.get("earlier_offers") or ()
     bills = [bill for bill in ledger.bills if bill.host == host and bill.offer_id not in earlier]
     if not bills or not all(bill.is_known(ledger.now) for bill in bills):
@@ -225,21 +221,21 @@ def cost_of_run(ledger: spending.Ledger, host: str, record: Row) -> float | None
     return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
 
 
-# What a sweep brings home
+# Results that a sweep fetches
 
 
-def is_late(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:
-    """Whether a sweep fetches the results of a host: its lease may be over when the next sweep comes.
+def is_fetch_due(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:
+    """Whether a sweep fetches the results of a host, since its lease may be over at the next sweep.
 
     ``passed``: seconds since the ``end`` of the lease. ``since``: seconds since the last sweep, None if unknown; the
-    next one may come a quarter later than that.
+    next one may take a quarter longer.
     """
-    window = max(TAIL, lease.SWEEPS if since is None else 1.25 * since)
+    window = max(RESULTS_SECONDS, lease.SWEEPS if since is None else 1.25 * since)
     return GROUP_OF_RUNS in entry.groups and end is not None and -window <= passed < 0
 
 
-def late_folder(name: str, record: Row, offer_id: str) -> str:
-    """The folder for what a sweep fetches: the run's, unless its record there is not of this purchase.
+def sweep_folder(name: str, record: Row, offer_id: str) -> str:
+    """The folder for the results that a sweep fetches: the run's own, unless its record has another purchase.
 
     Computers that share a registry have their own folders, so this one may have another run of the same name.
     """
@@ -247,53 +243,53 @@ def late_folder(name: str, record: Row, offer_id: str) -> str:
     return name if is_same else f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}"
 
 
-def left_of(sweep: Row, now: float) -> float:
-    """The seconds that are left of a lease, by what the sweep knows of it."""
+def seconds_left(sweep: Row, now: float) -> float:
+    """How many seconds of a lease are left; infinity if the sweep does not know its end."""
     end = _text.number_of(sweep.get("ends_at"))
     return math.inf if end is None else end - now
 
 
-def late_fetch(name: str, record: Row, job: Row, left: float, given: Row, *, skips: bool) -> dict[str, t.Any]:
-    """What a sweep fetches of a run, and for how many seconds: at most what is ``left`` of its lease.
+def sweep_fetch(name: str, record: Row, job: Row, left: float, given: Row, *, skips: bool) -> dict[str, t.Any]:
+    """What a sweep fetches for a run, and its time limit: at most the ``left`` seconds of the lease.
 
-    ``skips``: nothing is fetched, as in check mode. Nor is it for a host of the group whose name is no run's.
+    ``skips``: nothing is fetched, as in check mode. Hosts of the group whose names fit no run are skipped as well.
     """
     return {
         "name": name,
         "paths": list(job.get("results") or ()),
         "seconds": math.ceil(max(1.0, min(read_fetch_timeout(given, []), left))),
-        "fetches": not (is_here(record) or skips) and bool(name_of({"run_name": name}, [])),
+        "fetches": not (is_fetched(record) or skips) and bool(read_name({"run_name": name}, [])),
     }
 
 
 def after_sweep(record: Row, fetch: Row, job: Row, results: Row) -> Row:
-    """The record once a sweep has fetched the results of a job that is over; else as it is. ``fetch``: `late_fetch`.
+    """The record once a sweep has fetched (`sweep_fetch`) the results of a job that is over; else unchanged.
 
-    It also stays if a command has finished the run meanwhile.
+    It is also unchanged if a command has finished the run meanwhile.
     """
-    if is_here(record) or not fetch["fetches"] or job.get("state") not in OVER:
+    if is_fetched(record) or not fetch["fetches"] or job.get("state") not in OVER:
         return record
     new = {
-        # Without the offer another machine might end for it.
+        # The offer keeps a command from ending the machine of another purchase.
         **{"name": fetch["name"], "host": host_of(str(fetch["name"])), "offer_id": fetch["offer_id"], "phase": STARTED},
         **{"command": job.get("command"), "digest": job.get("digest"), "cost_usd": None},
     }
-    return over(record or new, job, results)
+    return with_outcome(record or new, job, results)
 
 
 def swept_line(name: str, record: Row, job: Row, results: Row, folder: str) -> str:
-    """What a sweep has brought home, or could not before the lease ends."""
+    """Say which results a sweep has brought home, or why they are incomplete."""
     if record.get("complete"):
         return f"The results of {name} are home: {folder}"
     why = why_not_home(results) or ("" if job.get("state") in OVER else str(job.get("msg") or ""))
-    return f"The results of {name} are NOT complete: {because(why) or 'see run.json.'} What is home: {folder}"
+    return f"The results of {name} are NOT complete: {as_sentence(why) or 'see run.json.'} Fetched so far: {folder}"
 
 
-# What people read of it
+# Messages
 
 
 def job_outcome(record: Row) -> str:
-    """What became of the job."""
+    """Say how the job ended, and how long it took."""
     why = one_line(str(record.get("reason") or ""))
     begin, end = seconds_of(record.get("began_at") or ""), seconds_of(record.get("ended_at") or "")
     lasted = "" if begin is None or end is None else f" after {in_minutes(max(0.0, end - begin))}"
@@ -304,18 +300,18 @@ _WENT = "Its results went with the machine, unless a sweep or another computer h
 
 
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
-    """The last word on a run whose machine has ended; in ``trouble`` that its job did not succeed, or lost results.
+    """The outcome of a run whose machine has ended. ``trouble``: its job did not succeed, or results were lost.
 
-    ``folder``: of its results, as people write it.
+    ``folder``: of its results, as messages show it.
     """
     usd_spent, outcome = record.get("cost_usd"), job_outcome(record)
-    cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
+    cost = "Its cost is unknown." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
     lost, missing = "" if record.get("complete") else _WENT, ", ".join(map(str, record.get("missing") or []))
     log = [] if record.get("state") == SUCCEEDED else list(map(str, record.get("last_lines") or []))
     lines = {
         outcome: True,
         f"{record.get('stays') or 'Nothing is billed any more.'} {cost}": True,
-        f"{lost} What came home before is in {folder}.": lost,
+        f"{lost} Results that arrived before are in {folder}.": lost,
         f"Results: {folder} ({plural(record.get('files') or 0, 'file')})": not lost,
         f"Not found on the machine: {missing}": missing,
         "The last lines of its log:": log,
@@ -324,33 +320,33 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     return {"lines": [*applicable(lines), *log, *further], "trouble": "" if is_well else joined(outcome, lost)}
 
 
-def still_billed(run: Run, why: str) -> dict[str, t.Any]:
-    """What to know if results of a job that is over are missing: its machine stays. ``why``: the transfer's fault."""
-    not_home = _text.abridged(map(_not_home, run.record.get("incomplete") or []))
+def incomplete_result(run: Run, why: str) -> dict[str, t.Any]:
+    """The outcome if a job is over, but not all results are home: its machine stays. ``why``: the transfer's fault."""
+    not_home = _text.abridged(map(_path_and_reason, run.record.get("incomplete") or []))
     missing = _text.abridged(run.record.get("missing") or [])
     lines = [
         job_outcome(run.record),
-        joined("Its results are NOT complete.", because(why), f"See {run.request.folder}."),
+        joined("Its results are NOT complete.", as_sentence(why), f"See {run.request.folder}."),
         *applicable({f"Not home: {not_home}.": not_home}),
-        *applicable({f"Not written by the job: {missing}. Another run_results fetches what it wrote.": missing}),
-        f"Its machine stays. {run.billed} The same command tries again.",
+        *applicable({f"Not written by the job: {missing}. To fetch other files, change run_results.": missing}),
+        f"Its machine stays. {run.billed} Repeat the command to try again.",
         f"To end it without them: {run.command_to_end}",
     ]
     return {"lines": lines, "trouble": joined(*lines)}
 
 
-def _not_home(item: Row) -> str:
+def _path_and_reason(item: Row) -> str:
     path, reason = (one_line(str(item.get(name) or "")) for name in ("path", "reason"))
     return f"{path} ({reason})" if path and reason else path or reason
 
 
-def because(why: str) -> str:
+def as_sentence(why: str) -> str:
     """A reason as a sentence; empty for none."""
     return _text.sentence(one_line(why)) if why else ""
 
 
 def result_once_home(run: Run) -> dict[str, t.Any]:
-    """Whether the machine of a run whose results are home ends, or is kept until its lease ends (``run_keep``)."""
+    """Decide whether a machine whose results are home ends now (``ends``), or with its lease (``run_keep``)."""
     until = seconds_of(run.entry.ends_at) or 0.0
     if not (run.record.get("kept_until") and run.request.keep and run.now < until):
         return {"ends": True}
@@ -365,7 +361,7 @@ def result_once_home(run: Run) -> dict[str, t.Any]:
 
 
 def why_not_home(results: Row) -> str:
-    """Why the transfer of the results has stopped; empty if it has not. A task that timed out has only a message."""
+    """Return why the transfer of the results stopped; empty if it did not. A task that timed out has only ``msg``."""
     return str(results.get("msg" if "complete" not in results else "fault") or "")
 
 
@@ -377,7 +373,7 @@ _ANSWERED = ("state", "began_at", "ended_at", "exit_code")
 
 
 def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
-    """All runs (`all_runs`), with how long each has been in its state. ``now``: seconds since the epoch."""
+    """A table of all runs (`all_runs`). ``now``: seconds since the epoch."""
     rows = []
     for run in runs:
         moment = seconds_of(run.get("ended_at") or run.get("began_at") or run.get("ordered_at") or "")
@@ -390,7 +386,7 @@ Remembered = tuple[Place, str, Entry]
 
 
 def is_of_run(entry: Entry) -> bool:
-    """Whether an entry has a machine of a run, or a purchase that may become one; kept storage is neither."""
+    """Whether an entry is a run's machine, or a purchase that may become one, but not its kept storage."""
     return entry.may_have_bought and GROUP_OF_RUNS in entry.groups and not entry.storage_of
 
 
@@ -400,15 +396,15 @@ def all_runs(
     jobs: Row,
     ledgers: t.Mapping[Place, spending.Ledger],
 ) -> list[dict[str, t.Any]]:
-    """All runs, known by a record or by a registry; those with machines come first.
+    """All runs that have a record or a machine; those with machines come first.
 
-    ``jobs``: what machines have answered, by their hosts. The ledger knows what a run costs until the record does.
+    ``jobs``: the machines' answers by host. While a run has a machine, its cost comes from the ledger.
     """
     billed = {host: (place, entry) for place, host, entry in machines}
     runs: dict[str, Row] = {host: {"name": run_of(host), "host": host, "state": "unknown"} for host in billed}
-    # Of the runs of one name the newest is in the folder of that name.
+    # The newest run of a name has the folder of that name.
     runs.update({str(record.get("host")): record for record in records if record.get("folder") == record.get("name")})
-    rows = [_run(record, jobs.get(host) or {}) for host, record in runs.items()]
+    rows = [_row(record, jobs.get(host) or {}) for host, record in runs.items()]
     for row in rows:
         host = str(row["host"])
         if host in billed:
@@ -417,9 +413,9 @@ def all_runs(
     return sorted(rows, key=lambda row: (not row["machine"], str(row["name"])))
 
 
-def _run(record: Row, job: Row) -> dict[str, t.Any]:
-    """What is known of a run whose machine is gone, and what that has answered if it is not."""
+def _row(record: Row, job: Row) -> dict[str, t.Any]:
+    """A run without its machine. The machine's answer, if any, takes precedence over the record."""
     row = {name: record.get(name) for name in ("name", "host", "ordered_at", "complete", *_ANSWERED)}
+    answered = {name: job[name] for name in _ANSWERED if job.get(name) is not None}
     lines = job.get("log") or record.get("last_lines") or [""]
-    beside: dict[str, t.Any] = {"last_line": str(lines[-1]), "machine": [], "usd": record.get("cost_usd")}
-    return {**row, **{name: job[name] for name in _ANSWERED if job.get(name) is not None}, **beside}
+    return {**row, **answered, "last_line": str(lines[-1]), "machine": [], "usd": record.get("cost_usd")}

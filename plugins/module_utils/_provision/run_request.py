@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person asks for with a run: one job on a machine of its own, for so long, for so much money at most."""
+"""Reads a user's request for a run: one job on its own machine, with a time limit and a largest bill."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .search import UNLIMITED, cost_in_usd, seconds_for_bill
 Row = t.Mapping[str, t.Any]
 Value = t.TypeVar("Value")
 
-TAIL = 3600.0  # seconds of a lease that are left for the results
-LEAST = 600.0  # seconds that a job gets at least; less is a slip
-HOST = "run-"  # what the names of runs' hosts begin with
+RESULTS_SECONDS = 3600.0  # of a lease, reserved for the results
+SHORTEST_JOB = 600.0  # seconds; a shorter time is a mistake
+HOST_PREFIX = "run-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
-# Of what a run sets in any case, or takes from the inventory
-_LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
+# Variables of the role that users of a run may set
+_ALLOWED = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
+_SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # characters of .gitignore patterns
 _TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
-_NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
+_NO_TEXT = (bool, list, tuple, t.Mapping)  # types that YAML makes of a mistyped text
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
+    """A user's request. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
 
     ``environment``: only names, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
-    ``by_name``: only the name was given. ``digest``: identifies the job. ``dest``: the folder of its results;
-    ``folder``: the same as people write it.
+    ``by_name``: only the name was given. ``digest``: identifies the job. ``dest``: the absolute path of its results;
+    ``folder``: the path that messages show.
     """
 
     name: str = ""
@@ -71,22 +71,22 @@ class Request:
 
     @property
     def least_lease(self) -> float:
-        """The seconds of the shortest lease that it may get."""
-        return (LEAST if self.seconds is None else self.seconds) + TAIL
+        """The shortest possible lease, in seconds."""
+        return (SHORTEST_JOB if self.seconds is None else self.seconds) + RESULTS_SECONDS
 
 
 def host_of(name: str) -> str:
     """The host of a run's machine, in registry, reports and inventories."""
-    return f"{HOST}{name}"
+    return f"{HOST_PREFIX}{name}"
 
 
 def run_of(host: str) -> str:
     """The name of the run that a host belongs to."""
-    return host.removeprefix(HOST)
+    return host.removeprefix(HOST_PREFIX)
 
 
-def name_of(given: Row, wrong: list[str]) -> str:
-    """The name of the run, which becomes a part of paths; empty if it is wrong."""
+def read_name(given: Row, wrong: list[str]) -> str:
+    """The name of the run, which becomes a part of paths. If it is invalid, it is empty, and ``wrong`` says why."""
     name = text_of(given.get("run_name"))
     if _NAME.fullmatch(name):
         return name
@@ -95,24 +95,24 @@ def name_of(given: Row, wrong: list[str]) -> str:
 
 
 def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[str]) -> str:
-    """Why results cannot be kept in a folder; empty if they can.
+    """Return why results cannot be kept in a folder; empty if they can.
 
-    ``around``: the inventory folder that it is in, if any. A job of AWX (``by_job``) loses its ``folders``: without
-    results and records the run would be bought again.
+    ``around``: the inventory folder that contains it, or empty. A job of AWX (``by_job``) loses its ``folders``;
+    without results and records the run would be bought again.
     """
     if around:
         return (
-            f"run_results_dir must not be in the inventory folder {around}: Ansible would read there what a job has"
-            " left, and run it. Name another folder, such as -e run_results_dir=../runs."
+            f"run_results_dir must not be in the inventory folder {around}: Ansible would take a job's results for"
+            " inventory files, and run them. Name another folder, such as -e run_results_dir=../runs."
         )
     lost = f"This is a job of AWX, which loses {folder} at its end, and the results of runs with it."
     return f"{lost} Set run_results_dir to a folder that stays." if by_job and is_within(folder, folders) else ""
 
 
 def with_files(request: Request, files: str, dest: str, wrong: list[str]) -> Request:
-    """The request with the real path of its code, which must not be in that of its results (``dest``).
+    """Return the request with the real path of its code. ``wrong`` says if that is within its results (``dest``).
 
-    Results do not count, whatever ``run_exclude`` takes back: they would make it another job.
+    Results of runs are excluded from the code, whatever ``run_exclude`` re-includes: they would change its digest.
     """
     if is_within(files, [dest]):
         wrong.append("run_files must not be in the folder of the run's results: -e run_results_dir=runs.")
@@ -123,14 +123,14 @@ def with_files(request: Request, files: str, dest: str, wrong: list[str]) -> Req
 
 
 def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:
-    """What else is wrong. ``extra``: the names of extra variables."""
+    """Return the objections to the extra variables (``extra``: their names) and to a limit."""
     names = set(extra)
-    overruled = ", ".join(sorted((DECIDED_BY_PLAYS - _LEFT_TO_PEOPLE) & names))
+    overruled = ", ".join(sorted((DECIDED_BY_PLAYS - _ALLOWED) & names))
     unread = ", ".join(sorted(OF_ORDERS & names))
     return applicable(
         {
             f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
-            f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by"
+            f"A run does not read {unread}: choose the machine by run_gpu or run_spec, and limit its cost by"
             " run_max_bill or provision_max_price_per_hour.": bool(unread),
             # Ansible takes any word before an equals sign for a name.
             LOST_WORDS: LOOSE in names or not all(map(str.isidentifier, names)),
@@ -140,17 +140,17 @@ def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:
 
 
 def read_request(given: Row, wrong: list[str]) -> Request:
-    """The variables as typed values; ``wrong`` gets a sentence for each mistake. `name_of` checks the name."""
+    """The variables as typed values; ``wrong`` gets a sentence for each mistake. `read_name` checks the name."""
     command, odd = text_of(given.get("run_command")), [n for n in _TEXTS if isinstance(given.get(n), _NO_TEXT)]
     seconds = _read("run_time", given, lease.read_duration, math.inf, wrong)
     wrong += applicable(
         {
-            "run_command must say what to run: -e 'run_command=\"python train.py\"'.": not command,
+            "run_command must be the command to run: -e 'run_command=\"python train.py\"'.": not command,
             f"{' and '.join(odd)} must be a text, not a list, a mapping or true.": odd,
-            "run_time must be at least 10m: -e run_time=8h.": seconds < LEAST,
+            "run_time must be at least 10m: -e run_time=8h.": seconds < SHORTEST_JOB,
         }
     )
-    read_fetch_timeout(given, wrong)  # which only sweeps take
+    read_fetch_timeout(given, wrong)  # only sweeps use it
     return Request(
         name=text_of(given.get("run_name")),
         command=command,
@@ -164,7 +164,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         max_bill=_bill(given, wrong),
         keep=_read("run_keep", given, lease.read_duration, 0.0, wrong),
         follow=_read("run_follow", given, read_switch, True, wrong),
-        # The end of a job is seen with its lines, and until then its machine is billed.
+        # At most an hour: until the end of the job is seen, its machine is billed.
         log_delay=min(3600.0, max(1.0, _read("run_log_delay", given, lease.read_duration, 30.0, wrong))),
         unswept=_read("run_unswept", given, read_switch, False, wrong),
         again=_read("run_again", given, read_switch, False, wrong),
@@ -176,7 +176,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
 def _spec(given: Row, wrong: list[str]) -> Row:
     gpu, spec = given.get("run_gpu"), given.get("run_spec")
     if bool(gpu) == bool(spec) or not isinstance(spec or {}, t.Mapping):
-        wrong.append("run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'.")
+        wrong.append("run_gpu or run_spec (a search, as a mapping) must be set, not both: -e 'run_gpu=\"8 x H100\"'.")
         return {}
     parts = _GPU.fullmatch(str(gpu).strip())
     if not (spec or parts):
@@ -185,7 +185,7 @@ def _spec(given: Row, wrong: list[str]) -> Row:
 
 
 def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
-    """A list of texts, or a text with commas."""
+    """Read a list of texts, or a text with commas."""
     value = given.get(name)
     parts = value.split(",") if isinstance(value, str) else items_of(value or [])
     if any(isinstance(part, _NO_TEXT) for part in parts):
@@ -197,14 +197,14 @@ def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
     paths = _texts("run_results", given, wrong)
     if odd := [path for path in paths if path.startswith(("/", "~")) or {"..", "**"} & set(path.split("/"))]:
         wrong.append(
-            "run_results must be paths in the folder that the job runs in, without .. and ** in them, not"
-            f" {', '.join(odd)}: let the job write there, and name a folder for all that is in it."
+            f"run_results must be paths below the job's folder, without .. and **, not {', '.join(odd)}. A folder"
+            " stands for all its files."
         )
     return paths
 
 
 def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
-    """The names of the job's variables; each value only says whether it is usable, since it may be a secret."""
+    """The names of the job's variables. ``given`` has true or false instead of their values, which may be secrets."""
     variables = given.get("run_env") or {}
     names = tuple(variables) if isinstance(variables, t.Mapping) else ("",)
     if not all(_ENVIRONMENT.fullmatch(name) and variables[name] for name in names):
@@ -213,13 +213,13 @@ def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
 
 
 def _read(name: str, given: Row, reader: t.Callable[[t.Any], Value | None], default: Value, wrong: list[str]) -> Value:
-    """A variable as its reader makes it; the default if it is empty or wrong."""
+    """Read a variable with its reader; return the default if it is empty or wrong."""
     value = read_variable(name, given.get(name), reader, None, wrong)
     return default if value is None else value
 
 
 def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
-    """The seconds that a sweep may take for the results of a run; the default for what is not a duration."""
+    """How many seconds a sweep may spend on the results of a run; the default if the variable is no duration."""
     return max(1.0, _read("run_fetch_timeout", given, lease.read_duration, 1800.0, wrong))
 
 
@@ -227,7 +227,7 @@ def _bill(given: Row, wrong: list[str]) -> float:
     odd: list[str] = []
     bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
     if odd or bill == UNLIMITED:
-        wrong.append("run_max_bill must be the most USD that the whole run may cost, a number: -e run_max_bill=200.")
+        wrong.append("run_max_bill must be the most USD that the whole run may cost, as a number: -e run_max_bill=200.")
     return bill
 
 
@@ -235,35 +235,35 @@ def _bill(given: Row, wrong: list[str]) -> float:
 
 
 def lease_of(request: Request, price: float | None) -> float:
-    """The seconds of the lease, in whole minutes: the job's time, and an hour for the results.
+    """The lease in seconds, rounded down to minutes: the job's time limit and an hour for the results.
 
-    ``price``: USD per hour. Without a time it is what the bill pays for. Raises ValueError if that is too little.
+    ``price``: USD per hour. Without a time limit, the bill decides. Raises ValueError if it pays for too little.
     """
     seconds = request.seconds
     if seconds is None:
         if not price:
             unpriced = "The price of the machine is unknown, so run_time must say how long the job may take."
             raise ValueError(f"{unpriced} {NOTHING_BOUGHT}")
-        seconds = seconds_for_bill(request.max_bill, price) - TAIL
-    if seconds < LEAST:
-        least = math.ceil((cost_in_usd(price, LEAST + TAIL) or 0) * 100) / 100
+        seconds = seconds_for_bill(request.max_bill, price) - RESULTS_SECONDS
+    if seconds < SHORTEST_JOB:
+        least = math.ceil((cost_in_usd(price, SHORTEST_JOB + RESULTS_SECONDS) or 0) * 100) / 100
         raise ValueError(
             f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
             f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
         )
-    return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
+    return min(math.floor((seconds + RESULTS_SECONDS) / 60) * 60.0, lease.LONGEST)
 
 
 def lease_text(seconds: float) -> str:
-    """A lease as the role's variable takes it."""
+    """A lease in the form of the role's variable, such as ``90m``."""
     minutes = math.floor(seconds / 60)
     return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
 
 
-def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
-    """What would be bought, for how long, and what it costs at most. ``host``: of the artifact of a quote.
+def quote_lines(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
+    """Describe the purchase: largest cost, machine and time limit. ``host``: its part of a quote's artifact.
 
-    ``seconds``: of the job; ``bill``: USD for the whole lease.
+    ``seconds``: time limit of the job; ``bill``: USD for the whole lease.
     """
     kind = f"{gpus_of(host.get('gpu_count'), host.get('gpu_type'))}, {host.get('contract_type') or 'on demand'}"
     where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
@@ -277,7 +277,7 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
 
 
 def in_minutes(seconds: float) -> str:
-    """A duration for people, down to the minute; below one in seconds."""
+    """A duration in hours and minutes, or in seconds if it is shorter than a minute."""
     hours, minutes = divmod(int(seconds) // 60, 60)
     parts = [f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min")) if number]
     return " ".join(parts) or plural(int(seconds), "second")

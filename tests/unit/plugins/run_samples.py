@@ -37,5 +37,5 @@ def read_asked(**variables: Any) -> tuple[Request, list[str]]:
     """The request of the usual variables and these, without those that are None, and what is wrong."""
     wrong: list[str] = []
     asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
-    run_request.name_of(asked, wrong)
+    run_request.read_name(asked, wrong)
     return run_request.read_request(asked, wrong), wrong

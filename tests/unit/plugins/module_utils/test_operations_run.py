@@ -346,7 +346,7 @@ def test_the_machine_of_another_run_never_ends(world: World) -> None:
     world.buy(OTHER, provision_groups=["gpu"])
     (world.folder / "runs" / "train" / "run.json").unlink()
     world.ask()
-    assert "that is noted for no run" in world.quoted(free=False)["trouble"]
+    assert "that was not bought by a run" in world.quoted(free=False)["trouble"]
 
 
 def test_a_job_that_ended_meanwhile_is_not_bought_again(world: World) -> None:
@@ -357,7 +357,7 @@ def test_a_job_that_ended_meanwhile_is_not_bought_again(world: World) -> None:
     world.end()
     (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(ended))
     found = world.quoted(free=True)
-    assert not found["provisions"] and "has come to its end meanwhile" in found["trouble"]
+    assert not found["provisions"] and "has finished the run" in found["trouble"]
     assert world.record == ended
 
 
@@ -675,7 +675,7 @@ def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
 @pytest.mark.parametrize(
     ("followed", "results", "phase", "said"),
     [
-        ({"state": "running"}, {}, "started", "train runs. The same command follows it"),
+        ({"state": "running"}, {}, "started", "train runs. Repeat the command to follow it"),
         ({"state": "running", "lost_sight": True, "msg": "silent"}, {}, "started", "silent"),
         ({"state": "none"}, {}, "started", "has not begun its job"),
         ({}, {}, "started", "did not report on its job"),
@@ -699,7 +699,7 @@ def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
             {**OVER, "state": "succeeded"},
             {"complete": True, "missing": ["ouput"]},
             "started",
-            "Not written by the job: ouput. Another run_results fetches",
+            "Not written by the job: ouput. To fetch other files, change run_results",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_success_without_what_was_asked_for_keeps_its_machine(
     state: str, missing: list[str], files: int, ends: bool
 ) -> None:
     results = {"complete": True, "missing": missing, "files": files}
-    record = run_record.over({"phase": "started"}, {"state": state}, results)
+    record = run_record.with_outcome({"phase": "started"}, {"state": state}, results)
     assert (record["phase"] == "home", record["complete"]) == (ends, ends)
 
 
@@ -136,7 +136,7 @@ def test_when_a_sweep_brings_results_home(
     groups: list[str], end: float | None, passed: float, since: float | None, late: bool
 ) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": groups})
-    assert run_record.is_late(entry, end, passed, since) is late
+    assert run_record.is_fetch_due(entry, end, passed, since) is late
 
 
 @given(st.floats(60, 7200), st.floats(0, 0.24), st.lists(st.floats(-0.24, 0.24), max_size=30), st.floats(0, 1e5))
@@ -152,7 +152,7 @@ def test_no_lease_ends_between_two_sweeps_that_saw_it_too_early(
     before = [(at, at - sweeps[number - 1]) for number, at in enumerate(sweeps) if number and at < end]
     if before and sweeps[-1] >= end:
         at, since = before[-1]
-        assert run_record.is_late(entry, end, at - end, since)
+        assert run_record.is_fetch_due(entry, end, at - end, since)
 
 
 def test_what_a_run_has_cost() -> None:
@@ -228,7 +228,7 @@ def test_all_runs() -> None:
 def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
     record = {"phase": phase} if phase else {}
     job = {"results": ["out"]}
-    found = run_record.late_fetch(name, record, job, 3600.0, {"run_fetch_timeout": "5m"}, skips=skips)
+    found = run_record.sweep_fetch(name, record, job, 3600.0, {"run_fetch_timeout": "5m"}, skips=skips)
     assert found == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
 
 
@@ -246,8 +246,8 @@ def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches
     ],
 )
 def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
-    left = run_record.left_of({"ends_at": ends_at}, 1000.0)
-    found = run_record.late_fetch("train", {}, {}, left, {"run_fetch_timeout": timeout}, skips=False)
+    left = run_record.seconds_left({"ends_at": ends_at}, 1000.0)
+    found = run_record.sweep_fetch("train", {}, {}, left, {"run_fetch_timeout": timeout}, skips=False)
     assert found["seconds"] == seconds
 
 
@@ -265,7 +265,7 @@ def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float
 def test_results_of_another_run_of_the_name_have_another_folder(
     record: dict[str, Any], offer_id: str, folder: str
 ) -> None:
-    assert run_record.late_folder("train", record, offer_id) == folder
+    assert run_record.sweep_folder("train", record, offer_id) == folder
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_the_record_of_a_sweep_has_what_that_of_a_command_has() -> None:
         ),
         ({"reason": None}, "train failed after 2 h 5 min."),
         (
-            {"state": "lost", "exit_code": None, "ended_at": None, "reason": run_record.TAKEN_AWAY},
+            {"state": "lost", "exit_code": None, "ended_at": None, "reason": run_record.MACHINE_GONE},
             "train lost (its machine has gone).",
         ),
         ({"ended_at": "2026-12-01T06:00:41Z"}, "train failed after 41 seconds (exit code 3)."),
@@ -337,7 +337,7 @@ def test_the_last_word() -> None:
         "loss 0.1",
         "Traceback",
     ]
-    assert "not known" in run_record.last_result({**RECORD, "cost_usd": None}, "runs/train")["lines"][1]
+    assert "unknown" in run_record.last_result({**RECORD, "cost_usd": None}, "runs/train")["lines"][1]
     assert "Results: runs/train (0 files)" in run_record.last_result({**RECORD, "files": None}, "runs/train")["lines"]
     kept = " ".join(run_record.last_result({**RECORD, "stays": "run-train keeps its storage."}, "runs/train")["lines"])
     assert "run-train keeps its storage. It cost" in kept and "Nothing is billed" not in kept
@@ -347,7 +347,7 @@ def test_the_last_word() -> None:
     "lines",
     [
         run_record.last_result(RECORD, "runs/train")["lines"],
-        run_record.still_billed(
+        run_record.incomplete_result(
             run_record.Run(
                 run_request.Request(name="train", folder="runs/train"),
                 {**RECORD, "incomplete": [{"path": "out/a", "reason": "changed"}]},
@@ -362,7 +362,7 @@ def test_the_last_word() -> None:
                 replace(RUNNING, ends_at="2026-12-01T09:00:00Z"),
             )
         )["lines"],
-        run_request.quote(
+        run_request.quote_lines(
             {"gpu_count": 8, "gpu_type": "nvidia-h100-sxm5-80gb", "price_per_hour": 16.0},
             7200.0,
             48.0,
@@ -375,5 +375,5 @@ def test_lines_fit_into_a_terminal(lines: list[str]) -> None:
 
 
 def test_an_offer_without_a_number_of_gpus_is_shown_by_their_kind() -> None:
-    lines = run_request.quote({"gpu_count": None, "gpu_type": "H100", "price_per_hour": 16.0}, 7200.0, 48.0, "")
+    lines = run_request.quote_lines({"gpu_count": None, "gpu_type": "H100", "price_per_hour": 16.0}, 7200.0, 48.0, "")
     assert "H100, on demand" in lines

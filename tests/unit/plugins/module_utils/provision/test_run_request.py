@@ -49,9 +49,9 @@ def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) 
     [
         ({"run_name": None}, "-e run_name=train"),
         ({"run_name": "../train"}, "run_name must be a word"),
-        ({"run_command": " "}, "run_command must say what to run"),
+        ({"run_command": " "}, "run_command must be the command to run"),
         ({"run_gpu": None}, 'run_gpu="8 x H100"'),
-        ({"run_spec": {"compute": {}}}, "one of them"),
+        ({"run_spec": {"compute": {}}}, "not both"),
         ({"run_gpu": None, "run_spec": "H100"}, "a mapping"),
         ({"run_gpu": "0 x {{ H100 }}"}, '"8 x H100"'),
         ({"run_max_bill": None}, "run_max_bill=200"),
@@ -85,7 +85,7 @@ def test_a_mistake_says_what_to_write_instead(variables: dict[str, Any], instead
 
 def test_all_mistakes_are_told_at_once() -> None:
     wrong: list[str] = []
-    run_request.name_of({}, wrong)
+    run_request.read_name({}, wrong)
     run_request.read_request({}, wrong)
     assert [text.split()[0] for text in wrong] == ["run_name", "run_command", "run_gpu", "run_max_bill"]
 
@@ -123,7 +123,7 @@ def test_what_else_is_wrong() -> None:
     assert "provision_lease itself" in overruled and "--limit" in limited
     given = ["order_max_price_per_hour", "plan", "provision_hosts", "run_gpu"]
     (unread,) = run_request.objections(given, limited=False)
-    assert "A run does not read order_max_price_per_hour, plan, provision_hosts: say" in unread
+    assert "A run does not read order_max_price_per_hour, plan, provision_hosts: choose" in unread
     # It limits what a run buys, and a run sets none of its own.
     assert not run_request.objections(["provision_max_price_per_hour", "provision_verify"], limited=False)
 
@@ -143,21 +143,23 @@ def test_a_command_that_lost_its_quotes_is_refused(extra: list[str]) -> None:
 @given(
     st.floats(1, 1e5),
     st.floats(0.01, 500),
-    st.one_of(st.none(), st.floats(run_request.LEAST, 1e7)),
+    st.one_of(st.none(), st.floats(run_request.SHORTEST_JOB, 1e7)),
 )
 def test_a_lease_costs_no_more_than_the_bill(bill: float, price: float, seconds: float | None) -> None:
     request = Request(max_bill=bill, seconds=seconds)
     try:
         lease = run_request.lease_of(request, price)
     except ValueError as error:
-        assert seconds is None and price * (run_request.LEAST + run_request.TAIL) / 3600 > bill * 0.999
+        assert (
+            seconds is None and price * (run_request.SHORTEST_JOB + run_request.RESULTS_SECONDS) / 3600 > bill * 0.999
+        )
         assert "run_max_bill" in str(error)
         return
-    assert lease >= run_request.LEAST + run_request.TAIL and lease % 60 == 0
+    assert lease >= run_request.SHORTEST_JOB + run_request.RESULTS_SECONDS and lease % 60 == 0
     if seconds is None:  # with a time the plan compares price and bill
         assert price * lease / 3600 <= bill * (1 + 1e-9)
     else:
-        assert seconds + run_request.TAIL - 60 <= lease <= seconds + run_request.TAIL
+        assert seconds + run_request.RESULTS_SECONDS - 60 <= lease <= seconds + run_request.RESULTS_SECONDS
 
 
 def test_a_price_that_nobody_knows_needs_a_time() -> None:

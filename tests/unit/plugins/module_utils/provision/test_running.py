@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import GROUP_OF_RUNS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_record import Run
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import Way
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import Course
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from hypothesis import given
@@ -46,39 +46,41 @@ NOW = 1_796_000_000.0
         ("started", False, True, "is another job"),
         ("home", True, False, ""),
         ("home", False, True, "is another job"),
-        ("gone", True, False, "has come to its end meanwhile"),
+        ("gone", True, False, "has finished the run"),
         ("gone", True, True, ""),
         ("gone", False, False, ""),
     ],
 )
 def test_what_the_record_says(phase: str, same: bool, again: bool, expected: str) -> None:
     run = Run(Request(digest="a" if same else "b", again=again), {"phase": phase, "digest": "a"} if phase else {})
-    trouble = running.why_not(run)
+    trouble = running.why_stopped(run)
     assert expected in trouble and bool(trouble) is bool(expected)
-    assert (running.begun(run).get("hosts") is None) is bool(expected)
+    assert (running.begin(run).get("hosts") is None) is bool(expected)
 
 
 @pytest.mark.parametrize(
     ("phase", "free", "expected"),
     [
-        ("", True, Way.BUY),
-        ("", False, Way.LOOK),  # another controller may have begun it
-        ("ordered", True, Way.BUY),
-        ("ordered", False, Way.LOOK),
-        ("started", True, Way.LOST),
-        ("started", False, Way.LOOK),
-        ("home", True, Way.END),
-        ("home", False, Way.END),
-        ("gone", True, Way.BUY),
+        ("", True, Course.BUY),
+        ("", False, Course.RESUME),  # another controller may have begun it
+        ("ordered", True, Course.BUY),
+        ("ordered", False, Course.RESUME),
+        ("started", True, Course.LOST),
+        ("started", False, Course.RESUME),
+        ("home", True, Course.END),
+        ("home", False, Course.END),
+        ("gone", True, Course.BUY),
     ],
 )
-def test_what_the_plan_says(phase: str, free: bool, expected: Way) -> None:
-    assert running.way(phase, is_free=free) is expected
+def test_what_the_plan_says(phase: str, free: bool, expected: Course) -> None:
+    assert running.course(phase, is_free=free) is expected
 
 
-@pytest.mark.parametrize("way", list(Way))
-def test_a_refusal_of_the_plan_counts_where_something_may_be_bought(way: Way) -> None:
-    stops = pytest.raises(ValueError, match="too dear") if way in (Way.BUY, Way.LOOK) else contextlib.nullcontext()
+@pytest.mark.parametrize("way", list(Course))
+def test_a_refusal_of_the_plan_counts_where_something_may_be_bought(way: Course) -> None:
+    stops = (
+        pytest.raises(ValueError, match="too dear") if way in (Course.BUY, Course.RESUME) else contextlib.nullcontext()
+    )
     with stops:
         running.lease_for(way, Run(Request(name="train", max_bill=20)), PRICE, "It is too dear.", "", has_registry=True)
 
@@ -100,7 +102,7 @@ def test_a_refusal_of_the_plan_counts_where_something_may_be_bought(way: Way) ->
     ],
 )
 def test_what_is_done_with_the_machine(job: dict[str, Any], trouble: str | None) -> None:
-    found = running.next_of(Run(Request(name="train", files="code", digest="a")), job)
+    found = running.next_on_machine(Run(Request(name="train", files="code", digest="a")), job)
     assert (found.get("starts"), found.get("copies")) == ((True, True) if trouble is None else (None, None))
     assert (trouble or "") in found.get("trouble", "") and ("trouble" in found) is bool(trouble)
 
@@ -140,7 +142,7 @@ def test_a_machine_that_was_bought_for_more_ends_by_what_is_asked_for_now(
         }
     )
     request = Request(name="train", **asked)
-    found = running.next_of(Run(request, entry=owned, now=NOW), {"state": "none"})
+    found = running.next_on_machine(Run(request, entry=owned, now=NOW), {"state": "none"})
     if isinstance(expected, str):
         assert list(found) == ["trouble"] and expected in found["trouble"]
     else:
@@ -177,11 +179,11 @@ class World:
         request = Request(name="train", command="true", digest="digest")
         if Run(request, self.record).is_done:
             return "done"
-        way = running.way(self.record.get("phase") or "", is_free=not self.machine)
+        way = running.course(self.record.get("phase") or "", is_free=not self.machine)
         self.step()
-        if way is Way.LOST:
+        if way is Course.LOST:
             self.record = run_record.after_job(Run(request, self.record), {}, {}, has_gone=True)
-        if way in (Way.BUY, Way.LOOK):
+        if way in (Course.BUY, Course.RESUME):
             self.record = run_record.ordered(Run(request, self.record), "2026-12-01T06:00:00Z")
             self.step()
             self._work(request)
@@ -197,7 +199,7 @@ class World:
             self.bought += 1
         self.step()
         run = Run(request, self.record)
-        found = running.next_of(run, {"state": self.job, "digest": "digest"})
+        found = running.next_on_machine(run, {"state": self.job, "digest": "digest"})
         self.record = run_record.started(run, "2026-12-01T06:00:00Z", {})
         self.step()
         if found.get("starts"):
@@ -208,7 +210,7 @@ class World:
         self.step()
         if not self.machine:
             raise TimeoutError
-        self.record = run_record.over(self.record, {"state": self.job, "digest": "digest"}, {"complete": True})
+        self.record = run_record.with_outcome(self.record, {"state": self.job, "digest": "digest"}, {"complete": True})
         assert run_record.result_once_home(Run(request, self.record)) == {"ends": True}
 
 
@@ -233,24 +235,24 @@ def test_killed_at_any_step_and_repeated_the_command_runs_once(kills: list[tuple
 @pytest.mark.parametrize(
     ("way", "entry", "unswept", "registry", "refusal"),
     [
-        (Way.BUY, read_entry({}), "", True, ""),
-        (Way.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
-        (Way.BUY, read_entry({}), "", False, "needs a registry"),
-        (Way.BUY, BOUGHT, "", True, "is noted for no run (m)"),
-        (Way.LOOK, BOUGHT, "", True, "is noted for no run (m)"),
-        (Way.LOOK, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
-        (Way.LOST, read_entry({}), "No sweep is known.", True, ""),
+        (Course.BUY, read_entry({}), "", True, ""),
+        (Course.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
+        (Course.BUY, read_entry({}), "", False, "needs a registry"),
+        (Course.BUY, BOUGHT, "", True, "was not bought by a run (m)"),
+        (Course.RESUME, BOUGHT, "", True, "was not bought by a run (m)"),
+        (Course.RESUME, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
+        (Course.LOST, read_entry({}), "No sweep is known.", True, ""),
     ],
 )
-def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry: bool, refusal: str) -> None:
+def test_why_nothing_may_be_bought(way: Course, entry: Any, unswept: str, registry: bool, refusal: str) -> None:
     try:
         run = Run(Request(name="train", max_bill=20), entry=entry)
         lease = running.lease_for(way, run, PRICE, "", unswept, has_registry=registry)
     except ValueError as error:
         assert refusal and refusal in str(error)
     else:
-        assert not refusal and lease >= run_request.LEAST + run_request.TAIL
-    if way is Way.BUY and unswept:  # which a person may accept
+        assert not refusal and lease >= run_request.SHORTEST_JOB + run_request.RESULTS_SECONDS
+    if way is Course.BUY and unswept:  # which a person may accept
         accepted = Run(Request(name="train", max_bill=20, unswept=True), entry=entry)
         assert running.lease_for(way, accepted, PRICE, "", unswept, has_registry=True) == 36_000.0
 
@@ -264,7 +266,7 @@ def test_a_command_that_looks_at_its_machine_declares_the_lease_that_it_has(leas
         {"provision_procured_offer_id": "o", "provision_leased": leased, "provision_groups": [GROUP_OF_RUNS]}
     )
     run = Run(Request(name="train", max_bill=20, seconds=3600.0), entry=entry)
-    for way in (Way.LOOK, Way.END, Way.LOST):
+    for way in (Course.RESUME, Course.END, Course.LOST):
         assert running.lease_for(way, run, PRICE, "", "", has_registry=True) == seconds
 
 
@@ -291,24 +293,24 @@ def test_nothing_has_ended_that_is_not_proven(
     run = Run(Request(name="train"), record=record, entry=entry, ledger=ledger)
     assert run.is_over is (expected == "ended" or phase == "gone")
     doubt = "" if expected == "ended" else expected
-    assert doubt in running.in_doubt(run) and bool(running.in_doubt(run)) is bool(doubt)
-    assert not doubt or f"was begun with offer {noted}" in running.in_doubt(run)
+    assert doubt in running.why_in_doubt(run) and bool(running.why_in_doubt(run)) is bool(doubt)
+    assert not doubt or f"began with offer {noted}" in running.why_in_doubt(run)
 
 
 def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
-    noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **running.ends_earlier(3600.0)}
+    noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **running.shorter_lease(3600.0)}
     assert lease.end_of(noted["provision_leased"], noted["provision_ends_at"], 1000.0) == 3600.0
 
 
 def test_the_name_alone_starts_nothing() -> None:
     """It follows a job, but says neither its code nor its setup and environment."""
     named = Run(Request(name="train", by_name=True, digest="a"))
-    found = running.next_of(named, {"state": "none"})
+    found = running.next_on_machine(named, {"state": "none"})
     assert list(found) == ["trouble"] and found["trouble"].startswith("Repeat the whole command")
-    assert not running.next_of(named, {"state": "running", "digest": "a"})
+    assert not running.next_on_machine(named, {"state": "running", "digest": "a"})
     # The whole command would not start it again, either.
     begun = replace(named, record={"phase": "started", "digest": "a", "began_at": "2026-12-01T06:00:00Z"})
-    assert "it is not started again" in running.next_of(begun, {"state": "none"})["trouble"]
+    assert "it is not started again" in running.next_on_machine(begun, {"state": "none"})["trouble"]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,7 @@ def test_the_name_alone_starts_nothing() -> None:
 def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + left)})
     request = Request(name="train", max_bill=20, **asked)
-    found = running.next_of(Run(request, entry=entry, now=NOW), {"state": "none"})
+    found = running.next_on_machine(Run(request, entry=entry, now=NOW), {"state": "none"})
     assert found["starts"] and found["seconds"] == seconds
     assert said in " ".join(found["lines"]) and bool(said) is bool(found["lines"])
 
@@ -334,10 +336,10 @@ def test_a_job_moves_no_cursor_of_the_terminal() -> None:
     odd = "out\x1b]0;bought\x07\x9b2J\nfatal: [run-train]"
     record = {**RECORD, "incomplete": [{"path": odd, "reason": odd}], "reason": odd}
     texts = [
-        *run_record.still_billed(Run(Request(), record), odd)["lines"],
+        *run_record.incomplete_result(Run(Request(), record), odd)["lines"],
         run_record.swept_line("train", {}, {}, {"msg": odd}, "runs/train"),
-        running.next_of(Run(Request()), {"command": odd, "state": "running", "digest": "a"})["trouble"],
-        running.next_of(Run(Request()), {"msg": odd})["trouble"],
+        running.next_on_machine(Run(Request()), {"command": odd, "state": "running", "digest": "a"})["trouble"],
+        running.next_on_machine(Run(Request()), {"msg": odd})["trouble"],
     ]
     assert not any(character in text for text in texts for character in "\x1b\x07\x9b\n")
 
@@ -352,7 +354,7 @@ def test_a_job_moves_no_cursor_of_the_terminal() -> None:
 )
 def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: bool, part: str) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": until} if billed else {})
-    text = running.broken({}, Run(Request(name="train"), entry=entry), "SSH does not answer.")
+    text = running.failure_message({}, Run(Request(name="train"), entry=entry), "SSH does not answer.")
     assert text.startswith("SSH does not answer.") and part in text
     assert ("decommission_hosts=run-train" in text) is billed
 
