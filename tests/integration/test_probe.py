@@ -62,7 +62,7 @@ def test_what_the_api_does_is_told_and_recorded(make_project: MakeProject) -> No
     file = project.folder / "recording.json"
 
     published, lines, run = probe(project, "-e", "probe_recording=recording.json", "--check")
-    assert run.returncode == 0 and run.changed == 0 and not file.exists(), run.output
+    assert run.returncode == 0 and run.changed == 1 and not file.exists(), run.output
 
     published, lines, run = probe(project, "-e", "probe_recording=recording.json", "--limit", "gpu-1")
     assert run.returncode == 0 and run.changed == 1, run.output

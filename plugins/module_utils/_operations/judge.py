@@ -20,6 +20,7 @@ from .._provision.entry import (
     Entry,
     entry_of_plan,
     further_hosts,
+    has_already,
     names_taken,
     noted_once_reached,
     owned_row,
@@ -132,19 +133,20 @@ class _Judged:
         case = JudgedHost(plan, purchase, status, entry, has_entry, trouble, listed_before=before, now=time.time())
         self.case = observer.observed(case)
 
-    def keep(self, verdict: Verdict) -> bool:
-        """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
+    def keep(self, verdict: Verdict, check_mode: bool) -> bool:
+        """Bring the registry up to date, except in check mode. Return whether that changes it. Raises RegistryError."""
         case, registry = self.case, self.registry
         if case.trouble:  # it could not be read, so nobody knows that the purchase was noted
             raise RegistryError(case.trouble)
-        if registry is None:
+        changes, before = self.place.noted_facts(case.noted(verdict)), self._before
+        is_forgotten = case.is_forgotten(verdict)
+        if registry is None or not (is_forgotten or case.adds_to(before, changes)):
             return False
-        if case.is_forgotten(verdict):
+        if check_mode:
+            return True
+        if is_forgotten:
             note_and_end(registry, case.noted_storage, case.why_over)
             return True
-        changes, before = self.place.noted_facts(case.noted(verdict)), self._before
-        if case.adds_nothing(before, changes):
-            return False
         return registry.note(changes, case.disowned) != before
 
 
@@ -180,7 +182,7 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
     """The case with its verdict once the registry has it, and whether that changed the registry."""
     verdict, kept = judged.case.verdict(check_mode), False
     try:
-        kept = not check_mode and judged.keep(verdict)
+        kept = judged.keep(verdict, check_mode)
     except RegistryError as error:
         return replace(judged.case, trouble=str(error)), Verdict.STOP, False
     names = judged.case.taken_names(inventory) if verdict is Verdict.READY else []
@@ -248,9 +250,9 @@ def reached(params: Params, check_mode: bool) -> Result:
             registry = registries.of_plan(plan)
             before = entry_of_plan(plan, registry.read() if registry else None)
             changes = {**noted_once_reached(plan, before), **_shared_keys(plan)}
-            if check_mode or registry is None or before is None or not changes:
+            if registry is None or before is None or has_already(before, changes):
                 return {"changed": False}
-            return {"changed": registry.note(changes) != before}
+            return {"changed": check_mode or registry.note(changes) != before}
     except RegistryError as error:
         if noted_once_reached(plan, before):
             raise Failure(str(error), error.error_class) from None

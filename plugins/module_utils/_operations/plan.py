@@ -313,15 +313,16 @@ class _Planning:
     # What follows
 
     def _noted(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool:
-        """Note what was adopted and what has come to nothing; whether that changed anything. Raises Failure.
+        """Note what was adopted and what has come to nothing. Return whether that changes anything. Raises Failure.
 
-        If another run has adopted one of these machines since the registry was read, that host stops.
+        Check mode only finds out whether it would. If another run has adopted one of these machines since the registry
+        was read, that host stops.
         """
-        if self._registries.read_only:
+        if self._params["quote"]:
             return False
         with refusing(RegistryError, NOTHING_SENT):
             changed, self._contested = snapshot.note(cases, clock)
-        for case in cases:
+        for case in cases if not self._check_mode else ():
             self._registries.pin(case.host.registry, case.host.host, case.entry)
         return changed
 
@@ -473,6 +474,8 @@ class _PlannedSnapshot(RegistrySnapshot):
         registry = self._registries.at(case.host.registry).host(case.host.host)
         if registry is None or not standing.is_as_read(case.entry, read_entry(registry.read())):
             return False  # what another run has begun since, the purchase meets
+        if registry.read_only:
+            return True
         if case.is_void:
             with contextlib.suppress(Claimed):  # as above
                 note_and_end(registry, case.leaves)

@@ -137,7 +137,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
             write_durably(file, json.dumps(recording, indent=1) + "\n")
     return {
         **BLANK,
-        "changed": writes,
+        "changed": bool(file),
         "probe": {**_by_verdict(found), "findings": findings, "requests": len(api.exchanges) + len(hosts)},
         "lines": lines_of(found, api.exchanges, params["recording"] if writes else "", read_text_file(PAGE)),
         "warnings": snapshot.warnings(),

@@ -63,7 +63,7 @@ from .._provision.storage import Storage, storage_in_words
 from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
-from .._text import joined, nodes_of
+from .._text import grouped, joined, nodes_of
 from ._purchase import Journal, OfferMachines
 from ._registries import Registries, entries_beside, noted_beside, this_run
 from .reading import side_by_side
@@ -583,8 +583,9 @@ def settle(
             open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))
         except RegistryError as error:
             return Settling(uncertain=(str(error),))
-        answers = list(filter(None, side_by_side(lambda key: _settled(api, params, registries, *key), open_claims)))
-    return Settling(*(tuple(msg for is_closed, msg in answers if is_closed is closed) for closed in (True, False)))
+        answers = side_by_side(lambda key: _settled(api, params, registries, *key), open_claims)
+    messages = grouped(filter(None, answers))
+    return Settling(tuple(messages.get(True, ())), tuple(messages.get(False, ())))
 
 
 def _settled(

@@ -170,9 +170,9 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 
 def offer_statuses(api: SupplyApi, offer_ids: t.Iterable[str]) -> dict[str, Json]:
-    """The states of many by their ids, which may be empty. Raises Failure if the token is refused."""
-    wanted = sorted(set(offer_ids) - {""})
-    return _many(api, wanted, check_mode=False)["offers"] if wanted else {}
+    """The state of each of these offers, by its id; empty ids are skipped. Raises Failure if the token is refused."""
+    offers: dict[str, Json] = _many(api, sorted(set(offer_ids) - {""}), check_mode=False)["offers"]
+    return offers
 
 
 def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:

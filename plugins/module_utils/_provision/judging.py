@@ -410,9 +410,9 @@ class JudgedHost:
             **self.noted_storage,
         }
 
-    def adds_nothing(self, before: Variables | None, changes: Variables) -> bool:
-        """Whether there is nothing to note: an entry says all of this already, and nothing in it is another's."""
-        return not self.disowned and (not changes or has_already(before, changes))
+    def adds_to(self, before: Variables | None, changes: Variables) -> bool:
+        """Whether these changes alter the entry, or it has ids that another host or offer proved to have."""
+        return bool(self.disowned) or (bool(changes) and not has_already(before, changes))
 
     @property
     def _affected(self) -> Variables:

@@ -348,8 +348,8 @@ def ending_of(step: NextStep, story: Story) -> Ending:
     if step.decision is Decision.UNKNOWN:
         return Ending(_unknown(reason, story), "unknown_outcome", story.ids, story.newest)
     if reason is Reason.FAILED:
-        left = "No resource of it is known."
-        left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
+        billed = f"These resources may still be billed, at {usd(story.price_per_hour)}: {', '.join(story.ids)}."
+        left = billed if story.ids else "No resource of it is known."
         msg = f"Offer {story.offer_id} failed: {sentence(story.reason or NO_REASON)} {left}"
         return Ending(msg, class_of(story.reason), story.ids)
     if reason in (Reason.TAKEN, Reason.ENDED):

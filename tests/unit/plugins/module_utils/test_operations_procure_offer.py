@@ -637,7 +637,7 @@ def test_an_offer_that_is_no_longer_to_be_had(
 def test_a_failed_offer_may_still_be_billed(queue: RequestQueue, buy: Any) -> None:
     queue.expect("GET", STATUS_PATH, status("failed", resource_ids=[RESOURCE_ID]))
     msg = assert_failed(buy(), "conflict", "not_sent", ids=[RESOURCE_ID])
-    assert f"These resources may be billed nevertheless: {RESOURCE_ID}." in msg
+    assert f"These resources may still be billed, at an unknown price: {RESOURCE_ID}." in msg
 
 
 READ_ERRORS = [
@@ -1128,7 +1128,7 @@ def test_a_purchase_that_failed_may_still_be_billed(queue: RequestQueue, buy: An
     free(queue).expect(*POST, procurement("failed", resource_ids=[RESOURCE_ID], error="no stock"))
     queue.expect("GET", STATUS_PATH, status("failed"))
     msg = assert_failed(buy(), "conflict", "rejected", ids=[RESOURCE_ID])
-    assert f"no stock. These resources may be billed nevertheless: {RESOURCE_ID}." in msg
+    assert f"no stock. These resources may still be billed, at USD 2.00 per hour: {RESOURCE_ID}." in msg
 
 
 def test_a_purchase_that_failed_and_cannot_be_looked_at_names_its_machines(queue: RequestQueue, buy: Any) -> None:
@@ -1146,7 +1146,7 @@ def test_a_plan_looks_at_a_purchase_that_failed(queue: RequestQueue, buy: Any) -
 
 def test_a_failed_purchase_that_names_no_machines_may_have_some(queue: RequestQueue, buy: Any) -> None:
     nothing_left(free(queue).expect(*POST, procurement("failed")), resource(status="failed"))
-    assert "billed nevertheless" in assert_failed(buy(), "conflict", "rejected", ids=[RESOURCE_ID])
+    assert "may still be billed" in assert_failed(buy(), "conflict", "rejected", ids=[RESOURCE_ID])
 
 
 @pytest.mark.parametrize("code", [401, 500])
@@ -1209,7 +1209,7 @@ def test_a_lost_answer_may_turn_out_as_a_failure(queue: RequestQueue, buy: Any, 
     if not ids:
         expect_resources(queue)
     msg = assert_failed(buy(), "conflict", "rejected", ids=ids)
-    assert "failed: no stock." in msg and ("billed nevertheless" in msg) is bool(ids)
+    assert "failed: no stock." in msg and ("may still be billed" in msg) is bool(ids)
 
 
 @pytest.mark.parametrize(

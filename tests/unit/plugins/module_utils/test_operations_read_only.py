@@ -8,6 +8,7 @@ Random registries of both kinds are compared before and after, byte for byte. Th
 
 from __future__ import annotations
 
+import copy
 import re
 import time
 from collections.abc import Callable
@@ -345,6 +346,52 @@ def test_what_only_reads_makes_nothing_where_nothing_is(tmp_path: Path, registry
         world.folder, world.url, world.chance = tmp_path, url, Random(1)
         world.states, world.api = {}, AccountApi()
         check(world, step)
+
+
+# What check mode calls changed
+
+Doing = tuple[Callable[[World], Json], Callable[[World, Json, bool], Json]]  # the parameters of a step, and the step
+
+CHANGES: dict[str, Doing] = {
+    "plan": (World.planning, lambda world, params, check_mode: plan(world.market, params, check_mode)),
+    "judge a purchase": (
+        lambda world: world.judging("existing"),
+        lambda world, params, check_mode: judge(world.market, params, check_mode),
+    ),
+    "judge a refusal": (
+        lambda world: world.judging("rejected"),
+        lambda world, params, check_mode: judge(world.market, params, check_mode),
+    ),
+    "reached": (
+        lambda world: {"plans": [{**world.judging("created")["plans"][0], "verify": "specs"}]},
+        lambda _world, params, check_mode: reached(params, check_mode),
+    ),
+    "extend": (
+        lambda world: world.params(steps.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), by="1h"),
+        lambda _world, params, check_mode: extend(params, check_mode),
+    ),
+}
+
+
+@pytest.mark.parametrize("step", CHANGES)
+def test_check_mode_calls_changed_what_a_real_run_changes(tmp_path: Path, step: str) -> None:
+    of_params, perform = CHANGES[step]
+    changed = set()
+    for seed in range(12):
+        world = World(tmp_path / str(seed), None, seed)
+        params, before = of_params(world), world.bytes
+
+        def result(world: World, params: Json, check_mode: bool) -> Json:
+            try:
+                return perform(world, copy.deepcopy(params), check_mode)
+            except Failure as failure:
+                return failure.result
+
+        checked = result(world, params, True)["changed"]
+        real = result(world, params, False)["changed"]
+        assert checked == real == (world.bytes != before), f"seed {seed}: {world.states}"
+        changed.add(real)
+    assert changed == {False, True}
 
 
 # The refusal itself

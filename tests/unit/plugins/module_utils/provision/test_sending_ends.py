@@ -56,17 +56,17 @@ def test_a_refusal_says_what_it_means(error_class: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "sends", "words"),
+    ("ids", "sends", "price", "words"),
     [
-        ([M], 1, f"These resources may be billed nevertheless: {M}."),
-        ([], 1, "No resource of it is known."),
-        ([], 0, "No resource of it is known."),
+        ([M], 1, 2.0, f"These resources may still be billed, at USD 2.00 per hour: {M}."),
+        ([M], 0, None, f"These resources may still be billed, at an unknown price: {M}."),
+        ([], 1, 2.0, "No resource of it is known."),
+        ([], 0, None, "No resource of it is known."),
     ],
 )
-def test_what_a_failed_offer_has_left(ids: list[str], sends: int, words: str) -> None:
-    found = ending_of(
-        NextStep(Decision.REJECTED, Reason.FAILED), Story(X, History(sends=sends), ids=ids, reason="no disk")
-    )
+def test_what_a_failed_offer_has_left(ids: list[str], sends: int, price: float | None, words: str) -> None:
+    story = Story(X, History(sends=sends), ids=ids, reason="no disk", price_per_hour=price)
+    found = ending_of(NextStep(Decision.REJECTED, Reason.FAILED), story)
     assert found.msg == f"Offer {X} failed: no disk. {words}" and list(found.ids) == ids
 
 
