@@ -45,14 +45,14 @@ from .._provision.purchase import (
     UNSEEN,
     History,
     OfferLook,
-    asks_the_clock,
-    asks_the_list,
-    lists_machines,
+    needs_time_gone,
+    list_must_confirm,
+    needs_machine_list,
     namesakes_without_offer,
-    phase_by_list,
+    confirmed_phase,
     phase_in_words,
-    told_apart,
-    whose_by_name,
+    with_other_owners,
+    owner_by_name,
 )
 from .._provision.standing import storage_bought
 from .._provision.storage import Storage
@@ -189,13 +189,13 @@ class Journal:
 
     def aged(self, history: History, phase: str | None) -> History:
         """The history, once it counts for how long the offer has been seen as gone; when it first was is noted."""
-        if not (self._entry and asks_the_clock(history, phase)):
+        if not (self._entry and needs_time_gone(history, phase)):
             return history
         earliest, latest = self.clock.span
         if seconds_of(self._entry.get(EXPIRED)) is None:
             now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
-        return replace(history, expired_long=seconds_since_expired(self._entry, earliest) >= self.longest_post)
+        return replace(history, gone_long=seconds_since_expired(self._entry, earliest) >= self.longest_post)
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
@@ -221,7 +221,7 @@ class OfferMachines:
     """The machines of one offer, as the newest look has shown them.
 
     ``listed``: those that the API lists, whoever they belong to, in short. ``billed``: the ids of those that may be
-    billed. ``unreadable``: why they cannot be listed. ``whose``: they are by their names. ``status``: of the offer,
+    billed. ``unreadable``: why they cannot be listed. ``owner``: they are by their names. ``status``: of the offer,
     empty if it cannot be read. ``asked``: that in words, or why not.
     """
 
@@ -244,7 +244,7 @@ class OfferMachines:
         self.listed: list[Json] = []
         self.billed: list[str] = []
         self.unreadable: ApiError | None = None
-        self.whose = UNSEEN
+        self.owner = UNSEEN
         self.status: Json = {}
         self.asked: str | ApiError = ""
         self._named: list[str] = []  # by the newest status
@@ -256,7 +256,7 @@ class OfferMachines:
 
         ``noted_ids``: of its machines, by the registry or its answer. ``how``: the status is asked for.
         """
-        self.status, self._named, self._resources, self.whose = {}, [], [], UNSEEN
+        self.status, self._named, self._resources, self.owner = {}, [], [], UNSEEN
         try:
             status = self._api.offer_status(self._offer_id, **how)
         except ApiError as error:
@@ -270,7 +270,7 @@ class OfferMachines:
                 seen = self._bought(history, status, noted_ids)
         with contextlib.suppress(ApiError):
             of_offer = self._offer_id, self.billed
-            return told_apart(history, seen, of_offer, self._noted, lambda: self._api.resources(retries=0))
+            return with_other_owners(history, seen, of_offer, self._noted, lambda: self._api.resources(retries=0))
         return seen
 
     def _bought(self, history: History, status: Json, noted_ids: t.Iterable[str]) -> OfferLook:
@@ -279,20 +279,20 @@ class OfferMachines:
         self._named = ids
         is_failed = status["phase"] == _states.FAILED
         ids = list(dict.fromkeys([*ids, *(noted_ids if is_failed else ())]))
-        found = self._read(history, ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
+        found = self._read(history, ids, ownership.ids_for_match(status)) if needs_machine_list(history, ids) else []
         self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
         # If they cannot be listed, one of ours may be among them. Of a failed offer those that are known are enough.
         is_known = self.unreadable is None or (is_failed and self.billed)
         left = bool(self.billed) if is_known else None
-        return OfferLook(status["phase"], self.whose, left, shown=bool(found))
+        return OfferLook(status["phase"], self.owner, left, listed=bool(found))
 
     def _unbought(self, history: History, phase: str | None) -> OfferLook:
         """Free, gone or unreadable: whether the account has machines of it all the same, if that may be asked."""
-        if not asks_the_list(history, phase):
+        if not list_must_confirm(history, phase):
             return OfferLook(phase)
         found = self._read(history, [], [])
         self.billed = ownership.ids_not_gone(found)
-        return OfferLook(phase_by_list(phase, self.unreadable), self.whose, bool(self.billed), shown=bool(found))
+        return OfferLook(confirmed_phase(phase, self.unreadable), self.owner, bool(self.billed), listed=bool(found))
 
     def held(self, entry: Entry, ids: t.Iterable[str] = (), doubted: t.Iterable[str] = ()) -> PurchaseLook:
         """What shows what a purchase that is ours holds: its ``entry`` and its answer's ``ids``, and the newest look.
@@ -342,7 +342,7 @@ class OfferMachines:
         )
         self._resources = machines
         machines = ownership.machines_among(machines)
-        self.whose = whose_by_name(machines, self._names)
+        self.owner = owner_by_name(machines, self._names)
         machines += namesakes_without_offer(history, self._filtered, self._names, self._listed_before)
         self.listed[:] = [{key: item[key] for key in _SHOWN} for item in machines]
         return machines

@@ -198,7 +198,7 @@ class _Purchase:
         self._api, self._params, self._body = api, params, body
         self._terms, self._journal, self._check_mode = terms, journal, check_mode
         self._offer_id: str = body["offer_id"]
-        self._history = History(by_name=journal.where is None, named=bool(names), again=may_send)
+        self._history = History(by_name=journal.where is None, named=bool(names), may_send=may_send)
         self._story = sending.Story(self._offer_id, self._history, journal.where)
         self._machines = OfferMachines(api, self._offer_id, names, noted, terms.listed_before)
         self.facts: Result = {
@@ -426,7 +426,7 @@ class _Purchase:
             self.open()  # another run may have begun to buy since
             if self._history.may_have_bought:
                 return self.run()
-        billed, whose = self._machines.billed, self._machines.whose
+        billed, owner = self._machines.billed, self._machines.owner
         if step.reason is Reason.FAILED and billed:
             # They may be ended next, so what is not noted yet is read by itself.
             self._note_held("created" if self._history.sends else "existing", billed)
@@ -438,8 +438,8 @@ class _Purchase:
             self._warn(f"{story.said} {sending.SETTLED}")
             self._note_held("created")
             return self._bought("created", self.facts)
-        made = sending.freed(step, self._history, billed, whose)
-        kept = self._kept() if made and whose != THEIRS else ()
+        made = sending.freed(step, self._history, billed, owner)
+        kept = self._kept() if made and owner != THEIRS else ()
         if made is not None:
             self._free(made=made, kept=kept)
         ending = sending.ending_of(step, story)

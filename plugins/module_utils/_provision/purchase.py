@@ -1,26 +1,26 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What follows in a purchase: the heart of "bought once". And what follows it, once it has gone well or failed.
+"""Decide the next step of a purchase ("bought once"), and what follows once it has succeeded or failed.
 
-The rules of `next_step`, from which all cells of the table in the test follow:
+Rules of `next_step`, from which every cell of the table in its test follows:
 
-1. An offer can be sold once, so the only thing that is ever sent again is the same offer; and only while its status
-   says that it is unbought.
-2. A purchase whose answer never came may still be under way, whatever the status says. Until it is settled nothing
-   frees the host but a failure of the offer, or its expiry that was seen long ago. Nor after one that was put off
-   (429), if the offer is gone since: then it is rather sold to that very purchase than withdrawn.
-3. A machine is ours if the registry noted the purchase as made, or if it has our name and a purchase of ours was not
-   answered. Without a registry the name is the identity. If each purchase was refused, a machine of our name may be
-   another project's, or the work of a gateway that sent twice: a person decides.
-4. A machine of another name is somebody else's, unless a purchase of ours was not answered, or was refused with other
-   words than 404, 409 or 410, such as 429: not every deployment of the API keeps names. After one of these three it may
-   be ours if this account has it, since a gateway may have sent the request twice. Then only proof makes it another
-   host's, which has noted it, or that the vendor keeps names. If no machine shows in all the time that a lost answer is
-   asked after, another customer of the market was faster.
-5. What has ended for certain is billed no more, whosever it was.
-6. A refusal is a fact only for the run that still holds the purchase: one that another run has taken over meanwhile
-   stops. The other may have bought the offer, and even have ended its machine.
+1. An offer can be sold once. So only the same offer is ever sent again, and only while its status says that it is
+   unbought.
+2. A purchase that was never answered may still be under way, whatever the status says. It blocks the host until the
+   offer fails, or has been gone for `LONGEST_POST`. The same holds for a purchase that was put off (429) if the offer
+   is gone since: it was more likely sold to this purchase than withdrawn.
+3. A machine is ours if the registry noted the purchase as made, or if the machine has our name and a purchase of ours
+   was not answered. Without a registry the name is the identity. If every purchase of ours was refused, a machine of
+   our name may belong to another project, or come from a gateway that sent the request twice: a person decides.
+4. A machine of another name belongs to someone else, with two exceptions, since not every deployment of the API keeps
+   names. If a purchase of ours was not answered, or was refused with a status other than 404, 409 or 410, such as 429,
+   the machine may be ours. After a 404, 409 or 410 it may be ours if this account has it, since a gateway may have
+   sent the request twice; then only proof makes it another host's: that host has noted it, or the vendor keeps names.
+   If no machine appears before `settle_timeout` ends, another customer was faster.
+5. A machine that has certainly ended is no longer billed, whoever owned it.
+6. A refusal counts only for the run that still holds the purchase. A run stops if another run has taken its purchase
+   over: that run may have bought the offer, and even have ended its machine.
 
 Pure: knows no Ansible, no HTTP, no clock.
 """
@@ -36,29 +36,29 @@ from .._text import QUOTA, is_quota
 from .entry import Entry
 from .ownership import Kind, Machine, OwnershipClaim, id_of, is_named, machines_among
 
-# Whose the machines of an offer are, by their names
+# The owner of an offer's machines, by their names
 OURS = "ours"
 THEIRS = "theirs"
-UNSEEN = "unseen"  # none has a name to be seen yet
+UNSEEN = "unseen"  # no machine shows a name yet
 
-NOT_FOUND = "not_found"  # a phase beside those of `_states`: the API does not know the offer
-PHASE_OF_ERROR = {"not_found": NOT_FOUND, "expired": _states.EXPIRED}  # by the class of a look's error
+NOT_FOUND = "not_found"  # a phase in addition to those of `_states`: the API does not know the offer
+PHASE_OF_ERROR = {"not_found": NOT_FOUND, "expired": _states.EXPIRED}  # by error class of the status request
 GONE = (_states.EXPIRED, NOT_FOUND)
 _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
-# Refusals that speak of the offer: somebody else was faster, or a gateway has sent the same request twice. If the offer
-# is sold after any other refusal, that was rather this very request than a stranger's.
+# Refusals about the offer: another customer was faster, or a gateway has sent the same request twice. If the offer is
+# sold after any other refusal, this very request has more likely bought it than a stranger.
 _ABOUT_THE_OFFER = frozenset({404, 409, 410})
 PUT_OFF = 429  # "come back later". A 503 says so as well, but is no refusal (`ApiError.refused`)
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
-# Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
+# Seconds for which the purchase of a dead run may be under way at the API: the lifetime of an offer
 LONGEST_POST = 1800.0
 
 
 class Decision(enum.Enum):
-    """What to do next. All but the first two are ends, and name the outcome."""
+    """The next step of a purchase. All but the first two are ends, named after the outcome."""
 
     SEND = "send"
-    LOOK = "look"  # again, later
+    LOOK = "look"  # once more, after a pause
     CREATED = "created"
     EXISTING = "existing"
     REJECTED = "rejected"
@@ -69,23 +69,23 @@ class Decision(enum.Enum):
 class Reason(enum.Enum):
     """Why a purchase ends without a machine."""
 
-    REFUSED = "refused"  # by the API, in its own words
-    TAKEN = "taken"  # somebody else has it
+    REFUSED = "refused"  # by the API
+    TAKEN = "taken"  # by someone else
     FAILED = "failed"
     EXPIRED = "expired"
     NOT_FOUND = "not_found"
-    ENDED = "ended"  # bought, by whomever, and all of its machines are gone
+    ENDED = "ended"  # bought by anyone, and all of its machines are gone
     UNREADABLE = "unreadable"  # the offer's status or its machines could not be read
-    SILENT = "silent"  # sent, not answered, and still called unbought
-    LATELY = "lately"  # sent, not answered, and seen as gone for too short a time
-    UNPROVEN = "unproven"  # bought, and nothing proves whose it is
-    CONTRADICTED = "contradicted"  # known to be made, and the API says that it was not
+    SILENT = "silent"  # sent but not answered, and the offer is still unbought
+    LATELY = "lately"  # sent but not answered, and the offer has not been gone for long enough
+    UNPROVEN = "unproven"  # bought, but nothing proves by whom
+    CONTRADICTED = "contradicted"  # known to be made, but the API denies it
     OVERTAKEN = "overtaken"  # another run has taken the purchase over since it was sent
 
 
 @dataclass(frozen=True)
 class NextStep:
-    """What follows."""
+    """A decision, and the reason if it ends the purchase without a machine."""
 
     decision: Decision
     reason: Reason | None = None
@@ -93,20 +93,20 @@ class NextStep:
 
 @dataclass(frozen=True)
 class History:
-    """What is known of the purchases of this offer for this host.
+    """The known purchases of this offer for this host.
 
-    by_name: there is no registry, the name is the identity.
-    named: a name was asked for, so that names can be compared.
-    made: our purchase is known to be made, from the registry or from its own answer.
-    unanswered: one of ours was sent, by this run or an earlier one, and may still be under way, whatever is seen.
-    sends: how many this run has sent.
-    refused: the HTTP status by which the newest one was refused, in this run or as an earlier one has noted it; of
-        several refusals the one that proves least; None if it was not.
-    busy: the newest answer asks to come back, and this run may.
-    again: this run may send (once more).
-    expired_long: that the offer is expired or gone was seen so long ago that nothing can be under way any more.
-    overtaken: this run has sent one, and does not hold the purchase any more, or cannot find out whether it does.
-    doubted: the account has, or had, machines of the offer although it was refused, and nothing proves whose they are.
+    by_name: there is no registry, so the name is the identity.
+    named: the purchase asks for a name, so names can be compared.
+    made: a purchase of ours succeeded, by the registry or its own answer.
+    unanswered: a purchase of ours, sent by this or an earlier run, may still be under way, whatever the API shows.
+    sends: number of purchases that this run has sent.
+    refused: HTTP status of the newest refusal, in this run or noted by an earlier one; of several refusals the one that
+        proves least; None without a refusal.
+    busy: the newest answer asks to come back later, and this run may.
+    may_send: this run may send a purchase, or send it once more.
+    gone_long: the offer has been expired or gone for so long that no purchase can still be under way.
+    overtaken: this run has sent a purchase and no longer holds it, or cannot find out whether it does.
+    doubted: a purchase was refused, but the account has or had machines of the offer, and nothing proves whose.
     """
 
     by_name: bool = True
@@ -116,93 +116,90 @@ class History:
     sends: int = 0
     refused: int | None = None
     busy: bool = False
-    again: bool = True
-    expired_long: bool = False
+    may_send: bool = True
+    gone_long: bool = False
     overtaken: bool = False
     doubted: bool = False
 
     @property
     def was_sent(self) -> bool:
-        """Whether a purchase of ours was sent, by whichever run."""
+        """Whether this or an earlier run has sent a purchase."""
         return bool(self.sends or self.unanswered or self.refused)
 
     @property
     def may_have_bought(self) -> bool:
-        """Whether a purchase of ours is known, whatever became of it."""
+        """Whether a purchase of ours was sent or made, whatever its outcome."""
         return self.was_sent or self.made
 
     @property
     def noted_refusal(self) -> int | None:
-        """The HTTP status that the registry keeps.
+        """The HTTP status that the registry notes.
 
-        None if nothing is certain, since an earlier purchase may be under way, or this one is in other hands.
+        None while an earlier purchase may be under way, or if another run has taken this one over.
         """
         return None if self.unanswered or self.overtaken else self.refused
 
     @property
     def may_be_ours(self) -> bool:
-        """Whether a purchase of ours may have bought the offer, if that is sold: it had no answer that denies it."""
+        """Whether a purchase of ours may have bought an offer that is sold: no answer denies it."""
         return self.unanswered or (self.refused is not None and self.refused not in _ABOUT_THE_OFFER)
 
     @property
     def may_be_under_way(self) -> bool:
-        """Whether that is so if the offer is gone: what was put off is then rather being made than to be sent again."""
+        """Whether a purchase may be under way if the offer is gone: a 429 may then have bought it."""
         return self.unanswered or self.refused == PUT_OFF
 
     def noted(self, entry: Entry) -> History:
-        """With what an earlier run has noted of its purchase."""
+        """Return the history with the purchase that an earlier run noted."""
         known = replace(self, made=self.made or entry.is_made, unanswered=self.unanswered or entry.is_unanswered)
         return replace(known, refused=entry.refused_status) if entry.is_open and not self.sends else known
 
 
 @dataclass(frozen=True)
 class OfferLook:
-    """What one look has shown.
+    """An offer and its machines, as one look at the API shows them.
 
-    phase: of the offer, a word of `_states` or `NOT_FOUND`; None if it could not be read.
-    whose: its machines, by their names.
-    left: whether there are machines that may be billed; None if they could not be listed.
-    shown: the list or their own pages show machines of it.
-    of_others: it is proved that they are not ours; see `told_apart`.
+    phase: the offer's, a word of `_states` or `NOT_FOUND`; None if it could not be read.
+    owner: `OURS`, `THEIRS` or `UNSEEN`, by the names of the machines.
+    billed: whether machines may be billed; None if they could not be listed.
+    listed: the list, or their own pages, show machines of the offer.
+    of_others: the machines are proved to be another host's; see `with_other_owners`.
     """
 
     phase: str | None
-    whose: str = UNSEEN
-    left: bool | None = False
-    shown: bool = False
+    owner: str = UNSEEN
+    billed: bool | None = False
+    listed: bool = False
     of_others: bool = False
 
     @property
     def gone(self) -> bool:
-        """Whether all machines of it have ended."""
-        return self.shown and self.left is False
+        """Whether all listed machines have ended."""
+        return self.listed and self.billed is False
 
 
 _LOOK = NextStep(Decision.LOOK)
 
 
 def phase_in_words(status: t.Mapping[str, t.Any]) -> str:
-    """What a look at the offer's status has shown, as a part of a sentence."""
+    """Return the status of an offer as a clause of a sentence."""
     if status["phase"] == _states.UNBOUGHT:
         return "the API still calls it unbought"
     return f"the API calls it '{status['procurement_status'] or status['status']}'"
 
 
-def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
-    """Ours if one is called as was asked for, theirs if all that have a name are called otherwise."""
-    shown = [machine for machine in machines if machine["name"]]
-    if any(_is_called(shown, asked) for asked in names):
+def owner_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
+    """Return `OURS` if a machine has one of the requested names, `THEIRS` if all named machines have other names."""
+    named = [machine for machine in machines if machine["name"]]
+    if any(_has_name(named, name) for name in names):
         return OURS
-    return THEIRS if shown and names else UNSEEN
+    return THEIRS if named and names else UNSEEN
 
 
-def _is_called(machines: t.Iterable[Machine], asked: str) -> bool:
-    """Whether one is called as was ``asked``.
-
-    One with a number after the name is rather another host's, unless there are several of them.
-    """
-    numbered = [item for item in machines if is_named(item, asked, numbered=True)]
-    return len(numbered) > 1 or any(is_named(item, asked) for item in numbered)
+def _has_name(machines: t.Iterable[Machine], name: str) -> bool:
+    """Whether a machine has the name, or several have it with a number; a single numbered one is another host's."""
+    numbered = [item for item in machines if is_named(item, name, numbered=True)]
+    return len(numbered) > 1 or any(is_named(item, name) for item in numbered)
 
 
 def namesakes_without_offer(
@@ -211,36 +208,41 @@ def namesakes_without_offer(
     names: t.Collection[str],
     listed_before: t.Collection[str],
 ) -> list[Kind]:
-    """The listed machines that a refused purchase may have bought: they have its name, and name no offer.
+    """Return the listed machines that a refused purchase may have bought: they have its name, but name no offer.
 
-    ``listed_before``: the ids of resources that were listed before the purchase, which cannot have bought them.
+    ``listed_before``: ids that were listed before the purchase, so that it cannot have bought them.
     """
     if history.refused is None:
         return []
     new = [item for item in machines_among(resources) if not item["offer_id"] and id_of(item) not in listed_before]
-    return [item for item in new if whose_by_name([item], names) == OURS]
+    return [item for item in new if owner_by_name([item], names) == OURS]
 
 
 def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
-    """Whether only a refusal says that machines which the account has are not ours, and no name of ours denies it."""
-    is_shown = offer_look.shown and offer_look.left is not False
-    is_ours = history.named and offer_look.whose == OURS
-    return is_shown and not is_ours and history.refused is not None and not history.may_be_ours
+    """Whether the account has machines without our name, and only a refusal says that they are not ours."""
+    is_ours = history.named and offer_look.owner == OURS
+    return _has_machines(offer_look) and not is_ours and history.refused is not None and not history.may_be_ours
 
 
-def told_apart(
+def _has_machines(offer_look: OfferLook) -> bool:
+    return offer_look.listed and offer_look.billed is not False
+
+
+def with_other_owners(
     history: History,
     offer_look: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
     noted: t.Callable[[], t.Iterable[OwnershipClaim]],
     account: t.Callable[[], t.Collection[Machine]],
 ) -> OfferLook:
-    """The same with what proves that machines are another host's, where a refusal of ours alone says so.
+    """Return the look with ``of_others`` set if the machines, which only a refusal denies to us, are another host's.
 
-    A host holds one of them, or has bought the offer, which is sold once. Or their vendor keeps names, as the machine
-    of a host shows: then they have the name that they were bought under. ``of_offer``: the offer's id, and those of its
-    machines. ``noted``: what registries note. ``account``: answers all of its machines. Both are asked only if they can
-    decide.
+    Proof is that a host holds one of them, or has bought the offer, which is sold once. Or the vendor keeps names, as a
+    host's machine shows: then these machines have the names under which they were bought.
+
+    of_offer: the id of the offer, and those of its machines.
+    noted: returns the claims in registries; called only if they matter.
+    account: returns all machines of the account; called only if they matter.
     """
     if not doubts_refusal(history, offer_look):
         return offer_look
@@ -253,7 +255,10 @@ def told_apart(
 
 
 def _have_kept_names(machines: t.Collection[Machine], ids: t.Collection[str], names: t.Mapping[str, str]) -> bool:
-    """Whether all machines with these ids have a name, and vendors that keep ``names``, those of hosts by the id."""
+    """Whether all machines with these ids have names, and vendors that keep names.
+
+    ``names``: of other machines by id, as their hosts asked for them. A vendor keeps names if it lists one of these.
+    """
     keep_names = {
         machine["vendor"] for machine in machines if is_named(machine, names.get(id_of(machine), ""), numbered=True)
     }
@@ -261,188 +266,193 @@ def _have_kept_names(machines: t.Collection[Machine], ids: t.Collection[str], na
     return bool(of_offer) and all(item["name"] and item["vendor"] in keep_names for item in of_offer)
 
 
-def lists_machines(history: History, ids: t.Collection[str]) -> bool:
-    """Whether the machines of an offer that is bought are listed: their names decide, or no id of them is known.
+def needs_machine_list(history: History, ids: t.Collection[str]) -> bool:
+    """Whether the machines of a bought offer must be listed: no id is known, or the names decide who bought it.
 
-    Where neither a name nor a registry tells who has bought it, or a refusal alone does, that this account has any of
-    them decides: the status may name ids to everybody.
+    If neither a name nor a registry says who bought it, or only a refusal does, it matters whether this account has any
+    of the machines: the status may show ids to everyone.
     """
-    is_found = history.refused is not None or (history.by_name and not history.was_sent)
-    return not ids or ((history.named or is_found) and not history.made)
+    is_account_decisive = history.refused is not None or (history.by_name and not history.was_sent)
+    return not ids or ((history.named or is_account_decisive) and not history.made)
 
 
-def asks_the_list(history: History, phase: str | None) -> bool:
-    """Whether a refusal would free the host since the status, which may lag, does not call the offer bought either."""
+def list_must_confirm(history: History, phase: str | None) -> bool:
+    """Whether only a list of machines can confirm a refusal: the offer's status, which may lag, says unbought or gone."""
     is_refused = history.refused is not None and not (history.unanswered or history.made)
     return is_refused and phase in (_states.UNBOUGHT, *GONE)
 
 
-def phase_by_list(phase: str | None, error: object | None) -> str | None:
-    """The phase, or None if an ``error`` kept the account's machines from being listed.
+def confirmed_phase(phase: str | None, error: object | None) -> str | None:
+    """Return the phase, or None if an ``error`` kept the machines from being listed.
 
-    A list that could not be read, or not to its end, confirms no refusal.
+    A list that could not be read completely confirms no refusal.
     """
     return phase if error is None else None
 
 
-def asks_the_clock(history: History, phase: str | None) -> bool:
-    """Whether it counts for how long an offer has been seen as gone."""
+def needs_time_gone(history: History, phase: str | None) -> bool:
+    """Whether the next step depends on how long the offer has been gone."""
     return phase in GONE and history.may_be_under_way and not history.overtaken
 
 
 def after_look(history: History, offer_look: OfferLook) -> History:
-    """The history with what a look has shown beside a refusal: a later one may not see it any more."""
-    is_shown = offer_look.shown and offer_look.left is not False and not offer_look.of_others
-    return replace(history, doubted=True) if is_shown and history.refused is not None else history
+    """Return the history, doubted from now on if a look shows machines of a refused offer: a later look may not."""
+    is_doubtful = _has_machines(offer_look) and not offer_look.of_others and history.refused is not None
+    return replace(history, doubted=True) if is_doubtful else history
 
 
-def next_step(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
-    """What follows from this; ``patience`` says whether there is time for another look."""
-    step = _alone(history, offer_look, patience)
-    if step.decision is Decision.REJECTED and history.doubted and not offer_look.shown:
-        step = _unless_settled(patience, Reason.UNPROVEN)
+def next_step(history: History, offer_look: OfferLook, may_wait: bool) -> NextStep:
+    """Return the next step. ``may_wait``: whether there is time for another look."""
+    step = _step_of_holder(history, offer_look, may_wait)
+    if step.decision is Decision.REJECTED and history.doubted and not offer_look.listed:
+        step = _wait_or_unknown(may_wait, Reason.UNPROVEN)
     return unless_overtaken(history, step)
 
 
 def unless_overtaken(history: History, step: NextStep) -> NextStep:
-    """The step, if this run may take it: one that holds the purchase no more neither sends again nor frees the host."""
+    """Return the step, or UNKNOWN if the run no longer holds the purchase and would send again or free the host."""
     goes_on = step.decision in (Decision.LOOK, Decision.CREATED, Decision.EXISTING)
     return step if goes_on or not history.overtaken else NextStep(Decision.UNKNOWN, Reason.OVERTAKEN)
 
 
-def _alone(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
-    """The same where no other run has a part in it."""
+def _step_of_holder(history: History, offer_look: OfferLook, may_wait: bool) -> NextStep:
+    """The next step of a run that still holds the purchase."""
     if offer_look.phase is None:
-        return _unreadable(history, patience)
+        return _unreadable(history, may_wait)
     if offer_look.phase in _BOUGHT or (
-        asks_the_list(history, offer_look.phase) and offer_look.shown and offer_look.left
+        list_must_confirm(history, offer_look.phase) and offer_look.listed and offer_look.billed
     ):
-        return _bought(history, offer_look, patience)
+        return _bought(history, offer_look, may_wait)
     if offer_look.phase == _states.FAILED:
-        return _failed(history, offer_look, patience)
+        return _failed(history, offer_look, may_wait)
     if history.made:
-        return _unless_settled(patience, Reason.CONTRADICTED)
+        return _wait_or_unknown(may_wait, Reason.CONTRADICTED)
     if offer_look.phase == _states.UNBOUGHT:
-        return _unbought(history, patience)
-    return _gone(history, Reason.EXPIRED if offer_look.phase == _states.EXPIRED else Reason.NOT_FOUND, patience)
+        return _unbought(history, may_wait)
+    return _gone(history, Reason.EXPIRED if offer_look.phase == _states.EXPIRED else Reason.NOT_FOUND, may_wait)
 
 
-def _unless_settled(patience: bool, reason: Reason) -> NextStep:
-    """Another look, or in the end that nobody knows."""
-    return _LOOK if patience else NextStep(Decision.UNKNOWN, reason)
+def _wait_or_unknown(may_wait: bool, reason: Reason) -> NextStep:
+    """Another look if there is time, else an unknown outcome."""
+    return _LOOK if may_wait else NextStep(Decision.UNKNOWN, reason)
 
 
 def _over(history: History, reason: Reason) -> NextStep:
-    """Nothing of ours will come of this offer."""
+    """The end of a purchase that brought no machine."""
     return NextStep(Decision.REJECTED if history.was_sent else Decision.NOT_SENT, reason)
 
 
-def _unreadable(history: History, patience: bool) -> NextStep:
+def _unreadable(history: History, may_wait: bool) -> NextStep:
     if not history.may_have_bought:
         return NextStep(Decision.NOT_SENT, Reason.UNREADABLE)
     is_vague = history.refused in (None, PUT_OFF, ANSWERED_NO, *_ABOUT_THE_OFFER)
-    if not (patience or is_vague or history.unanswered or history.made):  # as with a token that may not read either
+    if not (may_wait or is_vague or history.unanswered or history.made):  # such as a token without any permission
         return NextStep(Decision.REJECTED, Reason.REFUSED)
-    return _unless_settled(patience, Reason.UNREADABLE)
+    return _wait_or_unknown(may_wait, Reason.UNREADABLE)
 
 
-def _bought(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
+def _bought(history: History, offer_look: OfferLook, may_wait: bool) -> NextStep:
     if not (history.made or _is_ours(history, offer_look)):
-        return _whose(history, offer_look, patience)
+        return _step_by_owner(history, offer_look, may_wait)
     return NextStep(Decision.CREATED if history.sends and history.may_be_ours else Decision.EXISTING)
 
 
-def _failed(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
-    """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
-    if offer_look.left is None and history.may_have_bought:
-        return _unless_settled(patience, Reason.UNREADABLE)
-    if not offer_look.left or history.made or _is_ours(history, offer_look):
+def _failed(history: History, offer_look: OfferLook, may_wait: bool) -> NextStep:
+    """The offer failed. Its remaining machines are billed to their owner, who decides the step as if they ran."""
+    if offer_look.billed is None and history.may_have_bought:
+        return _wait_or_unknown(may_wait, Reason.UNREADABLE)
+    if not offer_look.billed or history.made or _is_ours(history, offer_look):
         return _over(history, Reason.FAILED)
-    return _whose(history, offer_look, patience)
+    return _step_by_owner(history, offer_look, may_wait)
 
 
 def _is_ours(history: History, offer_look: OfferLook) -> bool:
-    """Whether the name proves that it is ours: rules 2 and 3."""
-    # Of an offer that is being provisioned a machine may be shown later.
-    is_shown = bool(offer_look.left) if history.was_sent else offer_look.shown or offer_look.phase != _states.READY
-    called = offer_look.whose == OURS if history.named else is_shown
-    # Without a name either, what a purchase of ours was refused for may be anybody's.
+    """Whether the name proves that the machines are ours: rules 2 and 3."""
+    # While an offer is being provisioned, its machine may not be listed yet.
+    has_any = bool(offer_look.billed) if history.was_sent else offer_look.listed or offer_look.phase != _states.READY
+    is_named_ours = offer_look.owner == OURS if history.named else has_any
+    # With neither a registry nor a name, a machine may be anyone's after a refusal.
     is_identity = history.by_name and (history.named or history.refused is None)
-    return called and (is_identity or history.unanswered or history.refused == ANSWERED_NO)
+    return is_named_ours and (is_identity or history.unanswered or history.refused == ANSWERED_NO)
 
 
-def _whose(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
-    """What the names say of machines that are not proved to be ours: rules 3 to 5."""
+def _step_by_owner(history: History, offer_look: OfferLook, may_wait: bool) -> NextStep:
+    """The next step if machines are not proved to be ours: rules 3 to 5."""
     if offer_look.gone:
         return _over(history, Reason.ENDED)
-    whose = offer_look.whose if history.named else UNSEEN
-    if whose == OURS or history.may_be_ours or (doubts_refusal(history, offer_look) and not offer_look.of_others):
-        return _unless_settled(patience, Reason.UNPROVEN)
+    owner = offer_look.owner if history.named else UNSEEN
+    if owner == OURS or history.may_be_ours or (doubts_refusal(history, offer_look) and not offer_look.of_others):
+        return _wait_or_unknown(may_wait, Reason.UNPROVEN)
     is_anonymous = history.by_name and not (history.named or offer_look.of_others)
-    if whose == UNSEEN and (offer_look.left is None or is_anonymous):
-        return _unless_settled(patience, Reason.UNPROVEN)
-    # Nothing of ours can be there if nothing was sent; without a registry nobody knows that.
-    waits = whose == UNSEEN and (history.was_sent or history.by_name)
-    return _LOOK if patience and waits else _over(history, Reason.TAKEN)
+    if owner == UNSEEN and (offer_look.billed is None or is_anonymous):
+        return _wait_or_unknown(may_wait, Reason.UNPROVEN)
+    # If nothing was sent, no machine can be ours; without a registry, an earlier run may have sent a purchase.
+    waits = owner == UNSEEN and (history.was_sent or history.by_name)
+    return _LOOK if may_wait and waits else _over(history, Reason.TAKEN)
 
 
-def _unbought(history: History, patience: bool) -> NextStep:
-    if history.again and (history.busy or not history.was_sent):
+def _unbought(history: History, may_wait: bool) -> NextStep:
+    if history.may_send and (history.busy or not history.was_sent):
         return NextStep(Decision.SEND)
     if not history.unanswered:
-        return _refused(history, patience)
-    may_send = history.again and history.refused is None and not patience
-    return NextStep(Decision.SEND) if may_send else _unless_settled(patience, Reason.SILENT)
+        return _refused(history, may_wait)
+    if history.may_send and history.refused is None and not may_wait:
+        return NextStep(Decision.SEND)
+    return _wait_or_unknown(may_wait, Reason.SILENT)
 
 
-def _gone(history: History, reason: Reason, patience: bool) -> NextStep:
+def _gone(history: History, reason: Reason, may_wait: bool) -> NextStep:
     if not history.may_be_under_way:
-        return _over(history, reason) if history.refused is None else _refused(history, patience)
-    return _over(history, reason) if history.expired_long else _unless_settled(patience, Reason.LATELY)
+        return _over(history, reason) if history.refused is None else _refused(history, may_wait)
+    return _over(history, reason) if history.gone_long else _wait_or_unknown(may_wait, Reason.LATELY)
 
 
-def _refused(history: History, patience: bool) -> NextStep:
-    """What follows a refusal if the offer is free, or gone."""
-    # Of a conflict the status lags behind, or what had the offer lets go of it. What was put off may have bought it.
-    waits = patience and history.refused in (409, PUT_OFF)
+def _refused(history: History, may_wait: bool) -> NextStep:
+    """The step after a refusal if the offer is free, or gone."""
+    # After a 409 the status may lag, or the holder of the offer may let go of it; a 429 may have bought it.
+    waits = may_wait and history.refused in (409, PUT_OFF)
     return _LOOK if waits else NextStep(Decision.REJECTED, Reason.REFUSED)
 
 
-# What follows an attempt: the machine is registered, the next offer is tried, it is given back, or the host stops. This
-# is the rule to change for another way of failing over: `what_follows`, a table in its test
+# After an attempt the machine is registered or given back, the next offer is tried, or the host stops. To fail over in
+# another way, change `what_follows` and the table in its test.
 
-# Failures that are the offer's: another one may fare better. All others would be the next offer's, too. A quota may be
-# the account's or the vendor's, so after one only the offers of other vendors are tried.
+# Error classes of failures that are the offer's own, so that another offer may succeed. A quota may be the account's or
+# the vendor's, so after one only offers of other vendors are tried.
 OF_THE_OFFER = frozenset({"not_found", "conflict", "expired", QUOTA})
-# Outcomes of a purchase that was answered with yes; empty where it was made before this run.
+# Outcomes of a purchase that succeeded; empty if it was made before this run
 ANSWERED_YES = ("created", "existing", "")
 
 
 def class_of(reason: str | None) -> str:
-    """The error class of an offer that was not sold or has failed, by the API's reason."""
+    """The error class of an offer that was not sold or has failed, from the API's reason."""
     return QUOTA if is_quota(reason) else "conflict"
 
 
 class Verdict(enum.Enum):
-    """What becomes of the host."""
+    """What the host does after an attempt."""
 
     READY = "ready"
-    AGAIN = "again"  # nothing is left of this attempt, and another offer may be tried
-    RELEASE = "release"  # end what was bought; then the attempt is judged once more
+    AGAIN = "again"  # nothing is billed, and another offer may be tried
+    RELEASE = "release"  # end the machine; then the attempt is judged once more
     STOP = "stop"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """How an attempt at one offer has gone.
+    """How an attempt at one offer went.
 
-    ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
-    seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
-    offer. ``unused``: this purchase never had a machine that was registered as ready. ``attempts_left``: offers that
-    may still be tried. ``unclear``: the API names machines as bought by it that cannot be, or that it does not show.
-    ``doubled``: another purchase has machines of this name, too; ``later``: this one is the later of the two.
-    ``overtaken``: by the registry, somebody has ended it meanwhile, or has begun to, or another run has bought for the
-    host.
+    outcome: the result of procure_offer; empty if the purchase was made before this run.
+    phase: the offer's last seen phase; empty if there was no look.
+    billed: a resource of the attempt may be billed.
+    wanted: the user named this very offer.
+    unused: no machine of this purchase was ever registered as ready.
+    released: its machines were ended again. release: they may be.
+    attempts_left: number of offers that may still be tried.
+    unclear: the API names machines of the purchase that cannot be its own, or that it does not show.
+    doubled: another purchase has machines of this name. later: this is the later of the two purchases.
+    unsound: the machine failed its test.
+    overtaken: by the registry, someone has ended the purchase or begun to, or another run has bought for the host.
     """
 
     outcome: str
@@ -458,17 +468,17 @@ class Attempt:
     unclear: bool = False
     doubled: bool = False
     later: bool = False
-    unsound: bool = False  # its machine did not pass its test
+    unsound: bool = False
     overtaken: bool = False
 
     @property
     def is_left(self) -> bool:
-        """Whether something of it is or may be billed, and was not ended again."""
+        """Whether a resource of the attempt may still be billed."""
         return self.billed and not self.released
 
 
 def what_follows(attempt: Attempt) -> Verdict:
-    """The verdict. Whatever may be billed is never replaced by another offer."""
+    """Return the verdict. While a resource may be billed, no other offer is tried."""
     if attempt.outcome in ("unknown", "claimed") or attempt.unclear:
         return Verdict.STOP
     if _runs(attempt) and not attempt.doubled:
@@ -481,13 +491,13 @@ def what_follows(attempt: Attempt) -> Verdict:
 
 
 def _runs(attempt: Attempt) -> bool:
-    """Whether the machine is the host's and can be used; one of a refused purchase would be somebody else's."""
+    """Whether the host has a usable machine; after a refused purchase it would be someone else's."""
     return attempt.ready and attempt.outcome in ANSWERED_YES and not attempt.released
 
 
 def _gives_back(attempt: Attempt) -> bool:
-    """Whether what was bought ends again. Of two machines of one name that run the later one does."""
-    # Bought for certain, and the last look showed it: one that was refused shows no failed machine.
+    """Whether the machine is ended again: it has failed, or is the later of two running machines of one name."""
+    # Certainly bought, and seen by the last look. If something is billed, `rejected` means that the machine has failed.
     is_certain = attempt.outcome == "rejected" or (attempt.outcome in ANSWERED_YES and attempt.phase != "")
     return attempt.release and attempt.unused and (attempt.later if _runs(attempt) else is_certain)
 
@@ -499,13 +509,12 @@ def _was_the_offers_fault(attempt: Attempt) -> bool:
 
 
 def needs_another(attempt: Attempt) -> bool:
-    """Whether nothing is left of the attempt, and only another offer or another price can do."""
-    gone = _was_the_offers_fault(attempt) or attempt.error_class == "price"
-    return gone and leaves_nothing(attempt)
+    """Whether nothing is billed, and only another offer or another price can help."""
+    return leaves_nothing(attempt) and (_was_the_offers_fault(attempt) or attempt.error_class == "price")
 
 
 def leaves_nothing(attempt: Attempt) -> bool:
-    """Whether the registry may forget the attempt: certainly nothing of it is billed."""
+    """Whether the registry may forget the attempt: certainly no resource of it is billed."""
     if attempt.outcome in ("unknown", "claimed") or attempt.unclear or _runs(attempt):
         return False
     return not attempt.is_left

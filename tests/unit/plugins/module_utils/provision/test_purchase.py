@@ -27,11 +27,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OfferLook,
     Reason,
     after_look,
-    asks_the_list,
-    lists_machines,
+    list_must_confirm,
+    needs_machine_list,
     next_step,
-    told_apart,
-    whose_by_name,
+    with_other_owners,
+    owner_by_name,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import Story, ending_of
 
@@ -43,18 +43,18 @@ COLUMNS = {
     "404": OfferLook(NOT_FOUND),
     "unbought": OfferLook(_states.UNBOUGHT),
     "expired": OfferLook(_states.EXPIRED),
-    "unbought, and listed": OfferLook(_states.UNBOUGHT, THEIRS, True, shown=True),
+    "unbought, and listed": OfferLook(_states.UNBOUGHT, THEIRS, True, listed=True),
     "bought, our name": OfferLook(_states.GOING_ON, OURS, True),
-    "bought, another name": OfferLook(_states.READY, THEIRS, True, shown=True),
-    "bought, another host's": OfferLook(_states.READY, THEIRS, True, shown=True, of_others=True),
-    "bought, shown without a name": OfferLook(_states.READY, UNSEEN, True, shown=True),
+    "bought, another name": OfferLook(_states.READY, THEIRS, True, listed=True),
+    "bought, another host's": OfferLook(_states.READY, THEIRS, True, listed=True, of_others=True),
+    "bought, shown without a name": OfferLook(_states.READY, UNSEEN, True, listed=True),
     "bought, no name": OfferLook(_states.GOING_ON, UNSEEN),
     "failed, nothing left": OfferLook(_states.FAILED),
     "failed, our name": OfferLook(_states.FAILED, OURS, True),
-    "failed, another name": OfferLook(_states.FAILED, THEIRS, True, shown=True),
+    "failed, another name": OfferLook(_states.FAILED, THEIRS, True, listed=True),
     "failed, no name": OfferLook(_states.FAILED, UNSEEN, True),
     "failed, cannot be listed": OfferLook(_states.FAILED, UNSEEN, None),
-    "bought, and deleted": OfferLook(_states.GOING_ON, THEIRS, False, shown=True),
+    "bought, and deleted": OfferLook(_states.GOING_ON, THEIRS, False, listed=True),
 }
 
 STORIES: dict[str, dict[str, Any]] = {
@@ -63,16 +63,16 @@ STORIES: dict[str, dict[str, Any]] = {
     "nothing sent, no name asked for": {"named": False},
     "lost": {"sends": 1, "unanswered": True},
     "lost, no name asked for": {"sends": 1, "unanswered": True, "named": False},
-    "lost twice": {"sends": 2, "unanswered": True, "again": False},
-    "lost, then 409": {"sends": 2, "unanswered": True, "refused": 409, "again": False},
+    "lost twice": {"sends": 2, "unanswered": True, "may_send": False},
+    "lost, then 409": {"sends": 2, "unanswered": True, "refused": 409, "may_send": False},
     "422": {"sends": 1, "refused": 422},
     "404": {"sends": 1, "refused": 404},
     "409": {"sends": 1, "refused": 409},
     "409, no name asked for": {"sends": 1, "refused": 409, "named": False},
     "429": {"sends": 1, "refused": 429, "busy": True},
-    "429, too often": {"sends": 6, "refused": 429, "again": False},
+    "429, too often": {"sends": 6, "refused": 429, "may_send": False},
     "503": {"sends": 1, "unanswered": True, "busy": True},
-    "503, too often": {"sends": 6, "unanswered": True, "again": False},
+    "503, too often": {"sends": 6, "unanswered": True, "may_send": False},
     "200 that says no": {"sends": 1, "refused": ANSWERED_NO},
     # With one
     "R nothing sent": {"by_name": False},
@@ -80,11 +80,11 @@ STORIES: dict[str, dict[str, Any]] = {
     "R made": {"by_name": False, "made": True},
     "R sent before": {"by_name": False, "unanswered": True},
     "R sent before, no name asked for": {"by_name": False, "unanswered": True, "named": False},
-    "R sent before, expired long ago": {"by_name": False, "unanswered": True, "expired_long": True},
+    "R sent before, expired long ago": {"by_name": False, "unanswered": True, "gone_long": True},
     "R sent before, then 409": {"by_name": False, "unanswered": True, "sends": 1, "refused": 409},
     "R 429 before": {"by_name": False, "refused": 429},
     "R 409 before": {"by_name": False, "refused": 409},
-    "R sent before, may not send": {"by_name": False, "unanswered": True, "again": False},
+    "R sent before, may not send": {"by_name": False, "unanswered": True, "may_send": False},
     "R lost": {"by_name": False, "sends": 1, "unanswered": True},
     "R lost, made by another run": {"by_name": False, "sends": 1, "unanswered": True, "made": True},
     "R 422": {"by_name": False, "sends": 1, "refused": 422},
@@ -195,30 +195,30 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: OfferLook) -
         is_open = history.unanswered or (history.refused == 429 and gone)
         is_identity = history.by_name and (history.named or history.refused is None)
         proved = history.made or history.unanswered or is_identity or history.refused == ANSWERED_NO
-        called = seen.whose == OURS if history.named else seen.left or not history.was_sent
+        called = seen.owner == OURS if history.named else seen.billed or not history.was_sent
         if found.decision is Decision.SEND:
-            assert seen.phase == _states.UNBOUGHT and not history.made and history.again, told
-        is_listed = asks_the_list(history, seen.phase) and seen.shown and bool(seen.left)
+            assert seen.phase == _states.UNBOUGHT and not history.made and history.may_send, told
+        is_listed = list_must_confirm(history, seen.phase) and seen.listed and bool(seen.billed)
         is_sold = seen.phase in BOUGHT or is_listed
         if found.decision in (Decision.CREATED, Decision.EXISTING):
             assert is_sold and proved and (history.made or called), told
         if found.decision in (Decision.REJECTED, Decision.NOT_SENT):  # the host is free for another offer
             assert not history.made or seen.phase == _states.FAILED, told
             if is_open:
-                freed = seen.phase == _states.FAILED or (gone and history.expired_long) or seen.gone
+                freed = seen.phase == _states.FAILED or (gone and history.gone_long) or seen.gone
                 assert found.decision is Decision.REJECTED and freed, told
             if seen.phase in BOUGHT:
                 is_theirs = found.reason is Reason.TAKEN and not history.may_be_ours
                 assert is_theirs or (found.reason is Reason.ENDED and seen.gone), told
-            if found.reason is Reason.FAILED and seen.left:
+            if found.reason is Reason.FAILED and seen.billed:
                 assert history.made or called, told
         if found.decision is Decision.NOT_SENT:
             assert not history.was_sent, told
         if found.reason is Reason.TAKEN:
-            assert seen.whose != OURS or not history.named, told
-            assert seen.whose == THEIRS or seen.left is not None, told
+            assert seen.owner != OURS or not history.named, told
+            assert seen.owner == THEIRS or seen.billed is not None, told
             assert not history.may_be_ours and not history.made, told
-            assert not (history.refused and seen.shown) or seen.of_others, ("only the API's refusal says so", told)
+            assert not (history.refused and seen.listed) or seen.of_others, ("only the API's refusal says so", told)
         if found.decision is Decision.UNKNOWN:
             assert history.was_sent or history.made or seen.phase in (*BOUGHT, _states.FAILED), told
         if found.reason is Reason.REFUSED:
@@ -258,7 +258,7 @@ def test_a_run_whose_purchase_is_in_other_hands_neither_sends_again_nor_frees_th
     ],
 )
 def test_whose_machines_are_by_their_names(names: list[str | None], asked: list[str], verdict: str) -> None:
-    assert whose_by_name([{"name": name} for name in names], asked) == verdict
+    assert owner_by_name([{"name": name} for name in names], asked) == verdict
 
 
 class Answer(Exception):
@@ -269,14 +269,14 @@ class Answer(Exception):
 
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
 def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: OfferLook) -> None:
-    listing = Answer("It cannot be listed.") if seen.left is None else None
+    listing = Answer("It cannot be listed.") if seen.billed is None else None
     for history in PASTS:
         step = next_step(history, seen, False)
         if step.reason is None or history.sends > 1 or history.busy:
             continue
         asked = Answer("It brought no answer.") if seen.phase in (None, NOT_FOUND) else "the API calls it 'expired'"
         error = Answer("It was refused.") if history.refused is not None and history.sends else None
-        left = ["r-1"] if seen.left else []
+        left = ["r-1"] if seen.billed else []
         machine = {"resource_id": "r-1", "name": None, "price_per_hour": 2.0, "status": "deleted"}
         facts = {"ids": left, "asked": asked, "error": error, "listing": listing}
         facts["machines"] = [machine] if seen.gone else []
@@ -335,7 +335,7 @@ def test_what_the_registry_says_of_an_earlier_run(purchase: str, refused: int | 
 
 
 _REFUSED = History(by_name=False, sends=1, refused=409)
-_SHOWN = OfferLook(_states.READY, THEIRS, True, shown=True)
+_SHOWN = OfferLook(_states.READY, THEIRS, True, listed=True)
 
 
 @pytest.mark.parametrize(
@@ -368,11 +368,11 @@ def test_what_proves_that_a_machine_is_another_hosts(
     others = [{"resource_id": "r-2", "name": "b", "vendor": "v"}, {"resource_id": "r-3", "name": "b", "vendor": "w"}]
     own = [{"resource_id": f"r-1{n or ''}", "name": name, "vendor": "v"} for n, name in enumerate(names)]
     ids = [each["resource_id"] for each in own]
-    seen = told_apart(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: [*others, *own])
+    seen = with_other_owners(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: [*others, *own])
     assert seen == replace(_SHOWN, of_others=proved)
     # The account's list lags, and does not have it yet.
     by_names = any(claim.resource_ids == {"r-2"} for claim in claims)
-    assert told_apart(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: others).of_others is (
+    assert with_other_owners(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: others).of_others is (
         proved and not by_names
     )
 
@@ -384,7 +384,7 @@ def test_it_is_not_asked_where_it_decides_nothing(history: History) -> None:
     def fail() -> Any:
         raise AssertionError
 
-    assert told_apart(history, _SHOWN, ("o-1", ["r-1"]), fail, fail) == _SHOWN
+    assert with_other_owners(history, _SHOWN, ("o-1", ["r-1"]), fail, fail) == _SHOWN
 
 
 # What one look shows, and a later one does not
@@ -395,10 +395,10 @@ def test_it_is_not_asked_where_it_decides_nothing(history: History) -> None:
 @pytest.mark.parametrize(
     ("seen", "is_doubted"),
     [
-        (OfferLook(_states.READY, OURS, True, shown=True), True),
-        (OfferLook(_states.UNBOUGHT, THEIRS, True, shown=True), True),
-        (OfferLook(_states.READY, THEIRS, True, shown=True, of_others=True), False),
-        (OfferLook(_states.READY, OURS, False, shown=True), False),
+        (OfferLook(_states.READY, OURS, True, listed=True), True),
+        (OfferLook(_states.UNBOUGHT, THEIRS, True, listed=True), True),
+        (OfferLook(_states.READY, THEIRS, True, listed=True, of_others=True), False),
+        (OfferLook(_states.READY, OURS, False, listed=True), False),
         (OfferLook(_states.READY), False),
     ],
 )
@@ -410,7 +410,7 @@ def test_what_a_refused_purchase_may_have_bought_stays_in_mind(
     step = next_step(history, OfferLook(phase), patience)
     doubt = NextStep(Decision.LOOK) if patience else NextStep(Decision.UNKNOWN, Reason.UNPROVEN)
     assert (step == doubt) is (is_doubted or (patience and phase == _states.READY)), step
-    assert next_step(history, replace(seen, of_others=True), False).decision is Decision.REJECTED or seen.whose == OURS
+    assert next_step(history, replace(seen, of_others=True), False).decision is Decision.REJECTED or seen.owner == OURS
 
 
 # Which machines an offer has, as a purchase sees them
@@ -428,7 +428,7 @@ def test_what_a_refused_purchase_may_have_bought_stays_in_mind(
     ],
 )
 def test_when_the_machines_of_an_offer_are_listed(named: bool, made: bool, ids: list[str], lists: bool) -> None:
-    assert lists_machines(History(named=named, made=made), ids) is lists
-    assert named or not lists_machines(History(named=named, made=made, sends=1), ["r-1"])
+    assert needs_machine_list(History(named=named, made=made), ids) is lists
+    assert named or not needs_machine_list(History(named=named, made=made, sends=1), ["r-1"])
     refused = History(by_name=False, named=False, made=made, sends=1, refused=409)
-    assert made or lists_machines(refused, ids)
+    assert made or needs_machine_list(refused, ids)

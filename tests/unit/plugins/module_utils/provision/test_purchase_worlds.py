@@ -24,9 +24,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     History,
     NextStep,
     OfferLook,
-    asks_the_list,
+    list_must_confirm,
     next_step,
-    told_apart,
+    with_other_owners,
     unless_overtaken,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import after
@@ -88,7 +88,7 @@ class World:
         """What the status shows, with the list; that alone is asked where the status would confirm a refusal."""
         if not self.buyer or self.lag > 0:
             self.lag -= bool(self.buyer)
-            asks = asks_the_list(history, _states.UNBOUGHT)
+            asks = list_must_confirm(history, _states.UNBOUGHT)
             return self._listed(history, _states.UNBOUGHT) if asks else OfferLook(_states.UNBOUGHT)
         return self._listed(history, _states.GOING_ON)
 
@@ -97,13 +97,13 @@ class World:
             return OfferLook(phase)
         ours = self.buyer in (US, OTHER_RUN)
         whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
-        seen = OfferLook(phase, whose, self.runs, shown=True)
+        seen = OfferLook(phase, whose, self.runs, listed=True)
         # The colleague may be a host of the registry; and if names are kept, a machine that a host has may show that.
         known = [OwnershipClaim("b", "b", "o-1" if self.buyer == COLLEAGUE else "o-2", frozenset({"r-2"}), bought=True)]
         own = {"resource_id": "r-1", "name": "gpu-1" if whose == OURS else "vm-1", "vendor": "v"}
         theirs = {"resource_id": "r-2", "name": "b" if self.keeps_names else "vm-2", "vendor": "v"}
         claims = known if self.chance.random() < 0.5 else []
-        return told_apart(history, seen, ("o-1", ["r-1"]), lambda: claims, lambda: [own, theirs])
+        return with_other_owners(history, seen, ("o-1", ["r-1"]), lambda: claims, lambda: [own, theirs])
 
 
 def run(world: World, number: int) -> NextStep | None:

@@ -102,7 +102,7 @@ def test_an_offer_is_gone_by_every_clock(tmp_path: Path, monkeypatch: pytest.Mon
 
 def is_long_gone(found: World, folder: Path) -> bool:
     """Whether an offer, first seen as gone now or before, has been gone for so long that nothing is under way."""
-    return found.journal(folder).aged(History(unanswered=True), "expired").expired_long
+    return found.journal(folder).aged(History(unanswered=True), "expired").gone_long
 
 
 def entry_file(folder: Path | str) -> str:
