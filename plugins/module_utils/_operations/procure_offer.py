@@ -435,7 +435,7 @@ class _Purchase:
         step = unless_overtaken(self._history, step)
         story = self._told(step)
         if step.decision is Decision.CREATED:  # although no answer said so
-            self._warn(f"{story.said} {sending.SETTLED}")
+            self._warn(f"{story.answer} {sending.SETTLED}")
             self._note_held("created")
             return self._bought("created", self.facts)
         made = sending.freed(step, self._history, billed, owner)

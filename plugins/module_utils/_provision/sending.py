@@ -1,11 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a purchase may be sent (again), what its answer means, and what its end notes and tells people.
+"""Decide whether a purchase may be sent, what its answer means, and what its end notes and tells people.
 
-`purchase.next_step` decides what follows from what is known; here is what adds to that: prices and limits (USD per
-hour), answers, refusals and lost answers. `ending_of` has the sentence for each end that `next_step` decides on: what
-happened, what is billed, and what to do next. Pure, like it.
+`purchase.next_step` decides the next step. This file adds its inputs: prices and limits (USD per hour), answers,
+refusals and lost answers. `ending_of` words each end that `next_step` decides on: what happened, what is billed, and
+what to do next. Pure, like `purchase`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ ACCOUNT_UNREAD = "So whether max_account_price_per_hour holds is not known."
 
 @dataclass(frozen=True)
 class Terms:
-    """What was agreed on for a purchase.
+    """The agreed terms of a purchase.
 
-    price_per_hour: the price of the offer that the purchase was planned with (USD per hour), None without a plan.
-    max_price_per_hour: the limit of the offer (USD per hour), None for none.
-    offer: what the offer sells, as far as the purchase was planned with that (`storage.noted_offer`).
-    max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
-        registry compares it.
-    procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
-    retries: how often it may be sent again. host: the host that it is for, in messages.
-    listed_before: the ids of resources that were listed before it was planned, and named no offer.
-    is_planned: whether a plan sends it, which looks at what was bought for all of its hosts together.
+    price_per_hour: the planned price of the offer (USD per hour), None without a plan.
+    max_price_per_hour: the limit for the offer (USD per hour), None without one.
+    offer: the planned properties of the offer (`storage.noted_offer`); empty without a plan.
+    max_account_price_per_hour: the limit for all machines of the account (USD per hour); None without one, or if a
+        shared registry compares it.
+    procure_timeout: seconds that the request may take. settle_timeout: seconds for which its outcome is queried.
+    retries: how often the purchase may be sent again. host: its host, for messages.
+    listed_before: ids of resources that were listed before the plan, and named no offer.
+    is_planned: whether a plan sends the purchase; it then looks up the machines of all its hosts together.
     """
 
     price_per_hour: float | None = None
@@ -59,18 +59,18 @@ class Terms:
     is_planned: bool = False
 
     def price_that_counts(self, fresh: float | None, sent: float | None = None) -> float | None:
-        """The highest of the fresh and the planned price, and of that at which an open purchase was ``sent``.
+        """Return the highest of the fresh price, the planned one, and the one at which an open purchase was ``sent``.
 
-        In USD per hour. An unknown fresh one stays unknown.
+        All in USD per hour. If the fresh price is unknown, so is the result.
         """
         return None if fresh is None else highest_known_price(fresh, self.price_per_hour, sent)
 
     def looks_after(self, answer: Json) -> bool:
-        """Whether a purchase that was made, and failed at once, is looked at here. A plan looks for all hosts."""
+        """Whether the status of a purchase that failed at once is queried here; a plan does that for all its hosts."""
         return not self.is_planned and answer["status"] == _states.FAILED and is_made(answer)
 
     def price_refusal(self, offer_id: str, price: float | None) -> str:
-        """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""
+        """Return why the offer may not be bought at this price, or an empty text. An unknown price passes no limit."""
         limit = self.max_price_per_hour
         if limit is None or (price is not None and price <= limit):
             return ""
@@ -79,46 +79,48 @@ class Terms:
         return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(limit)})."
 
     def page_refusal(self, offer_id: str, page: Json) -> str:
-        """Why the offer may not be bought as its own page describes it now; empty if it may."""
+        """Return why the offer may not be bought as its own page describes it, or an empty text."""
         if currency := foreign_currency(page):
             return f"Offer {offer_id} is sold in {currency}. Only prices in USD are compared and counted."
-        odd = search.other_than_planned(self.offer, page)
-        return odd and f"Offer {offer_id} is not what it was found as. Its own page says: {odd}."
+        differences = search.other_than_planned(self.offer, page)
+        return differences and f"Offer {offer_id} differs from what the search found. Its own page says: {differences}."
 
     def refusals(self, offer_id: str, price: float | None, page: Json) -> t.Iterator[tuple[str, str]]:
-        """Why the offer may not be bought at this price, and as its own page describes it, with the error classes."""
+        """Return why the offer may not be bought at this price and as its page describes it, with error classes."""
         reasons = {"price": self.price_refusal(offer_id, price), "conflict": self.page_refusal(offer_id, page)}
         return ((reason, error_class) for error_class, reason in reasons.items() if reason)
 
     def account_refusal(self, offer_id: str, price: float | None, account: AccountPrices) -> str:
-        """Why the offer may not be bought beside all that is billed on the account; empty if it may.
+        """Return why the offer may not be bought under the account's limit, or an empty text.
 
-        That is counted as in a plan, but a purchase without one may know nothing of the registries of other hosts.
+        The sum is the same as in a plan, except that a purchase without a plan may not know other hosts' registries.
         """
         limit, own = self.max_account_price_per_hour, CeilingPart(self.host or offer_id, price, State.ORDERED)
         count = Count((own, *account.registered, *account.foreign))
-        whose = f"With offer {offer_id} all machines of the account"
-        return "" if limit is None else count.above(whose, "max_account_price_per_hour", limit)
+        subject = f"With offer {offer_id} all machines of the account"
+        return "" if limit is None else count.above(subject, "max_account_price_per_hour", limit)
 
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:
-    """Why the options that name the registry do not fit together; empty if they do."""
+    """Return why the options that name the registry contradict each other, or an empty text."""
     refusals = applicable(
         {
-            "A purchase is noted in one registry: give registry_file or registry_url, which the environment variable"
-            " COMPUTE_INDEX_REGISTRY_URL sets, too.": url and file,
+            "A purchase is noted in one registry: give either registry_file or registry_url. The environment variable"
+            " COMPUTE_INDEX_REGISTRY_URL also sets registry_url.": url and file,
             "registry_url needs the name of the host: set host or resource_name.": url and not host,
-            "max_total_price_per_hour needs registry_url, which knows what is bought.": has_total and not url,
+            "max_total_price_per_hour needs registry_url, since only a shared registry knows all purchases.": (
+                has_total and not url
+            ),
         }
     )
     return next(iter(refusals), "")
 
 
 def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, list[str]]:
-    """The offer to buy, on which terms, and a warning if it is another one than the task names.
+    """Return the offer to buy, its terms, and a warning if the task names another offer.
 
-    What the host has bought, or may have, takes precedence: to ask again with a newer search buys nothing beside it. It
-    is sent again only within the task's limit, or else at the price at which it was sent.
+    An offer that the host has bought, or may have, takes precedence, so that a newer search buys no second machine. It
+    is sent again only within the task's limit or, without one, at the price at which it was sent before.
     """
     if entry.held_by or not (entry.offer_id and entry.may_have_bought) or entry.offer_id == offer_id:
         return offer_id, terms, []
@@ -132,15 +134,15 @@ def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, l
 
 
 def claimed_by_another(claim: object, host: str) -> str:
-    """Another purchase of this host is open."""
+    """The message if another purchase of this host is open. ``claim``: a sentence about that purchase."""
     return (
-        f"{claim} {NOTHING_SENT} If another run for {host or 'this host'} is at work, let it end. Then run again: it"
-        " goes on with that offer."
+        f"{claim} {NOTHING_SENT} If another run for {host or 'this host'} is at work, let it end. Then run again, which"
+        " continues with that offer."
     )
 
 
 def planned_for_another_account(offer_id: str, planned: str | None, account: str) -> str:
-    """A host of the play has another token or API address than it was ``planned`` with; empty if it has not."""
+    """The message if the purchase was ``planned`` with another account than the host's; else empty."""
     if planned in (None, "", account):
         return ""
     return (
@@ -150,49 +152,50 @@ def planned_for_another_account(offer_id: str, planned: str | None, account: str
 
 
 def orphaned(offer_id: str) -> str:
-    """Ansible was killed while this process went on."""
-    return f"Ansible itself has ended, so the purchase of offer {offer_id} was not sent (any more)."
+    """The message if Ansible was killed while this process continued."""
+    return f"Ansible itself has ended, so the purchase of offer {offer_id} was not sent, or not again."
 
 
 # Answers
 
 
 def is_made(answer: Json) -> bool:
-    """Whether an answer that looks like a success is one: with an id or a time of purchase it is, whatever it says."""
+    """Whether an answer that looks like a success is one. An id or a time of purchase proves it, whatever else it says."""
     bought = answer["resource_ids"] or answer["odd_ids"] or answer["procured_at"]
     is_free = _states.is_for_sale_or_expired(answer["status"])
     return bool(bought) or not (answer["status"] == _states.FAILED or answer["error"] or is_free)
 
 
 def after(history: History, retries: int, refused: int | None, *, busy: bool) -> History:
-    """What is known after an answer that is no success.
+    """Return the history after an answer that is no success.
 
-    retries: how often the purchase may be sent again. refused: the HTTP status of a refusal; None if the answer was
-    lost, or leaves open what became of the purchase. busy: whether it asks to come back, and soon enough. One without
-    an answer is sent again once.
+    A purchase without an answer is sent again once.
+
+    retries: how often the purchase may be sent again.
+    refused: the HTTP status of a refusal; None if the answer was lost, or leaves the outcome open.
+    busy: whether the answer asks to come back, and soon enough.
     """
-    again = history.sends < retries and (busy or history.sends == 0)
+    may_send = history.sends < retries and (busy or history.sends == 0)
     # Of several refusals the one that proves least counts.
     refused = history.refused if history.refused in (PUT_OFF, ANSWERED_NO) and refused is not None else refused
     is_open = history.unanswered or refused is None
-    return replace(
-        history, sends=history.sends + 1, unanswered=is_open, refused=refused, again=again, busy=busy and again
-    )
+    busy = busy and may_send
+    return replace(history, sends=history.sends + 1, unanswered=is_open, refused=refused, may_send=may_send, busy=busy)
 
 
 def after_objection(history: History, error_class: str) -> History:
-    """What is known once it must not be sent (again), for a reason of this class.
+    """Return the history once the purchase must not be sent, or not again, for a reason of this class.
 
-    If the offer is gone since it was put off, that may have bought it: it counts as not answered.
+    If the offer is gone since a 429, that purchase may have bought it, so it counts as unanswered.
     """
     is_own = history.refused == PUT_OFF and error_class in PHASE_OF_ERROR
-    return replace(history, unanswered=history.unanswered or is_own, again=False, busy=False)
+    return replace(history, unanswered=history.unanswered or is_own, may_send=False, busy=False)
 
 
 def outcome_unsent(history: History) -> Decision | None:
-    """The end of a purchase that must not be sent (again); None while an earlier one may be under way.
+    """Return the end of a purchase that must not be sent, or not again; None while an earlier one may be under way.
 
-    What was put off may have bought the offer, which the API may show only later.
+    After a 429 it may also have bought the offer, which the API may show only later.
     """
     if history.unanswered or history.refused == PUT_OFF:
         return None
@@ -203,26 +206,26 @@ def outcome_unsent(history: History) -> Decision | None:
 
 
 def needs_claim(step: NextStep, history: History, left: t.Collection[str]) -> bool:
-    """Whether this end may only be told by a run that still holds the purchase: its refusal makes room for another one.
+    """Whether only a run that still holds the purchase may report this end: a refusal frees the host.
 
-    What was made, and has failed with something ``left``, is a fact whoever says it.
+    That a purchase was made, and failed with resources ``left``, is a fact, even from another run.
     """
     return step.decision is Decision.REJECTED and history.sends > 0 and not (step.reason is Reason.FAILED and left)
 
 
-def freed(step: NextStep, history: History, left: t.Collection[str], whose: str) -> bool | None:
-    """Whether the registry notes that this end was billed until now, or came to nothing; None if it frees no host.
+def freed(step: NextStep, history: History, left: t.Collection[str], owner: str) -> bool | None:
+    """Return whether the registry notes this end as billed until now (True) or void (False); None frees no host.
 
-    ``left``: the ids that may be billed of an offer that failed. ``whose``: its machines are, by their names.
+    ``left``: ids of a failed offer that may be billed. ``owner``: of its machines, by their names.
     """
     if step.decision is Decision.UNKNOWN or step.reason is Reason.UNREADABLE or (step.reason is Reason.FAILED and left):
         return None
-    # Of a refused offer with a machine of our name a gateway has lied.
-    is_ours = history.made or history.may_be_ours or (history.refused is not None and whose == OURS)
+    # If a refused offer has a machine of our name, the refusal came from a gateway.
+    is_ours = history.made or history.may_be_ours or (history.refused is not None and owner == OURS)
     return is_ours and step.reason in (Reason.ENDED, Reason.FAILED)
 
 
-# What people read of an end
+# The messages of an end
 
 # If the task was cut off
 MAY_BE_SENT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
@@ -231,7 +234,7 @@ _RUN_AGAIN = (
     "Run the same again (compute_index.supply.provision for this host): it asks first, and buys only this very offer,"
     " if it is still free."
 )
-# What to do about each end that leaves open whether something was bought, in parts of its story
+# Advice for each end whose outcome is unknown, with the fields of `Story.parts`
 _ADVICE: t.Mapping[Reason, str] = {
     Reason.UNREADABLE: _RUN_AGAIN,
     Reason.SILENT: _RUN_AGAIN,
@@ -241,10 +244,10 @@ _ADVICE: t.Mapping[Reason, str] = {
     " compute_index.supply.delete_resource ends it. If it is not, set another resource_name, or remove the registry"
     " entry.",
     Reason.CONTRADICTED: "Does api_token belong to the account that bought it?",
-    Reason.OVERTAKEN: "It may be in other hands: {taken_over} Run the same again: it goes by what {where} says then.",
+    Reason.OVERTAKEN: "Another run may hold it now: {taken_over} Run the same again: it follows what {where} says then.",
 }
-# What a class of errors means, after the API's own words
-_MEANINGS = {
+# Advice for an error class, after the API's own words
+_ADVICE_BY_CLASS = {
     "expired": "The offer has expired; search again.",
     "not_found": "The offer is gone; search again.",
     "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
@@ -253,7 +256,7 @@ _MEANINGS = {
 
 
 class ApiAnswer(t.Protocol):
-    """What the API answered, as its client raises it. Its text is a sentence."""
+    """An error that the API's client raises. Its text is a sentence."""
 
     error_class: str
     status_code: int | None
@@ -262,15 +265,19 @@ class ApiAnswer(t.Protocol):
 
 @dataclass(frozen=True)
 class Story:
-    """What is known of a purchase when it ends.
+    """The facts about a purchase when it ends, for its messages.
 
-    where: the registry. price_per_hour: USD per hour, None if unknown.
-    machines: those that the API lists for the offer. ids: of these and the status, or noted, what may be billed.
-    since: when the offer was first seen as gone; or, if that was lately, when it will have been long ago.
+    where: the registry.
+    price_per_hour: in USD, None if unknown.
+    machines: machines of the offer that the API lists.
+    ids: ids that may be billed, from the list, the offer's status, or the registry.
+    since: when the offer was first seen as gone; if that is too recent, when it will have been gone for long enough.
     error: the answer to the newest purchase, None if it was a success.
-    asked: what the newest look has shown, or the error why it could not be read. listing: why nothing could be listed.
-    objection: why the purchase was not sent again, and the class of that. reason: why the offer failed.
-    taken_over: why this run does not hold the purchase any more.
+    asked: the offer's status in words, or the error with which the query failed.
+    listing: the error with which the list failed, None if it did not.
+    objection, objection_class: why the purchase was not sent again, and the error class.
+    reason: why the offer failed.
+    taken_over: why this run no longer holds the purchase.
     """
 
     offer_id: str
@@ -289,38 +296,38 @@ class Story:
     taken_over: object = ""
 
     @property
-    def said(self) -> str:
-        """What is known of the purchase itself, from the newest answer or from the registry."""
+    def answer(self) -> str:
+        """What the newest answer, or else the registry, says about the purchase."""
         if self.error is not None:
             return str(self.error)
         if self.history.made:
             return f"{self.where or 'the API'} says that it was bought."
         if self.history.unanswered:
-            return f"{self.where} says that it was sent, and not what became of it."
+            return f"{self.where} says that it was sent, but not with which outcome."
         return "its purchase was refused." if self.history.was_sent else "no purchase of it is noted for this host."
 
     @property
-    def newest(self) -> ApiAnswer | None:
-        """The newest answer that was an error: to a purchase of this run, or else to the look."""
-        is_missing = not (self.history.sends or isinstance(self.asked, str))
-        return self.error or (t.cast(ApiAnswer, self.asked) if is_missing else None)
+    def newest_error(self) -> ApiAnswer | None:
+        """The error that answered this run's newest purchase or, if nothing was sent, its newest look."""
+        is_look_failed = not (self.history.sends or isinstance(self.asked, str))
+        return self.error or (t.cast(ApiAnswer, self.asked) if is_look_failed else None)
 
     @property
-    def kept(self) -> str:
-        """Why it was not sent again, in a sentence; empty without an objection."""
+    def why_not_sent_again(self) -> str:
+        """A sentence with the objection; empty without one."""
         return f"It was not sent again: {sentence(self.objection)}" if self.objection else ""
 
     @property
-    def shown(self) -> str:
-        """Its machines, as the newest look has shown them."""
+    def machines_in_words(self) -> str:
+        """The machines of the offer, as the newest look showed them."""
         return described(self.machines) or "this account lists no machine of it"
 
     @property
     def parts(self) -> dict[str, str]:
-        """Parts of the sentences of `_ADVICE`."""
+        """The fields that `_ADVICE` uses."""
         return {
             "where": str(self.where),
-            "machines": self.shown,
+            "machines": self.machines_in_words,
             "since": self.since,
             "taken_over": sentence(self.taken_over),
         }
@@ -328,7 +335,7 @@ class Story:
 
 @dataclass(frozen=True)
 class Ending:
-    """A failure: its message and class, the ids that may be billed, and the answer whose status it has."""
+    """A failure: its message and error class, the ids that may be billed, and the API's answer that caused it."""
 
     msg: str
     error_class: str
@@ -337,82 +344,83 @@ class Ending:
 
     @property
     def answer(self) -> dict[str, t.Any]:
-        """The fields of a result that come from that answer."""
+        """The fields of a result that come from the API's answer."""
         error = self.error
         return {} if error is None else {"status_code": error.status_code, "retry_after": error.retry_after}
 
 
 def ending_of(step: NextStep, story: Story) -> Ending:
-    """The failure for a step that ends a purchase without a machine of ours."""
+    """Return the failure for a step that ends a purchase without a machine of ours."""
     reason = t.cast(Reason, step.reason)
     if step.decision is Decision.UNKNOWN:
-        return Ending(_unknown(reason, story), "unknown_outcome", story.ids, story.newest)
+        return Ending(_unknown(reason, story), "unknown_outcome", story.ids, story.newest_error)
     if reason is Reason.FAILED:
         billed = f"These resources may still be billed, at {usd(story.price_per_hour)}: {', '.join(story.ids)}."
         left = billed if story.ids else "No resource of it is known."
         msg = f"Offer {story.offer_id} failed: {sentence(story.reason or NO_REASON)} {left}"
         return Ending(msg, class_of(story.reason), story.ids)
     if reason in (Reason.TAKEN, Reason.ENDED):
-        ended = f"Offer {story.offer_id} was bought, and its machines have ended: {story.shown}. It is billed no more."
-        taken = f"Someone else has bought offer {story.offer_id}: {story.shown}. {NOTHING_BOUGHT}"
-        told = (str(story.error or ""), ended if reason is Reason.ENDED else taken)
-        return Ending(joined(*told), "conflict", error=story.newest)
+        offer_id, machines = story.offer_id, story.machines_in_words
+        ended = f"Offer {offer_id} was bought, and its machines have ended: {machines}. It is no longer billed."
+        taken = f"Someone else has bought offer {offer_id}: {machines}. {NOTHING_BOUGHT}"
+        msg = joined(str(story.error or ""), ended if reason is Reason.ENDED else taken)
+        return Ending(msg, "conflict", error=story.newest_error)
     return _not_bought(reason, story)
 
 
 def _unknown(reason: Reason, story: Story) -> str:
-    """It may be bought, since nobody knows or since answers do not agree."""
+    """The message if the outcome is unknown, or answers contradict each other."""
     listing = "" if story.listing is None else str(story.listing)
-    is_known = story.ids or reason is not Reason.OVERTAKEN  # another run may even have ended it
+    is_known = story.ids or reason is not Reason.OVERTAKEN  # another run may even have ended the machine
     billed = may_be_bought(story.price_per_hour, story.ids) if is_known else "No machine of it is known."
-    told = f"Offer {story.offer_id}: {story.said} Asked now: {sentence(story.asked)}"
+    found = f"Offer {story.offer_id}: {story.answer} Asked now: {sentence(story.asked)}"
     rest = f"Do not buy another offer instead. {_ADVICE[reason].format(**story.parts)}"
-    return joined(told, listing, story.kept, billed, rest)
+    return joined(found, listing, story.why_not_sent_again, billed, rest)
 
 
 def _not_bought(reason: Reason, story: Story) -> Ending:
-    """The purchase was refused; or the offer is expired, not known to the API, or not readable."""
+    """The failure if the purchase was refused, or the offer is expired, unknown to the API, or unreadable."""
     by_reason = {Reason.EXPIRED: "expired", Reason.NOT_FOUND: "not_found"}
-    answered = story.newest.error_class if story.newest else "conflict"
-    error_class = by_reason.get(reason) or story.objection_class or answered
-    told = joined(str(story.newest or f"Offer {story.offer_id}: {sentence(story.asked)}"), story.kept)
+    error = story.newest_error
+    error_class = by_reason.get(reason) or story.objection_class or (error.error_class if error else "conflict")
+    found = joined(str(error or f"Offer {story.offer_id}: {sentence(story.asked)}"), story.why_not_sent_again)
     if reason in by_reason and story.history.may_be_under_way:
-        told = f"Offer {story.offer_id} has been gone since {story.since}, unbought, so its purchase did not happen."
-    return Ending(joined(told, _MEANINGS.get(error_class, ""), NOTHING_BOUGHT), error_class, error=story.newest)
+        found = f"Offer {story.offer_id} has been gone since {story.since}, unbought, so its purchase did not happen."
+    return Ending(joined(found, _ADVICE_BY_CLASS.get(error_class, ""), NOTHING_BOUGHT), error_class, error=error)
 
 
 def not_sold(offer_id: str, answer: Json) -> str:
-    """An answer to a purchase that looks like a success, and says no."""
+    """The message for an answer that looks like a success, but says that the offer was not sold."""
     why = answer["error"] or f"it answered '{answer['status']}'"
     return f"The API did not sell offer {offer_id}: {sentence(why)}"
 
 
 def bought_before(offer_id: str) -> str:
-    """It was bought by an earlier run."""
+    """The message if an earlier run bought the offer."""
     return f"Offer {offer_id} is bought already."
 
 
-def bought_not_noted(offer_id: str, price: float | None, ids: list[str], said: object) -> str:
-    """The registry could not be written after the purchase."""
+def bought_not_noted(offer_id: str, price: float | None, ids: list[str], error: object) -> str:
+    """The message if the registry could not be written after the purchase."""
     return (
         f"Offer {offer_id} was BOUGHT and is billed at {usd(price)}, resources: {', '.join(ids) or 'not known yet'}."
-        f" But that could not be noted: {said} {REPAIR}"
+        f" But that could not be noted: {error} {REPAIR}"
     )
 
 
 def bought_with_odd_ids(offer_id: str, price: float | None, ids: list[str], odd: t.Iterable[object]) -> str:
-    """The API's answer names machines by what is no id."""
+    """The message if the API's answer names machines by invalid ids."""
     return (
         f"Offer {offer_id} was BOUGHT and is billed at {usd(price)}, resources: {', '.join(ids) or 'no id is known'}."
-        f" The API also names what is no id, and is not used: {', '.join(repr(str(item)) for item in odd)}. See what it"
-        " is with compute_index.supply.resource_info."
+        f" The API also names invalid ids, which are not used: {', '.join(repr(str(item)) for item in odd)}. Look them"
+        " up with compute_index.supply.resource_info."
     )
 
 
 def result_of_purchase(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mapping[str, str]) -> dict[str, t.Any]:
-    """The result of a purchase that was made or, in check mode, would be made, with its ``diff``.
+    """Return the result of a purchase that was made or, in check mode, would be made, with its ``diff``.
 
-    ``facts``: of the task's result. ``body``: of the request.
+    ``facts``: the fields of the result so far. ``body``: the body of the request.
     """
     offer = facts["offer"]
     after = {
@@ -437,21 +445,22 @@ def result_of_purchase(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mappi
     }
 
 
-# What tells whether an order is the one that a sealed plan was quoted with, or that an open purchase was sent with:
-# digests of its parts, and nothing of the order itself. User data may contain a password that is short enough to be
-# guessed, so a digest is keyed with the API's token: who reads only the plan or the registry cannot try guesses.
+# A sealed plan, and an open purchase, keep digests of the parts of their order, and nothing of the order itself, to
+# recognise it. User data may contain a password that is short enough to be guessed, so a digest is keyed with the API's
+# token: someone who reads only the plan or the registry cannot test guesses.
 
-_TOKEN = "token"  # the part by which digests of another token are recognised
+_TOKEN = "token"  # the part whose digest shows that another token was used
 _USER_DATA = "cloud_init"
-_OTHER = {_USER_DATA: "other user data (cloud_init)"}  # where the name alone says nothing to a person
+_OTHER = {_USER_DATA: "other user data (cloud_init)"}  # for parts whose name alone is not clear to a person
 _HOST_KEY = "provision_bootstrap_host_key"
-_OFFER = "offer_id"  # which the plan or the registry itself names
+_OFFER = "offer_id"  # the plan or the registry itself names it
 
 
 def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """The digest of each part of an order, the body of POST /procure_offer. ``note``: what is kept with its purchase.
+    """Return a digest of each part of an order, the body of POST /procure_offer.
 
-    User data that contain a host key, which each run makes anew, differ whatever the user gave, so they have no digest.
+    User data with a host key have no digest: each run makes a new key, so they would always differ. ``note``: the
+    variables that the registry notes with the purchase.
     """
     left_out = {_OFFER, _USER_DATA} if _HOST_KEY in note else {_OFFER}
     parts = {_TOKEN: "", **{name: value for name, value in order.items() if name not in left_out}}
@@ -460,7 +469,7 @@ def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t
 
 
 def check_sealed(sealed: t.Mapping[str, str], now: t.Mapping[str, str]) -> None:
-    """Raise ValueError if the digests of an order are not those of its plan; empty ones are those of no plan."""
+    """Raise ValueError if the digests of an order differ from those of its plan; empty ``sealed`` means no plan."""
     differing = sorted(name for name in {*sealed, *now} if sealed.get(name) != now.get(name))
     if sealed and differing:
         others = [_OTHER.get(part, f"another {part}") for part in differing]
@@ -468,14 +477,14 @@ def check_sealed(sealed: t.Mapping[str, str], now: t.Mapping[str, str]) -> None:
 
 
 def noted_order(digests: t.Mapping[str, str], user_data: str | None) -> dict[str, t.Any]:
-    """What the registry notes of an order, with its `order_digests`."""
+    """Return the variables that the registry notes of an order. ``digests``: of `order_digests`."""
     return {ORDERED: dict(digests), BOOT_MARK: boot_mark(user_data)}
 
 
 def ordered_otherwise(entry: Entry, order: t.Mapping[str, t.Any]) -> list[str]:
-    """A warning if a purchase that is noted was ordered otherwise; digests with another token say nothing.
+    """Return a warning if a noted purchase was ordered with other parts; digests of another token prove nothing.
 
-    ``order``: of now, as `noted_order` has it.
+    ``order``: today's, from `noted_order`.
     """
     first, now = entry.ordered, order.get(ORDERED) or {}
     if not entry.may_have_bought or first == now or first.get(_TOKEN) != now.get(_TOKEN, ""):
@@ -487,5 +496,5 @@ def ordered_otherwise(entry: Entry, order: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def boot_mark(user_data: str | None) -> bool | None:
-    """What the registry notes of user data: whether they leave a mark at their end, as all do that do not deny it."""
+    """Return True if user data leave a mark at their end, as they do unless they say otherwise; None if not."""
     return (bool(user_data) and NO_MARK not in str(user_data)) or None

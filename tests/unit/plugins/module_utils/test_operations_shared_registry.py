@@ -348,7 +348,7 @@ def test_a_controller_that_sleeps_between_its_claim_and_the_purchase_buys_nothin
         return
     # So the role stops, and tries no other offer.
     assert outcome(result) == ("unknown", "unknown_outcome", []) and result["claimed_by"] is None
-    assert "in other hands" in result["msg"] and "adopt" not in result["msg"] and "MAY BE" not in result["msg"]
+    assert "Another run may hold it now" in result["msg"] and "adopt" not in result["msg"] and "MAY BE" not in result["msg"]
     assert states(registry_url) == LEFT[other]
 
 
@@ -371,7 +371,7 @@ def test_a_controller_that_sleeps_while_it_looks_at_a_refusal_buys_nothing_else_
     meanwhile(monkeypatch, look, "offer_status")
     free(queue).expect(*POST, NOT_FOUND, code).expect("GET", STATUS_PATH, NOT_FOUND, 404, times=2 if code == 409 else 1)
     result = buy(settle_timeout=3)
-    assert outcome(result) == ("unknown", "unknown_outcome", []) and "in other hands" in result["msg"]
+    assert outcome(result) == ("unknown", "unknown_outcome", []) and "Another run may hold it now" in result["msg"]
     assert states(registry_url) == LEFT[other]
 
 

@@ -74,7 +74,7 @@ def test_an_offer_in_another_currency_is_not_bought_whatever_its_limit(currency:
 def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None:
     terms = Terms(offer={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "EU"})
     assert terms.page_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb", "region": "US"}) == (
-        "Offer o is not what it was found as. Its own page says: region US instead of EU, gpu_type"
+        "Offer o differs from what the search found. Its own page says: region US instead of EU, gpu_type"
         " nvidia-a100-sxm4-80gb instead of nvidia-h100-sxm5-80gb."
     )
     assert not terms.page_refusal("o", {"gpu_type": "nvidia-h100-sxm5-80gb", "region": None})
@@ -187,7 +187,7 @@ def test_what_may_be_sent_after_an_answer(
 ) -> None:
     history = after(History(sends=sends), retries, refused, busy=is_busy)
     assert (history.sends, history.refused, history.unanswered) == (sends + 1, refused, refused is None)
-    assert (history.again, history.busy) == (again, again and is_busy)
+    assert (history.may_send, history.busy) == (again, again and is_busy)
 
 
 def test_of_several_answers_the_one_that_proves_least_counts() -> None:
