@@ -45,14 +45,14 @@ from .._provision.purchase import (
     UNSEEN,
     History,
     OfferLook,
-    needs_time_gone,
-    list_must_confirm,
-    needs_machine_list,
-    namesakes_without_offer,
     confirmed_phase,
+    list_must_confirm,
+    namesakes_without_offer,
+    needs_machine_list,
+    needs_time_gone,
+    owner_by_name,
     phase_in_words,
     with_other_owners,
-    owner_by_name,
 )
 from .._provision.standing import storage_bought
 from .._provision.storage import Storage

@@ -277,7 +277,7 @@ def needs_machine_list(history: History, ids: t.Collection[str]) -> bool:
 
 
 def list_must_confirm(history: History, phase: str | None) -> bool:
-    """Whether only a list of machines can confirm a refusal: the offer's status, which may lag, says unbought or gone."""
+    """Whether only a list of machines can confirm a refusal: the status, which may lag, says unbought or gone."""
     is_refused = history.refused is not None and not (history.unanswered or history.made)
     return is_refused and phase in (_states.UNBOUGHT, *GONE)
 

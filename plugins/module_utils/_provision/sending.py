@@ -160,7 +160,7 @@ def orphaned(offer_id: str) -> str:
 
 
 def is_made(answer: Json) -> bool:
-    """Whether an answer that looks like a success is one. An id or a time of purchase proves it, whatever else it says."""
+    """Whether an answer that looks like a success is one. An id or a time of purchase is sufficient proof."""
     bought = answer["resource_ids"] or answer["odd_ids"] or answer["procured_at"]
     is_free = _states.is_for_sale_or_expired(answer["status"])
     return bool(bought) or not (answer["status"] == _states.FAILED or answer["error"] or is_free)
@@ -244,7 +244,7 @@ _ADVICE: t.Mapping[Reason, str] = {
     " compute_index.supply.delete_resource ends it. If it is not, set another resource_name, or remove the registry"
     " entry.",
     Reason.CONTRADICTED: "Does api_token belong to the account that bought it?",
-    Reason.OVERTAKEN: "Another run may hold it now: {taken_over} Run the same again: it follows what {where} says then.",
+    Reason.OVERTAKEN: "Another run may hold it now: {taken_over} Run the same again, which follows {where}.",
 }
 # Advice for an error class, after the API's own words
 _ADVICE_BY_CLASS = {

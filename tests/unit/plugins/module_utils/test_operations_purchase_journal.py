@@ -450,7 +450,8 @@ def test_a_run_that_was_suspended_while_its_journal_came_into_other_hands_stops(
         assert result["outcome"] == "created", "it has the name, and nothing else of this run was answered by a refusal"
         return
     assert outcome(result) == ("unknown", "unknown_outcome", []) and result["claimed_by"] is None
-    assert "Another run may hold it now" in result["msg"] and "adopt" not in result["msg"] and "MAY BE" not in result["msg"]
+    msg = result["msg"]
+    assert "Another run may hold it now" in msg and "adopt" not in msg and "MAY BE" not in msg
     assert kept_as(path, left, later)
 
 

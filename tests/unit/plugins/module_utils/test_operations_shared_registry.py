@@ -348,7 +348,8 @@ def test_a_controller_that_sleeps_between_its_claim_and_the_purchase_buys_nothin
         return
     # So the role stops, and tries no other offer.
     assert outcome(result) == ("unknown", "unknown_outcome", []) and result["claimed_by"] is None
-    assert "Another run may hold it now" in result["msg"] and "adopt" not in result["msg"] and "MAY BE" not in result["msg"]
+    msg = result["msg"]
+    assert "Another run may hold it now" in msg and "adopt" not in msg and "MAY BE" not in msg
     assert states(registry_url) == LEFT[other]
 
 

@@ -30,8 +30,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     list_must_confirm,
     needs_machine_list,
     next_step,
-    with_other_owners,
     owner_by_name,
+    with_other_owners,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import Story, ending_of
 

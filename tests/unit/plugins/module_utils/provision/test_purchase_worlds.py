@@ -26,8 +26,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OfferLook,
     list_must_confirm,
     next_step,
-    with_other_owners,
     unless_overtaken,
+    with_other_owners,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import after
 
