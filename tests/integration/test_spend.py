@@ -317,8 +317,10 @@ def test_what_is_moved_into_a_shared_registry_is_known_there(project: Project, r
     assert [each["why"] for each in known] == ["decommissioned", ""]
     words = ("compute_index.supply.registry", *extra({"provision_registry_url": registry}))
     planned, moved, again = project.play(*words, "--check"), project.play(*words), project.play(*words)
-    assert "1 purchase that had ended would be noted in it, too" in planned.text, planned.output
-    assert (moved.returncode, moved.changed) == (0, 1) and "ended was noted in it, too" in moved.text, moved.output
+    assert "1 purchase that had ended would be added to the shared ledger" in planned.text, planned.output
+    assert (moved.returncode, moved.changed) == (0, 1) and "ended was added to the shared ledger" in moved.text, (
+        moved.output
+    )
     assert (again.returncode, again.changed) == (0, 0) and "ended" not in again.text, again.output
     published, _run = spend(project, provision_registry_url=registry)
     ended, runs = published["purchases"]

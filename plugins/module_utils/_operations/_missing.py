@@ -96,7 +96,7 @@ class _Noting:
         step = self._step(place, host, entry)
         if step is MissingStep.END:
             status = self._statuses.get(entry.offer_id, {})
-            note_and_end(registry, missing.left_storage(host, entry, status, self._account))
+            note_and_end(registry, missing.changes_for_storage(host, entry, status, self._account))
         elif step:
             registry.compare_and_set(self._look.changes(step, entry, place, registry.now()))
         return step

@@ -605,7 +605,7 @@ def _settled(
         if not journal.entry.is_open:
             return None
         try:
-            words = claims.is_bought(purchase.run()["resource_ids"])
+            words = claims.was_bought(purchase.run()["resource_ids"])
         except Failure as failure:
             words = str(failure)
         # The registry decides: what was seen may not have been noted.

@@ -47,7 +47,7 @@ def registry(params: Params, check_mode: bool) -> Result:
 
 def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble: list[str]) -> t.Iterator[str]:
     """A line for each host and each ledger of files that was moved; to ``trouble`` is added what could not be."""
-    rows = moving.sharing(params["hosts"])
+    rows = moving.rows_in_shared_registry(params["hosts"])
     of_rows = [registries.folder(row, params) for row in rows]
     folders = list(dict.fromkeys(filter(None, of_rows)))
     snapshot = RegistrySnapshot(registries, folders)
@@ -68,7 +68,7 @@ def _tried(move: t.Callable[..., str], trouble: list[str], *given: t.Any) -> lis
     try:
         return list(filter(None, [move(*given)]))
     except RegistryError as error:
-        trouble.append(moving.left(str(error), error.error_class))
+        trouble.append(moving.with_retry_advice(str(error), error.error_class))
         return []
 
 
@@ -84,7 +84,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
         raise Claimed(path, variables)
     shared = t.cast(Registry, registries.at(SharedProject(project_of(host["project"]))).host(name))
     known = shared.read()
-    if reason := moving.contradiction(path, entry, shared.where, None if known is None else read_entry(known)):
+    if reason := moving.why_contradicted(path, entry, shared.where, None if known is None else read_entry(known)):
         raise RegistryError(reason)
     if not check_mode:
         _move_storage(registries, project_of(host["project"]), name, file, entry)
@@ -112,23 +112,23 @@ def _move(shared: Registry, facts: Variables, variables: Variables | None, path:
     """
     entry = read_entry(facts)
     try:
-        if moving.claims(entry, variables):
+        if moving.is_to_be_claimed(entry, variables):
             shared.claim(facts)
             shared.close()
         elif note := moving.facts_to_note(facts, entry, variables, read_entry(variables)):
             shared.note(note)
     except RegistryError as error:
-        raise RegistryError(moving.not_moved(path, str(error))) from None
+        raise RegistryError(moving.why_not_moved(path, str(error))) from None
 
 
 def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError."""
-    bills = moving.unentered(registries.at(folder).ledger().bills)
+    bills = moving.bills_without_entry(registries.at(folder).ledger().bills)
     projects = map(SharedProject, {bill.project for bill in bills})
-    new = moving.unknown_to((registries.at(project).ledger() for project in projects), bills)
+    new = moving.missing_bills((registries.at(project).ledger() for project in projects), bills)
     count = registries.database().note_ended(registries.account, new) if new and not check_mode else len(new)
     lost = sum(item.runs for item in new)
-    return moving.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
+    return moving.bills_moved(folder.text, count, lost, would=check_mode) if count else ""
 
 
 REGISTRY = steps.operation(registry, steps.REGISTRY, BLANK)

@@ -1,16 +1,16 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of a claim in a registry that several controllers share.
+"""The rules for claims in a shared registry.
 
-A claim is written before a purchase is sent, and stays for ever; its state says what became of it:
+A claim is written before a purchase is sent, and stays for ever. It has one of these states:
 
 - ``buying``: claimed. It is marked before its purchase is sent, and only while its run holds it (for a minute, which
-  that run renews), so what is neither marked nor held has sent nothing and never will.
-- ``live``: bought, and the host's. It keeps the host's name until its end is confirmed.
-- ``stray``: bought, but the host has another purchase. It is billed, and a person ends it.
+  that run renews). So a claim that is neither marked nor held has sent nothing, and never will.
+- ``live``: bought, and the host's own. It keeps the host's name until its end is confirmed.
+- ``stray``: bought, but the host has another purchase. It is billed, and a person must end it.
 - ``void``: nothing was bought. Only this state frees the offer.
-- ``ended``: bought once, and gone.
+- ``ended``: bought, and ended since.
 
 Pure: knows no Ansible, no HTTP, no SQL, no clock.
 """
@@ -27,13 +27,13 @@ from .ownership import Machine, is_named, offer_of
 from .purchase import PUT_OFF
 
 BUYING, LIVE, STRAY, VOID, ENDED = STATES = ("buying", "live", "stray", "void", "ended")
-OPEN = (BUYING, LIVE)  # a host has one of these at most
-COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum; see `counts`
+OPEN = (BUYING, LIVE)  # a host has at most one claim in these states
+COUNTED = (*OPEN, STRAY)  # may be billed, so they count in each sum; see `counts`
 OVER = (VOID, ENDED)
 
 
 def counts(state: str, *, is_sent: bool, is_held: bool) -> bool:
-    """Whether something may be billed under a claim, now or soon: it is in each sum, and in the way of others.
+    """Whether a claim's purchase may be billed, now or soon, so that it counts in each sum and blocks other claims.
 
     ``is_sent``: it was marked as sent. ``is_held``: its run holds it at this moment.
     """
@@ -41,22 +41,22 @@ def counts(state: str, *, is_sent: bool, is_held: bool) -> bool:
 
 
 def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
-    """Whether the run that has sent a purchase is gone, so that any other may find out what became of it."""
+    """Whether the run that sent a claim's purchase is gone, so that any other run may find out its result."""
     return state == BUYING and is_sent and not is_held
 
 
 def host_with_project(host: str, project: str) -> str:
-    """A host, with its project where that is not the usual one."""
+    """The host as text, with its project unless that is the default one."""
     return host if project_of(project) == DEFAULT_PROJECT else f"{host} of project {project}"
 
 
-def is_bought(ids: t.Iterable[str]) -> str:
-    """A purchase whose run has died was made."""
-    return f"It is bought: {ids_in_words(ids)}."
+def was_bought(ids: t.Iterable[str]) -> str:
+    """A sentence: a purchase whose run has died was made."""
+    return f"It was bought: {ids_in_words(ids)}."
 
 
 def settled(host: str, entry: Entry, words: str) -> str:
-    """What ``words`` say of a purchase whose run has died."""
+    """A message about a purchase whose run has died; ``words`` say its result."""
     return (
         f"Offer {entry.offer_id} was sent for {host_with_project(host, entry.project)} at {entry.journaled_at}"
         f" ({usd(entry.price_per_hour)}), in a run of {entry.bought_by or 'an unknown user'} that has ended. {words}"
@@ -64,25 +64,26 @@ def settled(host: str, entry: Entry, words: str) -> str:
 
 
 def is_held(state: str | None, *, same_epoch: bool) -> bool:
-    """Whether a claim is still that of the run that has made it; ``state``: None if the claim is lost.
+    """Whether a claim still belongs to the run that made it; ``state``: None if the claim is lost.
 
-    ``same_epoch``: no other run has taken it over. That its purchase was made any run may have noted; ended or freed it
-    is in other hands.
+    ``same_epoch``: no other run has taken it over. If it is ``live``, another run may have noted its machines, which
+    takes nothing away; in any other state, another run has ended or freed it.
     """
     return same_epoch and state in (BUYING, LIVE)
 
 
 def not_held(where: str) -> str:
-    """The registry has changed under a run that was suspended or cut off."""
-    why = "another run has taken that over, or ended it, or a failover has lost it"
-    return f"{where} does not say any more that this run is buying: {why}."
+    """A refusal: the registry has changed while this run was suspended or cut off."""
+    why = "another run has taken the purchase over or ended it, or a failover has lost it"
+    return f"{where} no longer says that this run is buying: {why}."
 
 
 def came_late(machine: Machine | None, offer_id: str, name: str, refused: int | None) -> bool:
-    """Whether a machine that no host has is what a freed claim of this offer has bought after all.
+    """Whether a freed claim of this offer has bought the ``machine`` after all; no host has it yet.
 
-    It must live and have the ``name`` that was asked for. If the purchase was ``refused`` (the HTTP status, None if it
-    was not), it is rather somebody else's; unless it was only put off. None is a machine that the API does not know.
+    The machine must be live and have the ``name`` of the purchase. If the purchase was ``refused`` (its HTTP status;
+    None if it was not), it probably belongs to someone else, unless the API had only put the purchase off. None: the
+    API does not know the machine.
     """
     if machine is None or not _states.is_live(machine["status"]) or refused not in (None, PUT_OFF):
         return False
@@ -90,10 +91,10 @@ def came_late(machine: Machine | None, offer_id: str, name: str, refused: int | 
 
 
 def bought_after_all(host: str, offer_id: str, machines: t.Iterable[Machine], *, would: bool) -> str:
-    """A purchase that counted as not made was made all the same; ``would``: that is not noted now."""
-    noted = f"compute_index.supply.provision notes it as {host}'s" if would else f"It is {host}'s"
+    """A message about a purchase that had seemed refused but was made. ``would``: this run does not note it."""
+    noted = f"compute_index.supply.provision notes it as {host}'s" if would else f"It now belongs to {host}"
     return (
-        f"The purchase of offer {offer_id} for {host} counted as not made, and its machine is there all the same:"
+        f"The purchase of offer {offer_id} for {host} counted as not made, but its machine exists:"
         f" {described(machines)}. {noted}."
     )
 
@@ -101,14 +102,14 @@ def bought_after_all(host: str, offer_id: str, machines: t.Iterable[Machine], *,
 def state_once_made(
     state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None, adopted: bool = False
 ) -> str | None:
-    """The state of a claim under which machines are noted; None if these belong to the rival instead.
+    """The new state of a claim when machines are noted for it; None if they belong to the rival instead.
 
-    A proved purchase is never refused, for what is billed must be on record.
+    A proved purchase is never refused, since anything billed must be on record.
 
-    ``state`` is that of the claim; None if there is no such claim (any more), as after a failover. ``adds``: machines
-    are named that the claim did not have. ``name_is_free``: no other claim of the host is open. ``rival`` is the state
-    of another claim of the same offer, if one is not void: what only says that it is buying has no proof, and yields.
-    ``adopted``: a person takes the machines over, which then have not ended, whatever was told of them.
+    ``state``: of the claim; None if it does not exist, as after a failover. ``adds``: the claim did not have all the
+    machines before. ``name_is_free``: the host has no other open claim. ``rival``: the state of another claim of the
+    same offer, None if there is none that is not void; a rival that is only ``buying`` has no proof, and yields.
+    ``adopted``: a person takes the machines over, so they have not ended, whatever the claim says.
     """
     if rival not in (None, BUYING):
         return None
@@ -116,5 +117,5 @@ def state_once_made(
         return state
     if state == ENDED and not adopted:
         return STRAY if adds else ENDED
-    # A claim that is buying holds the name itself.
+    # A claim in the state buying holds the host's name itself.
     return LIVE if state == BUYING or name_is_free else STRAY

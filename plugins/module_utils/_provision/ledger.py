@@ -1,11 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which purchases the lines of a ledger tell of, and since when each is billed: one fold for all registries.
+"""The bills of purchases from the lines of a ledger, by the same rules for all registries.
 
-An offer is sold once, so a purchase is a host and an offer. The order of the lines does not matter: git merges those of
-two clones in any order. ``journaled_at`` says which claim a line belongs to. That nothing came of a claim undoes this
-claim alone, with those that it renewed, and never that another clone has bought. Pure: knows no files and no clock.
+An offer is sold once, so a purchase is a host and an offer. The order of lines does not matter, since git merges those
+of two clones in any order. ``journaled_at`` identifies the claim of a line. A line that says that nothing was bought
+undoes its claim and those that this claim renewed, never another clone's purchase. Pure: knows no files and no clock.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from .._text import grouped, number_of, read_price, seconds_of, text_of, texts_o
 from .entry import Entry, project_of, unique_ids
 from .spending import Bill
 
-# Why a purchase has ended, in the ledger
+# The reasons for the end of a purchase
 DECOMMISSIONED = "decommissioned"
 REAPED = "reaped"
 RELEASED = "released"  # given back: it never got ready
-FAILED = "failed"  # made, and failed without leaving anything
-GONE = "gone"  # it was found to have ended
-MOVED = "moved"  # into another registry, where it goes on
+FAILED = "failed"  # made, but failed, and nothing remained
+GONE = "gone"  # found to have ended
+MOVED = "moved"  # to another registry, where it continues
 
-# The events of a ledger. Each line says all that is known of the purchase then.
+# The events of a ledger. Each line has all facts that were known of the purchase then.
 SENT = "sent"  # about to be sent, or to be sent again
-NOTHING = "nothing"  # nothing came of it
+NOTHING = "nothing"  # nothing was bought
 MADE = "made"  # bought, with its machines
-ADOPTED = "adopted"  # taken over
-ENDED = "ended"  # over for certain
-# What the registry itself says of the purchase now, beside the lines
+ADOPTED = "adopted"
+ENDED = "ended"  # the end is certain
+# The current state of an entry in the registry, as an additional line
 HELD = "held"
 FREED = "freed"
 
 
 class LineFacts(t.NamedTuple):
-    """What a line says of its purchase, as `Entry` has it."""
+    """The facts of a purchase in a line, like those of an `Entry`."""
 
     offer_id: str = ""
     resource_ids: tuple[str, ...] = ()
@@ -48,10 +48,10 @@ class LineFacts(t.NamedTuple):
 
 
 class Line(t.NamedTuple):
-    """An event. Moments are in seconds since the epoch; ``begin`` is that of the claim that it belongs to.
+    """An event. Moments are in seconds since the epoch. ``begin``: when its claim was made.
 
-    ``renews``: the ``journaled_at`` of a claim that was open, and is sent again by this one.
-    ``ahead``: seconds by which the API's clock, if that noted the moments, was ahead of the controller's.
+    ``renews``: the ``journaled_at`` of an open claim that this one sends again. ``ahead``: if the API's clock noted the
+    moments, the seconds by which it was ahead of the controller's.
     """
 
     event: str
@@ -65,12 +65,12 @@ class Line(t.NamedTuple):
 
     @property
     def purchase(self) -> Purchase:
-        """Host and offer. Entries that persons have written may name a machine and no offer."""
+        """Host and offer; for a handwritten entry without an offer, host and machine."""
         return self.host, self.entry.offer_id or next(iter(self.entry.resource_ids), "")
 
     @property
     def claim(self) -> str:
-        """The claim that it belongs to."""
+        """The claim of the line, identified by its time."""
         return self.entry.journaled_at
 
 
@@ -79,14 +79,14 @@ _NOTHING = Line("", "", Entry())
 
 
 def read_line(line: t.Mapping[str, t.Any]) -> Line:
-    """A line of a file, however a person may have written it."""
+    """Read a line of a file, which a person may have edited."""
     facts, why, renews = facts_of(line), str(line.get("why") or ""), str(line.get("renews") or "")
     at, begin, ahead = seconds_of(line.get("at")), seconds_of(facts.journaled_at), number_of(line.get("ahead"))
     return Line(str(line["event"]), str(line["host"]), facts, at, begin, why, renews, ahead or 0.0)
 
 
 def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
-    """What a line of a file says of its purchase: by the rules of `read_entry`, only faster."""
+    """The facts of a line in a file, read by the rules of `read_entry`, but faster."""
     return LineFacts(
         text_of(line.get("offer_id")).lower(),
         unique_ids(line.get("resource_ids")),
@@ -98,13 +98,13 @@ def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
 
 
 def line_of_entry(host: str, entry: Entry) -> Line | None:
-    """What the entry of a host says; None if it says nothing of a purchase."""
+    """A host's entry as a line; None if it names no purchase."""
     event = HELD if entry.may_have_bought else FREED if entry.is_refused else ""
     return Line(event, host, entry, begin=seconds_of(entry.journaled_at)) if event else None
 
 
-def fold(lines: t.Iterable[Line], broken: t.Container[str] = (), since: float = 0.0) -> list[Bill]:
-    """What was or may be billed after ``since`` (seconds since the epoch), in the order in which it appears.
+def bills_of(lines: t.Iterable[Line], broken: t.Container[str] = (), since: float = 0.0) -> list[Bill]:
+    """The bills of purchases that were or may be billed after ``since`` (seconds since the epoch), in order of lines.
 
     ``broken``: hosts whose entries cannot be read.
     """
@@ -114,7 +114,7 @@ def fold(lines: t.Iterable[Line], broken: t.Container[str] = (), since: float = 
 
 
 def clock_ahead(lines: t.Collection[Line]) -> float:
-    """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
+    """Seconds by which the clock that noted running purchases may be ahead of the reader's; never negative."""
     ended = {line.purchase for line in lines if line.event == ENDED}
     return max((0.0, *(line.ahead for line in lines if line.purchase not in ended)))
 
@@ -124,7 +124,10 @@ def _of(lines: t.Iterable[Line], *events: str) -> list[Line]:
 
 
 def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | None:
-    """What the lines of one purchase come to: the earliest begin, the highest price, and the newest of the rest."""
+    """The bill of one purchase: the earliest begin, the highest price, and the newest of the other facts.
+
+    None if nothing was bought.
+    """
     proofs, ends = _proofs(lines), _of(lines, ENDED)
     known = sorted([*proofs, *ends], key=_age)
     if not known:
@@ -156,14 +159,14 @@ def _noted(values: t.Iterable[float | None]) -> list[float]:
 
 
 def _age(line: Line) -> tuple[t.Any, ...]:
-    """Sorts lines from the oldest to what the registry says now, whatever their order was."""
+    """A key that sorts lines from the oldest to the current entry, whatever their order was."""
     return line.event == HELD, line.at or 0.0, line.event, line.claim, line.entry.resource_ids, line.entry.groups
 
 
 def _proofs(lines: t.Sequence[Line]) -> list[Line]:
-    """The lines by which something was or may have been bought: claims of which nothing is known to have come, too."""
+    """The lines that show that something was or may have been bought, including claims with no known result."""
     sends, bought = _of(lines, SENT), _of(lines, MADE, ADOPTED, HELD)
-    # What was made without a claim of its own is one of the claims that seemed to have come to nothing.
+    # A purchase without a claim of its own was made by one of the claims that seemed to have bought nothing.
     if {line.claim for line in _of(bought, MADE)} - {line.claim for line in sends}:
         return [*sends, *bought]
     renewed = {line.claim: line.renews for line in sends if line.renews}
@@ -174,7 +177,7 @@ def _proofs(lines: t.Sequence[Line]) -> list[Line]:
 
 
 def _with_renewed(lines: t.Iterable[Line], renewed: t.Mapping[str, str]) -> set[str]:
-    """The claims of these lines, with those that they renewed one after the other."""
+    """The claims of these lines, and all claims that they renewed, directly or indirectly."""
     claims = set[str]()
     for claim in (line.claim for line in lines):
         while claim not in claims:
@@ -184,7 +187,7 @@ def _with_renewed(lines: t.Iterable[Line], renewed: t.Mapping[str, str]) -> set[
 
 
 def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:
-    """The end of the last of what may have been bought; None if anything may still run."""
+    """The last end of the possible purchases; None if any of them may still run."""
     known = sorted((line for line in ends if line.at is not None), key=_age)
     closing = [next((end for end in known if _closes(end, line)), None) for line in proofs]
     last = [end for end in (closing if proofs else known[:1]) if end is not None]
@@ -192,10 +195,10 @@ def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:
 
 
 def _closes(end: Line, line: Line) -> bool:
-    """Whether the end is one of what the line has bought: of its own claim, by whatever clock, or of a later moment."""
+    """Whether this is the end of the line's purchase: it has the same claim, by any clock, or is later."""
     if line.event == HELD:
         return False
-    if line.event == ADOPTED:  # again, after an end that was none
+    if line.event == ADOPTED:  # perhaps again, after an end that was wrong
         return (end.at or 0.0) >= (line.at or 0.0)
     begin = line.at if line.begin is None else line.begin
     return (end.claim == line.claim != "") or (end.at or 0.0) >= (begin or 0.0)

@@ -1,13 +1,14 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which machines are missing, and what follows from a look at them.
+"""Which machines are missing, and what a run does about it.
 
-A machine is *gone* only if its own page says so. It is *missing* if it was there before, and two looks, half an hour
-apart, did not find it: a 404 in the API's own words, a whole list without it, and another machine of ours found by its
-id. If all of ours vanish together, account or address are wrong, and the look proves nothing.
+A machine is *gone* only if its own page says so. It is *missing* if it existed before, and two looks, half an hour
+apart, did not find it. In each look the machine's page is a 404 of the API itself, the complete list lacks it, and
+another of our machines is found by its id. If all of ours vanish together, the look proves nothing: the account or the
+address is probably wrong.
 
-What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`ceilings.State`).
+A missing machine may be billed, so its host keeps it. It only does not count in ceilings per hour (`ceilings.State`).
 Pure.
 """
 
@@ -30,35 +31,35 @@ from .place import Place
 from .standing import Status, look_at, storage_bought
 from .storage import changes_of
 
-APART = 1800.0  # seconds between the two looks, at least
-_OTHERS = 3  # of ours that are read if any is lacking, since one of them may not be readable just now
+APART = 1800.0  # the least number of seconds between the two looks
+_OTHERS = 3  # of our other machines to read if the list lacks any; several, since one may be unreadable right now
 
 Row = dict[str, t.Any]
 
 
 class Sight(enum.Enum):
-    """What a look shows of one machine."""
+    """The result of a look at one machine."""
 
     FOUND = "found"
     GONE = "gone"  # by its own page
-    ABSENT = "absent"  # the API knows no page of it, and the list has it not
+    ABSENT = "absent"  # the API has no page for it, and the list lacks it
     UNKNOWN = "unknown"
 
 
 class MissingStep(enum.Enum):
-    """What follows for the registry entry of a host."""
+    """A change to a host's registry entry after a look."""
 
-    FIRST = "first"  # the first look that did not find it
-    SECOND = "second"  # it is missing
+    FIRST = "first"  # the first look that did not find the machine
+    SECOND = "second"  # the machine is missing
     CLEAR = "clear"  # found again
     END = "end"
 
 
 @dataclass(frozen=True)
 class MissingLook:
-    """One look. ``machines``: the whole list.
+    """One look. ``machines``: the complete list of the account. ``at``: when the look began, by each clock.
 
-    ``read``: ours by their ids, None for a 404 of the API's own. ``at``: when it began, by each clock.
+    ``read``: our machines that were read, by id; None for a 404 of the API itself.
     """
 
     machines: t.Collection[Machine] = ()
@@ -67,7 +68,7 @@ class MissingLook:
 
     @cached_property
     def is_believed(self) -> bool:
-        """Whether what it does not find may be missing."""
+        """Whether a machine that the look does not find may be missing: it found another of ours."""
         return any(self.sight(resource_id) is Sight.FOUND for resource_id in self.read)
 
     @cached_property
@@ -76,12 +77,12 @@ class MissingLook:
 
     @cached_property
     def _offers(self) -> set[str]:
-        """The offers of machines that are found. Storage may outlive a machine, and has an owner of its own."""
+        """The offers of the machines that are found, without those of storage, which may outlive its machine."""
         newest = ((item, self.read.get(id_of(item), item)) for item in self.machines if _states.is_machine(item))
         return {offer_of(item) for item, read in newest if read and not _states.is_gone(read["status"])} - {""}
 
     def sight(self, resource_id: str) -> Sight:
-        """What it shows of a machine. That a list calls it gone proves nothing, nor does a 404 if the list has it."""
+        """The result for one machine. Neither a list that calls it gone, nor a 404 while the list has it, is proof."""
         listed = self._listed.get(resource_id)
         machine = self.read.get(resource_id, listed)
         if machine is None:
@@ -92,21 +93,21 @@ class MissingLook:
         return Sight.GONE if resource_id in self.read else Sight.UNKNOWN
 
     def sights(self, entry: Entry) -> set[Sight]:
-        """What it shows of the machines of an entry; a further one of the same purchase is found like its own."""
+        """The results for the machines of an entry, including any other machine of the same purchase that is found."""
         if not entry.resource_ids or entry.held_by:
             return {Sight.UNKNOWN}
         shown = {self.sight(resource_id) for resource_id in entry.resource_ids}
         return shown | ({Sight.FOUND} if entry.offer_id in self._offers else set())
 
     def lacks(self, entry: Entry) -> bool:
-        """Whether it shows nothing of the machines of an entry, not even their end."""
+        """Whether it finds no machine of an entry, although not all of them are known to have ended."""
         listed = (self._listed[item]["status"] for item in entry.resource_ids if item in self._listed)
         if not entry.resource_ids or not all(map(_states.is_gone, listed)):
             return False
         return not self.sights(entry) <= {Sight.GONE} and Sight.FOUND not in self.sights(entry)
 
     def asks_about(self, entry: Entry) -> bool:
-        """Whether the status of its offer decides: nothing of it is found, and the entry alone does not say enough."""
+        """Whether its offer's status is needed: all machines are gone, or some are absent and none was ready."""
         sights = self.sights(entry)
         if entry.storage_of:
             return False
@@ -115,9 +116,9 @@ class MissingLook:
     def step(
         self, host: str, entry: Entry, place: Place, status: Status, account: t.Callable[[], Account]
     ) -> MissingStep | None:
-        """What follows for the entry of a host, None for nothing.
+        """The next step for a host's entry; None if nothing changes.
 
-        ``status``: that of its offer where `asks_about`; ``account``: the machines, with what was read, and owners.
+        ``status``: of its offer, if `asks_about` is true. ``account``: all machines, as they were read, and owners.
         """
         sights = self.sights(entry)
         if Sight.FOUND in sights:
@@ -133,7 +134,7 @@ class MissingLook:
         return MissingStep.SECOND if began - first >= APART else None
 
     def changes(self, step: MissingStep, entry: Entry, place: Place, now: float) -> Row:
-        """What is noted of a step. ``now``: by the registry's clock, later than all that the look has read."""
+        """The changes to the entry for a step. ``now``: by the registry's clock, after everything was read."""
         noted: dict[MissingStep, Row] = {
             MissingStep.FIRST: {MISSING_SINCE: lease.utc_rounded_up(now), MISSING_AT: None},
             MissingStep.SECOND: {MISSING_AT: lease.utc_rounded_up(self._began(entry, place))},
@@ -151,7 +152,10 @@ def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:
 
 
 def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:
-    """The ids to read: what the list lacks or calls gone; if it lacks any, also others, which show that it is ours."""
+    """The ids to read: those that the list lacks or calls gone.
+
+    If it lacks any, also ids of other machines, which show that the account is the right one.
+    """
     ours, listed = {resource_id for entry in entries for resource_id in entry.all_ids}, _by_id(machines)
     lacking = ours - listed.keys()
     live = sorted(item for item in ours - lacking if not _states.is_gone(listed[item]["status"]))
@@ -160,14 +164,14 @@ def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[st
 
 
 def entry_if_same(entry: Entry, now: Entry) -> Entry:
-    """The entry as it is now, if it is still about the same purchase; else an empty one."""
+    """The current entry (``now``) if it is still about the same purchase; else an empty one."""
     return now if now.is_same(entry) else Entry()
 
 
-def left_storage(host: str, entry: Entry, status: Status, account: Account) -> Row:
-    """What the entry of a purchase that is over says of storage before it goes; nothing if there is none.
+def changes_for_storage(host: str, entry: Entry, status: Status, account: Account) -> Row:
+    """The changes that note an ended purchase's storage in its entry; empty if there is none.
 
-    The API may have listed it only after its purchase was noted.
+    The API may not have listed the storage before the entry was written.
     """
     items = storage_bought(entry, look_at(host, entry, status, account))
     changes = changes_of(items, entry.storage)
@@ -175,9 +179,10 @@ def left_storage(host: str, entry: Entry, status: Status, account: Account) -> R
 
 
 def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:
-    """Whether a purchase is over, of which all machines were told to be gone: by the rule of every other end.
+    """Whether a purchase is over, if all its known machines are gone: by the same rule as any other end.
 
-    ``account``: with what was read by ids. An offer whose status cannot be read now may bring more machines.
+    It is not if the status of its offer cannot be read, since that may name more machines. ``account``: with the
+    machines as they were read by id.
     """
     asked = EndRequest(host, entry.name or host, entry)
     found = ending.what_ends(asked, ApiView(account, {entry.offer_id: status}))
@@ -186,36 +191,35 @@ def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:
 
 
 class Looked(t.NamedTuple):
-    """What came of a look: a sentence about each host of which something was noted, and why the rest could not be."""
+    """The result of a look: a sentence about each host with a change, and why some could not be noted."""
 
     noted: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = ()
 
     def sentences(self, hosts: t.Container[str] | None = None) -> list[str]:
-        """The sentences about these hosts, or about all."""
+        """The sentences about these hosts; None means all."""
         return [text for host, text in self.noted if hosts is None or host in hosts]
 
 
-# What people read of each step
-_SAID = {
+_SENTENCES = {
     MissingStep.FIRST: "{host}: MISSING: the API finds {ids} ({usd}) neither by id nor in its list. The machine may be"
     " billed, so the host keeps it, and it counts. If a look half an hour from now or later does not find it either,"
     " it no longer counts in ceilings per hour.",
     MissingStep.SECOND: "{host}: MISSING for half an hour or more: {ids} ({usd}). The machine no longer counts in"
     " ceilings per hour. It may be billed, so the host keeps it, and nothing else is bought for it. {advice}",
     MissingStep.CLEAR: "{host}: the API finds {ids} again, which was MISSING. Its {usd} count again.",
-    MissingStep.END: "{host}: the API says that {ids} has ended. The registry notes that: its {usd} count no more.",
+    MissingStep.END: "{host}: the API says that {ids} has ended. The registry notes that: its {usd} no longer count.",
 }
 
 
 def noted(host: str, step: MissingStep, entry: Entry) -> str:
-    """What was noted of a host."""
+    """A sentence about the step that was noted for a host."""
     ids, advice = ids_in_words(entry.resource_ids), f"Ask the vendor. {if_gone(host, entry.resource_ids)}"
-    return _SAID[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
+    return _SENTENCES[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
 
 
 def missing_rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:
-    """What is not found, or was noted as missing and could not be looked at, for an audit. ``now``: by this clock."""
+    """The audit's rows for machines that the look neither finds nor shows as gone. ``now``: seconds since the epoch."""
     return [
         missing_row(
             host,

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of the files of hosts goes into a shared registry, and how."""
+"""How entries and ledgers in files are moved to a shared registry."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NO_SHARED_REGISTRY = (
 )
 
 
-def sharing(rows: t.Iterable[Row]) -> list[Row]:
-    """The rows of hosts, and of groups that hosts may be added to, whose registry is the shared one."""
+def rows_in_shared_registry(rows: t.Iterable[Row]) -> list[Row]:
+    """The rows that use the shared registry: of hosts, and of groups to which plays may add hosts."""
     return [row for row in rows if row.get("shared", True)]
 
 
@@ -36,11 +36,11 @@ def hosts_to_move(
     entries: t.Iterable[tuple[Place, str, Entry]],
     known: t.Container[str],
 ) -> tuple[list[Row], list[str]]:
-    """The hosts whose files are moved, and a sentence about each file that stays though its registry is the shared one.
+    """The hosts whose files are moved, and a sentence about each file that stays although it should be moved.
 
-    ``folders``: of the rows. ``entries``: what these hold, also of hosts that plays have added: such a host is of the
-    group, or of localhost, that uses its folder, if it was bought for the same project. ``known``: all other hosts, of
-    which those without a row keep their files.
+    ``rows``: hosts and groups that use the shared registry, with their ``folders``. ``entries``: all entries in these
+    folders. A host that is not in the inventory (``known``), since a play has added it, is moved by the row of a group
+    or of localhost that has its folder and its project.
     """
     found: dict[str, Row] = {}
     stay = []
@@ -57,33 +57,40 @@ def hosts_to_move(
     return [row for row in rows if "group" not in row] + list(found.values()), stay
 
 
-def contradiction(path: str, entry: Entry, where: str, noted: Entry | None) -> str:
-    """Why an entry cannot be moved: the shared registry has noted another purchase of the host; empty if it can."""
+def why_contradicted(path: str, entry: Entry, where: str, noted: Entry | None) -> str:
+    """Why an entry cannot be moved: the shared registry names another purchase of the host. Empty if it can."""
     if noted is None or noted.offer_id == entry.offer_id or not entry.may_have_bought:
         return ""
     return (
-        f"{path} names offer {entry.offer_id}, and {where} names offer {noted.offer_id}. A host has one: end the"
-        " one that is too many, and remove what names it."
+        f"{path} names offer {entry.offer_id}, and {where} names offer {noted.offer_id}, but a host has only one"
+        " purchase. End the machine that you do not need, and remove the file or entry that names it."
     )
 
 
 def without_kept(facts: Facts, entry: Entry) -> dict[str, t.Any]:
-    """What moves with the purchase: without the storage of earlier ones, which the shared registry has by itself."""
+    """The variables that move with a purchase: without kept storage, which is moved separately."""
     return {**facts, **storage.variables_of(item for item in entry.storage if not item.kept_since)}
 
 
-def claims(entry: Entry, facts: Facts | None) -> bool:
-    """Whether what may still be under way is claimed, and counts as sent just now, instead of noted."""
-    return facts is None and entry.is_open
+def is_to_be_claimed(entry: Entry, known: Facts | None) -> bool:
+    """Whether an entry is moved as a claim that was sent just now: its purchase may still be under way.
+
+    ``known``: the variables that the shared registry has for the host; None if it has no entry.
+    """
+    return known is None and entry.is_open
 
 
 def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry) -> dict[str, t.Any] | None:
-    """What the shared registry is told of an entry of which it has ``known`` something; None if it knows all of it."""
+    """The variables to note in the shared registry; None if it has all of them.
+
+    ``facts`` are moved, ``known`` is in the shared registry (None without an entry); ``entry`` and ``noted`` are these
+    two, read.
+    """
     if known is None:
         return dict(facts)
     if not entry.is_made:
         return None
-    # Time that was promised is given, whichever of two registries was told of it; ends only ever move to later.
+    # An extension counts whichever registry noted it. Ends only move to later.
     is_later = (moment_of(entry.ends_at) or 0.0) > (moment_of(noted.ends_at) or 0.0)
     lease = {name: facts[name] for name in (LEASED, ENDS_AT, AT_MOST) if is_later and name in facts}
     if noted.is_made and set(entry.resource_ids) <= set(noted.resource_ids):
@@ -93,60 +100,64 @@ def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry)
     return {**new, "provision_procured_offer_id": entry.offer_id, "provision_purchase": MADE, **ids}
 
 
-def unentered(bills: t.Iterable[Bill]) -> list[Bill]:
-    """What a ledger has beside the entries: what has ended, but for what was moved, and what lost its entry."""
+def bills_without_entry(bills: t.Iterable[Bill]) -> list[Bill]:
+    """The bills of purchases that have ended (other than by a move), or that lost their entries."""
     left = [bill for bill in bills if bill.why != MOVED and bill.begin is not None]
-    # Of an entry that a person has written there may be machines and no offer.
+    # A handwritten entry may have machines and no offer.
     named = [item._replace(offer_id=item.offer_id or next(iter(item.resource_ids), "")) for item in left]
     return [item for item in named if not (item.runs and item.registered)]
 
 
 def moved_away(over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> t.Iterator[str]:
-    """Hosts that were moved into a shared registry which this run does not read. ``over``: what has ended in files."""
+    """A warning about hosts that were moved to a shared registry that this run does not read.
+
+    ``over``: purchases that have ended in files. ``unclaimed``: machines that no entry of this run claims.
+    """
     ids = set(map(id_of, unclaimed))
     if hosts := [bill.label for bill in over if bill.why == MOVED and not ids.isdisjoint(bill.resource_ids)]:
         yield (
-            f"{abridged(hosts)}: moved into a shared registry, which this run does not read, so nothing here looks"
-            " after what is billed for them. Set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL."
+            f"{abridged(hosts)}: moved into a shared registry, which this run does not read, so it does not manage"
+            " their machines, which are billed. Set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL."
         )
 
 
-def unknown_to(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bill]:
-    """Those of the purchases, by their offers, that none of the ledgers has."""
+def missing_bills(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bill]:
+    """The bills whose offers are in none of the ledgers."""
     known = {"", *(bill.offer_id for ledger in ledgers for bill in ledger.bills)}
     return [bill for bill in bills if bill.offer_id not in known]
 
 
 def tables_diff(sql: str, made: bool) -> dict[str, str]:
-    """What ``--diff`` shows of the tables: their SQL, if they were or would be made."""
+    """The ``--diff`` of the tables: their SQL, which is new if they were or would be made."""
     return {"before": "" if made else sql, "after": sql}
 
 
 def tables_made(registry: str, made: bool, *, would: bool) -> str:
-    """Whether the shared registry has had its tables before."""
-    return f"The tables {'would be made' if made and would else 'were made' if made else 'are there'}: {registry}"
+    """A line: the shared registry's tables were made, would be made in check mode, or existed."""
+    return f"The tables {'would be made' if made and would else 'were made' if made else 'exist'}: {registry}"
 
 
 def was_moved(host: str, path: str, offer_id: str | None, counts: bool, *, would: bool) -> str:
-    """A file whose entry is in the shared registry now."""
-    what = f"offer {offer_id}" if counts else "nothing that was bought"
-    return f"{host}: {path} ({what}) {'would be moved' if would else 'was moved'} into it."
+    """A line about a file whose entry was moved. ``counts``: whether it names a purchase."""
+    what = f"offer {offer_id}" if counts else "no purchase"
+    return f"{host}: {path} ({what}) {'would be moved' if would else 'was moved'} to the shared registry."
 
 
-def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
-    """Purchases of a ledger of files that are in the shared registry's now; ``lost``: those without entry and end."""
+def bills_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
+    """A line about a folder's purchases that were added to the shared ledger. ``lost``: have neither entry nor end."""
     what, verb = ("1 purchase", "was") if count == 1 else (f"{count} purchases", "were")
     why = f"that had ended or lost their entries ({lost})" if lost else "that had ended"
-    return f"{folder}: {what} {why} {'would be' if would else verb} noted in it, too."
+    return f"{folder}: {what} {why} {'would be' if would else verb} added to the shared ledger."
 
 
-def left(reason: str, error_class: str) -> str:
-    """Why something was not moved, and what to do if another run was in the way."""
-    way_out = " Another run is buying, or has changed it: run this again."
-    return reason + (way_out if error_class == "conflict" else "")
+def with_retry_advice(reason: str, error_class: str) -> str:
+    """The reason why something was not moved; if another run was in the way, with what to do."""
+    return (
+        f"{reason} Another run is buying, or has changed it: run this again." if error_class == "conflict" else reason
+    )
 
 
-def not_moved(path: str, reason: str) -> str:
-    """A file that stays, since the shared registry contradicts it, or cannot be written."""
-    way_out = "Remove the file if its machine has ended, or before a host takes that over."
+def why_not_moved(path: str, reason: str) -> str:
+    """A sentence about a file that stays, since the shared registry contradicts it or cannot be written."""
+    way_out = "Remove the file if its machine has ended, or if another host is to adopt the machine."
     return f"{path} was not moved, and stays as it is: {reason} {way_out}"

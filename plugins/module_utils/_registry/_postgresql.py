@@ -27,7 +27,7 @@ from decimal import Decimal
 from .._provision import claims
 from .._provision.ceilings import Count
 from .._provision.entry import EXPIRED, JOURNALED, read_entry
-from .._provision.ledger import ENDED, GONE, HELD, MADE, Line, fold
+from .._provision.ledger import ENDED, GONE, HELD, MADE, Line, bills_of
 from .._provision.search import Sum
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept_after_end
@@ -559,7 +559,7 @@ class Database(Connected):
         from psycopg.rows import dict_row
 
         with connection.cursor(row_factory=dict_row) as cursor:
-            return fold(line for row in cursor.execute(query.encode(), values) for line in _lines(row))
+            return bills_of(line for row in cursor.execute(query.encode(), values) for line in _lines(row))
 
     def _bill(self, connection: Connection, claim: str) -> Bill | None:
         return next(iter(self._bills(connection, sql.LEDGER_OF_CLAIM, {"claim": claim})), None)

@@ -13,7 +13,7 @@ import typing as t
 
 from .._provision import acceptance, lease
 from .._provision.entry import TESTED, Entry, read_entry
-from .._provision.ledger import clock_ahead, fold, line_of_entry
+from .._provision.ledger import bills_of, clock_ahead, line_of_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from .._provision.storage import label_of
@@ -269,7 +269,7 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
     lines, unread = read_ledger(path)
     lines += filter(None, (line_of_entry(host, entry) for host, entry in held))
-    bills = fold(lines, known.broken, since)
+    bills = bills_of(lines, known.broken, since)
     warnings = list(known.broken.values())
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")

@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     NOTHING,
     SENT,
     Line,
-    fold,
+    bills_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
@@ -39,7 +39,7 @@ def line(event: str, at: float, claim: float, price: float = 2.0, *, ids: bool =
 
 @dataclass(frozen=True)
 class Told:
-    """What the fold says of the purchase; None for no purchase."""
+    """What the bills_of says of the purchase; None for no purchase."""
 
     begin: float
     end: float | None
@@ -90,7 +90,7 @@ TABLE = {
 @pytest.mark.parametrize(("lines", "told"), TABLE.values(), ids=TABLE)
 def test_the_order_of_lines_does_not_matter(lines: list[Line], told: Told | None) -> None:
     for order in itertools.permutations(lines):
-        bills = fold(order)
+        bills = bills_of(order)
         found = [Told(bill.begin or 0.0, bill.end, bill.price_per_hour or 0.0) for bill in bills]
         assert found == ([told] if told else [])
 
@@ -115,6 +115,6 @@ def clones(draw: st.DrawFn) -> tuple[list[Line], float, float, float]:
 @given(clones())
 def test_two_clones_never_tell_less_than_the_meter(world: tuple[list[Line], float, float, float]) -> None:
     lines, begin, end, price = world
-    (bill,) = fold(lines)
+    (bill,) = bills_of(lines)
     assert bill.cost(0.0, NOW) >= int(price * (end - begin) * MILLION / 3600)
     assert bill.resource_ids == (M,)

@@ -51,7 +51,7 @@ def test_a_host_waits_while_its_file_names_another_purchase(known: Entry, offer:
     ],
 )
 def test_a_host_has_one_purchase(known: Entry, noted: Entry | None, is_contradicted: bool) -> None:
-    found = moving.contradiction("the file", known, "the database", noted)
+    found = moving.why_contradicted("the file", known, "the database", noted)
     assert bool(found) is is_contradicted and (not found or (X in found and Y in found))
 
 
@@ -59,7 +59,7 @@ def test_a_host_has_one_purchase(known: Entry, noted: Entry | None, is_contradic
     ("known", "facts", "claims"), [(OPEN, None, True), (MADE, None, False), (OPEN, {}, False), (REFUSED, None, False)]
 )
 def test_what_may_be_under_way_is_claimed(known: Entry, facts: Any, claims: bool) -> None:
-    assert moving.claims(known, facts) is claims
+    assert moving.is_to_be_claimed(known, facts) is claims
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ RUNS = Bill("default", "gpu-1", X, (M,), begin=1.0)
     ],
 )
 def test_what_a_ledger_has_beside_the_entries(bill: Bill, counts: bool) -> None:
-    assert moving.unentered([bill]) == ([bill] if counts else [])
-    assert [item.offer_id for item in moving.unentered([RUNS._replace(offer_id="", end=2.0)])] == [M]
+    assert moving.bills_without_entry([bill]) == ([bill] if counts else [])
+    assert [item.offer_id for item in moving.bills_without_entry([RUNS._replace(offer_id="", end=2.0)])] == [M]
 
 
 def test_purchases_that_a_ledger_has_are_not_noted_again() -> None:
     bills = [RUNS, RUNS._replace(offer_id=Y), RUNS._replace(offer_id="")]
-    assert moving.unknown_to([Ledger((RUNS,), 2.0)], bills) == [bills[1]]
-    assert moving.unknown_to([], bills) == bills[:2]
+    assert moving.missing_bills([Ledger((RUNS,), 2.0)], bills) == [bills[1]]
+    assert moving.missing_bills([], bills) == bills[:2]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_purchases_that_a_ledger_has_are_not_noted_again() -> None:
     [
         (True, True, "would be made"),
         (True, False, "were made"),
-        (False, True, "are there"),
-        (False, False, "are there"),
+        (False, True, "exist"),
+        (False, False, "exist"),
     ],
 )
 def test_what_is_said_of_the_tables(made: bool, would: bool, words: str) -> None:

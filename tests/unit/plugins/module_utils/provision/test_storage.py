@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import fold, line_of_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import bills_of, line_of_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
@@ -202,9 +202,9 @@ def test_the_ledger_has_what_goes_on_after_a_lease(
     """What is kept already has a purchase of its own."""
     own = [Storage(machine_id(10 + number), price_per_hour=price) for number, price in enumerate(prices)]
     known = read_entry({**_made(), STORAGE: [item.variables for item in (*own, *[kept()] * earlier)]})
-    (bill,) = fold(filter(None, [line_of_entry("gpu-1", known)]))
+    (bill,) = bills_of(filter(None, [line_of_entry("gpu-1", known)]))
     assert bill.stays_per_hour == known.stays_per_hour == stays
-    (bill,) = fold(filter(None, [line_of_entry("gpu-1", read_entry(kept().entry("gpu-1")))]))
+    (bill,) = bills_of(filter(None, [line_of_entry("gpu-1", read_entry(kept().entry("gpu-1")))]))
     assert (bill.price_per_hour, bill.stays_per_hour) == (0.25, 0.0)
 
 
