@@ -152,9 +152,8 @@ def bills_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
 
 def with_retry_advice(reason: str, error_class: str) -> str:
     """The reason why something was not moved; if another run was in the way, with what to do."""
-    return (
-        f"{reason} Another run is buying, or has changed it: run this again." if error_class == "conflict" else reason
-    )
+    advice = " Another run is buying, or has changed it: run this again."
+    return reason + (advice if error_class == "conflict" else "")
 
 
 def why_not_moved(path: str, reason: str) -> str:
