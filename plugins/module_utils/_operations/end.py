@@ -52,7 +52,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     seen = _seen(api, asked, _others(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
-    ends, all_ends = [], ending.hosts_that_end_all(asked)
+    ends, all_ends = [], ending.hosts_ending_only_storage(asked)
     for raw, one in zip(hosts, asked):
         place, is_checked = places[one.host], endings.is_checked(raw, check_mode)
         trouble = endings.why_nothing_ends(
@@ -145,7 +145,7 @@ def _seen(
     read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
     account = Account.of(claims, refreshed(machines, read))
     # What only a status names is read by its id before it ends, since a list may lag.
-    account = replace(account, read=read_by_id(api, ids_to_prove(ending.without_ids(asked), statuses, account)))
+    account = replace(account, read=read_by_id(api, ids_to_prove(ending.entries_without_ids(asked), statuses, account)))
     return ApiView(account, statuses, *ending.unknown_and_unread(errors, listed))
 
 

@@ -201,7 +201,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     case, over = judged.case, is_over(judged.case, ended)
     if over:
         ids = {item["resource_id"] for item in ended}
-        case = replace(case, storage_ends=ending.of_released(plan, case.all_storage, ids, observer.machines))
+        case = replace(case, storage_ends=ending.storage_after_release(plan, case.all_storage, ids, observer.machines))
         judged.case = case
     attempts, unsound = params["before"].get("attempts") or [], params.get("unsound", "")
     answer = replace(

@@ -27,7 +27,7 @@ from .._text import (
     usd,
 )
 from . import ending, lease, moving, ownership, storage
-from .ending import told_by_name
+from .ending import doubt_about_name
 from .entry import Entry
 from .messages import missing_lines
 from .missing import MissingLook, missing_rows
@@ -243,7 +243,7 @@ def _doubts(owned: t.Iterable[tuple[Machine, Owners]]) -> dict[int, str]:
     """Why it is in doubt that machines are a host's which claims them by its name; by the identity of the machine."""
     of_names = ((owner.hosts[0], machine) for machine, owner in owned if owner.proof is OwnershipProof.NAME)
     groups = grouped(of_names).values()
-    return {id(machine): told_by_name(machines) for machines in groups for machine in machines}
+    return {id(machine): doubt_about_name(machines) for machines in groups for machine in machines}
 
 
 class _Near:

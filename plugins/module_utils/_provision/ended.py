@@ -120,7 +120,7 @@ def _of_storage(end: End, *, would: bool) -> t.Iterator[str]:
     """Which storage stays and which ends. Once a machine has ended, `lines_of_storage` has more of what stays."""
     ends = [item for item in end.storage if item.resource_id in {*end.storage_ends} - {*end.storage_lost}]
     if would or not end.ends:
-        yield storage.brief((*end.storage_stays, *end.unremembered), "stays and is billed")
+        yield storage.brief((*end.storage_stays, *end.unregistered_storage), "stays and is billed")
     yield storage.brief(ends, "would end" if would else "ends")
     yield from (f"{item} does not end, since {reason}" for item, reason in end.storage_spared.items())
 
@@ -165,7 +165,7 @@ def cost_of(bills: t.Iterable[Bill | None]) -> dict[str, t.Any]:
 def lines_of_storage(host: str, end: End) -> list[str]:
     """Lines about the storage that stays after the end of a host's machines."""
     return storage.storage_lines(host, end.storage_stays) + storage.storage_lines(
-        host, end.unremembered, is_remembered=False
+        host, end.unregistered_storage, is_remembered=False
     )
 
 
@@ -334,7 +334,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "stays": [] if check_mode else lines_of_storage(host, found),
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
-        "storage_stays": [item.resource_id for item in (*found.storage_stays, *found.unremembered)],
+        "storage_stays": [item.resource_id for item in (*found.storage_stays, *found.unregistered_storage)],
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
         "registry": "" if entry.is_empty and not found.storage else place.text,

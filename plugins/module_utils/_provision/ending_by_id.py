@@ -291,7 +291,7 @@ def _may_be_of(machine: Machine, near: t.Sequence[OwnershipClaim]) -> str:
     """Purchases of which no machine is known may have bought it."""
     hosts = tuple(claim.host for claim in near)
     settle = "Run compute_index.supply.audit with audit_settle: true, and then the same again."
-    name_it = f"If it is: compute_index.supply.decommission {ending.naming_its_machine(hosts, machine['resource_id'])}."
+    name_it = f"If it is: compute_index.supply.decommission {ending.end_by_id_options(hosts, machine['resource_id'])}."
     advice = settle if any(claim.unanswered for claim in near) else name_it
     return f"{described([machine])} may be what {', '.join(hosts)} may have bought. Nothing was ended. {advice}"
 

@@ -82,7 +82,7 @@ class Api:
         self.asked.append(resource_id)
         assert force_refresh
         if resource_id == self.unread:
-            raise ApiError(f"GET /resources/{resource_id} answered 500.", "unavailable", passing=True)
+            raise ApiError(f"GET /resources/{resource_id} answered 500.", "unavailable", transient=True)
         for each in (*self.hidden, *self.listed):
             if each["resource_id"] == resource_id:
                 return each
@@ -382,9 +382,9 @@ def test_a_page_that_cannot_be_read_keeps_only_its_own_machine_from_ending(tmp_p
     with pytest.raises(Failure) as failure:
         after(Api(), plan, gone("s"))
     assert str(failure.value) == (
-        "GET /resources/r answered 500. So r does not end. It may be billed at USD 2.40 per hour. If its page stays"
-        " unreadable, ask the API's support to end it. Not known to have ended for gpu-1: r. Its entry stays in"
-        f" {file}. Run again."
+        "GET /resources/r answered 500. So r does not end. It may be billed at USD 2.40 per hour. Run again; if its"
+        " page stays unreadable, ask the API's support to end it. Not known to have ended for gpu-1: r. Its entry stays"
+        f" in {file}. Run again."
     )
     assert failure.value.result["left"] == ["r"]
     assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["r"]

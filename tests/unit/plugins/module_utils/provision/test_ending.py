@@ -15,11 +15,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     ApiView,
     End,
     EndRequest,
+    entries_without_ids,
     ids_to_read_before_end,
     undecided_offers,
     unknown_and_unread,
     what_ends,
-    without_ids,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
@@ -571,7 +571,7 @@ def test_whose_offers_are_asked_for(registered: dict[str, Any], listed: list[str
 
 
 def test_only_the_status_names_the_machines_of_an_entry_without_ids() -> None:
-    assert list(without_ids([asked(entry()), EndRequest("b", "b", read_entry(entry("r")))])) == ["h"]
+    assert list(entries_without_ids([asked(entry()), EndRequest("b", "b", read_entry(entry("r")))])) == ["h"]
 
 
 @pytest.mark.parametrize("action", Action)

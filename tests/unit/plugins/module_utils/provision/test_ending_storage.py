@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     ApiView,
     End,
     EndRequest,
-    of_released,
+    storage_after_release,
     with_storage,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
@@ -104,7 +104,7 @@ USER = machine(1, "train", linked_resources=[{"resource_id": "new", "kind": "sto
 )
 def test_what_is_given_back_ends_its_storage_if_the_host_says_so(plan: Any, machines: Any, ends: Any) -> None:
     plan = {"ends_storage": True, "registry": "host_vars", **plan}
-    assert of_released(plan, [OLD, NEW], {"ended"}, machines) == ends
+    assert storage_after_release(plan, [OLD, NEW], {"ended"}, machines) == ends
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_storage_that_is_a_machine_or_another_hosts_does_not_end(
 def test_what_is_a_machine_ends_as_storage_only_if_it_was_bought_with_it(offer: str | None, ends: Any) -> None:
     """The API may call what it called storage a machine once it runs; then it is the host's all the same."""
     item, resources = replace(NEW, offer_id="o"), [machine(1, resource_id="new", offer_id=offer)]
-    assert of_released({"ends_storage": True, "registry": "/r"}, [item], ["r"], resources) == ends
+    assert storage_after_release({"ends_storage": True, "registry": "/r"}, [item], ["r"], resources) == ends
     one = EndRequest("gpu-1", "gpu-1", Entry(), ends_storage=True)
     view = ApiView(Account.of([], resources))
     assert with_storage(one, End(Action.END, storage=(item,)), [], view).storage_ends == ends
