@@ -210,9 +210,9 @@ class _Planning:
             stands = standing_of(host, entry, observed.status(host), observed.account)
         kept = snapshot.storage_of(host.registry, host.host)
         case = Case(host, entry, stands, self._params["attempts"].get(host.host) or (), kept)
-        if case.adopts_offer:
+        if case.adopted_offer_id:
             with contextlib.suppress(ApiError):
-                return case.fitting(self._api.offer(case.adopts_offer))
+                return case.unless_unfit(self._api.offer(case.adopted_offer_id))
         return case
 
     def _as_sealed(self, bought: SealedPlan | None, cases: list[Case], clock: Clock) -> list[Case]:
@@ -283,7 +283,7 @@ class _Planning:
         try:
             return SearchResult([{**self._api.offer(offer_id), "offer_id": offer_id}])
         except ApiError as error:
-            return SearchResult(said=str(error), is_gone=error.error_class in OF_THE_OFFER)
+            return SearchResult(reason=str(error), is_gone=error.error_class in OF_THE_OFFER)
 
     def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> str:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
@@ -478,7 +478,7 @@ class _PlannedSnapshot(RegistrySnapshot):
             return True
         if case.is_void:
             with contextlib.suppress(Claimed):  # as above
-                note_and_end(registry, case.leaves)
+                note_and_end(registry, case.changes_before_removal)
         # What is about no purchase is changed only if the entry is still as it was read.
         for keep, changes in (
             (registry.note, rows.note_of_taken_over(case, clock)),
@@ -562,7 +562,7 @@ class _Searches:
         seen, beyond = [], []
         for choice in host.choices:
             answer = self._search(choice.spec)
-            if answer.said:
+            if answer.reason:
                 return answer
             seen.append(answer.offers)
             wider = map(self._search, search.without_limits(choice.spec, answer.offers))
@@ -579,13 +579,13 @@ class _Searches:
         try:
             offers, reason, warnings = self._find(spec)
         except Failure as error:
-            return SearchResult(said=str(error))
+            return SearchResult(reason=str(error))
         except ApiError as error:
             said = joined(str(error), ADVICE.get(error.error_class, ""))
-            return SearchResult(said=said, is_passing=error.transient)
+            return SearchResult(reason=said, is_transient=error.transient)
         self._warnings += warnings
         is_short = functools.partial(candidates.is_short, self._cases, spec, self._taken)
-        return SearchResult(candidates.pooled(offers, is_short, functools.partial(self._again, spec)), said=reason)
+        return SearchResult(candidates.pooled(offers, is_short, functools.partial(self._again, spec)), reason=reason)
 
     def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What the same search brings now; nothing if that fails."""
@@ -596,7 +596,7 @@ class _Searches:
     def _find(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Offer], str, list[str]]:
         """The offers that fit, or why the answer is of no use, and warnings."""
         found, _total, warnings = find(self._api, spec)
-        offers, reason = search.fitting(spec, found)
+        offers, reason = search.matching_offers(spec, found)
         self._taken |= self._bought_of([offer["offer_id"] for offer in offers])
         return offers, reason, warnings
 

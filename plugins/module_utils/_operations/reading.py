@@ -262,7 +262,7 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
 def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json], int, list[str]]:
     """The offers of a search, how many there are by the API, and warnings. Raises Failure and ApiError."""
     spec = checked_option("spec", wanted, search.check_spec)
-    sent = search.as_sent(spec)
+    sent = search.with_contract(spec)
     try:
         offers, total_count, filters = api.search_offers(sent)
     except ApiError as error:
@@ -270,7 +270,7 @@ def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json],
             raise
         raise Failure.of(error, " ".join(_unlisted(api, spec))) from None
     unlisted = [] if offers else _unlisted(api, spec)
-    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied(sent, filters), *unlisted]
+    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied_keys(sent, filters), *unlisted]
 
 
 def _unlisted(api: Market, spec: Params) -> list[str]:

@@ -19,7 +19,7 @@ from .._api.http import Answer
 from .._api.market import price_per_hour
 from .._machine.connection import parse_ssh_command
 from .._provision.sealed import OFFER_LIVES
-from .._provision.search import unapplied
+from .._provision.search import unapplied_keys
 from .._spec import DELETE_RESOURCE, PROCURE_OFFER
 from .._text import abridged, first_timestamp, mapping_of, mappings_in, nodes_of, one_line, plural, seconds_of
 from .exchanges import CATALOGS, Exchange, Exchanges
@@ -219,7 +219,7 @@ def _envelope(seen: Exchanges) -> Observations:
 def _filters(seen: Exchanges) -> Observations:
     for answer in seen.successes("search"):
         if filters := answer.fields.get("filters_applied"):
-            lost = unapplied(answer.spec or {}, filters)
+            lost = unapplied_keys(answer.spec or {}, filters)
             yield not lost, next(iter(lost), "it names all that was asked for")
 
 

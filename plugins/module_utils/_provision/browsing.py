@@ -73,14 +73,14 @@ def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
     """All kinds of GPU with what their offers cost, the cheapest first: as ``kinds``, and as lines for a person."""
     affordable = _affordable(choice, offers)
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
-    kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=search.by_price)
+    kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=search.price_order)
     look = [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
     return {"kinds": kinds, "lines": [*_table(kinds), *look]}
 
 
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
     """The ``offers`` of a search, the cheapest first, and the same as lines for a person."""
-    fits, odd = search.fitting(choice.spec, answer)
+    fits, odd = search.matching_offers(choice.spec, answer)
     why = (
         f"Each of the {len(fits)} offers costs more than {usd(choice.max_price_per_hour)}, or its price is unknown."
         if fits
@@ -94,7 +94,7 @@ def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
     """The offers that can be bought and may be, cheapest first."""
     named = [offer for offer in offers if offer["offer_id"]]
     return sorted(
-        (offer for offer in named if search.passes_max_price(offer, choice.max_price_per_hour)), key=search.by_price
+        (offer for offer in named if search.passes_max_price(offer, choice.max_price_per_hour)), key=search.price_order
     )
 
 

@@ -1,12 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host wants, what its searches have found, which of that it may buy, and why there is nothing for it.
+"""Which offers a host may buy, why there is none for it, and how what it owns differs from what it declares.
 
-A case is one host, with all that is known of it before offers are given to hosts (`planning`); it also says how what
-the host has differs from what it declares. Where a machine did not pass its test, nothing is bought for a while: a run
-knows that by its own attempts, other runs by the evidence in the registry (``provision_avoid``). Prices are in USD per
-hour, moments seconds since the epoch.
+A `Case` has everything known about one host before `planning` allocates offers to hosts. If a machine failed its test,
+its site is avoided for a while: a run knows this from its own attempts, later runs from the evidence in the registry
+(``provision_avoid``). Prices are in USD per hour, times in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -28,27 +27,26 @@ from .search import (
     UNLIMITED,
     Choice,
     Offer,
-    at_prices,
     bill_between,
     count_within,
     highest_known_price,
     highest_prices,
+    offers_at_prices,
     passes_max_price,
 )
 from .standing import HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of, together
 
-Again = t.Callable[[], t.Sequence[Offer]]  # sends a search again
-_MOST_SEARCHES = 50  # that are sent again, for all hosts that look for the same
-_LOOKS = 3  # times as many offers may be found to be gone as may be tried
+_MOST_SEARCHES = 50  # repetitions of one search, for all hosts that share it
+_UNSENT_FACTOR = 3  # how many times ``max_attempts`` may be planned if purchases are refused before they are sent
 
 
-# Not where a machine did not pass its test
+# Sites to avoid, since a machine there failed its test
 
 
 @dataclass(frozen=True)
 class Avoided:
-    """A vendor's region: see `site_of`. ``until``: seconds since the epoch. ``reason``: for people."""
+    """A site (`site_of`) that is avoided ``until`` a time, in seconds since the epoch. ``reason``: for the user."""
 
     site: tuple[str, str]
     reason: str
@@ -56,17 +54,17 @@ class Avoided:
 
     @property
     def words(self) -> str:
-        """A sentence without its full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
+        """A sentence without a full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
         name = " ".join(filter(None, self.site)) or "a vendor without a name"
         return f"{name} is avoided until {formatted(self.until)}, after a failed test: {self.reason}"
 
 
 def avoided_sites(evidence: t.Iterable[Offer], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
-    """The sites that the registry's ``evidence`` is about, for so many seconds after the last test at each."""
+    """The sites in the registry's ``evidence``, each avoided for so many seconds after its last failed test."""
     found: dict[tuple[str, str], Avoided] = {}
     for bundle in (item for item in evidence if isinstance(item, t.Mapping)):
         tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
-        # A test with a time in the future counts as made now; one whose time cannot be read does not count.
+        # A time in the future counts as now; a test without a readable time does not count.
         if tested is not None and (until := min(tested, now) + seconds) > now:
             item = Avoided(site_of(bundle), one_line(text_of(bundle.get("reason"))), until)
             found[item.site] = max(item, found.get(item.site, item), key=lambda one: one.until)
@@ -74,42 +72,46 @@ def avoided_sites(evidence: t.Iterable[Offer], seconds: float, clock: Clock) -> 
 
 
 def site_of(row: Offer) -> tuple[str, str]:
-    """The vendor and the region of an offer, an attempt or a piece of evidence; empty for one that has none."""
+    """The vendor and region of an offer, an attempt or a piece of evidence; empty texts for missing ones."""
     return text_of(row.get("vendor")), text_of(row.get("region"))
 
 
-# Offers, and the hosts that get them
+# Choosing offers and allocating them to hosts
 
 
-def pooled(offers: t.Sequence[Offer], is_short: t.Callable[[t.Sequence[Offer]], bool], again: Again) -> list[Offer]:
-    """The offers, cheapest first, with those that the same search brings when it is sent again, until they suffice.
+def pooled(
+    offers: t.Sequence[Offer],
+    is_short: t.Callable[[t.Sequence[Offer]], bool],
+    search_again: t.Callable[[], t.Sequence[Offer]],
+) -> list[Offer]:
+    """Repeat a search until it has brought enough ``offers``; return all of them, cheapest first.
 
-    An API that makes its offers for each search lists a product once, though it may have many machines of it. One whose
-    offers stay is asked once more, and brings nothing new but perhaps other prices, of which the highest counts.
+    An API that makes offers for each search lists a product once, although it may have many such machines. If a
+    repetition brings no new offer, it is the last one; of several prices of an offer the highest counts.
     """
-    looks, pool = list(offers), {offer["offer_id"]: offer for offer in offers}
+    answers, pool = list(offers), {offer["offer_id"]: offer for offer in offers}
     for _search in range(_MOST_SEARCHES):
         count = len(pool)
         if not is_short(list(pool.values())):
             break
-        looks += again()
-        pool = {**{offer["offer_id"]: offer for offer in looks}, **pool}
+        answers += search_again()
+        pool = {**{offer["offer_id"]: offer for offer in answers}, **pool}
         if len(pool) == count:
             break
-    return at_prices(highest_prices(looks), list(pool.values())) if len(looks) > len(offers) else looks
+    return offers_at_prices(highest_prices(answers), list(pool.values())) if len(answers) > len(offers) else answers
 
 
 def choose(
-    choices: t.Sequence[Choice], seen: t.Sequence[t.Sequence[Offer]], order: str
+    choices: t.Sequence[Choice], offers_by_choice: t.Sequence[t.Sequence[Offer]], order: str
 ) -> tuple[list[Offer], dict[str, int]]:
-    """The offers that may be bought, best first, and by their ids the numbers (from 1) of the choices that find them.
+    """The offers within the ceilings of their choices, best first, and the number (from 1) of each offer's choice.
 
-    ``seen``: the offers of each choice. The best are those of the choice that is listed first, or with the cheapest
-    GPU, by the ``order``. An offer that several searches find belongs to the first of them that lets it be bought.
+    The ``order`` decides whether offers of the first choice come first, or those with the cheapest GPU. If several
+    choices find an offer, it belongs to the first one whose ceiling allows it.
     """
     offers: list[Offer] = []
     numbers: dict[str, int] = {}
-    for number, (choice, found) in enumerate(zip(choices, seen), start=1):
+    for number, (choice, found) in enumerate(zip(choices, offers_by_choice), start=1):
         for offer in found:
             offer_id = offer["offer_id"]
             if offer_id not in numbers and passes_max_price(offer, choice.max_price_per_hour):
@@ -121,139 +123,142 @@ def choose(
 
 
 def cheapest_of(offers: t.Iterable[Offer]) -> float | None:
-    """The lowest price of these offers that is known, USD per hour."""
+    """The lowest known price of these offers (USD per hour); None without one."""
     prices = (read_price(offer["price_per_hour"]) for offer in offers)
     return min((price for price in prices if price is not None), default=None)
 
 
 def _per_gpu(offer: Offer) -> tuple[bool, float]:
-    """The price of one GPU; what is unknown comes last."""
+    """A sort key: the price of one GPU; unknown prices come last."""
     price = read_price(offer["price_per_hour"])
     return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
 
 
 @dataclass(frozen=True)
 class OfferRequest:
-    """A host that needs an offer of these, cheapest first, for at most ``max_price_per_hour``."""
+    """A host that needs one of these offers, listed best first, for at most ``max_price_per_hour``."""
 
     host: str
     offers: t.Sequence[Offer]
     max_price_per_hour: float = UNLIMITED
 
 
-def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) -> dict[str, Offer]:
-    """For each host that can have one its offer: the cheapest that is within its limit and nobody else's.
+def allocate(requests: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) -> dict[str, Offer]:
+    """Allocate to each host the first offer that is within its limit and not yet taken, in the order of the hosts.
 
-    Hosts come in their order, so that a play of the same hosts is allocated the same. ``taken``: ids of offers that
-    are spoken for.
+    Hosts without a suitable offer are left out. ``taken``: ids of offers that are bought or wanted elsewhere.
     """
-    gone = set(taken)
-    result: dict[str, Offer] = {}
-    for wish in wishes:
-        left = (offer for offer in wish.offers if offer["offer_id"] not in gone)
-        if offer := next((offer for offer in left if passes_max_price(offer, wish.max_price_per_hour)), None):
-            gone.add(offer["offer_id"])
-            result[wish.host] = offer
-    return result
+    unavailable = set(taken)
+    allocated: dict[str, Offer] = {}
+    for request in requests:
+        free = (offer for offer in request.offers if offer["offer_id"] not in unavailable)
+        if offer := next((offer for offer in free if passes_max_price(offer, request.max_price_per_hour)), None):
+            unavailable.add(offer["offer_id"])
+            allocated[request.host] = offer
+    return allocated
 
 
-# A host, and what is known of it
+# A host and its search results
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
+    """The result of a host's searches, or of reading one offer: the ``offers`` that may be bought, best first.
 
-    ``said``: why that failed, be it only now (``is_passing``), or why nothing is bought whatever there is. ``is_gone``:
-    the offer is. ``seen``: the offers of each choice of the host. ``numbers``: of the choices (from 1) that find the
-    offers, by their ids. ``wider``: for each choice what the market has beyond its region and contract, if it has
-    nothing within.
+    ``reason``: why it failed, or why the host buys nothing in any case. ``is_transient``: the failure is transient.
+    ``is_gone``: the offer that was read is gone. ``offers_by_choice``: all offers of each choice of the host.
+    ``choice_numbers``: the number (from 1) of each offer's choice, by offer id. ``wider``: for each choice without
+    offers, those that its search finds without region and contract.
     """
 
     offers: t.Sequence[Offer] = ()
-    said: str = ""
+    reason: str = ""
     is_gone: bool = False
-    is_passing: bool = False
-    seen: t.Sequence[t.Sequence[Offer]] = ()
-    numbers: t.Mapping[str, int] = field(default_factory=dict)
+    is_transient: bool = False
+    offers_by_choice: t.Sequence[t.Sequence[Offer]] = ()
+    choice_numbers: t.Mapping[str, int] = field(default_factory=dict)
     wider: t.Sequence[t.Sequence[Offer]] = ()
 
     @classmethod
     def of(
         cls, host: Declaration, offers: t.Sequence[t.Sequence[Offer]], wider: t.Sequence[t.Sequence[Offer]] = ()
     ) -> SearchResult:
-        """What was found for the choices of a host."""
-        seen = [
+        """The result of a host's searches by the ``offers`` of each of its choices."""
+        matching = [
             [offer for offer in found if not search.differ(choice.vendor_region, offer.get("vendor_region"))]
             for choice, found in zip(host.choices, offers)
         ]
-        chosen, numbers = choose(host.choices, seen, host.order)
-        return cls(chosen, seen=seen, numbers=numbers, wider=wider)
+        chosen, numbers = choose(host.choices, matching, host.order)
+        return cls(chosen, offers_by_choice=matching, choice_numbers=numbers, wider=wider)
 
     def unless_open(self, case: Case) -> SearchResult:
-        """The result; if the page of an open purchase's offer cannot be read, the offer as it was noted.
+        """The result of reading the offer of a case; the noted offer if the page of an open purchase cannot be read.
 
-        What may be bought already is settled by the purchase, whatever its page says.
+        An open purchase is settled by its status, so its page does not matter.
         """
-        if not (self.said and case.is_open):
+        if not (self.reason and case.is_open):
             return self
         entry = case.entry
         return SearchResult([{**entry.offer, "offer_id": case.wanted, "price_per_hour": entry.price_per_hour}])
 
     @property
-    def looks(self) -> t.Iterator[Offer]:
-        """All offers that were looked at for it."""
+    def all_offers(self) -> t.Iterator[Offer]:
+        """All offers that it has, also those that may not be bought; an offer may occur twice."""
         yield from self.offers
-        for offers in self.seen:
+        for offers in self.offers_by_choice:
             yield from offers
 
     def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> SearchResult:
-        """The result with these prices of the offers (USD per hour), by their ids."""
-        if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
+        """The result with these prices (USD per hour), by offer id."""
+        if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.all_offers):
             return self
-        seen = [at_prices(prices, offers) for offers in self.seen]
-        return SearchResult.of(host, seen, self.wider) if seen else replace(self, offers=at_prices(prices, self.offers))
+        seen = [offers_at_prices(prices, offers) for offers in self.offers_by_choice]
+        return (
+            SearchResult.of(host, seen, self.wider)
+            if seen
+            else replace(self, offers=offers_at_prices(prices, self.offers))
+        )
 
 
 @dataclass(frozen=True)
 class Case:
-    """One host, with all that is known of it.
+    """One host with everything known about it.
 
-    ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
-    ``avoided_before``: where machines did not pass their tests, as the registry knows it. ``narrowed``: that it looks
-    only where its storage is, and how it looks elsewhere; empty if it does not.
+    ``attempts``: its earlier purchases in this run of the role. ``kept_storage``: storage of its earlier machines.
+    ``avoided_before``: the sites that it avoids by the registry's evidence. ``narrowed``: a message if it searches only
+    where its storage is, with the way to search elsewhere; otherwise empty.
     """
 
     host: Declaration
     entry: Entry
     standing: Standing
     attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
-    kept: tuple[Storage, ...] = ()
+    kept_storage: tuple[Storage, ...] = ()
     avoided_before: tuple[Avoided, ...] = ()
     narrowed: str = ""
 
     @property
     def attempts_left(self) -> int:
-        """How many offers may still be tried."""
+        """The number of offers that may still be tried."""
         sent = [attempt for attempt in self.attempts if attempt.get("outcome") != "not_sent"]
-        # What was not sent costs nothing, but a search may bring ever new offers that cannot be had.
-        return min(self.host.max_attempts - len(sent), _LOOKS * self.host.max_attempts - len(self.attempts))
+        # Unsent purchases cost nothing, but searches may bring ever new offers that cannot be bought.
+        return min(self.host.max_attempts - len(sent), _UNSENT_FACTOR * self.host.max_attempts - len(self.attempts))
 
     @property
     def without_quota(self) -> frozenset[str]:
-        """The vendors whose quota is used up, by what was tried; an empty text if one has no name."""
+        """The vendors whose quota is used up, by the attempts; an empty text for a vendor without a name."""
         return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
 
     def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
-        """Where machines did not pass their tests by the registry, and there are offers, of which it buys none."""
+        """The avoided sites that have any of these offers."""
         sites = set(map(site_of, offers)) if self.avoided_before else ()
         return [item for item in self.avoided_before if item.site in sites]
 
-    def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers, but for those of vendors whose quota is used up, and where a machine did not pass its test.
+    def suitable(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
+        """The offers without those of vendors whose quota is used up, and of sites to avoid.
 
-        A product that was not delivered comes last: each search may make new offers of it, the cheapest first, until
-        no attempt is left for another vendor.
+        A product that was not delivered comes last: if searches make new offers of it, and it is the cheapest, it would
+        otherwise use up all attempts.
         """
         unsound = {site_of(one) for one in self.attempts if one.get("error_class") == UNSOUND}
         vendors, sites = self.without_quota, unsound.union(item.site for item in self.avoided_before)
@@ -261,98 +266,102 @@ class Case:
         last = {str(one["product"]) for one in self.attempts if one.get("product")}
         if not last:
             return left
-        return sorted(left, key=lambda offer: search.product(offer, offer["price_per_hour"]) in last)
+        return sorted(left, key=lambda offer: search.product_key(offer, offer["price_per_hour"]) in last)
 
     @property
     def verifies(self) -> str:
-        """The level at which its machine is still to be tested, empty if it is not."""
+        """The level at which its machine must still be tested; empty if it need not be."""
         return "" if self.entry.verified else self.host.verify
 
     @property
     def wanted(self) -> str:
-        """The very offer that it wants: by its journal, else by its id."""
+        """The id of the offer of its open purchase, or else of the one that it declares; empty if it searches."""
         return self.standing.offer_id if self.is_open else self.host.offer_id
 
     @property
     def is_open(self) -> bool:
-        """Whether its journal names an offer, and the outcome of that purchase is open."""
+        """Whether the outcome of a purchase in its journal is open."""
         return self.standing.kind is HostState.OPEN
 
     @property
-    def noted(self) -> Offer:
-        """The offer that it wants at the price that was noted or quoted before this call (USD per hour)."""
+    def offer_at_noted_price(self) -> Offer:
+        """The wanted offer at the price (USD per hour) that was noted or quoted before this call."""
         noted = self.entry.price_per_hour if self.is_open else None
         quoted = self.host.quoted_price_per_hour if self.wanted == self.host.offer_id else None
         return {"offer_id": self.wanted, "price_per_hour": highest_known_price(noted, quoted)}
 
     @property
-    def offers(self) -> set[str]:
-        """The offers that are or shall be its own."""
+    def own_offer_ids(self) -> set[str]:
+        """The ids of the offers that it has bought or wants by id."""
         had = self.entry.offer_id if self.may_be_billed else ""
         return {had, self.wanted if self.buys else ""} - {""}
 
     @property
     def wants_by_id(self) -> bool:
-        """Whether it would buy that very offer."""
+        """Whether it would buy an offer by its id."""
         return self.buys and bool(self.wanted)
 
-    def life(self, now: float) -> tuple[float | None, float | None]:
-        """When the lease of what it owns ends, None if never, and USD at most until then.
+    def lease_end_and_bill(self, now: float) -> tuple[float | None, float | None]:
+        """The end of the lease of its machine, None if it has none, and the largest bill until then in USD.
 
-        The registry has noted both. Without one, and of a machine that is taken over, the declared lease counts.
+        The registry has both. Without a registry, and for a machine that is adopted now, the declared lease counts.
         """
-        if not (self.begins_anew or self.host.by_name):
+        if not (self.adopts_into_registry or self.host.by_name):
             return moment_of(self.entry.ends_at), self.entry.at_most
         created = first_timestamp(machine.get("created_at") for machine in self.standing.machines)
-        end = self.host.lease.end(now if self.begins_anew else created)
+        end = self.host.lease.end(now if self.adopts_into_registry else created)
         return end, bill_between(self.standing.price_per_hour, created, end)
 
     @property
-    def begins_anew(self) -> bool:
-        """Whether its registry notes from now on a machine that it takes over, with a lease that begins now."""
+    def adopts_into_registry(self) -> bool:
+        """Whether it adopts a machine into its registry, with a lease that begins now."""
         return self.standing.adopted and not self.host.by_name
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether its entry names something that is or may be billed."""
+        """Whether its entry names anything that may be billed."""
         return self.entry.may_have_bought and not self.standing.void
 
     @property
     def buys(self) -> bool:
-        """Whether it would buy, if it is let."""
+        """Whether it needs a purchase and nothing in its declaration forbids one."""
         return self.standing.kind in (HostState.FREE, HostState.OPEN) and not self.host.objections
 
     def searches(self, spec: t.Mapping[str, t.Any]) -> bool:
-        """Whether it would buy what this search finds."""
+        """Whether it would buy an offer of this search."""
         return self.buys and not self.wanted and any(choice.spec == spec for choice in self.host.choices)
 
     @property
     def is_void(self) -> bool:
-        """Whether its entry has come to nothing, and is removed."""
+        """Whether its entry is to be removed, since nothing was bought or all of it has ended."""
         return self.standing.void and not self.entry.is_empty
 
     @property
-    def leaves(self) -> dict[str, t.Any]:
-        """What its entry says before it is removed: what became of a purchase that was open, and its storage."""
+    def changes_before_removal(self) -> dict[str, t.Any]:
+        """The changes of its entry right before it is removed: the outcome of an open purchase, and its storage."""
         stands = self.standing
         end = {"provision_purchase": MADE if stands.may_be_made else REFUSED} if self.entry.is_open else {}
         return {**end, **({} if stands.storage is None else changes_of(stands.storage, self.entry.storage))}
 
     @property
-    def left_entries(self) -> list[tuple[str, Entry]]:
-        """The storage that its machine leaves, as entries of their own, unless a registry has it so already."""
+    def entries_of_left_storage(self) -> list[tuple[str, Entry]]:
+        """Entries for the storage that outlives its machine, by label, without what the registry has already."""
         host, left = self.host.host, (item for item in self.standing.storage or () if not item.kept_since)
         return [(label_of(host, item.resource_id), read_entry(item.entry(host))) for item in left]
 
     @property
     def storage_left(self) -> tuple[Storage, ...]:
-        """The storage of its earlier machines, also of one whose end was seen only now."""
-        return together(self.kept, self.standing.storage or ())
+        """The storage of its earlier machines, including one whose end this run has found."""
+        return together(self.kept_storage, self.standing.storage or ())
 
     @property
     def at_storage(self) -> Case:
-        """The case; if it searches, where it keeps storage. What was only tried may have left no data."""
-        left = self.storage_left if self.entry.was_ready else self.kept
+        """The case; if it searches, restricted to the site of its storage.
+
+        Storage of this run's failed attempts, and of machines that were never ready, has no data yet and does not
+        count.
+        """
+        left = self.storage_left if self.entry.was_ready else self.kept_storage
         tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
         sites = {(item.vendor, item.region) for item in left if item.offer_id not in tried}
         vendor, region = next(iter(sites), ("", ""))
@@ -369,35 +378,37 @@ class Case:
 
     @property
     def waits_in_vain(self) -> bool:
-        """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
+        """Whether it has a machine of an earlier or another run that was never reached, and this job lacks the key."""
         is_new = self.entry.may_have_bought and not self.entry.was_ready
         return bool(self.host.locked_out) and is_new and self.standing.kind in (HostState.UNDER_WAY, HostState.READY)
 
     @property
-    def adopts_offer(self) -> str:
-        """The offer of the one machine that it would adopt, which says more than a list; empty if there is none."""
+    def adopted_offer_id(self) -> str:
+        """The offer id of the one machine that it would adopt, whose page says more than a list; empty without one."""
         found = self.standing
         is_one = found.adopted and found.kind is not HostState.FAILED and len(found.machines) == 1
         return found.offer_id if is_one else ""
 
-    def fitting(self, offer: Offer) -> Case:
-        """The case; it stops if the machine that it would adopt is, by this ``offer``, not what it declares."""
+    def unless_unfit(self, offer: Offer) -> Case:
+        """The case; stopped if, by this ``offer``, the machine that it would adopt does not match its declaration."""
         host, machines = self.host, self.standing.machines
-        odd = search.mismatch_of_all(host.choices, offer)
+        odd = search.mismatch_with_all(host.choices, offer)
         if not odd:
             return self
         return replace(self, standing=stopped(does_not_fit(host.host, host.name, machines, odd)))
 
     @property
     def has_budget(self) -> bool:
-        """Whether it would buy under a ceiling of a month."""
+        """Whether it would buy and has a budget."""
         return self.buys and self.host.budget != UNLIMITED
 
 
 def unless_clocks_differ(case: Case, clock: Clock) -> Case:
-    """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
+    """The case; if clocks are apart, a host must not buy with a lease, largest bill or budget.
+
+    By a wrong clock, the machine could last longer or cost more than declared.
+    """
     host = case.host
-    # What a wrong clock would make last longer, or cost more, than is declared
     is_timed = bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
     if not (clock.is_apart and case.buys and is_timed):
         return case
@@ -410,16 +421,16 @@ def unless_clocks_differ(case: Case, clock: Clock) -> Case:
 
 
 def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:
-    """The registries of hosts that would buy by a search or by an id, and avoid something."""
+    """The registries whose evidence matters: those of hosts that would buy and avoid sites."""
     return dict.fromkeys(case.host.registry for case in cases if case.buys and case.host.avoid)
 
 
 def with_evidence(
     cases: t.Iterable[Case], evidence: t.Mapping[Place, t.Iterable[t.Mapping[str, t.Any]]], clock: Clock
 ) -> list[Case]:
-    """The cases with the sites that the evidence of their registries is about."""
+    """The cases with the sites that they avoid by the evidence of their registries."""
     cases = list(cases)
-    # Once for all hosts that declare the same: there may be thousands of both.
+    # Once for all hosts with the same declaration: there may be thousands of hosts and of pieces of evidence.
     declared = {(case.host.registry, case.host.avoid) for case in cases}
     sites = {
         (registry, seconds): avoided_sites(evidence.get(registry, ()), seconds, clock) for registry, seconds in declared
@@ -428,17 +439,17 @@ def with_evidence(
 
 
 def hosts_with_void_entries(cases: t.Iterable[Case]) -> set[str]:
-    """The hosts whose entries have come to nothing."""
+    """The hosts whose entries are to be removed (`Case.is_void`)."""
     return {case.host.host for case in cases if case.is_void}
 
 
 def is_short(
     cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], taken: t.Container[str], offers: t.Sequence[Offer]
 ) -> bool:
-    """Whether more hosts look for this than there are offers for them, so that it is worth searching again.
+    """Whether more hosts use this search than it has offers for, so that it is worth repeating.
 
-    ``taken``: the ids of offers that are spoken for. Not if none or all of them are to buy: what is listed again under
-    another id may be the same machine.
+    False if there is no offer within the ceilings at all, or if all hosts must buy or none: an offer that a repetition
+    lists under another id may be for the same machine. ``taken``: ids of offers that are bought or wanted elsewhere.
     """
     buyers = [case.host for case in cases if case.searches(spec)]
     most = max((host.max_price_per_hour for host in buyers), default=0.0)
@@ -447,11 +458,11 @@ def is_short(
     return is_any and left < len(buyers) and not any(host.all_or_nothing for host in buyers)
 
 
-# Why there is none
+# Why there is no offer for a host
 
 
 def why_none(case: Case, search_result: SearchResult) -> str:
-    """Why there is no offer for the host."""
+    """The sentences that explain why there is no offer for the host, with advice."""
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
     words = [f"{item.words}." for item in case.avoided(search_result.offers)]
@@ -469,18 +480,18 @@ def _no_offer(host: Declaration, search_result: SearchResult) -> str:
 
 
 def _reasons(host: Declaration, search_result: SearchResult) -> list[str]:
-    """Why each of the choices came to nothing, by the offers that were seen of them."""
-    looks = itertools.zip_longest(search_result.seen, search_result.wider, fillvalue=())
+    """For each choice of the host, why none of its offers can be bought."""
+    found = itertools.zip_longest(search_result.offers_by_choice, search_result.wider, fillvalue=())
     return [
-        f"{search.in_words(choice)}: {_why_nothing(host, choice, offers, wider)}"
-        for choice, (offers, wider) in zip(host.choices, looks)
+        f"{search.choice_in_words(choice)}: {_why_nothing(host, choice, offers, wider)}"
+        for choice, (offers, wider) in zip(host.choices, found)
     ]
 
 
 def _why_nothing(host: Declaration, choice: Choice, offers: t.Sequence[Offer], wider: t.Iterable[Offer]) -> str:
-    """Why a choice came to nothing, in a few words."""
+    """Why none of a choice's offers can be bought, in a few words."""
     if not offers:
-        return search.only_otherwise(choice.spec, wider) or "none"
+        return search.alternatives_in_words(choice.spec, wider) or "none"
     is_own = choice.max_price_per_hour < host.max_price_per_hour
     ceiling = f"max_price_per_hour in provision_spec ({usd(choice.max_price_per_hour)})" if is_own else host.ceiling
     cheapest = cheapest_of(offers)
@@ -490,29 +501,29 @@ def _why_nothing(host: Declaration, choice: Choice, offers: t.Sequence[Offer], w
 
 
 def why_not_first_choice(host: Declaration, search_result: SearchResult, number: int) -> str:
-    """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
+    """Why a host gets a later choice than its first; empty if it does not, or if the cheapest GPU counts."""
     if number < 2 or host.order == CHEAPEST:
         return ""
     reasons = "; ".join(_reasons(host, search_result)[: number - 1])
-    return f"{host.host} gets choice {number} ({search.in_words(host.choices[number - 1])}): {reasons}."
+    return f"{host.host} gets choice {number} ({search.choice_in_words(host.choices[number - 1])}): {reasons}."
 
 
 def why_too_dear(host: Declaration, offer: Offer) -> str:
-    """Why the very offer that the host wants is above its ceiling; empty if it is not."""
+    """A refusal if the offer that the host wants by id is above its ceiling; otherwise empty."""
     if passes_max_price(offer, host.max_price_per_hour):
         return ""
     costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
     return joined(f"{costs}, which is not within {host.ceiling}. {NOTHING_BOUGHT}", host.advice)
 
 
-# What a host has or has ordered otherwise than it declares now
+# How what a host owns, or has ordered, differs from its declaration
 
 
 def differs_from_declared(case: Case) -> str:
-    """In what a host owns or has ordered something else than it declares now; empty where it has not."""
+    """A warning if what a host owns or has ordered differs from its declaration; otherwise empty."""
     host, entry = case.host, case.entry
     if case.standing.owns:
-        # No user data are rendered for the machine of an open purchase, so they are not compared.
+        # The role renders no user data for the machine of an open purchase, so they are not compared.
         taken = (
             f"{host.host} takes the machine of offer {entry.offer_id} as it was first ordered, also if its key or user"
             " data have changed since."
@@ -524,10 +535,7 @@ def differs_from_declared(case: Case) -> str:
 
 
 def drift_of(host: Declaration, entry: Entry) -> str:
-    """In what a host owns something else than it declares now; empty where it does not.
-
-    That is reported, and never repaired by a replacement.
-    """
+    """A warning if a host's machine differs from its declaration; it is never replaced. Otherwise empty."""
     price, limit = entry.price_per_hour, host.max_price_per_hour
     is_dearer = host.declared_max_price_per_hour is not None and price is not None and price > limit
     is_another = host.offer_id and entry.offer_id not in ("", host.offer_id)
@@ -552,5 +560,5 @@ def _other_lease(host: Declaration, entry: Entry) -> str:
 
 
 def mismatch_of_noted(host: Declaration, entry: Entry) -> str:
-    """In what the noted offer is none that the host searches for now; empty if it is one, or if the host names one."""
-    return search.mismatch_of_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
+    """How the noted offer differs from the host's searches; empty if it matches one, or if the host names an offer."""
+    return search.mismatch_with_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""

@@ -46,7 +46,7 @@ from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_bille
 from .ownership import Machine, base_of, is_later
 from .planning import BUY, WAIT
 from .purchase import ANSWERED_YES, Attempt, Verdict
-from .search import highest_known_price, product
+from .search import highest_known_price, product_key
 from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
 
 Row = t.Mapping[str, t.Any]
@@ -520,7 +520,7 @@ class JudgedHost:
                 "outcome": self.outcome or "existing",
                 "error_class": self.error_class,
                 # What its vendor sold and could not deliver
-                "product": product(self.offer, read_price(self.plan["price_per_hour"])) if is_failed else "",
+                "product": product_key(self.offer, read_price(self.plan["price_per_hour"])) if is_failed else "",
                 **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
             }

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From where the hosts stand to a plan for each: keep, wait for, buy, or stop, and at what price at most."""
+"""Decide for each host of a play whether it keeps its machine, waits, buys one or stops, and up to which price."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from .declaration import Declaration
 from .entry import Entry, project_of
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, nothing_billed, offers_tried, shared_name, still_open
 from .ownership import Account, Machine
-from .search import ON_DEMAND, UNLIMITED, Offer, bill_between, highest_prices, product_of
+from .search import ON_DEMAND, UNLIMITED, Offer, bill_between, highest_prices, product_fields
 from .spending import Bill, Ledger
 from .standing import HostState
 
-_NO_OFFER = "capacity"  # the error class
+_NO_OFFER = "capacity"  # an error class
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to a host. Prices are in USD per hour, for the whole offer.
+    """The plan for a host. Prices are in USD per hour, for the whole offer.
 
-    ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``max_account_price_per_hour``:
-    what all of the account may cost, of which a shared registry counts only its own. ``missed``: why it gets no better
-    choice than this. ``error_class``: why it stops, if that is a matter of offers (capacity), of a ceiling of several
-    hosts (price) or of a quota. ``ends_storage``: what the offer brings along of it ends with the machine.
-    ``end``: when the lease of what is bought or owned ends, seconds since the epoch; ``bill``: USD at most until then.
-    ``cheapest``: of all that was found for it, also what it may not buy.
+    ``facts``: variables of a running machine that Ansible does not load from a file. ``max_account_price_per_hour``:
+    the ceiling of the account; with a shared registry, without what that registry does not count. ``missed``: why the
+    host gets no better choice. ``error_class``: set if it stops for lack of offers (capacity), for a ceiling of several
+    hosts (price) or for a quota. ``ends_storage``: whether the offer's storage ends with the machine. ``end``: the end
+    of the lease in seconds since the epoch; ``bill``: the largest bill until then in USD. ``cheapest``: the lowest
+    price of all offers found for it, including those that it may not buy.
     """
 
     host: str
@@ -77,12 +77,12 @@ class Plan:
 
     @property
     def stays_per_hour(self) -> float | None:
-        """What goes on after its machine, USD per hour; None if that is unknown."""
+        """The price of the storage that outlives its machine, USD per hour; None if unknown."""
         return 0.0 if self.ends_storage else storage.stays_per_hour(self.offer)
 
     @property
     def is_owned(self) -> bool:
-        """Whether the host has what it needs, or that is under way."""
+        """Whether the host has its machine, or waits for one that is bought."""
         return self.action in (KEEP, WAIT)
 
 
@@ -129,8 +129,8 @@ def _hosts_that(action: str, drafts: t.Iterable[Plan]) -> list[str]:
 
 
 def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
-    """Why hosts may not buy what other hosts have or want, too: the very offer, or a machine of that name."""
-    offers = grouped((offer_id, case.host.host) for case in cases for offer_id in case.offers)
+    """For each host that buys: a refusal if another host has or wants its offer or machine name, else an empty text."""
+    offers = grouped((offer_id, case.host.host) for case in cases for offer_id in case.own_offer_ids)
     names = grouped((case.host.name, case.host.host) for case in cases if case.buys or case.standing.owns)
     return {
         case.host.host: _rivalled(case, offers.get(case.wanted, ()), names[case.host.name], taken)
@@ -140,9 +140,9 @@ def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]
 
 
 def _rivalled(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str], taken: t.Collection[str]) -> str:
-    """Why the host may not buy the very offer that it wants, or a machine of its name; empty if it may.
+    """A refusal if another host has or wants this host's offer or machine name; otherwise empty.
 
-    ``hosts``: those that have or want that offer; ``namesakes``: those that have or want that name.
+    ``hosts``: all that have or want the offer; ``namesakes``: all that have or want the name.
     """
     host = case.host
     rivals, others = ([name for name in names if name != host.host] for names in (hosts, namesakes))
@@ -158,9 +158,9 @@ def _rivalled(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str], ta
 
 
 def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[CeilingPart]:
-    """What each host costs: one that stops may be billed for what its entry or name tells of.
+    """What each host costs, also a stopped one if its entry or name shows something that may be billed.
 
-    The storage that a machine leaves counts, too, in the very run that learns of the machine's end.
+    Storage that outlives a machine counts from the run on that learns of the machine's end.
     """
     found: dict[str, CeilingPart] = {}
     for case, draft in zip(cases, drafts):
@@ -176,7 +176,10 @@ def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Ceil
             found.update(
                 {str(machine["resource_id"]): CeilingPart.of_machine(machine) for machine in case.standing.machines}
             )
-    return [*found.values(), *ceilings.parts_of_entries(item for case in cases for item in case.left_entries)]
+    return [
+        *found.values(),
+        *ceilings.parts_of_entries(item for case in cases for item in case.entries_of_left_storage),
+    ]
 
 
 def _ordered(draft: Plan) -> CeilingPart:
@@ -184,7 +187,7 @@ def _ordered(draft: Plan) -> CeilingPart:
 
 
 def _honest(case: Case, draft: Plan) -> Plan:
-    """No refusal may hide that an earlier purchase may be billed."""
+    """The plan; the refusal of a host with an open purchase also says what may be billed."""
     if draft.action != STOP or not case.is_open:
         return draft
     stands = case.standing
@@ -195,16 +198,16 @@ def _honest(case: Case, draft: Plan) -> Plan:
 def _searched(
     case: Case, searches: t.Callable[[Declaration], SearchResult], pages: t.Mapping[str, SearchResult], shared: str
 ) -> SearchResult:
-    """What there is for the host, or why it buys nothing, as far as that is known before offers have hosts."""
+    """The offers for the host, or why it buys nothing, before offers are allocated."""
     if (reason := _refusal(case, shared)) or not case.buys:
-        return SearchResult(said=reason)
+        return SearchResult(reason=reason)
     result = pages[case.wanted].unless_open(case) if case.wanted else searches(case.host)
     advice = case.host.advice if result.is_gone else ""
-    return replace(result, said=joined(result.said, NOTHING_BOUGHT, advice)) if result.said else result
+    return replace(result, reason=joined(result.reason, NOTHING_BOUGHT, advice)) if result.reason else result
 
 
 def _refusal(case: Case, shared: str) -> str:
-    """Why the host buys nothing, as far as that needs no offer; empty if it may buy, or has what it needs."""
+    """Why the host buys nothing, whatever offers there are; empty if it may buy, or has its machine."""
     if case.waits_in_vain:
         found = case.standing
         text = (
@@ -223,16 +226,16 @@ def _refusal(case: Case, shared: str) -> str:
 def _compared(
     cases: t.Sequence[Case], results: t.Sequence[SearchResult], pages: t.Mapping[str, SearchResult]
 ) -> list[SearchResult]:
-    """What was found, where each offer has the price that counts: one look may leave out what another has shown.
+    """The results with each offer's highest price among searches, pages, open purchases and sealed plans.
 
-    So an id buys nothing that a search refuses, and all ceilings count the same. What a purchase of unknown outcome was
-    noted at, and an approval was given for, counts as well. Hosts that share what was found go on to share it.
+    So a host cannot buy by id what a search would refuse, and all ceilings use the same price. Hosts that share a
+    result still share it.
     """
     distinct = {id(item): (case.host, item) for case, item in zip(cases, results)}
-    looks = (offer for _host, item in distinct.values() for offer in item.looks)
+    looks = (offer for _host, item in distinct.values() for offer in item.all_offers)
     on_pages = [offer for page in pages.values() for offer in page.offers]
-    prices = highest_prices([*looks, *on_pages, *(case.noted for case in cases)])
-    # The purchase refuses an offer whose own page has no price.
+    prices = highest_prices([*looks, *on_pages, *(case.offer_at_noted_price for case in cases)])
+    # A purchase refuses an offer whose page has no price.
     prices.update({offer["offer_id"]: None for offer in on_pages if offer["price_per_hour"] is None})
     compared = {key: item.at(host, prices) for key, (host, item) in distinct.items()}
     return [compared[id(item)] for item in results]
@@ -241,13 +244,13 @@ def _compared(
 def _allocated(
     cases: t.Sequence[Case], results: t.Sequence[SearchResult], taken: t.Collection[str], kept: t.Mapping[str, str]
 ) -> dict[str, Offer]:
-    """The offers of the hosts that search, by host: if it still suits, the one that a host has ``kept``."""
-    searching = [(case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.said)]
+    """The offers for hosts that search, by host. A host gets the offer that it has ``kept``, if that still suits it."""
+    searching = [(case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.reason)]
     tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
     requests = [
         OfferRequest(
             case.host.host,
-            _with_kept_first(case.elsewhere(item.offers), kept.get(case.host.host)),
+            _with_kept_first(case.suitable(item.offers), kept.get(case.host.host)),
             case.host.max_price_per_hour,
         )
         for case, item in searching
@@ -262,11 +265,11 @@ def _with_kept_first(offers: t.Sequence[Offer], kept: str | None) -> list[Offer]
 def _shortages(
     cases: t.Sequence[Case], results: t.Sequence[SearchResult], allocated: t.Container[str]
 ) -> dict[str, str]:
-    """By host: that fewer offers were ``allocated`` than there are hosts with its search and ceiling, but some."""
+    """A sentence by host if some, but not all, hosts with the same search and ceiling were ``allocated`` offers."""
     alike = grouped(
         ((id(item), case.host.max_price_per_hour), case.host.host)
         for case, item in zip(cases, results)
-        if case.buys and not (case.wanted or item.said)
+        if case.buys and not (case.wanted or item.reason)
     )
     counts = [(hosts, sum(host in allocated for host in hosts)) for hosts in alike.values()]
     return {
@@ -284,18 +287,18 @@ def _draft(
     now: float,
     shortages: t.Mapping[str, str],
 ) -> Plan:
-    """The plan as far as only this host decides it. ``shortages``: see `_shortages`."""
-    stands, reason = case.standing, search_result.said
+    """The plan of a host before ceilings of several hosts. ``shortages``: see `_shortages`."""
+    stands, reason = case.standing, search_result.reason
     if not reason and stands.owns:
         ids, price = stands.resource_ids, stands.price_per_hour
-        end, bill = case.life(now)
+        end, bill = case.lease_end_and_bill(now)
         return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=price, resource_ids=ids, end=end, bill=bill)
     if not reason and case.wanted:
-        # What nobody could look at has an unknown price.
+        # Without a page, the price is unknown.
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
-        # What was ordered or quoted counts: the purchase compares it with the offer's own page.
+        # The purchase compares the offer's page with what was ordered or quoted.
         noted = case.entry.offer if case.is_open else case.host.quoted_offer
-        offer = {**storage.with_noted(offer, noted), **product_of(noted)}
+        offer = {**storage.with_noted(offer, noted), **product_fields(noted)}
         reason = why_too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, search_result, offer, now)
@@ -305,8 +308,8 @@ def _draft(
 def _without_offer(
     case: Case, search_result: SearchResult, offer: Offer, reason: str, now: float, shortage: str
 ) -> Plan:
-    """The plan of a host that buys nothing, for this ``reason``, else since there is no offer for it."""
-    error_class = QUOTA if case.without_quota else _NO_OFFER if search_result.is_passing or not reason else ""
+    """The plan of a host that stops, for this ``reason`` or, if that is empty, for lack of an offer."""
+    error_class = QUOTA if case.without_quota else _NO_OFFER if search_result.is_transient or not reason else ""
     patience, waited = case.host.patience, ""
     if error_class == _NO_OFFER and not case.attempts and patience.has_waited(now):
         waited = f"It has waited since {formatted(patience.since)}."
@@ -318,14 +321,14 @@ def _without_offer(
         offer,
         refusal=joined(_after(case, why), waited),
         error_class=error_class,
-        cheapest=cheapest_of(search_result.looks),
+        cheapest=cheapest_of(search_result.all_offers),
     )
 
 
 def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float) -> Plan:
     host, offer_id = case.host, offer["offer_id"]
-    number = search_result.numbers.get(offer_id, 0)
-    # Of an offer that is wanted by its id no choice says what it may cost.
+    number = search_result.choice_numbers.get(offer_id, 0)
+    # An offer that is bought by its id belongs to no choice.
     max_price_per_hour = host.choices[number - 1].max_price_per_hour if number else UNLIMITED
     end, price = host.lease.end(now), offer["price_per_hour"]
     bill = bill_between(price, now, end)
@@ -348,9 +351,9 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
 
 
 def offer_in_one_line(offer: Machine, bill: float | None) -> str:
-    """What a host is about to buy; with a lease also what it costs until that ends (``bill``, in USD).
+    """An offer in one line, with the largest bill (USD) if it has a lease.
 
-    Beside a bill the family of the GPU stands for its type, so that this fits behind the host in a line of a terminal.
+    With a bill, the GPU's family replaces its type, so that the text fits in a line of a terminal after the host.
     """
     contract, gpu = offer.get("contract_type"), offer.get("gpu_type")
     facts = [
@@ -363,11 +366,11 @@ def offer_in_one_line(offer: Machine, bill: float | None) -> str:
 
 
 def _after(case: Case, reason: str) -> str:
-    """The reason, after what was tried before."""
+    """The reason, preceded by the last attempt's message and followed by the offers that were tried."""
     if not case.attempts:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
-    money = storage.storage_in_words(case.host.host, case.kept) or nothing_billed(case.host.host)
+    money = storage.storage_in_words(case.host.host, case.kept_storage) or nothing_billed(case.host.host)
     return joined(str(case.attempts[-1].get("msg") or ""), reason, "" if case.is_open else money, offers_tried(tried))
 
 
@@ -380,7 +383,7 @@ def _within_ceilings(
     spent: t.Mapping[str, Ledger],
     now: float,
 ) -> list[Plan]:
-    """The plans below the ceilings of all hosts: play, account and month, each the lowest that a buyer has declared."""
+    """Apply the ceilings of play, account and month, each the lowest that a buying host declares."""
     buyers = [(case, draft) for case, draft in zip(cases, drafts) if draft.action == BUY]
     max_total = min((case.host.max_total_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     max_account = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
@@ -408,14 +411,15 @@ def _within_ceilings(
 
 
 def stopped_if_refused(draft: Plan, refusal: str) -> Plan:
-    """The plan of a host that stops for this reason; the same if there is none."""
+    """The plan, stopped by the refusal unless that is empty."""
     return replace(draft, action=STOP, refusal=refusal) if refusal else draft
 
 
 def _limited(case: Case, draft: Plan, refusal: str, max_account_price_per_hour: float, share: float) -> Plan:
-    """The plan with what the ceilings of all hosts let it pay, or their ``refusal``.
+    """The plan of a buying host, stopped by the ``refusal`` of a common ceiling, or with the price that those allow.
 
-    ``share``: what it may pay beyond its price, which its offer's own page may raise; the others have as much.
+    ``share``: USD per hour that it may pay above its price, since the offer's page may be dearer; each buyer has an
+    equal share.
     """
     if draft.action != BUY:
         return draft
@@ -428,23 +432,23 @@ def _limited(case: Case, draft: Plan, refusal: str, max_account_price_per_hour: 
 def prices_of_others(
     account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]], buying: t.Container[str]
 ) -> AccountPrices:
-    """What is billed on the account, or is being bought, beside the offers that these hosts buy now (``buying``).
+    """What is billed or being bought on the account, besides the offers that these hosts are ``buying``.
 
-    ``billed``: what registries note of other hosts.
+    ``billed``: the registry entries of other hosts.
     """
     if account.machines is None:
         return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)
     entries = [*billed, *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
-    entries += [item for case in cases for item in case.left_entries]
+    entries += [item for case in cases for item in case.entries_of_left_storage]
     return ceilings.account_prices(account.resources, entries, buying)
 
 
 def counted_in_budgets(
     cases: t.Iterable[Case], hosts: t.Iterable[t.Mapping[str, t.Any]]
 ) -> dict[str, list[t.Mapping[str, t.Any]]]:
-    """Of the ``hosts`` those in a project that has a host with a budget which would buy, by the project.
+    """The ``hosts`` by project, for each project in which a host would buy under a budget.
 
-    A budget counts all of its project, whoever is planned.
+    A budget counts all hosts of its project, whether they are planned now or not.
     """
     of_project = grouped((project_of(raw["project"]), raw) for raw in hosts)
     return {case.host.project: of_project.get(case.host.project, []) for case in cases if case.has_budget}
@@ -453,10 +457,7 @@ def counted_in_budgets(
 def _of_budget(
     project: str, buyers: t.Sequence[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float
 ) -> tuple[str, float]:
-    """Why the budget of a project, the lowest that a buyer has declared, lets nothing be bought; empty if it does.
-
-    And what it leaves beside that, in USD per hour.
-    """
+    """The refusal by a project's lowest budget, empty if it allows the purchases, and the USD per hour that remain."""
     budget = min(case.host.budget for case, _draft in buyers)
     if budget == UNLIMITED:
         return "", UNLIMITED
@@ -484,8 +485,8 @@ def _of_budget(
 
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:
-    """A host for which there is no offer is looked for again by a later run, if that was asked for."""
-    if draft.error_class != _NO_OFFER or not case.host.patience.comes_back(now) or case.attempts:
+    """The plan; a host without an offer is left to a later run if it may wait that long."""
+    if draft.error_class != _NO_OFFER or not case.host.patience.has_later_run(now) or case.attempts:
         return draft
     return replace(draft, action=LATER, refusal="", error_class="", label=_label_later(case))
 
@@ -506,7 +507,7 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
 def lacking(
     cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, trouble: str, *, may_wait: bool
 ) -> list[tuple[Case, Plan]]:
-    """The hosts that have no offer yet, and time for another look. ``trouble``: why nothing can be looked at now."""
+    """The hosts that lack an offer and have time for another search. ``trouble``: why the account cannot be read."""
     waiting = ((case, draft) for case, draft in zip(cases, plans) if may_wait and case.host.patience.has_time(now))
     return [
         (case, draft)
@@ -516,7 +517,7 @@ def lacking(
 
 
 def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], now: float, trouble: str) -> str:
-    """A line for hosts that wait, empty if there are none; ``now``: seconds since the epoch."""
+    """A line about hosts that wait, empty without any; ``now``: seconds since the epoch."""
     if not lacking:
         return ""
     patience = [case.host.patience for case, _draft in lacking]
@@ -529,7 +530,7 @@ def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], now: float, trouble:
 
 
 def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
-    """That purchases would wait for each other; each holds a fork for as long as the API takes for it."""
+    """A warning if there are fewer forks than purchases, each of which takes a fork until the API answers."""
     buyers = sum(draft.action == BUY for draft in plans)
     if not 0 < forks < buyers:
         return ""
@@ -540,17 +541,17 @@ def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
 
 
 def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
-    """What the hosts would buy."""
+    """The offers that hosts would buy, by host."""
     return {draft.host: draft.offer for draft in plans if draft.action == BUY}
 
 
 def paragraphs_of_storage(plans: t.Sequence[Plan]) -> list[list[str]]:
-    """Paragraphs about the storage of what would be bought: what goes on after its machine, and what ends with it."""
+    """Paragraphs about the storage of the offers to buy: what outlives its machine, and what ends with it."""
     parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
     return list(filter(None, (storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts))))
 
 
 def warnings_of_kept_storage(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
-    """A warning for each host that would buy, though it has storage of an earlier machine."""
+    """A warning for each host that would buy although it has storage of an earlier machine."""
     would_buy = ((case, draft) for case, draft in zip(cases, plans) if case.buys)
     return [joined(storage.still_kept(draft.host, case.storage_left), case.narrowed) for case, draft in would_buy]

@@ -93,7 +93,7 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
         return replace(draft, action=KEEP) if is_registered(facts, entry, host.known) else draft
     # Nothing beside the inventory says this to Ansible.
     ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
-    facts.update({**ends, **storage.storage_ids_variable(storage.together(case.kept, entry.storage))})
+    facts.update({**ends, **storage.storage_ids_variable(storage.together(case.kept_storage, entry.storage))})
     return replace(draft, action=KEEP, facts=facts) if is_kept(facts, entry) else draft
 
 
@@ -185,7 +185,7 @@ def plan_row(
         "reach": host.reach,
         "lease": host.lease.text,
         "ahead": ahead,
-        "keeps": [item.variables for item in case.kept],
+        "keeps": [item.variables for item in case.kept_storage],
         "ends_storage": host.ends_storage,
     }
 
@@ -279,7 +279,7 @@ def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
     pairs = list(zip(plans, cases))
     kept = {draft.host: owned_row(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
     data: Row = {"provision_hosts": kept} if kept else {}
-    if any(case.host.patience.is_of_many_runs for case in cases):
+    if any(case.host.patience.spans_runs for case in cases):
         data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
     return published(data)
 
@@ -353,7 +353,7 @@ def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
 
 
 def _begins_lease(case: Case, draft: Plan) -> bool:
-    return bool(case.host.lease) and (draft.action == BUY or case.begins_anew)
+    return bool(case.host.lease) and (draft.action == BUY or case.adopts_into_registry)
 
 
 def unswept_places(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Place]:

@@ -95,7 +95,9 @@ def plans_at_page_prices(
             break
         seen.update({offer_id: _sellable(offers[offer_id], page) for offer_id, page in read(unread).items()})
         plans = find_plans({**pages, **seen}, {draft.host: draft.offer_id for draft in plans})
-    warnings = [f"Offer {offer_id} is not in the plan: {page.said}" for offer_id, page in seen.items() if page.is_gone]
+    warnings = [
+        f"Offer {offer_id} is not in the plan: {page.reason}" for offer_id, page in seen.items() if page.is_gone
+    ]
     return [planning.stopped_if_refused(draft, _unsealable(draft, pages, seen)) for draft in plans], warnings
 
 
@@ -103,7 +105,7 @@ def _sellable(offer: Offer, page: SearchResult) -> SearchResult:
     """The page of an offer that was found by a search; like a gone one if it would refuse the purchase."""
     reasons = (sending.Terms(offer=offer).page_refusal(offer["offer_id"], item) for item in page.offers)
     reason = _first(reasons)
-    return SearchResult(said=reason, is_gone=True) if reason else page
+    return SearchResult(reason=reason, is_gone=True) if reason else page
 
 
 def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
@@ -115,7 +117,7 @@ def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
             f"The pages of the offers for {draft.host} name higher prices than the search, above its ceiling, or the"
             f" offers are gone, so no plan was sealed. {QUOTE_AGAIN}"
         )
-    reason = seen[draft.offer_id].said
+    reason = seen[draft.offer_id].reason
     return reason and (
         f"The page of offer {draft.offer_id} cannot be read, so its price is not certain and no plan was sealed:"
         f" {reason} {QUOTE_AGAIN}"
@@ -263,7 +265,7 @@ class SealedPlan:
         """
         item = self.hosts[host.host]
         is_named = item["owned"] or host.offer_id
-        odd = "" if is_named else search.mismatch_of_all(host.choices, {**item, "gpu_count": None})
+        odd = "" if is_named else search.mismatch_with_all(host.choices, {**item, "gpu_count": None})
         return f"it has {odd} for {host.host}" if odd else ""
 
     def _other_machine(self, case: Case) -> str:

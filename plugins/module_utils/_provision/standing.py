@@ -516,7 +516,7 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     own = dict(mapping_of(machines[0].get("spec")))
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
-    return search.mismatch_of_all(host.choices, {**own, "vendor": machines[0].get("vendor")})
+    return search.mismatch_with_all(host.choices, {**own, "vendor": machines[0].get("vendor")})
 
 
 # Why a person must decide, and what a host takes over

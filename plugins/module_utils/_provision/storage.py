@@ -31,7 +31,7 @@ from .._text import (
     usd_short,
 )
 from .lease import LOCAL_CLOCK, NOTED_BY, clock_of
-from .search import product_of, total_of
+from .search import product_fields, total_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -146,7 +146,7 @@ def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
 def noted_offer(offer: Variables) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
     brought = brought_by(offer)
-    return {**product_of(offer), **({DETAILS: brought} if brought else {})}
+    return {**product_fields(offer), **({DETAILS: brought} if brought else {})}
 
 
 def with_noted(offer: Variables, noted: Variables) -> Variables:

@@ -66,8 +66,8 @@ def test_a_search_that_names_no_place_is_at_the_storage(
 
 def test_offers_of_another_region_of_the_vendor_do_not_count() -> None:
     offers = [offer(number, vendor_region=region) for number, region in enumerate(("EU-North1", "eu-west1", None))]
-    assert SearchResult.of(case().host, [offers]).seen == [[offers[0], offers[2]]]
-    assert SearchResult.of(case(storage=()).host, [offers]).seen == [offers]
+    assert SearchResult.of(case().host, [offers]).offers_by_choice == [[offers[0], offers[2]]]
+    assert SearchResult.of(case(storage=()).host, [offers]).offers_by_choice == [offers]
 
 
 @pytest.mark.parametrize(

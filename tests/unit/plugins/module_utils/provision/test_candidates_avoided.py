@@ -123,8 +123,8 @@ def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
 @pytest.mark.parametrize("of_this_run", [False, True])
 def test_the_run_and_the_registry_are_one_rule(of_this_run: bool) -> None:
     one = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)
-    assert [each["offer_id"] for each in one.elsewhere(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
-    assert case(host()).elsewhere(OFFERS) == OFFERS
+    assert [each["offer_id"] for each in one.suitable(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
+    assert case(host()).suitable(OFFERS) == OFFERS
     (draft,) = planned(one)
     assert (draft.action, draft.offer_id) == (BUY, offer_id(2))
     assert draft.missed == ("" if of_this_run else SENTENCE)

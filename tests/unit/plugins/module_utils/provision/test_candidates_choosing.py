@@ -21,12 +21,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     UNLIMITED,
     Choice,
     Patience,
-    at_prices,
-    fitting,
+    choice_in_words,
     highest_prices,
-    in_words,
+    matching_offers,
     may_wait,
-    mismatch_of_all,
+    mismatch_with_all,
+    offers_at_prices,
     passes_max_price,
     read_patience,
     without_limits,
@@ -75,18 +75,18 @@ def test_a_search_that_found_nothing_is_sent_once_more_without_region_and_contra
 
 
 def test_words() -> None:
-    assert in_words(H100) == "1 x H100, ondemand, EU"
-    assert in_words(A100) == "2 x A100, ondemand"
-    assert in_words(Choice({"compute": {"gpu_type": "L4", "contract_type": "any"}})) == "1 x L4"
-    assert in_words(Choice({})) == "1 x any GPU"
+    assert choice_in_words(H100) == "1 x H100, ondemand, EU"
+    assert choice_in_words(A100) == "2 x A100, ondemand"
+    assert choice_in_words(Choice({"compute": {"gpu_type": "L4", "contract_type": "any"}})) == "1 x L4"
+    assert choice_in_words(Choice({})) == "1 x any GPU"
 
 
 def test_what_is_one_of_the_choices_fits() -> None:
-    assert mismatch_of_all([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
-    assert "gpu_type nvidia-l4 instead of H100" in mismatch_of_all(
+    assert mismatch_with_all([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
+    assert "gpu_type nvidia-l4 instead of H100" in mismatch_with_all(
         [H100, A100], {"gpu_type": "nvidia-l4", "gpu_count": 2}
     )
-    assert mismatch_of_all([], {"gpu_type": "x"}) == ""
+    assert mismatch_with_all([], {"gpu_type": "x"}) == ""
 
 
 prices = st.none() | st.floats(min_value=0, max_value=100)
@@ -118,7 +118,7 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
     ],
 )
 def test_what_is_not_what_was_searched_for_is_left_out(offers: list[Any], found: list[Any], said: str) -> None:
-    fits, reason = fitting(H100.spec, offers)
+    fits, reason = matching_offers(H100.spec, offers)
     assert fits == found and said in reason and bool(said) == bool(reason)
 
 
@@ -132,13 +132,13 @@ SPOT = offer(8, contract_type="spot")
 def test_an_answer_of_another_contract_is_left_out(contract: dict[str, str], found: list[Any]) -> None:
     """Also if the API does not heed the contract."""
     spec = {"compute": {"gpu_type": "H100", "gpu_count": 1, **contract}}
-    assert fitting(spec, [ONE, SPOT]) == (found, "")
+    assert matching_offers(spec, [ONE, SPOT]) == (found, "")
 
 
 def test_prices_of_all_looks_are_compared() -> None:
     prices = highest_prices([ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)])
     assert prices == {offer_id(1): 6.0, offer_id(2): 5.0, offer_id(3): None}
-    found = at_prices(prices, [offer(2, None), ONE, TWO])
+    found = offers_at_prices(prices, [offer(2, None), ONE, TWO])
     assert [(each["offer_id"], each["price_per_hour"]) for each in found] == [
         (offer_id(2), 5.0),
         (offer_id(1), 6.0),
@@ -277,7 +277,7 @@ def test_patience(wait: Any, delay: Any, patience: Patience, said: str) -> None:
     ],
 )
 def test_another_look(patience: Patience, now: float, time: bool, back: bool) -> None:
-    assert (patience.has_time(now), patience.comes_back(now)) == (time, back)
+    assert (patience.has_time(now), patience.has_later_run(now)) == (time, back)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import verdict_row
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product_key
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 
@@ -294,7 +294,7 @@ def test_what_its_vendor_could_not_deliver_is_noted(
     sold = {"vendor": "nebius", "region": "EU", "gpu_count": 1}
     attempt = JudgedHost(planned(offer=sold, price_per_hour=2.0), outcome, status, MADE)
     (tried,) = attempt.tried(Verdict.AGAIN)
-    assert tried["product"] == (product(sold, 2.0) if is_undelivered else "")
+    assert tried["product"] == (product_key(sold, 2.0) if is_undelivered else "")
 
 
 def test_of_what_was_refused_only_its_own_is_left() -> None:

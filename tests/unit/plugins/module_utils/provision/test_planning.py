@@ -40,7 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     prices_of_others,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product_key
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import noted_offer
@@ -91,7 +91,7 @@ def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = tuple(ALL), said
     by_id = {each["offer_id"]: SearchResult([each]) for each in offers}
 
     def found(one: Declaration) -> SearchResult:
-        return replace(SearchResult.of(one, [offers]), said=said)
+        return replace(SearchResult.of(one, [offers]), reason=said)
 
     if isinstance(prices := more.get("account"), AccountPrices):
         more["account"] = lambda _buying: prices
@@ -134,12 +134,12 @@ def test_an_offer_of_a_plan_that_cannot_be_had_says_what_to_do() -> None:
     wants = case(replace(host(offer_id=X, max_price_per_hour=2), plan_number="7f", advice="Quote again."))
     plans = [
         *planned(wants, offers=[offer(1, 2.01)]),
-        *planned(wants, wanted={X: SearchResult(said="It is gone.", is_gone=True)}),
+        *planned(wants, wanted={X: SearchResult(reason="It is gone.", is_gone=True)}),
         *planned(wants, taken=[X]),
     ]
     assert [each.refusal.rpartition(". ")[2] for each in plans] == ["Quote again."] * 3
     assert "which is not within the price in plan 7f (USD 2.00 per hour)." in plans[0].refusal
-    (busy,) = planned(wants, wanted={X: SearchResult(said="The API answered 503.")})
+    (busy,) = planned(wants, wanted={X: SearchResult(reason="The API answered 503.")})
     assert busy.refusal.endswith("Nothing was bought.")
 
 
@@ -284,7 +284,7 @@ def test_wanted_by_its_id_without_a_ceiling() -> None:
     [
         (SearchResult([DEAR]), ("USD 3.00", "USD 2.00")),
         (SearchResult([offer(3, None)]), ("an unknown price",)),
-        (SearchResult(said="GET answered 404."), ("404",)),
+        (SearchResult(reason="GET answered 404."), ("404",)),
         (SearchResult(), ("an unknown price",)),
     ],
 )
@@ -458,7 +458,7 @@ def test_the_history_is_in_the_refusal() -> None:
 
 
 def test_what_was_not_delivered_comes_last_under_whichever_id() -> None:
-    tried = [{"offer_id": X, "outcome": "created", "product": product(CHEAP, CHEAP["price_per_hour"])}]
+    tried = [{"offer_id": X, "outcome": "created", "product": product_key(CHEAP, CHEAP["price_per_hour"])}]
     again, dearer = offer(9, 1.0), offer(10, 1.5)
     failed = case(host(), attempts=tried)
     for market, bought in (([again, FAIR], FAIR), ([again, dearer, FAIR], dearer), ([again], again)):

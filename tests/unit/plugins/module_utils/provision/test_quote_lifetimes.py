@@ -134,7 +134,7 @@ def test_what_is_owned_by_name_ends_as_its_host_declares(leased: str, created: f
     judged = JudgedHost(plan, {"outcome": "existing"}, status, Entry(), has_entry=False, now=NOON)
     swept = reaping.life_by_name(leased, created, Clock(NOON))
     owned = Standing(HostState.READY, offer_id=offer_id(1), machines=(known,), price_per_hour=2.0)
-    planned_end, bill = Case(host(by_name=True, lease=leased), Entry(), owned).life(NOON)
+    planned_end, bill = Case(host(by_name=True, lease=leased), Entry(), owned).lease_end_and_bill(NOON)
     assert judged.end() == swept.end == planned_end == end
     assert bill == (None if end is None or created is None else pytest.approx(2.0 * (end - created) / HOUR))
 
@@ -147,7 +147,7 @@ def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) 
     draft = Plan(one.host.host, WAIT, offer_id(1), price_per_hour=2.0)
     assert rows.unswept_places([one], [draft]) == ([one.host.registry] if place else [])
     # Without a registry nothing is noted: the lease has begun with the machine.
-    assert one.life(NOON) == ((NOON + 8 * HOUR, 18.0) if place else (NOON + 7 * HOUR, 16.0))
+    assert one.lease_end_and_bill(NOON) == ((NOON + 8 * HOUR, 18.0) if place else (NOON + 7 * HOUR, 16.0))
 
 
 @pytest.mark.parametrize(

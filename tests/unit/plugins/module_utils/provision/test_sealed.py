@@ -135,7 +135,7 @@ def page(number: int, price: float | None, **fields: Any) -> dict[str, SearchRes
     return {offer_id(number): SearchResult([offer(number, price, **fields)])}
 
 
-GONE = {X: SearchResult(said="Offer has expired.", is_gone=True)}
+GONE = {X: SearchResult(reason="Offer has expired.", is_gone=True)}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_the_price_that_is_sealed_is_the_one_that_its_purchase_compares(
 
 
 def test_an_offer_whose_page_cannot_be_read_is_not_sealed() -> None:
-    pages = {X: SearchResult(said="GET /offers: 503.")}
+    pages = {X: SearchResult(reason="GET /offers: 503.")}
     (first, second), refusals, warnings, _read = sealed_by_pages([offer(1, 2.0), offer(2, 2.0), offer(3, 2.0)], pages)
     assert (first[:2], second) == (("stop", X), (BUY, Y, 2.0)) and warnings == []
     assert refusals[0] == (

@@ -39,7 +39,7 @@ from tools import spec_page
 def test_a_search_is_for_on_demand_machines_unless_it_says_otherwise(compute: Any, contract: str, sent: Any) -> None:
     spec = {"region": "EU", "compute": compute}
     assert search.contract_of(spec) == contract
-    assert search.as_sent(spec) == {"region": "EU", "compute": sent}
+    assert search.with_contract(spec) == {"region": "EU", "compute": sent}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ FILTERED = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "nvl
 )
 def test_a_filter_that_was_not_applied_is_named(filters: Any, lost: str) -> None:
     sentence = f"The API lists the filters that it applied, without {lost}: it may have ignored that."
-    assert search.unapplied(FILTERED, filters) == [sentence] * bool(lost)
+    assert search.unapplied_keys(FILTERED, filters) == [sentence] * bool(lost)
 
 
 @given(
@@ -113,7 +113,7 @@ def test_a_filter_that_was_not_applied_is_named(filters: Any, lost: str) -> None
     )
 )
 def test_filters_of_any_form_are_read(filters: Any) -> None:
-    texts = search.unapplied({"region": "EU", "compute": {"gpu_type": "H100"}, "network": 7}, filters)
+    texts = search.unapplied_keys({"region": "EU", "compute": {"gpu_type": "H100"}, "network": 7}, filters)
     assert len(texts) <= 1
 
 

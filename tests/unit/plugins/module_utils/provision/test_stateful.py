@@ -313,7 +313,7 @@ class Plays(RuleBasedStateMachine):
         plans = self.plan(cases)
         for case in cases:
             if case.standing.void:
-                self.forget(case.host.host, case.leaves)
+                self.forget(case.host.host, case.changes_before_removal)
             if case.standing.adopted and not self.by_name:
                 raise AssertionError("nobody has set provision_adopt")
         found = []
