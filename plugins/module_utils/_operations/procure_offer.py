@@ -505,7 +505,7 @@ class _Purchase:
         unproved = {*doubted} - {*entry.resource_ids}
         held, contradictions = self._machines.held(entry, facts["resource_ids"], unproved).concluded
         facts["resource_ids"] = list(held.ids)
-        self._note_made(outcome, holdings.strangers(contradictions), holdings.disowned(held, contradictions))
+        self._note_made(outcome, holdings.ids_listed_before(contradictions), holdings.disowned(held, contradictions))
         if held.pending:
             self._warn(holdings.not_shown_yet(held.pending))
         if contradictions:

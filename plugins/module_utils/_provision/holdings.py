@@ -1,11 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a purchase has bought: the ids of its resources, each with its proof.
+"""The holdings of a purchase: the ids of the resources that it has bought, each with its proof.
 
 Holdings grow by proof and shrink only by "told gone". If a later answer omits an id, nothing is removed. A
 contradiction stops the host and changes nothing: lists lag, statuses name other people's machines, and a machine may be
-linked to a second offer. Registration, release, decommission, reap, audit and the ledger go by holdings alone.
+linked to a second offer. Registration, release, decommission, reap, audit and the ledger use only holdings.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .._text import grouped, ids_in_words, seconds_of, usd
 from .ownership import Machine, shown_by_both
 from .storage import Storage, storage_of, together
 
-# Seconds by which the clock that noted a purchase and the API's may differ.
+# Seconds by which the clock that noted a purchase and the API's clock may differ
 _SLACK = 300.0
 
 
 class Proof(enum.Enum):
-    """Who names a resource as one of the purchase."""
+    """The source that names a resource as bought by the purchase."""
 
-    ANSWER = "the answer to the purchase"  # or the registry, which keeps what was proved before
+    ANSWER = "the answer to the purchase"  # or the registry, which notes ids once they are proved
     STATUS = "the offer's status"
     OFFER = "the resource itself"
     LINK = "a machine that it is linked to"
@@ -36,21 +36,23 @@ class Proof(enum.Enum):
 
 
 class HoldingState(enum.Enum):
-    """What follows for one resource."""
+    """The state of one resource that is named as bought by a purchase."""
 
     HELD = "held"
-    STORAGE = "storage"  # the purchase's, but no machine: it is kept when the machine ends
-    PENDING = "pending"  # named, but not to be read yet: it is billed, blocks, and is checked again
-    AFFECTED = "affected"  # another offer's storage that the purchase only touched: noted, never held or ended
+    STORAGE = "storage"  # bought, but not a machine: kept when the machine ends
+    PENDING = "pending"  # named, but not readable yet: billed, blocks the host, and is checked again
+    AFFECTED = "affected"  # storage of another offer that the purchase only attached: noted, never held or ended
     CONTRADICTION = "contradiction"
     IGNORED = "ignored"
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A resource that was named. ``resource``: as the API shows it, None for a 404 or if it was not listed.
+    """A resource that was named as bought.
 
-    ``holder``: another host that holds it. ``listed_before``: whether it was listed before the purchase was sent.
+    resource: as the API shows it; None for a 404, or if it was not listed.
+    holder: another host that holds it, or empty.
+    listed_before: whether it was listed before the purchase was sent.
     """
 
     resource_id: str
@@ -62,7 +64,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A resource that one side names as bought by the purchase, and why it cannot be."""
+    """A resource that one source names as bought by the purchase, and why it cannot be."""
 
     observation: Observation
     why: str
@@ -75,10 +77,7 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class Holdings:
-    """The ids of the resources of one purchase, each once: ``ids`` of the machines that are held.
-
-    ``storage``: what it has bought beside machines, which survives them. The others as in `HoldingState`.
-    """
+    """The ids of one purchase's resources, each once, by `HoldingState`. ``ids``: the machines that it holds."""
 
     ids: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
@@ -87,12 +86,12 @@ class Holdings:
 
     @property
     def billable(self) -> tuple[str, ...]:
-        """All machines that the purchase may be billed for; of an entry that was refused there are none."""
+        """The ids of all machines that the purchase may be billed for."""
         return (*self.ids, *self.pending)
 
 
-def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
-    """The ids that contradict a purchase since they were listed before it, which no later look can see."""
+def ids_listed_before(contradictions: t.Iterable[Contradiction]) -> list[str]:
+    """Return the contradicting ids that were listed before the purchase; no later look can find that out."""
     return [
         contradiction.observation.resource_id
         for contradiction in contradictions
@@ -101,18 +100,18 @@ def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
 
 
 def disowned(holdings: Holdings, contradictions: t.Iterable[Contradiction]) -> list[str]:
-    """The ids that the purchase's own answer has named, and that are another's, beside some that it holds.
+    """Return the ids of the purchase's own answer that belong to someone else; none if the purchase holds no id.
 
-    An answer's ids are noted before they are looked at. If it holds none, what is noted is all that tells of it.
+    Ids of an answer are noted before they are checked. If none is held, the noted ids are the only trace of it.
     """
     named = [item.observation.resource_id for item in contradictions if item.observation.proof is Proof.ANSWER]
     return named if holdings.ids else []
 
 
 def what_is_held(observation: Observation, offer_id: str, sent_at: float | None) -> tuple[HoldingState, str]:
-    """What follows for one resource, and why it contradicts the purchase if it does. This is the whole table.
+    """Return the state of one resource, and why it contradicts the purchase, else an empty text. The whole table.
 
-    ``offer_id``: what the purchase bought. ``sent_at``: when it was sent (seconds since the epoch), None if unknown.
+    ``offer_id``: of the purchase. ``sent_at``: when it was sent (seconds since the epoch), None if unknown.
     """
     resource, proof = observation.resource, observation.proof
     named = (resource or {}).get("offer_id")
@@ -128,56 +127,59 @@ def what_is_held(observation: Observation, offer_id: str, sent_at: float | None)
     if resource is None:
         return HoldingState.PENDING, ""
     if observation.listed_before or _existed_before(resource, sent_at):
-        return doubt, "it was there before the purchase was sent"
+        return doubt, "it existed before the purchase was sent"
     return HoldingState.HELD, ""
 
 
 def disagreed(
     host: str, offer_id: str, price_per_hour: float | None, ids: t.Sequence[str], contradictions: t.Iterable[object]
 ) -> str:
-    """A purchase that is known to be made, and answers of the API that do not agree about what it bought."""
+    """The message if a purchase was made, but the API's answers contradict each other about its machines."""
     return (
         f"Offer {offer_id} is BOUGHT for {host or 'this host'} and billed at {usd(price_per_hour)}. Resource ids:"
-        f" {ids_in_words(ids)}. But {'; '.join(map(str, contradictions))}. Nothing of that was"
+        f" {ids_in_words(ids)}. But {'; '.join(map(str, contradictions))}. None of these was"
         " registered, changed or ended. Ask the API's support to correct it, then run again."
-        " compute_index.supply.decommission ends only what the host holds."
+        " compute_index.supply.decommission ends only the machines that the host holds."
     )
 
 
 def not_shown_yet(ids: t.Sequence[str]) -> str:
-    """Resources that the offer's status names, and that the API does not show by their ids."""
+    """The message if the offer's status names resources that the API does not show by their ids."""
     return (
-        f"The offer's status names {', '.join(ids)}, which the API does not show yet. It is billed, and blocks the"
-        " host; run again to look once more."
+        f"The offer's status names {', '.join(ids)}, which the API does not show yet. It is billed and blocks the host."
+        " Run again to look once more."
     )
 
 
 def _of_storage(observation: Observation, resource: Machine, offer_id: str, sent_at: float | None) -> HoldingState:
-    """The verdict for what is no machine: the purchase has bought it, or only attached it; it never stops a host."""
+    """Return the state of storage: the purchase bought it, or only attached it. Storage never stops a host."""
     proof, named = observation.proof, resource.get("offer_id")
     if proof is Proof.NAME or _states.is_gone(resource["status"]):
         return HoldingState.IGNORED
     if observation.holder or (named and named != offer_id):
         return HoldingState.AFFECTED
-    # A purchase's own answer is better proof than two clocks, but nothing that was listed before it came with it.
+    # A purchase's own answer is better proof than two clocks. But it did not bring storage that was listed before.
     is_older = observation.listed_before or (proof is not Proof.ANSWER and _existed_before(resource, sent_at))
     return HoldingState.AFFECTED if is_older and not named else HoldingState.STORAGE
 
 
 def _existed_before(resource: Machine, sent_at: float | None) -> bool:
-    """Whether a resource is certainly older than a purchase that was sent then (seconds since the epoch)."""
+    """Whether a resource is certainly older than a purchase; ``sent_at`` in seconds since the epoch."""
     created = seconds_of(resource.get("created_at"))
     return created is not None and sent_at is not None and created < sent_at - _SLACK
 
 
 @dataclass(frozen=True)
 class PurchaseLook:
-    """What one look at a purchase has shown: ``noted`` was proved before, ``named`` comes from the offer's status.
+    """The resources of a purchase, as one look shows them.
 
-    ``storage``: what is noted as that of the host, so that nothing else is asked about it.
-    ``listed``: the account's resources by id, as far as they were listed. ``read``: those that were read by their id
-    with ``force_refresh``, None for a 404. ``holders``: other hosts that hold resources, by id. ``listed_before``: ids
-    that were listed before the purchase was sent.
+    noted: ids that were proved before. named: ids in the offer's status.
+    sent_at: when the purchase was sent (seconds since the epoch), None if unknown.
+    listed: listed resources of the account, by id.
+    read: resources that were read by their ids with ``force_refresh``; None for a 404.
+    holders: other hosts that hold resources, by resource id.
+    listed_before: ids that were listed before the purchase was sent.
+    storage: ids that are noted as the host's storage, and need no other proof.
     """
 
     offer_id: str
@@ -192,9 +194,9 @@ class PurchaseLook:
 
     @property
     def ids_to_prove(self) -> tuple[str, ...]:
-        """The ids that must be read by themselves before anything follows from them, since a list may lag.
+        """The ids that must be read one by one before they decide anything, since a list may lag.
 
-        An ordinary purchase has none: its ids were proved before, and no list says otherwise.
+        An ordinary purchase has none: its ids were proved before, and no list contradicts them.
         """
         unlisted = (item for item in self.linked if item not in self.listed)
         ids = (*filter(self._is_unproved, (*self.noted, *self.named)), *unlisted)
@@ -204,7 +206,7 @@ class PurchaseLook:
 
     @property
     def unlisted(self) -> tuple[str, ...]:
-        """The ids that were proved before, and that the list lacks: only they themselves tell what they are."""
+        """The proved ids that the list lacks; they must be read one by one."""
         return tuple(item for item in self.noted if item not in self.listed)
 
     def _is_unproved(self, resource_id: str) -> bool:
@@ -212,25 +214,25 @@ class PurchaseLook:
         return offer_id != self.offer_id if resource_id not in self.noted else offer_id not in (None, self.offer_id)
 
     @property
-    def is_simple(self) -> bool:
-        """Whether it names nothing but what was proved before."""
+    def names_only_proved(self) -> bool:
+        """Whether the status names only ids that were proved before."""
         return set(self.named) <= {*self.noted, *self.storage}
 
     @cached_property
     def linked(self) -> list[str]:
-        """What machines of the purchase are linked to, and that is no machine; the list may leave it out."""
-        shown = (resource for resource in map(self.page_of, self.ids) if resource and _states.is_machine(resource))
-        return [item for machine in shown for item in linked_to(machine)]
+        """The ids of storage that machines of the purchase are linked to; the list may omit it."""
+        pages = (resource for resource in map(self.page_of, self.ids) if resource and _states.is_machine(resource))
+        return [item for machine in pages for item in linked_to(machine)]
 
     @cached_property
     def _attached_later(self) -> set[str]:
-        """What was there before, or was linked to a machine long after that was made: it has not come with it."""
-        shown = filter(None, map(self.page_of, self.ids))
-        return {item for machine in shown for item in _attached_later(machine)}.union(self.listed_before)
+        """The ids of storage that existed before the purchase, or was linked to a machine long after its creation."""
+        pages = filter(None, map(self.page_of, self.ids))
+        return {item for machine in pages for item in _linked_later(machine)}.union(self.listed_before)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """All that anybody names, proved or not: what may be left of a purchase that nobody has answered."""
+        """All ids that any source names, proved or not: what may be left of an unanswered purchase."""
         return tuple(dict.fromkeys((*self.noted, *self.named, *self._own)))
 
     @cached_property
@@ -238,12 +240,12 @@ class PurchaseLook:
         return [item for item, resource in self.listed.items() if resource["offer_id"] == self.offer_id]
 
     def page_of(self, resource_id: str) -> Machine | None:
-        """The resource as it was read by its id, else as it was listed; None if neither shows it."""
+        """Return the resource as read by its id, else as listed; None if neither shows it."""
         page, listed = self.read.get(resource_id), self.listed.get(resource_id)
         return shown_by_both(page, listed) if page else listed
 
     def observations(self) -> t.Iterator[Observation]:
-        """What was observed, each resource once, by its strongest proof."""
+        """Return the observed resources, each once, with its strongest proof."""
         linked = [item for item in self.linked if self.page_of(item)]
         by_proof = (
             (Proof.LINK, linked),
@@ -259,32 +261,32 @@ class PurchaseLook:
 
     @cached_property
     def concluded(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
-        """The holdings of the purchase, and what contradicts them, which changes nothing."""
+        """The holdings of the purchase, and the contradictions, which change nothing."""
         verdicts = [(item, *what_is_held(item, self.offer_id, self.sent_at)) for item in self.observations()]
         ids = grouped((state, item.resource_id) for item, state, _why in verdicts)
         states = (HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED, HoldingState.STORAGE)
         holdings = Holdings(*(tuple(ids.get(state, ())) for state in states))
-        odd = ((item, why) for item, state, why in verdicts if state is HoldingState.CONTRADICTION)
-        return holdings, tuple(Contradiction(item, why) for item, why in odd)
+        odd = (Contradiction(item, why) for item, state, why in verdicts if state is HoldingState.CONTRADICTION)
+        return holdings, tuple(odd)
 
     def storage_with(
         self, ids: t.Iterable[str], noted: t.Collection[Storage], offer: t.Mapping[str, t.Any]
     ) -> tuple[Storage, ...]:
-        """What is ``noted`` as storage and was not told to be gone, and what these ids are, which the purchase holds.
+        """Return ``noted`` storage that was not told gone, and the purchase's resources with these ids as storage.
 
-        ``offer``: what it bought.
+        ``offer``: the offer that it bought.
         """
         left = [item for item in noted if not _is_told_gone(self.page_of(item.resource_id))]
-        shown = filter(None, map(self.page_of, ids))
-        return together(left, (*left, *(storage_of(resource, self.offer_id, offer) for resource in shown)))
+        pages = filter(None, map(self.page_of, ids))
+        return together(left, (*left, *(storage_of(resource, self.offer_id, offer) for resource in pages)))
 
     def left_of(self, ids: t.Iterable[str]) -> tuple[str, ...]:
-        """Those of these machines that may still be billed: all but storage, and what was told to be gone."""
-        shown = {item: self.page_of(item) for item in ids if item not in self.storage}
+        """Return the ids that may still be billed as machines: all but storage, and those told gone."""
+        pages = {item: self.page_of(item) for item in ids if item not in self.storage}
         return tuple(
             item
-            for item, resource in shown.items()
-            if resource is None or (_states.is_machine(resource) and not _states.is_gone(resource["status"]))
+            for item, page in pages.items()
+            if page is None or (_states.is_machine(page) and not _states.is_gone(page["status"]))
         )
 
 
@@ -293,9 +295,9 @@ def _is_told_gone(resource: Machine | None) -> bool:
 
 
 def linked_to(machine: Machine) -> list[str]:
-    """The ids of what a machine is linked to, unless that is a machine itself; see `read_resource`.
+    """Return the ids of resources other than machines that a machine is linked to; see `read_resource`.
 
-    Of one that ends or is gone, those of all that it ever was linked to: its links end with it, and storage goes on.
+    For a machine that ends or is gone these include past links: links end with the machine, but storage remains.
     """
     links, is_ending = machine.get("linked_resources") or (), _states.is_ending(machine["status"])
     known = (link for link in links if link["kind"] != _states.MACHINE and (is_ending or not link.get("linked_until")))
@@ -303,12 +305,12 @@ def linked_to(machine: Machine) -> list[str]:
 
 
 def links_in(answers: t.Iterable[object]) -> set[str]:
-    """The ids of what the machines among these answers are linked to; the others are errors, or nothing."""
+    """Return the ids that the machines among these answers are linked to; other answers are errors or None."""
     return {item for answer in answers if isinstance(answer, t.Mapping) for item in linked_to(answer)}
 
 
-def _attached_later(machine: Machine) -> list[str]:
-    """What was linked to a machine long after that was made, where the API tells both: it may be anybody's."""
+def _linked_later(machine: Machine) -> list[str]:
+    """Return the ids linked to a machine long after its creation, if the API dates both: they may be anyone's."""
     created, links = seconds_of(machine.get("created_at")), machine.get("linked_resources") or ()
     latest = math.inf if created is None else created + _states.LINKED_LATER
     return [str(link["resource_id"]).lower() for link in links if (seconds_of(link.get("linked_since")) or 0) > latest]

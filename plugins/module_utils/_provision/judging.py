@@ -40,7 +40,7 @@ from .entry import (
     instances_in_order,
     lease_facts,
 )
-from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
+from .holdings import Contradiction, Holdings, PurchaseLook, disowned, ids_listed_before
 from .ledger import FAILED, GONE
 from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
 from .ownership import Machine, base_of, is_later
@@ -234,7 +234,7 @@ class JudgedHost:
         """Whether other hosts may hold some of what is named or listed."""
         look, may_give_back = self.look, self.plan["may_release"] and (self.is_over or self.outcome == "rejected")
         # What is given back no other host may hold.
-        return not look.is_simple or len(look.listed) > len(look.noted) or bool(look.linked or may_give_back)
+        return not look.names_only_proved or len(look.listed) > len(look.noted) or bool(look.linked or may_give_back)
 
     @property
     def contradictions(self) -> tuple[Contradiction, ...]:
@@ -262,7 +262,7 @@ class JudgedHost:
         """
         is_unseen = self._is_noted and bool(self.entry.resource_ids) and not self.entry.was_ready
         is_new = is_unseen or self.outcome in ("created", "rejected")
-        return is_new or self.is_over or not self.look.is_simple
+        return is_new or self.is_over or not self.look.names_only_proved
 
     @cached_property
     def left(self) -> tuple[str, ...] | None:
@@ -402,7 +402,7 @@ class JudgedHost:
             }
         if not self.has_entry or self.is_superseded or self.outcome not in (*ANSWERED_YES, "rejected"):
             return {}
-        before = strangers(self.contradictions)
+        before = ids_listed_before(self.contradictions)
         return {
             **({"provision_resource_ids": list(self.proved), "provision_purchase": MADE} if self.proved else {}),
             **({LISTED_BEFORE: before} if before else {}),

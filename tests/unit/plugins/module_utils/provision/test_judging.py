@@ -129,7 +129,7 @@ def test_a_colleagues_machine_is_neither_registered_nor_given_back(action: str, 
     assert bought.noted(STOP) == {"provision_resource_ids": [M], "provision_purchase": "made"}
     assert not bought.is_forgotten(STOP)
     said = bought.failure(bought.attempt(), [X])
-    for part in (f"Resource ids: {M}.", N, "called train", Y, "USD 2.00", "Nothing of that was registered"):
+    for part in (f"Resource ids: {M}.", N, "called train", Y, "USD 2.00", "None of these was registered"):
         assert part in said
 
 

@@ -356,7 +356,7 @@ def test_a_machine_of_the_offer_that_another_host_holds_is_a_contradiction() -> 
     machines = [machine(1, "gpu-1", X, status="failed"), machine(2, "gpu-2", X)]
     found = standing_of(one, ENTRIES["owns"], look("failed"), account([(one, ENTRIES["owns"])], machines, [other]))
     assert (found.kind, found.resource_ids) == (STOP, (M,))
-    for said in (M, N, "gpu-2 holds it", "USD 2.00", "Nothing of that was registered"):
+    for said in (M, N, "gpu-2 holds it", "USD 2.00", "None of these was registered"):
         assert said in found.reason
 
 
