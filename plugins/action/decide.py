@@ -603,7 +603,7 @@ class ActionModule(InProcessAction):
         """The rows that stand for the hosts which only registries know."""
         with self._registries() as registries:
             rows = {registries.place(row, self._task.args): row for row in reversed(self._stand_ins())}
-            return {host: rows[place] for place, host, _entry in RegistrySnapshot(registries, rows).all()}
+            return {host: rows[place] for place, host, _entry in RegistrySnapshot(registries, rows).host_entries()}
 
     def _rows_of(self, hosts: list[str], task_vars: Variables) -> dict[str, dict[str, t.Any]]:
         """The rows of hosts, but for those whose registry cannot be told.
@@ -842,13 +842,15 @@ def _of_parts(parts: t.Iterable[str], patterns: _hosts.Patterns) -> list[str]:
 
 def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:
     """Those of these hosts that several registries know."""
-    counted = Counter(host for _place, host, _entry in snapshot.all() if host in hosts)
+    counted = Counter(host for _place, host, _entry in snapshot.host_entries() if host in hosts)
     return [host for host, count in counted.items() if count > 1]
 
 
 def _folders(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> dict[str, str]:
     """Where files remember these hosts."""
-    return {host: place.text for place, host, _entry in snapshot.all() if host in hosts and not place.keeps_sums}
+    return {
+        host: place.text for place, host, _entry in snapshot.host_entries() if host in hosts and not place.keeps_sums
+    }
 
 
 def _listed(given: t.Any) -> list[t.Any]:

@@ -19,7 +19,7 @@ from .._provision.missing import Looked, MissingLook, MissingStep
 from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
 from .._registry._protocol import Registry, RegistryError, note_and_end, retry_if_changed
-from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
+from ._registries import Registries, RegistrySnapshot, update_ssh_config
 from .reading import offer_statuses, read_by_id
 
 
@@ -27,14 +27,16 @@ def look_for_missing(
     api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, machines: t.Collection[Machine]
 ) -> MissingLook:
     """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""
-    known = [entry for _host, entry in snapshot.known()]
+    known = [entry for _host, entry in snapshot.account_entries()]
     at = registries.clock()  # before anything is read by its id
     return MissingLook(machines, read_by_id(api, missing.to_read(known, machines)), at)
 
 
-def all_projects(registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot) -> RegistrySnapshot:
+def snapshot_of_all_projects(
+    registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot
+) -> RegistrySnapshot:
     """A snapshot of all projects of the shared registry, so that what is missing in each may be noted."""
-    beside = dict.fromkeys(SharedProject(project) for project, _entry in snapshot.elsewhere())
+    beside = dict.fromkeys(SharedProject(project) for project, _entry in snapshot.other_project_entries())
     return RegistrySnapshot(registries, [*places, *beside]) if beside else snapshot
 
 
@@ -44,13 +46,13 @@ def note_missing(
     """Note what follows from the look, for all hosts of the snapshot but those to ``leave``."""
     with Registries.of(params, lambda: api.ahead, read_only=False) as registries:
         noting = _Noting(api, registries, snapshot, look)
-        for place, host, entry in snapshot.all():
+        for place, host, entry in snapshot.host_entries():
             if host not in leave:
                 noting.note(place, host, entry, noting.taken)
         for place, name, entry in snapshot.strays():
             noting.note(place, name, entry, noting.stray_ended)
         if noting.noted:
-            bring_ssh_up_to_date(registries, (place for place, _host, _entry in snapshot.all()))
+            update_ssh_config(registries, (place for place, _host, _entry in snapshot.host_entries()))
         return Looked(tuple(noting.noted), tuple(noting.problems))
 
 
@@ -64,7 +66,7 @@ class _Noting:
         self._registries, self._snapshot, self._look = registries, snapshot, look
         self.noted: list[tuple[str, str]] = []
         self.problems: list[str] = []
-        entries = [*(entry for _place, _host, entry in snapshot.all()), *snapshot.stray_entries().values()]
+        entries = [*(entry for _place, _host, entry in snapshot.host_entries()), *snapshot.stray_entries().values()]
         self._statuses = offer_statuses(api, {entry.offer_id for entry in filter(look.asks_about, entries)})
 
     @cached_property

@@ -85,7 +85,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             database = self.database().now() if self._url else None
         return lease.Clock.of(time.time(), self.ahead(), database)
 
-    def recall(self, ahead: float | None) -> None:
+    def note_api_clock(self, ahead: float | None) -> None:
         """Measure by what an earlier step has learnt of the API's clock, as long as this one has asked the API nothing.
 
         ``ahead``: seconds by which it is ahead of this computer's; None if it did not say.
@@ -145,7 +145,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
         return combined_ledger([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)
 
-    def over(self, places: t.Iterable[Place], unclaimed: t.Iterable[Machine]) -> list[Bill]:
+    def ended_bills(self, places: t.Iterable[Place], unclaimed: t.Iterable[Machine]) -> list[Bill]:
         """What has ended in these places by their ledgers, of resources that no host claims: a list may lag.
 
         Nothing where that cannot be read.
@@ -160,7 +160,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         registry = t.cast(Registry, self.at(place).host(entry.storage_of))
         return registry.end_stray(entry.offer_id, entry.resource_ids)
 
-    def pin(self, place: Place, host: str, entry: Entry) -> None:
+    def pin_host_keys(self, place: Place, host: str, entry: Entry) -> None:
         """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""
         if place.keeps_host_keys:
             with contextlib.suppress(OSError):
@@ -270,25 +270,25 @@ class RegistrySnapshot:
         """Whether something of the place cannot be read."""
         return bool(self._unread.get(place) or self.at(place).broken)
 
-    def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
+    def host_entries(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
         return ((place, host, entry) for place, found in self._read.items() for host, entry in found.hosts.items())
 
-    def known(self, without: t.Container[str] = ()) -> list[tuple[str, Entry]]:
+    def account_entries(self, without: t.Container[str] = ()) -> list[tuple[str, Entry]]:
         """Each entry of this account but for these hosts, also of projects beside these places, by names for people."""
-        own = ((host, entry) for _place, host, entry in self.all() if host not in without)
-        return [*own, *self.entries_of_others()]
+        own = ((host, entry) for _place, host, entry in self.host_entries() if host not in without)
+        return [*own, *self.other_entries()]
 
     def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
         """What hosts own by these entries, but for these hosts."""
-        return [noted_claim(host, entry) for host, entry in self.known(without)]
+        return [noted_claim(host, entry) for host, entry in self.account_entries(without)]
 
-    def entries_of_others(self) -> t.Iterable[tuple[str, Entry]]:
+    def other_entries(self) -> t.Iterable[tuple[str, Entry]]:
         """What a shared registry notes for others than the hosts of these places, and beside what these have."""
         others = {name: entry for (_project, name), entry in self._further.items()}
         return {**others, **self.stray_entries()}.items()
 
-    def elsewhere(self) -> t.Iterator[tuple[str, Entry]]:
+    def other_project_entries(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of the projects that are beside these, with their names."""
         return ((project, entry) for (project, _name), entry in self._further.items())
 
@@ -304,7 +304,7 @@ class RegistrySnapshot:
         """The storage that the host keeps, which has survived its machines."""
         return storage_kept_by(host, self.at(place).strays.values())
 
-    def foreign(self, place: Place, host: str, project: str) -> str:
+    def wrong_project(self, place: Place, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is."""
         return another_project(host, place.entry_file(host), self.entry(place, host), project)
 
@@ -316,7 +316,7 @@ class RegistrySnapshot:
         """
         broken: dict[str, list[str]] = {host: [] for found in self._read.values() for host in found.broken}
         kept = [(entry.storage_of, entry) for entry in self.stray_entries().values() if entry.storage_of in named]
-        entries = [*kept, *((host, entry) for _place, host, entry in self.all())]
+        entries = [*kept, *((host, entry) for _place, host, entry in self.host_entries())]
         return {**broken, **{host: list(entry.groups) for host, entry in entries}}
 
     def at(self, place: Place) -> Entries:
@@ -329,7 +329,7 @@ class RegistrySnapshot:
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
-def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place]) -> list[str]:
+def update_ssh_config(registries: Registries, places: t.Iterable[Place]) -> list[str]:
     """Write how the machines of these registries are reached, unless they are only read.
 
     Nothing depends on it, so what fails is a warning.
@@ -351,26 +351,26 @@ def _ssh_config_of(store: Store) -> str | None:
     )
 
 
-def named_claim(host: t.Mapping[str, t.Any]) -> OwnershipClaim:
+def claim_by_name(host: t.Mapping[str, t.Any]) -> OwnershipClaim:
     """The claim of a host without a registry (``host``, ``name``, ``known``): its name is its identity."""
     return claim_of(host["host"], str(host["name"]), read_entry(host["known"]), by_name=True)
 
 
-def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
+def hosts_without_registry(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
     """The hosts that declare something and have no registry."""
     return [host for host in params["hosts"] if host["declares"] and not places[host["host"]]]
 
 
-def entries_beside(params: Params) -> list[tuple[str, Entry]]:
+def registry_entries(params: Params) -> list[tuple[str, Entry]]:
     """What a single purchase's registry has of all hosts (``registry_url``, ``project``; ``registry_file``)."""
     place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
     with Registries.of(params, read_only=True) as registries:
-        return RegistrySnapshot(registries, [place]).known()
+        return RegistrySnapshot(registries, [place]).account_entries()
 
 
-def noted_beside(params: Params) -> list[OwnershipClaim]:
+def registry_claims(params: Params) -> list[OwnershipClaim]:
     """What hosts own by the registry of a single purchase."""
-    return [noted_claim(host, entry) for host, entry in entries_beside(params)]
+    return [noted_claim(host, entry) for host, entry in registry_entries(params)]
 
 
 class LastSweeps:
@@ -428,7 +428,7 @@ def registered_machines(registries: Registries, place: Place) -> dict[str, Regis
         entries = store.entries().hosts
     result: dict[str, RegisteredMachine] = {}
     for host, entry in entries.items():
-        registries.pin(place, host, entry)
+        registries.pin_host_keys(place, host, entry)
         known_hosts = store.known_hosts(host, entry.offer_id)
         result.update(_machines_of_host(host, entry, known_hosts, place.identity_file(entry)))
     return result

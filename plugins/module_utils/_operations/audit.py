@@ -17,8 +17,15 @@ from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
 from .._text import joined
-from ._missing import all_projects, look_for_missing, note_missing
-from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
+from ._missing import look_for_missing, note_missing, snapshot_of_all_projects
+from ._registries import (
+    LastSweeps,
+    Registries,
+    RegistrySnapshot,
+    claim_by_name,
+    hosts_without_registry,
+    reading_registries,
+)
 from .procure_offer import settle
 from .reading import read_by_id
 
@@ -36,20 +43,20 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     snapshot, machines = RegistrySnapshot(registries, places.values()), _machines(api)
     look, noted = look_for_missing(api, registries, snapshot, machines), Looked()
     if params["settle"] and not check_mode:
-        noted = note_missing(api, params, all_projects(registries, places.values(), snapshot), look)
+        noted = note_missing(api, params, snapshot_of_all_projects(registries, places.values(), snapshot), look)
         snapshot = RegistrySnapshot(registries, places.values())
     registered = set(filter(places.get, places))
     names = auditing.expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
-    claims = _claims(snapshot, nameable(params, places), names)
-    billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
+    claims = _claims(snapshot, hosts_without_registry(params, places), names)
+    billed = priced(refreshed(machines, look.read), all_storage(snapshot.account_entries()))
     found = auditing.audit_by_owners(billed, claims, {*places, *(claim.host for claim in names)}, time.time())
-    over = registries.over(places.values(), found.orphans)
+    over = registries.ended_bills(places.values(), found.orphans)
     found.note_read(read_by_id(api, {resource_id for bill in over for resource_id in bill.resource_ids}))
-    found.note_buying(snapshot.known())
-    found.note_tests(snapshot.known())
-    found.note_leases((host, entry) for _place, host, entry in snapshot.all())
-    found.note_missing(snapshot.known(), look, time.time())
-    unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
+    found.note_buying(snapshot.account_entries())
+    found.note_tests(snapshot.account_entries())
+    found.note_leases((host, entry) for _place, host, entry in snapshot.host_entries())
+    found.note_missing(snapshot.account_entries(), look, time.time())
+    unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.host_entries() if entry.ends_at)
     unread = [*params["troubles"], *snapshot.warnings(), *noted.problems]
     return {
         **BLANK,
@@ -82,7 +89,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
         machine = api.resource(resource_id, force_refresh=True)
     except ApiError as error:
         raise Failure.of(error, messages.NOTHING_ENDED, **BLANK_ORPHAN) from None
-    claims, strays = _claims(snapshot, nameable(params, places), []), snapshot.stray_entries()
+    claims, strays = _claims(snapshot, hosts_without_registry(params, places), []), snapshot.stray_entries()
     machines = refreshed(api.resources(), {resource_id: machine})
     if objection := ending_by_id.why_not_by_id(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
@@ -95,7 +102,7 @@ def _claims(
     snapshot: RegistrySnapshot, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[OwnershipClaim]
 ) -> list[OwnershipClaim]:
     """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
-    return with_unnoted(snapshot.claims(), [*map(named_claim, named), *names])
+    return with_unnoted(snapshot.claims(), [*map(claim_by_name, named), *names])
 
 
 ORPHAN = on_api(SupplyApi, orphan, steps.ORPHAN, BLANK_ORPHAN)

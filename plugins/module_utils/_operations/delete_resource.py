@@ -23,7 +23,7 @@ from .._ansible.operation import (
 )
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
-from .reading import List, Listing, answer_of, ask_by_id, side_by_side
+from .reading import List, Listing, answer_of, ask_by_id, in_parallel
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
@@ -144,7 +144,7 @@ def _told(api: SupplyApi, jobs: t.Sequence[Params]) -> _Answers:
         except Failure as failure:
             return job["resource_id"], {**BLANK, **failure.result}
 
-    return dict(side_by_side(told, jobs))
+    return dict(in_parallel(told, jobs))
 
 
 def _waited(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], tell_progress: _Tell = str) -> _Answers:
@@ -183,7 +183,7 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
             return item, Failure.of(error, ending_by_id.billed_if_unread(facts, error.error_class), **facts).result
         return item, ending_by_id.looked(facts, why, waits[item])
 
-    return dict(side_by_side(outcome_of, list(answers)))
+    return dict(in_parallel(outcome_of, list(answers)))
 
 
 def _page(answer: Json | ApiError) -> Json | ending_by_id.Unread:

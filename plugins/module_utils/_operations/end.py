@@ -25,8 +25,8 @@ from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
 from .._registry._protocol import Registry, RegistryError, retry_if_changed
-from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, named_claim, with_registries
-from .reading import List, Listing, ask_with_links, offer_statuses, read_by_id
+from ._registries import Registries, RegistrySnapshot, claim_by_name, update_ssh_config, with_registries
+from .reading import List, Listing, ask_with_storage, offer_statuses, read_by_id
 
 BLANK: Result = {"changed": False}
 BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
@@ -60,7 +60,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             one,
             unread=snapshot.trouble(place, one.host),
             stale=registries.stale_file_refusal(raw, params, one.entry.offer_id),
-            foreign=snapshot.foreign(place, one.host, str(raw["project"])),
+            foreign=snapshot.wrong_project(place, one.host, str(raw["project"])),
         )
         found = ending.nothing_ends(one.host, trouble) if trouble else ending.what_ends(one, seen)
         sweep = reaping.read_swept_host(raw, place.text, one.entry.offer_id, clock.here)
@@ -121,7 +121,7 @@ def _entry(raw: t.Mapping[str, t.Any], place: Place, snapshot: RegistrySnapshot)
 
 def _others(params: Params, places: t.Mapping[str, Place], snapshot: RegistrySnapshot) -> list[OwnershipClaim]:
     """What hosts claim that are not asked about: of the same registries, and of the inventory where names count."""
-    named = [named_claim(host) for host in params["inventory"] if host["host"] not in places]
+    named = [claim_by_name(host) for host in params["inventory"] if host["host"] not in places]
     return snapshot.claims(without=places) + named
 
 
@@ -140,7 +140,7 @@ def _seen(
     shown = {machine["resource_id"] for machine in machines_among(machines)}
     statuses = offer_statuses(api, ending.undecided_offers((one.entry for one in asked), shown))
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
-    answers = ask_with_links(api, ending.ids_to_read_before_end(own, {*forget}.union(*told), machines))
+    answers = ask_with_storage(api, ending.ids_to_read_before_end(own, {*forget}.union(*told), machines))
     errors = {item: (each.error_class, str(each)) for item, each in answers.items() if isinstance(each, ApiError)}
     read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
     account = Account.of(claims, refreshed(machines, read))
@@ -157,7 +157,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     there, and the next host follows.
     """
     plans, listing = params["ends"], Listing(api, retries=None)
-    registries.recall(next((plan["ahead"] for plan in plans), None))
+    registries.note_api_clock(next((plan["ahead"] for plan in plans), None))
     noted = {}
     for plan in plans:
         try:
@@ -172,14 +172,14 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         **BLANK,
         **Ended(params["round"], outcomes, over, lines, one_for_all, params["one_tells_all"]).mapping,
         "changed": any(one["changed"] for one in noted.values()),
-        "warnings": bring_ssh_up_to_date(registries, changed),
+        "warnings": update_ssh_config(registries, changed),
     }
 
 
 @with_registries
 def storage_ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """Note which of a host's storage has ended for certain. Raises Failure with ``left``, the ids of the rest."""
-    registries.recall(params["end"]["ahead"])
+    registries.note_api_clock(params["end"]["ahead"])
     answers = {str(answer.get("resource_id")): answer for answer in params["deleted"]}
     return _noted(Listing(api), params["end"], answers, registries, check_mode)
 

@@ -39,7 +39,7 @@ from .._registry._files import HOST_KEYS
 from .._registry._protocol import Registry, RegistryError, Variables, note_and_end
 from .._registry._stores import pinned_host_keys
 from .._text import grouped
-from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
+from ._registries import Registries, RegistrySnapshot, update_ssh_config, with_registries
 from .reading import read_by_id
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
@@ -166,7 +166,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
             warnings += case.warnings()
         verdicts.append(row)
     if not check_mode:
-        warnings += bring_ssh_up_to_date(registries, (item.place for item in judged))
+        warnings += update_ssh_config(registries, (item.place for item in judged))
     answer = Judged(
         round=next((str(plan["round"]) for plan in params["plans"]), ""),
         verdicts=verdicts,
@@ -217,7 +217,7 @@ def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
         return []
     try:
         note_and_end(judged.registry, judged.case.noted_storage, RELEASED)
-        return bring_ssh_up_to_date(registries, [judged.place])
+        return update_ssh_config(registries, [judged.place])
     except RegistryError as error:
         return [str(error)]
 
@@ -231,7 +231,7 @@ def accepted(params: Params, check_mode: bool) -> Result:
     try:
         with Registries.of(params, read_only=check_mode) as registries:
             store = registries.at(place_of(plan["registry"]))
-            registries.recall(plan["ahead"])
+            registries.note_api_clock(plan["ahead"])
             entry, now = store.entry(plan["host"])
             if report.has_ended(entry, now):
                 raise Failure(acceptance.why_no_evidence(report), "not_found")

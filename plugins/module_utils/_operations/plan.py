@@ -47,10 +47,10 @@ from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, note_and_end
 from .._registry._stores import job_folders
 from .._text import joined
-from ._missing import all_projects, look_for_missing, note_missing
-from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
+from ._missing import look_for_missing, note_missing, snapshot_of_all_projects
+from ._registries import LastSweeps, Registries, RegistrySnapshot, update_ssh_config, with_registries
 from .procure_offer import settle
-from .reading import find, offer_statuses, read_by_id, side_by_side
+from .reading import find, in_parallel, offer_statuses, read_by_id
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
@@ -187,7 +187,7 @@ class _Planning:
         snapshot, params = _PlannedSnapshot(self._registries, hosts), self._params
         for raw, host in zip(params["hosts"], hosts):
             reasons = (
-                snapshot.foreign(host.registry, host.host, host.project),
+                snapshot.wrong_project(host.registry, host.host, host.project),
                 standing.differing_databases(raw["registry_fingerprint"], params["registry_fingerprint"]),
                 self._registries.stale_file_refusal(raw, params, snapshot.of(host).offer_id),
             )
@@ -228,13 +228,13 @@ class _Planning:
         Whether anything was noted, and what of that is about these hosts. A host whose machine has ended by its offer's
         own status is free by its plan. Raises Failure.
         """
-        if any((self._registries.read_only, self._has_noted, account.machines is None, not snapshot.known())):
+        if any((self._registries.read_only, self._has_noted, account.machines is None, not snapshot.account_entries())):
             return False, []
         self._has_noted = True
         look = look_for_missing(self._api, self._registries, snapshot, account.resources)
         known: RegistrySnapshot = snapshot
         if ceilings.has_account_ceiling(case.host for case in cases):
-            known = all_projects(self._registries, [case.host.registry for case in cases], snapshot)
+            known = snapshot_of_all_projects(self._registries, [case.host.registry for case in cases], snapshot)
         result = note_missing(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
         if result.problems:
             raise Failure(joined(*result.problems, NOTHING_SENT), "unavailable")
@@ -277,7 +277,7 @@ class _Planning:
 
     def _pages(self, offer_ids: t.Collection[str]) -> dict[str, SearchResult]:
         """The offers with these ids at their fresh prices, or why they cannot be read."""
-        return dict(zip(offer_ids, side_by_side(self._page, offer_ids)))
+        return dict(zip(offer_ids, in_parallel(self._page, offer_ids)))
 
     def _page(self, offer_id: str) -> SearchResult:
         try:
@@ -323,7 +323,7 @@ class _Planning:
         with refusing(RegistryError, NOTHING_SENT):
             changed, self._contested = snapshot.note(cases, clock)
         for case in cases if not self._check_mode else ():
-            self._registries.pin(case.host.registry, case.host.host, case.entry)
+            self._registries.pin_host_keys(case.host.registry, case.host.host, case.entry)
         return changed
 
     def _known_hosts(self, case: Case, offer_id: str) -> str:
@@ -344,7 +344,7 @@ class _Planning:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
-        yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts))
+        yield from update_ssh_config(self._registries, (host.registry for host in hosts))
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
         yield from (
@@ -429,7 +429,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def others(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of hosts that are not planned."""
-        for place, name, entry in self.all():
+        for place, name, entry in self.host_entries():
             if (place, name) not in self._planned:
                 yield name, entry
 
@@ -450,7 +450,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def billed(self) -> list[tuple[str, Entry]]:
         """What is remembered here, but for the hosts that are planned."""
-        return [*self.others(), *self.entries_of_others()]
+        return [*self.others(), *self.other_entries()]
 
     def note(self, cases: t.Iterable[Case], clock: Clock) -> tuple[bool, dict[str, str]]:
         """Remove what has come to nothing, note what was adopted and is protected; whether that changed anything.

@@ -65,8 +65,8 @@ from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import grouped, joined, nodes_of
 from ._purchase import Journal, OfferMachines
-from ._registries import Registries, entries_beside, noted_beside, this_run
-from .reading import side_by_side
+from ._registries import Registries, registry_claims, registry_entries, this_run
+from .reading import in_parallel
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
@@ -194,7 +194,7 @@ class _Purchase:
         may_send: bool = True,
     ) -> None:
         names = [body[key] for key in ("resource_name", "cluster_name") if key in body]
-        noted = functools.partial(noted_beside, params)
+        noted = functools.partial(registry_claims, params)
         self._api, self._params, self._body = api, params, body
         self._terms, self._journal, self._check_mode = terms, journal, check_mode
         self._offer_id: str = body["offer_id"]
@@ -317,7 +317,7 @@ class _Purchase:
             resources = self._api.resources()
         except ApiError as error:
             raise Failure.of(error, f"{sending.ACCOUNT_UNREAD} {NOTHING_BOUGHT}", **self.facts) from None
-        account = account_prices(resources, entries_beside(self._params), (self._offer_id,))
+        account = account_prices(resources, registry_entries(self._params), (self._offer_id,))
         if refusal := self._terms.account_refusal(self._offer_id, self.facts["price_per_hour"], account):
             raise self._objection(refusal, "price")
 
@@ -583,7 +583,7 @@ def settle(
             open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))
         except RegistryError as error:
             return Settling(uncertain=(str(error),))
-        answers = side_by_side(lambda key: _settled(api, params, registries, *key), open_claims)
+        answers = in_parallel(lambda key: _settled(api, params, registries, *key), open_claims)
     messages = grouped(filter(None, answers))
     return Settling(tuple(messages.get(True, ())), tuple(messages.get(False, ())))
 

@@ -33,7 +33,7 @@ _Item = t.TypeVar("_Item")
 _Answer = t.TypeVar("_Answer")
 
 
-def side_by_side(ask: t.Callable[[_Item], _Answer], items: t.Collection[_Item]) -> list[_Answer]:
+def in_parallel(ask: t.Callable[[_Item], _Answer], items: t.Collection[_Item]) -> list[_Answer]:
     """What ``ask`` answers for each of these, in their order. Raises what one of them raises."""
     with ThreadPoolExecutor(max(1, min(MOST_THREADS, len(items)))) as pool:
         return list(pool.map(ask, items))
@@ -53,10 +53,10 @@ def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> J
 def ask_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
     """The same about each of these ids, in their order."""
     wanted = sorted(set(ids))
-    return dict(zip(wanted, side_by_side(lambda resource_id: answer_of(api, resource_id, retries), wanted)))
+    return dict(zip(wanted, in_parallel(lambda resource_id: answer_of(api, resource_id, retries), wanted)))
 
 
-def ask_with_links(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
+def ask_with_storage(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
     """The same, and what the API answers about storage that only the machines among these name."""
     answers = ask_by_id(api, ids, retries)
     return {**answers, **ask_by_id(api, links_in(answers.values()).difference(answers), retries)}
@@ -69,7 +69,7 @@ def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) ->
     """
     return {
         resource_id: None if isinstance(answer, ApiError) else answer
-        for resource_id, answer in ask_with_links(api, ids, retries).items()
+        for resource_id, answer in ask_with_storage(api, ids, retries).items()
         if not isinstance(answer, ApiError) or answer.error_class == "not_found"
     }
 
@@ -187,7 +187,7 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
             return text, {**copy.deepcopy(_BLANK_STATUS), "terminal": True, "offer_id": text, **failure.result}
 
     texts = list(dict.fromkeys(text.strip().lower() for text in offer_ids))
-    offers = dict(side_by_side(look, texts))
+    offers = dict(in_parallel(look, texts))
     for result in offers.values():
         result.pop("offers")
     together = {**copy.deepcopy(_BLANK_STATUS), **waiting.combined_look(offers.values()), "offers": offers}

@@ -22,7 +22,14 @@ from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
 from .._text import host_pattern
 from ._missing import look_for_missing, note_missing
-from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
+from ._registries import (
+    LastSweeps,
+    Registries,
+    RegistrySnapshot,
+    claim_by_name,
+    hosts_without_registry,
+    with_registries,
+)
 from .procure_offer import settle
 
 BLANK: Result = {
@@ -59,17 +66,17 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
     if not check_mode:
         for item, _limits in able:  # commands may be run on their machines
-            registries.pin(item.place, item.host, item.entry)
+            registries.pin_host_keys(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
     unread = [*params["troubles"], *snapshot.warnings(), *noted.problems]
     unswept = reaping.unswept_projects(
-        snapshot.elsewhere(),
+        snapshot.other_project_entries(),
         registries.clock(),
         lambda project: sweeps.trouble(SharedProject(project), refused=False),
     )
     kept = sweep_findings.keeps(dict.fromkeys(places.values()), left, snapshot.has_trouble)
-    moved = registries.over(places.values(), sweep_findings.unclaimed)
+    moved = registries.ended_bills(places.values(), sweep_findings.unclaimed)
     return {
         **BLANK,
         "due": [_due(item, places, registries, own_limits, item.idle_allowed) for item, own_limits in able],
@@ -98,12 +105,12 @@ def _found(
     snapshot: RegistrySnapshot,
     machines: t.Sequence[Json],
 ) -> reaping.SweepFindings:
-    by_name = nameable(params, places)
-    account = Account.of([*snapshot.claims(), *map(named_claim, by_name)], machines)
+    by_name = hosts_without_registry(params, places)
+    account = Account.of([*snapshot.claims(), *map(claim_by_name, by_name)], machines)
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
     protects = {param["host"]: param["protect"] for param in params["hosts"]}
-    entries = [*snapshot.all(), *reaping.left_to_end(snapshot.strays(), snapshot.entry)]
+    entries = [*snapshot.host_entries(), *reaping.left_to_end(snapshot.strays(), snapshot.entry)]
     known = filter(None, (reaping.of_entry(*item, account, clock, limits, protects) for item in entries))
     named = (reaping.of_name(item, account, clock) for item in by_name)
     return reaping.SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])

@@ -18,7 +18,7 @@ from .._registry._protocol import Claimed, Registry, RegistryError, Variables
 from .._registry._statements import SCHEMA
 from .._registry._stores import pinned_host_keys
 from .._text import joined, seconds_of
-from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
+from ._registries import Registries, RegistrySnapshot, update_ssh_config
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
 
@@ -52,13 +52,13 @@ def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble
     folders = list(dict.fromkeys(filter(None, of_rows)))
     snapshot = RegistrySnapshot(registries, folders)
     inventory = {str(row["host"]) for row in params["hosts"]}
-    hosts, stay = moving.hosts_to_move(rows, of_rows, snapshot.all(), inventory)
+    hosts, stay = moving.hosts_to_move(rows, of_rows, snapshot.host_entries(), inventory)
     trouble += [*snapshot.warnings(), *stay]
     readable = [host for host in hosts if not snapshot.trouble(registries.folder(host, params), str(host["host"]))]
     lines = [line for host in readable for line in _tried(_moved, trouble, host, registries, params, check_mode)]
     yield from lines
     if lines and not check_mode:
-        bring_ssh_up_to_date(registries, folders)
+        update_ssh_config(registries, folders)
     for folder in folders:
         yield from _tried(_ended, trouble, folder, registries, check_mode)
 

@@ -210,7 +210,7 @@ def runs(params: Params, check_mode: bool) -> Result:
     with Registries.of(params, read_only=True) as registries:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)
-        machines = [item for item in snapshot.all() if run_record.is_of_run(item[2])]
+        machines = [item for item in snapshot.host_entries() if run_record.is_of_run(item[2])]
         ledgers = {place: registries.at(place).ledger() for place, *_rest in machines}
         reached = [_reached(registries, *machine) for machine in machines]
     with refusing(ValueError):

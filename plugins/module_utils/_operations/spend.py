@@ -14,7 +14,7 @@ from .._provision import spending
 from .._provision.place import Place
 from .._registry._protocol import RegistryError
 from .._text import joined
-from ._registries import Registries, RegistrySnapshot, nameable
+from ._registries import Registries, RegistrySnapshot, hosts_without_registry
 
 BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
 
@@ -34,9 +34,9 @@ def spend(params: Params, check_mode: bool) -> Result:
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
-        beside = sorted({project for project, _entry in snapshot.elsewhere()})
+        beside = sorted({project for project, _entry in snapshot.other_project_entries()})
     costs = spending.spent(ledger.bills, ledger.now, since)
-    uncounted = [host["host"] for host in nameable(params, places)]
+    uncounted = [host["host"] for host in hosts_without_registry(params, places)]
     published = costs.published
     return {
         **BLANK,

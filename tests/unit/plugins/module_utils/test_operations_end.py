@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.client i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
-    bring_ssh_up_to_date,
+    update_ssh_config,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
@@ -449,7 +449,7 @@ def test_ssh_forgets_a_host_that_has_ended_and_no_other(tmp_path: Path) -> None:
     for host in ("gpu-1", "gpu-2"):
         machine_of = {"resource_id": host, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
         write(tmp_path, host, resource_ids=[host], procured_offer_id=f"o-{host}", instances=[machine_of])
-    assert bring_ssh_up_to_date(Registries(None, "", read_only=False), [Folder(str(tmp_path)), NOWHERE]) == []
+    assert update_ssh_config(Registries(None, "", read_only=False), [Folder(str(tmp_path)), NOWHERE]) == []
     both = file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     for host, left in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):

@@ -219,7 +219,7 @@ def no_sleep() -> Iterator[None]:
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operation, "time", clock)
-        patch.setattr(operation, "side_by_side", lambda ask, items: list(map(ask, items)))
+        patch.setattr(operation, "in_parallel", lambda ask, items: list(map(ask, items)))
         patch.setattr(operation, "SETTLE_LOOKS", 1)
         yield
 
