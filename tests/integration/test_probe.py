@@ -224,14 +224,14 @@ def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-e", "probe_buy=true"], "probe_max_usd must be the most that the machine of probe_buy may cost"),
-        (["-e", "probe_buy=true", "-e", "probe_max_usd=unlimited"], "probe_max_usd must be the most"),
-        (["-e", "probe_buy=true", "-e", "probe_max_usd=nan"], "probe_max_usd must be the most"),
-        (["-e", "probe_buy=true", "-e", "probe_max_usd=0"], "probe_max_usd must be the most"),
-        ([*BUY, "--limit", "gpu-1"], "which --limit leaves out"),
-        ([*BUY, "-e", "provision_max_bill=900"], "probe_buy decides on provision_max_bill by itself"),
+        (["-e", "probe_buy=true"], "probe_max_usd must be the highest total cost of probe_buy's machine"),
+        (["-e", "probe_buy=true", "-e", "probe_max_usd=unlimited"], "probe_max_usd must be the highest"),
+        (["-e", "probe_buy=true", "-e", "probe_max_usd=nan"], "probe_max_usd must be the highest"),
+        (["-e", "probe_buy=true", "-e", "probe_max_usd=0"], "probe_max_usd must be the highest"),
+        ([*BUY, "--limit", "gpu-1"], "which --limit excludes"),
+        ([*BUY, "-e", "provision_max_bill=900"], "probe_buy sets provision_max_bill itself"),
         ([*BUY, "-e", "provision_registry_dir="], "probe_buy needs a registry"),
-        ([*BUY, "-i", f"{HOST},"], f"take {HOST} out of the inventory"),
+        ([*BUY, "-i", f"{HOST},"], f"Remove {HOST} from the inventory"),
     ],
 )
 def test_what_is_not_in_order_is_refused_before_anything_is_sent(shop: Project, words: list[str], said: str) -> None:

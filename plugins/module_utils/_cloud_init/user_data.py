@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What user data (cloud-init) must look like, checked before money is spent.
+"""Checks user data (cloud-init) before a purchase.
 
-The rules are those of the API page "procure offer": it begins with ``#cloud-config`` or ``#!/`` and is at most 64 KB.
-Of a cloud-config's values the kinds of the common ones are checked; cloud-init checks the others, on the machine.
+Rules of the API page "procure offer": user data begins with ``#cloud-config`` or ``#!/`` and has at most 64 KB. In a
+cloud-config, we also check the types of common keys; cloud-init itself checks the rest on the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ except ImportError:
 
 MOST_BYTES = 65_536
 
-# What cloud-init wants of the common keys. It stops where it "must" be so; elsewhere it ignores, or guesses.
+# The types that cloud-init expects for common keys. At a wrong type it stops ("must"), or guesses, or ignores the key.
 _KINDS: tuple[tuple[str, tuple[type, ...], str], ...] = (
     ("must be a list", (list,), "bootcmd mounts runcmd ssh_authorized_keys write_files"),
     ("must be a mapping", (dict,), "apt ca_certs chpasswd ssh_keys"),
@@ -39,10 +39,10 @@ _KINDS: tuple[tuple[str, tuple[type, ...], str], ...] = (
     ("should be true or false", (bool,), "disable_root package_update package_upgrade preserve_hostname"),
 )
 
-# The machine's own host keys, which cannot come otherwise: the lines below the key, indented or blank.
+# The key with the machine's own host keys, and the indented or blank lines below it. Private keys are expected there.
 _HOST_KEYS = re.compile(r"""^["']?ssh_keys["']?:.*(?:\n(?:[ \t].*)?$)*""", re.MULTILINE)
 _PRIVATE_KEY = re.compile("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
-# Tokens, by how those of GitHub, GitLab, Hugging Face, Slack, Tailscale and AWS begin.
+# Prefixes of tokens of GitHub, GitLab, Hugging Face, Slack, Tailscale and AWS
 _TOKEN = re.compile(
     r"\b(?:gh[oprsu]_|github_pat_|gl[a-z]{2,6}-|hf_|xox[a-z]-|tskey-[a-z]{3,10}-)[A-Za-z0-9_-]{10}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
@@ -50,12 +50,12 @@ _TOKEN = re.compile(
 
 
 def completed(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """A cloud-config, ready to be written as YAML: with what its parts need, and without what is empty."""
+    """Complete a cloud-config, ready for YAML: add what its parts need, and leave out empty values."""
     mounts = config.get("mounts") or []
-    # One that names no folder removes what the vendor has listed, such as [swap].
+    # A mount without a folder, such as [swap], removes an entry of the vendor.
     folders = tuple(f"{folder}/" for mount in mounts for folder in mount[1:2])
 
-    def written(file: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    def deferred_if_needed(file: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
         # cloud-init writes files before it mounts and before it makes users.
         late = str(file.get("owner", "root")) not in ("root", "root:root") or str(file.get("path")).startswith(folders)
         return {"defer": True, **file} if late else file
@@ -66,15 +66,15 @@ def completed(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         **config,
         "hostname": str(config.get("hostname") or ""),
         "users": ["default", *users] if users else [],
-        "write_files": [written(file) for file in config.get("write_files") or []],
+        "write_files": [deferred_if_needed(file) for file in config.get("write_files") or []],
     }
     return {key: value for key, value in found.items() if value}
 
 
 def check_user_data(text: str) -> list[str]:
-    """Warnings about user data that may be meant as it is. Raises ValueError for what cannot work.
+    """Return warnings about probable mistakes in user data. Raises ValueError if it cannot work.
 
-    No message repeats user data, which may hold secrets: only line numbers, and keys that are plain words.
+    Since user data may contain secrets, messages only contain line numbers, and keys that are plain words.
     """
     is_config = text.partition("\n")[0].rstrip() == "#cloud-config"
     if not is_config and not text.startswith("#!/"):
@@ -86,7 +86,7 @@ def check_user_data(text: str) -> list[str]:
 
 
 def _warnings(text: str) -> Iterator[str]:
-    """What may be a mistake, each with its first line."""
+    """A warning for each kind of probable mistake, with the number of its first line."""
     lines = _HOST_KEYS.sub(lambda found: "\n" * found[0].count("\n"), text).splitlines()
     secret = "seems to hold a {} in line {{}}. Every process of the machine, and the vendor, can read it."
     for doubt, advice in (
@@ -104,7 +104,7 @@ def _is_template(line: str) -> bool:
 
 
 def _doubts(text: str) -> Iterator[str]:
-    """Warnings of a cloud-config's keys and values. Raises ValueError if it is no YAML mapping, or would stop it."""
+    """Warnings about keys and values of a cloud-config. Raises ValueError if cloud-init would not accept it."""
     document = _read(text) if yaml else None
     if document is not None and not isinstance(document, dict):
         raise ValueError("must be a YAML mapping below its first line")
@@ -113,20 +113,20 @@ def _doubts(text: str) -> Iterator[str]:
 
 
 def _misfits(document: dict[t.Any, t.Any]) -> Iterator[str]:
-    """A warning for each value of another kind than cloud-init wants. Raises ValueError if it would stop there."""
+    """A warning for each value with an unexpected type. Raises ValueError if cloud-init would stop at it."""
     for demand, kinds, keys in _KINDS:
         for key in keys.split():
             if not isinstance(document.get(key, kinds[0]()), kinds):
                 if demand.startswith("must"):
                     raise ValueError(f"{key} {demand}")
-                yield f"cloud_init may not do what it is meant to: {key} {demand}."
+                yield f"cloud_init may not work as intended: {key} {demand}."
 
 
 def _unknown_keys(document: dict[t.Any, t.Any]) -> Iterator[str]:
-    """A warning for each key at the top that is not cloud-init's."""
+    """A warning for each key at the top that cloud-init does not know."""
     for key in map(str, document):
         if key not in KEYS:
-            name = f" {key}" if re.fullmatch("[a-z_]{1,40}", key) else ""  # no secret looks like that
+            name = f" {key}" if re.fullmatch("[a-z_]{1,40}", key) else ""  # a plain word is not a secret
             nearest = difflib.get_close_matches(key[:40].lower(), sorted(KEYS), 1, 0.75)
             hint = f"; did you mean {nearest[0]}?" if nearest else "."
             yield f"cloud_init holds the key{name}, which cloud-init does not know and ignores{hint}"
@@ -135,7 +135,7 @@ def _unknown_keys(document: dict[t.Any, t.Any]) -> Iterator[str]:
 def _read(text: str) -> t.Any:
     try:
         return yaml.safe_load(text)
-    except Exception as error:  # PyYAML's constructors raise whatever a value makes them raise
+    except Exception as error:  # PyYAML's constructors may raise any exception
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ValueError(f"is no valid YAML{place}") from None

@@ -24,7 +24,7 @@ from .._probe.exchanges import (
     CATALOGS,
     Exchange,
     Exchanges,
-    hosts_beside,
+    hosts_to_compare,
     named_by_path,
     reads_of_machines,
     reads_of_offer,
@@ -86,7 +86,7 @@ class Prober(SupplyApi):
         No host but that of ``api_url`` is ever sent the token.
         """
         how: t.Any = {"repeatable": True, "retries": 0, "timeout": HOST_TIMEOUT}
-        statuses: dict[str, int | None] = dict.fromkeys(hosts_beside(self._http.base_url))
+        statuses: dict[str, int | None] = dict.fromkeys(hosts_to_compare(self._http.base_url))
         for host in statuses:
             with contextlib.suppress(TransportError):
                 statuses[host] = (
@@ -118,17 +118,17 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     """Each assumption with its verdict, as data and as lines; and, if asked for, a recording. Raises Failure."""
     file, places = _checked(params["recording"], params["here"]), list(registries.places(params).values())
     snapshot = RegistrySnapshot(registries, places)
-    wished = {key: claim.name for claim in snapshot.claims() for key in claim.resource_ids}
+    requested_names = {key: claim.name for claim in snapshot.claims() for key in claim.resource_ids}
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
     # What the tasks of a purchase have asked and were answered, if one was made
     lines = recorder.recorded_exchanges(params["log"])
     life = [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
     hosts = api.ask_hosts()
-    seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
+    seen = Exchanges((*life, *api.exchanges), requested_names, ended, params["lets_in"], hosts)
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
-    wished.update({key: str(params["name"]) for key in assumptions.bought_ids(seen) if params["name"]})
-    own = [params["api_token"].strip(), WRONG_TOKEN, *wished.values(), *assumptions.names_of_machines(seen)]
+    requested_names.update({key: str(params["name"]) for key in assumptions.bought_ids(seen) if params["name"]})
+    own = [params["api_token"].strip(), WRONG_TOKEN, *requested_names.values(), *assumptions.names_of_machines(seen)]
     exchanges, found = redacted(seen.exchanges, assumptions.assumption_findings(seen), own)
     findings, writes = list(map(asdict, found)), bool(file) and not check_mode
     if writes:

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the API really does: from recorded exchanges to a verdict on each assumption of ``docs/api.md``.
+"""Compares recorded exchanges with our assumptions about the API (``docs/api.md``), and gives a verdict on each.
 
-An assumption is a row of the table `ASSUMPTIONS`. Its rule tells what was seen of it, each time with whether that is as
-assumed. Pure: whoever has the exchanges, has the findings.
+An assumption is a row of the table `ASSUMPTIONS`. Its rule yields observations, each with whether it is as assumed.
+Pure: the findings depend only on the exchanges.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from .exchanges import CATALOGS, Exchange, Exchanges
 VERDICTS = CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 LONGEST_ANSWER = PROCURE_OFFER["procure_timeout"]["default"]  # seconds
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
-LONGEST_DELAY = 60  # seconds from there until it lets in
+LONGEST_DELAY = 60  # seconds from there until it accepts a login
 LONGEST_END = DELETE_RESOURCE["wait_timeout"]["default"]
 SSH_COMMAND = "ssh root@{ip} -p {port}"
 AT_ONCE = "at the first look"
 _CLOCKS_AGREE = 5  # seconds; an answer takes time, and a Date has no fractions
-_TELLING = 2.0  # seconds that a purchase must take to tell when it happened
+_SLOW = 2.0  # seconds of a purchase that lasts long enough to show when it happened
 _ROUNDED = 0.002  # seconds; a recording has milliseconds
-# Words of procurement_status: those that we take for the API's, and those of another of its pages.
+# Words of procurement_status: those that we expect, and with those of another page of the API
 _EXPECTED_WORDS = frozenset({"available", "provisioning_started", "provisioning_in_progress"})
 _BOTH = _EXPECTED_WORDS | {"pending", "provisioning"}
 _RESOURCE_WORDS = frozenset({"running", "provisioning", "deleting", "deleted", "failed", "terminated"})
-# Words and commands that can tell nothing of whoever has the account
+# Words and commands that do not identify an account
 _PLAIN = re.compile(r"[a-z]{1,40}([ _-][a-z]{1,40}){0,5}")
 _PLAIN_COMMAND = re.compile(r"ssh( (root@)?\{ip\}| -l ?root| -p ?\{port\}){1,3}")
 _TEXT, _NUMBER, _TEXT_OR_NULL, _NUMBER_OR_NULL = "text", "number", "text or null", "number or null"
-# The fields that the collection lives by; only those without "or null" must be there.
+# The fields that the collection depends on; those without "or null" are required.
 _PRICED = {"gpu_count": _NUMBER, "gpu_price_per_hour": _NUMBER_OR_NULL, "contract_type": _TEXT_OR_NULL}
 FORMS: dict[str, dict[str, str]] = {
     "search": {
@@ -63,7 +63,7 @@ FORMS: dict[str, dict[str, str]] = {
         **{"offer_history": "list or null", "spec": "object or null", "last_synced_at": _TEXT_OR_NULL},
     },
 }
-# All others that the API's pages show, or that the collection reads
+# All other fields that the API's pages show, or that the collection reads
 _OFFER = ("gpu_family", "boot_disk_in_gb", "vcpu_count", "memory_in_gb", "total_price_per_hour", "expires_at")
 FURTHER: dict[str, tuple[str, ...]] = {
     "search": (
@@ -79,19 +79,19 @@ FURTHER: dict[str, tuple[str, ...]] = {
     ),
 }
 
-Observations = t.Iterable[tuple[object, object]]  # whether it is as assumed (true or false), and what it is, for people
+Observations = t.Iterable[tuple[object, object]]  # whether it is as assumed (truthy), and the evidence for people
 
 
 @dataclass(frozen=True)
 class Assumption:
-    """A line of ``docs/api.md`` by its id there; the rule that tells what was seen of it, and what the rule needs."""
+    """A line of ``docs/api.md``: its id there, the rule that observes it, and what the rule ``needs``."""
 
     id: str
     rule: t.Callable[[Exchanges], Observations]
     needs: str = "the API's answer"
 
     def finding(self, exchanges: Exchanges) -> AssumptionFinding:
-        """How it stands: it is contradicted by anything that is not as assumed."""
+        """The verdict: a single observation that is not as assumed contradicts the assumption."""
         observations = list(self.rule(exchanges))
         right, wrong = ([what for is_right, what in observations if bool(is_right) is side] for side in (True, False))
         verdict = CONTRADICTED if wrong else CONFIRMED if right else NOT_SEEN
@@ -101,7 +101,7 @@ class Assumption:
 
 @dataclass(frozen=True)
 class AssumptionFinding:
-    """How an assumption stands."""
+    """The verdict on an assumption."""
 
     id: str
     verdict: str
@@ -109,25 +109,25 @@ class AssumptionFinding:
 
 
 def assumption_findings(exchanges: Exchanges) -> list[AssumptionFinding]:
-    """A finding for each assumption, in their order."""
+    """A finding for each assumption, in the order of `ASSUMPTIONS`."""
     return [assumption.finding(exchanges) for assumption in ASSUMPTIONS]
 
 
-# What rules have in common
+# Common parts of rules
 
 
 def _among(found: t.Iterable[t.Any], expected: t.Collection[t.Any]) -> Observations:
-    """What was found, if anything, each of which should be one of those."""
+    """Observe that each value that was found is one of the expected ones."""
     return [(item in expected, item) for item in found if item is not None]
 
 
 def _statuses(*names: str, expected: int) -> t.Callable[[Exchanges], Observations]:
-    """The rule that exchanges of these names are answered with this status."""
+    """The rule that exchanges with these names are answered with the expected status."""
     return lambda seen: _among([answer.status for answer in seen.all(*names)], {expected})
 
 
 def _kind(value: t.Any) -> str:
-    """What a value of JSON is, for people."""
+    """The type of a JSON value, for people."""
     if isinstance(value, bool):
         return "yes or no"
     kinds: list[tuple[t.Any, str]] = [(str, _TEXT), ((int, float), _NUMBER), (list, "list"), (dict, "object")]
@@ -135,17 +135,17 @@ def _kind(value: t.Any) -> str:
 
 
 def _words(field: str, items: t.Iterable[Json]) -> list[str]:
-    """The words that a field of these has."""
+    """The words in this field of the items."""
     return list(map(_plain, filter(None, (_states.word(item.get(field)) for item in items))))
 
 
 def _plain(word: str) -> str:
-    """A word; one that looks like none of the API's might be somebody's own."""
-    return word if _PLAIN.fullmatch(word) else "a word of its own"
+    """The word, unless it does not look like one of the API's: then it might identify an account."""
+    return word if _PLAIN.fullmatch(word) else "an unusual word"
 
 
 def _figure(value: t.Any) -> object:
-    """A number; of anything else what it is."""
+    """The value if it is a number, else its type."""
     return value if _kind(value) == _NUMBER else _kind(value)
 
 
@@ -153,7 +153,7 @@ def _figure(value: t.Any) -> object:
 
 
 def _host(seen: Exchanges) -> Observations:
-    # What another server says at the other name is not compared.
+    # The answers of the other hosts are shown, but not compared.
     answers = [f"{host} {'no answer' if status is None else status}" for host, status in seen.hosts.items()]
     return [(seen.hosts[HOSTS[0]] is not None, ", ".join(answers))] if answers else []
 
@@ -162,7 +162,7 @@ def _clock(seen: Exchanges) -> Observations:
     known = [exchange.ahead for exchange in seen.exchanges if exchange.ahead is not None]
     if not known:
         return [(False, "no answer has a Date") for exchange in seen.exchanges[:1] if exchange.status]
-    # The quickest answer tells most; half a second is what a Date has lost on average.
+    # The quickest answer is the most precise one. A Date lacks fractions, half a second on average.
     ahead = round(max(known) + 0.5)
     return [(abs(ahead) <= _CLOCKS_AGREE, f"{ahead} s ahead")]
 
@@ -182,7 +182,7 @@ def _error_body(seen: Exchanges) -> Observations:
 
 
 def _described(seen: Exchanges) -> t.Iterator[tuple[str, Json]]:
-    """The objects whose fields are on the API's pages, by the names of their exchanges."""
+    """Objects whose fields the API's pages document, with the names of their exchanges."""
     for name in FORMS:
         objects = seen.items(name)[:1] or seen.objects(name, f"life_{name.removeprefix('offer_')}")
         yield from ((name, item) for item in objects)
@@ -220,7 +220,7 @@ def _filters(seen: Exchanges) -> Observations:
     for answer in seen.successes("search"):
         if filters := answer.fields.get("filters_applied"):
             lost = unapplied_keys(answer.spec or {}, filters)
-            yield not lost, next(iter(lost), "it names all that was asked for")
+            yield not lost, next(iter(lost), "it names everything that was requested")
 
 
 def _sorted(seen: Exchanges) -> Observations:
@@ -239,7 +239,7 @@ def _is_cluster(offer: Json) -> bool:
 
 
 def _gpu_count(seen: Exchanges) -> Observations:
-    # An error tells something only beside the same search that was understood.
+    # An error is informative only if the search with gpu_count has succeeded.
     answers = seen.all("without_count") if seen.successes("search") else []
     for answer in (answer for answer in answers if answer.is_success or answer.status in (400, 422)):
         yield answer.is_success, f"answered with {answer.status}"
@@ -304,14 +304,14 @@ def _port(seen: Exchanges) -> Observations:
 
 
 def _ssh_command(seen: Exchanges) -> Observations:
-    # Where there are no instances, the resource's own may lack the port.
+    # A resource's own command may lack the port, so instances come first.
     parts = seen.instances or mappings_in([machine.get("access") for machine in seen.machines])
     for command in (part.get("ssh_command") for part in parts):
         target = parse_ssh_command(command)
         if target.host is not None:
             form = str(command).replace(target.host, "{ip}")
             form = form if target.port is None else re.sub(rf"(?<!\d){target.port}(?!\d)", "{port}", form)
-            yield form == SSH_COMMAND, form if _PLAIN_COMMAND.fullmatch(form) else "a form of its own"
+            yield form == SSH_COMMAND, form if _PLAIN_COMMAND.fullmatch(form) else "an unusual form"
 
 
 def _list_bare(seen: Exchanges) -> Observations:
@@ -324,7 +324,7 @@ def _list_complete(seen: Exchanges) -> Observations:
     for answer in seen.successes("resources"):
         size, said = len(answer.items), Answer(200, True, answer.data)
         is_part = bool(next_query(said) or why_partial(said, size, size))
-        # One page may be one of several, where an answer speaks of pages.
+        # An answer with fields for pages may be the only page or the last one.
         if is_part or not answer.fields.keys() & {"next", "total_count"}:
             yield not is_part, f"{size} at once"
 
@@ -336,9 +336,11 @@ def _list_filter(seen: Exchanges) -> Observations:
 
 def _names(seen: Exchanges) -> Observations:
     names = {normalized_id(item.get("resource_id")): item.get("name") for item in seen.items("life_list", "resources")}
-    for name, wish in ((str(names[key]), wish) for key, wish in seen.wished.items() if key in names):
-        is_kept = name == wish or name.startswith(f"{wish}-")  # with a number behind it or without
-        yield is_kept, "as asked for" if is_kept else "another name"
+    for key, requested in seen.requested_names.items():
+        if key in names:
+            name = str(names[key])
+            is_kept = name == requested or name.startswith(f"{requested}-")  # perhaps with a number
+            yield is_kept, "as requested" if is_kept else "another name"
 
 
 def _history(seen: Exchanges) -> Observations:
@@ -354,23 +356,23 @@ def _spec(seen: Exchanges) -> Observations:
 
 
 def _sync(seen: Exchanges) -> Observations:
-    """A machine as force_refresh shows it, against the look after that."""
+    """Compare a machine that was read with force_refresh with the next answer about it without."""
     looks = [item for item in seen.all("life_resource") if item.fields]
     lived = [(one.fields, two.fields) for one, two in zip(looks, looks[1:]) if one.query and not two.query]
     pairs = [*zip(seen.objects("fresh_resource"), seen.objects("resource")), *lived][:1]
     times = [[seconds_of(look.get("last_synced_at")) for look in pair] for pair in pairs]
-    words = {True: "a second look is a repetition of the first", False: "each look is a new one"}
+    words = {True: "the second answer repeats the first", False: "each answer is new"}
     return [(fresh == plain, words[fresh == plain]) for fresh, plain in times if None not in (fresh, plain)]
 
 
 def _deleted_listed(seen: Exchanges) -> Observations:
     listed = sum(map(_states.is_gone, _words("status", seen.items("resources"))))
-    is_whole = all(is_complete for is_complete, _size in _list_complete(seen))  # or the next page might have it
+    is_whole = all(is_complete for is_complete, _size in _list_complete(seen))  # else the next page might have it
     return [(not listed, f"{listed} of them listed")] if listed or (seen.ended and is_whole) else []
 
 
 def _answered(name: str, is_right: t.Callable[[str], bool]) -> t.Callable[[Exchanges], Observations]:
-    """The rule that exchanges of this name are answered with such a word as their status."""
+    """The rule that the ``status`` in the answers to exchanges with this name is right."""
 
     def rule(seen: Exchanges) -> Observations:
         for answer in seen.all(name):
@@ -380,34 +382,34 @@ def _answered(name: str, is_right: t.Callable[[str], bool]) -> t.Callable[[Excha
     return rule
 
 
-# What only a purchase shows
+# Rules that need a purchase
 
 
 def _made(seen: Exchanges) -> list[Exchange]:
-    """The purchase that was accepted; none if none was."""
+    """The accepted purchase, if there is one."""
     last = seen.all("purchase")[-1:]
     return [item for item in last if item.fields and _states.word(item.fields.get("status")) != "failed"]
 
 
 def _since(seen: Exchanges, name: str, moment: float) -> list[Exchange]:
-    """The exchanges of this name that began at a moment or later and were answered."""
+    """The answered exchanges with this name that began at the ``moment`` (seconds since the epoch) or later."""
     return [item for item in seen.all(name) if item.at >= moment - _ROUNDED]
 
 
 def _within(
     most: float, looks: t.Sequence[Exchange], reached: t.Callable[[Exchange], bool], begin: float
 ) -> Observations:
-    """How long it took after ``begin`` until a look shows what is reached, at most so many seconds."""
+    """Observe that a look ``reached`` a state at most ``most`` seconds after ``begin`` (seconds since the epoch)."""
     number = next((place for place, look in enumerate(looks) if reached(look)), None)
     if number is None:
         return [(False, f"not within {look.at - begin:.0f} s") for look in looks[-1:]]
     seconds = looks[number].at - begin
-    # What is reached at the first look has been so for nobody knows how long.
+    # A state that the first look shows may be much older.
     return [(seconds <= most, f"{seconds:.0f} s" if number or seconds > most else AT_ONCE)]
 
 
 def _phase(look: Exchange) -> str:
-    """The phase that a status answer of a purchase tells."""
+    """The phase in an offer's status after the purchase."""
     words = (_states.word(look.fields.get(name)) for name in ("procurement_status", "status"))
     return _states.phase(*words, has_machines=bool(look.fields.get("instances") or look.fields.get("procured_at")))
 
@@ -429,14 +431,14 @@ def _post_time(seen: Exchanges) -> Observations:
 
 
 def _procured_at(seen: Exchanges, made: Exchange) -> float | None:
-    """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
-    told = first_timestamp(look.fields.get("procured_at") for look in (made, *_since(seen, "life_status", made.end)))
-    return None if told is None else told - (made.ahead or 0.0)
+    """The API's time of the purchase, converted to this computer's clock; None if it is unknown."""
+    moment = first_timestamp(look.fields.get("procured_at") for look in (made, *_since(seen, "life_status", made.end)))
+    return None if moment is None else moment - (made.ahead or 0.0)
 
 
 def _post_moment(seen: Exchanges) -> Observations:
     for made in _made(seen):
-        if made.seconds >= _TELLING and (moment := _procured_at(seen, made)) is not None:
+        if made.seconds >= _SLOW and (moment := _procured_at(seen, made)) is not None:
             after = max(0.0, moment - made.at)
             yield after < made.seconds / 2, f"bought {after:.0f} s after the request, answered {made.seconds:.0f} s"
 
@@ -455,7 +457,7 @@ def _boot_time(seen: Exchanges) -> Observations:
 
 def _lets_in(seen: Exchanges) -> Observations:
     for ready in list(filter(_is_ready, seen.all("life_status")))[:1]:
-        # The first look at the machine comes once it has let in.
+        # The first look at the machine comes after it has accepted a login.
         for look in _since(seen, "life_resource", ready.end)[:1]:
             if seen.lets_in is None:
                 yield False, "SSH did not answer"
@@ -466,7 +468,7 @@ def _lets_in(seen: Exchanges) -> Observations:
 
 def _listed(seen: Exchanges) -> Observations:
     for made in _made(seen) if bought_ids(seen) else ():
-        # Before it is ready, nothing is expected of the list.
+        # The machine need not be listed before it is ready.
         ready = [item.at for item in _since(seen, "life_status", made.end) if _is_ready(item)]
         lists = [item for item in _since(seen, "life_list", (*ready, made.end)[0]) if item.is_success]
         for look in lists[:1]:
@@ -486,27 +488,27 @@ def _end_time(seen: Exchanges) -> Observations:
 
 
 def names_of_machines(exchanges: Exchanges) -> list[str]:
-    """The names that the API's answers have for machines."""
+    """The names of machines in the API's answers."""
     items = (*exchanges.items("resources", "life_list"), *exchanges.machines)
     return [item["name"] for item in items if isinstance(item.get("name"), str)]
 
 
 def bought_ids(exchanges: Exchanges) -> set[str]:
-    """The ids of the machines whose life was followed."""
+    """The ids of the machines that the probe bought or ended."""
     named = [key for item in exchanges.all("purchase") for key in _ids(item)]
     ended = [exchange.path.rpartition("/")[2] for exchange in exchanges.exchanges if exchange.name == "deletion"]
     return {*named, *ended}
 
 
 def _ids(answer: Exchange) -> list[str]:
-    """The ids that the answer to a purchase names."""
+    """The resource ids in the answer to a purchase."""
     named = answer.fields.get("resource_ids")
     return list(filter(None, map(normalized_id, named))) if isinstance(named, list) else []
 
 
 _PURCHASE = "a purchase (probe_buy)"
 ASSUMPTIONS: tuple[Assumption, ...] = (
-    Assumption("host", _host, "an api_url of the API's pages"),
+    Assumption("host", _host, "an api_url from the API's pages"),
     Assumption("wrong-token", _statuses("wrong_token", expected=401), "a request with a wrong token"),
     Assumption("clock", _clock),
     Assumption("timestamps", _timestamps, "an offer or a machine"),
@@ -555,7 +557,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
         "an offer",
     ),
     Assumption("status-ids", _status_ids, "an offer that was bought"),
-    Assumption("progress", _progress, "a machine that is on its way"),
+    Assumption("progress", _progress, "a machine that is being made"),
     Assumption("ssh-port", _port, "a running machine"),
     Assumption("ssh-command", _ssh_command, "a running machine"),
     Assumption("list-bare", _list_bare),
@@ -573,7 +575,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("deleted-listed", _deleted_listed, "a machine that a registry saw end"),
     Assumption("deleted-read", _answered("ended", _states.is_gone), "a machine that a registry saw end"),
     Assumption("post-time", _post_time, _PURCHASE),
-    Assumption("post-moment", _post_moment, f"{_PURCHASE} that takes time"),
+    Assumption("post-moment", _post_moment, f"{_PURCHASE} that takes at least {_SLOW:.0f} s"),
     Assumption("post-answer", lambda seen: _among(_words("status", seen.objects("purchase")), {"procured"}), _PURCHASE),
     Assumption(
         "post-ids", lambda seen: [(_ids(made), plural(len(_ids(made)), "id")) for made in _made(seen)], _PURCHASE

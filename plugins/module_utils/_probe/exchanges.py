@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to ask of the API, and what it answered, as it came. Pure."""
+"""The probe's requests, and the API's unprocessed answers. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .._text import mappings_in
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request, and what came of it. ``name`` tells what it was for.
+    """A request and its answer. ``name``: the purpose of the request.
 
-    ``status`` is None where no answer arrived. ``seconds`` is how long it took, ``ahead`` how many seconds the clock of
-    its ``Date`` was ahead (None without one), ``retry_after`` how many the API asked to wait, ``at`` when it began by
-    this clock (seconds since the epoch).
+    ``status`` is None if no answer arrived. ``at``: the start of the request by this computer's clock (seconds since
+    the epoch); ``seconds``: its duration; ``ahead``: seconds by which the answer's ``Date`` was ahead of this clock
+    (None without a ``Date``); ``retry_after``: seconds to wait, as the API asked.
     """
 
     name: str
@@ -39,77 +39,78 @@ class Exchange:
 
     @property
     def is_success(self) -> bool:
-        """Whether it brought what was asked for."""
+        """Whether the answer is JSON with a 2xx status."""
         return self.status is not None and 200 <= self.status < 300 and self.is_json
 
     @property
     def end(self) -> float:
-        """When its answer was there, or was given up."""
+        """The time of the answer, or of the timeout."""
         return self.at + self.seconds
 
     @property
     def fields(self) -> Json:
-        """The object that it brought, an empty one if it brought none."""
+        """The JSON object of a successful answer, else an empty one."""
         return self.data if self.is_success and isinstance(self.data, dict) else {}
 
     @property
     def items(self) -> list[Json]:
-        """The objects of the list that it brought: offers or machines, bare or in an envelope."""
+        """The objects in the list of a successful answer: offers or machines, with or without an envelope."""
         return mappings_in(find_list(self.data, ("offers", *RESOURCE_ENVELOPES))) if self.is_success else []
 
 
 @dataclass(frozen=True)
 class Exchanges:
-    """All exchanges; the names that a registry has asked for, by the id of the machine; a machine that ended; and how
-    many seconds it was waited for until a machine that was bought let in, None if it never did or none was bought.
+    """All exchanges of a probe, and what else it has observed.
 
-    ``hosts``: the status by which each host of the API's pages has answered, None if nothing came.
+    ``requested_names``: the name that a registry asked for, by machine id. ``ended``: the id of a machine that has
+    ended, or empty. ``lets_in``: seconds until the machine that was bought accepted a login; None if it did not, or if
+    none was bought. ``hosts``: the answer's status for each host of the API's pages; None without an answer.
     """
 
     exchanges: tuple[Exchange, ...]
-    wished: t.Mapping[str, str] = field(default_factory=dict)
+    requested_names: t.Mapping[str, str] = field(default_factory=dict)
     ended: str = ""
     lets_in: float | None = None
     hosts: t.Mapping[str, int | None] = field(default_factory=dict)
 
     def all(self, *names: str) -> list[Exchange]:
-        """The exchanges of these names that were answered."""
+        """The answered exchanges with these names."""
         return [exchange for exchange in self.exchanges if exchange.name in names and exchange.status is not None]
 
     def successes(self, *names: str) -> list[Exchange]:
-        """Those of these names that brought what was asked for."""
+        """The successful exchanges with these names."""
         return [exchange for exchange in self.all(*names) if exchange.is_success]
 
     def objects(self, *names: str) -> list[Json]:
-        """The objects that the exchanges of these names brought."""
+        """The objects in the answers of exchanges with these names."""
         return [exchange.fields for exchange in self.all(*names) if exchange.fields]
 
     def items(self, *names: str) -> list[Json]:
-        """The objects of the lists that the exchanges of these names brought."""
+        """The objects in the lists of exchanges with these names."""
         return [item for exchange in self.all(*names) for item in exchange.items]
 
     @property
     def offers(self) -> list[Json]:
-        """The offers of the two searches that ask for the same."""
+        """The offers of the two identical searches."""
         return self.items("search", "without_count")
 
     @property
     def statuses(self) -> list[Json]:
-        """The status answers of offers, bought and not."""
+        """The statuses of offers, bought or not."""
         return self.objects("offer_status", "machine_status", "life_status")
 
     @property
     def instances(self) -> list[Json]:
-        """The instances that the status answers name."""
+        """The instances in the statuses of offers."""
         return [item for status in self.statuses for item in mappings_in(status.get("instances"))]
 
     @property
     def machines(self) -> list[Json]:
-        """The machines that were read by themselves."""
+        """The machines that were read by id."""
         return self.objects("resource", "fresh_resource", "life_resource")
 
 
-#: What the tasks of a purchase ask, in the paths and methods of the API; the first that fits.
+#: Methods, paths and names of the requests during a purchase. The first match counts.
 _LIFE = (
     ("POST", r"/procure_offer", "purchase"),
     ("DELETE", r"/resources/[^/]+", "deletion"),
@@ -122,23 +123,23 @@ _LIFE = (
 
 
 def named_by_path(method: str, path: str) -> str:
-    """What an exchange of a purchase was for."""
+    """The name of an exchange during a purchase."""
     return next((name for verb, form, name in _LIFE if verb == method and re.fullmatch(form, path)), "life_other")
 
 
-# What to ask
+# Requests
 
 CATALOGS = ("vendors", "regions", "contracts", "storage")
-Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: what it is for, the parts of its path, its query
+Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: its name, the parts of its path, its query
 
 
-def hosts_beside(base_url: str) -> tuple[str, ...]:
-    """The hosts to ask without a token: those of the API's pages, if one of them is used."""
+def hosts_to_compare(base_url: str) -> tuple[str, ...]:
+    """The hosts to ask without a token: those on the API's pages, if the probe uses one of them."""
     return HOSTS if urlsplit(base_url).hostname in HOSTS else ()
 
 
 def reads_of_offer(offers: t.Iterable[Json]) -> list[Read]:
-    """What to read of the first offer that has an id; none of them was bought."""
+    """Requests about the first offer with an id. None of the offers was bought."""
     offer_id = next(filter(None, (normalized_id(offer.get("offer_id")) for offer in offers)), "")
     reads: list[Read] = [
         ("offer", ("offers", offer_id), {}),
@@ -149,7 +150,7 @@ def reads_of_offer(offers: t.Iterable[Json]) -> list[Read]:
 
 
 def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
-    """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
+    """Requests about a running machine (twice), about one that is being made, and about their offers' statuses."""
     live = list(filter(_is_live_machine, map(read_resource, listed)))
     running = [item for item in live if item["access"].get("external_ip")][:1]
     looks = [*running, *[item for item in live if not item["access"].get("external_ip")][:1]]

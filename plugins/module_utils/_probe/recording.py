@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the probe shows: its findings in lines, and a recording in which nothing tells whose account it was made with.
+"""The output of the probe: lines with its findings, and a recording that does not identify the account. Pure.
 
-Of an answer the recording keeps its form: documented names of fields, figures, times, and the API's own words. Any
-other text is only called one. Pure.
+The recording keeps the form of the API's answers: documented field names, numbers, times, and the API's own words. It
+replaces all other texts.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _WORDS = frozenset(
     }
 )
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?")
-_OF_ACCOUNT = re.compile(r"(^|_)(ids?|name)$")  # how names of documented fields end whose numbers are somebody's own
+_PRIVATE_NUMBER = re.compile(r"(^|_)(ids?|name)$")  # documented fields whose numbers may identify an account
 _HIDDEN = "text"
-_MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no more
+_MOST_ITEMS = 20  # of a list; further ones of a large account would show nothing new
 
 
 def redacted(
     exchanges: t.Iterable[Exchange], findings: t.Iterable[AssumptionFinding], own: t.Iterable[str]
 ) -> tuple[list[Json], list[AssumptionFinding]]:
-    """Both without what is somebody's own, the exchanges as plain values with the beginnings of long lists.
+    """Remove private texts and numbers from exchanges and findings. Exchanges become plain values with shortened lists.
 
-    ``own``: names and secrets that must not stand in evidence.
+    ``own``: names and secrets that must not appear in evidence.
     """
     names = [name for name in own if len(name) > 2]
     clean = [
@@ -71,26 +71,26 @@ def _without_texts(exchange: Exchange) -> Json:
 
 
 def _form_of(value: t.Any, field: str = "") -> t.Any:
-    """A value without texts that are somebody's own."""
+    """A value with its private texts and numbers replaced."""
     if isinstance(value, dict):
         return {key if key in _FIELDS else _HIDDEN: _form_of(part, key) for key, part in value.items()}
     if isinstance(value, list):
         return [_form_of(part, field) for part in value[:_MOST_ITEMS]]
     if isinstance(value, str):
         return value if value in _WORDS or _TIME.fullmatch(value) else _HIDDEN
-    return 0 if isinstance(value, (int, float)) and not isinstance(value, bool) and _is_own(field) else value
+    return 0 if isinstance(value, (int, float)) and not isinstance(value, bool) and _may_identify(field) else value
 
 
-def _is_own(field: str) -> bool:
-    """Whether a number may be somebody's own: an id, or nobody knows what."""
-    return field not in _FIELDS or _OF_ACCOUNT.search(field) is not None
+def _may_identify(field: str) -> bool:
+    """Whether a number in this field may identify an account: it is an id, or the field is unknown."""
+    return field not in _FIELDS or _PRIVATE_NUMBER.search(field) is not None
 
 
 # Lines for the terminal
 
 _COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
 _SHARE = (
-    "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows: look into it, then "
+    "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows. Read it, then "
     'attach it to the form "What your API does" at '
     "https://github.com/compute-index/ansible-collection-supply/issues"
 )
@@ -99,9 +99,9 @@ _SHARE = (
 def lines_of(
     findings: t.Sequence[AssumptionFinding], exchanges: t.Sequence[Exchange], recording: str, page: str
 ) -> list[str]:
-    """The findings for a person, and what follows from those that are contradicted, by the text of ``docs/api.md``.
+    """The findings as a table, and the consequences of contradicted assumptions, from the text of ``docs/api.md``.
 
-    ``recording``: its file, empty if none is written.
+    ``recording``: its file; empty if none was written. ``page``: the text of ``docs/api.md``.
     """
     rows = [
         {
@@ -116,14 +116,14 @@ def lines_of(
     return [
         *narrow_table(rows, _COLUMNS, ("evidence",)),
         "",
-        *_what_follows([item.id for item in findings if item.verdict == CONTRADICTED], page),
-        f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
-        *([f"Recording, without what tells whose it is: {recording}", *wrapped(_SHARE)] if recording else []),
+        *_consequences([item.id for item in findings if item.verdict == CONTRADICTED], page),
+        f"{len(exchanges)} requests, which changed nothing; the slowest took {slowest:.1f} s.",
+        *([f"Recording, which does not identify your account: {recording}", *wrapped(_SHARE)] if recording else []),
         ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS),
     ]
 
 
-def _what_follows(wrong: t.Iterable[str], page: str) -> list[str]:
-    """The last column of the page for each assumption that is wrong."""
-    told = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (.*) \|$", page, re.MULTILINE))
-    return [line for name in wrong if name in told for line in wrapped(f"{name}: {told[name]}", indent="  ")]
+def _consequences(wrong: t.Iterable[str], page: str) -> list[str]:
+    """The last column of the page's table for each wrong assumption."""
+    texts = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (.*) \|$", page, re.MULTILINE))
+    return [line for name in wrong if name in texts for line in wrapped(f"{name}: {texts[name]}", indent="  ")]

@@ -156,7 +156,7 @@ def test_a_value_of_another_kind_is_refused_where_cloud_init_would_stop(line: st
         with pytest.raises(ValueError, match=f"^{kind}$"):
             check_user_data(text)
     else:
-        assert check_user_data(text) == [f"cloud_init may not do what it is meant to: {kind}."]
+        assert check_user_data(text) == [f"cloud_init may not work as intended: {kind}."]
 
 
 @pytest.mark.parametrize(

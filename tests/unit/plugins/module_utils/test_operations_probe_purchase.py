@@ -67,10 +67,10 @@ def test_without_leave_nothing_is_asked(queue: RequestQueue, perform: Perform) -
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        *(({"max_usd": each}, "a number of USD above 0") for each in ("", "x", "-1", "0", "inf", "nan", "unlimited")),
+        *(({"max_usd": each}, "in USD and above 0") for each in ("", "x", "-1", "0", "inf", "nan", "unlimited")),
         ({"limited": True}, "--limit"),
-        ({"is_known": True}, "out of the inventory"),
-        ({"extra": ["provision_lease", "other", "provision_spec"]}, "decides on provision_lease, provision_spec"),
+        ({"is_known": True}, "from the inventory"),
+        ({"extra": ["provision_lease", "other", "provision_spec"]}, "sets provision_lease, provision_spec itself"),
         ({"hosts": [{**PLACE, "registry_dir": ""}]}, "needs a registry"),
     ],
 )

@@ -56,7 +56,7 @@ def found(assumption: str, *looks: Exchange, **seen: Any) -> AssumptionFinding:
     [
         ({HOSTS[0]: 401, HOSTS[1]: None}, CONFIRMED, f"{HOSTS[0]} 401, {HOSTS[1]} no answer"),
         ({HOSTS[0]: None, HOSTS[1]: 200}, CONTRADICTED, f"{HOSTS[0]} no answer, {HOSTS[1]} 200"),
-        ({}, NOT_SEEN, "needs an api_url of the API's pages"),
+        ({}, NOT_SEEN, "needs an api_url from the API's pages"),
     ],
 )
 def test_the_host(answers: dict[str, int | None], verdict: str, evidence: str) -> None:
@@ -122,7 +122,7 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
         ),
         ("fields", [look("offer_status", {})], NOT_SEEN, ""),
         ("more-fields", [look("offer", samples.offer(kind="vm"))], CONTRADICTED, "vendor_region, kind"),
-        ("more-fields", [look("offer_status", {"status": "x", "gpu-1": []})], CONTRADICTED, "a word of its own"),
+        ("more-fields", [look("offer_status", {"status": "x", "gpu-1": []})], CONTRADICTED, "an unusual word"),
         ("more-fields", [look("offer_status", {"progress": None})], CONFIRMED, "none"),
         ("gpus", [look("gpus", {"H100": ["a"], "L4": []})], CONFIRMED, "list"),
         ("gpus", [look("gpus", ["H100"])], CONTRADICTED, "no object"),
@@ -194,7 +194,7 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             CONTRADICTED,
             "provisioning",
         ),
-        ("odd-words", [look("machine_status", samples.status("Moved to H4x0r"))], CONTRADICTED, "a word of its own"),
+        ("odd-words", [look("machine_status", samples.status("Moved to H4x0r"))], CONTRADICTED, "an unusual word"),
         ("odd-words", [look("machine_status", samples.status("ready"))], CONFIRMED, "ready"),
         ("status-ids", [look("offer_status", samples.status(resource_ids=[]))], NOT_SEEN, ""),
         (
@@ -208,7 +208,7 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             "ssh-command",
             [look("resource", samples.resource(access={"ssh_command": "ssh -i key joe@203.0.113.7"}))],
             CONTRADICTED,
-            "a form of its own",
+            "an unusual form",
         ),
         ("ssh-port", [look("resource", samples.resource())], NOT_SEEN, ""),
         ("list-bare", [look("resources", {"machines": []})], CONTRADICTED, "no list"),
@@ -224,7 +224,7 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
                 look("resource", {"last_synced_at": SECOND.format(1)}),
             ],
             CONTRADICTED,
-            "each look is a new one",
+            "each answer is new",
         ),
         ("deleted-read", [look("ended", {"status": "running"})], CONTRADICTED, "running"),
         ("post-time", [look("purchase", None, None, seconds=600.4)], CONTRADICTED, "no answer within 600 s"),
@@ -430,12 +430,14 @@ def test_what_an_exchange_of_a_purchase_was_for(method: str, path: str, name: st
 )
 def test_names_are_those_that_a_registry_has_asked_for(names: list[str | None], verdict: str) -> None:
     machines = [samples.resource(f"r-{number}", name=name) for number, name in enumerate(names)]
-    finding = found("names", look("resources", machines), wished={"r-0": "gpu-1", "r-1": "gpu-1", "r-9": "x"})
+    finding = found("names", look("resources", machines), requested_names={"r-0": "gpu-1", "r-1": "gpu-1", "r-9": "x"})
     assert finding.verdict == verdict
 
 
 def test_an_id_in_capitals_is_the_one_that_a_registry_has() -> None:
-    finding = found("names", look("resources", [samples.resource("R-0", name="gpu-1")]), wished={"r-0": "gpu-1"})
+    finding = found(
+        "names", look("resources", [samples.resource("R-0", name="gpu-1")]), requested_names={"r-0": "gpu-1"}
+    )
     assert finding.verdict == CONFIRMED
 
 
