@@ -445,7 +445,7 @@ class _PlannedSnapshot(RegistrySnapshot):
         known = dict(self.others())
         if any(place.keeps_sums for place, _host in self._planned):
             return ceilings.parts_of_entries([*known.items(), *self.stray_entries().items()]), []
-        parts, unread = ceilings.costs_of_others(facts, known, has_registry=bool(self._read))
+        parts, unread = ceilings.parts_of_other_hosts(facts, known, has_registry=bool(self._read))
         return [*parts, *ceilings.parts_of_entries(self.stray_entries().items())], unread
 
     def billed(self) -> list[tuple[str, Entry]]:

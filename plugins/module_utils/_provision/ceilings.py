@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ceilings that see more than one host: of the play, the account, a month. An unknown price passes none of them.
+"""Ceilings for several hosts: of a play, an account or a month. An unknown price exceeds each of them.
 
-A ceiling decides by what it counts: hosts and machines, what each costs, since when, and in which state. Its refusal is
-made from that, so both have the same numbers.
+A ceiling counts hosts and machines, each with its cost, state and start. It decides by these parts, and its refusal
+lists them, so that both have the same numbers.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from .spending import HOUR, MILLION, Bill, cents, millionths_of_usd
 from .storage import priced
 
 NOT_ASKED_FOR = "They were not asked for."
-_FEW = 8  # parts of which a refusal says each by itself since when it runs; of more, the oldest of a state and price
+_FEW = 8  # so many parts are listed separately in a refusal; more are grouped by state and price
 _MOST = 40  # names of one state and price in a refusal; the audit has all
 
 
-# What is counted
+# The parts of a ceiling
 
 
 class State(enum.Enum):
-    """Why a part counts, or does not, in words for a person; a refusal names them in this order."""
+    """The state of a part, in words for the user; a refusal lists parts in this order."""
 
     # Of a month
     SPENT = "spent"
@@ -50,7 +50,7 @@ class State(enum.Enum):
 
     @property
     def counts(self) -> bool:
-        """Whether it is in the sum of a ceiling; see guarantee 7 for what is missing."""
+        """Whether parts in this state count in a ceiling; for missing machines see guarantee 7."""
         return self is not State.MISSING
 
 
@@ -58,9 +58,9 @@ class State(enum.Enum):
 class CeilingPart:
     """A host, or a machine that no host owns, in a ceiling.
 
-    ``cost``: USD per hour (of a month: USD), None if unknown. ``offer_id``: of what a registry notes; a name alone may
-    be that of another project's host, too. ``since``: seconds since the epoch, None if unknown or still to come; of
-    what is missing, when that was first seen.
+    ``cost``: USD per hour (in a month: USD), None if unknown. ``offer_id``: set if a registry notes the purchase; names
+    alone are ambiguous, since hosts of several projects may share one. ``since``: the start in seconds since the epoch,
+    None if unknown or still to come; for a missing machine, when it was first found missing.
     """
 
     name: str
@@ -71,7 +71,7 @@ class CeilingPart:
 
     @classmethod
     def of_entry(cls, host: str, entry: Entry) -> CeilingPart:
-        """What a registry says of a host that owns or buys something."""
+        """The part of a host that owns or buys something, by its registry entry."""
         if entry.is_missing:
             return cls(host, entry.price_per_hour, State.MISSING, entry.offer_id, seconds_of(entry.missing_since))
         state = State.BUYING if entry.is_open else State.LIVE
@@ -79,12 +79,12 @@ class CeilingPart:
 
     @classmethod
     def of_found(cls, host: str, entry: Entry, cost: float | None) -> CeilingPart:
-        """The same of a host whose machine was found, and so is not missing, at what that costs."""
+        """The part of a host whose machine was found, and so is not missing, at this cost."""
         return cls(host, cost, State.LIVE, entry.offer_id, seconds_of(entry.journaled_at))
 
     @classmethod
     def of_machine(cls, machine: t.Mapping[str, t.Any]) -> CeilingPart:
-        """A machine as the API lists it."""
+        """The part of a machine that no host owns, as the API lists it."""
         name, number = machine.get("name"), str(machine.get("resource_id") or "a machine without an id")
         named = f"{name} ({number})" if name else number
         since = seconds_of(machine.get("created_at"))
@@ -93,39 +93,39 @@ class CeilingPart:
 
 @dataclass(frozen=True)
 class Count:
-    """All parts of a ceiling, with those that do not count."""
+    """All parts of a ceiling, including those that do not count."""
 
     parts: tuple[CeilingPart, ...] = ()
 
     @property
     def sum(self) -> Sum:
-        """What counts, together."""
+        """The sum of all parts that count."""
         return self.sum_of(*State)
 
     def sum_of(self, *states: State) -> Sum:
-        """What counts in these states, together."""
+        """The sum of the parts that count in these states."""
         return add_up(part.cost for part in self.parts if part.state in states and part.state.counts)
 
-    def above(self, whose: str, name: str, ceiling: float) -> str:
-        """That what counts, ``whose`` machines, is above the ceiling of this name (USD per hour); empty if it is not.
+    def refusal_above(self, whose: str, name: str, ceiling: float) -> str:
+        """A refusal of two or three sentences if the sum exceeds the ceiling (USD per hour) of this name, else empty.
 
-        Two or three sentences, with all parts.
+        ``whose``: the subject of the refusal, such as ``The hosts of this play``.
         """
         if not self.sum.exceeds(ceiling):
             return ""
-        return f"{whose} would cost {self.in_words}; {name} is {usd(ceiling)}. {self.names}"
+        return f"{whose} would cost {self.sum_in_words}; {name} is {usd(ceiling)}. {self.parts_in_words}"
 
     @property
-    def in_words(self) -> str:
-        """The sum of prices in a sentence."""
+    def sum_in_words(self) -> str:
+        """The sum of prices, as part of a sentence."""
         found, before = self.sum, self.sum_of(*(state for state in State if state is not State.ORDERED))
         unknown = f" and {found.unknown} unknown price(s)" if found.unknown else ""
         already = f", of which {usd(before.total)} are live or being bought already" if before.total else ""
         return f"{usd(found.total)}{unknown} together{already}"
 
     @property
-    def names(self) -> str:
-        """Every part, in one or two sentences: names, costs, states, and since when."""
+    def parts_in_words(self) -> str:
+        """One or two sentences that list all parts with names, costs, states and starts."""
         counted = [part for part in self.parts if part.state.counts]
         left_out = [part for part in self.parts if not part.state.counts]
         said = (("Counted", counted), ("Not counted", left_out))
@@ -140,7 +140,7 @@ def _parts_shown(parts: t.Sequence[CeilingPart]) -> str:
 
 
 def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
-    """Parts of one state and one cost, and since when the oldest of them runs."""
+    """Parts with the same state and cost, in words, with the start of the oldest."""
     first, names = alike[0], abridged(ranges(part.name for part in alike), _MOST)
     each = "unknown" if first.cost is None else f"USD {amount(first.cost)}"
     times = f" {len(alike)} x" if len(alike) > 1 else ""
@@ -150,50 +150,50 @@ def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
 
 
 def objection_in_a_slice(host: Declaration, template: str) -> str:
-    """The objection to ceilings of several hosts, in a job that sees only some of them; empty if there is none.
+    """Why ceilings for several hosts do not work in a slice of a job, which sees only some hosts; empty if they do.
 
-    ``template``: the name of a sliced job's template; empty for any other job.
+    ``template``: the name of the sliced job's template; empty for any other job.
     """
     limits = (host.max_total_price_per_hour, host.max_account_price_per_hour, host.budget)
     if not template or host.registry.keeps_sums or min(limits) == UNLIMITED:
         return ""
     return (
-        f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them would"
-        " hold for each slice by itself. Let jobs share a registry, or set Job Slicing of the template to 1."
+        f"This job is a slice of '{template}' and sees only some hosts, so a ceiling for all hosts would apply to each"
+        " slice separately. Let jobs share a registry, or set Job Slicing of the template to 1."
     )
 
 
-# Of a play
+# The ceiling of a play
 
 
-def of_play(
+def play_refusal(
     max_total_price_per_hour: float, count: Count, unread: t.Sequence[str], projects: t.Sequence[str] = ()
 ) -> str:
-    """Why nothing is bought below the ceiling of all hosts of a play; empty if it may be.
+    """The refusal by the ceiling of a play (USD per hour); empty if it allows the purchases.
 
-    ``unread``: hosts whose costs are unknown. ``projects``: those of a shared registry, which counts all of their
-    hosts.
+    ``unread``: hosts whose costs are unknown. ``projects``: the projects of a shared registry, all of whose machines
+    count.
     """
     if max_total_price_per_hour != UNLIMITED and unread:
         return (
-            "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other"
-            f" batches ({abridged(unread)}) cannot be counted without a registry. Leave serial out, or keep a"
-            f" registry. {NOTHING_SENT}"
+            "provision_max_total_price_per_hour is for all hosts of the play, but with serial and without a registry,"
+            f" hosts of other batches ({abridged(unread)}) cannot be counted. Leave serial out, or keep a registry."
+            f" {NOTHING_SENT}"
         )
     whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
-    above = count.above(whose, "provision_max_total_price_per_hour", max_total_price_per_hour)
+    above = count.refusal_above(whose, "provision_max_total_price_per_hour", max_total_price_per_hour)
     return above and f"{above} {NOTHING_BOUGHT}"
 
 
-def costs_of_others(
+def parts_of_other_hosts(
     facts: t.Mapping[str, t.Any], known: t.Mapping[str, Entry], *, has_registry: bool
 ) -> tuple[list[CeilingPart], list[str]]:
-    """What further hosts of the play cost, and those of which that is unknown.
+    """The parts of further hosts of the play, and the hosts whose costs are unknown.
 
-    ``facts``: what their variables say, None for a host that no task of ours has seen yet. ``known``: entries of the
-    registries, by hosts.
+    ``facts``: prices by host, by the hosts' variables; None for a host without such a variable yet. ``known``: registry
+    entries by host.
     """
-    # A machine that is missing counts as its entry says.
+    # A missing machine counts as its entry says.
     unseen = [name for name, fact in facts.items() if fact is None or known.get(name, Entry()).is_missing]
     parts = [
         CeilingPart.of_found(name, known.get(name, Entry()), read_price(fact))
@@ -205,23 +205,24 @@ def costs_of_others(
 
 
 def parts_of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
-    """What hosts with these entries cost."""
+    """The parts of hosts with these entries, if they may have bought something."""
     return [CeilingPart.of_entry(host, entry) for host, entry in entries if entry.may_have_bought]
 
 
-# Of an account
+# The ceiling of an account
 
 
 def has_account_ceiling(hosts: t.Iterable[Declaration]) -> bool:
-    """Whether any of these has a ceiling of the account, for which all projects count."""
+    """Whether any of these hosts has a ceiling for the account, in which all projects count."""
     return any(host.max_account_price_per_hour != UNLIMITED for host in hosts)
 
 
 @dataclass(frozen=True)
 class AccountPrices:
-    """What is billed on the account already, or is being bought.
+    """What is billed or being bought on the account.
 
-    ``foreign``: of this what no registry of the play knows. ``unreadable``: why the account cannot be listed.
+    ``registered``: parts that registries of the play know; ``foreign``: the rest. ``unreadable``: why the account
+    cannot be listed; otherwise empty.
     """
 
     registered: tuple[CeilingPart, ...] = ()
@@ -229,30 +230,29 @@ class AccountPrices:
     unreadable: str = ""
 
     def with_planned(self, planned: t.Sequence[CeilingPart]) -> Count:
-        """All of it, with what hosts would buy."""
+        """All parts, with the purchases that hosts plan."""
         return Count((*planned, *self.registered, *self.foreign))
 
     @cached_property
     def _costs(self) -> dict[str, float | None]:
         return {part.offer_id: part.cost for part in self.registered if part.offer_id and part.state.counts}
 
-    def dearer(self, part: CeilingPart) -> CeilingPart:
-        """A purchase, at the price that it has on the account if that has risen above the noted price."""
+    def at_account_price(self, part: CeilingPart) -> CeilingPart:
+        """The part at its price on the account, if that is higher than the noted price."""
         return replace(part, cost=highest_known_price(part.cost, self._costs.get(part.offer_id)))
 
 
 def account_prices(
     machines: t.Iterable[Machine], entries: t.Iterable[tuple[str, Entry]], buying: t.Container[str]
 ) -> AccountPrices:
-    """What is billed on the account or is being bought, beside the purchases of the play.
+    """What is billed or being bought on the account, besides the offers that the play is ``buying``.
 
-    ``machines``: all that the API lists. ``entries``: all that the registries of the play know, with their hosts.
-    ``buying``: the offers that the play goes on to buy.
+    ``machines``: all resources that the API lists. ``entries``: all entries of the play's registries, with their hosts.
     """
     purchases = [(host, entry) for host, entry in entries if entry.may_have_bought]
-    numbers = {mark: number for number, (_host, entry) in enumerate(purchases) for mark in _marks_of(entry)}
+    numbers = {mark: number for number, (_host, entry) in enumerate(purchases) for mark in _ids_of(entry)}
     billed = (item for item in priced(machines, all_storage(purchases)) if not _states.is_gone(item["status"]))
-    listed = grouped((_number_of(item, numbers), item) for item in billed)
+    listed = grouped((_purchase_number(item, numbers), item) for item in billed)
     registered = tuple(
         _counted(CeilingPart.of_entry(host, entry), entry, listed.get(number, []))
         for number, (host, entry) in enumerate(purchases)
@@ -261,22 +261,22 @@ def account_prices(
     return AccountPrices(registered, tuple(map(CeilingPart.of_machine, listed.get(-1, []))))
 
 
-def _marks_of(entry: Entry) -> set[str]:
-    """What tells the resources of an entry. Kept storage has an entry of its own."""
+def _ids_of(entry: Entry) -> set[str]:
+    """The resource and offer ids of an entry, by which its resources are recognised. Kept storage has its own entry."""
     storage = (item.resource_id for item in entry.storage if not item.kept_since)
     return {*entry.resource_ids, *storage, entry.offer_id} - {""}
 
 
-def _number_of(machine: Machine, numbers: t.Mapping[str, int]) -> int:
-    """Which of the noted purchases a listed resource belongs to; -1 if to none."""
+def _purchase_number(machine: Machine, numbers: t.Mapping[str, int]) -> int:
+    """The number of the noted purchase that a listed resource belongs to; -1 if none."""
     marks = (ownership.id_of(machine), ownership.offer_of(machine))
     return next((numbers[mark] for mark in marks if mark in numbers), -1)
 
 
 def _counted(noted: CeilingPart, entry: Entry, listed: t.Sequence[Machine]) -> CeilingPart:
-    """A noted purchase at what is ``listed`` of it, if that is dearer. Prices, also of storage, may be left out there.
+    """A noted purchase at the price of its ``listed`` resources, if that is higher; these are not missing.
 
-    What is listed is not missing.
+    The list may leave out prices, also of storage.
     """
     if not listed:
         return noted
@@ -284,19 +284,19 @@ def _counted(noted: CeilingPart, entry: Entry, listed: t.Sequence[Machine]) -> C
     if any(map(_states.is_machine, listed)):
         hidden = (item for item in entry.storage if not item.kept_since and item.resource_id not in ids)
         costs += [item.price_per_hour for item in hidden]
-    elif entry.is_missing:  # only its storage is there
+    elif entry.is_missing:  # only its storage is listed
         return CeilingPart.of_found(noted.name, entry, total_of(costs))
     return CeilingPart.of_found(noted.name, entry, highest_known_price(noted.cost, total_of(costs)))
 
 
-def of_account(max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[CeilingPart]) -> str:
-    """Why nothing is bought below the ceiling of the account, with what hosts would buy; empty if it may be."""
+def account_refusal(max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[CeilingPart]) -> str:
+    """The refusal by the account's ceiling (USD per hour), counting ``planned`` purchases; empty if it allows them."""
     if max_account_price_per_hour != UNLIMITED and account.unreadable:
         return (
             "The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds"
             f" is not known: {account.unreadable} {NOTHING_SENT} Try again later."
         )
-    above = account.with_planned(planned).above(
+    above = account.with_planned(planned).refusal_above(
         "All machines of the account", "provision_max_account_price_per_hour", max_account_price_per_hour
     )
     return above and (
@@ -306,7 +306,7 @@ def of_account(max_account_price_per_hour: float, account: AccountPrices, planne
 
 
 def ceiling_for_registered(max_account_price_per_hour: float, account: AccountPrices) -> float:
-    """The account's ceiling for what a shared registry counts: without the rest of the account."""
+    """The part of the account's ceiling (USD per hour) that is left for what a shared registry counts."""
     return round(max(0.0, max_account_price_per_hour - Count(account.foreign).sum.total), 6)
 
 
@@ -315,11 +315,10 @@ def ceiling_for_registered(max_account_price_per_hour: float, account: AccountPr
 
 @dataclass(frozen=True)
 class Month:
-    """What a month costs a project: what is spent so far, what runs and what is planned, in this order.
+    """A project's costs of a month: spent so far, and until the end of lease or month for what runs or is planned.
 
-    Both until their leases or the month are over. ``shares``: of a host, in millionths of a USD, rounded up.
-    ``unknown``: hosts of which it is not known what they cost. ``since``: when the first purchase of a host began.
-    ``hours``: that are left of the month.
+    ``shares``: state, host and millionths of a USD, each rounded up. ``unknown``: hosts with unknown costs. ``since``:
+    when the first purchase of each host began. ``hours``: the rest of the month.
     """
 
     name: str
@@ -330,20 +329,20 @@ class Month:
 
     @property
     def total(self) -> int:
-        """All of it, in millionths of a USD."""
+        """The sum of all shares, in millionths of a USD."""
         return sum(millionths for _state, _host, millionths in self.shares)
 
     def exceeds(self, budget: float) -> bool:
-        """Whether it is above a budget in USD, although each share was rounded up."""
+        """Whether the costs exceed a budget in USD, allowing for the rounding of each share."""
         return self.total - len(self.shares) > round(budget * MILLION)
 
     def left_per_hour(self, budget: float) -> float:
-        """USD per hour that it leaves of a budget in USD, until the month is over."""
+        """The USD per hour that a budget in USD leaves for the rest of the month."""
         return (budget - self.total / MILLION) / self.hours
 
     @property
     def count(self) -> Count:
-        """The same by hosts in USD, rounded up to cents for the eye, as a report of spending shows them."""
+        """The costs by host and state in USD, rounded up to cents as in the report of `spend`."""
         costs = Counter[tuple[State, str]]()
         for state, host, millionths in self.shares:
             costs[state, host] += millionths
@@ -358,9 +357,9 @@ class Month:
 
 
 def month_of(now: float) -> tuple[str, float, float]:
-    """The calendar month (UTC) of a moment: its name, and the moments at which it begins and ends.
+    """The name, begin and end of the calendar month (UTC) at a time, in seconds since the epoch.
 
-    A moment outside the calendar has no month: what is asked of ``unknown`` covers all time.
+    A time outside the calendar is in the month ``unknown``, which covers all time.
     """
     moment = calendar(now)
     if moment is None:
@@ -371,9 +370,9 @@ def month_of(now: float) -> tuple[str, float, float]:
 
 
 def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float, latest: float = 0.0) -> Month:
-    """What the month costs with what is ``planned``, which begins now. A bill of a planned offer is that purchase.
+    """The costs of the month with ``planned`` purchases, which begin now and replace bills of the same host and offer.
 
-    ``latest``: until when what runs was billed already, by the clock that noted it, which may be ahead.
+    ``latest``: the time until which running machines are billed already, by a registry's clock that may be ahead.
     """
     name, begin, after = month_of(now)
     latest = max(now, latest)
@@ -396,7 +395,7 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
 
 
 def _of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
-    """The hosts of these bills whose cost is unknown, each once."""
+    """The hosts with a bill of unknown cost, each once."""
     unknown = (b.host for b in bills if not b.is_known(now) or (b.runs and b.stays_per_hour is None))
     return tuple(dict.fromkeys(unknown))
 
@@ -404,9 +403,9 @@ def _of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
 def _still_to_come(
     state: State, bills: t.Iterable[Bill], now: float, after: float
 ) -> t.Iterator[tuple[State, str, int]]:
-    """The month's shares of bills in this state, from now on. A lease ends a machine; its storage goes on.
+    """The shares of bills in this state from now to the end of the month; storage is billed after the lease's end.
 
-    What is over and runs nevertheless may go on to do so.
+    A machine that runs although its lease is over counts until the end of the month.
     """
     for bill in bills:
         end = after if bill.ends_at is None or bill.ends_at <= now else min(bill.ends_at, after)
@@ -414,15 +413,15 @@ def _still_to_come(
         yield state, bill.host, millionths_of_usd(bill.stays_per_hour, end, after)
 
 
-def of_month(budget: float, project: str, costs: Month) -> str:
-    """Why nothing is bought below the budget of a project (USD a calendar month); empty if it may be."""
+def budget_refusal(budget: float, project: str, costs: Month) -> str:
+    """The refusal by a project's budget (USD per calendar month); empty if it allows the purchases."""
     if budget == UNLIMITED:
         return ""
     if costs.unknown:
         return (
-            f"What the month {costs.name} of project {project} costs is not known, since price or beginning of"
-            f" {', '.join(ranges(costs.unknown))} is not: so provision_budget (USD {amount(budget)}) cannot hold."
-            f" {NOTHING_BOUGHT} compute_index.supply.spend shows what is known."
+            f"The costs of project {project} in {costs.name} are unknown, since the price or start of"
+            f" {', '.join(ranges(costs.unknown))} is unknown. Whether provision_budget (USD {amount(budget)}) holds is"
+            f" not known. {NOTHING_BOUGHT} compute_index.supply.spend shows what is known."
         )
     if not costs.exceeds(budget):
         return ""
@@ -431,6 +430,6 @@ def of_month(budget: float, project: str, costs: Month) -> str:
     return (
         f"The month {costs.name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent so"
         f" far, {runs} for what runs and {planned} for what would be bought, until their leases or the month are"
-        f" over. provision_budget is USD {amount(budget)}. {count.names} {NOTHING_BOUGHT} End what you do not"
+        f" over. provision_budget is USD {amount(budget)}. {count.parts_in_words} {NOTHING_BOUGHT} End what you do not"
         " need, give a shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
     )

@@ -117,7 +117,7 @@ def host_plans(
     shortages = _shortages(cases, results, offers)
     drafts = [_draft(case, item, offers.get(case.host.host), now, shortages) for case, item in zip(cases, results)]
     prices = account({draft.offer_id for draft in drafts if draft.action == BUY})
-    count = Count(tuple(map(prices.dearer, (*_parts(cases, drafts), *others))))
+    count = Count(tuple(map(prices.at_account_price, (*_parts(cases, drafts), *others))))
     drafts = _within_ceilings(cases, drafts, count, unread, prices, spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
     stopped, later = [*failed, *_hosts_that(STOP, drafts)], _hosts_that(LATER, drafts)
@@ -389,7 +389,8 @@ def _within_ceilings(
     max_account = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     projects = list(dict.fromkeys(case.host.project for case in cases if case.host.registry.keeps_sums))
     ordered = [_ordered(draft) for _case, draft in buyers]
-    of_all = ceilings.of_play(max_total, count, unread, projects) or ceilings.of_account(max_account, account, ordered)
+    of_play = ceilings.play_refusal(max_total, count, unread, projects)
+    refusal = of_play or ceilings.account_refusal(max_account, account, ordered)
     by_project = grouped((case.host.project, (case, draft)) for case, draft in buyers)
     budgets = {project: _of_budget(project, pairs, spent, now) for project, pairs in by_project.items()}
     registered = ceilings.ceiling_for_registered(max_account, account)
@@ -402,7 +403,7 @@ def _within_ceilings(
         _limited(
             case,
             draft,
-            of_all or budgets.get(case.host.project, ("", left))[0],
+            refusal or budgets.get(case.host.project, ("", left))[0],
             registered if case.host.registry.keeps_sums else max_account,
             max(0.0, left) / max(1, len(buyers)),
         )
@@ -481,7 +482,7 @@ def _of_budget(
     ]
     bills = [bill for bill in ledger.bills if bill.project == project]
     month = ceilings.costs_of_month(bills, planned, now, ledger.now)
-    return ceilings.of_month(budget, project, month), month.left_per_hour(budget)
+    return ceilings.budget_refusal(budget, project, month), month.left_per_hour(budget)
 
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:

@@ -98,7 +98,7 @@ class Terms:
         limit, own = self.max_account_price_per_hour, CeilingPart(self.host or offer_id, price, State.ORDERED)
         count = Count((own, *account.registered, *account.foreign))
         subject = f"With offer {offer_id} all machines of the account"
-        return "" if limit is None else count.above(subject, "max_account_price_per_hour", limit)
+        return "" if limit is None else count.refusal_above(subject, "max_account_price_per_hour", limit)
 
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:

@@ -14,14 +14,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     Count,
     State,
     account_prices,
+    account_refusal,
+    budget_refusal,
     ceiling_for_registered,
     costs_of_month,
-    costs_of_others,
     month_of,
     objection_in_a_slice,
-    of_account,
-    of_month,
-    of_play,
+    parts_of_other_hosts,
+    play_refusal,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import UNLIMITED
@@ -71,13 +71,13 @@ def buys(
     ("ceiling", "prices", "unread"), [(UNLIMITED, [9.0, None], ["gpu-2"]), (9.0, [9.0], []), (10.0, [9.0], [])]
 )
 def test_of_a_play(ceiling: float, prices: list[float | None], unread: list[str]) -> None:
-    assert of_play(ceiling, Count(billed(*prices)), unread) == ""
+    assert play_refusal(ceiling, Count(billed(*prices)), unread) == ""
 
 
 def test_a_play_is_refused() -> None:
-    assert "(gpu-2) cannot be counted" in of_play(9.0, Count(billed(1.0)), ["gpu-2"])
-    assert "USD 9.01 per hour together" in of_play(9.0, Count(billed(9.01)), [])
-    assert "1 unknown price(s)" in of_play(9.0, Count(billed(1.0, None)), [])
+    assert "(gpu-2) cannot be counted" in play_refusal(9.0, Count(billed(1.0)), ["gpu-2"])
+    assert "USD 9.01 per hour together" in play_refusal(9.0, Count(billed(9.01)), [])
+    assert "1 unknown price(s)" in play_refusal(9.0, Count(billed(1.0, None)), [])
 
 
 # The account
@@ -101,7 +101,7 @@ def test_a_play_is_refused() -> None:
     ],
 )
 def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None], said: str) -> None:
-    refusal = of_account(ceiling, live, [CeilingPart("gpu-1", price, State.ORDERED) for price in wanted])
+    refusal = account_refusal(ceiling, live, [CeilingPart("gpu-1", price, State.ORDERED) for price in wanted])
     assert said in refusal and bool(said) == bool(refusal)
 
 
@@ -192,7 +192,7 @@ def test_what_is_billed_on_an_account(
     ],
 )
 def test_what_other_hosts_of_the_play_cost(facts: Any, known: Any, has_registry: bool, costs: Any) -> None:
-    parts, unread = costs_of_others(facts, known, has_registry=has_registry)
+    parts, unread = parts_of_other_hosts(facts, known, has_registry=has_registry)
     assert ([each.cost for each in parts], unread) == costs
 
 
@@ -301,18 +301,18 @@ def test_what_is_not_known_is_named() -> None:
             [buys("h", "o", 2.0, NOW + 45 * HOUR)],
             "would cost USD 100.00: 10.00 spent",
         ),
-        (100.0, [bill(price=None)], [], "price or beginning of gpu-9 is not"),
+        (100.0, [bill(price=None)], [], "price or start of gpu-9 is unknown"),
         (0.0, [], [buys("h", "o", 2.0)], "provision_budget is USD 0.00"),
     ],
 )
 def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Bill], said: str) -> None:
-    refusal = of_month(budget, "default", costs_of_month(bills, wanted, NOW))
+    refusal = budget_refusal(budget, "default", costs_of_month(bills, wanted, NOW))
     assert said in refusal and bool(said) == bool(refusal)
 
 
 def test_the_refusal_of_a_month_says_since_when_each_host_has_cost() -> None:
     bills = [bill(-10, -5), bill(-3, -2)]
-    refusal = of_month(1.0, "default", costs_of_month(bills, [buys("h", "o", 2.0, NOW + HOUR)], NOW))
+    refusal = budget_refusal(1.0, "default", costs_of_month(bills, [buys("h", "o", 2.0, NOW + HOUR)], NOW))
     assert f"gpu-9 USD 12.00 (spent since {formatted(NOW - 10 * HOUR)}); h USD 2.00 (would be bought)." in refusal
 
 
@@ -341,7 +341,7 @@ def test_what_passes_stays_within_the_budget(
     known: list[Bill], wanted: list[Bill], budget: float, later: float
 ) -> None:
     """Whenever in the month one looks: each machine ends with its lease, if that is still to come; storage goes on."""
-    if of_month(budget, "default", costs_of_month(known, wanted, NOW)):
+    if budget_refusal(budget, "default", costs_of_month(known, wanted, NOW)):
         return
     moment, begin = NOW + later * HOUR, month_of(NOW)[1]
     ends = {each.offer_id: each.ends_at if each.end is None else each.end for each in known}

@@ -69,7 +69,7 @@ FLEET = [CeilingPart(f"gpu-{number}", 2.0, since=NIGHT + 60 * number) for number
     ],
 )
 def test_a_sum_is_told_with_all_of_its_parts(parts: list[CeilingPart], told: str, names: str) -> None:
-    assert (Count(tuple(parts)).in_words, Count(tuple(parts)).names) == (told, names)
+    assert (Count(tuple(parts)).sum_in_words, Count(tuple(parts)).parts_in_words) == (told, names)
 
 
 def test_a_registry_and_the_list_say_what_a_part_is() -> None:
@@ -120,9 +120,9 @@ def test_a_purchase_counts_at_what_its_machines_cost_now(
     bought = entry(offer_id(1), ids, "made", provision_price_per_hour=noted, provision_storage=storage)
     account = account_prices(listed, [("a", bought), ("b", entry("", [machine_id(2)], "made"))], ())
     part = CeilingPart.of_entry("a", bought)
-    assert account.dearer(part) == replace(part, cost=counted)
+    assert account.at_account_price(part) == replace(part, cost=counted)
     ordered = CeilingPart("c", 1.0, State.ORDERED)
-    assert account.dearer(ordered) == ordered
+    assert account.at_account_price(ordered) == ordered
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_listed_purchase_counts_for_the_account_at_no_less_than_it_was_noted(
 
 
 def test_a_large_account_does_not_fill_the_page() -> None:
-    found = Count(tuple(CeilingPart(f"m{number}x", 2.0, State.UNOWNED) for number in range(500))).names
+    found = Count(tuple(CeilingPart(f"m{number}x", 2.0, State.UNOWNED) for number in range(500))).parts_in_words
     assert "and 460 more 500 x USD 2.00 (in no registry that was read)" in found
     assert len(found) < 400
 
@@ -210,7 +210,7 @@ parts = st.builds(
 @given(st.lists(parts, max_size=30, unique_by=lambda part: part.name))
 def test_what_is_named_adds_up_to_what_is_told(known: list[CeilingPart]) -> None:
     count = Count(tuple(known))
-    counted = count.names.partition("Not counted: ")[0]
+    counted = count.parts_in_words.partition("Not counted: ")[0]
     total, found = 0.0, Counter[str]()
     for group in filter(None, re.split(r"; |Counted: |\. ?$", counted)):
         listed, _blank, cost = group.partition(" USD ")
@@ -218,4 +218,4 @@ def test_what_is_named_adds_up_to_what_is_told(known: list[CeilingPart]) -> None
         total += float(cost.split()[0]) * (int(times[1]) if times else 1)
         found.update(expanded(re.sub(r" [0-9]+ x$", "", listed).split(", ")))
     assert found == Counter(part.name for part in known if part.state is not State.MISSING)
-    assert f"USD {total:.2f} per hour together" in count.in_words
+    assert f"USD {total:.2f} per hour together" in count.sum_in_words

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
     Count,
     account_prices,
-    costs_of_others,
+    parts_of_other_hosts,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MISSING_AT,
@@ -200,10 +200,10 @@ def test_what_is_missing_fills_no_ceiling_and_keeps_its_price() -> None:
     assert gone.price_per_hour == 2.0 and gone.may_have_bought
     known = [("a", own), ("b", gone), ("c", once)]
     count = Count(account_prices([], known, ()).registered)
-    assert count.sum.total == 4.0 and "Not counted: b USD 2.00 (missing since" in count.names
+    assert count.sum.total == 4.0 and "Not counted: b USD 2.00 (missing since" in count.parts_in_words
     # Found again, it counts, whatever is noted.
     assert Count(account_prices([machine("s")], known, ()).registered).sum.total == 6.0
-    parts, unread = costs_of_others({"a": 2.0, "b": 2.0, "c": None}, {"b": gone, "c": gone}, has_registry=True)
+    parts, unread = parts_of_other_hosts({"a": 2.0, "b": 2.0, "c": None}, {"b": gone, "c": gone}, has_registry=True)
     assert (Count(tuple(parts)).sum.total, unread) == (2.0, [])
 
 

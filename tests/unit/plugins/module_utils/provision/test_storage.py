@@ -176,7 +176,7 @@ def test_a_ceiling_of_the_account_counts_the_noted_price_and_names_storage_of_an
     listed = [{**machine(1, "gpu-1", OFFER), "resource_id": MACHINE}, UNPRICED, {**UNPRICED, "resource_id": OLDER}]
     account = ceilings.account_prices(listed, [("gpu-1", live), ("gpu-1 (storage)", stray)], ())
     assert sorted(str(part.cost) for part in account.registered) == sorted(map(str, [2.0 + (price or 0.0), price]))
-    refusal = ceilings.of_account(100.0, account, [])
+    refusal = ceilings.account_refusal(100.0, account, [])
     assert bool(refusal) is (price is None) and ("gpu-1 (storage)" in refusal or price is not None)
 
 
