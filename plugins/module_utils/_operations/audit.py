@@ -14,7 +14,7 @@ from .._api.client import ApiError, Json, SupplyApi
 from .._provision import auditing, ending_by_id, messages
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
-from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
+from .._provision.ownership import OwnershipClaim, refreshed, with_unregistered
 from .._provision.storage import priced
 from .._text import joined
 from ._missing import look_for_missing, note_missing, snapshot_of_all_projects
@@ -102,7 +102,7 @@ def _claims(
     snapshot: RegistrySnapshot, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[OwnershipClaim]
 ) -> list[OwnershipClaim]:
     """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
-    return with_unnoted(snapshot.claims(), [*map(claim_by_name, named), *names])
+    return with_unregistered(snapshot.claims(), [*map(claim_by_name, named), *names])
 
 
 ORPHAN = on_api(SupplyApi, orphan, steps.ORPHAN, BLANK_ORPHAN)

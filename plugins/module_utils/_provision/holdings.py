@@ -18,7 +18,7 @@ from functools import cached_property
 
 from .. import _states
 from .._text import grouped, ids_in_words, seconds_of, usd
-from .ownership import Machine, shown_by_both
+from .ownership import Machine, merged
 from .storage import Storage, storage_of, together
 
 # Seconds by which the clock that noted a purchase and the API's clock may differ
@@ -242,7 +242,7 @@ class PurchaseLook:
     def page_of(self, resource_id: str) -> Machine | None:
         """Return the resource as read by its id, else as listed; None if neither shows it."""
         page, listed = self.read.get(resource_id), self.listed.get(resource_id)
-        return shown_by_both(page, listed) if page else listed
+        return merged(page, listed) if page else listed
 
     def observations(self) -> t.Iterator[Observation]:
         """Return the observed resources, each once, with its strongest proof."""
