@@ -431,7 +431,8 @@ class Database(Connected):
                 continue
             rows = self._rows(connection, sql.ROW + scope + sql.IN_ORDER, values)
             count = Count(tuple(row.part(wanted.claim, wanted.project) for row in rows))
-            if above := count.above(f"With offer {wanted.offer} all machines of {whose}", "the ceiling", ceiling):
+            subject = f"With offer {wanted.offer} all machines of {whose}"
+            if above := count.refusal_above(subject, "the ceiling", ceiling):
                 raise AboveCeiling(f"{above} {self.where} counts what is live and what is being bought.", project)
 
     def _sum(self, connection: Connection, scope: str, values: Params) -> Sum:
