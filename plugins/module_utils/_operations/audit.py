@@ -15,7 +15,7 @@ from .._provision import auditing, ending_by_id, messages
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unregistered
-from .._provision.storage import priced
+from .._provision.storage import with_noted_prices
 from .._text import joined
 from ._missing import look_for_missing, note_missing, snapshot_of_all_projects
 from ._registries import (
@@ -48,7 +48,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     registered = set(filter(places.get, places))
     names = auditing.expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
     claims = _claims(snapshot, hosts_without_registry(params, places), names)
-    billed = priced(refreshed(machines, look.read), all_storage(snapshot.account_entries()))
+    billed = with_noted_prices(refreshed(machines, look.read), all_storage(snapshot.account_entries()))
     found = auditing.audit_by_owners(billed, claims, {*places, *(claim.host for claim in names)}, time.time())
     over = registries.ended_bills(places.values(), found.orphans)
     found.note_read(read_by_id(api, {resource_id for bill in over for resource_id in bill.resource_ids}))

@@ -35,7 +35,7 @@ from .search import (
     passes_max_price,
 )
 from .standing import HostState, Standing, stopped
-from .storage import Storage, changes_of, label_of, together
+from .storage import Storage, label_of, merged_storage, storage_changes
 
 _MOST_SEARCHES = 50  # repetitions of one search, for all hosts that share it
 _UNSENT_FACTOR = 3  # how many times ``max_attempts`` may be planned if purchases are refused before they are sent
@@ -341,7 +341,7 @@ class Case:
         """The changes of its entry right before it is removed: the outcome of an open purchase, and its storage."""
         stands = self.standing
         end = {"provision_purchase": MADE if stands.may_be_made else REFUSED} if self.entry.is_open else {}
-        return {**end, **({} if stands.storage is None else changes_of(stands.storage, self.entry.storage))}
+        return {**end, **({} if stands.storage is None else storage_changes(stands.storage, self.entry.storage))}
 
     @property
     def entries_of_left_storage(self) -> list[tuple[str, Entry]]:
@@ -352,7 +352,7 @@ class Case:
     @property
     def storage_left(self) -> tuple[Storage, ...]:
         """The storage of its earlier machines, including one whose end this run has found."""
-        return together(self.kept_storage, self.standing.storage or ())
+        return merged_storage(self.kept_storage, self.standing.storage or ())
 
     @property
     def at_storage(self) -> Case:

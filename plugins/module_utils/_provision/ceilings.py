@@ -25,7 +25,7 @@ from .messages import NOTHING_BOUGHT, NOTHING_SENT
 from .ownership import Machine
 from .search import UNLIMITED, Sum, add_up, highest_known_price, total_of
 from .spending import HOUR, MILLION, Bill, cents, millionths_of_usd
-from .storage import priced
+from .storage import with_noted_prices
 
 NOT_ASKED_FOR = "They were not asked for."
 _FEW = 8  # so many parts are listed separately in a refusal; more are grouped by state and price
@@ -251,7 +251,9 @@ def account_prices(
     """
     purchases = [(host, entry) for host, entry in entries if entry.may_have_bought]
     numbers = {mark: number for number, (_host, entry) in enumerate(purchases) for mark in _ids_of(entry)}
-    billed = (item for item in priced(machines, all_storage(purchases)) if not _states.is_gone(item["status"]))
+    billed = (
+        item for item in with_noted_prices(machines, all_storage(purchases)) if not _states.is_gone(item["status"])
+    )
     listed = grouped((_purchase_number(item, numbers), item) for item in billed)
     registered = tuple(
         _counted(CeilingPart.of_entry(host, entry), entry, listed.get(number, []))

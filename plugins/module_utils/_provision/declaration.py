@@ -127,8 +127,8 @@ class Declaration:
     unswept: str = "warn"
     patience: Patience = field(default_factory=Patience)
     idle_after: str = ""  # how long its machine may be idle, as it was given
-    # What a sealed plan lets it buy (`SealedPlan.bound`): the price of its ``offer_id``, and the storage that it brings
-    # along (`storage.brought_by`); the digests of its order; the number of the plan; what to do without that offer
+    # If a sealed plan binds the host (`SealedPlan.bound`): the price and facts of its ``offer_id``, with the storage
+    # that outlives the machine; the digests of its order; the plan's number; advice if the offer cannot be bought
     quoted_price_per_hour: float | None = None
     quoted_offer: t.Mapping[str, t.Any] = field(default_factory=dict)
     sealed_order: t.Mapping[str, str] = field(default_factory=dict)

@@ -120,8 +120,8 @@ def _of_storage(end: End, *, would: bool) -> t.Iterator[str]:
     """Which storage stays and which ends. Once a machine has ended, `lines_of_storage` has more of what stays."""
     ends = [item for item in end.storage if item.resource_id in {*end.storage_ends} - {*end.storage_lost}]
     if would or not end.ends:
-        yield storage.brief((*end.storage_stays, *end.unregistered_storage), "stays and is billed")
-    yield storage.brief(ends, "would end" if would else "ends")
+        yield storage.storage_summary((*end.storage_stays, *end.unregistered_storage), "stays and is billed")
+    yield storage.storage_summary(ends, "would end" if would else "ends")
     yield from (f"{item} does not end, since {reason}" for item, reason in end.storage_spared.items())
 
 
@@ -238,7 +238,7 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
     items = read_storage(plan["storage"])
     if left:  # a machine goes on, and may get more time: what it uses is no longer to end
         items = tuple(item if item.kept_since else replace(item, is_to_end=None) for item in items)
-    kept = storage.changes_of(items, entry.storage)
+    kept = storage.storage_changes(items, entry.storage)
     if left:
         return {IDS: list(left), PURCHASE: MADE, **kept}
     if not entry.is_open:

@@ -25,7 +25,7 @@ from .ownership import Account, Machine, Owned, OwnershipClaim, base_of, machine
 from .purchase import LONGEST_POST
 from .search import add_up
 from .standing import Status, brought_with, look_at, storage_bought
-from .storage import Storage, together
+from .storage import Storage, merged_storage
 
 _Mismatch = tuple[Machine, str]  # a machine, and how registry and API disagree about it
 
@@ -587,7 +587,7 @@ def with_storage(
 
     Storage stays if nothing ends, or a machine is in doubt. ``storage_hosts``: see `hosts_ending_only_storage`.
     """
-    items = together(kept, end.storage)
+    items = merged_storage(kept, end.storage)
     if end.action is Action.STOP or not items:
         return end
     lost = tuple(item.resource_id for item in items if item.resource_id in request.forget)

@@ -29,7 +29,7 @@ from .lease import (
     utc_rounded_up,
 )
 from .search import bill_between, total_of
-from .storage import STORAGE, STORAGE_OF, Storage, changes_of, read_storage
+from .storage import STORAGE, STORAGE_OF, Storage, read_storage, storage_changes
 
 Variables = t.Mapping[str, t.Any]
 
@@ -355,7 +355,7 @@ def changes_once_freed(
     ``status``: of the HTTP answer that refused it. ``is_made``: it was made and failed later, so it may have been
     billed until now. ``kept``: storage that remains of it.
     """
-    began = [{OFFER: offer_id, PURCHASE: MADE, **changes_of(kept, ())}] if is_made else []
+    began = [{OFFER: offer_id, PURCHASE: MADE, **storage_changes(kept, ())}] if is_made else []
     ended = {PURCHASE: REFUSED, EXPIRED: None, IDS: None}
     return [*began, ended if status is None else {**ended, STATUS: status}]
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from .. import _states
 from .._text import grouped, ids_in_words, seconds_of, usd
 from .ownership import Machine, merged
-from .storage import Storage, storage_of, together
+from .storage import Storage, merged_storage, storage_of
 
 # Seconds by which the clock that noted a purchase and the API's clock may differ
 _SLACK = 300.0
@@ -278,7 +278,7 @@ class PurchaseLook:
         """
         left = [item for item in noted if not _is_told_gone(self.page_of(item.resource_id))]
         pages = filter(None, map(self.page_of, ids))
-        return together(left, (*left, *(storage_of(resource, self.offer_id, offer) for resource in pages)))
+        return merged_storage(left, (*left, *(storage_of(resource, self.offer_id, offer) for resource in pages)))
 
     def left_of(self, ids: t.Iterable[str]) -> tuple[str, ...]:
         """Return the ids that may still be billed as machines: all but storage, and those told gone."""

@@ -47,7 +47,7 @@ from .ownership import Machine, base_of, is_later
 from .planning import BUY, WAIT
 from .purchase import ANSWERED_YES, Attempt, Verdict
 from .search import highest_known_price, product_key
-from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
+from .storage import STORAGE_IDS, Storage, merged_storage, read_storage, storage_changes
 
 Row = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
@@ -209,7 +209,7 @@ class JudgedHost:
     @property
     def all_storage(self) -> tuple[Storage, ...]:
         """The same with what it has kept of earlier machines, which a shared registry has beside the entry."""
-        return together(read_storage(self.plan.get("keeps")), self.storage)
+        return merged_storage(read_storage(self.plan.get("keeps")), self.storage)
 
     @property
     def stays(self) -> str:
@@ -425,7 +425,7 @@ class JudgedHost:
         """What the entry says of storage, which it leaves behind; nothing if there is and was none."""
         ends = self.storage_ends  # by the next sweep, should this run not end it
         left = [replace(item, is_to_end=item.resource_id in ends or item.is_to_end) for item in self.storage]
-        return changes_of(left, self.entry.storage)
+        return storage_changes(left, self.entry.storage)
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, and the entry is its own."""

@@ -29,7 +29,7 @@ from .messages import if_gone, missing_row
 from .ownership import Account, Machine, id_of, offer_of
 from .place import Place
 from .standing import Status, look_at, storage_bought
-from .storage import changes_of
+from .storage import storage_changes
 
 APART = 1800.0  # the least number of seconds between the two looks
 _OTHERS = 3  # of our other machines to read if the list lacks any; several, since one may be unreadable right now
@@ -174,7 +174,7 @@ def changes_for_storage(host: str, entry: Entry, status: Status, account: Accoun
     The API may not have listed the storage before the entry was written.
     """
     items = storage_bought(entry, look_at(host, entry, status, account))
-    changes = changes_of(items, entry.storage)
+    changes = storage_changes(items, entry.storage)
     return {"provision_procured_offer_id": entry.offer_id, **changes} if changes else {}
 
 

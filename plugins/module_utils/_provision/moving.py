@@ -69,7 +69,7 @@ def why_contradicted(path: str, entry: Entry, where: str, noted: Entry | None) -
 
 def without_kept(facts: Facts, entry: Entry) -> dict[str, t.Any]:
     """The variables that move with a purchase: without kept storage, which is moved separately."""
-    return {**facts, **storage.variables_of(item for item in entry.storage if not item.kept_since)}
+    return {**facts, **storage.storage_variables(item for item in entry.storage if not item.kept_since)}
 
 
 def is_to_be_claimed(entry: Entry, known: Facts | None) -> bool:

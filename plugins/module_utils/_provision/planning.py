@@ -298,7 +298,7 @@ def _draft(
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
         # The purchase compares the offer's page with what was ordered or quoted.
         noted = case.entry.offer if case.is_open else case.host.quoted_offer
-        offer = {**storage.with_noted(offer, noted), **product_fields(noted)}
+        offer = {**storage.with_noted_storage(offer, noted), **product_fields(noted)}
         reason = why_too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, search_result, offer, now)
@@ -549,10 +549,10 @@ def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
 def paragraphs_of_storage(plans: t.Sequence[Plan]) -> list[list[str]]:
     """Paragraphs about the storage of the offers to buy: what outlives its machine, and what ends with it."""
     parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
-    return list(filter(None, (storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts))))
+    return list(filter(None, (storage.offer_lines(head, bought(part)) for head, part in zip(storage.HEADS, parts))))
 
 
 def warnings_of_kept_storage(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
     """A warning for each host that would buy although it has storage of an earlier machine."""
     would_buy = ((case, draft) for case, draft in zip(cases, plans) if case.buys)
-    return [joined(storage.still_kept(draft.host, case.storage_left), case.narrowed) for case, draft in would_buy]
+    return [joined(storage.kept_warning(draft.host, case.storage_left), case.narrowed) for case, draft in would_buy]

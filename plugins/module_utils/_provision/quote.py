@@ -108,7 +108,7 @@ def _published(draft: Plan) -> Row:
         "owned": draft.is_owned,
         "refusal": draft.refusal,
         **{name: offer[name] for name in _PUBLISHED if name in offer},
-        "storage": storage.brought_by(offer),
+        "storage": storage.persistent_storage(offer),
         "storage_on_end": "end" if draft.ends_storage else "keep",
         "ends_at": None if draft.end is None else lease.utc_rounded_up(draft.end),
         "at_most": None if draft.bill is None else round(draft.bill, 2),
@@ -134,7 +134,7 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     bill = total_of(item["at_most"] for item in new.values())
     most = "no cap on the bill" if bill is None else f"at most USD {amount(bill)} in all"
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
-    stays = storage.goes_on_at(
+    stays = storage.storage_price_part(
         part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"
     )
     return f"{abridged(new)}: USD {amount(price.total)} per hour, {most}{_times(new.values())}{spot}{stays}"

@@ -93,7 +93,7 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
         return replace(draft, action=KEEP) if is_registered(facts, entry, host.known) else draft
     # Nothing beside the inventory says this to Ansible.
     ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
-    facts.update({**ends, **storage.storage_ids_variable(storage.together(case.kept_storage, entry.storage))})
+    facts.update({**ends, **storage.storage_ids_variable(storage.merged_storage(case.kept_storage, entry.storage))})
     return replace(draft, action=KEEP, facts=facts) if is_kept(facts, entry) else draft
 
 
@@ -111,7 +111,7 @@ def note_of_taken_over(case: Case, clock: Clock) -> Row:
         "provision_resource_ids": list(standing.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in standing.machines if m.get("created_at")), None),
         **({"provision_groups": list(case.host.groups)} if case.host.groups else {}),
-        **(storage.variables_of(standing.brings) if standing.brings else {}),
+        **(storage.storage_variables(standing.brings) if standing.brings else {}),
         **case.host.noted(clock),
     }
 

@@ -28,7 +28,7 @@ from .quote import new_hosts
 from .search import UNLIMITED, Offer, total_of
 from .spending import Ledger
 from .standing import HostState, stopped
-from .storage import DETAILS, brought_by
+from .storage import DETAILS, persistent_storage
 
 Row = dict[str, t.Any]
 Plain = t.Mapping[str, t.Any]
@@ -218,7 +218,7 @@ class SealedPlan:
             offer_id=str(item["offer_id"]),
             declared_max_price_per_hour=price,
             quoted_price_per_hour=price,
-            quoted_offer={**item, DETAILS: brought_by({DETAILS: item.get("storage")})},
+            quoted_offer={**item, DETAILS: persistent_storage({DETAILS: item.get("storage")})},
             sealed_order=dict(item["order"]),
             plan_number=self.number,
             advice=QUOTE_AGAIN,

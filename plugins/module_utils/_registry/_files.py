@@ -42,9 +42,9 @@ from .._provision.storage import (
     STORAGE,
     Storage,
     kept_after_end,
+    merged_storage,
     read_storage,
-    together,
-    variables_of,
+    storage_variables,
     without,
 )
 from .._text import read_json_object, utc
@@ -134,7 +134,7 @@ class HostFile:
             renewed = found == self._known and entry.offer_id == read_entry(variables).offer_id
             if found is not None and entry.may_have_bought and not renewed:
                 raise Claimed(self._path, found)
-            self._known = _write(self._path, {**variables, **_merged({}, variables_of(self._kept_in(found)))})
+            self._known = _write(self._path, {**variables, **_merged({}, storage_variables(self._kept_in(found)))})
             self._claimed_as = read_entry(self._known)
             self._enter(SENT, self._known, renews=entry.journaled_at if entry.is_open else "")
             return dict(self._known)
@@ -154,7 +154,7 @@ class HostFile:
                 self._check_free(self._hold.other())
             whole = _merged(before, _with_storage(before, with_missing_cleared(changes)))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
-                whole = _merged(whole, variables_of(self._let_stay(whole)))
+                whole = _merged(whole, storage_variables(self._let_stay(whole)))
                 self._enter(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
             written = _write(self._path, whole)
             after = read_entry(written)
@@ -212,7 +212,7 @@ class HostFile:
                 return None
             self._enter(ENDED, ended.entry(host), why)
             left, is_known = without(entry.storage, offer), variables == self._known
-            rest = _merged(variables, variables_of(left))
+            rest = _merged(variables, storage_variables(left))
             written = self._only_storage(left) if entry.is_empty else _write(self._path, rest)
             self._known = written if is_known else self._known
         return self._bill(read_entry(ended.entry(host)))
@@ -233,7 +233,7 @@ class HostFile:
     def _only_storage(self, storage: t.Collection[Storage]) -> Variables | None:
         """Leave only kept storage in the file, or remove the file if there is none."""
         if storage:
-            return _write(self._path, variables_of(storage))
+            return _write(self._path, storage_variables(storage))
         keep(self._path, None)
         return None
 
@@ -276,8 +276,8 @@ def _with_storage(before: Variables, changes: Variables) -> Variables:
     """The changes, together with the storage that is kept already."""
     if STORAGE not in changes:
         return changes
-    storage = together(*(read_storage(variables.get(STORAGE)) for variables in (before, changes)))
-    return {**changes, **variables_of(storage)}
+    storage = merged_storage(*(read_storage(variables.get(STORAGE)) for variables in (before, changes)))
+    return {**changes, **storage_variables(storage)}
 
 
 def _merged(entry: Variables, changes: Variables) -> Variables:

@@ -511,7 +511,7 @@ class Plays(RuleBasedStateMachine):
         for each in self.machines(name, found.ids):
             each["status"] = "deleted"
         if found.action in (Action.END, Action.FORGET):
-            self.forget(name, storage.variables_of(found.storage) if found.storage else {})
+            self.forget(name, storage.storage_variables(found.storage) if found.storage else {})
         for each in found.storage_ends:
             assert asked == "end" and self.api.volumes[each].owner == name, "storage ended unasked"
             self.api.volumes[each].status = "deleted"
@@ -529,8 +529,8 @@ class Plays(RuleBasedStateMachine):
             known, items = {}, storage.kept_after_end(before, MOMENT)
         else:
             stored = (storage.read_storage(each.get(storage.STORAGE)) for each in (before, changes))
-            known, items = before, storage.together(*stored)
-        whole = {**known, **changes, **(storage.variables_of(items) if items else {})}
+            known, items = before, storage.merged_storage(*stored)
+        whole = {**known, **changes, **(storage.storage_variables(items) if items else {})}
         self.registry[name] = {key: value for key, value in whole.items() if value is not None}
 
     def keep(self, judged: JudgedHost, verdict: Verdict) -> None:
@@ -548,7 +548,7 @@ class Plays(RuleBasedStateMachine):
         self.keep_storage(name, storage.kept_after_end(self.registry.pop(name, {}), MOMENT))
 
     def keep_storage(self, name: str, items: tuple[Storage, ...]) -> None:
-        known = {**self.registry.get(name, {}), **storage.variables_of(items)}
+        known = {**self.registry.get(name, {}), **storage.storage_variables(items)}
         self.registry[name] = {key: value for key, value in known.items() if value is not None}
         if not self.registry[name]:
             del self.registry[name]

@@ -38,7 +38,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     STORAGE,
     STORAGE_IDS,
     Storage,
-    still_kept,
+    kept_warning,
     storage_in_words,
     storage_of,
 )
@@ -126,7 +126,7 @@ def test_a_purchase_that_is_open_keeps_what_was_noted_of_its_offer(
         [candidates.Case(its, known, stands)], lambda _host: candidates.SearchResult(), found
     )
     assert draft.action == BUY
-    assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == ([cost] if cost else [])
+    assert [item["hourly_cost"] for item in storage.persistent_storage(draft.offer)] == ([cost] if cost else [])
 
 
 @pytest.mark.parametrize(("shown", "cost"), [({}, 0.05), ({"storage_details": [disk(0.2)]}, 0.2)])
@@ -140,7 +140,7 @@ def test_a_sealed_plan_keeps_the_storage_of_its_quote(shown: dict[str, Any], cos
     case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
     (draft,) = planning.host_plans([case], lambda _host: candidates.SearchResult(), found)
     assert draft.action == BUY
-    assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == [cost]
+    assert [item["hourly_cost"] for item in storage.persistent_storage(draft.offer)] == [cost]
 
 
 def test_purchase_and_end_take_the_price_of_the_offer() -> None:
@@ -187,8 +187,8 @@ def test_only_storage_without_a_price_takes_the_noted_one() -> None:
         UNPRICED,
         {**UNPRICED, "resource_id": OLDER},
     ]
-    assert [item["price_per_hour"] for item in storage.priced(listed, noted)] == [None, 0.05, None]
-    (own,) = storage.priced([{**UNPRICED, "resource_id": VOLUME.upper(), "price_per_hour": 0.01}], noted)
+    assert [item["price_per_hour"] for item in storage.with_noted_prices(listed, noted)] == [None, 0.05, None]
+    (own,) = storage.with_noted_prices([{**UNPRICED, "resource_id": VOLUME.upper(), "price_per_hour": 0.01}], noted)
     assert own["price_per_hour"] == 0.01
 
 
@@ -245,17 +245,17 @@ def test_a_quote_names_storage_once_for_the_hosts_that_would_get_it() -> None:
     bought = {**offer(1), "storage_details": [disk()]}
     twice = {**offer(2), "storage_details": [disk(), disk(), disk(None, name=None, size_gb="1000", type="filesystem")]}
     offers = {"gpu-1": bought, "gpu-2": bought, "gpu-3": bought, "big": twice, "none": offer(3)}
-    assert storage.brought("Storage:", offers) == [
+    assert storage.offer_lines("Storage:", offers) == [
         "Storage:",
         "  gpu-[1:3]: data, 500 GB block_disk, USD 0.05 per hour",
         "  big: 2 x data, 500 GB block_disk, USD 0.05 per hour",
         "  big: 1000 GB filesystem, an unknown price",
     ]
-    assert storage.brought("Storage:", {"gpu-1": offer(1)}) == storage.brought("Storage:", {}) == []
+    assert storage.offer_lines("Storage:", {"gpu-1": offer(1)}) == storage.offer_lines("Storage:", {}) == []
 
 
 def test_words_of_the_api_fill_no_terminal() -> None:
-    (_head, line) = storage.brought("", {"gpu-1": {"storage_details": [disk(name="x" * 500 + "\x1b[2J")]}})
+    (_head, line) = storage.offer_lines("", {"gpu-1": {"storage_details": [disk(name="x" * 500 + "\x1b[2J")]}})
     assert len(line) < 120 and "\x1b" not in line
 
 
@@ -278,13 +278,13 @@ END = (
 
 
 def test_a_host_that_buys_again_reads_what_it_still_has() -> None:
-    text = still_kept("gpu-1", [kept(vendor="nebius", region="eu-north1")])
+    text = kept_warning("gpu-1", [kept(vendor="nebius", region="eu-north1")])
     assert text.startswith(
         "gpu-1 still has storage of an earlier machine, which is billed until you end it: old"
         f" {OLDER}, USD 0.25 per hour (nebius eu-north1). We do not know how the API attaches it"
     )
     assert text.endswith(END)
-    assert still_kept("gpu-1", []) == ""
+    assert kept_warning("gpu-1", []) == ""
 
 
 def test_only_hosts_that_would_buy_read_it() -> None:
