@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look for the machines of ours that the account does not list, and note what follows, by `_provision.missing`.
+"""Look for registered machines that the API does not list, and note what `_provision.missing` concludes.
 
-A plan that may buy, a sweep, and an audit that is asked to note it.
+Used by a plan that may buy, by a sweep, and by an audit with ``audit_settle``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .reading import offer_statuses, read_by_id
 def look_for_missing(
     api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, machines: t.Collection[Machine]
 ) -> MissingLook:
-    """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""
+    """Compare what the registries know with ``machines``, the whole list of the account. Writes nothing."""
     known = [entry for _host, entry in snapshot.account_entries()]
     at = registries.clock()  # before anything is read by its id
     return MissingLook(machines, read_by_id(api, missing.to_read(known, machines)), at)
@@ -35,32 +35,32 @@ def look_for_missing(
 def snapshot_of_all_projects(
     registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot
 ) -> RegistrySnapshot:
-    """A snapshot of all projects of the shared registry, so that what is missing in each may be noted."""
-    beside = dict.fromkeys(SharedProject(project) for project, _entry in snapshot.other_project_entries())
-    return RegistrySnapshot(registries, [*places, *beside]) if beside else snapshot
+    """A snapshot of all projects of the shared registry, so that missing machines can be noted in each."""
+    others = [SharedProject(project) for project, _entry in snapshot.other_project_entries()]
+    return RegistrySnapshot(registries, [*places, *others]) if others else snapshot
 
 
 def note_missing(
     api: SupplyApi, params: Params, snapshot: RegistrySnapshot, look: MissingLook, leave: t.Container[str] = ()
 ) -> Looked:
-    """Note what follows from the look, for all hosts of the snapshot but those to ``leave``."""
+    """Note what follows from the look for all hosts of the snapshot, except those in ``leave``."""
     with Registries.of(params, lambda: api.ahead, read_only=False) as registries:
         noting = _Noting(api, registries, snapshot, look)
         for place, host, entry in snapshot.host_entries():
             if host not in leave:
-                noting.note(place, host, entry, noting.taken)
+                noting.note(place, host, entry, noting.note_step)
         for place, name, entry in snapshot.strays():
-            noting.note(place, name, entry, noting.stray_ended)
+            noting.note(place, name, entry, noting.end_stray)
         if noting.noted:
             update_ssh_config(registries, (place for place, _host, _entry in snapshot.host_entries()))
         return Looked(tuple(noting.noted), tuple(noting.problems))
 
 
-_Take = t.Callable[[Place, str, Entry], "MissingStep | None"]  # the step that was noted; raises RegistryError
+_NoteStep = t.Callable[[Place, str, Entry], "MissingStep | None"]  # returns the step it noted; raises RegistryError
 
 
 class _Noting:
-    """What one look notes."""
+    """Notes the conclusions of one look: ``noted`` by host, and ``problems`` of registries that refused."""
 
     def __init__(self, api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, look: MissingLook) -> None:
         self._registries, self._snapshot, self._look = registries, snapshot, look
@@ -73,17 +73,17 @@ class _Noting:
     def _account(self) -> Account:
         return Account.of(self._snapshot.claims(), refreshed(self._look.machines, self._look.read))
 
-    def note(self, place: Place, host: str, entry: Entry, take: _Take) -> None:
-        """Note what follows for one host, if anything does by the entry as it was read."""
+    def note(self, place: Place, host: str, entry: Entry, note_step: _NoteStep) -> None:
+        """Note the step for one host, if the entry in the snapshot calls for one."""
         if self._step(place, host, entry):
             try:
-                if step := retry_if_changed(lambda: take(place, host, entry)):
+                if step := retry_if_changed(lambda: note_step(place, host, entry)):
                     self.noted.append((host, missing.noted(host, step, entry)))
             except RegistryError as error:
                 self.problems.append(str(error))
 
-    def stray_ended(self, place: Place, name: str, entry: Entry) -> MissingStep | None:
-        """The end of what a host has beside its own machine, noted; a person has told it to. No other step is."""
+    def end_stray(self, place: Place, name: str, entry: Entry) -> MissingStep | None:
+        """Note the end of a stray machine or kept storage, and return that step; no other step applies to these."""
         is_over = self._step(place, name, entry) is MissingStep.END and self._registries.end_stray(place, entry)
         return MissingStep.END if is_over else None
 
@@ -91,8 +91,8 @@ class _Noting:
         status = self._statuses.get(entry.offer_id, {})
         return self._look.step(host, entry, place, status, lambda: self._account)
 
-    def taken(self, place: Place, host: str, known: Entry) -> MissingStep | None:
-        """The step by the entry as it is now, noted; None if it is about another purchase by now."""
+    def note_step(self, place: Place, host: str, known: Entry) -> MissingStep | None:
+        """Read the entry again, and note the step that it calls for now; None if its purchase is another one by now."""
         registry = t.cast(Registry, self._registries.at(place).host(host))
         entry = missing.entry_if_same(known, read_entry(registry.read()))
         step = self._step(place, host, entry)

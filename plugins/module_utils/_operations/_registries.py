@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registries of a call: folders of files, or the database that several controllers share; and what they know."""
+"""The registries of a call (folders of files, or the shared database), and a snapshot of their entries."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ Api = t.TypeVar("Api", bound=SupplyApi)
 
 
 class Registries(contextlib.AbstractContextManager["Registries"]):
-    """The registries of one call of Ansible, which leave no connection open. With a ``url`` all hosts are in that one.
+    """The registries of one call of Ansible; as a context manager, it closes the connection to the database.
 
-    ``read_only``: they refuse every change, as the API's client does in check mode.
+    With a ``url``, all hosts use the shared registry. With ``read_only``, every change is refused, as the API's client
+    does in check mode.
     """
 
     def __init__(
@@ -74,30 +75,30 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     @classmethod
     def of(cls, params: Params, ahead: t.Callable[[], float | None] = lambda: None, *, read_only: bool) -> Registries:
-        """Those of an operation's parameters. ``ahead``: seconds by which the API's clock is ahead, None if unknown."""
+        """The registries for an operation's parameters. ``ahead``: the lead of the API's clock, as in `Session`."""
         url, *names = (params.get(name) or "" for name in ("registry_url", "api_url", "home", "account_name"))
         return cls(url, *names, ahead=ahead, read_only=read_only)
 
     def clock(self) -> lease.Clock:
-        """What time it is now, by each clock that can be read."""
+        """The present time of each clock that can be read."""
         database = None
-        with contextlib.suppress(RegistryError):  # which its hosts fail for
+        with contextlib.suppress(RegistryError):  # its hosts fail for this error later
             database = self.database().now() if self._url else None
         return lease.Clock.of(time.time(), self.ahead(), database)
 
     def note_api_clock(self, ahead: float | None) -> None:
-        """Measure by what an earlier step has learnt of the API's clock, as long as this one has asked the API nothing.
+        """Use the lead of the API's clock that an earlier step has measured, until this step has asked the API itself.
 
-        ``ahead``: seconds by which it is ahead of this computer's; None if it did not say.
+        ``ahead``: seconds by which the API's clock is ahead of this computer's; None if the API did not say.
         """
         asked = self.ahead
         self.ahead = lambda: ahead if asked() is None else asked()
 
     @property
     def account(self) -> str:
-        """What machines are billed to: the API that bills it, and a name of the user's; a token may be replaced.
+        """The account that is billed: the API's URL, and the account's name if the user gave one.
 
-        Raises RegistryError.
+        Not the token, which may be replaced. Raises RegistryError.
         """
         try:
             return " ".join(filter(None, (http.check_base_url(self._api_url), self._account_name)))
@@ -105,20 +106,20 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             raise RegistryError(f"api_url {error}.") from None
 
     def place(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> Place:
-        """Where a host (``project``, ``registry_dir``, ``inventory_dir``) of a call (``sources``, ``here``) is kept.
+        """The place of a host (``project``, ``registry_dir``, ``inventory_dir``) of a call (``sources``, ``here``).
 
-        Beside hosts that share a registry there may be some that keep files: these are not ``shared``.
+        Even if the call has a shared registry, some of its hosts may use files: their ``shared`` is false.
         """
         shared = self._url and host.get("shared", True)
         return SharedProject(project_of(host["project"])) if shared else self.folder(host, call)
 
     def places(self, call: t.Mapping[str, t.Any]) -> dict[str, Place]:
-        """The same of all ``hosts`` of a call."""
+        """The place of each of the ``hosts`` of a call."""
         return {raw["host"]: self.place(raw, call) for raw in call["hosts"]}
 
     @staticmethod
     def folder(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> Place:
-        """The folder of the host's file, also where it is not used."""
+        """The folder for the host's file, even if the host uses the shared registry."""
         return place_of(registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"]))
 
     def at(self, place: Place) -> Store:
@@ -130,7 +131,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         return self.at(place_of(plan["registry"])).host(plan["host"])
 
     def stale_file_refusal(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], offer_id: str) -> str:
-        """Why a host must wait whose file, which is not used any more, names another purchase than this one."""
+        """Why a host with a shared registry must wait: its old file names another purchase. Empty if it may go on."""
         if not self._url:
             return ""
         folder = self.folder(host, call)
@@ -142,13 +143,13 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         return why_not_imported(folder.entry_file(str(host["host"])), entry, offer_id)
 
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
-        """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
+        """The combined ledger of these places since a moment (seconds since the epoch). Raises RegistryError."""
         return combined_ledger([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)
 
     def ended_bills(self, places: t.Iterable[Place], unclaimed: t.Iterable[Machine]) -> list[Bill]:
-        """What has ended in these places by their ledgers, of resources that no host claims: a list may lag.
+        """The bills in these ledgers of unclaimed resources that have ended, although a lagging list still shows them.
 
-        Nothing where that cannot be read.
+        Empty if the ledgers cannot be read.
         """
         ids = {id_of(machine) for machine in unclaimed}
         with contextlib.suppress(RegistryError):
@@ -156,28 +157,28 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         return []
 
     def end_stray(self, place: Place, entry: Entry) -> Bill | None:
-        """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""
+        """Note that a stray machine or kept storage is gone, and return its bill. Raises RegistryError."""
         registry = t.cast(Registry, self.at(place).host(entry.storage_of))
         return registry.end_stray(entry.offer_id, entry.resource_ids)
 
     def pin_host_keys(self, place: Place, host: str, entry: Entry) -> None:
-        """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""
+        """Pin the host keys that other controllers have seen; without them, ssh would accept any key that answers."""
         if place.keeps_host_keys:
             with contextlib.suppress(OSError):
                 pin_host_keys(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
 
     def note_late_purchases(self, unclaimed: t.Iterable[Machine], read: Read) -> list[str]:
-        """Note what freed claims have bought after all, unless this only reads; a warning for each.
+        """Note machines that freed claims have bought after all, unless read-only. Returns a warning for each.
 
-        ``read`` asks for machines by their ids. Raises RegistryError.
+        ``read`` reads machines by their ids. Raises RegistryError.
         """
         machines = list(unclaimed) if self._url else []
         return list(note_late_purchases(self.database(), self.account, machines, read)) if machines else []
 
     def taken_offers(self, offers: t.Collection[str]) -> set[str]:
-        """Those of these offers that hosts of a shared registry have, or had, though a search may still list them.
+        """The offers among these that hosts of a shared registry have or had; a search may still list them.
 
-        If that cannot be read none is left out here, and the purchase is refused.
+        Empty if the registry cannot be read: then the purchase itself is refused.
         """
         with contextlib.suppress(RegistryError):
             return self.database().taken_offers(offers) if self._url else set()
@@ -188,9 +189,10 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             self._database.close()
 
     def database(self, *, keep: bool = True) -> Database:
-        """The database that all controllers share. Raises RegistryError.
+        """The shared database. Raises RegistryError.
 
-        Threads share no connection: once one does not ``keep`` it, each step has its own.
+        ``keep``: whether its connection stays open for the next step. Threads must not share a connection: after one
+        call without ``keep``, each step opens its own.
         """
         if self._database is None:
             self._database = Database(self._url or "", {**_who(), "run": self.run}, keep=True, read_only=self.read_only)
@@ -204,9 +206,9 @@ _Opened = t.Callable[[Api, Params, bool], Result]
 
 
 def with_registries(function: _Function[Api], reads_only: bool = False) -> _Opened[Api]:
-    """The operation of a function that also gets the registries of its call, which leaves no connection open.
+    """Give a function the registries of its call, and close their connection afterwards.
 
-    In check mode, and for a quote, it can only read them; with ``reads_only`` whatever the mode.
+    They are read-only in check mode and for a quote; with ``reads_only``, always.
     """
 
     @functools.wraps(function)
@@ -219,17 +221,17 @@ def with_registries(function: _Function[Api], reads_only: bool = False) -> _Open
 
 
 def reading_registries(function: _Function[Api]) -> _Opened[Api]:
-    """The same of one that only reads them."""
+    """Give a function the registries of its call, read-only; see `with_registries`."""
     return with_registries(function, reads_only=True)
 
 
 def this_run() -> str:
-    """This run, as others name it."""
+    """A name of this run, for messages in other runs."""
     return run_in_words(_who())
 
 
 def _who() -> dict[str, str]:
-    """What tells a person which run this is."""
+    """The computer, user, process and AWX job of this run, by which people recognise it."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
@@ -240,11 +242,11 @@ def _who() -> dict[str, str]:
     return who
 
 
-# What they know
+# Entries
 
 
 class RegistrySnapshot:
-    """The entries of all hosts in these places. What cannot be read of one host concerns that host alone."""
+    """The entries of all hosts in these places, read once. An unreadable entry affects only its own host."""
 
     def __init__(self, registries: Registries, places: t.Iterable[Place]) -> None:
         self._read: dict[Place, Entries] = {}
@@ -255,19 +257,19 @@ class RegistrySnapshot:
             except RegistryError as error:
                 self._unread[place] = str(error)
         further = {key: entry for found in self._read.values() for key, entry in found.other_projects.items()}
-        # Of projects beside these places.
+        # The entries of other projects in the same database
         self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._read}
 
     def entry(self, place: Place, host: str) -> Entry:
-        """The host's entry in the place, an empty one if there is none."""
+        """The host's entry in the place; an empty entry if it has none."""
         return self.at(place).hosts.get(host) or read_entry(None)
 
     def trouble(self, place: Place, host: str) -> str:
-        """Why the host's entry cannot be read, with the name of the file; empty if it can."""
+        """Why the host's entry cannot be read, with the file's name; empty if it can."""
         return self._unread.get(place, "") or self.at(place).broken.get(host, "")
 
     def has_trouble(self, place: Place) -> bool:
-        """Whether something of the place cannot be read."""
+        """Whether the place, or an entry in it, cannot be read."""
         return bool(self._unread.get(place) or self.at(place).broken)
 
     def host_entries(self) -> t.Iterator[tuple[Place, str, Entry]]:
@@ -275,44 +277,44 @@ class RegistrySnapshot:
         return ((place, host, entry) for place, found in self._read.items() for host, entry in found.hosts.items())
 
     def account_entries(self, without: t.Container[str] = ()) -> list[tuple[str, Entry]]:
-        """Each entry of this account but for these hosts, also of projects beside these places, by names for people."""
+        """All entries of the account, by names for people, without the entries of these hosts."""
         own = ((host, entry) for _place, host, entry in self.host_entries() if host not in without)
         return [*own, *self.other_entries()]
 
     def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
-        """What hosts own by these entries, but for these hosts."""
+        """The ownership claims of all entries of the account, without those of these hosts."""
         return [noted_claim(host, entry) for host, entry in self.account_entries(without)]
 
     def other_entries(self) -> t.Iterable[tuple[str, Entry]]:
-        """What a shared registry notes for others than the hosts of these places, and beside what these have."""
+        """The entries of other projects in the shared registry, and stray machines and kept storage of all hosts."""
         others = {name: entry for (_project, name), entry in self._further.items()}
         return {**others, **self.stray_entries()}.items()
 
     def other_project_entries(self) -> t.Iterator[tuple[str, Entry]]:
-        """The entries of the projects that are beside these, with their names."""
+        """Each entry of another project in the shared registry, with the project's name."""
         return ((project, entry) for (project, _name), entry in self._further.items())
 
     def stray_entries(self) -> dict[str, Entry]:
-        """What hosts have beside their own machines: others, and storage that they keep, by names for people."""
+        """Stray machines and kept storage, by names for people."""
         return {name: entry for _place, name, entry in self.strays()}
 
     def strays(self) -> t.Iterator[tuple[Place, str, Entry]]:
-        """The same with the places that know it."""
+        """Stray machines and kept storage: the place, the name for people, and the entry."""
         return ((place, name, entry) for place, found in self._read.items() for name, entry in found.strays.items())
 
     def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
-        """The storage that the host keeps, which has survived its machines."""
+        """The storage that the host keeps after the end of its machines."""
         return storage_kept_by(host, self.at(place).strays.values())
 
     def wrong_project(self, place: Place, host: str, project: str) -> str:
-        """Why the file of a host is not its own; empty if it is."""
+        """Why the host's file belongs to another project; empty if it does not."""
         return another_project(host, place.entry_file(host), self.entry(place, host), project)
 
     def hosts(self, named: t.Container[str]) -> dict[str, list[str]]:
-        """All hosts that have an entry, be it one that cannot be read, with the groups that it notes.
+        """The hosts with an entry, readable or not, and the groups that it notes.
 
-        In a shared registry a host has none any more once its machine has ended. Of those that are ``named``, also who
-        keeps storage alone.
+        Of the hosts that are ``named``, also those that only keep storage: in a shared registry, the entry of a host
+        goes when its machine ends.
         """
         broken: dict[str, list[str]] = {host: [] for found in self._read.values() for host in found.broken}
         kept = [(entry.storage_of, entry) for entry in self.stray_entries().values() if entry.storage_of in named]
@@ -320,19 +322,19 @@ class RegistrySnapshot:
         return {**broken, **{host: list(entry.groups) for host, entry in entries}}
 
     def at(self, place: Place) -> Entries:
-        """What the place holds; nothing if it cannot be read."""
+        """The entries of a place; empty if it cannot be read."""
         return self._read.get(place, Entries())
 
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
-        """What cannot be read, but for these hosts, which fail for it."""
+        """Why places and entries cannot be read. The hosts in ``without`` are left out: they fail for it themselves."""
         broken = [(host, text) for found in self._read.values() for host, text in found.broken.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
 def update_ssh_config(registries: Registries, places: t.Iterable[Place]) -> list[str]:
-    """Write how the machines of these registries are reached, unless they are only read.
+    """Write the file ``.ssh_config`` of each of these places, unless the registries are read-only.
 
-    Nothing depends on it, so what fails is a warning.
+    A failure is returned as a warning, since nothing depends on these files.
     """
     warnings = []
     for place in dict.fromkeys(place for place in places if place.ssh_config and not registries.read_only):
@@ -344,7 +346,7 @@ def update_ssh_config(registries: Registries, places: t.Iterable[Place]) -> list
 
 
 def _ssh_config_of(store: Store) -> str | None:
-    """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
+    """The ssh configuration for all machines of a folder; None if it has none."""
     return connection.render(
         ssh_machines(host, entry, store.known_hosts(host, entry.offer_id))
         for host, entry in store.entries().hosts.items()
@@ -352,63 +354,66 @@ def _ssh_config_of(store: Store) -> str | None:
 
 
 def claim_by_name(host: t.Mapping[str, t.Any]) -> OwnershipClaim:
-    """The claim of a host without a registry (``host``, ``name``, ``known``): its name is its identity."""
+    """The claim of a host (``host``, ``name``, ``known``) without a registry, whose name is its identity."""
     return claim_of(host["host"], str(host["name"]), read_entry(host["known"]), by_name=True)
 
 
 def hosts_without_registry(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
-    """The hosts that declare something and have no registry."""
+    """The hosts that declare something and have no registry, so that their names are their identities."""
     return [host for host in params["hosts"] if host["declares"] and not places[host["host"]]]
 
 
 def registry_entries(params: Params) -> list[tuple[str, Entry]]:
-    """What a single purchase's registry has of all hosts (``registry_url``, ``project``; ``registry_file``)."""
+    """All entries of the registry that a purchase names (by ``registry_url`` and ``project``, or ``registry_file``)."""
     place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
     with Registries.of(params, read_only=True) as registries:
         return RegistrySnapshot(registries, [place]).account_entries()
 
 
 def registry_claims(params: Params) -> list[OwnershipClaim]:
-    """What hosts own by the registry of a single purchase."""
+    """The ownership claims of all hosts in the registry that a purchase names."""
     return [noted_claim(host, entry) for host, entry in registry_entries(params)]
 
 
 class LastSweeps:
-    """When the leases of each registry were enforced last, read once."""
+    """When the leases of each registry were last enforced; each is read once."""
 
     def __init__(self, registries: Registries) -> None:
         self._registries = registries
         self._of = functools.cache(self._read)
 
     def trouble(self, place: Place, *, refused: bool) -> str:
-        """What to say of a lease in this place, empty if it was enforced lately, or if that cannot be read."""
+        """The warning or, if ``refused``, the refusal for a lease in a place that is not swept regularly; else empty.
+
+        Empty also if the place cannot be read.
+        """
         known = self._of(place)
         return "" if known is None else lease.unswept(*known, refused=refused, by_job=is_awx_job())
 
     def since(self, place: Place) -> float | None:
-        """How many seconds ago the leases in this place were enforced; None if that is not known."""
+        """The seconds since the leases in this place were last enforced; None if unknown."""
         swept, now = self._of(place) or (None, 0.0)
         return None if swept is None else now - swept
 
     def warnings(self, places: t.Iterable[Place]) -> list[str]:
-        """What to say of leases in several places, each sentence once."""
+        """The warnings about leases in these places, each once."""
         return list(dict.fromkeys(filter(None, (self.trouble(place, refused=False) for place in places))))
 
     def _read(self, place: Place) -> tuple[float | None, float] | None:
-        """When the last sweep was, and what time it is by the clock that noted it; None if that cannot be read."""
+        """The times of the last sweep and of now, by the same clock; None if the place cannot be read."""
         try:
             store = self._registries.at(place)
             return (store.last_sweep(), store.now()) if place else None
-        except RegistryError:  # which its hosts fail for
+        except RegistryError:  # its hosts fail for this error
             return None
 
 
 @dataclass(frozen=True)
 class RegisteredMachine:
-    """A machine under the name that it has as a host, with what its registry says of it.
+    """A machine as its registry describes it.
 
-    ``owner``: the host that bought it, which has a cluster's further machines, too. ``address``: how it was reached
-    when it was registered; empty if it never was.
+    ``host``: its name as a host. ``owner``: the host that bought it; in a cluster, the host of the first machine.
+    ``variables``: its host variables. ``address``: how it was reached when it was registered; empty if it never was.
     """
 
     host: str
@@ -419,9 +424,9 @@ class RegisteredMachine:
 
 
 def registered_machines(registries: Registries, place: Place) -> dict[str, RegisteredMachine]:
-    """The machines of the place's hosts, by their ids. Raises Failure.
+    """The machines of all hosts in the place, by resource id. Raises Failure.
 
-    What each needs to be reached is brought to this controller: host keys that others have seen first are pinned here.
+    Pins the host keys that other controllers have seen, so that this controller can reach the machines.
     """
     store = registries.at(place)
     with refusing(RegistryError), registries:
@@ -437,7 +442,7 @@ def registered_machines(registries: Registries, place: Place) -> dict[str, Regis
 def _machines_of_host(
     host: str, entry: Entry, known_hosts: str, identity: str
 ) -> t.Iterator[tuple[str, RegisteredMachine]]:
-    """The host's machine, and the further ones of its cluster, which are hosts of its groups."""
+    """The machine of the host, and the further machines of its cluster, which become hosts of the same groups."""
     noted = {OFFER: entry.offer_id, IDS: list(entry.resource_ids), PRICE: entry.price_per_hour}
     kept = {name: value for name, value in noted.items() if value is not None}
     reached = {machine.alias: machine for machine in ssh_machines(host, entry, known_hosts)}

@@ -35,9 +35,9 @@ BLANK_ORPHAN: Result = {"changed": False, "ended": {}, "lines": []}
 
 @reading_registries
 def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """The machines of the account by owners: rows, lines for people, and in ``trouble`` why the audit fails."""
+    """Return the account's machines by owner: rows, lines for people, and in ``trouble`` why the audit fails."""
     if params["limited"]:
-        raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
+        raise Failure("An audit covers the whole account: leave --limit out.", "invalid")
     places = registries.places(params)
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
     snapshot, machines = RegistrySnapshot(registries, places.values()), _machines(api)
@@ -69,16 +69,16 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
 
 
 def _machines(api: SupplyApi) -> list[Json]:
-    """The machines of the account; those that are ending as their own pages say, since a list may lag."""
+    """The machines of the account. Those in deletion are read by their ids, since a list may lag."""
     listed = api.resources()
     return refreshed(listed, read_by_id(api, auditing.under_deletion(listed), retries=None))
 
 
 @reading_registries
 def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """The machine that a person wants to end by its id alone, which no host owns. Raises Failure: nothing may end."""
+    """Return the machine that a person ends by its id, as no host owns it. Raises Failure if it may not end."""
     if params["limited"]:  # the next task would run on the hosts that are left
-        raise Failure(f"An end by id is about no host: leave --limit out. {messages.NOTHING_ENDED}", "invalid")
+        raise Failure(f"An end by id concerns no hosts: leave --limit out. {messages.NOTHING_ENDED}", "invalid")
     resource_id = checked_option("end_resource_id", params["resource_id"], check_uuid)
     reason = checked_option("end_reason", params["reason"], ending_by_id.check_reason)
     places = registries.places(params)
@@ -101,7 +101,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
 def _claims(
     snapshot: RegistrySnapshot, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[OwnershipClaim]
 ) -> list[OwnershipClaim]:
-    """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
+    """The claims in registries, and claims by name: of ``named`` hosts without a registry, and expected ``names``."""
     return with_unregistered(snapshot.claims(), [*map(claim_by_name, named), *names])
 
 

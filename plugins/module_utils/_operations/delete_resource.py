@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""End a resource, or many of them at once, and make sure of it. What the API answers about one concerns no other."""
+"""End a resource, or many at once, and wait until the API confirms it. A failure affects only its own resource."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from .._provision import ending_by_id
 from .reading import List, Listing, answer_of, ask_by_id, in_parallel
 
 PAUSE = 5.0  # seconds between two looks
-_ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
+_ACCEPTED = (202, 204)  # not documented by the API, but they mean that the deletion was accepted
 SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown
-_LOOKS = {"conflict": 1, "not_found": 1}  # after a refusal, to see whether somebody else ends the resource
+_LOOKS = {"conflict": 1, "not_found": 1}  # looks after a refusal: someone else may be ending the resource
 
 BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "accepted": False, "billing_stopped": False}
 BLANK_MANY: Result = {"changed": False, "round": "", "answers": {}, "diff": []}
 
 _Answers = dict[str, Result]
-_Tell = t.Callable[[str], object]  # takes how far a wait is
+_Tell = t.Callable[[str], object]  # takes a sentence about the progress of a wait
 
 
 def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """End the resource with exactly this id.
 
-    ``billing_stopped`` is true only once the API says that it is deleted, or does not know it any more after it has
-    ``accepted`` its deletion, be it of an earlier call, or of a run that was killed: it answered with a success, or
-    shows that the resource ends. Any other 404 proves nothing: a replica may lag, a token be another account's.
+    ``billing_stopped`` is true only if the API calls the resource deleted, or answers 404 after it ``accepted`` the
+    deletion. It accepts with a success, or by showing that the resource is ending, also in an earlier call or a killed
+    run. Any other 404 proves nothing: a replica may lag, or the token may be of another account. Raises Failure.
     """
     wait_timeout = checked_option("wait_timeout", params["wait_timeout"], check_seconds)
-    facts = tell(api, params, check_mode)
+    facts = send_deletion(api, params, check_mode)
     if facts["billing_stopped"] or check_mode or not params["wait"]:
         return facts
     (answer,) = _waited(api, {facts["resource_id"]: facts}, {facts["resource_id"]: wait_timeout}).values()
@@ -55,10 +55,9 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 
 def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """Tell all of ``jobs`` to end, a few at the same moment, and wait until they are gone; then the storage.
+    """End the machines of all ``jobs``, a few at the same time, and wait until they are gone; then end the storage.
 
-    The ``answers`` by id are those of `delete_resource`, failures too: what the API answers about one concerns no
-    other.
+    ``answers`` has the result of `delete_resource` for each id, including failures.
     """
     answers: _Answers = {}
     parent = os.getppid()
@@ -69,15 +68,15 @@ def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 
 def _ended(api: SupplyApi, jobs: t.Sequence[Params], tell_progress: _Tell) -> _Answers:
-    """The answers once these have ended, or were waited for. What failed is told once more, which does no harm."""
-    answers = _told(api, jobs)
-    answers.update(_told(api, ending_by_id.told_again(jobs, answers)))
+    """End these resources, and return the answers after the wait. A failed deletion is sent again once."""
+    answers = _send_all(api, jobs)
+    answers.update(_send_all(api, ending_by_id.told_again(jobs, answers)))
     answers.update(_waited(api, answers, ending_by_id.waits(jobs, answers), tell_progress))
     return answers
 
 
-def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """Look at the resource, and tell it to end unless it is ending."""
+def send_deletion(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """Read the resource, and send its deletion unless it is ending already. Raises Failure."""
     resource_id = checked_option("resource_id", params["resource_id"], check_uuid)
     facts: Result = {**BLANK, "resource_id": resource_id, "accepted": params["accepted"]}
     try:
@@ -98,12 +97,12 @@ def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 
 def _unread(error: ApiError, facts: Result) -> Failure:
-    """The failure of a resource that cannot be read. One that the API does not know may be forgotten by a person."""
+    """The failure if the resource cannot be read. If the API does not know it, the message says how to forget it."""
     return Failure.of(error, ending_by_id.not_deleted(facts["resource_id"], error.error_class), **facts)
 
 
 def _delete(api: SupplyApi, force: bool, facts: Result) -> bool:
-    """Send the deletion, once, until it is accepted. Returns whether it was this one that ended the resource."""
+    """Send the deletion once. Return whether it, and not an earlier one, ends the resource. Raises Failure."""
     try:
         api.delete_resource(facts["resource_id"], force=force)
     except ApiError as error:
@@ -117,7 +116,7 @@ def _delete(api: SupplyApi, force: bool, facts: Result) -> bool:
 
 
 def _is_seen_to_end(api: SupplyApi, facts: Result, looks: int) -> bool:
-    """Whether one of so many looks shows that the resource ends. One that fails shows nothing."""
+    """Whether one of this number of looks shows that the resource is ending. A failed look shows nothing."""
     for look in range(looks):
         if look:
             time.sleep(PAUSE)
@@ -128,30 +127,30 @@ def _is_seen_to_end(api: SupplyApi, facts: Result, looks: int) -> bool:
 
 
 def _not_accepted(error: ApiError, facts: Result, force: bool, is_lost: bool) -> Failure:
-    """The failure of a deletion that was refused, or whose outcome is not known since its answer was lost."""
+    """The failure of a deletion that was refused, or whose answer was lost, so that the outcome is unknown."""
     facts = {**facts, "changed": is_lost, "status_code": error.status_code}
     if is_lost:
         return Failure(ending_by_id.unknown_outcome(facts, error), "unknown_outcome", **facts)
     return Failure.of(error, ending_by_id.billed_after_refusal(facts, error.error_class, force), **facts)
 
 
-def _told(api: SupplyApi, jobs: t.Sequence[Params]) -> _Answers:
-    """What each of these resources answers to its end."""
+def _send_all(api: SupplyApi, jobs: t.Sequence[Params]) -> _Answers:
+    """Send the deletions of these jobs in parallel, and return the answer or failure for each id."""
 
-    def told(job: Params) -> tuple[str, Result]:
+    def answer(job: Params) -> tuple[str, Result]:
         try:
-            return job["resource_id"], tell(api, job, job["looks_only"])
+            return job["resource_id"], send_deletion(api, job, job["looks_only"])
         except Failure as failure:
             return job["resource_id"], {**BLANK, **failure.result}
 
-    return dict(in_parallel(told, jobs))
+    return dict(in_parallel(answer, jobs))
 
 
 def _waited(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], tell_progress: _Tell = str) -> _Answers:
-    """The answers about these ids once all are gone, or were waited for as many seconds as ``waits`` says."""
+    """Wait until all resources in ``waits`` (seconds by id) are gone or their time is up. Return their answers."""
     start, found, left = time.monotonic(), {item: answers[item] for item in waits}, dict(waits)
     while left:
-        passed = time.monotonic() - start  # of a look that takes long, too: the last one has no time left
+        passed = time.monotonic() - start  # includes slow looks, so that the last look comes when the time is up
         found.update(_looked(api, {item: found[item] for item in left}, waits, passed))
         left = ending_by_id.still_waited_for(found, waits, passed)
         if left:
@@ -161,9 +160,9 @@ def _waited(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], tel
 
 
 def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], passed: float) -> _Answers:
-    """One look at each of these, ``passed`` seconds after the first one. Passing errors are looked past.
+    """The answers after one look at each resource, ``passed`` seconds after the wait began.
 
-    The list of all is read once, and after all of them were looked at.
+    Transient errors are ignored. The list of all resources is read at most once, after their pages.
     """
     pages = ask_by_id(api, answers, retries=0)
     listing = Listing(api)
@@ -187,14 +186,14 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
 
 
 def _page(answer: Json | ApiError) -> Json | ending_by_id.Unread:
-    """What the API answers about a resource by its id, as the rule takes it."""
+    """An answer about a resource in the form that `ending_by_id.why_not_gone` takes."""
     if isinstance(answer, ApiError):
         return ending_by_id.Unread(answer, answer.transient, answer.error_class == "not_found")
     return answer
 
 
 def _listed(listing: List) -> list[Json] | ending_by_id.Unread:
-    """All resources, read once for all that are looked at."""
+    """The list of all resources in the form that `ending_by_id.why_not_gone` takes."""
     try:
         return listing()
     except ApiError as error:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""More time for machines whose lease would be over: the registry alone is asked and told."""
+"""Extend the leases of machines. Only the registry is read and written, not the API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
 
 
 def extend(params: Params, check_mode: bool) -> Result:
-    """Move the ends of these hosts' machines, each by itself; ``trouble`` says whose could not be moved, and why."""
+    """Move the end of each host's lease. ``trouble`` says for which hosts that failed, and why."""
     try:
         wish = extending.read_wish(params["by"], params["until"])
     except ValueError as error:
@@ -50,7 +50,7 @@ def extend(params: Params, check_mode: bool) -> Result:
 
 
 def _spent(registries: Registries, params: Params) -> t.Callable[[str], Ledger]:
-    """What tells the costs of a project in all its places, read once."""
+    """Return a function that reads the ledger of a project, of all its places, once."""
     rows, untold = [*params["hosts"], *params["elsewhere"]], joined(*params["untold"])
     places = grouped((raw["project"], registries.place(raw, params)) for raw in rows)
     return functools.cache(lambda project: replace(registries.ledger(places[project]), unreadable=untold))
@@ -62,9 +62,9 @@ def _extended(
     above_budget: t.Callable[[float, float], str],
     check_mode: bool,
 ) -> extending.Extension:
-    """The extension, noted; decided anew if another run changes the entry meanwhile.
+    """Note and return the extension. If another run changes the entry meanwhile, decide again.
 
-    Raises ValueError, as of a registry.
+    Raises ValueError, of which RegistryError is a subclass.
     """
     if registry is None:
         raise ValueError(extending.NO_REGISTRY_TO_EXTEND)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the market has, for people: all kinds of GPU with their prices, or the offers of one search."""
+"""Show the market: all kinds of GPU with their prices, or the offers of one search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLANK: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
 
 
 def offers(api: Market, params: Params, check_mode: bool) -> Result:
-    """All kinds of GPU with their prices, or the offers of one search, as rows and as lines. Raises Failure."""
+    """Return all kinds of GPU with their prices, or the offers of one search, as rows and lines. Raises Failure."""
     with refusing(ValueError, NOTHING_SENT):
         choice = browsing.wanted(params["answers"], params["spec"])
     warnings: list[str] = []

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts a playbook was asked for: to have machines, or, by their names, to end or to get more time."""
+"""Find the hosts that a playbook was asked for: in an order, or by name, to end or to extend them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ BLANK_NAMED: Result = {"changed": False, "hosts": [], "patterns": [], "add": [],
 
 
 def order_of(params: Params, check_mode: bool) -> Result:
-    """The hosts to add, how those of an earlier job are reached, and the group that the plays of this run are for.
+    """Return the hosts to add, how to reach hosts of an earlier job, and the group that this run's plays are for.
 
-    That is a group of this run's own for hosts that are named: a list of names in a play could mean groups, and other
-    hosts of their group have no part in the order. Raises Failure (invalid) for an order that cannot be carried out.
+    If the order names hosts, the group is new: names in a play's ``hosts`` could also mean groups, and the order must
+    not cover other hosts of the group. Raises Failure (invalid) for an order that cannot be carried out.
     """
     group = params["group"]
     with refusing(ValueError, NOTHING_SENT):
@@ -62,10 +62,10 @@ def order_of(params: Params, check_mode: bool) -> Result:
 def _registered(
     registries: Registries, places: t.Mapping[str, Place], rows: t.Mapping[str, Params], reached: t.Iterable[str]
 ) -> list[dict[str, t.Any]]:
-    """How the machines of hosts are reached, but for those that are ``reached`` as the inventory says.
+    """How to reach the machines of hosts, except those that are ``reached`` through the inventory.
 
-    ``places``: where each host is remembered; ``rows``: what it says of that. The host keys of all are pinned on this
-    computer. Files beside an inventory Ansible reads by itself, but without an inventory it does not. Raises Failure.
+    ``places``: the place of each host; ``rows``: the declaration of each host. Pins all host keys on this computer.
+    Ansible itself reads entries in files only next to an inventory. Raises Failure.
     """
 
     def of_another(host: str, place: Place, entry: Entry) -> str:
@@ -81,9 +81,9 @@ def _registered(
 
 
 def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """The hosts in their order, those that a play must add first, and in ``trouble`` what cannot be read of some.
+    """Return the named hosts in order, those that a play must add first, and in ``trouble`` what could not be read.
 
-    Raises Failure (invalid): nothing happens.
+    Raises Failure (invalid) if the names cannot be used.
     """
     action = NAMED_ACTIONS[params["verb"]]
     with refusing(ValueError):
@@ -108,7 +108,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 
 def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:
-    """Names that nothing here knows, but that mean a machine: it is given by its id, or the name is its identity."""
+    """Unknown names that mean a machine: one that is given by its id, or, without a registry, one of that name."""
     if params["by_id"]:
         return list(names)
     return names_in_use(api.resources(), names, params["prefix"]) if names and params["by_name"] else []

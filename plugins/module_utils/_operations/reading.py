@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the API says: of resources by their ids or as a list, of the state of offers, and of the market.
+"""Read from the API: resources by id or as a list, the states of offers, and the market.
 
-Nothing is changed. Many are asked at the same moment, and each answer is about one alone.
+Several requests are sent at the same time. A failed one affects only its own resource or offer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .._provision import ownership, search, waiting
 from .._provision.holdings import links_in
 from .._provision.ownership import bought_with, ids_for_match, ids_in
 
-# Resources by their ids, and how many requests are sent at the same moment
+# Resources, and parallel requests
 
 List = t.Callable[[], "list[Json]"]  # the resources that the API lists; raises ApiError
 
@@ -34,13 +34,13 @@ _Answer = t.TypeVar("_Answer")
 
 
 def in_parallel(ask: t.Callable[[_Item], _Answer], items: t.Collection[_Item]) -> list[_Answer]:
-    """What ``ask`` answers for each of these, in their order. Raises what one of them raises."""
+    """The results of ``ask`` for the items, in order. Raises the first error that ``ask`` raises."""
     with ThreadPoolExecutor(max(1, min(MOST_THREADS, len(items)))) as pool:
         return list(pool.map(ask, items))
 
 
 def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json | ApiError:
-    """What the API answers about a resource. A list lags; this does not (``force_refresh``).
+    """The resource, or the error. Unlike a list, this answer does not lag (``force_refresh``).
 
     ``retries``: after transient errors; None for as many as the task allows.
     """
@@ -51,21 +51,21 @@ def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> J
 
 
 def ask_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
-    """The same about each of these ids, in their order."""
+    """The resource or the error for each of these ids, sorted by id. ``retries`` as in `answer_of`."""
     wanted = sorted(set(ids))
     return dict(zip(wanted, in_parallel(lambda resource_id: answer_of(api, resource_id, retries), wanted)))
 
 
 def ask_with_storage(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
-    """The same, and what the API answers about storage that only the machines among these name."""
+    """As `ask_by_id`, and also for storage that only the machines among these name."""
     answers = ask_by_id(api, ids, retries)
     return {**answers, **ask_by_id(api, links_in(answers.values()).difference(answers), retries)}
 
 
 def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) -> dict[str, Json | None]:
-    """The resources with these ids, and the storage that they name; None for a 404, which proves nothing by itself.
+    """The resources with these ids, and the storage that they name. An unreadable one is left out.
 
-    One that cannot be read is left out.
+    A 404 becomes None; it alone does not prove that the resource is gone.
     """
     return {
         resource_id: None if isinstance(answer, ApiError) else answer
@@ -75,7 +75,7 @@ def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) ->
 
 
 def read_each_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | None]:
-    """The resources with these ids, None for a 404, which proves nothing. Raises ApiError if one cannot be read."""
+    """The resources with these ids, None for a 404. Raises ApiError if one cannot be read."""
     answers = ask_by_id(api, ids, retries)
     for answer in answers.values():
         if isinstance(answer, ApiError) and answer.error_class != "not_found":
@@ -84,7 +84,7 @@ def read_each_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 
 
 
 class Listing:
-    """The list of all resources: read once, by the first thread that needs it, and only if one does."""
+    """The list of all resources, read once, when a thread first needs it."""
 
     def __init__(self, api: SupplyApi, retries: int | None = 0) -> None:
         """``retries``: after transient errors; None for as many as the task allows."""
@@ -105,9 +105,9 @@ class Listing:
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """The resources that match all that was given; with nothing given, all that the API lists."""
+    """Return the resources that match all options; without options, all that the API lists."""
     found = ownership.matching(_listed(api, params), params["name"], params["kinds"] or ())
-    # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
+    # A list has no force_refresh (API page "get-resource"), so each resource is read again by its id.
     if params["force_refresh"] and params["resource_id"] is None:
         found = ownership.refreshed(found, read_each_by_id(api, filter(None, (item["resource_id"] for item in found))))
     resources = [
@@ -134,7 +134,7 @@ RESOURCE_INFO = on_api(
 )
 
 
-# How far offers are
+# States of offers
 
 _BLANK_STATUS: Result = {
     "changed": False,
@@ -158,10 +158,11 @@ _BLANK_STATUS: Result = {
 
 
 def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """The state of a procurement, or of many, with all keys whatever happens.
+    """Return the state of one procurement or of many. The result always has all keys.
 
-    A single try: repeating is the loop's business. What waiting may cure is no failure but ``transient_error``; what
-    it cannot cure raises Failure with ``terminal``, so that the loop ends. Among many it is the entry of its offer.
+    Each call looks once; an ``until`` repeats it. If waiting may help, the result has ``transient_error`` and is no
+    failure. Otherwise raises Failure with ``terminal``, so that the loop ends; one of many offers has this failure as
+    its entry.
     """
     if params.get("offer_ids") is not None:
         return _many(api, params["offer_ids"], check_mode)
@@ -176,7 +177,7 @@ def offer_statuses(api: SupplyApi, offer_ids: t.Iterable[str]) -> dict[str, Json
 
 
 def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
-    """One look at many offers. Raises Failure if the token is refused."""
+    """The states of many offers, from one look. Raises Failure if the token is refused."""
     listing = Listing(api)
 
     def look(text: str) -> tuple[str, Result]:
@@ -198,7 +199,7 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
 
 
 def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Result:
-    """The state of one procurement. Raises Failure for what waiting cannot cure."""
+    """The state of one procurement. Raises Failure if waiting cannot help."""
     result: Result = {"offer_id": offer_id, "resource_ids": []}
     try:
         status = api.offer_status(offer_id, retries=0)
@@ -213,13 +214,14 @@ def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Resu
 
 
 def _view(api: SupplyApi, status: Json, listing: List) -> waiting.View:
-    """What the status shows, with the resources of an offer that is ready: ports, missing addresses and the news that a
-    machine was deleted stand with these. Raises ApiError.
+    """The status as a view; for an offer that is ready, completed from its resources. Raises ApiError.
+
+    Only resources name ports, addresses that the status lacks, and machines that were deleted.
     """
     alone = waiting.seen_alone(status)
     if alone.phase != _states.READY:
         return alone
-    # Not every deployment may have the list of resources; what the status says is then all there is.
+    # A deployment may lack the list of resources. Then the status must do.
     is_reachable = waiting.is_reachable(alone)
     try:
         resources = bought_with(listing(), status["offer_id"], ids_for_match(status))
@@ -228,28 +230,29 @@ def _view(api: SupplyApi, status: Json, listing: List) -> waiting.View:
             raise
         return alone
     unlisted = () if is_reachable else set(ids_in(status)).difference(resource["resource_id"] for resource in resources)
-    # A list lags behind an end: where its word ends the wait, or an instance denies it, the resources speak themselves.
+    # A list may lag behind an end. So if its state would end the wait, or an instance contradicts it, the resources are
+    # read by their ids.
     read = read_each_by_id(api, {*unlisted, *waiting.ids_to_read_when_ready(status, resources)}, retries=0)
     return waiting.seen_with(status, waiting.as_read(status, resources, read))
 
 
 _ONE_OR_MANY = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}
-# A failure, be it of the options, is nothing that waiting could cure.
+# Waiting cannot cure a failure, not even one of the options.
 OFFER_STATUS = on_api(SupplyApi, offer_status, _spec.OFFER_STATUS, {**_BLANK_STATUS, "terminal": True}, _ONE_OR_MANY)
 
 
-# The market: offers of a search or by their ids, and the catalogues. Needs no inventory
+# The market: offers and catalogues
 
 
 def catalog_info(api: Market, params: Params, check_mode: bool) -> Result:
-    """One of the API's catalogues, as the API answers it."""
+    """Return one of the API's catalogues unchanged."""
     return {"changed": False, "catalog": api.catalog(params["kind"])}
 
 
 def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
-    """Offers that match ``spec``, cheapest first and unknown prices last; or the one with ``offer_id``.
+    """Return the offers that match ``spec``, cheapest first and unknown prices last; or the one with ``offer_id``.
 
-    They are on-demand offers unless ``spec`` asks for others.
+    A search finds on-demand offers unless ``spec`` asks for others.
     """
     limit = checked_option("limit", params["limit"], check_limit)
     if params["offer_id"] is not None:
@@ -260,7 +263,7 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
 
 
 def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json], int, list[str]]:
-    """The offers of a search, how many there are by the API, and warnings. Raises Failure and ApiError."""
+    """The offers of a search, the API's count of them, and warnings. Raises Failure and ApiError."""
     spec = checked_option("spec", wanted, search.check_spec)
     sent = search.with_contract(spec)
     try:
@@ -274,7 +277,7 @@ def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json],
 
 
 def _unlisted(api: Market, spec: Params) -> list[str]:
-    """Which GPUs of a search the API does not list, and what may be meant; none if its catalogue cannot be read."""
+    """Warnings about GPUs of a search that the API does not list, with similar names; none without its catalogue."""
     with contextlib.suppress(ApiError):
         return search.unlisted_gpus(spec, api.gpus)
     return []

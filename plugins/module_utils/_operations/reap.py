@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which leases are over, of all that the registries know?
+"""Find the leases that are over, in all registries of a call.
 
-What is over ends elsewhere, by the role decommission, which looks again.
+The role decommission checks each lease again and ends the machines.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ BLANK_ASKED: Result = {"changed": False, "ends": False, "lines": []}
 
 @with_registries
 def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """The hosts whose lease is over in ``due``, lines for people, and in ``trouble`` why the sweep fails.
+    """Return the hosts whose lease is over in ``due``, lines for people, and in ``trouble`` why the sweep fails.
 
-    ``batches``: how many of the ``hosts`` take part at once, first those whose lease is over, which ask no machine.
-    ``kept``: the registries whose leases are kept if nothing fails from now on, which is ``at`` this moment. ``runs``:
-    the hosts of runs that may end before the next sweep.
+    ``batches``: how many of the ``hosts`` take part at once; hosts whose lease is over come first, since their
+    machines are not asked. ``kept``: the registries whose leases are enforced, as of ``at`` (seconds since the epoch),
+    if nothing fails later. ``runs``: the hosts of runs that may end before the next sweep.
     """
     if params["limited"]:
         raise Failure(messages.WHOLE_SWEEP, "invalid")
@@ -65,7 +65,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     sweep_findings = _found(registries, params, places, snapshot, machines)
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
     if not check_mode:
-        for item, _limits in able:  # commands may be run on their machines
+        for item, _limits in able:  # the sweep may run commands on their machines
             registries.pin_host_keys(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
@@ -117,12 +117,12 @@ def _found(
 
 
 def reap_asked(params: Params, check_mode: bool) -> Result:
-    """Whether a machine that may be idle was so for too long, and so goes on to its end (``ends``)."""
+    """Return whether a machine has been idle for too long and ends now (``ends``)."""
     return {**BLANK_ASKED, **reaping.after_asking(params["got"])}
 
 
 def reaped(params: Params, check_mode: bool) -> Result:
-    """The end of a sweep: it notes where the leases are kept. Raises Failure if something was not read or ended."""
+    """Note in which places the sweep has enforced the leases. Raises Failure if it did not read or end everything."""
     unnoted = [] if check_mode else list(_noted(params, reaping.swept_places(params["kept"], params["hosts"])))
     if trouble := reaping.why_red_at_end(params["trouble"], params["hosts"], unnoted):
         raise Failure(trouble, "unavailable")
@@ -130,7 +130,7 @@ def reaped(params: Params, check_mode: bool) -> Result:
 
 
 def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
-    """Note that the leases of these places are kept; what cannot be noted is told."""
+    """Note that the leases of these places were enforced. Yields why a registry refused it."""
     with Registries.of(params, read_only=False) as registries:
         for place in places:
             try:
@@ -146,9 +146,9 @@ def _due(
     limits: reaping.SweepLimits,
     idle: float,
 ) -> Result:
-    """A host as the play takes it, with how its machine is reached.
+    """A host as the play needs it, and how to reach its machine.
 
-    ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.
+    ``idle``: seconds for which the machine may be idle; 0 if its lease is over anyway.
     """
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the registry that several controllers share, and move into it what the files of hosts remember."""
+"""Create the tables of the shared registry, and move the entries and ledgers of files into it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
 
 
 def registry(params: Params, check_mode: bool) -> Result:
-    """Make the tables, move the entries of hosts, and note what was bought beside them, which budgets count.
+    """Create the tables, and move the entries of hosts and the ledgers, which budgets count.
 
-    ``trouble`` names what could not be moved. Raises Failure.
+    ``trouble`` says what could not be moved, and why. Raises Failure.
     """
     if not params["registry_url"]:
         raise Failure(moving.NO_SHARED_REGISTRY, "invalid", **BLANK)
@@ -46,7 +46,7 @@ def registry(params: Params, check_mode: bool) -> Result:
 
 
 def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble: list[str]) -> t.Iterator[str]:
-    """A line for each host and each ledger of files that was moved; to ``trouble`` is added what could not be."""
+    """Move all files. Yields a line for each host and each ledger that was moved; adds failures to ``trouble``."""
     rows = moving.rows_in_shared_registry(params["hosts"])
     of_rows = [registries.folder(row, params) for row in rows]
     folders = list(dict.fromkeys(filter(None, of_rows)))
@@ -64,7 +64,7 @@ def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble
 
 
 def _tried(move: t.Callable[..., str], trouble: list[str], *given: t.Any) -> list[str]:
-    """The line of a move, none if there was nothing to move, or if it could not be: that is added to ``trouble``."""
+    """The line of a move; none if there was nothing to move, or if it failed, which is added to ``trouble``."""
     try:
         return list(filter(None, [move(*given)]))
     except RegistryError as error:
@@ -73,7 +73,7 @@ def _tried(move: t.Callable[..., str], trouble: list[str], *given: t.Any) -> lis
 
 
 def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, check_mode: bool) -> str:
-    """A line about the host whose file was moved, empty if it has none. Raises RegistryError."""
+    """Move the file of a host. Return a line about it, empty if there is no file. Raises RegistryError."""
     name, folder = str(host["host"]), registries.folder(host, params)
     file = registries.at(folder).host(name)
     variables = file.read() if file else None
@@ -98,17 +98,17 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
 
 
 def _move_storage(registries: Registries, project: str, name: str, file: Registry, entry: Entry) -> None:
-    """Let the shared registry have what the host's file keeps of earlier machines. Raises RegistryError."""
+    """Move the storage that earlier machines of the host have left. Raises RegistryError."""
     for item in entry.kept_storage:
         registries.database().keep_storage(project, name, registries.account, item)
         file.end_stray(item.resource_id, [item.resource_id], MOVED)
 
 
 def _move(shared: Registry, facts: Variables, variables: Variables | None, path: str) -> None:
-    """Let the registry remember an entry, of whose offer it ``variables`` something already.
+    """Move an entry into the shared registry, which has noted ``variables`` of its offer already; None for nothing.
 
-    What may still be under way is claimed, and counts as sent just now. Raises RegistryError, which keeps the file:
-    the registry contradicts it.
+    A purchase that may still be under way is claimed, and counts as sent just now. Raises RegistryError if the registry
+    contradicts the entry; the file stays.
     """
     entry = read_entry(facts)
     try:
@@ -122,7 +122,7 @@ def _move(shared: Registry, facts: Variables, variables: Variables | None, path:
 
 
 def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
-    """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError."""
+    """Move what only the folder's ledger has. Return a line, empty if none of it is new. Raises RegistryError."""
     bills = moving.bills_without_entry(registries.at(folder).ledger().bills)
     projects = map(SharedProject, {bill.project for bill in bills})
     new = moving.missing_bills((registries.at(project).ledger() for project in projects), bills)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the registry file of a host."""
+"""Write or remove the registry file of a host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._registry._files import locked
 
 
 def registry_entry(params: Params, check_mode: bool) -> Result:
-    """Make the file hold the variables, or not be there. Raises Failure (invalid) if that cannot be done."""
+    """Write the variables into the file, or remove the file. Raises Failure (invalid) if that fails."""
     path = params["path"]
     if not _files.HAS_YAML:
         raise Failure(_files.MISSING_YAML, "invalid", path=path)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has been spent by the registries of a call, at most?"""
+"""Report the highest possible costs of all purchases in the registries of a call."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble
 
 
 def spend(params: Params, check_mode: bool) -> Result:
-    """The costs of all purchases since ``since``, as figures and as lines for people.
+    """Return the costs of all purchases since ``since``, as figures and as lines for people.
 
-    ``trouble`` is what could not be read, and so is not counted. Raises Failure.
+    ``trouble`` names what could not be read and is not counted. Raises Failure.
     """
     if params["limited"]:
         raise Failure(spending.NEEDS_ALL_HOSTS, "invalid", **BLANK)
@@ -34,7 +34,7 @@ def spend(params: Params, check_mode: bool) -> Result:
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
-        beside = sorted({project for project, _entry in snapshot.other_project_entries()})
+        others = sorted({project for project, _entry in snapshot.other_project_entries()})
     costs = spending.spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in hosts_without_registry(params, places)]
     published = costs.published
@@ -44,12 +44,12 @@ def spend(params: Params, check_mode: bool) -> Result:
         "csv": spending.sheet(published["purchases"]),
         "lines": spending.cost_lines(costs),
         "trouble": joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": list(spending.warnings(costs, uncounted, beside)),
+        "warnings": list(spending.warnings(costs, uncounted, others)),
     }
 
 
 def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> tuple[spending.Ledger, list[str]]:
-    """What these places know together, and why some cannot be read. Raises Failure if none can."""
+    """The combined ledger of these places, and why some could not be read. Raises Failure if none could."""
     found, unread = [], []
     for place in places:
         try:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the playbook writes to install the timer that runs sweeps, and how sweeps go. Asks no API and no registry."""
+"""Describe the timer that runs sweeps, and report how sweeps go. Uses neither the API nor a registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLANK: Result = {
 
 
 def timer(params: Params, check_mode: bool) -> Result:
-    """The folder, the script and the times of a timer, whether it has still to sweep, and lines for people."""
+    """Return the files and times of a timer, the tasks of its state, and a report of its sweeps. Raises Failure."""
     one, observed, state = rules.Timer(**params["timer"]), rules.TimerState(**params["observed"]), params["state"]
     run = {name: params[name] for name in ("missing", "limited", "asks", "by_job")}
     with refusing(ValueError, **BLANK):

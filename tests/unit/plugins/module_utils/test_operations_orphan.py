@@ -62,7 +62,7 @@ def test_what_no_host_owns_is_told_with_the_reason(queue: RequestQueue, orphan: 
 def test_with_a_limit_nothing_is_asked_for(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
     """The machine would be told to end by the hosts that the limit leaves, over SSH."""
     found = orphan(limited=True)
-    assert found["failed"] and found["msg"] == "An end by id is about no host: leave --limit out. Nothing was ended."
+    assert found["failed"] and found["msg"] == "An end by id concerns no hosts: leave --limit out. Nothing was ended."
 
 
 @pytest.mark.parametrize("folder", ["a", "b"])
