@@ -168,7 +168,7 @@ class _Planning:
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
-        yield standing.forgotten_with_job(host, self._params["by_job"], self._folders_of_job)
+        yield standing.registry_lost_with_job(host, self._params["by_job"], self._folders_of_job)
         yield ceilings.objection_in_a_slice(host, self._params["slice_of"])
         if not os.path.exists(host.registry_file):
             yield from standing.bought_elsewhere(
@@ -472,7 +472,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def _note(self, case: Case, clock: Clock) -> bool:
         registry = self._registries.at(case.host.registry).host(case.host.host)
-        if registry is None or not standing.is_as_read(case.entry, read_entry(registry.read())):
+        if registry is None or not standing.is_unchanged(case.entry, read_entry(registry.read())):
             return False  # what another run has begun since, the purchase meets
         if registry.read_only:
             return True
@@ -501,7 +501,7 @@ def _observe(
     claims = [standing.claim_of_host(host, entries[host.host]) for host in hosts]
     claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.billed()]
     observed = Observed(entries, statuses, Account.of(claims, None))
-    if any(standing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):
+    if any(standing.needs_list(host, entries[host.host], observed.status(host)) for host in hosts):
         observed = _with_account(api, claims, hosts, observed, attempts)
     read = read_by_id(api, ids_to_prove(entries, statuses, observed.account))
     return replace(observed, account=replace(observed.account, read={**observed.account.read, **read}))

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host stands: what must be asked of registry and API, and what both say together, before a plan."""
+"""Where a host stands before a plan: what must be read from registry and API, and what both say together."""
 
 from __future__ import annotations
 
@@ -31,32 +31,31 @@ from .place import Folder, Place, is_within
 from .search import UNLIMITED, total_of
 from .storage import Storage
 
-Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
-
-
-# What hosts have tried before in this play, by their names
-Attempts = t.Mapping[str, t.Iterable[t.Mapping[str, t.Any]]]
+Status = t.Mapping[str, t.Any]  # an offer's status, as offer_status returns it
+Attempts = t.Mapping[str, t.Iterable[t.Mapping[str, t.Any]]]  # earlier attempts in this play, by host
 
 
 class HostState(enum.Enum):
-    """What can be done for a host."""
+    """The state of a host before the plan."""
 
     FREE = "free"  # it has no machine, and may buy one
-    OPEN = "open"  # its journal names an offer: that very one is settled or bought
+    OPEN = "open"  # its journal names an offer, and only that offer is settled or bought
     UNDER_WAY = "under way"
     READY = "ready"
-    FAILED = "failed"  # bought, failed, and possibly billed
+    FAILED = "failed"  # bought and failed, and may be billed
     STOP = "stop"  # a person must decide
 
 
 @dataclass(frozen=True)
 class Standing:
-    """``price`` is in USD per hour. ``void``: the registry's entry has come to nothing, and may be removed.
+    """The state of a host, with what it owns.
 
-    ``machines``: those that were taken over, or because of which a person must decide. ``storage``: what a void entry
-    leaves behind, None if that was not looked for. ``may_be_made``: its purchase was never answered, and has failed,
-    perhaps after it was made.
-    ``brings``: the storage that came with what is taken over by its name.
+    void: the registry's entry has come to nothing, and may be removed.
+    adopted: the machines are taken over by their name, or by the offer that a person named.
+    machines: machines that are taken over, or about which a person must decide.
+    storage: storage that a void entry leaves behind; None if it was not looked for.
+    may_be_made: the purchase has failed, perhaps after it was made.
+    brings: storage that came with adopted machines.
     """
 
     kind: HostState
@@ -73,24 +72,24 @@ class Standing:
 
     @property
     def owns(self) -> bool:
-        """Whether the host has something that is or may be billed."""
+        """Whether the host has a resource that may be billed."""
         return self.kind in (HostState.UNDER_WAY, HostState.READY, HostState.FAILED)
 
 
 _FREE = Standing(HostState.FREE)
 
 
-def stopped(reason: str, stands: Standing = _FREE, **changes: t.Any) -> Standing:
-    """That of a host for which a person must decide, and that ``stands`` so otherwise, with these changes."""
-    return replace(stands, kind=HostState.STOP, reason=reason, **changes)
+def stopped(reason: str, standing: Standing = _FREE, **changes: t.Any) -> Standing:
+    """Return the standing with these changes, and stopped for this reason: a person must decide."""
+    return replace(standing, kind=HostState.STOP, reason=reason, **changes)
 
 
-# What must be asked
+# What must be read
 
 
 @dataclass(frozen=True)
 class Observed:
-    """All that was asked: entries by hosts, the statuses of their offers by ids, and the account's machines."""
+    """What registry and API say: entries by host, statuses of their offers by id, and the account's resources."""
 
     entries: t.Mapping[str, Entry]
     statuses: t.Mapping[str, dict[str, t.Any]]
@@ -101,81 +100,81 @@ class Observed:
         return self.statuses.get(self.entries[host.host].offer_id)
 
 
-def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) -> bool:
-    """Whether neither its declaration nor its offer's status says all that there is to know of a host."""
+def needs_list(host: Declaration, entry: Entry, status: Status | None) -> bool:
+    """Whether a host's plan needs the account's list, in addition to its entry and its offer's status."""
     if entry.is_empty:
         return not host.objections
     phase, named = (status or {}).get("phase"), (status or {}).get("resource_ids") or ()
     return (
         not entry.resource_ids
         or bool(entry.missing_since)
-        # What is named beside them may be another's, and only the list may say so.
+        # Further ids in the status may belong to someone else, which only the list may show.
         or not {*entry.resource_ids, *(item.resource_id for item in entry.storage)}.issuperset(named)
         or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
     )
 
 
 def ids_to_read(hosts: t.Iterable[Declaration], observed: Observed) -> set[str]:
-    """The ids that are read before anything is decided: those that decide, and those of failed offers."""
+    """Return the ids that must be read before the plan: `ids_that_decide`, and those of failed and ended offers."""
     ids: set[str] = set()
     for host in hosts:
         entry, status = observed.entries[host.host], observed.status(host) or {}
-        if asks_for_the_list(host, entry, status):
-            ids |= decisive(host, entry, observed.account)
+        if needs_list(host, entry, status):
+            ids |= ids_that_decide(host, entry, observed.account)
         if status.get("phase") in (_states.FAILED, _states.ENDED):
             ids.update(entry.resource_ids, status["resource_ids"])
     return ids
 
 
-def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
-    """The ids of listed machines by which it is decided that a host without a running purchase is free, or takes one.
+def ids_that_decide(host: Declaration, entry: Entry, account: Account) -> set[str]:
+    """Return the ids of listed machines that decide whether a host is free or adopts one.
 
-    A list lags behind an end, also of our own, so these are read by themselves. With them the storage that they use,
-    which a list may leave out, if the host may adopt them.
+    A list lags behind ends, also our own, so these machines are read one by one. If the host may adopt them, so is the
+    storage that they use, which a list may omit.
     """
-    shown = [*account.named(host.name), *account.of_offer(entry.offer_id or host.offer_id)]
-    shown += account.machines_with((*entry.resource_ids, host.listed_id))
-    linked = {item for machine, _owner in shown if host.adopt for item in holdings.linked_to(machine)}
-    live = {ownership.id_of(machine) for machine, _owner in shown if not _states.is_gone(machine["status"])}
+    listed = [*account.named(host.name), *account.of_offer(entry.offer_id or host.offer_id)]
+    listed += account.machines_with((*entry.resource_ids, host.listed_id))
+    linked = {item for machine, _owner in listed if host.adopt for item in holdings.linked_to(machine)}
+    live = {ownership.id_of(machine) for machine, _owner in listed if not _states.is_gone(machine["status"])}
     return live.union(linked) - {""}
 
 
 def without_ended(machines: t.Iterable[Kind], attempts: Attempts) -> list[Kind]:
-    """The listed machines without those that this play has ended, which a list may still have."""
-    ended = {item for tried in attempts.values() for one in tried or () for item in one.get("ended") or ()}
+    """Return the listed machines without those that this play has ended; a list may still have them."""
+    ended = {item for of_host in attempts.values() for one in of_host or () for item in one.get("ended") or ()}
     return [machine for machine in machines if machine["resource_id"] not in ended]
 
 
-def is_as_read(entry: Entry, now: Entry) -> bool:
-    """Whether the registry says of a host's purchase what it said when it was read for the plan."""
+def is_unchanged(entry: Entry, now: Entry) -> bool:
+    """Whether the host's purchase in the registry is the same as when it was read for the plan."""
     return all(getattr(entry, name) == getattr(now, name) for name in ("offer_id", "resource_ids", "journaled_at"))
 
 
 def offers_of(entries: t.Iterable[Entry]) -> set[str]:
-    """The offers that hosts have, or may still buy: their statuses tell what became of them."""
+    """Return the offers that hosts have or may have bought, whose statuses must be read."""
     return {entry.offer_id for entry in entries if entry.offer_id and not entry.is_refused}
 
 
-def shadowed_files(host: Declaration, is_there: t.Callable[[str], bool]) -> str:
-    """The host's own variables, ceilings and all, in a file that Ansible reads no more beside a folder of that name.
+def shadowed_files(host: Declaration, is_file: t.Callable[[str], bool]) -> str:
+    """Return the message if the registry's folder would hide a file with the host's own variables; else empty.
 
-    Empty if there is no such file. ``is_there``: whether there is a file of this path.
+    Ansible does not read a file next to a folder of the same name, so ceilings in it would be lost.
     """
     names = (f"{host.registry.text}/{host.host}{end}" for end in (".yml", ".yaml", ".json"))
-    files = list(filter(is_there, names)) if host.registry_file else []
+    files = list(filter(is_file, names)) if host.registry_file else []
     return (
-        f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, where the"
-        " registry is kept. Move it there, for example as main.yml."
+        f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, which holds"
+        " the registry. Move it there, for example as main.yml."
         if files
         else ""
     )
 
 
-def forgotten_with_job(host: Declaration, by_job: bool, folders: t.Iterable[str]) -> str:
-    """That a registry in one of the ``folders`` of a job of AWX (``by_job``) is lost with it; empty for any other."""
+def registry_lost_with_job(host: Declaration, by_job: bool, folders: t.Iterable[str]) -> str:
+    """Return the message if a job of AWX (``by_job``) has its registry in one of its ``folders``; else empty."""
     return (
         f"This is a job of AWX, which loses {host.registry.text} at its end: nothing would remember the machine, or end"
-        " its lease. Let jobs share a registry (provision_registry_url), or set provision_registry_dir among the"
+        " its lease. Let jobs share a registry (provision_registry_url), or set provision_registry_dir in the"
         ' variables of the inventory: to a folder that stays, or to "" for none.'
         if host.registry_file and by_job and is_within(host.registry.text, folders)
         else ""
@@ -185,11 +184,13 @@ def forgotten_with_job(host: Declaration, by_job: bool, folders: t.Iterable[str]
 def bought_elsewhere(
     host: Declaration, wanted: t.Any, here: str, entry_in: t.Callable[[Place], Entry]
 ) -> t.Iterator[str]:
-    """What a host without an entry has, or may have, by the usual registries, if nothing was said of its own.
+    """Yield messages about purchases of a host in other usual registries, if it has no entry and no own registry.
 
-    One is for plays without an inventory, which remember hosts in the folder ``here`` where Ansible was started; the
-    other for an inventory in its usual folder there. ``wanted``: provision_registry_dir, None if it was not given.
-    ``entry_in``: reads the host's entry in a place; raises ValueError.
+    One usual registry is in the folder ``here``, where Ansible was started without an inventory, and the other next to
+    an inventory there.
+
+    wanted: provision_registry_dir; None if it was not given.
+    entry_in: reads the host's entry in a place; raises ValueError.
     """
     usual = (Folder(f"{here}/host_vars"), Folder(f"{here}/inventory/host_vars"))
     of_another_account = f"of another account, add -e provision_registry_dir={host.registry.text}."
@@ -198,8 +199,8 @@ def bought_elsewhere(
             entry = entry_in(place)
         except ValueError as error:
             yield (
-                f"{error} That is another registry than this play's, and {host.host} may have a machine by it. Correct"
-                f" it. If it is {of_another_account}"
+                f"{error} That is not this play's registry, but {host.host} may have a machine in it. Correct it. If it"
+                f" is {of_another_account}"
             )
             continue
         if entry.may_have_bought and not entry.is_of_another_project(host.project):
@@ -211,11 +212,11 @@ def bought_elsewhere(
             )
 
 
-# What both say
+# What registry and API say together
 
 
 def standing_of(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
-    """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
+    """Return where the host stands. ``status``: of the offer that its entry names; None if it names none."""
     if rivals := account.rivals.get(host.host, ()):
         return stopped(claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
     if not entry.may_have_bought:
@@ -233,53 +234,61 @@ def standing_of(host: Declaration, entry: Entry, status: Status | None, account:
         )
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
-        # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
+        # Only this run of Ansible knows of the purchase, so no later answer could prove what another one has bought.
         return stopped(
             f"{still_open(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)} Do not buy another"
-            " offer instead. There is no registry, so a later run finds what was bought by its name: run again then.",
+            " offer instead. There is no registry, so a later run finds the machine by its name: run again later.",
             result,
         )
     return result
 
 
 def claim_of_host(host: Declaration, entry: Entry) -> OwnershipClaim:
-    """What a host of the play claims, with what a person lets it take over."""
+    """Return the claim of a host of the play, with the offer whose machines a person lets it adopt."""
     adopts = host.offer_id if host.adopt else ""
     name = _ordered_name(host, entry)
     return ownership.claim_of(host.host, name, entry, by_name=host.by_name or host.adopt, adopts=adopts)
 
 
 def _ordered_name(host: Declaration, entry: Entry) -> str:
-    """The name of its machine: that of a purchase that was not answered is the one that it was sent with."""
+    """The name of the host's machine; of an unanswered purchase the name with which it was sent."""
     return entry.name if entry.is_unanswered and entry.name else host.name
 
 
 def look_at(host: str, entry: Entry, status: Status, account: Account) -> PurchaseLook:
-    """What is known of the purchase that the entry of a host names."""
+    """Return the resources of the purchase that a host's entry names."""
     named = tuple(dict.fromkeys(str(item).lower() for item in status.get("resource_ids") or ()))
     owned = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
     machines = ownership.machines_in(owned)
-    beside = {*entry.resource_ids, *named, *(item for machine in machines for item in holdings.linked_to(machine))}
-    noted = {item.resource_id for item in entry.storage}
-    resources = [*machines, *account.storage_of(entry.offer_id, beside | noted)]
+    ids = {*entry.resource_ids, *named, *(item for machine in machines for item in holdings.linked_to(machine))}
+    storage = {item.resource_id for item in entry.storage}
+    resources = [*machines, *account.storage_of(entry.offer_id, ids | storage)]
     listed = {ownership.id_of(item): item for item in resources if ownership.id_of(item)}
-    # Of what two registry entries name `rivals` tells.
-    others = {*listed, *beside}.difference(entry.resource_ids)
-    holders = {item: account.holder_of(item, host) for item in others}
-    about = listed, account.read, holders, entry.listed_before, noted
-    return PurchaseLook(entry.offer_id, entry.resource_ids, named, seconds_of(entry.journaled_at), *about)
+    # If two registry entries name an id, `rivals` says so.
+    others = {*listed, *ids}.difference(entry.resource_ids)
+    return PurchaseLook(
+        entry.offer_id,
+        entry.resource_ids,
+        named,
+        seconds_of(entry.journaled_at),
+        listed=listed,
+        read=account.read,
+        holders={item: account.holder_of(item, host) for item in others},
+        listed_before=entry.listed_before,
+        storage=storage,
+    )
 
 
 def storage_bought(entry: Entry, look: PurchaseLook, *, has_bought: bool = True) -> tuple[Storage, ...]:
-    """What the purchase of a host has bought beside machines, by the rule of `holdings`, and what is noted of it.
+    """Return the storage of a host's purchase: noted, or bought by the rule of `holdings`.
 
-    ``has_bought``: whether the host itself has bought the offer for certain.
+    ``has_bought``: whether the host itself has certainly bought the offer.
     """
     return look.storage_with(look.concluded[0].storage if has_bought else (), entry.storage, entry.offer)
 
 
 def ids_to_prove(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:
-    """The ids that must be read before it is decided what these hosts hold; none of an ordinary purchase."""
+    """Return the ids that must be read to decide what these hosts hold; an ordinary purchase has none."""
     looks = (
         look_at(host, entry, statuses.get(entry.offer_id, {}), account)
         for host, entry in entries.items()
@@ -291,157 +300,161 @@ def ids_to_prove(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
     phase = status.get("phase")
     look = look_at(host.host, entry, status, account)
-    ours = Standing(HostState.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
+    standing = Standing(HostState.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
     if phase is None:
-        return _unknown(host, entry, status, ours)
+        return _unknown(host, entry, status, standing)
     if entry.is_open:
-        return _opened(host, entry, phase, ours, account)
+        return _opened(host, entry, phase, standing, account)
     held, contradictions = look.concluded
-    ours = replace(ours, resource_ids=held.billable)
+    standing = replace(standing, resource_ids=held.billable)
     if contradictions:
         text = holdings.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
-        return stopped(text, ours, resource_ids=held.ids)
+        return stopped(text, standing, resource_ids=held.ids)
     if phase == _states.READY:
-        return replace(ours, kind=HostState.READY) if status.get("ready") and not held.pending else ours
+        return replace(standing, kind=HostState.READY) if status.get("ready") and not held.pending else standing
     if phase == _states.EXPIRED:
-        return _missing(host, entry, ours, "it has expired unbought")
-    follows = {_states.ENDED: _ended, _states.FAILED: _failed}.get(phase)
-    # What was answered to be bought and is called unbought is shown late.
-    return follows(host, entry, ours, look, account) if follows else ours
+        return _contradicted(host, entry, standing, "it has expired unbought")
+    if phase == _states.ENDED:
+        return _ended(host, entry, standing, look, account)
+    if phase == _states.FAILED:
+        return _failed(host, entry, standing, look, account)
+    # If a purchase succeeded, a status of "unbought" lags.
+    return standing
 
 
-def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
-    """What is registered as bought is not there, for the reason ``what``."""
+def _contradicted(host: Declaration, entry: Entry, standing: Standing, reason: str) -> Standing:
+    """The registry says that the machine was bought, but the API contradicts it for this reason."""
     place = host.registry.entry_place(host.host)
     file = f" The registry file is {place}." if place else ""
     return stopped(
         f"The registry says that {host.host} has bought offer {entry.offer_id} (machine"
-        f" {ids_in_words(entry.resource_ids)}), but {what}. The machine may be billed all the same, so nothing else was"
-        f" bought. Is the token of the account that bought it? {if_gone(host.host, entry.resource_ids)}{file}",
-        ours,
+        f" {ids_in_words(entry.resource_ids)}), but {reason}. The machine may be billed nevertheless, so nothing else"
+        " was bought. Does the token belong to the account that bought it?"
+        f" {if_gone(host.host, entry.resource_ids)}{file}",
+        standing,
     )
 
 
-def _failed(host: Declaration, entry: Entry, ours: Standing, look: PurchaseLook, account: Account) -> Standing:
-    left = _left(look, look.concluded[0].billable, account)
+def _failed(host: Declaration, entry: Entry, standing: Standing, look: PurchaseLook, account: Account) -> Standing:
+    left = _billable(look, look.concluded[0].billable, account)
     if left == ():
         return _void(host, entry, look, account, has_bought=True)
-    return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)
+    return replace(standing, kind=HostState.FAILED, resource_ids=left or standing.resource_ids)
 
 
 def _void(host: Declaration, entry: Entry, look: PurchaseLook, account: Account, *, has_bought: bool) -> Standing:
-    """That of a host whose purchase is over; ``has_bought``: nobody else can have bought what that has left."""
+    """Return the standing after a purchase that is over. ``has_bought``: its remaining storage is certainly ours."""
     left = storage_bought(entry, look, has_bought=has_bought)
     return replace(_unregistered(host, account, void=True), storage=left, may_be_made=has_bought)
 
 
-def _ended(host: Declaration, entry: Entry, ours: Standing, look: PurchaseLook, account: Account) -> Standing:
-    """All machines of the offer have ended, unless one that the list has says otherwise itself."""
+def _ended(host: Declaration, entry: Entry, standing: Standing, look: PurchaseLook, account: Account) -> Standing:
+    """The standing if all machines have ended by the status, unless the list and a machine's own page deny it."""
     machines = filter(_states.is_machine, look.listed.values())
     left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
     if not left:
         return _void(host, entry, look, account, has_bought=True)
-    what = f"its status says that all of it has ended, while the list has {described(left)}"
-    return _missing(host, entry, ours, what)
+    reason = f"its status says that all of it has ended, while the list has {described(left)}"
+    return _contradicted(host, entry, standing, reason)
 
 
-def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) -> Standing:
-    """The offer's status cannot be read, or the API does not know the offer."""
-    said = str(status.get("msg") or "its offer was not asked about.")
+def _unknown(host: Declaration, entry: Entry, status: Status, standing: Standing) -> Standing:
+    """The standing if the offer's status cannot be read, or the API does not know the offer."""
+    reason = str(status.get("msg") or "its status was not requested.")
     if status.get("error_class") != "not_found":
         return stopped(
-            f"What became of offer {entry.offer_id}, which the registry names for {host.host}, cannot be read: {said}"
-            f" {may_be_bought(ours.price_per_hour, ours.resource_ids)} Nothing else was bought. Run again.",
-            ours,
+            f"The status of offer {entry.offer_id}, which the registry names for {host.host}, cannot be read: {reason}"
+            f" {may_be_bought(standing.price_per_hour, standing.resource_ids)} Nothing else was bought. Run again.",
+            standing,
         )
     if entry.is_open:
-        return replace(ours, kind=HostState.OPEN)
-    return _missing(host, entry, ours, "the API does not know it")
+        return replace(standing, kind=HostState.OPEN)
+    return _contradicted(host, entry, standing, "the API does not know it")
 
 
-def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account) -> Standing:
-    """A purchase was sent, and its answer never came. What cannot be decided here, the purchase itself settles."""
+def _opened(host: Declaration, entry: Entry, phase: str, standing: Standing, account: Account) -> Standing:
+    """The standing of an open purchase. If it cannot be decided here, procure_offer settles it."""
     if phase in (_states.UNBOUGHT, _states.EXPIRED):
-        return _opened_unbought(host, entry, ours, account)
+        return _opened_unbought(host, entry, standing, account)
     owned = account.of_offer(entry.offer_id)
     owners = _owners(owned)
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
-        return stopped(claimed_twice(host.host, others, entry.offer_id, ours.resource_ids), ours)
+        return stopped(claimed_twice(host.host, others, entry.offer_id, standing.resource_ids), standing)
     if others:
-        # Sold to another host that we know of: it was faster.
+        # Another known host was faster.
         return _unregistered(host, account, void=True)
     mine = [machine for machine, owner in owned if owner.hosts] or _namesakes(host, entry, account)
     strangers = [machine for machine in ownership.unowned(owned) if machine["name"]]
     if not mine and not host.adopt:
-        return _opened_by_strangers(host, entry, phase, ours, account, strangers)
+        return _opened_unproved(host, entry, phase, standing, account, strangers)
     listed = _ids(mine or strangers)
     kind = HostState.FAILED if phase == _states.FAILED else HostState.UNDER_WAY
-    return replace(ours, kind=kind, resource_ids=listed or ours.resource_ids, adopted=not mine)
+    return replace(standing, kind=kind, resource_ids=listed or standing.resource_ids, adopted=not mine)
 
 
-def _opened_unbought(host: Declaration, entry: Entry, ours: Standing, account: Account) -> Standing:
-    """The API calls the offer unbought or expired; another controller may have bought for the host by another offer."""
+def _opened_unbought(host: Declaration, entry: Entry, standing: Standing, account: Account) -> Standing:
+    """The standing if the offer is unbought or expired; another controller may have bought a different one."""
     other = _unregistered(host, account, void=False)
     if not other.machines:
-        return replace(ours, kind=HostState.OPEN)
+        return replace(standing, kind=HostState.OPEN)
     text = still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
     reason = joined(other.reason, text) if other.reason else ""
     return replace(other, reason=reason, void=other.owns and other.offer_id != entry.offer_id)
 
 
-def _opened_by_strangers(
-    host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account, strangers: list[Machine]
+def _opened_unproved(
+    host: Declaration, entry: Entry, phase: str, standing: Standing, account: Account, strangers: list[Machine]
 ) -> Standing:
-    """The offer is bought, and no machine of it is proved to be the host's."""
+    """The standing if the offer is bought, but no machine is proved to be the host's."""
     if strangers and not entry.is_unanswered:
-        # Each purchase of ours was refused: the next one says what that means.
-        return replace(ours, kind=HostState.OPEN)
+        # Every purchase of ours was refused; procure_offer decides what follows.
+        return replace(standing, kind=HostState.OPEN)
     if strangers:
         name = _ordered_name(host, entry)
         reason = bought_by_another(host.host, name, entry.offer_id, strangers, was_sent=True)
-        return stopped(reason, ours, machines=tuple(strangers))
-    look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
-    if phase == _states.FAILED and _left(look, look.ids, account) == ():
+        return stopped(reason, standing, machines=tuple(strangers))
+    look = look_at(host.host, entry, {"resource_ids": standing.resource_ids}, account)
+    if phase == _states.FAILED and _billable(look, look.ids, account) == ():
         return _void(host, entry, look, account, has_bought=entry.is_unanswered)
-    return replace(ours, kind=HostState.OPEN)
+    return replace(standing, kind=HostState.OPEN)
 
 
 def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
-    """Machines of the host's name that an unanswered purchase has bought, though they do not say with which offer."""
+    """Return machines of the host's name that its unanswered purchase has bought, though they name no offer."""
     sent_at, name = seconds_of(entry.journaled_at), _ordered_name(host, entry)
     named = [
         (machine, Observation(ownership.id_of(machine), Proof.NAME, machine, next(iter(owner.hosts), "")))
         for machine, owner in account.named(name)
         if entry.is_unanswered and ownership.is_named(machine, name)
     ]
-    states = ((machine, holdings.what_is_held(seen, entry.offer_id, sent_at)[0]) for machine, seen in named)
+    states = ((machine, holdings.what_is_held(item, entry.offer_id, sent_at)[0]) for machine, item in named)
     return [machine for machine, state in states if state is HoldingState.HELD]
 
 
-def _left(look: PurchaseLook, ids: tuple[str, ...], account: Account) -> tuple[str, ...] | None:
-    """Which of these machines a failed offer has left that may be billed, None if that cannot be read."""
+def _billable(look: PurchaseLook, ids: tuple[str, ...], account: Account) -> tuple[str, ...] | None:
+    """Return the ids of a failed offer that may still be billed; None if they cannot be read."""
     return None if account.machines is None else look.left_of(ids)
 
 
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
-    """The registry names nothing of this host: its name may tell of a machine."""
+    """The standing of a host without a purchase in the registry: a machine may have its name."""
     free = replace(_FREE, void=void)
     if account.machines is None:
         text = f"The machines of the account cannot be listed, so {host.host} may have one already. {NOTHING_BOUGHT}"
         return stopped(account.unreadable or text, free)
     named = account.named(host.name)
     bought = [] if named else billed_among(account.of_offer(host.offer_id))
-    if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
-        # The entry stays as well: one of them may be its own.
+    if unread := [machine for machine, _owner in named or bought if not account.shows(machine)]:
+        # The entry stays as well: one of them may belong to it.
         return stopped(
-            f"The list of machines has {described(unseen)} for {host.host}, and by its id it cannot be read. The list"
-            " may be behind an end, or the API behind the list. Nothing was bought and nothing taken over. Run again in"
-            " a minute.",
-            machines=tuple(unseen),
+            f"The list of machines has {described(unread)} for {host.host}, but it cannot be read by its id. Either the"
+            " list or the API's page of the machine is outdated. Nothing was bought or taken over. Run again in a"
+            " minute.",
+            machines=tuple(unread),
         )
-    if taken := _taken(host, named, bought):
-        return _by_name(host, ownership.machines_in(taken), _others(host, taken), account, void=void)
+    if taken := _adoptable(host, named, bought):
+        return _adopted(host, ownership.machines_in(taken), _others(host, taken), account, void=void)
     if others := _others(host, named):
         return stopped(shared_name(host.name, others), free)
     if unclaimed := tuple(ownership.unowned(named)):
@@ -455,10 +468,10 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     return free
 
 
-def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
-    """What the host takes over: machines of its name; those of the offer that it wants only if a person lets it.
+def _adoptable(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
+    """Return the machines that the host takes over: those of its name, or of the offer that a person lets it adopt.
 
-    Those of offers of which one lives, else those that have failed. What has failed beside it may be billed, too.
+    Only offers with a live machine count, with their failed machines, which may also be billed; without any, all.
     """
     machines = named or bought if host.adopt else named if host.by_name else []
     alive = {ownership.offer_of(machine) for machine, _owner in machines if _states.is_live(machine["status"])}
@@ -477,24 +490,24 @@ def _ids(machines: t.Iterable[Machine]) -> tuple[str, ...]:
     return tuple(machine["resource_id"] for machine in machines if machine["resource_id"])
 
 
-def _by_name(
+def _adopted(
     host: Declaration, machines: list[Machine], others: list[str], account: Account, *, void: bool
 ) -> Standing:
-    """Without a registry, or where a person lets it, the machine of the host's name is the host's, if it fits."""
+    """The standing of a host that takes over these machines, if they fit and no other host claims them."""
     offers = set(map(ownership.offer_of, machines))
     ids, others = _ids(machines), sorted({*others, *account.claimants(offers)} - {host.host})
     brings = () if host.by_name else brought_with(host.host, offers, ids, account)
     price = total_of([price_of(machines), *(item.price_per_hour for item in brings)])
     failed = not is_one_alive(machines)
-    odd = "" if failed else _unfit(host, machines, price)
+    mismatch = "" if failed else _unfit(host, machines, price)
     reasons = applicable(
         {
             claimed_twice(host.host, others, "", ids): others,
-            f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End those that"
-            " are too many by their ids (compute_index.supply.delete_resource).": len(offers) > 1,
+            f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End all but one"
+            " by their ids (compute_index.supply.delete_resource).": len(offers) > 1,
             f"There is a machine called {host.name}, but the API does not name its offer: {described(machines)}."
             f" {NOTHING_BOUGHT}": offers == {""},
-            does_not_fit(host.host, host.name, machines, odd): odd,
+            does_not_fit(host.host, host.name, machines, mismatch): mismatch,
         }
     )
     if reasons:
@@ -504,41 +517,40 @@ def _by_name(
 
 
 def brought_with(host: str, offers: t.Collection[str], ids: tuple[str, ...], account: Account) -> tuple[Storage, ...]:
-    """The storage that was bought with machines of these ids and of one offer, as if the registry had noted them."""
+    """Return the storage bought with these machines of one offer, as if the registry had noted them."""
     entry = Entry("".join(offers), ids)
     return storage_bought(entry, look_at(host, entry, {}, account)) if len(offers) == 1 and entry.offer_id else ()
 
 
 def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> str:
-    """Why a machine that has the name is not what the host declares, empty if it fits."""
+    """Return why machines of the host's name do not fit its declaration, or an empty text."""
     if host.max_price_per_hour != UNLIMITED and price is not None and price > host.max_price_per_hour:
         return f"it costs {usd(price)}, above {host.ceiling}"
     own = dict(mapping_of(machines[0].get("spec")))
     if len(machines) > 1:
-        own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
+        own.pop("gpu_count", None)  # it counts one machine, the search counts all
     return search.mismatch_with_all(host.choices, {**own, "vendor": machines[0].get("vendor")})
 
 
-# Why a person must decide, and what a host takes over
+# Messages: why a person must decide, and what a host takes over
 
 
 def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequence[str]) -> str:
-    """Several hosts say that one machine or offer is theirs."""
+    """The message if several hosts claim one machine or offer."""
     parts = [f"offer {offer_id}" if offer_id else "", f"machine {ids_in_words(ids)}" if ids or not offer_id else ""]
-    what = " with ".join(filter(None, parts))
     return (
-        f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or"
-        " changed. Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not"
-        " belong to."
+        f"{host} and {', '.join(others)} claim the same {' with '.join(filter(None, parts))}, which belongs to one"
+        " host. Nothing was bought or changed. Remove the registry entry, provision_offer_id or provision_resource_name"
+        " of every host that does not own it."
     )
 
 
 def unregistered_namesake(host: Declaration, machines: t.Iterable[Machine]) -> str:
-    """A machine has the host's name, and the host has a registry that does not know it."""
+    """The message if a machine has the host's name, but the host's registry does not know it."""
     here = (
         f" If you bought it from another folder, its registry is there, and not in {host.registry.text}: run there, or"
         " add -e provision_registry_dir=<that registry>."
-        if host.registry_file  # else all controllers share it
+        if host.registry_file  # a shared registry is the same for all controllers
         else ""
     )
     advice = (
@@ -554,38 +566,41 @@ def unregistered_namesake(host: Declaration, machines: t.Iterable[Machine]) -> s
 
 
 def listed_under_another_name(host: Declaration, machines: t.Iterable[Machine]) -> str:
-    """The host is a machine by the inventory plugin, and not by its name: each run would buy one for each machine."""
+    """The message if the inventory plugin lists a machine as this host, but the machine has another name.
+
+    Every run would buy one more machine for each listed one.
+    """
     return (
         f"The inventory plugin lists a machine as {host.host}: {described(machines)}. A machine of this host would be"
-        f" called {host.name}, so one more would be bought for a host that is one. {NOTHING_BOUGHT} Keep machines that"
-        " run out of the groups that are bought for (groups and keyed_groups of the plugin), or give them other names"
+        f" called {host.name}, so a second one would be bought for it. {NOTHING_BOUGHT} Keep running machines out of"
+        " the groups for which machines are bought (groups and keyed_groups of the plugin), or give them other names"
         " than these hosts have (hostname, project)."
     )
 
 
 def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool) -> str:
-    """An offer of the host is bought, and its machine has another name than the host's."""
+    """The message if the host's offer is bought, but its machines have another name than the host's."""
     sent = " A purchase of this host was never answered, so it may be this host's." if was_sent else ""
-    away = "the registry entry" if was_sent else "provision_offer_id"
+    source = "the registry entry" if was_sent else "provision_offer_id"
     return (
         f"Offer {offer_id} of {host} is bought, but no machine of it is called {name}: {described(machines)}.{sent}"
-        f" Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove {away}."
+        f" Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove {source}."
     )
 
 
 def what_is_adopted(host: str, machines: t.Sequence[Machine], offer_id: str, *, would: bool) -> str:
-    """What the host takes: machines by its name, or else what its purchase without an answer may have bought.
+    """The message about machines that a host takes over by its name, or that its unanswered purchase may have bought.
 
-    ``would``: it is not noted now.
+    ``would``: in check mode.
     """
-    takes = "would take" if would else "takes"
+    takes = "would take over" if would else "takes over"
     if not machines:
-        return f"{host} {takes} what was bought with its offer {offer_id}, since provision_adopt is set."
+        return f"{host} {takes} the machines of its offer {offer_id}, since provision_adopt is set."
     return f"{host} {takes} {described(machines)} by its name."
 
 
 def differing_databases(fingerprint: str, others: str) -> str:
-    """A host of the play has another shared registry than the first one, by the fingerprints of their URLs."""
+    """The message if hosts of a play have different registries, by fingerprints of their URLs; else empty."""
     if fingerprint == others:
         return ""
     return "The hosts of a play share one registry, and these have different values of provision_registry_url."

@@ -22,9 +22,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     HostState,
     Observed,
     Standing,
-    forgotten_with_job,
     ids_to_prove,
     ids_to_read,
+    registry_lost_with_job,
     standing_of,
     what_is_adopted,
 )
@@ -112,7 +112,7 @@ TABLE: list[tuple[str, str, str, str, HostState, str, tuple[str, ...]]] = [
     ("sent", "unbought", "its own", "by name", UNDER_WAY, "adopted", ()),
     ("sent", "passing", "its own", "", STOP, "", (X, "503", "MAY BE BOUGHT and billed at USD 2.00", "Run again")),
     ("sent", "forbidden", "empty", "adopt", STOP, "", (X, "403")),
-    ("sent", "none", "empty", "", STOP, "", (X, "not asked about")),
+    ("sent", "none", "empty", "", STOP, "", (X, "was not requested")),
     ("sent", "ready", "its own", "", UNDER_WAY, "", ()),
     ("sent", "going on", "its own", "", UNDER_WAY, "", ()),
     ("sent", "failed", "its own, failed", "", FAILED, "", ()),
@@ -462,7 +462,7 @@ def test_a_machine_that_only_the_list_shows_is_not_taken_over() -> None:
     seen = replace(account([(one, entry())], [machine(1, "gpu-1", X)]), read={M: None})
     found = standing_of(one, entry(), None, seen)
     assert found.kind is STOP and M in found.reason
-    assert found.reason.endswith("Nothing was bought and nothing taken over. Run again in a minute.")
+    assert found.reason.endswith("Nothing was bought or taken over. Run again in a minute.")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -485,10 +485,10 @@ def test_a_host_that_the_inventory_lists_as_a_machine_buys_none(mode: str) -> No
 
 def test_a_job_loses_a_registry_in_its_own_folders() -> None:
     folder = host().registry.text
-    assert "nothing would remember the machine" in forgotten_with_job(host(), True, ["/other", folder])
-    assert "nothing would remember the machine" in forgotten_with_job(host(), True, [os.path.dirname(folder)])
+    assert "nothing would remember the machine" in registry_lost_with_job(host(), True, ["/other", folder])
+    assert "nothing would remember the machine" in registry_lost_with_job(host(), True, [os.path.dirname(folder)])
     for one, by_job, job in ((host(), True, f"{folder}s"), (host(), False, folder), (host(by_name=True), True, "/")):
-        assert forgotten_with_job(one, by_job, [job]) == ""
+        assert registry_lost_with_job(one, by_job, [job]) == ""
 
 
 def test_a_listed_machine_is_read_before_it_stops_its_host() -> None:

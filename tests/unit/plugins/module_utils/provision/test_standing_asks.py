@@ -12,10 +12,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Observed,
-    asks_for_the_list,
     bought_elsewhere,
     ids_to_read,
-    is_as_read,
+    is_unchanged,
+    needs_list,
     offers_of,
     shadowed_files,
     without_ended,
@@ -43,17 +43,17 @@ REFUSED, BOUGHT, OPEN = entry(X, purchase="refused"), entry(X, [M], "made"), ent
     ],
 )
 def test_the_list_is_asked_for_where_a_status_does_not_say_it_all(known: Entry, phase: str | None, asks: bool) -> None:
-    assert asks_for_the_list(host(), known, phase and {"phase": phase}) is asks  # type: ignore[arg-type]
+    assert needs_list(host(), known, phase and {"phase": phase}) is asks  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("named", "asks"), [([], False), ([M], False), ([M, N], True)])
 def test_the_list_is_asked_for_where_a_status_names_what_is_not_noted(named: list[str], asks: bool) -> None:
     """The page of another's machine may not say with which offer it was bought."""
-    assert asks_for_the_list(host(), BOUGHT, {"phase": "ready", "resource_ids": named}) is asks
+    assert needs_list(host(), BOUGHT, {"phase": "ready", "resource_ids": named}) is asks
 
 
 def test_a_host_that_cannot_buy_needs_no_list() -> None:
-    assert not asks_for_the_list(declared(max_price_per_hour="3,5"), entry(), None)
+    assert not needs_list(declared(max_price_per_hour="3,5"), entry(), None)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_this_play_has_ended_is_left_out_of_a_list_that_lags() -> None:
     ],
 )
 def test_what_another_run_has_changed_is_not_as_it_was_read(now: Entry, same: bool) -> None:
-    assert is_as_read(BOUGHT, now) is same
+    assert is_unchanged(BOUGHT, now) is same
 
 
 @pytest.mark.parametrize("place", [REGISTRY, "", "shared:default"])

@@ -60,9 +60,9 @@ def test_only_a_registry_of_files_may_be_in_another_folder(place: Place) -> None
 @pytest.mark.parametrize(
     ("machines", "would", "begin", "what"),
     [
-        (OWN, False, "gpu-1 takes ", "by its name."),
-        (OWN, True, "gpu-1 would take ", "by its name."),
-        ([], True, "gpu-1 would take ", f"what was bought with its offer {X}, since provision_adopt is set."),
+        (OWN, False, "gpu-1 takes over ", "by its name."),
+        (OWN, True, "gpu-1 would take over ", "by its name."),
+        ([], True, "gpu-1 would take over ", f"the machines of its offer {X}, since provision_adopt is set."),
     ],
 )
 def test_what_is_adopted(machines: list[Any], would: bool, begin: str, what: str) -> None:
