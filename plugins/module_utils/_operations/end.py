@@ -41,7 +41,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     decided = [*params["decided"], *params["ids"]]
     if params["forbidden"]:
         stop = End(Action.STOP, reason=params["forbidden"])
-        return _result([endings.row(host, Entry(), NOWHERE, stop, None, check_mode) for host in hosts], decided)
+        return _result([endings.end_plan(host, Entry(), NOWHERE, stop, None, check_mode) for host in hosts], decided)
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
     forget = frozenset(resource_id.strip().lower() for resource_id in params["forget"])
@@ -51,7 +51,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     ]
     seen = _ask_api(api, requests, _other_claims(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
-    requests = [endings.aged(request, clock) for request in requests]
+    requests = [endings.with_age(request, clock) for request in requests]
     ends, all_ends = [], ending.hosts_ending_only_storage(requests)
     for raw, request in zip(hosts, requests):
         place, is_checked = places[request.host], endings.is_checked(raw, check_mode)
@@ -66,7 +66,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         sweep = reaping.read_swept_host(raw, place.text, request.entry.offer_id, clock.here)
         found = _note_begin(request, sweep, found, clock, place, registries, is_checked)
         found = ending.with_storage(request, found, snapshot.storage_of(place, request.host), seen, all_ends)
-        ends.append(endings.row(raw, request.entry, place, found, api.ahead, is_checked))
+        ends.append(endings.end_plan(raw, request.entry, place, found, api.ahead, is_checked))
     return {**_result(ends, decided), "warnings": snapshot.warnings(without=places)}
 
 
@@ -166,7 +166,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
     outcomes = endings.outcomes(plans, noted)
     over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(plans, outcomes)
-    one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
+    one_for_all = endings.one_acts_for_all(outcomes, alone=params["alone"])
     changed = [place_of(plan["registry"]) for plan in plans if noted[plan["host"]].get("has_ended")]
     return {
         **BLANK,
@@ -207,10 +207,10 @@ def _note_ends(
         facts["changed"] |= bool(storage_bills := _note_storage(plan, stored, registries))
     except RegistryError as error:
         raise Failure(
-            endings.unfinished(plan, [str(error), *goes_on.said], goes_on.ids, noted=False), "invalid", **facts
+            endings.unfinished(plan, [str(error), *goes_on.sentences], goes_on.ids, noted=False), "invalid", **facts
         ) from None
     if goes_on.ids:
-        raise Failure(endings.unfinished(plan, goes_on.said, goes_on.ids), goes_on.error_class, **facts)
+        raise Failure(endings.unfinished(plan, goes_on.sentences, goes_on.ids), goes_on.error_class, **facts)
     cost = endings.cost_of([*bills, *storage_bills])
     return {**facts, "storage": plan["stays"], **cost, "has_ended": plan["next"] != endings.STORAGE}
 
@@ -221,10 +221,10 @@ def _not_ended(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[st
     if left.ids or not plan["pending"]:
         return left
     try:
-        late = endings.late_of(plan, listing())
+        late = endings.late_machines(plan, listing())
     except ApiError as error:
-        late = endings.if_unlisted(plan, error)
-    return replace(left, ids=late.ids, said=(*left.said, *late.said))
+        late = endings.late_unknown(plan, error)
+    return replace(left, ids=late.ids, sentences=(*left.sentences, *late.sentences))
 
 
 def _note_machines(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Registries) -> _Noted:
@@ -239,7 +239,7 @@ def _note_machines(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Regi
         return False, []
     if not endings.is_as_planned(entry, plan):
         raise RegistryError(endings.changed_meanwhile(registry.where))
-    changes = endings.notes(entry, plan, left.ids)
+    changes = endings.entry_changes(entry, plan, left.ids)
     changed = bool(changes) and registry.note(changes) != before
     if left.ids:
         return changed, []

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a host's machines: what is left after it, what the registry keeps, what it has cost, and what people read.
+"""The end of a host's machines: what is left, what the registry keeps, what it cost, and what people read about it.
 
-What ends is decided in `ending`, when a sweep lets it end in `reaping`.
+`ending` decides what ends, and `reaping` when a sweep ends it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from .storage import Storage, read_storage
 
 Row = t.Mapping[str, t.Any]
 
-# What ends of a host by its plan, or has ended before: its machines, no more than its entry, or storage
+# Values of a plan's ``next``. The registry notes the end of the host's machines, of its entry alone, or of storage.
 MACHINES, STORAGE, STOP = Action.END.value, Action.STORAGE.value, Action.STOP.value
 NOTED = (MACHINES, Action.FORGET.value, STORAGE)
-SAY = "say"  # the file of tasks of the role for what follows once that was noted
+SAY = "say"  # the role's task file that follows, once the end is noted
 
 
 def end_request(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
-    """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name.
+    """The request to end a host's machines, from its declaration (``raw``) and its entry; without a ``place``, by name.
 
     ``forget``: ids that a person says are gone.
     """
-    # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
+    # The inventory plugin matches machines with hosts by name, which proves nothing for a host with a registry.
     listed = "" if place and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
     name = entry.name or str(raw["name"])
     return EndRequest(
@@ -56,49 +56,41 @@ def end_request(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = f
 
 
 def is_checked(raw: Row, check_mode: bool) -> bool:
-    """Whether a host is only looked at: in check mode, be it that of its own tasks while others' are not."""
+    """Whether the play, or only this host's tasks, run in check mode."""
     return check_mode or bool(raw.get("check_mode"))
 
 
-def wait_of(raw: Row) -> tuple[float, str]:
-    """For how many seconds the end of each machine of a host is waited for; and why that cannot be read."""
+def _wait_timeout(raw: Row) -> tuple[float, str]:
+    """The seconds to wait for the end of each machine of a host, and what is wrong with that duration."""
     try:
         return duration(str(raw.get("wait_timeout", "5m"))), ""
     except ValueError as error:
         return 0.0, f"decommission_wait_timeout {error}."
 
 
-def being_bought(one: EndRequest) -> str:
-    """That another run is buying for the host at this moment; empty if none is."""
-    who = one.entry.held_by
-    return f"A run of {who} is buying for {one.host} at this moment. Wait until it has ended." if who else ""
+def why_nothing_ends(raw: Row, request: EndRequest, *, unread: str, stale: str, foreign: str) -> str:
+    """The first reason why nothing ends for a host, whatever the API says about its machines; empty without one.
 
-
-def fault_of(raw: Row) -> str:
-    """What is wrong with a host's arguments, in a sentence; empty for nothing."""
-    return next((f"{fault}." for fault in raw.get("invalid", ())), wait_of(raw)[1])
-
-
-def why_nothing_ends(raw: Row, one: EndRequest, *, unread: str, stale: str, foreign: str) -> str:
-    """Why nothing ends for a host, whatever the API says of its machines: the first of these reasons; else empty.
-
-    By its registry: ``unread``: why its entry cannot be read. ``stale``: that a file names another purchase than the
-    shared registry. ``foreign``: that the entry is of another project's host.
+    ``unread``: why its registry entry cannot be read. ``stale``: why a file does not count, which names another
+    purchase than the shared registry. ``foreign``: why the entry belongs to another project's host.
     """
-    reasons = (str(raw.get("trouble") or ""), fault_of(raw), unread, being_bought(one), stale, foreign)
+    buyer = request.entry.held_by
+    buying = f"A run of {buyer} is buying for {request.host} at this moment. Wait until it has ended." if buyer else ""
+    faults = (*(f"{fault}." for fault in raw.get("invalid", ())), _wait_timeout(raw)[1])
+    reasons = (str(raw.get("trouble") or ""), *faults, unread, buying, stale, foreign)
     return next(filter(None, reasons), "")
 
 
-def aged(one: EndRequest, clock: Clock) -> EndRequest:
-    """The same with the seconds since its purchase was noted."""
-    noted_at = seconds_of(one.entry.journaled_at)
-    age = None if noted_at is None else clock.now(one.entry.clock) - noted_at
-    # Without a registry only this very run knows of a purchase whose outcome is open.
-    return replace(one, age=0.0 if one.by_name and one.entry.is_open else age)
+def with_age(request: EndRequest, clock: Clock) -> EndRequest:
+    """The request with the age of the host's purchase."""
+    noted_at = seconds_of(request.entry.journaled_at)
+    age = None if noted_at is None else clock.now(request.entry.clock) - noted_at
+    # Without a registry, only the current run can know an open purchase.
+    return replace(request, age=0.0 if request.by_name and request.entry.is_open else age)
 
 
 def lines_of_end(host: str, entry: Entry, end: End, *, would: bool) -> list[str]:
-    """Lines about the end of a host, beside what it has cost. ``would``: nothing ends in this run."""
+    """Lines about the end of a host, except for its cost. ``would``: nothing ends in this run."""
     more = "; ".join(filter(None, (*_forgets(end), *_of_storage(end, would=would), end.by_sweep)))
     if end.action is Action.END:
         prices = {machine["resource_id"]: machine["price_per_hour"] for machine in end.machines if would}
@@ -106,9 +98,10 @@ def lines_of_end(host: str, entry: Entry, end: End, *, would: bool) -> list[str]
         return [*ends, *([f"{host}: {more}"] if more else [])]
     if end.action is Action.FORGET:
         nothing = f"{host}: nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
-        return ["; ".join(filter(None, (nothing, more)))]
-    is_said = end.by_sweep and end.action is Action.NOTHING
-    return [end.by_sweep if is_said else f"{host} owns no machine; {more or 'there is nothing to end'}"]
+        return [f"{nothing}; {more}" if more else nothing]
+    if end.action is Action.NOTHING and end.by_sweep:
+        return [end.by_sweep]
+    return [f"{host} owns no machine; {more or 'there is nothing to end'}"]
 
 
 def _forgets(end: End) -> list[str]:
@@ -117,7 +110,7 @@ def _forgets(end: End) -> list[str]:
 
 
 def _of_storage(end: End, *, would: bool) -> t.Iterator[str]:
-    """Which storage stays and which ends. Once a machine has ended, `lines_of_storage` has more of what stays."""
+    """Parts of a line about storage. If machines have ended, `lines_of_storage` describes the storage that stays."""
     ends = [item for item in end.storage if item.resource_id in {*end.storage_ends} - {*end.storage_lost}]
     if would or not end.ends:
         yield storage.storage_summary((*end.storage_stays, *end.unregistered_storage), "stays and is billed")
@@ -126,27 +119,27 @@ def _of_storage(end: End, *, would: bool) -> t.Iterator[str]:
 
 
 def price_and_begin(entry: Entry, end: End) -> dict[str, t.Any]:
-    """At which price the host's machines were billed (USD per hour, the highest that is known), and since when.
+    """The highest known price of the host's machines (USD per hour), and since when they were billed.
 
-    Nothing of what was not bought.
+    None and an empty text if nothing was bought.
     """
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": ""}
     made = min(timestamps(machine.get("created_at") for machine in end.machines), default=None)
-    highest = max(entry.price_per_hour or 0.0, _by_api(end))
+    highest = max(entry.price_per_hour or 0.0, _price_by_api(end))
     began = entry.journaled_at or ("" if made is None else utc(made))
     return {"price_per_hour": highest or None, "began": began}
 
 
 def _saves(machines: t.Iterable[Machine]) -> float:
-    """USD per hour of those that are not ending yet."""
+    """The USD per hour that the end of these machines saves: some may be ending already."""
     return add_up(item["price_per_hour"] for item in machines if not _states.is_ending(item["status"])).total
 
 
-def _by_api(end: End) -> float:
-    """The price of the machines by the API (USD per hour), with the storage that came with them; 0 if unknown.
+def _price_by_api(end: End) -> float:
+    """USD per hour of the machines and their storage by the API; 0 if unknown.
 
-    Also of those that had ended before: their price may have risen as well.
+    Machines that had ended before count as well, since their price may have risen.
     """
     price = price_of(end.machines)
     came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
@@ -154,60 +147,58 @@ def _by_api(end: End) -> float:
 
 
 def cost_of(bills: t.Iterable[Bill | None]) -> dict[str, t.Any]:
-    """What has just ended has cost at most, by the ledger: USD, and for people; nothing if no registry knew it."""
-    told = [bill for bill in bills if bill is not None]
-    if not all(bill.is_known(bill.until(0.0)) for bill in told):
+    """What these ended purchases cost at most: ``usd``, and ``cost`` in words; empty if no registry knew them."""
+    known = [bill for bill in bills if bill is not None]
+    if not all(bill.is_known(bill.until(0.0)) for bill in known):
         return {"cost": "unknown"}
-    usd = dollars(sum(bill.cost(0.0, bill.until(0.0)) for bill in told))
-    return {"usd": usd, "cost": f"USD {amount(up_to_cents(usd))}"} if told else {}
+    usd = dollars(sum(bill.cost(0.0, bill.until(0.0)) for bill in known))
+    return {"usd": usd, "cost": f"USD {amount(up_to_cents(usd))}"} if known else {}
 
 
 def lines_of_storage(host: str, end: End) -> list[str]:
     """Lines about the storage that stays after the end of a host's machines."""
-    return storage.storage_lines(host, end.storage_stays) + storage.storage_lines(
-        host, end.unregistered_storage, is_remembered=False
-    )
+    unregistered = storage.storage_lines(host, end.unregistered_storage, is_remembered=False)
+    return storage.storage_lines(host, end.storage_stays) + unregistered
 
 
 @dataclass(frozen=True)
 class NotEnded:
-    """The ids of what has not ended for certain, sentences about it, and the class of the first error.
+    """The ids of resources that may not have ended, with sentences about them, and the class of the first error.
 
-    ``over``: the ids of what has.
+    ``over``: the ids of those that have ended.
     """
 
     ids: tuple[str, ...]
-    said: tuple[str, ...]
+    sentences: tuple[str, ...]
     error_class: str = "unavailable"
     over: tuple[str, ...] = ()
 
 
 def not_ended(plan: Row, ids: t.Iterable[str], answers: t.Mapping[str, Row]) -> NotEnded:
-    """Which of a host's ids have not ended. ``answers``: those of `delete_resource`, by the ids of all that ends."""
-    own = {item: answers.get(item, {}) for item in ids}
-    over = tuple(item for item, answer in own.items() if _is_over(plan, item, answer))
-    unknown = "What the API has answered to a deletion is not known."
-    said = [str(answer.get("msg") or unknown) for item, answer in own.items() if item not in over]
-    classes = [answer["error_class"] for answer in own.values() if answer.get("error_class")]
-    left = tuple(item for item in own if item not in over)
-    return NotEnded(left, tuple(said), next(iter(classes), "unavailable"), over)
+    """Which of these ids of a host may not have ended. ``answers``: the results of `delete_resource` by id."""
+    by_id = {item: answers.get(item, {}) for item in ids}
+    over = tuple(item for item, answer in by_id.items() if _is_over(plan, item, answer))
+    left = tuple(item for item in by_id if item not in over)
+    sentences = tuple(str(by_id[item].get("msg") or "The answer to a deletion is unknown.") for item in left)
+    classes = (answer["error_class"] for answer in by_id.values() if answer.get("error_class"))
+    return NotEnded(left, sentences, next(classes, "unavailable"), over)
 
 
 def machines_not_ended(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
-    """Which of a host's machines have not ended, also those that were not told to: the API does not show them."""
+    """Which machines of a host may not have ended. Those that the API does not show (``in_doubt``) are among them."""
     left = not_ended(plan, plan["ids"], answers)
     reason = [plan["refusal"]] if plan["in_doubt"] else []
-    return replace(left, ids=(*left.ids, *plan["in_doubt"]), said=(*left.said, *reason))
+    return replace(left, ids=(*left.ids, *plan["in_doubt"]), sentences=(*left.sentences, *reason))
 
 
 def _is_over(plan: Row, resource_id: str, answer: Row) -> bool:
-    """Whether the API says that something has ended, or does not know storage of which a person says so."""
+    """Whether the API says that a resource has ended, or does not know storage that a person forgets."""
     is_lost = answer.get("error_class") == "not_found" and resource_id in plan.get("storage_lost", ())
     return is_lost or answer.get("billing_stopped") is True
 
 
-def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
-    """The machines of an offer under way that came while the others ended."""
+def late_machines(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
+    """The machines of an offer under way that appeared while the others ended."""
     late = [
         machine
         for machine in listed
@@ -216,27 +207,25 @@ def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
         and machine["resource_id"] not in (None, "", *plan["ids"])
         and not _states.is_gone(machine["status"])
     ]
-    said = (f"Meanwhile there came {described(late)}.",) if late else ()
-    return NotEnded(tuple(machine["resource_id"] for machine in late), said)
+    sentences = (f"Meanwhile the offer brought {described(late)}.",) if late else ()
+    return NotEnded(tuple(machine["resource_id"] for machine in late), sentences)
 
 
-def if_unlisted(plan: Row, error: Exception) -> NotEnded:
-    """The same if the list cannot be read: all may go on."""
-    return NotEnded(
-        tuple(plan["ids"]), (f"The offer was still under way, and whether more of it came is not known: {error}",)
-    )
+def late_unknown(plan: Row, error: Exception) -> NotEnded:
+    """The result if the list with late machines cannot be read: the entry keeps all ids."""
+    sentence = f"The offer was still under way, and whether it brought more machines is unknown: {error}"
+    return NotEnded(tuple(plan["ids"]), (sentence,))
 
 
-def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
-    """The changes to the entry of a host, which ends after them if nothing is ``left``.
+def entry_changes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
+    """The changes to a host's entry before it ends; if ids are ``left``, the entry keeps them and does not end.
 
-    A machine that is forgotten, or gone, may have been billed.
-
-    A shared registry keeps what was, and ends only what it knows to be bought. If it does not know when that was, the
-    API has told when the machine was made. What it has as storage stays, also after the end.
+    A shared registry keeps ended entries, and ends only those of confirmed purchases. So an open purchase becomes
+    confirmed or refused here; a machine that is gone or forgotten counts as bought, since it may have been billed. If
+    the registry does not know when the purchase began, the API's time counts. The entry's storage stays after the end.
     """
     items = read_storage(plan["storage"])
-    if left:  # a machine goes on, and may get more time: what it uses is no longer to end
+    if left:  # a machine goes on, and may get more time: its storage must not end
         items = tuple(item if item.kept_since else replace(item, is_to_end=None) for item in items)
     kept = storage.storage_changes(items, entry.storage)
     if left:
@@ -250,12 +239,12 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
 
 
 def why_ended(plan: Row) -> str:
-    """Why the purchase of a host has ended, for the ledger: a sweep or a person has ended it, or it was gone before."""
+    """Why a host's purchase ended, for the ledger: a sweep or a person ended it, or it was gone before."""
     return _ended_by(plan) if plan["ids"] else GONE
 
 
 def why_storage_ended(plan: Row) -> str:
-    """The same of its storage; with a machine that was given back it ends for the reason of that (`storage_to_end`)."""
+    """Why a host's storage ended, for the ledger; after a release, the reason that `storage_to_end` gives."""
     return plan.get("why") or _ended_by(plan)
 
 
@@ -266,9 +255,9 @@ def _ended_by(plan: Row) -> str:
 def storage_to_end(
     plan: Row, items: t.Iterable[Storage], ends: t.Sequence[str], why: str, ahead: float | None
 ) -> dict[str, t.Any]:
-    """What the role provision needs to end storage of a host, and to note that.
+    """The plan by which the role provision ends storage of a host, and notes that.
 
-    ``why``: for the ledger. ``ahead``: seconds by which the API's clock is ahead of this one, None if unknown.
+    ``why``: for the ledger. ``ahead``: seconds by which the API's clock is ahead of this computer's; None if unknown.
     """
     stays = [item.resource_id for item in items if item.resource_id not in ends]
     known = {"host": plan["host"], "registry": plan["registry"], "next": STORAGE, "why": why, "ahead": ahead}
@@ -277,35 +266,35 @@ def storage_to_end(
 
 
 def is_as_planned(entry: Entry, plan: Row) -> bool:
-    """Whether an entry is still about the purchase and the machines whose end was planned."""
+    """Whether an entry still names the purchase and the machines of the plan."""
     return (entry.offer_id, list(entry.resource_ids)) == (plan["offer_id"], plan["resource_ids"])
 
 
 def remembered_elsewhere(place: str, declared_place: str) -> str:
-    """The variables of a host lead to another registry than the one in which its machine was found."""
+    """Why a host does not end whose variables name another registry (``declared_place``) than its machine's."""
     return (
-        f"Its time is over by the registry {place}, but its own variables lead to {declared_place or 'none'}: set"
-        " provision_registry_dir and provision_project for all hosts of the registry, also for those that are added."
+        f"Its lease is over by the registry {place}, but its own variables name {declared_place or 'no registry'}: set"
+        " provision_registry_dir and provision_project for all hosts of the registry, including those that are added."
     )
 
 
 def unfinished(plan: Row, texts: t.Iterable[str], left: t.Sequence[str], *, noted: bool = True) -> str:
-    """Machines have not ended, or the registry could not be brought up to date: that was not ``noted``."""
+    """The failure if resources may not have ended (``left``), or the end could not be ``noted`` in the registry."""
     host, entry = plan["host"], place_of(plan["registry"]).entry_place(plan["host"]) if noted else ""
     state = f"Not known to have ended for {host}: {ids_in_words(left)}." if left else f"All that {host} had has ended."
     return joined(*texts, state, f"Its entry stays in {entry}." if entry else "", "Run again.")
 
 
 def changed_meanwhile(registry: str) -> str:
-    """Another run has written the entry of the host while its machines ended."""
-    return f"{registry}: the entry has changed meanwhile, and stays: another run may be buying for it."
+    """Why an entry stays that another run wrote while the host's machines ended."""
+    return f"{registry}: the entry has changed meanwhile, and stays: another run may be buying for its host."
 
 
-# What the tasks of an end and people read
+# Plans and results for the role's tasks and for people
 
 
-def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, check_mode: bool) -> dict[str, t.Any]:
-    """What ends of a host as a plain mapping: what the tasks need, and a person can read at -v. ``raw``: declared.
+def end_plan(raw: Row, entry: Entry, place: Place, end: End, ahead: float | None, check_mode: bool) -> dict[str, t.Any]:
+    """The end of a host as a plain mapping for the tasks, which a person can read with -v. ``raw``: its declaration.
 
     ``ahead``: seconds by which the API's clock is ahead of this computer's. ``check_mode``: of this host's tasks.
     """
@@ -313,54 +302,54 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
     return {
         "host": host,
         "declaration": str(raw["id"]),
-        # Declared with all others, not by the host itself.
+        # True if one task declared for all hosts, not each for itself.
         "together": bool(raw.get("together")),
-        "next": found.action.value,
-        "ids": list(found.ids),
-        "wait": wait_of(raw)[0],
+        "next": end.action.value,
+        "ids": list(end.ids),
+        "wait": _wait_timeout(raw)[0],
         "force": bool(raw.get("force")),
         "check_mode": check_mode,
-        **price_and_begin(entry, found),
-        "saves": _saves(found.machines),
+        **price_and_begin(entry, end),
+        "saves": _saves(end.machines),
         "ahead": ahead,
-        "gone": list(found.gone),
-        "forgotten": list(found.forgotten),
-        "in_doubt": list(found.in_doubt),
-        "lines": lines_of_end(host, entry, found, would=check_mode),
-        "refusal": found.reason,
+        "gone": list(end.gone),
+        "forgotten": list(end.forgotten),
+        "in_doubt": list(end.in_doubt),
+        "lines": lines_of_end(host, entry, end, would=check_mode),
+        "refusal": end.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
-        "storage": [_told(item, found, raw).variables for item in found.storage],
-        "stays": [] if check_mode else lines_of_storage(host, found),
-        "storage_ends": list(found.storage_ends),
-        "storage_lost": list(found.storage_lost),
-        "storage_stays": [item.resource_id for item in (*found.storage_stays, *found.unregistered_storage)],
-        "pending": found.pending,
+        "storage": [_with_mark(item, end, raw).variables for item in end.storage],
+        "stays": [] if check_mode else lines_of_storage(host, end),
+        "storage_ends": list(end.storage_ends),
+        "storage_lost": list(end.storage_lost),
+        "storage_stays": [item.resource_id for item in (*end.storage_stays, *end.unregistered_storage)],
+        "pending": end.pending,
         "reaped": bool(raw.get("reaped")),
-        "registry": "" if entry.is_empty and not found.storage else place.text,
+        "registry": "" if entry.is_empty and not end.storage else place.text,
         "registry_file": "" if entry.is_empty else place.entry_file(host),
     }
 
 
-def _told(item: Storage, found: End, raw: Row) -> Storage:
-    """The storage as the registry keeps it: the next sweep ends what this one does not, by whatever it is stopped."""
-    is_to_end = bool(raw.get("reaped")) and item.resource_id in found.storage_ends
+def _with_mark(item: Storage, end: End, raw: Row) -> Storage:
+    """The storage for the registry, marked if a sweep ends it: if this sweep is stopped, the next one ends it."""
+    is_to_end = bool(raw.get("reaped")) and item.resource_id in end.storage_ends
     return replace(item, is_to_end=is_to_end or item.is_to_end)
 
 
 def outcomes(plans: t.Sequence[Row], noted: t.Mapping[str, Row]) -> dict[str, dict[str, t.Any]]:
-    """What became of each host, by its name, with the file of tasks that follows (``next``), and why it stops there.
+    """The outcome of each host by name: the task file that follows (``next``), and why it stops there.
 
-    ``noted``: what the registry says of the end, or the failure. ``over``: all has ended that was to end, so that the
-    host loses its variables. Until then it keeps them: they may be in a role's ``when``.
+    ``noted``: the result of the registry's update, or the failure. ``over``: everything that was to end has ended, so
+    the host loses its variables. Until then it keeps them, since a role's ``when`` may use them.
     """
-    found = {plan["host"]: _outcome(plan, noted[plan["host"]]) for plan in plans}
-    following = SAY if end_lines(plans, found) or any(one["stop"] for one in found.values()) else ""
-    return {host: {**one, "next": following} for host, one in found.items()}
+    by_host = {plan["host"]: _outcome(plan, noted[plan["host"]]) for plan in plans}
+    following = SAY if end_lines(plans, by_host) or any(one["stop"] for one in by_host.values()) else ""
+    return {host: {**one, "next": following} for host, one in by_host.items()}
 
 
 def _outcome(plan: Row, noted: Row) -> dict[str, t.Any]:
-    """The same of one host, with ``lines`` for people."""
+    """The outcome of one host, with ``lines`` for people."""
     stop = str(noted["msg"] if noted.get("failed") else plan["refusal"])
     is_over = bool(plan["next"]) and not (stop or plan["check_mode"])
     has_lines = plan["next"] != STOP and not noted.get("failed")
@@ -368,38 +357,38 @@ def _outcome(plan: Row, noted: Row) -> dict[str, t.Any]:
     return {**noted, "stop": stop, "over": is_over, "lines": lines}
 
 
-def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
-    """Whether one can do for all hosts what follows: none stops. ``alone``: the play has no others."""
-    return alone and not any(one["stop"] for one in found.values())
+def one_acts_for_all(by_host: t.Mapping[str, Row], *, alone: bool) -> bool:
+    """Whether one host's task can act for all: no host stops. ``alone``: the play has no other hosts."""
+    return alone and not any(one["stop"] for one in by_host.values())
 
 
-def end_lines(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[str]:
-    """Lines for people about all hosts, in check mode with what the ends of several would save."""
+def end_lines(plans: t.Iterable[Row], by_host: t.Mapping[str, Row]) -> list[str]:
+    """Lines for people about all hosts; in check mode, also what the ends of several would save."""
     checked = [plan for plan in plans if plan["check_mode"] and plan["next"] == MACHINES]
     total = [f"in total: would save {_saved(checked)}"] if len(checked) > 1 else []
-    return [*(line for one in found.values() for line in one["lines"]), *total]
+    return [*(line for one in by_host.values() for line in one["lines"]), *total]
 
 
-def cost_labels(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, t.Any]]:
-    """A line about each host of which all has ended, with the ids of its ``storage`` that stays.
+def cost_labels(plans: t.Iterable[Row], by_host: t.Mapping[str, Row]) -> list[dict[str, t.Any]]:
+    """A line with the cost of each host that is over, and the ids of its ``storage`` that stays.
 
-    And one about all if they are several, which the last one shows.
+    If they are several, the last one also shows the total.
     """
-    ends = [plan for plan in plans if found[plan["host"]]["over"]]
-    labels = [(plan, _cost(plan, found[plan["host"]])) for plan in ends]
-    labels += [(ends[-1], _total(ends, found))] if len(ends) > 1 else []
+    ends = [plan for plan in plans if by_host[plan["host"]]["over"]]
+    labels = [(plan, _cost(plan, by_host[plan["host"]])) for plan in ends]
+    labels += [(ends[-1], _total(ends, by_host))] if len(ends) > 1 else []
     return [{"host": plan["host"], "label": label, "storage": plan["storage_stays"]} for plan, label in labels]
 
 
 def _cost(plan: Row, outcome: Row) -> str:
-    """What ended and what it cost at most, which fits into a line of a terminal if the host's name is short."""
+    """What ended, and its cost. It fits into a line of a terminal if the host's name is short."""
     ids = [*plan["ids"], *plan["storage_ends"]]
     what = plural(len(ids), "resource") if len(ids) > 1 else "".join(ids)
     return ", ".join(filter(None, (what, outcome["cost"]))) or "has ended"
 
 
-def _total(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> str:
-    costs = add_up(found[plan["host"]]["usd"] for plan in plans)
+def _total(plans: t.Iterable[Row], by_host: t.Mapping[str, Row]) -> str:
+    costs = add_up(by_host[plan["host"]]["usd"] for plan in plans)
     unknown = f", and {costs.unknown} of unknown cost" if costs.unknown else ""
     return f"in total at most USD {amount(up_to_cents(costs.total))}{unknown}; saves {_saved(plans)}"
 

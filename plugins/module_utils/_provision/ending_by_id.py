@@ -152,7 +152,7 @@ def difference(resource: Resource) -> dict[str, t.Any]:
 
 
 def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
-    """What is done for each id that ends by these plans (`ended.row`).
+    """What is done for each id that ends by these plans (`ended.end_plan`).
 
     ``wait``: for how many seconds its end is waited for. ``looks_only``: nothing is deleted, in check mode, and of what
     a person forgets: should the API know it after all, it does not end. ``after``: the ids of a host's machines, which

@@ -131,7 +131,7 @@ class Judged(RoundPart):
 class Ends(RoundPart):
     """What the role decommission ends of each host, decided once for all that have declared.
 
-    ``ends``: `ended.row`, by host. ``decided``: the ids of the declarations about which this ``round`` or an
+    ``ends``: `ended.end_plan`, by host. ``decided``: the ids of the declarations about which this ``round`` or an
     earlier one has decided.
     """
 

@@ -67,13 +67,15 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
     ],
 )
 def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[str], notes: dict[str, Any]) -> None:
-    assert ended.notes(entry_, {**PLAN, **plan}, left) == notes
+    assert ended.entry_changes(entry_, {**PLAN, **plan}, left) == notes
 
 
 @pytest.mark.parametrize(("left", "marks"), [([], [True, True]), ([M], [None, True])])
 def test_storage_is_to_end_once_its_machine_has_ended(left: list[str], marks: list[Any]) -> None:
     items = [Storage("new", is_to_end=True), Storage("old", kept_since=utc_rounded_up(NOON), is_to_end=True)]
-    noted = ended.notes(known(), {**PLAN, "storage": [item.variables for item in items]}, left)["provision_storage"]
+    noted = ended.entry_changes(known(), {**PLAN, "storage": [item.variables for item in items]}, left)[
+        "provision_storage"
+    ]
     assert [item.get("is_to_end") for item in noted] == marks
 
 
@@ -139,7 +141,7 @@ def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[
     ("answers", "left"),
     [
         ([{"resource_id": M, "billing_stopped": True}], NotEnded((), (), over=(M,))),
-        ([], NotEnded((M,), ("What the API has answered to a deletion is not known.",))),
+        ([], NotEnded((M,), ("The answer to a deletion is unknown.",))),
         ([{"resource_id": M, "billing_stopped": "yes", "msg": "no"}], NotEnded((M,), ("no",))),
         ([{"resource_id": M, "msg": "no", "error_class": "auth"}], NotEnded((M,), ("no",), "auth")),
     ],
@@ -153,8 +155,8 @@ def test_what_is_left(answers: list[dict[str, Any]], left: NotEnded) -> None:
     [({}, True), ({"status": "deleted"}, False), ({"offer_id": offer_id(2)}, False), ({"resource_id": M}, False)],
 )
 def test_what_came_while_the_others_ended(fields: dict[str, Any], is_late: bool) -> None:
-    found = ended.late_of(PLAN, [machine(2, offer=OFFER, **fields)])
-    assert (found.ids, bool(found.said)) == ((N,) if is_late else (), is_late)
+    found = ended.late_machines(PLAN, [machine(2, offer=OFFER, **fields)])
+    assert (found.ids, bool(found.sentences)) == ((N,) if is_late else (), is_late)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_what_came_while_the_others_ended(fields: dict[str, Any], is_late: bool)
 def test_the_age_of_a_journal(entry_: Any, by_name: bool, age: float | None) -> None:
     raw = {"host": "gpu-1", "name": "gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
     one = ended.end_request(raw, entry_, NOWHERE if by_name else Folder("/registry"))
-    assert ended.aged(one, Clock.of(NOON, DAY)).age == age
+    assert ended.with_age(one, Clock.of(NOON, DAY)).age == age
 
 
 def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> None:
@@ -327,7 +329,7 @@ def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
     plans = [ENDS, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
     found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans})
     assert [one["next"] for one in found.values()] == ["say", "say", "say"]
-    assert ended.stands_for_all({host: found[host] for host in ("gpu-1", "gpu-2")}, alone=True)
+    assert ended.one_acts_for_all({host: found[host] for host in ("gpu-1", "gpu-2")}, alone=True)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
 )
 def test_one_host_stands_for_all_if_none_stops(follows: str, stops: list[str], alone: bool, stands: bool) -> None:
     found = {str(number): {"next": follows, "stop": stop} for number, stop in enumerate(stops)}
-    assert ended.stands_for_all(found, alone=alone) is stands
+    assert ended.one_acts_for_all(found, alone=alone) is stands
 
 
 @pytest.mark.parametrize(
@@ -389,5 +391,5 @@ def test_why_a_purchase_has_ended(plan: dict[str, Any], of_purchase: str, of_sto
 
 
 def test_while_the_list_cannot_be_read_all_may_go_on() -> None:
-    found = ended.if_unlisted(PLAN, OSError("HTTP 503."))
-    assert found.ids == (M,) and found.said[0].endswith("whether more of it came is not known: HTTP 503.")
+    found = ended.late_unknown(PLAN, OSError("HTTP 503."))
+    assert found.ids == (M,) and found.sentences[0].endswith("whether it brought more machines is unknown: HTTP 503.")
