@@ -84,7 +84,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
     if unread := joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings()])):
-        raise Failure(ending_by_id.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
+        raise Failure(ending_by_id.owner_unknown(resource_id, unread), "invalid", **BLANK_ORPHAN)
     try:
         machine = api.resource(resource_id, force_refresh=True)
     except ApiError as error:
@@ -94,7 +94,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     if objection := ending_by_id.why_not_by_id(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
     found = ending_by_id.end_for_workflow(machine, reason, params["by"] or registries.who)
-    lines = ending_by_id.lines_of_ownerless_end(machine, found, would=check_mode)
+    lines = ending_by_id.lines_of_orphan_end(machine, found, would=check_mode)
     return {**BLANK_ORPHAN, "ended": found, "lines": lines}
 
 

@@ -51,7 +51,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     (answer,) = _waited(api, {facts["resource_id"]: facts}, {facts["resource_id"]: wait_timeout}).values()
     if answer["billing_stopped"]:
         return answer
-    raise Failure(answer["msg"], answer["error_class"], **ending_by_id.unsaid(answer))
+    raise Failure(answer["msg"], answer["error_class"], **ending_by_id.without_failure(answer))
 
 
 def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -61,7 +61,7 @@ def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """
     answers: _Answers = {}
     parent = os.getppid()
-    while due := ending_by_id.due(params["jobs"], answers, {parent, os.getppid()}):
+    while due := ending_by_id.due_jobs(params["jobs"], answers, {parent, os.getppid()}):
         answers.update(_ended(api, due, params.get(SHOW_PROGRESS, str)))
     diffs = ending_by_id.differences(answers.values())
     return {**BLANK_MANY, "round": params["round"], "answers": answers, "changed": bool(diffs), "diff": diffs}
@@ -70,8 +70,8 @@ def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 def _ended(api: SupplyApi, jobs: t.Sequence[Params], tell_progress: _Tell) -> _Answers:
     """End these resources, and return the answers after the wait. A failed deletion is sent again once."""
     answers = _send_all(api, jobs)
-    answers.update(_send_all(api, ending_by_id.told_again(jobs, answers)))
-    answers.update(_waited(api, answers, ending_by_id.waits(jobs, answers), tell_progress))
+    answers.update(_send_all(api, ending_by_id.jobs_to_retry(jobs, answers)))
+    answers.update(_waited(api, answers, ending_by_id.seconds_to_wait(jobs, answers), tell_progress))
     return answers
 
 
@@ -84,16 +84,20 @@ def send_deletion(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     except ApiError as error:
         if not params["accepted"]:
             raise _unread(error, facts) from None
-        return {**facts, "msg": f"{ending_by_id.deletion(resource_id, None, 'is being deleted')}."}
+        return {**facts, "msg": f"{ending_by_id.describe_deletion(resource_id, None, 'is being deleted')}."}
     if _states.is_gone(resource["status"]):
-        msg = f"{ending_by_id.deletion(resource_id, resource, 'was deleted before')}."
+        msg = f"{ending_by_id.describe_deletion(resource_id, resource, 'was deleted before')}."
         return {**facts, "billing_stopped": True, "msg": msg}
     if not _states.is_under_deletion(resource["status"]):
-        facts["diff"] = ending_by_id.difference(resource)
+        facts["diff"] = ending_by_id.diff_of(resource)
         if check_mode:
-            return {**facts, "changed": True, "msg": ending_by_id.planned(resource_id, resource)}
+            return {**facts, "changed": True, "msg": ending_by_id.planned_deletion(resource_id, resource)}
         facts["changed"] = _delete(api, params["force"], facts)
-    return {**facts, "accepted": True, "msg": f"{ending_by_id.deletion(resource_id, resource, 'is being deleted')}."}
+    return {
+        **facts,
+        "accepted": True,
+        "msg": f"{ending_by_id.describe_deletion(resource_id, resource, 'is being deleted')}.",
+    }
 
 
 def _unread(error: ApiError, facts: Result) -> Failure:
@@ -152,9 +156,9 @@ def _waited(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], tel
     while left:
         passed = time.monotonic() - start  # includes slow looks, so that the last look comes when the time is up
         found.update(_looked(api, {item: found[item] for item in left}, waits, passed))
-        left = ending_by_id.still_waited_for(found, waits, passed)
+        left = ending_by_id.remaining_waits(found, waits, passed)
         if left:
-            tell_progress(ending_by_id.waiting(found, left))
+            tell_progress(ending_by_id.wait_progress(found, left))
             time.sleep(min(PAUSE, max(left.values())))
     return found
 
@@ -168,7 +172,7 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
     listing = Listing(api)
 
     def outcome_of(item: str) -> tuple[str, Result]:
-        facts = ending_by_id.unsaid(answers[item])
+        facts = ending_by_id.without_failure(answers[item])
         left = waits[item] - passed
         try:
             why = ending_by_id.why_not_gone(
@@ -180,7 +184,7 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
             )
         except ApiError as error:
             return item, Failure.of(error, ending_by_id.billed_if_unread(facts, error.error_class), **facts).result
-        return item, ending_by_id.looked(facts, why, waits[item])
+        return item, ending_by_id.answer_after_look(facts, why, waits[item])
 
     return dict(in_parallel(outcome_of, list(answers)))
 

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of one resource by its id: whether it may end if a person names it, and how that reads.
+"""The end of one resource by its id: whether it may end if a person names it, whether it is gone, and how that reads.
 
-A sentence says what ends, and that the data of storage ends with it.
+Each sentence says whether a machine or storage ends, and that storage ends with its data.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from .ownership import Machine, OwnershipClaim
 
 Resource = t.Mapping[str, t.Any]  # as the tolerant reader returns it
 Row = t.Mapping[str, t.Any]
-# What it is called, and what ends with it; of one that was never read its kind is unknown
+# For each kind of resource: what it is called, and what ends with it
 _WORDS = {_states.MACHINE: ("Machine", ""), _states.STORAGE: ("Storage", " with all its data")}
-# If the task was cut off
+# If the task was interrupted
 MAY_BE_ENDING = "The resource may be ending, or still be billed. Run the same again: it asks the API first."
 _SHOWN = ("resource_id", "kind", "name", "vendor", "status", "price_per_hour")
 
 
-def deletion(resource_id: str, resource: Resource | None, verb: str) -> str:
-    """The beginning of a sentence about its end; ``verb``: as "is deleted"."""
+def describe_deletion(resource_id: str, resource: Resource | None, verb: str) -> str:
+    """The beginning of a sentence about a deletion. ``verb``: such as "is deleted". ``resource``: None if unknown."""
     subject, data = _WORDS.get(resource["kind"] if resource else "", ("Resource", ""))
     return f"{subject} {resource_id} {verb}{data}"
 
 
-def planned(resource_id: str, resource: Resource) -> str:
-    """What check mode says."""
-    return f"{deletion(resource_id, resource, 'would be deleted')}, which saves {usd(resource['price_per_hour'])}."
+def planned_deletion(resource_id: str, resource: Resource) -> str:
+    """The message of check mode."""
+    deletion = describe_deletion(resource_id, resource, "would be deleted")
+    return f"{deletion}, which saves {usd(resource['price_per_hour'])}."
 
 
-def still(resource: Resource | None) -> str:
-    """What may be billed on after a failure, in USD per hour."""
+def still_billed(resource: Resource | None) -> str:
+    """A sentence with the price at which a resource may still be billed."""
     return f"It may still be billed at {usd(resource['price_per_hour'] if resource else None)}."
 
 
 def not_deleted(resource_id: str, error_class: str) -> str:
-    """What it means that a resource cannot be read, or that the API does not know it: nothing was deleted."""
+    """The consequence and the advice if a resource cannot be read, or the API does not know it."""
     if error_class != "not_found":
         return "Nothing was deleted."
     return (
@@ -53,35 +54,32 @@ def not_deleted(resource_id: str, error_class: str) -> str:
 
 
 def billed_after_refusal(facts: Row, error_class: str, force: bool) -> str:
-    """What may be billed after the API refused a deletion, and the way out if it does not know the resource.
-
-    Or if it says that the resource is in use.
-    """
+    """The possible cost after the API refused a deletion, and what to do if the resource is unknown or in use."""
     if error_class == "not_found":
         return not_deleted(facts["resource_id"], error_class)
-    way_out = " If it must end: decommission with -e decommission_force=true; what that ends is not documented."
-    return still(facts["resource"]) + (way_out if error_class == "conflict" and not force else "")
+    advice = " If it must end: decommission with -e decommission_force=true; its effects are not documented."
+    return still_billed(facts["resource"]) + (advice if error_class == "conflict" and not force else "")
 
 
-def unknown_outcome(facts: Row, lost: Exception) -> str:
-    """The failure if the answer to the deletion is ``lost`` and no look shows whether it was accepted."""
-    return f"Whether {facts['resource_id']} is being deleted is not known: {lost} {still(facts['resource'])}"
+def unknown_outcome(facts: Row, error: Exception) -> str:
+    """The failure if the answer to a deletion was lost, and no look shows whether it was accepted."""
+    return f"Whether {facts['resource_id']} is being deleted is not known: {error} {still_billed(facts['resource'])}"
 
 
 @dataclass(frozen=True)
 class Unread:
-    """Why the page of a resource cannot be read: the ``error``, and whether that may pass.
+    """The ``error`` of a page or list that cannot be read.
 
-    ``is_unknown``: the API itself says that it does not know the resource.
+    ``is_unknown``: the API itself answered that it does not know the resource.
     """
 
     error: Exception
-    passes: bool = False
+    is_transient: bool = False
     is_unknown: bool = False
 
     @property
     def why(self) -> str:
-        """The same as a part of a sentence."""
+        """The error as a part of a sentence."""
         return str(self.error).rstrip(".")
 
 
@@ -92,15 +90,15 @@ def why_not_gone(
     look_again: t.Callable[[], Resource | Unread],
     left: float,
 ) -> str:
-    """Why a resource that was told to end is not known to be gone; empty if it is, so that it is billed no more.
+    """Why a resource whose deletion was sent may still be billed; empty if it is gone.
 
-    - If its own ``page`` says that it is gone, it is.
-    - A 404 proves that only if the API has accepted its deletion, and if a list of all resources that was read after
-      the page (``listed``) does not have it either.
-    - If the list has it, one of the two is behind, and the page is read again (``look_again``). After another 404 it
-      counts as gone only if no further look follows (``left``: the seconds in which they do).
+    - It is gone if its own ``page`` says so.
+    - A 404 proves that only if the API accepted the deletion, and a list of all resources that is read after the page
+      (``listed``) lacks it as well. Without a readable list, the 404 may be about the API's address.
+    - If the list has it, one of the two lags, and the page is read again (``look_again``). After another 404 it counts
+      as gone only if no time is ``left`` for a further look (seconds).
 
-    What the page says is noted in ``facts``. Raises the error of a page that no further look can read.
+    Notes in ``facts`` what the page says. Raises the error of a page that a further look cannot read either.
     """
     if isinstance(page, Unread) and page.is_unknown:
         if not facts["accepted"]:
@@ -115,16 +113,13 @@ def why_not_gone(
             return "the API does not find it, but lists it" if left > 0 else ""
     if not isinstance(page, Unread):
         return _why_by_page(facts, page)
-    if page.passes:
+    if page.is_transient:
         return page.why
     raise page.error
 
 
 def _is_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:
-    """Whether a list of all resources has one that its own page does not know.
-
-    While there is no list at all, as of an API that is being installed anew, a 404 may be about the address.
-    """
+    """Whether a list of all resources has a resource whose own page answered 404."""
     return any(item["resource_id"] == resource_id and not _states.is_gone(item["status"]) for item in resources)
 
 
@@ -132,31 +127,31 @@ def _why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
     facts["resource"] = resource
     if _states.is_gone(resource["status"]):
         return ""
-    return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
+    return f"the API still says '{resource['status']}'" if resource["status"] else "the API gives no state"
 
 
 def billed_if_unread(facts: Row, error_class: str) -> str:
-    """What may be billed of a resource that cannot be read."""
+    """The possible cost of a resource that cannot be read."""
     is_unknown = error_class == "not_found"
-    return not_deleted(facts["resource_id"], error_class) if is_unknown else still(facts["resource"])
+    return not_deleted(facts["resource_id"], error_class) if is_unknown else still_billed(facts["resource"])
 
 
-def difference(resource: Resource) -> dict[str, t.Any]:
+def diff_of(resource: Resource) -> dict[str, t.Any]:
     """The ``diff`` of a deletion."""
     header = f"resource {resource['resource_id']}"
     before = {name: resource[name] for name in _SHOWN}
     return {"before_header": header, "after_header": f"{header} (none)", "before": before, "after": {}}
 
 
-# Many that end together
+# Many resources that end together
 
 
 def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
-    """What is done for each id that ends by these plans (`ended.end_plan`).
+    """The jobs for the ids in these plans (`ended.end_plan`).
 
-    ``wait``: for how many seconds its end is waited for. ``looks_only``: nothing is deleted, in check mode, and of what
-    a person forgets: should the API know it after all, it does not end. ``after``: the ids of a host's machines, which
-    end before its storage.
+    ``wait``: seconds to wait for the end. ``looks_only``: nothing is deleted, in check mode or because a person forgets
+    the id: if the API knows it after all, it does not end. ``after``: the ids of the host's machines, which end before
+    its storage.
     """
     pairs: list[tuple[Row, str, list[str]]] = [(plan, item, []) for plan in plans for item in plan["ids"]]
     pairs += [(plan, item, list(plan["ids"])) for plan in plans for item in plan["storage_ends"]]
@@ -170,11 +165,11 @@ def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
     ]
 
 
-def due(items: t.Iterable[Row], answers: t.Mapping[str, Row], parents: t.Collection[int]) -> list[Row]:
-    """Those that are told to end now: machines, and storage once its host's machines have ended.
+def due_jobs(items: t.Iterable[Row], answers: t.Mapping[str, Row], parents: t.Collection[int]) -> list[Row]:
+    """The jobs that begin now: of machines, and of storage once its host's machines have ended.
 
-    ``parents``: the processes that this one had as its parent. If there are two, the play was killed, perhaps since a
-    person wants to keep what has not ended yet.
+    ``parents``: the parent processes that this process has had. If there are two, the play was killed, and perhaps a
+    person wants to keep the rest.
     """
     if len(parents) > 1:
         return []
@@ -183,26 +178,26 @@ def due(items: t.Iterable[Row], answers: t.Mapping[str, Row], parents: t.Collect
     return [item for item in left if item["looks_only"] or over.issuperset(item["after"])]
 
 
-def told_again(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> list[Row]:
-    """Those whose deletion failed: the API may accept it now."""
+def jobs_to_retry(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> list[Row]:
+    """The jobs whose deletion failed: the API may accept it now."""
     return [item for item in items if not item["looks_only"] and answers[item["resource_id"]].get("failed")]
 
 
-def waits(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> dict[str, float]:
-    """For how many seconds the end of each is waited for that was told to end, by their ids."""
+def seconds_to_wait(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> dict[str, float]:
+    """The seconds to wait for each resource whose deletion was accepted and that is not gone, by id."""
     pairs = ((item, answers[item["resource_id"]]) for item in items if not item["looks_only"])
-    told = (item for item, answer in pairs if answer["accepted"] and not answer["billing_stopped"])
-    return {item["resource_id"]: item["wait"] for item in told}
+    accepted = (item for item, answer in pairs if answer["accepted"] and not answer["billing_stopped"])
+    return {item["resource_id"]: item["wait"] for item in accepted}
 
 
-def still_waited_for(answers: t.Mapping[str, Row], longest: t.Mapping[str, float], passed: float) -> dict[str, float]:
-    """The seconds that are left for those to look at again, ``passed`` seconds after the first look."""
+def remaining_waits(answers: t.Mapping[str, Row], longest: t.Mapping[str, float], passed: float) -> dict[str, float]:
+    """The seconds left for the resources to look at again, ``passed`` seconds after the first look, by id."""
     ids = (item for item, answer in answers.items() if answer.get("waits"))
     return {item: longest[item] - passed for item in ids if passed < longest[item]}
 
 
-def waiting(answers: t.Mapping[str, Row], left: t.Collection[str]) -> str:
-    """How far the wait for all of these is, in a sentence. ``left``: the ids that are waited for."""
+def wait_progress(answers: t.Mapping[str, Row], left: t.Collection[str]) -> str:
+    """The progress of the wait in a sentence. ``left``: the ids that are still waited for."""
     pages = (answers[item]["resource"] for item in left)
     noun = "volume" if all(page and page["kind"] == _states.STORAGE for page in pages) else "machine"
     ended = sum(answer["billing_stopped"] for answer in answers.values())
@@ -210,52 +205,52 @@ def waiting(answers: t.Mapping[str, Row], left: t.Collection[str]) -> str:
 
 
 def differences(answers: t.Iterable[Row]) -> list[dict[str, t.Any]]:
-    """The diffs of those that have changed something, or may have."""
+    """The diffs of the deletions that changed something, or may have."""
     return [dict(answer["diff"]) for answer in answers if answer["changed"]]
 
 
-def looked(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
-    """What a look makes of the answer: gone, or ``why`` not yet, which is a failure if no look follows (``waits``).
+def answer_after_look(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
+    """The answer about a resource after a look: it is gone, or a failure says ``why`` it is not.
 
-    ``seconds``: for how long its end is waited for.
+    With ``waits``, a further look may follow. ``seconds``: how long to wait for the end.
     """
     if not why:
-        msg = f"{deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
+        msg = f"{describe_deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
         return {**facts, "billing_stopped": True, "msg": msg}
     beginning = f"{facts['resource_id']} is not gone after {seconds:g} seconds"
-    msg = f"{beginning}: {why}. {still(facts['resource'])}"
+    msg = f"{beginning}: {why}. {still_billed(facts['resource'])}"
     return {**facts, "waits": True, "failed": True, "error_class": "unavailable", "msg": msg}
 
 
-def unsaid(answer: Row) -> dict[str, t.Any]:
-    """The answer without what was said of it so far."""
+def without_failure(answer: Row) -> dict[str, t.Any]:
+    """The answer without the message and failure of an earlier look."""
     return {name: value for name, value in answer.items() if name not in ("waits", "failed", "error_class", "msg")}
 
 
-# May a machine end that a person names by its id alone? Only if no host owns it
+# A machine that a person names by its id alone may end only if no host owns it
 
 _PUBLISHED = ("resource_id", "name", "status", "vendor", "price_per_hour", "created_at")
-_REASON = 5  # letters that a reason has at least
+_SHORTEST_REASON = 5  # characters
 
 
 def check_reason(text: str) -> str:
-    """The reason in one line. Raises ValueError for one that says nothing."""
+    """Return the reason in one line. Raises ValueError if it is too short to be one."""
     reason = " ".join(text.split())
-    if len(reason) < _REASON:
+    if len(reason) < _SHORTEST_REASON:
         raise ValueError(
-            f"must say why the machine may end, in {_REASON} letters or more. Quote words with spaces between them, as"
-            " in -e 'end_reason=\"left by a test\"'"
+            f"must say why the machine may end, in {_SHORTEST_REASON} letters or more. Quote words with spaces between"
+            " them, as in -e 'end_reason=\"left by a test\"'"
         )
     return reason
 
 
 def end_for_workflow(machine: Machine, reason: str, by: str) -> dict[str, t.Any]:
-    """What a workflow gets of a machine that ends without an owner."""
+    """The end of an orphan, as a workflow gets it."""
     return {**{name: machine.get(name) for name in _PUBLISHED}, "by": by, "why": reason}
 
 
-def lines_of_ownerless_end(machine: Machine, end: Row, *, would: bool) -> list[str]:
-    """What people read of the ``end`` of a machine that no host owns; ``would``: nothing ends in this run."""
+def lines_of_orphan_end(machine: Machine, end: Row, *, would: bool) -> list[str]:
+    """Lines about the ``end`` of an orphan. ``would``: nothing ends in this run."""
     verb = "would end" if would else "ends"
     return [described([machine]), f"No host owns it. It {verb} for {end['by']}: {end['why']}"]
 
@@ -263,10 +258,10 @@ def lines_of_ownerless_end(machine: Machine, end: Row, *, would: bool) -> list[s
 def why_not_by_id(
     resource_id: str, machines: t.Sequence[Machine], claims: t.Iterable[OwnershipClaim], strays: t.Container[str] = ()
 ) -> str:
-    """Why the machine of this id may not end, empty if it may. ``machines``: of the account, and this one.
+    """Why the machine with this id must not end; empty if it may.
 
-    ``strays``: claims of this project for what was bought beside a host's own machine, which a person ends by its id.
-    A purchase that is noted without any machine may have bought it, as long as nobody knows what it has bought.
+    A registered purchase whose machine is unknown may have bought it. ``machines``: the account's, including this one.
+    ``strays``: the hosts of this project's claims to strays, which a person ends by id.
     """
     claims = [claim for claim in claims if claim.host not in strays]
     owned = ownership.owners(machines, claims)
@@ -274,12 +269,12 @@ def why_not_by_id(
     machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
     if hosts := owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids):
         return _owned_by(machine, hosts, is_storage=any(resource_id in claim.storage_ids for claim in claims))
-    near = [claim for claim in claims if found and _may_have_bought(claim, machine)]
-    return _may_be_of(machine, near) if near else ""
+    buyers = [claim for claim in claims if found and _may_have_bought(claim, machine)]
+    return _may_be_of(machine, buyers) if buyers else ""
 
 
 def _owned_by(machine: Machine, hosts: t.Sequence[str], *, is_storage: bool) -> str:
-    """A machine ends with its host. ``is_storage``: of storage more is said, since else it would stay."""
+    """The refusal of a host's machine, or storage, which does not end with its host unless that is asked for."""
     also = " -e decommission_storage=end" if is_storage else ""
     advice = f"To end all that the host has: compute_index.supply.decommission {end_option(hosts)}{also}."
     if any(" " in host for host in hosts):
@@ -287,22 +282,22 @@ def _owned_by(machine: Machine, hosts: t.Sequence[str], *, is_storage: bool) -> 
     return f"{described([machine])} is owned by {', '.join(hosts)}, says the registry. Nothing was ended. {advice}"
 
 
-def _may_be_of(machine: Machine, near: t.Sequence[OwnershipClaim]) -> str:
-    """Purchases of which no machine is known may have bought it."""
-    hosts = tuple(claim.host for claim in near)
-    settle = "Run compute_index.supply.audit with audit_settle: true, and then the same again."
+def _may_be_of(machine: Machine, buyers: t.Sequence[OwnershipClaim]) -> str:
+    """The refusal of a machine that purchases without a known machine may have bought."""
+    hosts = tuple(claim.host for claim in buyers)
+    settle = "Run compute_index.supply.audit with audit_settle: true, and then this again."
     name_it = f"If it is: compute_index.supply.decommission {ending.end_by_id_options(hosts, machine['resource_id'])}."
-    advice = settle if any(claim.unanswered for claim in near) else name_it
+    advice = settle if any(claim.unanswered for claim in buyers) else name_it
     return f"{described([machine])} may be what {', '.join(hosts)} may have bought. Nothing was ended. {advice}"
 
 
 def _may_have_bought(claim: OwnershipClaim, machine: Machine) -> bool:
-    """Whether a purchase of which no machine is known may be this one's; of one that says of no offer, by its name."""
+    """Whether the claim's purchase, whose machine is unknown, may be this machine's: by its offer, else by its name."""
     offer = ownership.offer_of(machine)
     is_open = bool(claim.offer_id) and not claim.resource_ids and (claim.unanswered or claim.bought)
     return is_open and (claim.offer_id == offer if offer else ownership.is_named(machine, claim.name, numbered=True))
 
 
-def cannot_tell_owner(resource_id: str, why: str) -> str:
-    """Registries cannot be read, so it is not known whether a machine has an owner."""
+def owner_unknown(resource_id: str, why: str) -> str:
+    """The refusal if registries cannot be read, so the machine may have an owner."""
     return f"Whether a host owns {resource_id} is not known: {why} Nothing was ended."

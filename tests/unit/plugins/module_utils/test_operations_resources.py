@@ -521,7 +521,9 @@ def test_a_resource_that_does_not_end_is_a_failure(
     assert naps == naps_taken
 
 
-@pytest.mark.parametrize(("word", "said"), [("running", "the API still says 'running'"), (None, "no state is told")])
+@pytest.mark.parametrize(
+    ("word", "said"), [("running", "the API still says 'running'"), (None, "the API gives no state")]
+)
 def test_a_deletion_that_does_nothing_is_not_called_one(queue: RequestQueue, delete: Any, word: Any, said: str) -> None:
     expect_look(expect_look(queue, "running").expect(*DELETE, {}), word)
     assert f"is not gone after 0 seconds: {said}. {STILL}" in delete(wait_timeout=0)["msg"]

@@ -30,11 +30,14 @@ OVER = {"billing_stopped": True}
     ],
 )
 def test_a_sentence_says_what_ends_and_what_may_be_billed(resource: Any, sentence: str, billed: str) -> None:
-    assert (ending_by_id.deletion(M, resource, "is deleted"), ending_by_id.still(resource)) == (sentence, billed)
+    assert (ending_by_id.describe_deletion(M, resource, "is deleted"), ending_by_id.still_billed(resource)) == (
+        sentence,
+        billed,
+    )
 
 
 UNKNOWN = Unread(LookupError("HTTP 404."), is_unknown=True)
-BUSY, DENIED = Unread(OSError("HTTP 503."), passes=True), Unread(OSError("HTTP 401."))
+BUSY, DENIED = Unread(OSError("HTTP 503."), is_transient=True), Unread(OSError("HTTP 401."))
 LISTED = [DISK, MACHINE]
 
 
@@ -46,7 +49,7 @@ LISTED = [DISK, MACHINE]
         (False, "terminated", None, None, 60, ""),
         (True, "running", None, None, 60, "the API still says 'running'"),
         (True, "deleting", None, None, 0, "the API still says 'deleting'"),
-        (True, None, None, None, 60, "no state is told"),
+        (True, None, None, None, 60, "the API gives no state"),
         # A 404 proves nothing before a deletion was accepted, nor if the list has the resource.
         (False, UNKNOWN, None, None, 60, UNKNOWN.error),
         (True, UNKNOWN, [], None, 60, ""),
@@ -126,8 +129,8 @@ def test_what_is_deleted_and_what_is_only_looked_at(fields: Any, jobs: Any) -> N
 )
 def test_storage_ends_once_its_machines_have(fields: Any, answers: Any, due: Any) -> None:
     items = ending_by_id.jobs([plan(M, **fields)])
-    assert [item["resource_id"] for item in ending_by_id.due(items, answers, {7})] == due
-    assert ending_by_id.due(items, answers, {7, 1}) == []
+    assert [item["resource_id"] for item in ending_by_id.due_jobs(items, answers, {7})] == due
+    assert ending_by_id.due_jobs(items, answers, {7, 1}) == []
 
 
 ITEM = {"resource_id": M, "wait": 600.0, "looks_only": False}
@@ -147,8 +150,8 @@ GOES_ON = {"accepted": True, "billing_stopped": False}
 def test_what_is_told_once_more_and_what_is_waited_for(
     item: Any, answer: Any, is_told: bool, is_waited_for: bool
 ) -> None:
-    assert ending_by_id.told_again([item], {M: answer}) == ([item] if is_told else [])
-    assert ending_by_id.waits([item], {M: answer}) == ({M: 600.0} if is_waited_for else {})
+    assert ending_by_id.jobs_to_retry([item], {M: answer}) == ([item] if is_told else [])
+    assert ending_by_id.seconds_to_wait([item], {M: answer}) == ({M: 600.0} if is_waited_for else {})
 
 
 @pytest.mark.parametrize(
@@ -162,15 +165,15 @@ def test_what_is_told_once_more_and_what_is_waited_for(
     ],
 )
 def test_how_long_an_end_is_waited_for(answer: Any, passed: float, left: Any) -> None:
-    assert ending_by_id.still_waited_for({M: answer}, {M: 600.0}, passed) == left
+    assert ending_by_id.remaining_waits({M: answer}, {M: 600.0}, passed) == left
 
 
 def test_a_look_that_shows_no_end_fails_until_another_one_does() -> None:
     facts = {"resource_id": M, "resource": MACHINE, "billing_stopped": False}
-    late = ending_by_id.looked(facts, "the API still says 'running'", 600.0)
+    late = ending_by_id.answer_after_look(facts, "the API still says 'running'", 600.0)
     assert (late["failed"], late["waits"], late["error_class"]) == (True, True, "unavailable")
-    assert "is not gone after 600 seconds" in late["msg"] and ending_by_id.unsaid(late) == facts
-    assert ending_by_id.looked(facts, "", 600.0) == {
+    assert "is not gone after 600 seconds" in late["msg"] and ending_by_id.without_failure(late) == facts
+    assert ending_by_id.answer_after_look(facts, "", 600.0) == {
         **facts,
         "billing_stopped": True,
         "msg": f"Machine {M} is deleted.",
@@ -268,7 +271,7 @@ def test_what_a_host_may_have_bought_ends_with_it_once_nothing_is_open() -> None
     named = "decommission -e decommission_hosts=h -e decommission_resource_id=r."
     assert named in ending_by_id.why_not_by_id("r", [machine(offer=None)], claims)
     unanswered = [OwnershipClaim("h", "n", "o", unanswered=True)]
-    assert "audit_settle: true, and then the same" in ending_by_id.why_not_by_id("r", [machine(offer=None)], unanswered)
+    assert "audit_settle: true, and then this" in ending_by_id.why_not_by_id("r", [machine(offer=None)], unanswered)
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -310,7 +313,7 @@ def test_what_was_bought_beside_a_hosts_own_machine_ends_by_its_id() -> None:
     machines = [machine(), machine("s", offer="p")]
     assert ending_by_id.why_not_by_id("r", machines, [stray, own], {stray.host}) == ""
     ends = ending_by_id.end_for_workflow(machine(), "left by a test", "me")
-    (_machine, told) = ending_by_id.lines_of_ownerless_end(machine(), ends, would=True)
+    (_machine, told) = ending_by_id.lines_of_orphan_end(machine(), ends, would=True)
     assert told == "No host owns it. It would end for me: left by a test"
     # Of another project, or of the host itself, nothing ends so.
     assert ending_by_id.why_not_by_id("r", machines, [stray, own]) and ending_by_id.why_not_by_id(
