@@ -243,7 +243,7 @@ def test_a_machine_that_another_run_has_ended_while_it_was_tested_is_not_bad_and
                 registry.end("decommissioned")
         billed = simulator.billed
         told = tests.do(TESTED, plans=[tests.row], tests=[{**BAD, "item": "gpu-1"}])
-        assert told["msg"] == "By its registry, somebody has ended the machine of gpu-1 while it was tested."
+        assert told["msg"] == "The machine of gpu-1 was ended while it was tested, as its registry says."
         deleted = [tests.do(DELETE_RESOURCE, resource_id=item) for item in tests.verdict["release"]]
         released = tests.do(RELEASE, **tests.further, before=tests.verdict, inventory={}, deleted=deleted)
         assert not released.get("failed") and (buys or released["next"] == "stop"), released

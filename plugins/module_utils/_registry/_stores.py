@@ -116,9 +116,9 @@ class Store:
             registry = self.host(report.host)
             if registry:
                 entry = read_entry(registry.read())
-                report = report.as_noted(entry, registry.now())
+                report = report.unless_ended(entry, registry.now())
                 if report.is_tested and entry.resource_ids and not registry.read_only:
-                    registry.compare_and_set({TESTED: report.noted(registry.now())})
+                    registry.compare_and_set({TESTED: report.summary(registry.now())})
         except RegistryError as error:
             return report, str(error)
         return report, ""
@@ -218,7 +218,7 @@ class _SharedStore(Store):
         if registry.read_only:
             return ""
         registry.read()
-        registry.note({acceptance.EVIDENCE: acceptance.fitted_to_note(whole)})
+        registry.note({acceptance.EVIDENCE: acceptance.shortened_bundle(whole)})
         return self.name()
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:

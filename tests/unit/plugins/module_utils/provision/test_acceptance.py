@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
     MOST_NOTED,
     Report,
     bundle,
-    fitted_to_note,
+    shortened_bundle,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
@@ -120,7 +120,7 @@ def test_what_a_shared_registry_notes_is_small_and_has_the_verdict(counts: list[
         {**BAD, "item": f"gpu-1-{number}", "findings": [FINDING] * count + [{**FINDING, "verdict": "ok"}] * good}
         for number, count in enumerate(counts)
     ]
-    kept = fitted_to_note(whole(results))
+    kept = shortened_bundle(whole(results))
     assert len(json.dumps(kept)) <= MOST_NOTED and is_signed(kept)
     assert "serial" not in json.dumps(kept)
     assert [machine["verdict"] for machine in kept["machines"]] == ["bad"] * len(counts)
@@ -129,7 +129,7 @@ def test_what_a_shared_registry_notes_is_small_and_has_the_verdict(counts: list[
 @pytest.mark.parametrize("odd", ["odd", ["odd"], [{"check": "ecc"}], 7])
 def test_findings_of_another_form_are_no_reason_to_lose_the_evidence(odd: Any) -> None:
     """They come from the machine."""
-    kept = fitted_to_note(whole([{**BAD, "findings": odd}]))
+    kept = shortened_bundle(whole([{**BAD, "findings": odd}]))
     assert is_signed(kept) and kept["machines"][0]["verdict"] == "bad"
 
 
@@ -224,7 +224,7 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
     assert result["lines"] == ["gpu-1: bad", "  gpu_count: 7 instead of 8 (bad)"]
     assert result["trouble"] == (
         "gpu-1: it did not pass its test: gpu_count: 7 instead of 8 (bad). Nothing was ended;"
-        " compute_index.supply.decommission -e decommission_hosts=gpu-1 would do that."
+        " to end them: compute_index.supply.decommission -e decommission_hosts=gpu-1"
     )
     entry = yaml.safe_load(file.read_text())
     assert {**entry["provision_tested"], "at": ""} == {
