@@ -194,7 +194,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
-        result = acceptance.of_options(module.params, module.check_mode)
+        result = acceptance.accept_by_options(module.params, module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -71,7 +71,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, machine=acceptance.measure("/"))
+    module.exit_json(changed=False, machine=acceptance.measure_hardware("/"))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def main() -> None:
     """Serve the action plugin's request on the machine."""
     module = AnsibleModule(argument_spec=_spec.RUN_FILES, supports_check_mode=True)
     try:
-        has = job.take_code(module.params["name"], module.params["step"] or {})
+        has = job.receive_code(module.params["name"], module.params["step"] or {})
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, has=has)

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests the machine that it runs on: which programs each level asks, and what becomes of their answers.
+"""Runs the acceptance test on a machine: the programs of each level, and the result from their answers.
 
-A sick GPU puts what asks it to sleep in the kernel (state D), where no signal reaches it. So a program gets a session
-of its own, no input, and files for its output: it keeps no connection open, and no one waits for it at the end.
+A program that queries a faulty GPU may hang in the kernel (state D), where no signal reaches it. So each program gets
+its own session, no input, and files for its output: it keeps no connection open, and no process waits for its end.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .readings import LOGS, Answers, CommandResult, Readings, is_divided
 from .wanted import TIMEOUTS, Wanted, least_version, thresholds_of
 
 MOST_OUTPUT = 16 * 2**20  # bytes of a program that are read
-_PAUSE = 0.02  # seconds between two looks
+_PAUSE = 0.02  # seconds between two polls
 _FURTHER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/cuda/bin"
-# A shell looks for the program: were that on a file system that hangs, so would whoever executes it.
+# A shell executes the program, since executing it may hang, for example on an unreachable network file system.
 _SHELL = ("/bin/sh", "-c", 'exec "$@"', "sh")
 
 
@@ -45,9 +45,9 @@ Run = t.Callable[[t.Mapping[str, Command]], "dict[str, CommandResult]"]
 
 
 def run_commands(commands: t.Mapping[str, Command], kill: Kill = os.killpg) -> dict[str, CommandResult]:
-    """Run programs side by side, so that eight which hang take no longer than one. Answers by the commands' names.
+    """Run programs in parallel, so that eight hanging ones take no longer than one. Returns answers by name.
 
-    One with a delay looks at the others, and does not start if they have ended.
+    A program with a delay observes the others, and does not start if they have ended before.
     """
     began = time.monotonic()
     waiting, running, answers = dict(commands), dict[str, _Process](), dict[str, CommandResult]()
@@ -82,7 +82,7 @@ class _Process:
         )
 
     def answer(self) -> CommandResult | None:
-        """How it ended, None while it may still end in time."""
+        """The answer of the program once it has ended or its time is up; None before."""
         code, seconds = self._process.poll(), time.monotonic() - self._began
         if code is None and seconds < self._command.limit:
             return None
@@ -93,26 +93,26 @@ class _Process:
 
 
 def _text(file: t.IO[bytes]) -> str:
-    """What a program has written until now: of too much the end, as what has no beginning counts as incomplete.
+    """The output of a program so far. Only the end of a long output is read: without a beginning it is incomplete.
 
-    The file has no name, so it is gone with the last who has it open.
+    The file has no name, so it disappears with the last process that has it open.
     """
     with file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - MOST_OUTPUT))
         return file.read(MOST_OUTPUT).decode(errors="replace")
 
 
-# Which programs are asked
+# Programs
 
-MOST_EVIDENCE = 256 * 1024  # bytes, as JSON
+MOST_EVIDENCE = 256 * 1024  # bytes of JSON
 _SHORTEST = 60.0  # seconds that dcgmi and all_reduce_perf get at least
-_LOAD_DELAY = 30.0  # seconds until a load is looked at; PyTorch takes long to start
+_LOAD_DELAY = 30.0  # seconds until the GPUs are read under load; PyTorch takes long to start
 
-# The levels that put load on the GPUs: the level of DCGM's diagnosis, and the seconds of the load
+# For each level that puts load on the GPUs: the level of DCGM's diagnosis, and the seconds of the load
 _LOADED = {"load": ("1", 60), "burnin": ("3", 600)}
 SMI = ("nvidia-smi", "-q", "-x")
 _ALL_REDUCE = ("all_reduce_perf", "-b", "1G", "-e", "4G", "-f", "2", "-g")
-# The file has no name while it is written, so it is gone whatever happens.
+# The file is removed before it is written, so it never stays behind.
 _WRITE = (
     'file=$(mktemp /var/tmp/supply-XXXXXX) && exec 3>"$file" && rm -f "$file" && '
     f"dd if=/dev/zero bs=1048576 count={verdicts.MIB_WRITTEN} conv=fsync >&3"
@@ -123,7 +123,7 @@ _QUERIES: dict[str, tuple[str, ...]] = {
     "dmesg": ("dmesg",),
     "fabric_manager": ("systemctl", "is-active", "nvidia-fabricmanager"),
 }
-# Products of random matrices, again and again: each must be the first. The copies load the PCIe links.
+# Multiplies the same random matrices repeatedly and compares the products. The copies load the PCIe links.
 _PYTORCH = """
 import sys, time
 try:
@@ -143,7 +143,7 @@ while time.time() < end:
 for gpu in gpus:
     print(f"GPU {gpu}: {'OK' if right[gpu] else 'FAULTY'}")
 """
-# The first that is installed, also with its libraries. gpu_burn finds its parts only from its own folder.
+# Runs the first load that is installed with its libraries. gpu_burn finds its files only from its own folder.
 _LOAD = """
 burn() {
     program=$(command -v gpu_burn || command -v gpu-burn) || return 127
@@ -160,12 +160,12 @@ exec nvbandwidth
 
 
 def load_of(seconds: float) -> tuple[str, ...]:
-    """A program that puts load on all GPUs for so many seconds."""
+    """The command that puts load on all GPUs for this many seconds."""
     return ("sh", "-c", _LOAD, "load", f"{seconds:g}", _PYTORCH)
 
 
 class Acceptance:
-    """One test of a machine. ``timeout`` covers all of it, ``tool_timeout`` each query; both are seconds."""
+    """One test of a machine. ``timeout`` limits the whole test, ``tool_timeout`` each query, in seconds."""
 
     def __init__(self, wanted: Wanted, timeout: float, tool_timeout: float, run: Run = run_commands) -> None:
         self._wanted, self._tool_timeout, self._run = wanted, tool_timeout, run
@@ -173,14 +173,14 @@ class Acceptance:
         self.answers: dict[str, CommandResult] = {}
 
     def ask(self, writes: bool) -> Answers:
-        """Run all programs of the level; after one that did not answer only the kernel log is read, as evidence."""
+        """Run all programs of the level. After a program that hangs, only the kernel log is read, as evidence."""
         level = self._wanted.level
         queries = {"nvidia-smi": SMI, **({} if level == "specs" else _QUERIES)}
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
         gpus = Readings(self.answers).gpus
         if level in _LOADED and gpus and not is_divided(gpus):
             self._load(level, len(gpus))
-            # What the load has brought to light.
+            # Again, since the load may have caused errors
             self._query({name: _QUERIES[name] for name in LOGS} if self._hangs else queries)
         return self.answers
 
@@ -197,9 +197,9 @@ class Acceptance:
             self.answers.update(self._run({name: Command(item, limit) for name, item in programs.items()}))
 
     def _long(self, name: str, arguments: tuple[str, ...], least: float) -> None:
-        """A program that takes as long as it may, but for the time of a last look; GPUs are looked at meanwhile.
+        """Run a long program, with all time that is left but that of a last query; a load is observed meanwhile.
 
-        It does not start with less than so many seconds: what we cut off would seem to hang.
+        It does not start with less than ``least`` seconds, since it would seem to hang when its time is up.
         """
         left = self._left - self._tool_timeout
         if left >= least and not self._hangs:
@@ -224,9 +224,9 @@ def accept(
     root: str = "/",
     run: Run = run_commands,
 ) -> dict[str, t.Any]:
-    """The result of a test. ``controller_time``: seconds since 1970, to compare the clock with.
+    """Test the machine and return the result. ``controller_time``: seconds since 1970, to check the clock.
 
-    ``writes``: whether a file may be written, to see how long that takes.
+    ``writes``: whether the speed of the disk is measured by writing a file.
     """
     began, ahead = time.monotonic(), None if controller_time is None else round(time.time() - controller_time, 1)
     answers = Acceptance(wanted, timeout, tool_timeout, run).ask(writes)
@@ -248,13 +248,13 @@ def accept(
     }
 
 
-def measure(root: str, seconds: float = 60.0, run: Run = run_commands) -> dict[str, t.Any]:
-    """What a machine has, for `machine_info`; nvidia-smi gets so many seconds to answer."""
+def measure_hardware(root: str, seconds: float = 60.0, run: Run = run_commands) -> dict[str, t.Any]:
+    """The hardware of a machine, for `machine_info`. ``seconds``: the time limit of nvidia-smi."""
     return Readings(run({"nvidia-smi": Command(SMI, seconds)}), root).machine
 
 
-def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """The result of the module by its options. Raises ValueError for an option that cannot be used."""
+def accept_by_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Run the test of the module's options. Raises ValueError for an invalid option."""
     level = options["level"]
     wanted = Wanted(
         level="health" if check_mode and level in _LOADED else level,
@@ -267,13 +267,13 @@ def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     return accept(wanted, timeout, options["tool_timeout"], options["controller_time"], writes=not check_mode)
 
 
-# What a vendor asks for. Clocks that a GPU could have are most of nvidia-smi's answer, and say nothing.
+# Evidence for the vendor. The clocks that a GPU supports are left out: they are most of nvidia-smi's output.
 _CLOCKS = re.compile(r"<supported_clocks>.*?</supported_clocks>\s*", re.DOTALL)
 _OF_INTEREST = re.compile(r"NVRM|nvidia|nvlink|Xid|AER|Linux version", re.IGNORECASE)
 
 
 def evidence(answers: Answers, most: int = MOST_EVIDENCE) -> list[dict[str, t.Any]]:
-    """The raw outputs, in at most so many bytes of JSON: the longest are cut."""
+    """The raw outputs, in at most ``most`` bytes of JSON; the longest are cut."""
     rows = [
         {
             "command": " ".join(answer.command)[:200],

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a machine is in use: what its sampler has noted, and who else is there right now. Knows no Ansible.
+"""Judges whether a machine is in use, from its sampler's notes and its current connections. Knows no Ansible.
 
-The sampler is ``supply-keep`` of the role provision. It judges over time, and a connection such as ours must not count
-there; so whoever has just come is only seen here. Whatever cannot be told is ``unknown``: ``idle`` may end a machine.
+The sampler is ``supply-keep`` of the role provision. It judges over time and must not count connections such as ours,
+so new connections are only seen here. In doubt the state is ``unknown``, since ``idle`` may end a machine.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ KEEPS = "var/lib/supply-keep"
 STALE_SECONDS = 300.0  # five times the sampler's period
 MOST_KEPT = 31 * 86_400.0  # seconds; supply-keep takes 30 days
 _MOST_BYTES = 65_536
-_SECONDS = 1.0  # by which two readings of a clock may differ
-# The process of a connection that has logged in. Those with a word in brackets have not, or stand for another one.
+_CLOCK_ERROR = 1.0  # seconds by which two readings of a clock may differ
+# The process of a logged-in connection. A word in brackets marks others: before the login, or duplicates.
 _SSH = re.compile(r"sshd(?:-session)?: (?!\[)\S+")
 
 
 @dataclass(frozen=True)
 class ActivityReadings:
-    """What was found on a machine; None for what could not be read."""
+    """Readings of a machine; None if one could not be read."""
 
     boot: str  # the id of this boot
-    uptime: float  # seconds since it, by a clock that nobody can set
+    uptime: float  # seconds since this boot, by a clock that cannot be set
     clock: float  # seconds since 1970
     state: str | None = None  # the sampler's file
-    keeps: t.Mapping[str, str | None] | None = field(default_factory=dict)  # those of supply-keep, by user id
-    others: int | None = 0  # SSH connections beside the one that looks
+    keeps: t.Mapping[str, str | None] | None = field(default_factory=dict)  # the files of supply-keep, by user id
+    others: int | None = 0  # SSH connections in addition to our own
     load: float | None = 0.0  # the average of the last minute
 
 
 @dataclass(frozen=True)
 class Activity:
-    """What follows from it."""
+    """The verdict on a machine."""
 
     state: str
     evidence: str
-    since: float | None = None  # when it was last in use, in seconds since 1970
+    since: float | None = None  # the last use, in seconds since 1970
     idle_seconds: float = 0.0  # 0 unless it is idle
     keep_until: float | None = None  # seconds since 1970
 
     def result(self) -> dict[str, t.Any]:
-        """For a module: times in UTC."""
+        """The result of the module, with times in UTC."""
         return {
             "state": self.state,
             "since": None if self.since is None else utc(self.since),
@@ -67,17 +67,17 @@ class Activity:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What the sampler has noted; times are seconds since the boot."""
+    """The sampler's note; times are seconds since the boot."""
 
     at: float
     active: float  # the last use
-    why: str  # what that was
+    why: str  # the kind of the last use
     seen: str
-    load: float  # above which the machine is in use
+    load: float  # a higher load is use
 
 
 def activity_of(look: ActivityReadings) -> Activity:
-    """Whether the machine is in use. It is idle only if everything could be read, and nothing speaks against it."""
+    """Judge whether the machine is in use. It is idle only if everything could be read, and shows no use."""
     try:
         sample, until = _sample(look), _kept_until(look)
         now = _use_now(look, sample)
@@ -96,16 +96,16 @@ def activity_of(look: ActivityReadings) -> Activity:
 
 
 def _sample(look: ActivityReadings) -> _Sample:
-    """What the sampler has noted. Raises ValueError if that says nothing of this moment."""
+    """Read the sampler's note. Raises ValueError if it is missing, unreadable, or not recent."""
     if look.state is None:
         raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
     state = read_json_object(look.state)
     at, active, load = (number_of(state.get(name)) for name in ("at", "active", "load"))
     if at is None or active is None or load is None or not 0 <= active <= at:
-        raise ValueError("what the sampler has noted cannot be understood")
+        raise ValueError("the sampler's note is invalid")
     age = look.uptime - at
-    if state.get("boot") != look.boot or age < -_SECONDS:
-        raise ValueError("what the sampler has noted is not of this boot")
+    if state.get("boot") != look.boot or age < -_CLOCK_ERROR:
+        raise ValueError("the sampler's note is from another boot")
     if age > STALE_SECONDS:
         raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
     why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
@@ -113,20 +113,20 @@ def _sample(look: ActivityReadings) -> _Sample:
 
 
 def _use_now(look: ActivityReadings, sample: _Sample) -> str:
-    """What is in use at this moment, which is less than it takes to count as use; empty for nothing.
+    """Describe the use at this moment, which the sampler has not counted yet; empty if there is none.
 
-    Raises ValueError if that cannot be seen.
+    Raises ValueError if it cannot be seen.
     """
     if look.others is None or look.load is None:
         raise ValueError("other processes of the machine cannot be seen")
     if look.others:
         return f"{look.others} other SSH connection{'' if look.others == 1 else 's'} now"
-    # Written so that what is no number counts.
+    # Written so that NaN counts as use
     return "" if look.load <= sample.load else f"load {look.load:.2f} now"
 
 
 def _kept_until(look: ActivityReadings) -> float | None:
-    """The last moment that somebody has asked for, by the clock as it is now; None if that is over.
+    """The latest time that a user of supply-keep asked for, by the current clock; None if it has passed.
 
     Raises ValueError if it is unclear.
     """
@@ -137,23 +137,24 @@ def _kept_until(look: ActivityReadings) -> float | None:
         keep = read_json_object(text or "")
         until, uptime = number_of(keep.get("until")), number_of(keep.get("uptime"))
         if until is None or uptime is None:
-            raise ValueError(f"what supply-keep has noted for the user {one_line(name, 40)} cannot be understood")
-        is_of_boot = keep.get("boot") == look.boot  # then the clock may have been set meanwhile
-        last = max(last, until - look.clock, uptime - look.uptime if is_of_boot else 0.0)
+            raise ValueError(f"the note of supply-keep for the user {one_line(name, 40)} is invalid")
+        # In the same boot the uptime is exact, while the clock may have been set since the note.
+        is_same_boot = keep.get("boot") == look.boot
+        last = max(last, until - look.clock, uptime - look.uptime if is_same_boot else 0.0)
     if last > MOST_KEPT:
-        raise ValueError("what supply-keep has noted is too late; is the clock right?")
+        raise ValueError("a time in the notes of supply-keep is too late; is the clock right?")
     return look.clock + last if last > 0 else None
 
 
-# What is on the machine
+# Readings
 
 
 def look(root: str = "/", pid: int | None = None, clock: float | None = None) -> ActivityReadings:
-    """Read it all. ``pid``: a process of the connection that looks. Raises ValueError where there is no Linux."""
+    """Read the machine's activity. ``pid``: a process of our own connection. Raises ValueError without Linux."""
     uptime = number_of((_read(root, "proc/uptime") or "").partition(" ")[0])
     boot = (_read(root, "proc/sys/kernel/random/boot_id") or "").strip()
     if uptime is None or not boot:
-        raise ValueError("the machine does not tell how long it has been running")
+        raise ValueError("the machine's uptime or boot id cannot be read")
     return ActivityReadings(
         boot=boot,
         uptime=uptime,
@@ -166,19 +167,22 @@ def look(root: str = "/", pid: int | None = None, clock: float | None = None) ->
 
 
 def _keeps(root: str) -> dict[str, str | None] | None:
-    """The files of supply-keep. Everybody may write there: nothing is followed, and nothing is waited for."""
+    """The files of supply-keep, None if their folder cannot be read.
+
+    All users may write there, so links are not followed, and pipes are not waited for.
+    """
     try:
         names = os.listdir(os.path.join(root, KEEPS))
     except OSError:
         return None
-    # One that is being written begins with a dot.
+    # The name of an unfinished file begins with a dot.
     return {name: _read(root, os.path.join(KEEPS, name)) for name in names if not name.startswith(".")}
 
 
 def _others(root: str, pid: int) -> int | None:
-    """How many processes of SSH connections there are that ``pid`` does not come from."""
+    """The number of SSH connections' processes that are not ancestors of ``pid``; None if they cannot be seen."""
     if _read(root, "proc/1/cmdline") is None:
-        return None  # the system hides the processes of others
+        return None  # the system hides other users' processes
     ancestors = _ancestors(root, pid)
     try:
         pids = [int(name) for name in os.listdir(os.path.join(root, "proc")) if name.isdigit()]
@@ -189,7 +193,7 @@ def _others(root: str, pid: int) -> int | None:
 
 
 def _ancestors(root: str, pid: int) -> set[int]:
-    """The process, and those that it comes from."""
+    """The process and its ancestors."""
     ancestors: set[int] = set()
     while pid > 0 and pid not in ancestors:
         ancestors.add(pid)
@@ -199,14 +203,14 @@ def _ancestors(root: str, pid: int) -> set[int]:
 
 
 def _read(root: str, name: str) -> str | None:
-    """The beginning of a plain file."""
+    """The beginning of a regular file; None if it cannot be read."""
     path = os.path.join(root, name)
-    with contextlib.suppress(OSError, ValueError), open(path, "rb", buffering=0, opener=at_once) as file:
+    with contextlib.suppress(OSError, ValueError), open(path, "rb", buffering=0, opener=nonblocking_opener) as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file.read(_MOST_BYTES).decode(errors="replace")
     return None
 
 
-def at_once(path: str, flags: int) -> int:
-    """Opens no link, and waits for nobody, whatever the file has become, for `open`."""
+def nonblocking_opener(path: str, flags: int) -> int:
+    """An opener for `open` that follows no link, and does not wait if the file has become a pipe."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A folder of code on its way to a machine: one archive, whose content has a digest. Knows no Ansible.
+"""Packs a folder of code on the controller, and unpacks it on the machine. Knows no Ansible.
 
-The controller packs what git would not ignore, and the machine unpacks it; both call this file.
+The archive has the files that git does not ignore. The digest of its content identifies the code.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import tempfile
 import typing as t
 import zlib
 
-# The registry, which changes with each purchase, and no machine needs.
+# Files of the registry, which change with each purchase; no machine needs them.
 ALWAYS_IGNORED = ("compute_index_supply.yml", ".compute_index_supply.*", ".ssh_config", ".known_hosts")
 WORK = "work"  # the folder of the code
-_DIGEST = "code.sha256"  # the file that says which code is there
-_ENCODING: t.Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # any name survives
-_TIME = 946684800  # of each file, so that it does not count for the digest; older ones cannot be zipped
+_DIGEST = "code.sha256"  # a file with the digest of the code in the folder
+_ENCODING: t.Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # keeps any file name
+_TIME = 946684800  # of each file, so that times do not change the digest; zip files cannot have older ones
 _BLOCK = 2**20  # bytes
 
 
 class _Digesting:
-    """A file to write, whose content is digested."""
+    """A writable file that computes the digest of its content."""
 
     def __init__(self, file: gzip.GzipFile) -> None:
         self._file, self.digest = file, hashlib.sha256()
@@ -40,15 +40,15 @@ class _Digesting:
 
 
 def pack(src: str, exclude: t.Sequence[str], archive: str = "") -> str:
-    """Write the folder into a tar.gz, if one is named, and return the digest of the tar.
+    """Pack the folder ``src`` into the tar.gz ``archive``, if one is named, and return the digest of the tar.
 
-    Raises ValueError with a sentence if it cannot be read.
+    Raises ValueError with a sentence if the folder cannot be read.
     """
     if not os.path.isdir(src):
         raise ValueError(f"{src} is not a folder.")
     paths = sorted(_listed(src, exclude))
     if not paths:
-        raise ValueError(f"git lists no file in {src}: it is empty, or .gitignore leaves out all of it.")
+        raise ValueError(f"{src} has no files to pack: it is empty, or .gitignore excludes all of it.")
     try:
         with gzip.open(archive or os.devnull, "wb", compresslevel=3 if archive else 0) as file:
             digesting = _Digesting(file)
@@ -63,7 +63,7 @@ def pack(src: str, exclude: t.Sequence[str], archive: str = "") -> str:
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """What git remembers of a file: its name, content, and whether it may be executed."""
+    """Keep only the attributes that git records: name, content, and whether the file is executable."""
     member.mode = 0o755 if member.mode & 0o100 else 0o644
     member.uid = member.gid = 0
     member.uname = member.gname = ""
@@ -72,9 +72,9 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _listed(src: str, exclude: t.Sequence[str]) -> t.Iterator[str]:
-    """The paths of files and links below a folder that git does not ignore, nor these patterns.
+    """The paths of files and links below a folder that neither git nor these patterns ignore.
 
-    A repository of its own tells git nothing but .gitignore files, those of the code's repository and the user's.
+    A temporary repository is used, so that git reads only .gitignore files: the code's and the user's.
     """
     top = src = os.path.realpath(src)
     while not os.path.lexists(os.path.join(top, ".git")) and top != os.path.dirname(top):
@@ -86,14 +86,14 @@ def _listed(src: str, exclude: t.Sequence[str]) -> t.Iterator[str]:
         git = [f"--git-dir={folder}/.git", f"--work-tree={top}"]
         output = _git([*git, "ls-files", "-z", "--others", "--exclude-standard", *patterns], src)
     for path in filter(None, os.fsdecode(output).split("\0")):
-        if path.endswith("/"):  # a repository in it
+        if path.endswith("/"):  # a nested repository
             yield from (path + below for below in _listed(os.path.join(src, path), exclude))
         else:
             yield path
 
 
 def _anchored(pattern: str, base: str) -> str:
-    """A pattern as git takes it at the top of the repository; with a slash inside it is bound to the code's folder."""
+    """Translate a pattern for the top of the repository. With a slash inside it is relative to the code's folder."""
     negation, text = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
     is_bound = "/" in text.rstrip("/")
     return f"{negation}/{base}/{text.lstrip('/')}".replace("/./", "/") if is_bound else pattern
@@ -101,21 +101,21 @@ def _anchored(pattern: str, base: str) -> str:
 
 def _git(words: t.Sequence[str], folder: str) -> bytes:
     try:
-        # As a hook of git may have started this: without the variables of that repository.
+        # A git hook may have started this process: leave out the variables of its repository.
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        # `run_command` is a module's, and this runs on the controller.
+        # `run_command` exists only in modules, and this runs on the controller.
         done = subprocess.run(  # pylint: disable=ansible-bad-function
             ["git", *words], cwd=folder, check=True, capture_output=True, env=env
         )
         return done.stdout
     except FileNotFoundError:
-        raise ValueError("git is needed on this computer: it says which files are code.") from None
+        raise ValueError("Install git on this computer: it decides which files are packed.") from None
     except subprocess.CalledProcessError as error:
         raise ValueError(f"git cannot list the files in {folder}: {error.stderr.decode(errors='replace')}") from None
 
 
 def sha256_of(file: t.IO[bytes]) -> str:
-    """The SHA-256 of a file, without reading it whole."""
+    """The SHA-256 of a file, which is read in blocks."""
     digest = hashlib.sha256()
     for block in iter(lambda: file.read(_BLOCK), b""):
         digest.update(block)
@@ -126,16 +126,16 @@ def sha256_of(file: t.IO[bytes]) -> str:
 
 
 def digest_at(folder: str) -> str:
-    """The digest of the code that a run's folder has; empty if it has none."""
+    """The digest of the code in a run's folder; empty without code."""
     with contextlib.suppress(OSError), open(os.path.join(folder, _DIGEST), encoding="ascii") as file:
         return file.read()
     return ""
 
 
 def unpack(archive: str, digest: str, folder: str) -> None:
-    """Put the code of an archive in place of the run's. Raises ValueError if it was damaged.
+    """Replace the code of a run by that of an archive. Raises ValueError if the archive is damaged.
 
-    A kill leaves the old code, the new, or none that has a digest.
+    A kill leaves the old code, the new code, or code without a digest, which is replaced next time.
     """
     new, work, noted = (os.path.join(folder, name) for name in ("work.new", WORK, _DIGEST))
     with gzip.open(archive) as file:
@@ -148,7 +148,7 @@ def unpack(archive: str, digest: str, folder: str) -> None:
         shutil.rmtree(new, ignore_errors=True)
         file.seek(0)
         with tarfile.open(fileobj=file, **_ENCODING) as tar:
-            tar.extraction_filter = lambda member, _path: member  # it is ours; newer Pythons would refuse links
+            tar.extraction_filter = lambda member, _path: member  # we packed it; newer Pythons would refuse links
             tar.extractall(new)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(noted)

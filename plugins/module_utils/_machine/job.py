@@ -1,10 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of a run on a machine: starts its job once, and reports its state. Knows no Ansible.
+"""Starts the job of a run on its machine, once, and reports its state. Knows no Ansible.
 
-``work`` (the code, the job's working directory), ``log.txt``, ``job.json`` (what has begun), ``end`` (its exit code),
-``setup`` (which setup has succeeded), and ``pid``, which is locked while a process of the job runs.
+The folder of a run has ``work`` (the code, the job's working directory), ``log.txt``, ``job.json`` (the job that has
+begun), ``end`` (its exit code), ``setup`` (the digest of the setup that succeeded), and ``pid``, which is locked while
+a process of the job runs.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ import typing as t
 
 from .._text import printable, utc
 from . import code_files
-from .job_state import NONE, RUNNING, judged, state_in_words
+from .job_state import NONE, RUNNING, state_and_reason, state_sentence
 
-PLACE = "COMPUTE_INDEX_RUN_DIR"  # in the environment: replaces the folder of all runs
+FOLDER_VARIABLE = "COMPUTE_INDEX_RUN_DIR"  # the environment variable that replaces the folder of all runs
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_MOST_LOG = 256 * 1024  # bytes of a log that are read from its end
+_MOST_LOG = 256 * 1024  # bytes that are read from the end of a log
 _MOST_LINES = 1000
 _LONGEST_LINE = 1000  # characters
-_RESERVE = 96 * 2**20  # bytes kept free while it runs, for the modules that read the results if it fills the disk
+_RESERVE = 96 * 2**20  # bytes reserved during the job, for the modules that read the results if it fills the disk
 _FOREVER = 10**8  # seconds
-_SYSTEMD = "/run/systemd/system"  # is there if systemd runs the machine
-# A unit of its own, or systemd may end the job with the connection (KillUserProcesses)
+_SYSTEMD = "/run/systemd/system"  # exists if systemd runs the machine
+# Without a unit of its own, systemd may end the job with the connection (KillUserProcesses).
 _SCOPE = ("systemd-run", "--scope", "--quiet", "--collect", "--property=TasksMax=infinity")
 _SESSION = re.compile(r"/user-([0-9]+)\.slice/session-[^/]*\.scope")  # in the control group of a login
 _CGROUP = "/proc/self/cgroup"
@@ -42,12 +43,12 @@ _LOGIND = (
     *("busctl", "get-property", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"),
     *("KillUserProcesses", "KillOnlyUsers", "KillExcludeUsers"),
 )
-_OF_A_JOB = ("command", "setup", "digest", "time", "results")  # what is noted of it; the results are for a sweep
+_NOTED = ("command", "setup", "digest", "time", "results")  # options in job.json; sweeps read the results
 _NO_JOB: t.Mapping[str, t.Any] = {"command": "", "results": [], "digest": ""}
-_OF_CONNECTION = ("SSH_", "SUDO_", "XDG_", "ANSIBLE_", "LC_")  # how its variables begin, which no job needs
+_OF_CONNECTION = ("SSH_", "SUDO_", "XDG_", "ANSIBLE_", "LC_")  # prefixes of variables that no job needs
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
-# Runs a job in its folder: from the first line on it has begun, and the last line has succeeded once it is over.
+# Runs a job in its folder. The job begins with the first line, and is over once the last line has succeeded.
 # $1: the shell; $2: the setup; $3: the command; $4: seconds; $5: the digest of the setup, empty if that is done
 _WRAPPER = """
 echo "$$" > pid
@@ -66,47 +67,47 @@ echo "$code" > end.new && mv end.new end
 
 
 def folder_of(name: str) -> str:
-    """The folder of a run of this user. Raises ValueError if that cannot be its name."""
+    """The folder of a run of this user. Raises ValueError for an invalid name."""
     if not _NAME.fullmatch(name):
         raise ValueError(
             "The name of a run has letters, digits, '.', '_' and '-', begins with a letter or digit, "
             "and has at most 63 characters."
         )
     usual = "/var/lib/compute_index/run" if os.geteuid() == 0 else os.path.expanduser("~/.compute_index/run")
-    return os.path.join(os.environ.get(PLACE) or usual, name)
+    return os.path.join(os.environ.get(FOLDER_VARIABLE) or usual, name)
 
 
 @contextlib.contextmanager
-def held(folder: str) -> t.Iterator[None]:
-    """The folder, made if needed, and locked: no other module changes it meanwhile."""
+def locked(folder: str) -> t.Iterator[None]:
+    """Create the folder if needed, and lock it against changes by other modules."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, "lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-# Its state
+# State
 
 
 def state_of(folder: str) -> dict[str, t.Any]:
     """The state of a run with its reason, a sentence with both, its exit code, and its times."""
-    runs = _runs(folder)  # before the others: what ends meanwhile has noted it
-    (code, ended), (job, began) = _noted(folder, "end"), _noted(folder, "job.json")
-    is_set_up = job is None or not job["setup"] or _noted(folder, "setup")[0] == job["setup_digest"]
-    state, reason = judged(job, code, (ended or 0.0) - (began or 0.0), runs=runs, is_set_up=is_set_up)
+    runs = _is_running(folder)  # first, since a job that ends after this has noted its end
+    (code, ended), (job, began) = _read_json(folder, "end"), _read_json(folder, "job.json")
+    is_set_up = job is None or not job["setup"] or _read_json(folder, "setup")[0] == job["setup_digest"]
+    state, reason = state_and_reason(job, code, (ended or 0.0) - (began or 0.0), runs=runs, is_set_up=is_set_up)
     times = {"began_at": began and utc(began), "ended_at": ended and utc(ended)}
-    return {"state": state, "reason": reason, "msg": state_in_words(state, reason), "exit_code": code, **times}
+    return {"state": state, "reason": reason, "msg": state_sentence(state, reason), "exit_code": code, **times}
 
 
-def _noted(folder: str, name: str) -> tuple[t.Any, float | None]:
-    """What a file of the folder says, and since when; None for both if it says nothing."""
+def _read_json(folder: str, name: str) -> tuple[t.Any, float | None]:
+    """The content and modification time of a file in the folder; None for both if it cannot be read."""
     with contextlib.suppress(OSError, ValueError), open(os.path.join(folder, name), encoding="utf-8") as file:
         return json.load(file), os.fstat(file.fileno()).st_mtime
     return None, None
 
 
-def _runs(folder: str) -> bool:
-    """Whether a process of the job is there: each has the lock that the first one was given."""
+def _is_running(folder: str) -> bool:
+    """Whether a process of the job exists: each has inherited the lock of the first one."""
     try:
         with open(os.path.join(folder, "pid"), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -118,12 +119,15 @@ def _runs(folder: str) -> bool:
 
 
 def _job(folder: str) -> t.Mapping[str, t.Any]:
-    """What was asked for, also of a job that is about to begin."""
-    return _noted(folder, "job.json")[0] or _noted(folder, "job.new")[0] or _NO_JOB
+    """The noted options of the job that has begun, or is about to."""
+    return _read_json(folder, "job.json")[0] or _read_json(folder, "job.new")[0] or _NO_JOB
 
 
 def report(name: str, lines: int) -> dict[str, t.Any]:
-    """What run_info returns: the state of a run, and the newest lines of its log. Raises ValueError for a bad name."""
+    """The result of `run_info`: the state of a run, and the newest lines of its log.
+
+    Raises ValueError for an invalid name.
+    """
     folder = folder_of(name)
     return {
         **state_of(folder),
@@ -134,7 +138,7 @@ def report(name: str, lines: int) -> dict[str, t.Any]:
 
 
 def tail(path: str, lines: int) -> list[str]:
-    """The newest lines of a log. An overwritten line is shown as it is last."""
+    """The newest lines of a log. Of a line that overwrites itself, such as a progress bar, the last version counts."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_LOG))
@@ -150,17 +154,20 @@ def _shown(row: str) -> str:
     return printable(last.replace("\t", "    "), _LONGEST_LINE)
 
 
-# How its code comes, and how it starts
+# Code and start
 
 
-def take_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
-    """Whether the machine has this code; it takes an archive of it. Raises ValueError while other code runs."""
+def receive_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
+    """Unpack the archive of a run's code, if ``step`` has one, and return whether the machine had the code before.
+
+    Raises ValueError while other code runs.
+    """
     if "digest" not in step:
         raise ValueError("run_files is an action: it begins on the controller, as a task.")
     folder, digest = folder_of(name), str(step["digest"])
     if code_files.digest_at(folder) == digest:
         return True
-    with held(folder) if "archive" in step else contextlib.nullcontext():
+    with locked(folder) if "archive" in step else contextlib.nullcontext():
         if state_of(folder)["state"] == RUNNING:
             raise ValueError(f"A command of the run {name} still runs on the machine, with other code.")
         if "archive" in step:
@@ -169,9 +176,12 @@ def take_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
 
 
 def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """What run_job returns. Raises ValueError if another job runs, or this one does not begin."""
+    """Start a job unless it has begun before, and return the result of `run_job`.
+
+    Raises ValueError if another job runs, or this one does not begin.
+    """
     folder = folder_of(params["name"])
-    with contextlib.nullcontext() if check_mode else held(folder):
+    with contextlib.nullcontext() if check_mode else locked(folder):
         state, is_same = state_of(folder)["state"], _job(folder)["digest"] == params["digest"]
         if state == RUNNING and not is_same:
             raise ValueError("Another command, or the same with other code, still runs under this name.")
@@ -183,24 +193,24 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
 
 
 def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> None:
-    """Start a job in its locked folder. If this is killed before its first line, it has not begun."""
-    ways = _ways()
-    for name in ("pid", "job.json", "end", "log.txt"):  # in this order: a kill leaves the earlier job, or none
+    """Start a job in its locked folder. If this process is killed earlier, the job has not begun."""
+    launchers = _launchers()
+    for name in ("pid", "job.json", "end", "log.txt"):  # in this order, a kill leaves the earlier job or none
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
     os.makedirs(os.path.join(folder, code_files.WORK), exist_ok=True)
     setup = hashlib.sha256(json.dumps([params["setup"], code_files.digest_at(folder)]).encode()).hexdigest()
-    due = setup if params["setup"] and _noted(folder, "setup")[0] != setup else ""
+    due = setup if params["setup"] and _read_json(folder, "setup")[0] != setup else ""
     with open(os.path.join(folder, "job.new"), "w", encoding="utf-8") as file:
-        json.dump({**{name: params[name] for name in _OF_A_JOB}, "setup_digest": setup}, file)
-    _keep_room(folder)
+        json.dump({**{name: params[name] for name in _NOTED}, "setup_digest": setup}, file)
+    _reserve_space(folder)
     words = ["/bin/sh", "-c", _WRAPPER, "run", shutil.which("bash") or "/bin/sh", params["setup"], params["command"]]
     words += [str(math.ceil(params["time"]) or _FOREVER), due]
-    if not any(_begins(folder, [*way, *words], env) for way in ways):
+    if not any(_launch(folder, [*launcher, *words], env) for launcher in launchers):
         raise ValueError("The command could not be started on the machine.")
 
 
-def _ways() -> tuple[tuple[str, ...], ...]:
+def _launchers() -> tuple[tuple[str, ...], ...]:
     """The commands that may start a job, the best first. Raises ValueError if the job would end with the connection."""
     if os.geteuid() == 0 and os.path.isdir(_SYSTEMD) and shutil.which(_SCOPE[0]):
         return (_SCOPE, ())
@@ -217,7 +227,7 @@ def _killed_at_logout() -> str:
     with contextlib.suppress(OSError, KeyError), open(_CGROUP, encoding="utf-8") as file:
         if session := _SESSION.search(file.read()):
             user = pwd.getpwuid(int(session[1])).pw_name
-            # `run_command` would fail the module where there is no busctl.
+            # `run_command` would fail the module if busctl is not installed.
             done = subprocess.run(  # pylint: disable=ansible-bad-function
                 _LOGIND, capture_output=True, text=True, check=False
             )
@@ -227,8 +237,8 @@ def _killed_at_logout() -> str:
     return ""
 
 
-def _begins(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> bool:
-    """Whether the wrapper begins, in a session of its own, so that it outlives the connection."""
+def _launch(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> bool:
+    """Launch the wrapper in its own session, so that it outlives the connection. Returns whether it has begun."""
     with open(os.path.join(folder, "pid"), "wb") as pid, open(os.path.join(folder, "log.txt"), "wb") as log:
         fcntl.flock(pid, fcntl.LOCK_EX)
         # `run_command` would wait for its end, and keep its outputs open.
@@ -248,15 +258,15 @@ def _begins(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> 
     return not os.path.exists(new)
 
 
-def _keep_room(folder: str) -> None:
-    """Take some of the disk, which is given back at the end of the job."""
+def _reserve_space(folder: str) -> None:
+    """Reserve disk space, which the wrapper frees at the end of the job."""
     status = os.statvfs(folder)
     with contextlib.suppress(OSError), open(os.path.join(folder, "reserve"), "wb") as file:
         os.posix_fallocate(file.fileno(), 0, min(_RESERVE, status.f_bavail * status.f_frsize // 10))
 
 
 def _environment(env: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """The variables of a job: those of the user's session, without the connection's, and the given ones."""
+    """The variables of a job: the user's session without the connection's variables, and the given ones."""
     session = {name: text for name, text in os.environ.items() if not name.startswith(_OF_CONNECTION)}
-    # Python would keep the newest lines of a log to itself.
+    # Otherwise Python would buffer the newest lines of the log.
     return {**session, "PYTHONUNBUFFERED": "1", **{str(name): str(value) for name, value in env.items()}}

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The results of a run on its machine: which files there are, and parts of them that a controller fetches.
+"""Lists the results of a run on its machine, and packs parts of them for the controller. Knows no Ansible.
 
-The controller asks for a list first, and then for ranges of its files. A part has nothing but their bytes, one after
-the other, and no names that could lead anywhere. Knows no Ansible.
+The controller first asks for the list, then for ranges of its files. A part contains only their bytes, one range after
+another, and no names, which might be unsafe.
 """
 
 from __future__ import annotations
@@ -20,37 +20,38 @@ import typing as t
 from urllib.parse import quote, unquote_to_bytes
 
 from . import code_files, job
-from .activity import at_once
+from .activity import nonblocking_opener
 from .job_state import NONE, OVER
 
-PART = "part.gz"  # what a controller fetches
+PART = "part.gz"  # the file that the controller fetches
 LOG = "log.txt"
 _BLOCK = 2**20  # bytes
 MOST = 1_000_000  # files of a run
 
-Entry = dict[str, t.Any]  # a file, or a link (``target``); its path is quoted, since it may be no text
+Entry = dict[str, t.Any]  # a file, or a link (``target``); its path is quoted, since it may not be valid text
 
 
-def step(name: str, patterns: t.Sequence[str], asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What the action plugin asks for: the list of all results and the log, or a part of them.
+def step(name: str, patterns: t.Sequence[str], request: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Answer the action plugin's request: the list of the log and all results, or a part of them.
 
-    Raises ValueError with a sentence, also if there is no run.
+    Raises ValueError with a sentence, for example if the run does not exist.
     """
     folder = job.folder_of(name)
-    if "into" in asked:
-        return pack_part(folder, asked["wanted"], str(asked["into"]))
-    if "list" not in asked:
+    if "into" in request:
+        return pack_part(folder, request["wanted"], str(request["into"]))
+    if "list" not in request:
         raise ValueError("run_results is an action: it begins on the controller, as a task.")
     state = job.state_of(folder)["state"]
     if state == NONE:
-        raise ValueError("There is no run of this name on the machine.")
+        raise ValueError("The machine has no run of this name.")
     return {**listed(folder, patterns), "over": state in OVER}
 
 
 def pack_part(folder: str, wanted: t.Sequence[tuple[Entry, int, int]], into: str) -> dict[str, t.Any]:
-    """Write a part with ranges of files, each an offset and a length; ``unusable``: why one is not good, by its number.
+    """Write a part with ranges of files, each with offset and length. Returns its SHA-256, and ``unusable``.
 
-    The folder ``into`` is the connected user's, who may be another one: the part belongs to that user.
+    ``unusable``: the reason for each range that is not valid, by its number. The part gets the owner of the folder
+    ``into``, the user of the connection, who may not be the user that the module runs as.
     """
     place, owner, unusable = os.path.join(into, PART), os.stat(into), dict[str, str]()
     with contextlib.suppress(FileNotFoundError):
@@ -65,13 +66,13 @@ def pack_part(folder: str, wanted: t.Sequence[tuple[Entry, int, int]], into: str
 
 
 def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.GzipFile) -> str:
-    """Write a range of a file, padded with zeros if it cannot be read; why it is not good, or an empty text."""
+    """Write a range of a file, padded with zeros if it cannot be read. Returns why it is invalid, or an empty text."""
     if "target" in entry:
         return ""
     path, left, fault = unquoted(entry["path"]), length, ""
     place = os.path.join(folder, path if path == LOG else os.path.join(code_files.WORK, path[len("files/") :]))
     try:
-        with open(os.path.realpath(place), "rb", opener=at_once) as file:
+        with open(os.path.realpath(place), "rb", opener=nonblocking_opener) as file:
             file.seek(offset)
             while left and (block := file.read(min(_BLOCK, left))):
                 left -= stream.write(block)
@@ -84,30 +85,34 @@ def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.Gzip
     return fault
 
 
-# Which files there are
+# The list
 
 
 def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
-    """The entries of the log and of all results, patterns without a file, and what cannot be fetched, with a reason."""
+    """List the log and all results.
+
+    Returns their ``entries``, the patterns that match no file (``missing``), and the entries that cannot be fetched,
+    with a reason (``incomplete``).
+    """
     work = os.path.realpath(os.path.join(folder, code_files.WORK))
-    found, missing = list(_below(LOG, os.path.join(folder, LOG))), list[str]()
+    found, missing = list(_entries(LOG, os.path.join(folder, LOG))), list[str]()
     for pattern in patterns:
         places = glob.glob(os.path.join(glob.escape(work), checked_pattern(pattern)))
         missing += [] if places else [pattern]
         for place in places:
-            entries = _below(os.path.normpath(os.path.join("files", os.path.relpath(place, work))), place)
+            entries = _entries(os.path.normpath(os.path.join("files", os.path.relpath(place, work))), place)
             found += itertools.islice(entries, MOST + 1 - len(found))
-        if len(found) > MOST:  # as behind a link to / or /proc
+        if len(found) > MOST:  # for example because of a link to / or /proc
             raise ValueError(
                 f"{pattern} leads to more than {MOST} files. Does it have a link to a folder of the system?"
             )
-    return {**_each_once(found), "missing": missing}
+    return {**_without_duplicates(found), "missing": missing}
 
 
-def _each_once(found: t.Sequence[Entry]) -> dict[str, list[Entry]]:
-    """What can be fetched, and what cannot, each once, since patterns may have files in common."""
+def _without_duplicates(found: t.Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Split entries into those that can be fetched and those that cannot, each once, since patterns may overlap."""
     entries = {entry["path"]: entry for entry in found}
-    # Of a link to a folder, which another pattern follows, comes what is in it: at home it cannot be both.
+    # If one pattern keeps a link to a folder and another follows it, the folder counts: one path cannot be both.
     folders = {path[:end] for path in entries for end, letter in enumerate(path) if letter == "/"}
     incomplete = {path: entry for path, entry in entries.items() if "reason" in entry}
     left_out = folders | incomplete.keys()
@@ -116,17 +121,17 @@ def _each_once(found: t.Sequence[Entry]) -> dict[str, list[Entry]]:
 
 
 def checked_pattern(pattern: str) -> str:
-    """A path or pattern of results. Raises ValueError with a sentence if it leads out of the work folder."""
+    """Return a path or pattern of results. Raises ValueError with a sentence if it leads out of the work folder."""
     if not pattern or os.path.isabs(pattern) or {"..", "**"} & set(pattern.split("/")):
         raise ValueError(f"paths: {pattern!r} must be a path or pattern below the run's folder, without .. or **.")
     return pattern
 
 
-def _below(path: str, place: str, root: str = "", above: tuple[str, ...] = ()) -> t.Iterator[Entry]:
-    """The entries of a file, or of all that is below a folder; ``above``: where the folders that it is in really are.
+def _entries(path: str, place: str, root: str = "", above: tuple[str, ...] = ()) -> t.Iterator[Entry]:
+    """The entries of a file, or of all files below a folder. ``above``: the real paths of the folders around it.
 
-    A link within the folder ``root`` stays one, since that comes whole. Any other is followed, as to a large disk, and
-    what it leads to is a root of its own; one that leads to nothing is left out, as sockets and devices are.
+    The folder ``root`` is fetched whole, so a link that stays within it remains a link. Other links, for example to a
+    large disk, are followed, and their targets become roots. Broken links, sockets and devices are left out.
     """
     real, names = os.path.realpath(place), list[str]()
     try:
@@ -144,11 +149,11 @@ def _below(path: str, place: str, root: str = "", above: tuple[str, ...] = ()) -
         yield {"path": _quoted(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "mode": mode}
     inner = path if os.path.islink(place) else root or path
     for name in names:
-        yield from _below(os.path.join(path, name), os.path.join(place, name), inner, (*above, real))
+        yield from _entries(os.path.join(path, name), os.path.join(place, name), inner, (*above, real))
 
 
 def _link(path: str, place: str, root: str) -> Entry | None:
-    """The entry of a link that stays one; None for all else, and without a root."""
+    """The entry of a link that remains a link; None for any other file, or without a root."""
     if not (root and os.path.islink(place)):
         return None
     target = os.readlink(place)
@@ -157,13 +162,13 @@ def _link(path: str, place: str, root: str) -> Entry | None:
 
 
 def _unread(path: str, error: OSError, *, is_named: bool) -> t.Iterator[Entry]:
-    """What cannot be fetched, and why; not what has gone, or never was, unless it was named."""
+    """The entry of a file that cannot be fetched; none if it does not exist and was not named by a pattern."""
     if is_named or error.errno != errno.ENOENT:
         yield {"path": _quoted(path), "reason": str(error.strerror)}
 
 
 def leads_out(path: str, target: str) -> bool:
-    """Whether a link leads out of the folder below which this is its path. It may go up only at its beginning."""
+    """Whether a link leads out of the folder that ``path`` is relative to. ``..`` may only stand at its beginning."""
     names = [name for name in target.split("/") if name not in ("", ".")]
     up = next((number for number, name in enumerate(names) if name != ".."), len(names))
     return target.startswith("/") or ".." in names[up:] or up > path.count("/")
@@ -174,5 +179,5 @@ def _quoted(path: str) -> str:
 
 
 def unquoted(path: str) -> str:
-    """A path of the list."""
+    """Decode a path of the list."""
     return os.fsdecode(unquote_to_bytes(path))

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a machine is what was paid for, and sound: one table of all checks, each with its rule.
+"""Decides whether a machine is sound and what was paid for: the table of all checks, each with its rule.
 
-The forms are those of dcgmi's JSON (DCGM 3 and 4, `dcgm_errors.h`) and of the other programs' last lines.
+The rules read the JSON of dcgmi (DCGM 3 and 4, `dcgm_errors.h`) and the last lines of the other programs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from .._text import items_of, letters_of, nodes_of, number_of
-from .readings import ABSENT, NOT_RUN, Gpu, Json, Readings, devices, is_divided, read_text_file
+from .readings import ABSENT, NOT_RUN, Gpu, Json, Readings, count_devices, is_divided, read_text_file
 from .wanted import LEVELS, VERDICTS, Wanted, version_of
 
 OK, UNKNOWN, DEGRADED, BAD = VERDICTS
@@ -25,9 +25,9 @@ Measured = t.Union[str, float, int, None]
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict, for one GPU or for the machine, with what was measured and what it should have been.
+    """A verdict on one GPU or on the machine, with the measured and the expected value.
 
-    The table adds which check has made it.
+    `findings` adds the fields of its check.
     """
 
     verdict: str
@@ -39,7 +39,7 @@ class Finding:
     source: str = ""
 
     def sentence(self) -> str:
-        """For a person: ``gpu_count: 7 instead of 8``."""
+        """The finding in words: ``gpu_count: 7 instead of 8``."""
         words = [
             f"{value:g} {self.unit}".strip() if isinstance(value, (int, float)) else str(value or "unknown")
             for value in (self.measured, self.expected)
@@ -53,7 +53,7 @@ GpuRule = t.Callable[[Gpu, Readings, Wanted], Finding]
 
 
 def worst(verdicts: t.Iterable[str]) -> str:
-    """The worst verdict, `ok` for none."""
+    """The worst verdict; `ok` if there are none."""
     return max(verdicts, key=VERDICTS.index, default=OK)
 
 
@@ -62,24 +62,27 @@ def _rank(finding: Finding) -> int:
 
 
 def compared(measured: float | None, reference: float | None, bad: float, degraded: float = 0.0) -> Finding:
-    """The verdict by the share of its reference that is reached: less than ``bad``, or than ``degraded``."""
+    """Compare a value with its reference: a share below ``bad`` is bad, a share below ``degraded`` is degraded."""
     if measured is None or not reference:
         return Finding(UNKNOWN, measured, reference)
     share = measured / reference
     return Finding(BAD if share < bad else DEGRADED if share < degraded else OK, measured, reference)
 
 
+# Shares of a reference
 HALF, ALL = 0.5, 1.0
-MOST = 0.8  # of a bandwidth
-# What a firmware, a kernel and a file system keep for themselves, and the difference between GB and GiB.
-OFFERED = 0.85
+BANDWIDTH = 0.8
+SIZE = 0.85  # firmware, kernel and file system use some; and GB may mean GiB
 
 
-# Whether it has what its offer says
+# Comparisons with the offer
 
 
 def _gpu_count(readings: Readings, wanted: Wanted) -> Findings:
-    """The GPUs against the machine's share of its offer's. If nvidia-smi cannot be read, too few prove nothing."""
+    """The number of GPUs, compared with one machine's share of the offer.
+
+    Too few GPUs are bad if nvidia-smi lists them or finds no driver, and otherwise unknown.
+    """
     share, count = gpus_of_node(wanted.offer), len(readings.machine["gpus"])
     if share is not None:
         is_certain = readings.smi or readings.code("nvidia-smi") in _NO_DRIVER
@@ -87,7 +90,7 @@ def _gpu_count(readings: Readings, wanted: Wanted) -> Findings:
 
 
 def _gpu_type(readings: Readings, wanted: Wanted) -> Findings:
-    """The model of each GPU against the offer's family; a model that is not known is unknown, whatever was offered."""
+    """The model of each GPU, compared with the family in the offer."""
     family, _gigabytes = _canonical(wanted.offer)
     for index, gpu in enumerate(readings.machine["gpus"]):
         model = gpu["model"]
@@ -96,22 +99,22 @@ def _gpu_type(readings: Readings, wanted: Wanted) -> Findings:
 
 
 def _gpu_memory(readings: Readings, wanted: Wanted) -> Findings:
-    """The memory of each GPU against the offer's in GB; nothing if the offer does not say."""
+    """The memory of each GPU in GB, compared with the offer; no finding if the offer has none."""
     if gigabytes := _canonical(wanted.offer)[1]:
         for index, gpu in enumerate(readings.machine["gpus"]):
-            yield replace(compared(gpu["memory_in_gb"], float(gigabytes), OFFERED), gpu=index)
+            yield replace(compared(gpu["memory_in_gb"], float(gigabytes), SIZE), gpu=index)
 
 
 def _size(name: str, least: float, readings: Readings, wanted: Wanted) -> Findings:
-    """A number of the machine against the offer's of the same name; nothing if the offer does not say."""
+    """A number of the machine, compared with the offer's field of this name; no finding if the offer has none."""
     if offered := number_of(wanted.offer.get(name)):
         yield compared(number_of(readings.machine[name]), offered, least)
 
 
 def gpus_of_node(offer: t.Mapping[str, t.Any]) -> int | None:
-    """How many GPUs each machine of the offer has, None if it does not say.
+    """How many GPUs each machine of the offer has; None if the offer does not say.
 
-    No page says whether ``gpu_count`` of a cluster is that of each machine or of all.
+    Without ``gpus_per_node``, ``gpu_count`` is taken for all machines of a cluster; the API does not document it.
     """
     count, nodes = number_of(offer.get("gpu_count")), nodes_of(offer) if offer.get("node_count") else 1
     each = number_of(offer.get("gpus_per_node")) if (nodes or 1) > 1 else None
@@ -120,7 +123,7 @@ def gpus_of_node(offer: t.Mapping[str, t.Any]) -> int | None:
 
 
 def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
-    """Family and memory (GB) of an offer, out of ``nvidia-h100-sxm5-80gb`` (API page "gpu-selection")."""
+    """Family and memory (GB) of an offer, read from ``nvidia-h100-sxm5-80gb`` (API page "gpu-selection")."""
     parts = re.fullmatch(r"nvidia-([a-z0-9]+)-.*?([0-9]{1,6})gb", str(offer.get("gpu_type") or ""))
     family = offer.get("gpu_family")
     named = family if isinstance(family, str) and family else None
@@ -128,19 +131,19 @@ def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
 
 
 def _is_of(family: str, model: str) -> bool:
-    """Whether a model is of a family: its name has the family's as a word, or as several (RTX 6000 Ada)."""
+    """Whether a model's name contains the family's name, as one word or as several (RTX 6000 Ada)."""
     wanted = "[^a-z0-9]*".join(letters_of(family))
     return re.search(rf"(?<![a-z0-9]){wanted}(?![a-z0-9])", model.lower()) is not None
 
 
-# What driver and kernel say of the machine
+# Driver and kernel
 
-# What nvidia-smi's manual says of its exit codes, which are NVML's errors.
+# Exit codes of nvidia-smi, by its manual; they are NVML's errors.
 _NO_DRIVER = (9, 12, 18, *NOT_RUN)  # not loaded, no library, a library of another version, no nvidia-smi
 _SICK_GPU = (6, 8, 10, 15)  # no device, no power, its interrupts are lost, fallen off the bus
 _BAD_INFOROM = 14
 
-# By "Xid Errors" (https://docs.nvidia.com/deploy/xid-errors/). What is not listed is unknown.
+# From "Xid Errors" (https://docs.nvidia.com/deploy/xid-errors/). Codes that are not listed are unknown.
 XIDS = (
     (OK, "of an application", (8, 13, 31, 32, 43, 45, 68, 69)),
     (BAD, "memory error", (48, 63, 64, 92, 94, 95, 140)),
@@ -160,7 +163,7 @@ def _answers(readings: Readings, wanted: Wanted) -> Findings:
 
 
 def _driver(readings: Readings, wanted: Wanted) -> Findings:
-    """A missing driver is bad, but for `specs`: a driver may be installed after the machine was bought."""
+    """The driver's state and version. A missing driver is bad, except in `specs`: it may be installed later."""
     code, least = readings.code("nvidia-smi"), wanted.min_driver
     if code in _SICK_GPU:
         yield Finding(BAD, f"nvidia-smi exits with {code}")
@@ -170,13 +173,13 @@ def _driver(readings: Readings, wanted: Wanted) -> Findings:
             yield Finding(DEGRADED if code == _BAD_INFOROM else UNKNOWN, f"nvidia-smi exits with {code}")
     elif code in _NO_DRIVER:
         verdict = UNKNOWN if wanted.level == "specs" and not least else BAD
-        yield Finding(verdict, "there is none", f"at least {least}" if least else None)
+        yield Finding(verdict, "not installed", f"at least {least}" if least else None)
     else:
         yield Finding(UNKNOWN, "nvidia-smi cannot be read")
 
 
 def _cuda(readings: Readings, wanted: Wanted) -> Findings:
-    """Nothing without a demand."""
+    """The CUDA version; no finding without a required one."""
     if wanted.min_cuda:
         yield _version_judged(readings.smi.cuda if readings.smi else None, wanted.min_cuda)
 
@@ -188,7 +191,7 @@ def _version_judged(version: str | None, least: str) -> Finding:
 
 
 def _xid(readings: Readings, wanted: Wanted) -> Findings:
-    """The errors of our GPUs in the kernel log; a container sees those of the host's others too."""
+    """The errors of this machine's GPUs in the kernel log. A container also sees those of other GPUs of its host."""
     (xids, is_complete), index = readings.xids(), {gpu.address: gpu.index for gpu in readings.gpus}
     is_certain = bool(index) and None not in index
     for place, code in dict.fromkeys(xids):
@@ -214,14 +217,14 @@ MIB_WRITTEN = 64
 
 
 def _clock(readings: Readings, wanted: Wanted) -> Findings:
-    """Nothing if the controller's time was not given."""
+    """The difference from the controller's clock; no finding if the controller's time was not given."""
     most, ahead = wanted.thresholds["clock"], readings.clock
     if ahead is not None:
         yield Finding(DEGRADED if abs(ahead) > most else OK, ahead, f"at most {most:g}")
 
 
 def _user_data(readings: Readings, wanted: Wanted) -> Findings:
-    """The errors of cloud-init's ``result.json``."""
+    """The errors in cloud-init's ``result.json``."""
     try:
         errors = json.loads(read_text_file(os.path.join(readings.root, "run/cloud-init/result.json")))["v1"]["errors"]
         yield Finding(BAD if errors else OK, "; ".join(map(str, errors)) or "no error")
@@ -229,19 +232,19 @@ def _user_data(readings: Readings, wanted: Wanted) -> Findings:
         yield Finding(UNKNOWN, "cloud-init has left no result")
 
 
-# What nvidia-smi says of each GPU
+# GPUs by nvidia-smi
 
-Faults = t.Mapping[str, tuple[str, str, str]]  # of an element of its answer: the fault's pattern, how bad it is, words
+Faults = t.Mapping[str, tuple[str, str, str]]  # for an element of its answer: the fault's pattern, verdict and words
 
 _REASON = "clocks_event_reasons/clocks_event_reason_{}"
-# Why its clocks are low. The hardware halves them at least; `hw_slowdown` alone may be a change of its state.
+# Reasons for low clocks. The hardware at least halves them; `hw_slowdown` alone may be a change of the power state.
 THROTTLE = {
     _REASON.format("hw_thermal_slowdown"): ("Active", BAD, "too hot (hardware)"),
     _REASON.format("hw_power_brake_slowdown"): ("Active", BAD, "power brake"),
     _REASON.format("sw_thermal_slowdown"): ("Active", DEGRADED, "too hot (software)"),
     _REASON.format("hw_slowdown"): ("Active", DEGRADED, "hardware slowdown"),
 }
-# Memory that the GPU replaces by spare rows (since Ampere), or no longer uses (pages, before that).
+# Memory that the GPU replaces by spare rows (since Ampere) or no longer uses (pages, before Ampere)
 _WAITS = ("Yes", DEGRADED, "a repair of its memory waits for a reset")
 ROWS = {
     "remapped_rows/remapped_row_failure": ("Yes", BAD, "a row could not be remapped"),
@@ -264,7 +267,7 @@ ERRORS = tuple(
 
 
 def _by_faults(well: str, forms: t.Sequence[Faults], gpu: Gpu, *_others: object) -> Finding:
-    """The worst of its faults. It has none if all elements of a form say so, since a missing one may hide a fault."""
+    """The worst fault of a GPU. It has none only if all elements of one form are ``well``: a missing one may hide one."""
     faults = {path: fault for form in forms for path, fault in form.items()}
     active = [fault[1:] for path, fault in faults.items() if re.fullmatch(fault[0], gpu.word(path) or "")]
     if active:
@@ -279,14 +282,14 @@ def _has_no_ecc(gpu: Gpu) -> bool:
 
 
 def _repairs(gpu: Gpu, *_others: object) -> Finding:
-    """Repairs of its memory. A GPU whose ECC is off tells them, too."""
+    """Repairs of the memory, which a GPU reports even if its ECC is off."""
     found = _by_faults("No", (ROWS, PAGES), gpu)
     is_without = _has_no_ecc(gpu) and all(gpu.word(path) == ABSENT for path in PAGES)
     return Finding(OK, "it has no spare memory") if found.verdict == UNKNOWN and is_without else found
 
 
 def _ecc(gpu: Gpu, *_others: object) -> Finding:
-    """Memory errors that could not be corrected. GPUs of workstations (RTX) come with ECC off."""
+    """Memory errors that could not be corrected. ECC is off by default on workstation GPUs (RTX)."""
     found, is_off = _by_faults("0", ERRORS, gpu), gpu.word("ecc_mode/current_ecc") == "Disabled"
     if found.verdict in (DEGRADED, BAD) or gpu.word("ecc_mode/current_ecc") == "Enabled":
         return found
@@ -296,17 +299,17 @@ def _ecc(gpu: Gpu, *_others: object) -> Finding:
 
 
 def _mig(gpu: Gpu, *_others: object) -> Finding:
-    """A fact: whether it is divided."""
+    """Whether the GPU is divided (MIG), which is never a fault."""
     known = gpu.word("mig_mode/current_mig")
     return Finding(OK if known else UNKNOWN, f"{gpu.parts} parts" if is_divided([gpu]) else "not divided")
 
 
-# The first less the second is the distance to the temperature at which the clocks fall. Newer GPUs only tell margins.
+# The first minus the second is the margin below the temperature at which clocks fall. Newer GPUs report only margins.
 _MARGINS = (("gpu_temp_tlimit", "gpu_temp_slow_tlimit_threshold"), ("gpu_temp_slow_threshold", "gpu_temp"))
 
 
 def _temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """How far it is from slowing down."""
+    """The margin below the temperature at which the GPU slows down."""
     least = wanted.thresholds["temperature_margin"]
     for names in _MARGINS:
         upper, lower = (gpu.number(f"temperature/{name}") for name in names)
@@ -318,20 +321,20 @@ def _temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
 
 
 def _power_limit(gpu: Gpu, *_others: object) -> Finding:
-    """The limit that is set, against the GPU's default."""
+    """The current power limit, compared with the GPU's default."""
     limit, default = (gpu.number(f"gpu_power_readings/{name}_power_limit") for name in ("current", "default"))
     return compared(limit, default, HALF, ALL)
 
 
 BUSY = 50.0  # percent of a GPU's time
-BUSY_LINK = 1e6  # KB/s, of some 16 to 60 million that a link carries
+BUSY_LINK = 1e6  # KB/s; a link carries some 16 to 60 million
 
 
 def _pcie(gpu: Gpu, *_others: object) -> Finding:
-    """Its link against what both sides can do. A link that nothing uses sleeps, which is no fault."""
+    """The PCIe link, compared with the best that both sides support. An idle link may be slower, which is no fault."""
     (has, measured), (can, expected) = (_link(gpu, name) for name in ("current", "max"))
     found = replace(compared(has, can, HALF, ALL), measured=measured, expected=expected)
-    # It must be awake if the GPU calculates, or it carries data.
+    # While the GPU calculates or the link carries data, it must be fast.
     traffic = max(gpu.number(f"pci/{name}_util") or 0 for name in ("rx", "tx"))
     if found.verdict == OK or traffic >= BUSY_LINK or (gpu.number("utilization/gpu_util") or 0) >= BUSY:
         return found
@@ -339,7 +342,7 @@ def _pcie(gpu: Gpu, *_others: object) -> Finding:
 
 
 def _link(gpu: Gpu, name: str) -> tuple[float | None, str]:
-    """What a link carries, without a unit (each generation doubles it), and in words."""
+    """The relative bandwidth of a link (each generation doubles it), and its description."""
     generation = gpu.number(f"pci/pci_gpu_link_info/pcie_gen/{name}_link_gen")
     width = gpu.number(f"pci/pci_gpu_link_info/link_widths/{name}_link_width")
     if generation is None or width is None:
@@ -347,18 +350,18 @@ def _link(gpu: Gpu, name: str) -> tuple[float | None, str]:
     return width * 2.0 ** min(generation, 99), f"generation {generation:g} x{width:g}"
 
 
-# How many NVLinks a GPU has, and of which generation, by a part of its model's name; others may do without a bridge.
+# Number and generation of NVLinks by a part of the GPU model's name; other models may have no bridge.
 NVLINKS = {"A100-SXM": (12, 3), "H100 80GB HBM3": (18, 4), "H100 SXM": (18, 4), "H200": (18, 4), "B200": (18, 5)}
 FABRIC_GENERATION = 4  # since then nvidia-smi says whether a GPU has joined its fabric
 # Bus bandwidth in GB/s of all_reduce_perf by the generation of NVLink, as NVIDIA publishes it for its own machines with
-# eight GPUs (nccl-tests, doc/PERFORMANCE.md); with fewer it is hardly less.
+# eight GPUs (nccl-tests, doc/PERFORMANCE.md); with fewer GPUs it is hardly lower.
 ALL_REDUCE = {3: 230.0, 4: 360.0, 5: 700.0}
-_MANAGED = {"active": OK, "inactive": BAD, "failed": BAD}  # what systemd says of the fabric manager
-_JOINED = {"Success": OK, ABSENT: UNKNOWN, None: UNKNOWN}  # the status of a GPU that has completed
+_MANAGED = {"active": OK, "inactive": BAD, "failed": BAD}  # by the state of the fabric manager's service
+_JOINED = {"Success": OK, ABSENT: UNKNOWN, None: UNKNOWN}  # by the status of a GPU whose registration is complete
 
 
 def nvlinks(gpu: Gpu, readings: Readings) -> tuple[int, int]:
-    """How many NVLinks, of which generation, a GPU must have; (0, 0) if it need not have any, or is alone."""
+    """Number and generation of the NVLinks that a GPU must have; (0, 0) if it needs none, or is the only GPU."""
     model = gpu.model or ""
     if len(readings.gpus) == 1 or "NVL" in model.split() or "PCIe" in model:
         return 0, 0
@@ -366,7 +369,7 @@ def nvlinks(gpu: Gpu, readings: Readings) -> tuple[int, int]:
 
 
 def _nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """How many of its NVLinks are up. A model that is unknown may need some."""
+    """How many of its NVLinks are up; unknown for an unknown model, which may need some."""
     count, _generation = nvlinks(gpu, readings)
     return compared(readings.links_up(gpu.index), count, HALF, ALL) if count else _without_links(gpu)
 
@@ -376,29 +379,29 @@ def _without_links(gpu: Gpu) -> Finding:
 
 
 def _fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """Whether it has joined the fabric of its NVSwitches. Before Hopper only systemd knows."""
+    """Whether the GPU has joined the fabric of its NVSwitches. Before Hopper, only the service's state is known."""
     state, status = (gpu.word(f"fabric/{name}") for name in ("state", "status"))
     service, (_count, generation) = readings.output("fabric_manager").strip(), nvlinks(gpu, readings)
     managed = _MANAGED.get(service, UNKNOWN)
     if not generation:
         return _without_links(gpu)
     if state in (ABSENT, None):
-        verdict = UNKNOWN if generation >= FABRIC_GENERATION else managed if devices(readings.root) else OK
+        verdict = UNKNOWN if generation >= FABRIC_GENERATION else managed if count_devices(readings.root) else OK
         return Finding(verdict, f"the fabric manager is {service or 'unknown'}")
-    # Without its manager a GPU stays in progress for ever.
+    # Without the fabric manager, a GPU stays in progress forever.
     verdicts = {"Completed": _JOINED.get(status, BAD), "In Progress": worst((UNKNOWN, managed))}
     return Finding(verdicts.get(state, BAD), f"{state}, {status}", "Completed, Success")
 
 
-# What the GPUs do under load
+# GPUs under load
 
-_MONITOR, _CONFIGURATION = 1, 5  # DCGM's severities that end no job
+_MONITOR, _CONFIGURATION = 1, 5  # DCGM's severities that do not affect jobs
 _OF_STATUS = {"pass": OK, "skip": OK, "skipped": OK, "warn": DEGRADED, "fail": BAD}
 _NO_LOAD, _NO_TOOL = "no load while MIG is on", "no tool that could be used"
 
 
 def diagnosis_of(readings: Readings) -> list[Finding]:
-    """The results of ``dcgmi diag --json``, none if it is no complete JSON of dcgmi."""
+    """The results of ``dcgmi diag --json``; empty if its JSON is incomplete."""
     text = readings.output("dcgmi")
     try:
         data = json.loads(text[text.index("{") : text.rindex("}") + 1])
@@ -410,9 +413,10 @@ def diagnosis_of(readings: Readings) -> list[Finding]:
 
 
 def finding_of_dcgm(name: str, result: Json) -> Finding:
-    """A test of DCGM. A failure whose severities are all harmless is degraded.
+    """The finding for one result of a DCGM test. A failure with only harmless severities is degraded.
 
-    DCGM 4 names an entity and has warnings with a severity; DCGM 3 has a list of GPUs in a text, and texts.
+    A result of DCGM 4 has an entity, and warnings with a severity; one of DCGM 3 has its GPUs in a text, and warnings
+    that are texts.
     """
     status = str(result["status"]).lower()
     warnings = [
@@ -434,7 +438,7 @@ def _under_load(readings: Readings, wanted: Wanted) -> Findings:
 
 
 def _diagnosed(readings: Readings) -> Findings:
-    """What DCGM says, by its JSON and its exit code; nothing if it is not installed."""
+    """DCGM's findings that are not ok, or one finding for all; empty if it is not installed."""
     judged, code = diagnosis_of(readings), readings.code("dcgmi")
     worse = [item for item in judged if item.verdict != OK]
     if not readings.has_run("dcgmi") or worse:
@@ -444,10 +448,10 @@ def _diagnosed(readings: Readings) -> Findings:
 
 
 def _calculated(readings: Readings) -> Findings:
-    """Which GPUs calculate right under the load that has run; those of which it says nothing are unknown."""
-    right = readings.calculating()
-    for gpu in sorted({*right, *(gpu.index for gpu in readings.gpus)}) if readings.has_run("load") else ():
-        verdict, words = _CALCULATES[right.get(gpu)]
+    """Whether each GPU calculated correctly under load; unknown if the load did not report the GPU."""
+    correct = readings.calculation_results()
+    for gpu in sorted({*correct, *(gpu.index for gpu in readings.gpus)}) if readings.has_run("load") else ():
+        verdict, words = _CALCULATES[correct.get(gpu)]
         yield Finding(verdict if verdict == BAD or readings.code("load") == 0 else UNKNOWN, words, None, gpu)
 
 
@@ -455,7 +459,7 @@ _CALCULATES = {True: (OK, "it calculates right"), False: (BAD, "it calculates wr
 
 
 def _all_reduce(readings: Readings, wanted: Wanted) -> Findings:
-    """Against the reference of the slowest GPU's NVLink. Without NVLink no number is known to be right."""
+    """The bus bandwidth, compared with the reference for the slowest NVLink; unknown without NVLink."""
     if len(readings.gpus) == 1:
         return
     end = re.search(_ALL_REDUCE_END, readings.output("all_reduce"), re.MULTILINE)
@@ -463,7 +467,7 @@ def _all_reduce(readings: Readings, wanted: Wanted) -> Findings:
         yield Finding(BAD, "the sums are wrong")
     elif readings.code("all_reduce") == 0:
         slowest = min((nvlinks(gpu, readings)[1] for gpu in readings.gpus), default=0)
-        yield compared(number_of(end[2]) if end else None, ALL_REDUCE.get(slowest), HALF, MOST)
+        yield compared(number_of(end[2]) if end else None, ALL_REDUCE.get(slowest), HALF, BANDWIDTH)
     else:
         yield Finding(UNKNOWN, _NO_LOAD if is_divided(readings.gpus) else _NO_TOOL)
 
@@ -476,9 +480,9 @@ _ALL_REDUCE_END = r"^# Out of bounds values\s*:\s*[0-9]+ (OK|FAILED)\s*^# Avg bu
 
 @dataclass(frozen=True)
 class Check:
-    """A row of docs/acceptance.md, which says when it is worse than `ok`. ``level``: the first that makes the check.
+    """A check, explained by its row in docs/acceptance.md. ``level``: the first level that includes it.
 
-    ``needs_gpus``: it is not made if the offer has none.
+    ``needs_gpus``: it is left out if the offer has no GPUs.
     """
 
     name: str
@@ -490,14 +494,15 @@ class Check:
 
 
 def _of_gpus(rule: GpuRule, *, under_load: bool = False) -> Rule:
-    """A rule for each GPU; ``under_load``: also as it is under a load, if one has run. Without a GPU it is unknown.
+    """Apply a rule to each GPU; ``under_load``: also to the readings under load, if one has run.
 
-    The worse of both looks counts, but what cannot be judged while idle is judged under load.
+    The worse of both findings counts, but an unknown one while idle gives way to the one under load. Without a GPU the
+    finding is unknown.
     """
 
     def judged(readings: Readings, wanted: Wanted) -> Findings:
         for gpu in readings.gpus:
-            looks = [gpu, readings.busy(gpu)] if under_load and readings.has_run("load") else [gpu]
+            looks = [gpu, readings.under_load(gpu)] if under_load and readings.has_run("load") else [gpu]
             *earlier, last = (rule(look, readings, wanted) for look in looks)
             known = (found for found in earlier if found.verdict != UNKNOWN)
             yield replace(max([last, *known], key=_rank), gpu=gpu.index)
@@ -514,8 +519,8 @@ CHECKS = (
     Check("gpu_type", "specs", "", _SMI, _gpu_type),
     Check("gpu_memory", "specs", "GB", _SMI, _gpu_memory),
     Check("vcpu_count", "specs", "", _KERNEL, partial(_size, "vcpu_count", ALL), needs_gpus=False),
-    Check("memory_in_gb", "specs", "GB", _KERNEL, partial(_size, "memory_in_gb", OFFERED), needs_gpus=False),
-    Check("boot_disk_in_gb", "specs", "GB", _KERNEL, partial(_size, "boot_disk_in_gb", OFFERED), needs_gpus=False),
+    Check("memory_in_gb", "specs", "GB", _KERNEL, partial(_size, "memory_in_gb", SIZE), needs_gpus=False),
+    Check("boot_disk_in_gb", "specs", "GB", _KERNEL, partial(_size, "boot_disk_in_gb", SIZE), needs_gpus=False),
     Check("driver", "specs", "", _SMI, _driver),
     Check("cuda", "specs", "", _SMI, _cuda),
     Check("mig", "health", "", _SMI, _of_gpus(_mig)),
@@ -537,7 +542,7 @@ CHECKS = (
 
 
 def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
-    """All findings of a level, in the order of the table; none about GPUs if the offer has none."""
+    """All findings of a level, in the order of the table; without checks that need GPUs if the offer has none."""
     levels, has_gpus = LEVELS[: LEVELS.index(wanted.level) + 1], gpus_of_node(wanted.offer) != 0
     checks = (check for check in CHECKS if check.level in levels and (has_gpus or not check.needs_gpus))
     return [
@@ -548,7 +553,7 @@ def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
 
 
 def reasons(made: t.Iterable[Finding]) -> list[str]:
-    """A sentence for each finding that is degraded or bad, the worst first, with its GPU."""
+    """The degraded and bad findings in words, with their GPUs, the worst first."""
     return [
         ("" if finding.gpu is None else f"GPU {finding.gpu}: ") + finding.sentence() + f" ({finding.verdict})"
         for finding in sorted(made, key=_rank, reverse=True)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a machine is judged by. Roles read it before they buy, so it knows neither programs nor readings."""
+"""The requirements of an acceptance test. Roles check them before they buy, so no program or reading is used here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from .._text import number_of
 
-TIMEOUTS = {"specs": 60.0, "health": 120.0, "load": 600.0, "burnin": 3600.0}  # seconds that a test of a level may take
-LEVELS = tuple(TIMEOUTS)  # each makes the checks of those before it, too
+TIMEOUTS = {"specs": 60.0, "health": 120.0, "load": 600.0, "burnin": 3600.0}  # seconds that each level may take
+LEVELS = tuple(TIMEOUTS)  # each includes the checks of the levels before it
 VERDICTS = ("ok", "unknown", "degraded", "bad")  # the worst last
 THRESHOLDS = {
     "clock": 60.0,  # seconds that the clock may differ
@@ -23,7 +23,7 @@ THRESHOLDS = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a machine is judged by."""
+    """The requirements that a machine is tested against."""
 
     level: str
     offer: t.Mapping[str, t.Any] = field(default_factory=dict)
@@ -33,14 +33,14 @@ class Wanted:
 
 
 def least_version(name: str, text: str) -> str:
-    """The value of an option that is a version, or empty. Raises ValueError."""
+    """Return the value of an option, a version or empty. Raises ValueError for any other text."""
     if text and not version_of(text):
         raise ValueError(f"{name} must be a version such as 550 or 12.4, not '{text}'.")
     return text
 
 
 def thresholds_of(given: t.Mapping[str, t.Any]) -> dict[str, float]:
-    """All thresholds, those given among them. Raises ValueError for a name or a number that is none."""
+    """The given thresholds, and the defaults of the others. Raises ValueError for unknown names and invalid numbers."""
     numbers = {name: number_of(value) for name, value in given.items()}
     wrong = [name for name, number in numbers.items() if name not in THRESHOLDS or number is None]
     if wrong:
@@ -49,6 +49,6 @@ def thresholds_of(given: t.Mapping[str, t.Any]) -> dict[str, float]:
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """The numbers of a version without zeros at its end, so that 12.0 is 12; none if it is none."""
+    """The numbers of a version without trailing zeros, so that 12.0 equals 12; empty if the text is no version."""
     match = re.fullmatch(r"([0-9]{1,6}(\.[0-9]{1,6})*?)(\.0+)*", text)
     return tuple(map(int, match[1].split("."))) if match else ()

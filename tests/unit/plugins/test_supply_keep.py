@@ -201,7 +201,7 @@ def test_a_note_of_another_boot_counts_for_nothing(machine: IdleMachine) -> None
     note = machine.state_file.read_text()
     machine.reboot("boot-2")
     machine.state_file.write_text(note)
-    machine.check("unknown", "is not of this boot")
+    machine.check("unknown", "is from another boot")
     machine.sample()
     machine.check("active", "the machine was started", 0)
 
@@ -229,7 +229,7 @@ def test_a_clock_that_is_set_changes_nothing(machine: IdleMachine, jump: float) 
 @pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"at": 1}', '{"boot": "boot-1", "at": "1", "active": 1}'])
 def test_a_broken_note_counts_for_nothing(machine: IdleMachine, note: str) -> None:
     machine.state_file.write_text(note)
-    machine.check("unknown", "what the sampler has noted")
+    machine.check("unknown", "the sampler's note")
     machine.sample()
     machine.check("active", since=0)
 
@@ -354,17 +354,17 @@ def test_the_longest_of_several_counts(machine: IdleMachine) -> None:
 )
 def test_what_cannot_be_understood_may_be_meant_to_keep(machine: IdleMachine, note: str) -> None:
     machine.write("var/lib/supply-keep/1000", note)
-    machine.check("unknown", "what supply-keep has noted")
+    machine.check("unknown", "supply-keep")
     assert machine.activity().idle_seconds == 0
 
 
 def test_nothing_in_a_folder_for_all_is_waited_for_or_followed(machine: IdleMachine) -> None:
     folder = machine.root / "var/lib/supply-keep"
     os.mkfifo(folder / "1000")
-    machine.check("unknown", "for the user 1000 cannot be understood")
+    machine.check("unknown", "for the user 1000 is invalid")
     (folder / "1000").unlink()
     (folder / "1001").symlink_to("/proc/kmsg")
-    machine.check("unknown", "for the user 1001 cannot be understood")
+    machine.check("unknown", "for the user 1001 is invalid")
     (folder / "1001").unlink()
     (folder / ".1000.new").write_text("unfinished")
     machine.check("idle")

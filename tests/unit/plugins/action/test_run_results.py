@@ -126,7 +126,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setenv(job.PLACE, str(tmp_path / "runs"))
+    monkeypatch.setenv(job.FOLDER_VARIABLE, str(tmp_path / "runs"))
     monkeypatch.setattr(_task.display, "display", lambda *_words: None)
     monkeypatch.setattr(run_results, "PAUSE", 0)
     monkeypatch.setattr(run_results, "PATIENCE", 0.2)
@@ -431,7 +431,7 @@ def test_what_cannot_be_read_is_said(site: Site, monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_that_is_not_there_is_a_failure(site: Site) -> None:
     result = site.fetch("out", name="other")
-    assert result["failed"] and "There is no run of this name on the machine" in result["msg"]
+    assert result["failed"] and "The machine has no run of this name" in result["msg"]
     assert not site.dest.exists()
 
 

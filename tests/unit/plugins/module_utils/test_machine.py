@@ -14,7 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import (
     CommandResult,
     Readings,
-    devices,
+    count_devices,
     hardware_of,
     smi_of,
 )
@@ -82,10 +82,10 @@ def test_without_a_driver_the_bus_tells(
     add_device(root, "0000:02:00.0", "0x10de", "0x030000", "0xffff")
     add_device(root, "0000:03:00.0", "0x1af4", "0x030000", "0x1050")
     add_device(root, "0000:04:00.0", "0x10de", "0x068000", "0x22a3")
-    machine = acceptance.measure(str(root), seconds=0.2)
+    machine = acceptance.measure_hardware(str(root), seconds=0.2)
     assert machine["gpu_source"] == "pci"
     assert machine["gpus"] == [{"model": None, "memory_in_gb": None}] * 2
-    assert devices(str(root)) == 1, "a switch"
+    assert count_devices(str(root)) == 1, "a switch"
 
 
 def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:

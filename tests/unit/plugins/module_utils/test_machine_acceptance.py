@@ -415,7 +415,7 @@ def test_a_load_of_copies_will_do(root: str) -> None:
 def test_an_option_that_cannot_be_used_is_refused(option: str, value: object) -> None:
     options = {"level": "specs", "expected": {}, "min_driver": "", "min_cuda": "", "thresholds": {}, "timeout": None}
     with pytest.raises(ValueError, match="must be"):
-        acceptance.of_options({**options, "tool_timeout": 1.0, "controller_time": None, option: value}, False)
+        acceptance.accept_by_options({**options, "tool_timeout": 1.0, "controller_time": None, option: value}, False)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class Runs:
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     """A machine on which nobody waits for long."""
     monkeypatch.setattr(job, "_WRAPPER", job._WRAPPER.replace("-k 30", "-k 1"))
-    monkeypatch.setenv(job.PLACE, str(tmp_path / "runs"))
+    monkeypatch.setenv(job.FOLDER_VARIABLE, str(tmp_path / "runs"))
     runs = Runs(tmp_path / "runs")
     yield runs
     runs.end_all()
@@ -310,14 +310,14 @@ def test_a_job_that_is_about_to_begin_is_the_one_that_runs(runs: Runs, monkeypat
 
 def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.start("while [ ! -e go ]; do sleep 0.02; done")
-    look = job._runs
+    look = job._is_running
 
     def end_after(folder: str) -> bool:
         (runs.work / "go").touch()
         until(lambda: not runs.pids())
         return look(folder)
 
-    monkeypatch.setattr(job, "_runs", end_after)
+    monkeypatch.setattr(job, "_is_running", end_after)
     assert runs.info()["state"] == "succeeded"
 
 
@@ -459,7 +459,7 @@ def test_a_name_is_that_of_a_folder(runs: Runs, name: str) -> None:
     for act in (
         lambda: job.report(name, 1),
         lambda: runs.start("true", name=name),
-        lambda: job.take_code(name, {"digest": ""}),
+        lambda: job.receive_code(name, {"digest": ""}),
     ):
         with pytest.raises(ValueError, match="The name of a run"):
             act()
@@ -479,15 +479,15 @@ def test_code_of_a_run_that_runs_is_not_replaced(runs: Runs, tmp_path: Path) -> 
     archive = str(tmp_path / "code.tar.gz")
     digest = code_files.pack(str(tmp_path / "code"), [], archive)
     step = {"digest": digest, "archive": archive}
-    assert job.take_code("train", {"digest": digest}) is False and not runs.folder.exists()
+    assert job.receive_code("train", {"digest": digest}) is False and not runs.folder.exists()
     runs.start("while [ ! -e go ]; do sleep 0.02; done")
     for asked in (step, {"digest": digest}):
         with pytest.raises(ValueError, match="still runs on the machine, with other code"):
-            job.take_code("train", asked)
+            job.receive_code("train", asked)
     (runs.work / "go").touch()
     runs.wait()
-    assert job.take_code("train", step) is False
-    assert job.take_code("train", {"digest": digest}) is True
+    assert job.receive_code("train", step) is False
+    assert job.receive_code("train", {"digest": digest}) is True
     assert os.listdir(runs.work) == ["a"]
 
 
@@ -518,5 +518,8 @@ JOB: dict[str, Any] = {"digest": "1", "time": 60}
 def test_the_state_of_a_run(
     job: Report | None, code: int | None, lasted: float, more: dict[str, bool], state: str, reason: str
 ) -> None:
-    assert job_state.judged(job, code, lasted, **{"runs": False, "is_set_up": True, **more}) == (state, reason)
-    assert job_state.state_in_words(state, reason).endswith(".") and (state == "succeeded") <= (code == 0)
+    assert job_state.state_and_reason(job, code, lasted, **{"runs": False, "is_set_up": True, **more}) == (
+        state,
+        reason,
+    )
+    assert job_state.state_sentence(state, reason).endswith(".") and (state == "succeeded") <= (code == 0)

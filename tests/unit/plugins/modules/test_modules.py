@@ -535,4 +535,4 @@ def test_what_is_no_machine_of_ours_is_not_idle(run: Callable[..., Run], monkeyp
     monkeypatch.setattr(SOURCES["activity_info"].activity, "look", partial(activity.look, "/nowhere"))
     done = run("activity_info")
     assert (done.code, done.result["state"], done.result["since"]) == (0, "unknown", None)
-    assert done.result["evidence"] == "the machine does not tell how long it has been running"
+    assert done.result["evidence"] == "the machine's uptime or boot id cannot be read"
