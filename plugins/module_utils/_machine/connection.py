@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a machine is reached over SSH, out of what the API says of it, and in a file for ``ssh -F``.
+"""Reads from the API's answers how a machine is reached over SSH, and renders a file for ``ssh -F``.
 
 ``ssh_command`` and ``access`` come from the network and end in an SSH client's arguments and in inventory files: only
-plain host names, addresses, users and ports get through, and no option of the command is ever passed on.
+plain host names, addresses, users and ports are accepted, and no option of the command is ever passed on.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _WITH_ARGUMENT = "BbcDEeFIiJLlmOoPpQRSWw"  # the options of OpenSSH's ssh(1) tha
 _OPTIONS = "".join(f"{item}:" if item in _WITH_ARGUMENT else item for item in string.ascii_letters + string.digits)
 DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
 DEFAULT_PORT = 22
-ADDRESS = ("ansible_host", "ansible_port", "ansible_user")  # by Ansible's names
-_IDS = ("resource_id", "instance_id")  # of an instance, which may be those of its resource
+ADDRESS = ("ansible_host", "ansible_port", "ansible_user")
+_IDS = ("resource_id", "instance_id")  # fields of an instance that may have the id of its resource
 
 
 class Connection(t.TypedDict):
-    """The connection variables of a host, by Ansible's names."""
+    """The connection variables of a host."""
 
     ansible_host: str
     ansible_port: int
@@ -59,22 +59,22 @@ def _port(value: object) -> int | None:
 
 
 def checked_connection(values: t.Mapping[str, t.Any]) -> Connection | None:
-    """Connection variables of any origin, checked as those of the API are; None if one of them is missing or odd."""
+    """Check connection variables of any origin like the API's; None if one of them is missing or invalid."""
     host, port = _host(values.get("ansible_host")), _port(values.get("ansible_port"))
     user = _user(values.get("ansible_user"))
     return Connection(ansible_host=host, ansible_port=port, ansible_user=user) if host and port and user else None
 
 
 def parse_ssh_command(command: object) -> _Target:
-    """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with ``-p`` and ``-l`` at any place."""
+    """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with ``-p`` and ``-l`` anywhere."""
     program, *words = str(command).split() or [""]
     try:
-        # Behind the destination are more options, then a command to run. An argument that is missing is empty.
+        # The destination may be followed by more options, then by a command. A missing argument is read as empty.
         before, rest = getopt.getopt([*words, ""], _OPTIONS)
-        behind, _command = getopt.getopt(rest[1:], _OPTIONS)
+        after, _command = getopt.getopt(rest[1:], _OPTIONS)
     except getopt.GetoptError:
         return _Target()
-    options = dict(reversed([*before, *behind]))  # the first one counts
+    options = dict(reversed([*before, *after]))  # the first one counts
     user, at, host = "".join(rest[:1]).rpartition("@")
     if program.rpartition("/")[2] != "ssh" or _host(host) is None or (at and not _user(user)):
         return _Target()
@@ -82,9 +82,9 @@ def parse_ssh_command(command: object) -> _Target:
 
 
 def connection_of(instance: t.Mapping[str, t.Any], access: t.Mapping[str, t.Any]) -> Connection | None:
-    """How to reach a machine, out of an instance of the status answer and the ``access`` of its resource.
+    """The connection to a machine, from an instance of the status answer and the ``access`` of its resource.
 
-    Either may be empty. None as long as no address is known. A port or user that is named nowhere is 22 and root.
+    Either may be empty. None as long as no address is known. The default port is 22, the default user root.
     """
     commands = [parse_ssh_command(instance.get("ssh_command")), parse_ssh_command(access.get("ssh_command"))]
     hosts = [commands[0].host, _host(instance.get("external_ip")), commands[1].host, _host(access.get("external_ip"))]
@@ -101,17 +101,17 @@ def connection_of(instance: t.Mapping[str, t.Any], access: t.Mapping[str, t.Any]
 
 
 def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
-    """One entry a machine: the instance's own fields, ``resource_id``, ``name`` and the connection variables.
+    """List the machines, each with the instance's own fields, ``resource_id``, ``name`` and the connection variables.
 
-    An instance belongs to the resource with its id, else with its address, else, where there are as many of both, to
-    the one at its place. Without instances the resources are the machines. Storage is none, also where an instance
-    names it. Unknown is None.
+    An instance belongs to the resource with its id, else to the one with its address. Otherwise, if there are as many
+    instances as resources, it belongs to the resource at the same position. Without instances the resources are the
+    machines. Storage is left out, even if an instance names it. Unknown fields are None.
     """
     storage = {item["resource_id"] for item in resources if not _states.is_machine(item)}
     instances = [item for item in instances if storage.isdisjoint(_texts_of(item, _IDS))]
     resources = list(filter(_states.is_machine, resources))
     paired = _pair(instances, resources) if instances else [({}, resource) for resource in resources]
-    # Nobody needs to wait for a machine that was deleted. Where no resource is known, its instance says so.
+    # Deleted machines are left out. Without a resource, the instance's own status counts.
     return [
         _machine(instance, resource)
         for instance, resource in paired
@@ -120,41 +120,41 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
-    """Each instance with its resource, or with nothing."""
+    """Each instance with its resource, or with an empty one."""
     addresses = [resource["access"].get("external_ip") for resource in resources]
-    matches = [_of_instance(instance, resources, addresses) for instance in instances]
-    at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
-    for instance, match, neighbour in zip(instances, matches, at_place):
-        # What names itself, if only by an id that is not one of ours, is never taken for its neighbour.
-        is_taken = any(neighbour is other for other in matches) or _texts_of(instance, (*_IDS, "odd_id"))
-        yield instance, match or ({} if is_taken else neighbour)
+    matches = [_resource_of(instance, resources, addresses) for instance in instances]
+    same_position = resources if len(resources) == len(instances) else [{} for _instance in instances]
+    for instance, match, resource in zip(instances, matches, same_position):
+        # An instance with an id of its own, even an invalid one, is never matched by position.
+        is_taken = any(resource is other for other in matches) or _texts_of(instance, (*_IDS, "odd_id"))
+        yield instance, match or ({} if is_taken else resource)
 
 
 def _texts_of(instance: Json, names: t.Iterable[str]) -> list[str]:
-    """What an instance says under these names, as far as it is text."""
+    """The values of these fields that are texts and not empty."""
     return [text for name in names if isinstance(text := instance.get(name), str) and text]
 
 
-def _of_instance(instance: Json, resources: list[Json], addresses: list[object]) -> Json | None:
-    """The resource of an instance by its id, else by its address; None if neither tells.
+def _resource_of(instance: Json, resources: list[Json], addresses: list[object]) -> Json | None:
+    """The resource of an instance by its id, else by its address; None if neither matches.
 
-    ``addresses``: of all resources. Machines behind one (containers) cannot be told apart by it.
+    ``addresses``: of all resources. An address that several machines share (containers) matches none.
     """
     ids = _texts_of(instance, _IDS)
     address = instance.get("external_ip")
-    is_telling = isinstance(address, str) and addresses.count(address) == 1
+    is_unique = isinstance(address, str) and addresses.count(address) == 1
     by_id = (resource for resource in resources if resource["resource_id"] in ids)
-    by_address = (item for item in resources if is_telling and item["access"].get("external_ip") == address)
+    by_address = (item for item in resources if is_unique and item["access"].get("external_ip") == address)
     return next(by_id, None) or next(by_address, None)
 
 
 def with_connection(resource: Json) -> Json:
-    """A resource with the connection variables of Ansible, None if it has no address or may not be logged in to."""
+    """Add the connection variables to a resource; None for each if it has no address, or allows no login."""
     return {**resource, **(_connection_to({}, resource) or dict.fromkeys(ADDRESS))}
 
 
 def _connection_to(instance: Json, resource: Json) -> Connection | None:
-    """How to reach a resource. What the offer's status does not call an instance must be a known kind of machine."""
+    """The connection to a resource. Without an instance, the resource must be a known kind of machine."""
     if not instance and not _states.may_be_reached(resource):
         return None
     return connection_of(instance, resource.get("access") or {})
@@ -174,22 +174,20 @@ def _machine(instance: Json, resource: Json) -> Json:
 
 
 # A configuration of ssh for the machines of a registry, so that ``ssh -F FILE gpu-1`` reaches them as Ansible does.
-# What a registry says may have been written by anybody: none of it can add an option, or become a pattern that stands
-# for other hosts.
+# The registry's values are untrusted: none of them can add an option, or become a pattern that matches other hosts.
 
-# What ssh takes for the end of a path, an escape or a variable in it, even between quotes.
+# Even between quotes, ssh reads these as the end of a path, an escape or a variable.
 UNREADABLE = ('"', "\\\\", "\\'", "${", "\n")
 
 _HEADER = "# Written by compute_index.supply, which replaces it at each change: ssh -F THIS_FILE HOST"
-# The words of ssh's StrictHostKeyChecking that the role uses.
-_TRUST = frozenset({"accept-new", "yes", "no"})
+_TRUST = frozenset({"accept-new", "yes", "no"})  # the values of StrictHostKeyChecking that the role uses
 
 
 class Machine(t.NamedTuple):
-    """A machine as the registry knows it, unchecked.
+    """A machine with unchecked values of the registry.
 
-    ``name``: what its host is called. ``alias``: under what its key is kept in the file ``known_hosts``. ``trust``: the
-    word of StrictHostKeyChecking. ``identity``: the file of the private key; empty where ssh looks for one by itself.
+    ``name``: of its host. ``alias``: the name of its key in the file ``known_hosts``. ``trust``: the value of
+    StrictHostKeyChecking. ``identity``: the file of the private key; if it is empty, ssh uses its default keys.
     """
 
     name: str
@@ -201,17 +199,17 @@ class Machine(t.NamedTuple):
 
 
 def quoted_path(path: str) -> str:
-    """A path as ssh reads it, be it in a file or behind ``-o``; see UNREADABLE for those that it cannot read."""
+    """Quote a path for ssh, in a file or after ``-o``. It must be readable (`is_readable`)."""
     return '"' + path.replace("%", "%%") + '"'
 
 
 def is_readable(path: str) -> bool:
-    """Whether ssh can read such a path; see UNREADABLE."""
+    """Whether ssh can read this path if it is quoted; see UNREADABLE."""
     return bool(path) and not any(mark in path for mark in UNREADABLE)
 
 
 def render(hosts: t.Iterable[t.Sequence[Machine]]) -> str | None:
-    """The text of the file for the machines of each host; None if there are none."""
+    """The text of the file for the machines of each host; None without machines."""
     blocks = ("\n".join(filter(None, map(_block, machines))) for machines in hosts)
     parts = list(filter(None, blocks))
     return "\n\n".join([_HEADER, *parts]) + "\n" if parts else None

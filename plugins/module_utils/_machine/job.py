@@ -78,7 +78,7 @@ def folder_of(name: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: str) -> t.Iterator[None]:
+def locked_folder(folder: str) -> t.Iterator[None]:
     """Create the folder if needed, and lock it against changes by other modules."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, "lock"), "w", encoding="utf-8") as lock:
@@ -167,7 +167,7 @@ def receive_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
     folder, digest = folder_of(name), str(step["digest"])
     if code_files.digest_at(folder) == digest:
         return True
-    with locked(folder) if "archive" in step else contextlib.nullcontext():
+    with locked_folder(folder) if "archive" in step else contextlib.nullcontext():
         if state_of(folder)["state"] == RUNNING:
             raise ValueError(f"A command of the run {name} still runs on the machine, with other code.")
         if "archive" in step:
@@ -181,7 +181,7 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
     Raises ValueError if another job runs, or this one does not begin.
     """
     folder = folder_of(params["name"])
-    with contextlib.nullcontext() if check_mode else locked(folder):
+    with contextlib.nullcontext() if check_mode else locked_folder(folder):
         state, is_same = state_of(folder)["state"], _job(folder)["digest"] == params["digest"]
         if state == RUNNING and not is_same:
             raise ValueError("Another command, or the same with other code, still runs under this name.")

@@ -267,7 +267,7 @@ ERRORS = tuple(
 
 
 def _by_faults(well: str, forms: t.Sequence[Faults], gpu: Gpu, *_others: object) -> Finding:
-    """The worst fault of a GPU. It has none only if all elements of one form are ``well``: a missing one may hide one."""
+    """The worst fault of a GPU; `ok` only if all elements of one form are ``well``: a missing one may hide a fault."""
     faults = {path: fault for form in forms for path, fault in form.items()}
     active = [fault[1:] for path, fault in faults.items() if re.fullmatch(fault[0], gpu.word(path) or "")]
     if active:
