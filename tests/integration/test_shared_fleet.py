@@ -219,12 +219,12 @@ def test_two_accounts_of_one_api_are_told_apart_by_a_name_and_not_by_their_token
     assert (again.returncode, again.changed) == (0, 0), again.output
     theirs = {"COMPUTE_INDEX_ACCOUNT": "research"}
     refused = provision_elsewhere(shop, theirs)
-    assert refused.returncode == 2 and "a project has each name only once" in refused.text.lower(), refused.output
+    assert refused.returncode == 2 and "a host's name is unique in its project" in refused.text.lower(), refused.output
     # Another account does not list the machines of this one: they are not called gone, and the audit is not complete.
     shop.simulator.resources.clear()
     audit = shop.play("compute_index.supply.audit", **theirs)
     assert audit.returncode == 2 and "GONE" not in audit.output, audit.output
-    assert "gpu-2 of project default on the account of" in audit.text
+    assert "gpu-2 of project default on account" in audit.text
     ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu", **theirs)
     assert ended.returncode == 2 and states(registry) == ["live", "live"], ended.output
     found = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry, **theirs)
@@ -473,7 +473,7 @@ def test_what_is_no_connection_string_is_not_shown(shop: Project) -> None:
         ("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1"),
     ):
         run = shop.play(*words, "-vvv")
-        assert run.returncode == 2 and "is no connection string of PostgreSQL" in run.text, run.output
+        assert run.returncode == 2 and "is not a PostgreSQL connection string" in run.text, run.output
         assert "kept-between-us" not in run.said
 
 

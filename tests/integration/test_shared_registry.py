@@ -128,5 +128,5 @@ def test_the_password_is_in_no_output(shop: Project) -> None:
         options=("-vvvv", "--diff"),
     )
     assert [each["outcome"] for each in results] == ["not_sent", "created", "existing"]
-    assert "registry_url is no connection string of PostgreSQL. Nothing was sent." in results[0]["msg"]
+    assert "registry_url is not a PostgreSQL connection string. Nothing was sent." in results[0]["msg"]
     assert PASSWORD not in json.dumps(results) + run.said

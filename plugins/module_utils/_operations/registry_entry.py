@@ -21,10 +21,10 @@ def registry_entry(params: Params, check_mode: bool) -> Result:
         after = _files.entry_text(params["variables"]) if params["state"] == "present" else None
         if before != after and not check_mode:
             with locked(path):
-                _files.keep(path, after)
+                _files.write_or_remove(path, after)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Failure(f"The registry file {path} cannot be kept: {reason}.", "invalid", path=path) from None
+        raise Failure(f"The registry file {path} cannot be written: {reason}.", "invalid", path=path) from None
     diff = {"before": before or "", "after": after or "", "before_header": path, "after_header": path}
     return {"changed": before != after, "path": path, "diff": diff}
 

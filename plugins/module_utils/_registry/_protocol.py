@@ -1,9 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry: what a host owns or is about to buy, as host variables. Knows neither the API nor HTTP.
+"""The registry of a host: its purchases, as host variables. Knows neither the API nor HTTP.
 
-Here is what all stores have in common; `_files` keeps a file a host, which Ansible reads back by itself.
+This file has what all stores share. `_files` keeps one file per host, which Ansible reads back as host variables;
+`_shared` keeps claims in a database.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ from .._provision.ledger import GONE
 from .._provision.spending import Bill
 
 Decided = t.TypeVar("Decided")
-Variables = dict[str, t.Any]  # host variables as they stand in the registry
+Variables = dict[str, t.Any]  # host variables as the registry has them
 
-_TRIES = 5  # to alter an entry that others alter at the same moment
+_TRIES = 5  # for an entry that other runs keep changing
 
 
 class RegistryError(ValueError):
-    """An entry that cannot be read or kept; the message is for a person, and says where the entry is.
+    """An entry cannot be read or written. The message is for people, and says where the entry is.
 
-    ``error_class`` is what the failure of a module calls it.
+    ``error_class`` is the one that a module's failure reports.
     """
 
     error_class = "invalid"
 
 
 class Claimed(RegistryError):
-    """A purchase that must not be sent, since the host's ``entry`` is about another one, or of another run."""
+    """A purchase must not be sent: the host's ``entry`` names another one, or another run holds it."""
 
     error_class = "conflict"
 
     def __init__(self, where: str, variables: Variables) -> None:
         entry = self.entry = read_entry(variables)
         if entry.is_empty and not entry.held_by:
-            super().__init__(f"{where} says nothing of this host any more: another run has ended what it named.")
+            super().__init__(f"{where} has nothing about this host any more: another run has ended its purchase.")
             return
         ids, verb = ", ".join(entry.resource_ids), "owns" if entry.is_made else "is buying"
         what = f"offer {entry.offer_id or 'unknown'}{f' ({ids})' if ids else ''}"
@@ -50,14 +51,14 @@ class Claimed(RegistryError):
 
 
 class ReadOnlyRegistry(RegistryError):
-    """A registry that is only read was to be changed, as by a quote or in check mode; nothing of it was."""
+    """A registry was to be changed that is only read, as by a quote or in check mode. Nothing was changed."""
 
     def __init__(self, where: str) -> None:
         super().__init__(f"{where} is only read here, so nothing in it is changed.")
 
 
 class Registry(t.Protocol):
-    """The memory of one host. Each method raises RegistryError.
+    """The registry of one host. Each method raises RegistryError.
 
     If it is ``read_only``, each method that would change it raises ReadOnlyRegistry. ``where``: the place of the entry,
     for messages.
@@ -68,73 +69,73 @@ class Registry(t.Protocol):
 
     @property
     def longest_post(self) -> float:
-        """Seconds after which no purchase can be under way any more."""
+        """Seconds after which a purchase can no longer be under way."""
 
     def read(self) -> Variables | None:
-        """The host's entry, None if there is none."""
+        """The host's entry, or None if there is none."""
 
     def clock(self) -> Clock:
-        """The clocks that can be read; what is noted now is noted by its ``noting``."""
+        """The clocks that can be read; its ``noting`` names the one for new entries."""
 
     def now(self) -> float:
-        """Seconds since the epoch by the clock that noted the entry's moments."""
+        """Seconds since the epoch, by the clock that noted the entry's moments."""
 
     def hold(self) -> None:
-        """Keep other runs from settling the purchase of the entry meanwhile. Raises Claimed if one is at it already."""
+        """Keep other runs from settling the entry's purchase. Raises Claimed if another run already holds it."""
 
     def claim(self, variables: Variables) -> Variables:
-        """Note a purchase before it is sent: replace the host's entry, durably, and return it.
+        """Note a purchase before it is sent: replace the host's entry, durably, and return the new one.
 
-        Raises Claimed if the entry is of another offer that may have been bought, or if another run has claimed or
-        changed it since this one has read it: of two runs at the same moment one gets the claim.
+        Raises Claimed if the entry's offer is another one and may have been bought, or if another run has claimed or
+        changed the entry since this run read it. Of two runs at the same moment, one gets the claim.
         """
 
     def still_holds(self) -> bool:
-        """Whether what this run has claimed last is still its own: no other has claimed, freed or ended it since."""
+        """Whether this run's last claim still stands: no other run has claimed, freed or ended it since."""
 
     def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
-        """Merge changes into the entry, durably, and return the whole; a value None removes the key.
+        """Merge changes into the entry, durably, and return the whole entry. A value of None removes its key.
 
-        ``disowned``: resource ids that it has no longer, since they were noted before another host or offer proved to
-        have them. Raises Claimed if the changes are of another offer than the entry, and that one may have been bought.
+        ``disowned``: noted resource ids to remove, since another host or offer has proved to own them. Raises Claimed
+        if the changes name another offer than the entry, and the entry's may have been bought.
         """
 
     def compare_and_set(self, changes: Variables) -> Variables:
-        """The same as `note` of what is about no purchase, but only if the entry is still as this run has read it.
+        """Merge changes that are not about a purchase, if the entry is still as this run read it; return the whole.
 
-        Of two runs that decide at the same moment by what they read, one gets its way. Raises Claimed for the other.
+        Of two runs that decide at the same moment, one succeeds. Raises Claimed for the other.
         """
 
     def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
-        """Remove the entry that this run has read or written last, durably: its purchase has ended for certain.
+        """Remove the entry that this run has read or written last, durably: its purchase has certainly ended.
 
-        ``why`` is kept in the ledger, and the price that the API says now (USD per hour) if it is higher than what was
-        noted. Returns what the purchase has cost by the ledger, None if that is not known. What another run has made of
-        the entry since stays; a store that has one place for both raises Claimed. The entry's storage is kept, durably
-        before the end is noted: from now on it is billed by itself.
+        The ledger keeps ``why``, and the API's present price (USD per hour) if it is above the noted one. Returns what
+        the purchase has cost by the ledger, or None if that is unknown. If another run has replaced the entry since,
+        its entry stays; a store with one place for both raises Claimed. Before the end is noted, the entry's storage is
+        noted, durably, as a purchase of its own: it is still billed.
         """
 
     def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
-        """Note that what the host has beside its machine is gone: kept storage, whose offer is its own id, or strays.
+        """Note the end of kept storage, whose offer is its own id, or of a stray machine.
 
-        Returns what it has cost; None if the host does not have it, or has more of it than these ids.
+        Returns what it has cost; None if the host does not have it, or has resources of it that are not in ``ids``.
         """
 
     def close(self) -> None:
-        """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
+        """Release what `hold` and `claim` have taken. Never raises."""
 
 
-def note_and_end(registry: Registry, leaves: Variables, why: str = GONE) -> None:
-    """Let a purchase end, of which this is noted first: its storage, so that it stays. Raises RegistryError."""
-    if leaves:
-        registry.note(leaves)
+def note_and_end(registry: Registry, storage: Variables, why: str = GONE) -> None:
+    """End a purchase; first note the storage that it leaves, so that this is kept. Raises RegistryError."""
+    if storage:
+        registry.note(storage)
     registry.end(why)
 
 
 def retry_if_changed(step: t.Callable[[], Decided]) -> Decided:
-    """The result of a step that reads an entry, decides by it and alters it, taken anew if another run changes it then.
+    """Run a step that reads, decides and changes an entry; run it again if another run changes the entry meanwhile.
 
-    Raises Claimed if that happens time and again.
+    Raises Claimed if that keeps happening.
     """
     for _try in range(_TRIES - 1):
         with contextlib.suppress(Claimed):
@@ -144,10 +145,10 @@ def retry_if_changed(step: t.Callable[[], Decided]) -> Decided:
 
 @dataclass(frozen=True)
 class Entries:
-    """What a place holds: entries by host, and for those that cannot be understood why.
+    """The entries of a place by host, and why others cannot be read (``broken``).
 
-    ``strays``: machines that hosts have beside their own, and the storage that they keep, by a name for people.
-    ``other_projects``: what hosts of other projects have, by project and such a name.
+    ``strays``: kept storage and stray machines, by a name for people. ``other_projects``: what hosts of other projects
+    have, by project and such a name.
     """
 
     hosts: dict[str, Entry] = field(default_factory=dict)

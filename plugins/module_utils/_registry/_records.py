@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The records of runs: a file beside the results of each, which outlives its machine and its registry entry."""
+"""The records of runs: a file next to each run's results. It outlives the machine and the registry entry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RecordFolder:
         self._unwritable = f"run_results_dir: the results cannot be kept in {path}"
 
     def read(self) -> dict[str, t.Any]:
-        """What is known of the run; empty if that is nothing. Raises RegistryError."""
+        """The record of the run, empty if there is none. Raises RegistryError."""
         file = os.path.join(self.path, RECORD)
         try:
             with open(file, encoding="utf-8") as opened:
@@ -33,20 +33,20 @@ class RecordFolder:
             return {}
         except (OSError, ValueError, TypeError) as error:
             raise RegistryError(
-                f"{file} says what became of this run, and cannot be read ({reason_of(error)})."
+                f"{file}, the record of this run, cannot be read ({reason_of(error)})."
                 " Move it away, or choose another run_name."  # so that nothing runs twice
             ) from None
 
     def write(self, record: t.Mapping[str, t.Any]) -> None:
-        """Note how far the run is, durably. Raises RegistryError."""
+        """Write how far the run has come, durably. Raises RegistryError."""
         with as_registry_error(self._unwritable):
             os.makedirs(self.path, exist_ok=True)
-            # Results are no code, of a repository or of the next run.
+            # Neither a repository nor the next run takes results for code.
             write_durably(os.path.join(self.path, ".gitignore"), "*\n")
             write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
 
     def set_aside(self) -> None:
-        """Give an earlier run, which is over, a folder of its own: ``train.1``. Raises RegistryError."""
+        """Move the results of an earlier, finished run to a folder such as ``train.1``. Raises RegistryError."""
         number = 1
         while os.path.lexists(f"{self.path}.{number}"):
             number += 1
@@ -55,7 +55,7 @@ class RecordFolder:
 
 
 def records_in(folder: str) -> tuple[list[dict[str, t.Any]], list[str]]:
-    """The records of all runs whose results are in a folder, and a sentence for each that cannot be read."""
+    """The records of all runs with results in a folder, and a sentence for each one that cannot be read."""
     found, unreadable = [], []
     names: list[str] = []
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A claim of the registry that several controllers share: as the database has it, and as host variables."""
+"""A claim of a shared registry: as the database has it, and as host variables."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from .._provision.lease import DATABASE_CLOCK, NOTED_BY
 from .._provision.storage import STORAGE_OF, label_of
 from ._protocol import Variables
 
-# These have columns of their own; all other variables stand in the note.
+# Variables with columns of their own; all others are in the note.
 COLUMNS = frozenset({OFFER, PRICE, IDS, PURCHASE, JOURNALED, EXPIRED, HELD_BY, BOUGHT_BY})
-_WORDS = {claims.BUYING: SENT, claims.VOID: REFUSED}  # of the other states something was bought
+_OUTCOMES = {claims.BUYING: SENT, claims.VOID: REFUSED}  # in all other states something was bought
 
 
 @dataclass(frozen=True)
 class Row:
-    """A claim as the database has it; ``seen_at`` is the database's time when it was read.
+    """A claim as the database had it at ``seen_at``, by its own clock.
 
-    ``longest_post``: the registry's setting, in seconds; see `Registry`.
+    ``longest_post`` (seconds) is a setting of the registry; see `Registry`.
     """
 
     claim: str
@@ -66,32 +66,31 @@ class Row:
         """See `claims.counts`."""
         return claims.counts(self.state, is_sent=self.sent_at is not None, is_held=self.held)
 
-    def label(self, project: str) -> str:
-        """The host, as a project calls it."""
+    def label_in(self, project: str) -> str:
+        """The host, or its stray or storage, in words for the users of a project."""
         of = "" if self.project == project else f" of project {self.project}"
         if STORAGE_OF in self.note:
             return f"{label_of(self.host, self.offer)}{of}"
-        # A host has these beside its own machine.
         return f"{self.host}{of}" + (f" (stray {self.claim[:8]})" if self.state == claims.STRAY else "")
 
-    def part(self, claim: str, project: str) -> CeilingPart:
-        """What it is in the sums for a ``claim`` of a project."""
-        part = CeilingPart.of_entry(self.label(project), read_entry(self.variables()))
+    def ceiling_part(self, claim: str, project: str) -> CeilingPart:
+        """The row as a part of the sum with which a ``claim`` of the project is compared."""
+        part = CeilingPart.of_entry(self.label_in(project), read_entry(self.variables()))
         return replace(part, state=State.ORDERED, since=None) if self.claim == claim else part
 
     def is_held_by_another(self, run: str) -> bool:
-        """Whether another run than this is buying under the claim at this moment."""
+        """Whether another run than ``run`` is buying under the claim at this moment."""
         return self.state == claims.BUYING and self.held and self.holder.get("run") != run
 
     def variables(self, run: str = "") -> Variables:
-        """The claim as host variables; ``run`` is who reads it."""
+        """The claim as host variables, for ``run``."""
         entry: Variables = {
             NOTED_BY: DATABASE_CLOCK,
             **self.note,
             OFFER: self.offer,
             PRICE: None if self.price_per_hour is None else float(self.price_per_hour),
             JOURNALED: _utc(self.sent_at or self.claimed_at),
-            PURCHASE: _WORDS.get(self.state, MADE),
+            PURCHASE: _OUTCOMES.get(self.state, MADE),
             EXPIRED: self.expired_seen and _utc(self.expired_seen),
             IDS: self.resource_ids or None,
             BOUGHT_BY: run_in_words(self.holder),
@@ -107,7 +106,7 @@ class Row:
 
 
 def note_of_claim(variables: Variables) -> Variables:
-    """What of an entry stands in the note of its claim."""
+    """The variables of an entry that are in the note of its claim."""
     return {name: value for name, value in variables.items() if name not in COLUMNS and value is not None}
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All SQL of the collection: the tables of a registry that several controllers share, and the statements on them."""
+"""All SQL of the collection: the tables of a shared registry, and the statements that use them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .._provision.entry import MISSING_AT
 from .._provision.storage import STORAGE_IDS, STORAGE_OF
 
 VERSION = 1  # of the schema; migrations only add
-GATE = int.from_bytes(b"supply", "big")  # any number that others are unlikely to lock
-FIRST_EPOCH = 1  # of a new claim, as the table's default
+GATE = int.from_bytes(b"supply", "big")  # of the lock; others are unlikely to use this number
+FIRST_EPOCH = 1  # of a new claim; the default of the table's column
 
-# The statements. A name in %()s is a value, which never becomes a part of the text.
+# Names in %()s are values, which are never inserted into the text of a statement.
 
 SCHEMA = """\
 CREATE SCHEMA IF NOT EXISTS compute_index_supply;
@@ -71,7 +71,7 @@ CREATE TABLE compute_index_supply.meta (
 );
 INSERT INTO compute_index_supply.meta (version) VALUES (1);
 """
-# Another system, or another timeline of this one, may have lost what was committed before.
+# The cluster: another system, or another timeline of this one, may have lost committed claims.
 CLUSTER = """
 SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()
 """
@@ -89,18 +89,19 @@ SELECT version, cluster IS DISTINCT FROM %(cluster)s,
         AND has_table_privilege('compute_index_supply.machine', 'UPDATE')
 FROM compute_index_supply.meta
 """
-# A purchase that was claimed before may still be under way, and what was seen as expired may be older than the claim.
-MOVED = """
+# Notes the cluster. After a change, lost purchases may be under way for as long as the longest POST takes.
+NOTE_CLUSTER = """
 UPDATE compute_index_supply.meta SET cluster = %(cluster)s,
     quarantine_until = CASE WHEN cluster IS NULL THEN NULL ELSE clock_timestamp() + longest_post END
 """
-# The mark of a claim may be lost as well, so each may have been sent.
-DOUBT_OPEN = """
+# After a change of the cluster: marks may be lost, so each open claim may have been sent, and it may have been sent
+# again since its offer was seen as expired.
+ASSUME_SENT = """
 UPDATE compute_index_supply.purchase SET expired_seen = NULL, sent_at = coalesce(sent_at, clock_timestamp())
 WHERE state = 'buying'
 """
-# A hold is a minute long. One that ends much later was noted before the database's clock was set back; who renews it
-# puts that right.
+# A hold lasts a minute. If it ends much later, it was noted before the database's clock was set back, and has lapsed
+# unless its run renews it.
 _HELD = "held_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'"
 ROW = f"""
 SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.price_per_hour, p.epoch, p.holder,
@@ -122,8 +123,8 @@ WHERE p.state IN ('buying', 'live', 'stray') AND (%(project)s::text IS NULL OR p
 ORDER BY p.project, p.host, p.claimed_at
 """
 )
-# What another claim has bought under the same offer is settled, also if it has ended: a list may still have it.
-FREED = (
+# If another claim has or had the offer, a void one cannot have bought it; a list may still have that one's machine.
+SENT_AND_VOID = (
     ROW
     + """
 WHERE p.offer = ANY(%(offers)s) AND p.state = 'void' AND p.sent_at IS NOT NULL AND NOT EXISTS (
@@ -131,7 +132,7 @@ WHERE p.offer = ANY(%(offers)s) AND p.state = 'void' AND p.sent_at IS NOT NULL A
 ORDER BY p.claimed_at DESC
 """
 )
-# What was claimed and never marked was never sent, and what is void was never bought.
+# A claim that was never marked was never sent, and a void claim has bought nothing.
 LEDGER = """
 SELECT p.project, p.host, p.offer, p.note, p.reason,
     greatest(p.quoted_price_per_hour, p.charged_price_per_hour)::float8 AS price_per_hour,
@@ -160,14 +161,14 @@ VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'buying', %(pr
     clock_timestamp() + %(hold)s * interval '1 second', %(note)s)
 ON CONFLICT DO NOTHING
 """
-# `claims.counts` in SQL. Under the gate, where marks are made, too: whose hold has run out has sent nothing, and after
-# this it cannot mark its claim any more. A mark may be lost in a failover, so none is freed before that is noted.
+# `claims.counts` in SQL. Marks are made under the same gate: a run whose hold has lapsed without a mark has sent
+# nothing, and cannot mark its claim after this. A failover may have lost a mark, so it must be noted first.
 FREE_LAPSED = f"""
 UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', epoch = epoch + 1
 WHERE state = 'buying' AND sent_at IS NULL AND NOT {_HELD}
     AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({CLUSTER}))
 """
-# Machines that two looks did not find fill no ceiling per hour (`Entry.is_missing`). In the ledger they go on.
+# Missing machines (`Entry.is_missing`) do not count in hourly ceilings, but in the ledger they go on.
 SUM = f"""
 SELECT coalesce(sum(p.price_per_hour), 0), count(*) FILTER (WHERE p.price_per_hour IS NULL)
 FROM (SELECT * FROM compute_index_supply.purchase b
@@ -187,7 +188,7 @@ RENEW = """
 UPDATE compute_index_supply.purchase SET held_until = clock_timestamp() + %(seconds)s * interval '1 second'
 WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
 """
-# Only what was sent needs to be settled. The last condition finds this run's own work, whose COMMIT was not answered.
+# Only a sent claim needs settling. The last condition finds this run's own work if the answer to COMMIT was lost.
 TAKE_OVER = f"""
 UPDATE compute_index_supply.purchase SET epoch = %(epoch)s + 1, holder = %(holder)s,
     held_until = clock_timestamp() + %(hold)s * interval '1 second',
@@ -197,25 +198,25 @@ WHERE claim = %(claim)s AND state = 'buying' AND sent_at IS NOT NULL AND (
     (epoch = %(epoch)s AND (NOT {_HELD} OR holder = %(holder)s))
     OR (epoch = %(epoch)s + 1 AND holder = %(holder)s))
 """
-KEEP = """
+ADD_TO_NOTE = """
 UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[],
     expired_seen = CASE WHEN %(expired)s THEN coalesce(expired_seen, clock_timestamp()) ELSE expired_seen END
 WHERE claim = %(claim)s AND epoch = %(epoch)s
 """
-# Whatever else has changed, this is decided by the note as it was read; tried again, it finds its own work.
-ALTER = """
+# Compares only the note. Run ``again`` after a lost connection, it finds its own work.
+COMPARE_AND_SET = """
 UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s AND epoch = %(epoch)s AND state NOT IN ('void', 'ended')
     AND (note = %(known)s OR (%(again)s AND note = (%(known)s || %(note)s) - %(gone)s::text[]))
 """
-# Against machines that run, and those that have ended since.
+# Against machines that run, or have ended since.
 EVIDENCE = f"""
 SELECT note->'{_EVIDENCE}' FROM compute_index_supply.purchase
 WHERE project = %(project)s AND note ? '{_EVIDENCE}' AND (
     state IN ('buying', 'live', 'stray') OR (state = 'ended' AND ended_at > to_timestamp(%(since)s)))
 """
-SWEPT = "SELECT extract(epoch FROM swept_at)::float8 FROM compute_index_supply.sweep WHERE project = %(project)s"
-SWEEP = """
+LAST_SWEEP = "SELECT extract(epoch FROM swept_at)::float8 FROM compute_index_supply.sweep WHERE project = %(project)s"
+NOTE_SWEEP = """
 INSERT INTO compute_index_supply.sweep (project, swept_at) VALUES (%(project)s, clock_timestamp())
 ON CONFLICT (project) DO UPDATE SET swept_at = excluded.swept_at
 """
@@ -224,7 +225,8 @@ UPDATE compute_index_supply.purchase SET state = 'void', reason = %(reason)s, en
     note = note || %(note)s
 WHERE claim = %(claim)s AND epoch = %(epoch)s AND state IN ('buying', 'void')
 """
-YIELD = """
+# An offer is sold only once, so other claims of it have bought nothing.
+VOID_RIVALS = """
 UPDATE compute_index_supply.purchase SET state = 'void', reason = 'sold to another claim', epoch = epoch + 1
 WHERE offer = %(offer)s AND state = 'buying' AND claim <> %(claim)s
 """
@@ -236,9 +238,9 @@ VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, %(r
     %(price_per_hour)s, %(holder)s, clock_timestamp(), clock_timestamp(),
     least(clock_timestamp(), to_timestamp(%(begun)s)), clock_timestamp(), %(note)s)
 """
-# Storage that has outlived its machine is a purchase of its own, whose offer is its own id.
+# Storage that has outlived its machine is a purchase of its own. Its offer is its own id.
 _KEEP_STORAGE = f"{NOTE_LOST}ON CONFLICT DO NOTHING"
-# What was told gone, and a machine has left that ended after that, was not gone: it may have been billed all the time.
+# Storage that was told gone, but was left by a machine that ended later, may have been billed all the time.
 _KEEP_STORAGE_AGAIN = f"""
 UPDATE compute_index_supply.purchase SET state = 'stray', reason = %(reason)s, ended_at = NULL,
     noted_at = clock_timestamp(),
@@ -251,7 +253,7 @@ INSERT INTO compute_index_supply.machine (resource, claim, place)
 SELECT offer, claim, 0 FROM compute_index_supply.purchase WHERE offer = %(offer)s AND state = 'stray'
 ON CONFLICT (resource) DO UPDATE SET claim = excluded.claim, gone_at = NULL
 """
-# What was taken for void or ended, and was bought or runs all the same, has no end any more.
+# A claim that was void or ended, but was bought or still runs after all, no longer has an end.
 NOTE = """
 UPDATE compute_index_supply.purchase SET state = %(state)s,
     ended_at = CASE WHEN %(state)s = 'ended' THEN ended_at END,
@@ -259,7 +261,7 @@ UPDATE compute_index_supply.purchase SET state = %(state)s,
     expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s
 """
-# Storage may be attached to anybody's machine.
+# The claims that own these machines. Storage is left out: it may be attached to any machine.
 OWNERS = f"""
 SELECT m.resource, m.claim::text
 FROM compute_index_supply.machine m JOIN compute_index_supply.purchase p ON p.claim = m.claim
@@ -279,9 +281,9 @@ MAY_DISOWN = "SELECT has_table_privilege('compute_index_supply.machine', 'DELETE
 DISOWN = """
 DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND resource = ANY(%(ids)s::text[])
 """
-# Whoever notes a machine of the claim waits, or has done so before the next statement looks.
+# Another run that notes machines of the claim has either committed before the next statement, or waits.
 LOCK_CLAIM = "SELECT FROM compute_index_supply.purchase WHERE claim = %(claim)s FOR UPDATE"
-# A machine that its run does not know has not ended.
+# A machine that the run does not know of has not ended.
 _KNOWN = """NOT EXISTS (SELECT FROM compute_index_supply.machine m
     WHERE m.claim = p.claim AND m.gone_at IS NULL AND m.resource <> ALL(%(ids)s))"""
 END = f"""
@@ -291,7 +293,7 @@ UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = coalesce(
 WHERE p.claim = %(claim)s AND p.state IN ('live', 'stray', 'ended') AND {_KNOWN}
 RETURNING extract(epoch FROM least(ended_at, clock_timestamp()))::float8
 """
-# Tried again, it finds its own work.
+# Run ``again`` after a lost connection, it finds its own work.
 END_STRAY = f"""
 UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
     reason = %(why)s
@@ -303,12 +305,12 @@ GONE = """
 UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timestamp()) WHERE claim = %(claim)s
 """
 
-# What was sent from another registry may have been billed since then.
-BEGAN = """
+# A purchase that another registry has sent may have been billed since then.
+NOTE_BEGIN = """
 UPDATE compute_index_supply.purchase SET claimed_at = least(claimed_at, to_timestamp(%(begun)s::float8))
 WHERE host = %(host)s AND offer = %(offer)s AND state <> 'void'
 """
-# What ended in another registry was sent there. What lost its entry there has no end, and counts as running.
+# Purchases that another registry has sent. One that lost its entry there has no end, and counts as running.
 NOTE_ENDED = """
 INSERT INTO compute_index_supply.purchase
     (claim, project, host, account, offer, state, reason, charged_price_per_hour, holder, held_until, claimed_at,

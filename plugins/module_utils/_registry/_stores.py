@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered in a place, whichever kind it is: the one file that tells folders and databases apart."""
+"""The registry of a place. Only this file distinguishes between folders and databases."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ._files import (
     SWEPT,
     HostFile,
     as_registry_error,
-    keep,
     known_hosts_file,
     locked,
     read_ledger,
     read_text,
     readable_text,
     write_durably,
+    write_or_remove,
 )
 from ._postgresql import Ceilings, Database
 from ._protocol import Entries, ReadOnlyRegistry, Registry, RegistryError, Variables
@@ -36,11 +36,10 @@ from ._shared import SharedHost, entries_of
 
 
 class Session(t.Protocol):
-    """What the registries of one call of Ansible have in common. The methods raise RegistryError.
+    """The properties that all registries of one module or action call share. The methods raise RegistryError.
 
-    ``run``: an id that no other call has; ``who``: this run, as others name it; ``home``: Ansible's own folder;
-    ``account``: what machines are billed to; ``ahead``: seconds by which the API's clock is ahead, None if unknown;
-    ``read_only``: nothing is changed in them.
+    ``run``: the call's unique id; ``who``: this run, as others name it; ``home``: Ansible's own folder; ``ahead``:
+    seconds by which the API's clock is ahead, None if unknown; ``read_only``: the registries must not be changed.
     """
 
     run: str
@@ -51,66 +50,66 @@ class Session(t.Protocol):
 
     @property
     def account(self) -> str:
-        """What machines are billed to."""
+        """The account to which machines are billed."""
 
     def database(self, *, keep: bool = True) -> Database:
-        """The shared registry; ``keep``: its connection may stay open for the next step."""
+        """The shared registry. ``keep``: its connection may stay open for the next step."""
 
 
 class Store:
-    """The registry of a place; this class itself remembers nothing. All but `known_hosts` raise RegistryError."""
+    """The registry of a place; this base class has no entries. Each method but `known_hosts` raises RegistryError."""
 
     def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
-        """The memory of one host; None where there is none. With ``ceilings`` it is asked about one purchase."""
+        """The registry of one host, None without a registry. ``ceilings``: for a purchase under these."""
         return None
 
     def entries(self) -> Entries:
-        """All that is remembered."""
+        """All entries."""
         return Entries()
 
     def ledger(self, since: float = 0.0) -> Ledger:
-        """What was or may be billed since a moment (seconds since the epoch), of all hosts."""
+        """What was or may be billed for all hosts since a moment (seconds since the epoch)."""
         return Ledger((), since)
 
     def unsettled(self, *, everywhere: bool = False) -> list[tuple[Place, str]]:
-        """Places and hosts of purchases whose runs are gone and that any run may settle; of a file its host alone may.
+        """Places and hosts of purchases whose runs are gone, and which any run may settle.
 
-        ``everywhere``: of all projects of this account.
+        Never a file's: only the run of its host may settle that. ``everywhere``: of all projects of this account.
         """
         return []
 
     def last_sweep(self) -> float | None:
-        """When the leases were enforced last (seconds since the epoch), None if that was never noted."""
+        """When a sweep last enforced the leases (seconds since the epoch), None if none was noted."""
         return None
 
     def now(self) -> float:
-        """What time it is by the clock that notes that (seconds since the epoch)."""
+        """The time (seconds since the epoch) by the clock that dates sweeps."""
         return time.time()
 
     def note_sweep(self, now: float) -> None:
-        """Note that they were enforced now (seconds since the epoch)."""
+        """Note that a sweep has enforced the leases ``now`` (seconds since the epoch)."""
 
     def entry(self, host: str) -> tuple[Entry, float]:
-        """What is remembered of a host, an empty entry of nothing; and what time it is by the clock that noted it."""
+        """A host's entry, empty if there is none, and the time by the clock that noted it."""
         registry = self.host(host)
         entry = read_entry(registry.read() if registry else None)
         return entry, registry.now() if registry else time.time()
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
-        """What was kept against machines since a moment (seconds since the epoch), and what of it cannot be read."""
+        """Evidence against machines since a moment (seconds since the epoch), and sentences about unreadable files."""
         return [], []
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
-        """Keep what speaks against a host's machine, durably, and return where it is.
+        """Keep evidence against a host's machine, durably, and return its place.
 
-        Empty where there is no registry, or it is only read.
+        Returns an empty text without a registry, or if it is read-only.
         """
         return ""
 
     def note_test(self, report: acceptance.Report) -> tuple[acceptance.Report, str]:
-        """Note how the test of a host's machines has gone. Never raises.
+        """Note the acceptance test of a host's machines. Never raises.
 
-        Returns the report beside what is remembered of the host, and why it could not be noted, else empty.
+        Returns the report, compared with the host's entry, and why it could not be noted, else an empty text.
         """
         try:
             registry = self.host(report.host)
@@ -124,7 +123,7 @@ class Store:
         return report, ""
 
     def name(self) -> str:
-        """What the place is called for people, without a secret."""
+        """The place in words for people, without secrets."""
         return ""
 
     def known_hosts(self, host: str, offer_id: str) -> str:
@@ -154,28 +153,30 @@ class _FolderStore(Store):
     def note_sweep(self, now: float) -> None:
         if self._session.read_only:
             raise ReadOnlyRegistry(self._path)
-        # It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
+        # Made as soon as its parent exists: even the first purchase must know that sweeps run.
         if os.path.isdir(os.path.dirname(self._path)):
-            _write_beside_entries(os.path.join(self._path, SWEPT), f"{lease.utc_rounded_up(now)}\n")
+            _write_file(os.path.join(self._path, SWEPT), f"{lease.utc_rounded_up(now)}\n")
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
         path = self._place.evidence_file(host, str(whole["offer_id"]))
         if self._session.read_only:
             return ""
-        _write_beside_entries(path, json.dumps(whole, indent=1))
+        _write_file(path, json.dumps(whole, indent=1))
         return path
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
         folder, paths = self._place.evidence_folder, list[str]()
         with as_registry_error(f"The folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
             paths = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".json"))
-        kept, unread = [], []
+        evidence, unread = [], []
         for path in paths:
             try:
-                kept.append(dict(json.loads(read_text(path) or "")))
+                evidence.append(dict(json.loads(read_text(path) or "")))
             except (OSError, ValueError, TypeError, RecursionError):
-                unread.append(f"The evidence {path} cannot be read, so the place of its machine may not be avoided.")
-        return kept, unread
+                unread.append(
+                    f"The evidence {path} cannot be read, so the vendor and region of its machine may not be avoided."
+                )
+        return evidence, unread
 
     def name(self) -> str:
         return self._path
@@ -199,7 +200,7 @@ class _SharedStore(Store):
         return self._session.database().ledger(self._project, since)
 
     def unsettled(self, *, everywhere: bool = False) -> list[tuple[Place, str]]:
-        # Not kept: what settles them takes steps in threads.
+        # No connection is kept: purchases are settled in threads.
         rows = self._session.database(keep=False).counted(None if everywhere else self._project)
         mine = [row for row in rows if row.needs_settling and row.account == self._session.account]
         return [(SharedProject(row.project), row.host) for row in mine]
@@ -238,11 +239,11 @@ def store_of(place: Place, session: Session) -> Store:
     return _FolderStore(place, session) if isinstance(place, Folder) else Store()
 
 
-# A folder: what it holds, where it is, and what ssh reads in it
+# Folders: their entries and ledgers, their paths, and the files that ssh reads there
 
 
 def entries(folder: str) -> Entries:
-    """The entries of all hosts in a folder. Raises RegistryError if it cannot be listed, unless it does not exist."""
+    """The entries of all hosts in a folder; none if it does not exist. Raises RegistryError if it cannot be listed."""
     found, folder, hosts = Entries(), os.path.abspath(folder), list[str]()
     with as_registry_error(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
         hosts = sorted(os.listdir(folder))
@@ -260,7 +261,7 @@ def entries(folder: str) -> Entries:
 
 
 def ledger(folder: str, since: float = 0.0) -> Ledger:
-    """What was or may be billed since a moment (seconds since the epoch), of all hosts in a folder, ended or not.
+    """What was or may be billed for all hosts in a folder since a moment (seconds since the epoch).
 
     Raises RegistryError if the folder or its ledger cannot be read.
     """
@@ -276,33 +277,33 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     return Ledger(tuple(bills), time.time() + clock_ahead(lines), tuple(warnings))
 
 
-def _write_beside_entries(path: str, text: str) -> None:
-    """Write a file beside the entries. Raises RegistryError."""
-    with as_registry_error(f"The file {path} cannot be kept"):
+def _write_file(path: str, text: str) -> None:
+    """Write a file durably. Raises RegistryError."""
+    with as_registry_error(f"The file {path} cannot be written"):
         write_durably(path, text)
 
 
 def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str], here: str) -> str:
-    """The folder as an absolute path; empty where none is wanted.
+    """The registry folder as an absolute path; empty if none is wanted.
 
-    ``wanted``: provision_registry_dir; None means host_vars beside the inventory, where Ansible reads it back. It does
-    so only in the folder of an inventory source, not in folders within it; and hosts that a play added belong to no
-    file: theirs is the first source's. Without any inventory file it is the folder ``here``, where Ansible was started.
-    A relative path is meant from the inventory, not from the playbook, which may lie in an installed collection.
+    ``wanted``: provision_registry_dir. None means host_vars next to the inventory, where Ansible reads it back, but
+    only in the folder of an inventory source, not in folders within it. Hosts that a play has added belong to no
+    source; they use the first one's folder. Without an inventory file it is in the folder ``here``, where Ansible was
+    started. A relative path starts at the inventory, not at the playbook, which may be in an installed collection.
     """
     if wanted is not None and not str(wanted).strip():
         return ""
     folders = inventory_folders(sources, here)
-    beside = os.path.realpath(str(inventory_dir or os.devnull))
-    base = next((folder for folder in folders if os.path.realpath(folder) == beside), next(iter(folders), here))
+    inventory = os.path.realpath(str(inventory_dir or os.devnull))
+    base = next((folder for folder in folders if os.path.realpath(folder) == inventory), next(iter(folders), here))
     path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
     return os.path.normpath(os.path.join(base, path))
 
 
 def inventory_folders(sources: t.Iterable[str], here: str) -> list[str]:
-    """The folders of an inventory's sources, each once; a list of hosts with commas has none.
+    """The folders of an inventory's sources, without duplicates; a comma-separated list of hosts has none.
 
-    A link stays one: Ansible reads variables beside it, and not beside the file that it leads to.
+    Links are not resolved: Ansible reads variables next to the link, not next to its target.
     """
     paths = [os.path.normpath(os.path.join(here, source)) for source in sources if "," not in source]
     folders = (path if os.path.isdir(path) else os.path.dirname(path) for path in paths if os.path.exists(path))
@@ -310,12 +311,12 @@ def inventory_folders(sources: t.Iterable[str], here: str) -> list[str]:
 
 
 def job_folders(sources: t.Iterable[str], here: str) -> list[str]:
-    """What AWX makes for one job, and removes at its end: around its inventory, and where Ansible was started."""
+    """The folders that AWX makes for one job and removes at its end: around the inventory, and the working folder."""
     return [here, *map(os.path.dirname, inventory_folders(sources, here))]
 
 
 def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
-    """The outermost inventory folder that a path is in, empty if in none. Ansible reads its files, or runs them."""
+    """The outermost inventory folder that contains the path, or empty. Ansible reads or runs the files in it."""
     folders = [os.path.realpath(os.path.join(here, source)) for source in sources if "," not in source]
     real = os.path.realpath(path)
     around = [folder for folder in folders if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder]
@@ -323,30 +324,30 @@ def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
 
 
 def keep_ssh_config(path: str, text_now: t.Callable[[], str | None]) -> None:
-    """Let the file of a registry's configuration of ssh have this text; None stands for no file.
+    """Bring a registry's ssh configuration up to date; a text of None removes the file. Raises RegistryError.
 
-    Where nothing may be written, nothing is. Raises RegistryError.
+    Does nothing if the folder is not writable.
     """
-    with as_registry_error(f"The file {path} cannot be kept"):
+    with as_registry_error(f"The file {path} cannot be written"):
         if os.access(os.path.dirname(path), os.W_OK):
             with locked(path):
                 text = text_now()
                 if text != read_text(path):
-                    keep(path, text)
+                    write_or_remove(path, text)
 
 
 def known_hosts_of_offer(home: str, offer_id: str) -> str:
-    """The file of host keys of a purchase without an entry file; ``home`` is Ansible's own folder."""
+    """The known_hosts file of a purchase without an entry file. ``home``: Ansible's own folder."""
     return os.path.join(home, "compute_index_supply", "known_hosts", os.path.basename(offer_id) or "none")
 
 
 def pinned_host_keys(path: str) -> list[str] | None:
-    """The host keys in the file, None if there are none."""
+    """The lines of a known_hosts file, None if it has none."""
     return readable_text(path).splitlines() or None
 
 
 def pin_host_keys(path: str, keys: t.Sequence[str]) -> None:
-    """Add these host keys to the file, whose folder is there afterwards. Raises OSError."""
+    """Add lines to a known_hosts file. Makes its folder even if there are none to add. Raises OSError."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     if set(keys) <= set(pinned_host_keys(path) or ()):
         return

@@ -342,7 +342,7 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path: Path, request: pytest.F
     )
     assert str(lost) in of_lost
     lost.unlink()
-    assert warning == f"The evidence {file} cannot be read, so the place of its machine may not be avoided."
+    assert warning == f"The evidence {file} cannot be read, so the vendor and region of its machine may not be avoided."
 
 
 def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
@@ -544,7 +544,7 @@ def test_what_counted_as_ended_is_taken_over_by_its_own_host_alone(
     api = Offers(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
     found = planned(tmp_path, 2, api=api, check_mode=False, adopt=True, registry_url=registry_url)["plans"]
     assert [item["action"] for item in found] == [action, "buy"], [item["refusal"] for item in found]
-    told = "host gpu-9 of project default has bought the offer, too; it counts as ended: if it runs, let that"
+    told = "host gpu-9 of project default has also bought the offer; it counts as ended: if it still runs, let that"
     assert (told in found[0]["refusal"]) is (action == "stop")
 
 

@@ -815,7 +815,7 @@ def test_machines_that_the_journal_knows_are_left_until_they_say_gone(
     assert outcome(buy()) == ("not_sent", "conflict", [RESOURCE_ID, SECOND_RESOURCE_ID])
 
 
-# A registry that cannot be kept
+# A registry that cannot be written
 
 
 def test_without_a_journal_nothing_is_sent(queue: RequestQueue, buy: Any, path: Path) -> None:
@@ -844,7 +844,7 @@ def test_ids_that_cannot_be_noted_are_said_loudly(
     queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_args: Any) -> None:
-        raise RegistryError(f"The registry file {path} cannot be kept: No space left on device.")
+        raise RegistryError(f"The registry file {path} cannot be written: No space left on device.")
 
     monkeypatch.setattr(HostFile, "note", refuse)
     free(queue).expect(*POST, procurement())

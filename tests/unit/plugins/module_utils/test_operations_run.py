@@ -202,7 +202,7 @@ def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: Worl
     assert refused["failed"] and "results cannot be kept" in refused["msg"] and not refused.get("provisions")
     (world.folder / "runs" / "train").mkdir(parents=True)
     (world.folder / "runs" / "train" / "run.json").write_text("{")
-    assert "says what became of this run, and cannot be read" in world.ask()["trouble"]
+    assert "the record of this run, cannot be read" in world.ask()["trouble"]
 
 
 @pytest.mark.parametrize("protect", [True, "yes", "maybe", False, None])

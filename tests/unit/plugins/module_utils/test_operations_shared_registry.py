@@ -199,17 +199,17 @@ def test_a_controller_that_sleeps_between_its_claim_and_the_mark_sends_nothing_u
     queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch, rival: str | None
 ) -> None:
     """Whether nobody has come meanwhile, another host has got the offer, or another run its own host: run again."""
-    real = Database._marked
+    real = Database._mark_sent
 
     def sleeps(self: Database, connection: Any, row: Row) -> Row:
-        monkeypatch.setattr(Database, "_marked", real)
+        monkeypatch.setattr(Database, "_mark_sent", real)
         postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
         if rival:
             wanted = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", rival, BASE, OFFER_ID, 2.0)
             database(registry_url, "other").claim(wanted, _postgresql.Ceilings())
         return real(self, connection, row)
 
-    monkeypatch.setattr(Database, "_marked", sleeps)
+    monkeypatch.setattr(Database, "_mark_sent", sleeps)
     free(queue)
     assert (buy()["outcome"], queue.count(*POST)) == ("claimed", 0)
     if rival is None:

@@ -430,7 +430,7 @@ def test_template_marks_are_no_entry(run: Any, entry: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_no_entry(run: Any, tmp_path: Path) -> None:
     done = run("registry_entry", path=str(tmp_path), variables={"a": 1})
-    assert (done.code, done.result["msg"]) == (1, f"The registry file {tmp_path} cannot be kept: Is a directory.")
+    assert (done.code, done.result["msg"]) == (1, f"The registry file {tmp_path} cannot be written: Is a directory.")
 
 
 def test_a_file_that_is_no_text_is_no_entry(run: Any, entry: Path) -> None:
@@ -450,7 +450,7 @@ def test_a_disk_that_is_full_keeps_the_old_entry(run: Any, entry: Path, monkeypa
     monkeypatch.setattr(os, "fsync", refuse)
     done = run("registry_entry", path=str(entry), variables={"b": 2})
     assert (done.code, done.result["error_class"]) == (1, "invalid")
-    assert done.result["msg"].endswith("cannot be kept: No space left on device.")
+    assert done.result["msg"].endswith("cannot be written: No space left on device.")
     assert yaml.safe_load(entry.read_text()) == {"a": 1}
 
 

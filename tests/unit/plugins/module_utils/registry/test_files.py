@@ -204,11 +204,11 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
 
 
 def test_a_file_is_kept_or_taken_away(file: Path) -> None:
-    _files.keep(str(file), "new")
+    _files.write_or_remove(str(file), "new")
     assert file.read_text() == "new"
-    _files.keep(str(file), None)
+    _files.write_or_remove(str(file), None)
     assert not file.exists()
-    _files.keep(str(file), None)
+    _files.write_or_remove(str(file), None)
 
 
 def test_a_file_that_cannot_be_taken_away_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,32 +217,32 @@ def test_a_file_that_cannot_be_taken_away_is_an_error(file: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "unlink", forbid)
     with pytest.raises(PermissionError):
-        _files.keep(str(file), None)
+        _files.write_or_remove(str(file), None)
 
 
 def test_a_file_is_gone_from_the_disk_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(file.exists()))
-    _files.keep(str(file), None)
+    _files.write_or_remove(str(file), None)
     assert synced == [False]
 
 
 @pytest.mark.parametrize("other", [None, "main.yml"])
 def test_a_folder_goes_with_the_last_file_in_it(tmp_path: Path, other: str | None) -> None:
     file = tmp_path / "host" / "machine.yml"
-    _files.keep(str(file), "a\n")
+    _files.write_or_remove(str(file), "a\n")
     if other:
         file.with_name(other).touch()
     with _files.locked(str(file)):
-        _files.keep(str(file), None)
+        _files.write_or_remove(str(file), None)
     assert file.parent.exists() is bool(other) and tmp_path.exists()
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
     file, link = tmp_path / "there" / "machine.yml", tmp_path / "machine.yml"
-    _files.keep(str(file), "a\n")
+    _files.write_or_remove(str(file), "a\n")
     link.symlink_to(file)
-    _files.keep(str(link), "b\n")
+    _files.write_or_remove(str(link), "b\n")
     assert link.is_symlink() and file.read_text() == "b\n"
 
 
@@ -251,7 +251,7 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "device")
     os.mkfifo(tmp_path / "device")
     for name in ("device", "link"):
-        with pytest.raises(OSError, match="it is no plain file"):
+        with pytest.raises(OSError, match="it is not a regular file"):
             _files.write_durably(str(tmp_path / name), "new")
     assert stat.S_ISFIFO((tmp_path / "device").stat().st_mode) and not list(tmp_path.glob(".*.tmp"))
 

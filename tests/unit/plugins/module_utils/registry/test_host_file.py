@@ -125,12 +125,12 @@ BROKEN = {
     "null": (b"---\n", "is empty"),
     "a list": (b"- a\n", "holds no mapping"),
     "a text": (b"hello\n", "holds no mapping"),
-    "a merge conflict": (b"---\na: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> x\n", "is no valid YAML (line "),
-    "a tab": (b"a:\n\t- b\n", "is no valid YAML (line 2)"),
-    "a tag": (b"a: !vault |\n  x\n", "is no valid YAML (line 1)"),
-    "a date that is none": (b"a: 2026-13-45\n", "is no valid YAML"),
-    "nested without end": (b"[" * 20_000, "is no valid YAML"),
-    "no text": (b"\xff\xfe\x00", "it is no UTF-8"),
+    "a merge conflict": (b"---\na: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> x\n", "is not valid YAML (line "),
+    "a tab": (b"a:\n\t- b\n", "is not valid YAML (line 2)"),
+    "a tag": (b"a: !vault |\n  x\n", "is not valid YAML (line 1)"),
+    "a date that is none": (b"a: 2026-13-45\n", "is not valid YAML"),
+    "nested without end": (b"[" * 20_000, "is not valid YAML"),
+    "no text": (b"\xff\xfe\x00", "it is not UTF-8"),
     "a vault": (b"$ANSIBLE_VAULT;1.1;AES256\n6162\n", "holds no mapping of host variables"),
 }
 
@@ -284,7 +284,7 @@ def test_a_removed_entry_may_be_claimed(path: Path) -> None:
 
 
 def test_template_marks_and_odd_values_are_refused(path: Path) -> None:
-    for value, reason in (("{{ x }}", "holds template marks"), (object(), "holds a value that YAML has no word for")):
+    for value, reason in (("{{ x }}", "holds template marks"), (object(), "holds a value that YAML cannot represent")):
         with pytest.raises(RegistryError, match=reason), contextlib.closing(HostFile(str(path))) as file:
             file.claim(journal(note=value))
         assert not path.exists()
@@ -593,7 +593,7 @@ class Killed(BaseException):
     """The end of a run at a line."""
 
 
-STEPS = [(_files, "write_durably"), (_files, "keep"), (_files, "append_to_ledger")]
+STEPS = [(_files, "write_durably"), (_files, "write_or_remove"), (_files, "append_to_ledger")]
 
 
 def killed_at(patch: pytest.MonkeyPatch, step: int, *, after: bool) -> None:

@@ -212,7 +212,10 @@ def test_nothing_is_sent_without_a_ledger(folder: Path) -> None:
     """The entry is written first; the next run settles what it names, which was never sent."""
     (folder / ".compute_index_supply.ledger").mkdir(parents=True)
     file = HostFile(str(entry_of(folder)))
-    with contextlib.closing(file), pytest.raises(RegistryError, match=r"The ledger .* cannot be kept: Is a directory"):
+    with (
+        contextlib.closing(file),
+        pytest.raises(RegistryError, match=r"The ledger .* cannot be written: Is a directory"),
+    ):
         file.claim(journal())
     assert yaml.safe_load(entry_of(folder).read_text()) == journal()
 
@@ -458,4 +461,4 @@ def test_a_line_is_read_as_an_entry_is(line: dict[str, Any]) -> None:
     entry = read_entry({name: line[own] for name, own in NAMES.items()})
     found = facts_of(line)
     assert all(getattr(found, name) == getattr(entry, name) for name in found._fields)
-    assert tuple(NAMES.values()) == _files._OF_ENTRY
+    assert tuple(NAMES.values()) == _files._LINE_FIELDS

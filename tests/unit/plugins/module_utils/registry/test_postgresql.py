@@ -246,7 +246,7 @@ def test_a_claim_that_is_held_is_not_taken_over(run: Callable[..., Database], re
         lambda: run("one").void(row, "refused", {}),
         lambda: run("one").claim_again(row, 2.0, {}, NO_CEILING),
         lambda: run("three").take_over(row),
-        lambda: run("one").keep(row, {"provision_refused_status": 409}),
+        lambda: run("one").add_to_note(row, {"provision_refused_status": 409}),
     ):
         with pytest.raises(TakenOver):
             late()
@@ -262,7 +262,7 @@ def unsent(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Database, "_marked", killed)
+        patch.setattr(Database, "_mark_sent", killed)
         with contextlib.suppress(KeyboardInterrupt):
             database.claim(wanted, NO_CEILING)
     row = database.open_claim(wanted.project, wanted.host)
@@ -272,7 +272,7 @@ def unsent(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch
 
 def mark(database: Database, row: Row) -> Row:
     """What the run that has made the claim does next."""
-    return database._bought_with(lambda connection: database._marked(connection, row))
+    return database._buy(lambda connection: database._mark_sent(connection, row))
 
 
 # What an unsent claim of gpu-1 is in the way of, and whether it is the name, the offer, or a sum
@@ -517,7 +517,7 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
     "again": (lambda database, row: database.claim_again(row, 2.0, {}, Ceilings(2, 2)), "buying", 2),
     "take over": (lambda database, row: database.take_over(row), "buying", 2),
     "note": (noting, "live", 1),
-    "keep": (lambda database, row: database.keep(row, {"provision_a": 1}), "buying", 1),
+    "add to note": (lambda database, row: database.add_to_note(row, {"provision_a": 1}), "buying", 1),
     "compare_and_set": (
         lambda database, row: database.compare_and_set(row, {"provision_a": 1, "provision_b": None}),
         "buying",
@@ -591,7 +591,7 @@ def test_what_has_ended_elsewhere_is_noted_once(run: Callable[..., Database], re
         database.at = at
         database.note_ended("account", [bill])
         assert run().ledger("default").bills == (bill,)
-        assert (run().note_ended("account", [bill]), run().counted(), run().freed([OFFER_ID])) == (0, [], [])
+        assert (run().note_ended("account", [bill]), run().counted(), run().void_claims([OFFER_ID])) == (0, [], [])
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
         if database.seen < at:
             assert at > 6
@@ -804,7 +804,7 @@ def test_who_has_proof_has_the_offer(run: Callable[..., Database], registry_url:
     assert states(registry_url) == ["void", "live"]
     with pytest.raises(TakenOver):
         run("two").claim_again(buying, 2.0, {}, NO_CEILING)
-    with pytest.raises(Contested, match="host gpu-1 of project default has bought the offer, too"):
+    with pytest.raises(Contested, match="host gpu-1 of project default has also bought the offer"):
         run("two").note(purchase("gpu-2", claim=buying.claim), [SECOND_RESOURCE_ID])
     (row,) = run().counted()
     assert (row.host, row.resource_ids) == ("gpu-1", [RESOURCE_ID, SECOND_RESOURCE_ID])
@@ -951,7 +951,7 @@ def test_a_role_that_could_not_note_what_it_buys_claims_nothing(registry_url: st
 
 def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
-    assert run().keep(row, {EXPIRED: "now"}).expired_seen is not None
+    assert run().add_to_note(row, {EXPIRED: "now"}).expired_seen is not None
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
     for _time in range(2):
         with pytest.raises(
@@ -971,7 +971,7 @@ def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Da
     command = re.search(r'psql [^\n]*-c "(UPDATE compute_index_supply.meta[^"]*)"', guide)
     assert command
     row = run().claim(purchase(), NO_CEILING)
-    run().keep(row, {EXPIRED: "now"})
+    run().add_to_note(row, {EXPIRED: "now"})
     # What the backup has of a claim that was sent after it
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET sent_at = NULL")
     postgresql.execute(registry_url, command[1])
