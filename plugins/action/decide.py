@@ -49,17 +49,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.me
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import why_more_would_end
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     LIMITS_OF_SWEEPS,
-    PLAYBOOKS,
+    PLAYBOOK_VARIABLES,
     PROBE_HOST,
     answered,
-    asked_hosts,
-    asked_names,
     group_sizes,
-    in_words_of_order,
+    host_names_of,
     misspelled_group,
+    read_host_names,
     refused_of_playbook,
-    slice_of,
-    texts_naming_hosts,
+    requested_hosts,
+    sliced_template,
+    with_order_names,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
@@ -92,7 +92,7 @@ preload_psycopg()  # before Ansible forks its workers
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "awx_job_template_name", "awx_workflow_job_name")
-_OF_RUNS = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
+_OF_RUNS = tuple(sorted(name for name in PLAYBOOK_VARIABLES if name.startswith("run_")))
 _FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
 
 # What the tasks of other plays register
@@ -130,7 +130,7 @@ class ActionModule(InProcessAction):
         self._task.args = {**self._task.args, **gathered}
         result = super().run(tmp, task_vars)
         # Only where a playbook says which group its play is for is an order heard.
-        return self._completed(in_words_of_order(result, self._extra) if task_vars.get("provision__group") else result)
+        return self._completed(with_order_names(result, self._extra) if task_vars.get("provision__group") else result)
 
     def _of_variables(self, prefix: str, task_vars: Variables) -> dict[str, t.Any]:
         """The options that variables of the playbook give. Empty ones, as of a survey, give none.
@@ -139,7 +139,7 @@ class ActionModule(InProcessAction):
         """
         beginning = prefix.format(verb=self._verb())
         names = {name: beginning + name for name in steps.OPTIONS if name in self.operation.argument_spec}
-        options = {variable: name for name, variable in names.items() if variable in PLAYBOOKS}
+        options = {variable: name for name, variable in names.items() if variable in PLAYBOOK_VARIABLES}
         given = self._given(options, task_vars)
         return {options[name]: value for name, value in given.items() if value not in (None, "")}
 
@@ -196,7 +196,7 @@ class ActionModule(InProcessAction):
 
         def variable(found: re.Match[str]) -> str:
             name = playbook + (found[1] or found[2])
-            return name if name in PLAYBOOKS else found[0]
+            return name if name in PLAYBOOK_VARIABLES else found[0]
 
         return re.sub(r"(?:argument |option |for )'(\w+)'|value of (\w+)", variable, msg)
 
@@ -435,9 +435,9 @@ class ActionModule(InProcessAction):
         read = {name: value for name, value in self._extra.items() if buys or name == "plan"}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
-        (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
+        (variable, asked), limit, named = requested_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
-            named = asked_names(asked, group, variable)
+            named = host_names_of(asked, group, variable)
         patterns = (
             _hosts.Patterns(task_vars, self._loader, "--limit", dict.fromkeys(named, (group,))) if limit else None
         )
@@ -665,7 +665,7 @@ class ActionModule(InProcessAction):
         return {"hosts": rows, "level": str(level or "")}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
-        named = texts_naming_hosts("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
+        named = read_host_names("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
         troubles = self._hosts.troubles(lambda host: host in named)
         return {"hosts": hosts, "troubles": troubles, **self._counted_in_budgets(hosts)}
@@ -738,7 +738,7 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "one_tells_all": lambda _action, task, _variables: not task.when,
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),
     "by_job": lambda *_given: is_awx_job(),
-    "slice_of": lambda _action, _task, variables: slice_of(variables),
+    "slice_of": lambda _action, _task, variables: sliced_template(variables),
     "forks": lambda _action, _task, variables: int(variables.get("ansible_forks") or 0),
     "run": lambda _action, _task, variables: _hosts.raw("localhost", variables).get("run__asked") or {},
     # Where the tasks of a purchase note what they are answered. Ansible removes the folder at its end.

@@ -110,7 +110,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "id": uuid.uuid4().hex,
         "registry_fingerprint": registry_fingerprint(given["provision_registry_url"]),
         "host": host,
-        "groups": order.lasting_groups(task_vars["group_names"]),
+        "groups": order.without_order_groups(task_vars["group_names"]),
         "slips": _ROLE.refusals(_given_by_people(task_vars)),
         **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
@@ -148,18 +148,19 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
     Other plays carry out none.
     """
     groups = task_vars["group_names"]
-    said = order.misplaced(task_vars, extra)
+    misplaced = order.misplaced_order(task_vars, extra)
     if not group:
-        return {"refused": order.why_unheard(host, groups, {**said, **extra})}
+        return {"refused": order.why_order_ignored(host, groups, {**misplaced, **extra})}
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
     # The variables of an `import_playbook` are meant for it; the host's own, which alone `hostvars` has, need not be.
     others = {name for name in map(str, task_vars) if name.startswith("order_")} - extra.keys()
     own = others.intersection(raw(host, task_vars)) if others else others
-    if refused := " ".join(order.refused_of_playbook({*extra, *others}, "order_", own)) or order.why_no_order(said):
+    refused = " ".join(order.refused_of_playbook({*extra, *others}, "order_", own)) or order.why_misplaced(misplaced)
+    if refused:
         return {"refused": refused}
     try:
-        return order.asked_for(extra)
+        return order.role_variables_of(extra)
     except ValueError as error:
         return {"refused": str(error)}
 

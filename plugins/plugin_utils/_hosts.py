@@ -42,8 +42,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.me
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     check_range,
+    read_host_names,
     split_names,
-    texts_naming_hosts,
     why_ambiguous,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
@@ -167,7 +167,7 @@ def parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str
     One of the ``names``, of hosts, stays whole whatever it has.
     """
     with _refusing():
-        texts = texts_naming_hosts(variable, given)
+        texts = read_host_names(variable, given)
     lines = [line for text in texts for line in text.splitlines()]
     return [
         part.strip()

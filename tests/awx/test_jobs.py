@@ -320,7 +320,7 @@ def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
     slice_of = {"awx_job_template_name": "GPU provision", "awx_workflow_job_name": "GPU provision"}
     job = controller.run("GPU provision", {"order_names": "6", "order_max_price_per_hour": 4, **slice_of})
     assert (job.status, controller.simulator.purchases) == ("failed", [])
-    assert "each of them would be about all hosts that were named" in job.text
+    assert "each slice would order all named hosts" in job.text
 
 
 def test_a_job_that_would_forget_what_it_buys_buys_nothing(make_controller: MakeController) -> None:

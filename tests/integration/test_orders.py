@@ -80,7 +80,7 @@ def test_an_order_that_is_no_extra_variable_buys_nothing(project: Project) -> No
     declared = project.provision()
     for run, name in ((planned, "plan"), (of_own, "provision_hosts"), (declared, "provision_hosts")):
         assert run.returncode == 2 and name in run.failure("gpu-2"), run.output
-    assert "Only extra variables order, so provision_hosts would not count." in declared.text, declared.output
+    assert "Orders must be extra variables, so provision_hosts would have no effect." in declared.text, declared.output
     assert project.requests(*PROCURE) == 0
 
 

@@ -44,7 +44,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     with refusing(ValueError, NOTHING_SENT):
         found = order.ordered_hosts(params["variables"], group, params["sizes"], params["limited"])
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
-    hosts = found.looked_for(params["sought"])
+    hosts = found.to_find(params["sought"])
     registries = Registries.of(params, read_only=True)
     rows = {row["host"]: row for row in params["sought"] if row["host"] in hosts}
     places = registries.places({**params, "hosts": rows.values()})

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people give by variables: which names are refused, and orders by extra variables or a survey.
+"""Variables that people give: which names are refused, and orders by extra variables or a survey.
 
-An order says which hosts, and what for them. Its answers may be texts; empty ones, and "any", mean "not given". Limits
-and names of hosts may be empty only in a survey: elsewhere some were meant.
+An order names hosts, and describes the machines for them. Its answers may be texts; an empty text and "any" mean "not
+given". Limits and names of hosts may be empty only in a survey; elsewhere an empty one is a mistake.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
 Sizes = t.Mapping[str, int]  # the number of hosts, by group
-LOOSE = "_raw_params"  # what `parse_kv` of ansible-core calls the words of -e that belong to no variable
-# -e "decommission_hosts=gpu-1 gpu-2" ends gpu-1, and -e "provision_budget= 9" is no budget.
+LOOSE = "_raw_params"  # the name under which `parse_kv` of ansible-core returns words of -e that belong to no variable
+# -e "decommission_hosts=gpu-1 gpu-2" would end only gpu-1, and -e "provision_budget= 9" would set no budget.
 LOST_WORDS = (
     "Words of -e stand outside quotes, so a part of a text would be lost. Write no space after an equals sign, put"
     " commas between names, and quote texts with spaces twice: -e 'run_command=\"python train.py\"'."
 )
-# What the role gives to hosts, or the registry keeps.
+# Variables that the role sets on hosts, or that the registry keeps
 RESULTS = frozenset(
     {
         *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
@@ -45,8 +45,8 @@ RESULTS = frozenset(
         *(BOOT_MARK, EVIDENCE, ORDERED, PLAN, TESTED),
     }
 )
-# What the playbooks take beside the role's variables; a test compares them with their guide, and with AWX's surveys.
-PLAYBOOKS = frozenset(
+# The playbooks' variables besides the role's. A test compares them with the guide and with AWX's surveys.
+PLAYBOOK_VARIABLES = frozenset(
     {
         *("order_names", "order_gpu_type", "order_gpu_count", "order_contract_type", "order_region", "order_lease"),
         *("order_max_price_per_hour", "order_max_total_price_per_hour", "order_max_bill", "order_adopt"),
@@ -64,7 +64,7 @@ PLAYBOOKS = frozenset(
         *("run_fetch_timeout", "run_unswept", "run_again"),
     }
 )
-# What a play that buys a machine for itself decides on, as probe and run do. Extra variables would beat it.
+# Variables that plays such as probe and run set for the machine that they buy. Extra variables would override them.
 DECIDED_BY_PLAYS = frozenset(
     {
         *("provision_spec", "provision_spec_order", "provision_offer_id", "provision_max_price_per_hour"),
@@ -73,77 +73,79 @@ DECIDED_BY_PLAYS = frozenset(
         "provision_verify",
     }
 )
-# The variables that name hosts, and what in them means that none were named.
-_ASKED = ("provision_hosts", "order_names")
-# All that the playbooks of an order read, be it to refuse it.
-OF_ORDERS = frozenset({*_ASKED, "plan", "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
+# The variables that name hosts
+_NAMING_HOSTS = ("provision_hosts", "order_names")
+# All variables of an order, including those that some playbooks refuse
+ORDER_VARIABLES = frozenset(
+    {*_NAMING_HOSTS, "plan", "quote", *(name for name in PLAYBOOK_VARIABLES if name.startswith("order_"))}
+)
 _PREFIX = "provision_"
-# What playbooks take or publish whose names begin as the role's variables do, or those of a playbook; a workflow of AWX
-# hands on what was published as extra variables.
-_OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group", "provision_waiting", "provision_quote", "spend_csv"})
-# What the names of limits contain
+# Variables of playbooks that have the prefix of the role or of another playbook, or that playbooks publish: a workflow
+# of AWX gives published variables to later jobs as extra variables.
+_ALSO_KNOWN = frozenset({"provision_hosts", "provision_group", "provision_waiting", "provision_quote", "spend_csv"})
+# Parts of the names of limits
 _LIMITING = ("max_", "price", "budget", "lease", "idle")
-# "no" leaves it to the inventory.
+# Answers that mean "not given"; "no" leaves it to the inventory.
 _NOT_GIVEN = frozenset({"", "any", "none", "no"})
-_NOTHING: tuple[t.Any, ...] = (None, "", [], {})
-# Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
+_EMPTY: tuple[t.Any, ...] = (None, "", [], {})
+# Names that mean something to Ansible, and the inventory plugin's group of all machines
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_TYPED_NAME = re.compile(f"(?=.*[A-Za-z]){HOST_NAME.pattern}")  # of digits alone it would be a mistyped number of hosts
-# What the group begins with that is made for the hosts of an order, for one run.
+_TYPED_NAME = re.compile(f"(?=.*[A-Za-z]){HOST_NAME.pattern}")  # only digits would be a mistyped number of hosts
+# The prefix of the group that is made for the hosts of an order, for one run
 ORDER_GROUP = "supply_order_"
-_OF_ORDER = re.compile(rf"{ORDER_GROUP}[0-9a-f]{{8}}")
+_ORDER_GROUP_NAME = re.compile(rf"{ORDER_GROUP}[0-9a-f]{{8}}")
 GROUP_OF_RUNS = "supply_run"  # of the hosts of runs; the registry notes it with the purchase
-LIMITS_OF_SWEEPS = ("reap_grace", "reap_before_end_timeout")  # what a host may say by itself of its end by a sweep
+LIMITS_OF_SWEEPS = ("reap_grace", "reap_before_end_timeout")  # variables that a host may set for its end by a sweep
 PROBE_HOST = "supply-probe"  # the host of the machine that the playbook probe buys
-# The variable of the role, by the answer.
-_AS_THEY_ARE = {
+# Answers that become variables of the role unchanged
+_ROLE_VARIABLES = {
     "order_max_price_per_hour": "provision_max_price_per_hour",
     "order_max_total_price_per_hour": "provision_max_total_price_per_hour",
     "order_lease": "provision_lease",
     "order_max_bill": "provision_max_bill",
     "order_adopt": "provision_adopt",
 }
-_COMPUTE = {
+_COMPUTE_KEYS = {
     "order_gpu_type": "gpu_type",
     "order_gpu_count": "gpu_count",
     "order_contract_type": "contract_type",
 }
-_OF_MACHINES = (*_COMPUTE, "order_region")
-_BY_DEFAULT = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
-# What people read in the results of steps; all else is data.
-_READ_BY_PEOPLE = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
+_MACHINE_ANSWERS = (*_COMPUTE_KEYS, "order_region")
+_SURVEY_DEFAULTS = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
+# The fields of results that contain text for people; all others are data.
+_TEXT_FIELDS = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
 
 
 # Which names of variables are refused
 
 
 class RoleVariables:
-    """The role's variables, and which other names among a host's variables are refused.
+    """The role's variables, and the check of all other names among a host's variables.
 
-    Hosts have hundreds of variables, mostly the same ones, so each name is looked at once.
+    Hosts have hundreds of variables, mostly the same ones, so each name is checked once.
     """
 
     def __init__(self, variables: t.Iterable[str]) -> None:
-        """``variables``: those of the role's argument specs."""
+        """``variables``: the names in the role's argument specs."""
         self.variables = frozenset(variables)
-        self._fault: t.Callable[[str], str] = functools.lru_cache(maxsize=4096)(self._looked_at)
+        self._refused: t.Callable[[str], str] = functools.lru_cache(maxsize=4096)(self._why_refused)
 
     def refusals(self, names: t.Iterable[t.Any], extra: t.Iterable[str] = ()) -> list[str]:
-        """A sentence for each of these names that is refused; in a file of variables one may be a number.
+        """A sentence for each refused name. In a file of variables, a name may be a number.
 
-        ``extra``: the names of extra variables, which none of the role's results can be.
+        ``extra``: the names of extra variables, among which the role's results are refused.
         """
         known = self.variables | RESULTS
         unknown = sorted({str(name) for name in names} - known)
         return [
             *(LOST_WORDS for name in unknown if name == LOOSE),
             *(f"{name} is a result of the role: leave it out." for name in sorted(RESULTS.intersection(extra))),
-            *filter(None, map(self._fault, unknown)),
+            *filter(None, map(self._refused, unknown)),
         ]
 
-    def _looked_at(self, name: str) -> str:
-        # Two edits take at most two letters of the prefix away; few names have so many of them in the beginning.
+    def _why_refused(self, name: str) -> str:
+        # A quick test that sorts out most names: two edits remove at most two letters of the prefix.
         is_far = len(set(_PREFIX).difference(plain_name(name)[: len(_PREFIX) + 2])) > 2
         return "" if is_far else _refusal(name, self.variables, _PREFIX)
 
@@ -153,22 +155,22 @@ def refused_of_playbook(given: t.Iterable[str], prefix: str, of_inventory: t.Con
 
     Names ``of_inventory`` may have the prefix, but must not be misspelled variables of the playbook.
     """
-    own = frozenset(name for name in PLAYBOOKS if name.startswith(prefix))
-    unknown = sorted({*given} - PLAYBOOKS)
+    own = frozenset(name for name in PLAYBOOK_VARIABLES if name.startswith(prefix))
+    unknown = sorted({*given} - PLAYBOOK_VARIABLES)
     lost = [LOST_WORDS] if LOOSE in unknown else []
     refusals = (_refusal(name, own, "" if name in of_inventory else prefix) for name in unknown)
     return [*lost, *filter(None, refusals)]
 
 
 def _refusal(name: str, variables: t.Collection[str], prefix: str) -> str:
-    """Why an unknown name is refused, empty if it is not: it is a misspelled variable, or begins with the ``prefix``.
+    """Why an unknown name is refused: it is a misspelled variable, or begins with the ``prefix``. Empty if it is not.
 
     No name is reserved if the prefix is empty. Names with two underscores after the prefix are private to the roles.
     """
     plain = plain_name(name)
-    if name in _OF_PLAYBOOKS or (prefix and name.startswith(f"{prefix}_") and plain not in variables):
+    if name in _ALSO_KNOWN or (prefix and name.startswith(f"{prefix}_") and plain not in variables):
         return ""
-    if meant := nearest(name, sorted({*variables, *_OF_PLAYBOOKS})):
+    if meant := nearest(name, sorted({*variables, *_ALSO_KNOWN})):
         return f"{name} is not a variable of this collection. Did you mean {meant}?"
     if not (prefix and plain.startswith(prefix)):
         return ""
@@ -176,9 +178,9 @@ def _refusal(name: str, variables: t.Collection[str], prefix: str) -> str:
 
 
 def empty_limits(extra: Answers) -> list[str]:
-    """A sentence about limits that are empty among ``extra`` variables, as of ``-e provision_lease=$UNSET``, or null.
+    """A sentence about limits that are empty or null in ``extra`` variables, as after ``-e provision_lease=$UNSET``.
 
-    They would lift what the inventory says. Not for a job of AWX, where an empty answer means that there is none.
+    They would remove the inventory's limits. Not for jobs of AWX, which give an empty text for an unanswered question.
     """
     empty = sorted(name for name, value in extra.items() if not text_of(value))
     limits = [name for name in empty if name.startswith((_PREFIX, "order_")) and any(map(name.__contains__, _LIMITING))]
@@ -191,21 +193,21 @@ def empty_limits(extra: Answers) -> list[str]:
 
 @dataclass(frozen=True)
 class OrderedHosts:
-    """The hosts that an order names, and rows that say how some of them are reached.
+    """The hosts that an order names, and rows with the addresses of some of them.
 
-    ``left_out``: those that ``--limit`` leaves out, which the order does not cover.
+    ``left_out``: named hosts that ``--limit`` excludes, so that the order does not cover them.
     """
 
     hosts: tuple[str, ...] = ()
     reached: tuple[Variables, ...] = ()
     left_out: tuple[str, ...] = ()
 
-    def looked_for(self, sought: t.Iterable[Variables]) -> t.Collection[str]:
-        """The hosts whose machines registries are asked for: if none is named, all that were found worth it."""
+    def to_find(self, sought: t.Iterable[Variables]) -> t.Collection[str]:
+        """The hosts to look up in registries: the named ones, else all ``sought``."""
         return self.hosts or [row["host"] for row in sought]
 
     def published(self, places: t.Mapping[str, Place]) -> list[Variables]:
-        """The rows, but for hosts of a shared registry: it is newer, and an old address may be another machine's."""
+        """The rows, without hosts of a shared registry: it is newer, and an old address may be another machine's."""
         return [row for row in self.reached if not places.get(row["name"], NOWHERE).hands_facts]
 
 
@@ -214,19 +216,19 @@ def ordered_hosts(
 ) -> OrderedHosts:
     """The hosts that are ordered by name, number, artifact or plan; none if the order is for the whole group.
 
-    ``sizes``: of the inventory's groups. ``limited``: the hosts that ``--limit`` leaves, None without it.
+    ``sizes``: of the inventory's groups. ``limited``: the hosts that ``--limit`` includes, None without it.
 
-    Raises ValueError for names that are none, in a slice of a job, if the limit leaves out each name, and if there is
-    no host at all.
+    Raises ValueError for invalid names, for names in a slice of a job, if the limit excludes all names, and if the
+    order has no host at all.
     """
-    variable, asked = asked_hosts(variables)
-    ordered_names = asked_names(asked, group, variable)
-    template, inside = slice_of(variables), tuple(within(ordered_names, limited))
+    variable, value = requested_hosts(variables)
+    ordered_names = host_names_of(value, group, variable)
+    template, inside = sliced_template(variables), tuple(within(ordered_names, limited))
     reasons = {
-        f"This job is one of the slices of '{template}', and each of them would be about all hosts that were named."
+        f"This job is one of the slices of '{template}', and each slice would order all named hosts."
         " Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX divides.": (
-            # Hosts that a person names are no slice's.
-            template and ordered_names and not isinstance(asked, t.Mapping)
+            # A person's names are the same in each slice, unlike published ones.
+            template and ordered_names and not isinstance(value, t.Mapping)
         ),
         why_no_hosts(group, sizes): not (sizes.get(group) or ordered_names),
         excluded_by_limit(ordered_names): ordered_names and not inside,
@@ -241,47 +243,48 @@ def ordered_hosts(
     )
 
 
-def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
-    """The variable that names the hosts of an order, and its value: their names, or those of a sealed plan.
+def requested_hosts(variables: Answers) -> tuple[str, t.Any]:
+    """The variable that names the hosts of an order, and its value; for a sealed plan, its hosts.
 
-    What an earlier job has published names hosts only where nobody does: a person may order others by now.
+    Hosts that an earlier job has published (a mapping) count only if no other variable names any: a person may order
+    others by now.
     """
-    # A survey's answer of another name, since it would hide an artifact of the same name.
-    given = {name: variables[name] for name in _ASKED if name in variables}
+    # The survey's answer has another name, since it would hide an artifact of the same name.
+    given = {name: variables[name] for name in _NAMING_HOSTS if name in variables}
     if not given:
         plan = variables.get("plan")
         if isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
             return "plan", list(plan["hosts"])
-        return _ASKED[0], None
+        return _NAMING_HOSTS[0], None
     variable = min(given, key=lambda name: isinstance(given[name], t.Mapping))
-    # Null, as in a file of variables whose names were never filled in, does not mean the whole group either.
+    # Null, as in a file of variables that was never filled in, does not mean the whole group either.
     return variable, "" if given[variable] is None else given[variable]
 
 
 def answered(variables: Answers) -> Variables:
-    """The variables without unanswered questions of a survey, which AWX hands over empty."""
-    return {name: value for name, value in variables.items() if value not in _NOTHING}
+    """The variables without unanswered questions of a survey, which AWX gives as empty values."""
+    return {name: value for name, value in variables.items() if value not in _EMPTY}
 
 
-def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
-    """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
+def host_names_of(value: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
+    """The names of the ordered hosts, without duplicates: the ``value`` has names, a number, or published hosts.
 
-    Each host once; none for None. Raises ValueError that names the variable for what is neither, and for 0, an empty
-    text, a blank or a comma: no names would mean the whole group.
+    Names are a list, or a text with commas. None gives no names. Raises ValueError, which names the variable, for any
+    other value, and for 0, an empty text, a blank or a comma, which must not mean the whole group.
     """
-    is_typed = isinstance(asked, (str, int))
-    count = int(str(asked)) if is_typed and re.fullmatch(r"\s*[0-9]{1,5}\s*", str(asked)) else None
+    is_typed = isinstance(value, (str, int))
+    count = int(str(value)) if is_typed and re.fullmatch(r"\s*[0-9]{1,5}\s*", str(value)) else None
     if count:
         return [f"{group}-{item}" for item in range(1, count + 1)]
-    given = list(asked) if isinstance(asked, t.Mapping) else asked
-    names = split_names(asked) if isinstance(asked, str) else list(map(str.strip, texts_naming_hosts(variable, given)))
+    given = list(value) if isinstance(value, t.Mapping) else value
+    names = split_names(value) if isinstance(value, str) else list(map(str.strip, read_host_names(variable, given)))
     reserved = sorted({name for name in names if name.lower() in _RESERVED or name == group})
     reasons = {
-        f"{variable}={printable(repr(asked), 60)} is for no host. For all of '{group}', leave it out.": (
-            count == 0 or (not names and asked is not None)
+        f"{variable}={printable(repr(value), 60)} is for no host. For all of '{group}', leave it out.": (
+            count == 0 or (not names and value is not None)
         ),
         f"{variable} must be host names with a letter, or a number up to 99999, not"
-        f" '{printable(str(asked), 60)}'.": not all(map((_TYPED_NAME if is_typed else HOST_NAME).fullmatch, names)),
+        f" '{printable(str(value), 60)}'.": not all(map((_TYPED_NAME if is_typed else HOST_NAME).fullmatch, names)),
         f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another"
         " name.": reserved,
     }
@@ -290,10 +293,10 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
     return list(dict.fromkeys(names))
 
 
-def texts_naming_hosts(variable: str, value: t.Any) -> list[str]:
-    """What a person gave to name hosts: a text, or a list of such. A whole number is the name that it looks like.
+def read_host_names(variable: str, value: t.Any) -> list[str]:
+    """The text or texts with which a person names hosts. A whole number is a name, too.
 
-    Raises ValueError that names the variable for anything else: none of ``true``, ``1.5`` and a mapping is a host.
+    Raises ValueError, which names the variable, for anything else, such as ``true``, ``1.5`` or a mapping.
     """
     given = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
     if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in given):
@@ -303,7 +306,7 @@ def texts_naming_hosts(variable: str, value: t.Any) -> list[str]:
 
 
 def split_names(asked: t.Any) -> list[str]:
-    """The parts of a text, with commas between them or in lines, but for blank ones."""
+    """The parts of a text between commas and line ends, without blank ones."""
     return [part.strip() for part in re.split(r"[,\r\n]", str(asked or "")) if part.strip()]
 
 
@@ -314,18 +317,18 @@ def check_range(part: str) -> None:
 
 
 def within(hosts: t.Iterable[str], limited: t.Container[str] | None) -> list[str]:
-    """The hosts that ``--limit`` leaves, all of them without it."""
+    """The hosts that ``--limit`` includes; all hosts without a limit (None)."""
     return [host for host in hosts if limited is None or host in limited]
 
 
 def excluded_by_limit(hosts: t.Sequence[str]) -> str:
-    """That ``--limit`` excludes these hosts of an order; empty for none."""
+    """A sentence: ``--limit`` excludes these hosts of an order. Empty if there are none."""
     excluded = f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
     return excluded if hosts else ""
 
 
 def published_hosts(asked: t.Any) -> dict[str, Variables]:
-    """How the hosts of an earlier job of a workflow are reached (its artifact provision_hosts)."""
+    """The addresses and resource ids of hosts from an earlier job of a workflow (its artifact provision_hosts)."""
     return {
         str(name): {
             **{key: item.get(key) for key in ADDRESS},
@@ -336,21 +339,18 @@ def published_hosts(asked: t.Any) -> dict[str, Variables]:
     }
 
 
-def slice_of(variables: Answers) -> str:
-    """The job template of which this job is one of several slices, empty if it is no slice.
+def sliced_template(variables: Answers) -> str:
+    """The job template whose slice this job is; empty if it is not a slice.
 
-    AWX runs the slices of a template as a workflow that is called like it, and says both names to each job.
+    AWX runs the slices as a workflow with the template's name, and gives both names to each job.
     """
     template = str(variables.get("awx_job_template_name") or "")
     return template if template and template == str(variables.get("awx_workflow_job_name") or "") else ""
 
 
 def why_no_hosts(group: str, sizes: Sizes) -> str:
-    """A play without hosts, which would look like success, and what to give instead.
-
-    ``sizes``: of the inventory's groups.
-    """
-    others = [name for name in lasting_groups(sizes) if sizes[name] and name not in _RESERVED]
+    """A refusal of a play without hosts, which would look like success. ``sizes``: of the inventory's groups."""
+    others = [name for name in without_order_groups(sizes) if sizes[name] and name not in _RESERVED]
     known = f" The inventory has hosts in {abridged(others)}: add -e provision_group=..., or" if others else ""
     return (
         f"There is no host in the group '{group}'.{known or ' Add some to the inventory, or'} give provision_hosts"
@@ -359,7 +359,7 @@ def why_no_hosts(group: str, sizes: Sizes) -> str:
 
 
 def why_ambiguous(name: str, groups: t.Mapping[str, t.Collection[str]]) -> str:
-    """Why a group cannot be meant by its name: Ansible takes a host of that name instead; empty if it may."""
+    """Why a group's name is refused: Ansible would take a host of the same name instead. Empty if there is none."""
     is_both = name in groups.get("all", ()) and set(groups.get(name, ())) - {name}
     return (
         f"'{name}' names a group and a host of the inventory, and Ansible would take the host alone. Give one of them"
@@ -377,7 +377,7 @@ def misspelled_group(group: str, groups: t.Collection[str], *, is_given: bool) -
     """
     if group in groups:
         return ""
-    others = [name for name in lasting_groups(groups) if name not in _RESERVED]
+    others = [name for name in without_order_groups(groups) if name not in _RESERVED]
     plurals = (name for name in others if plain_name(name).rstrip("s") == plain_name(group).rstrip("s"))
     similar = nearest(group, others) if is_given else next(plurals, "")
     return (
@@ -389,84 +389,87 @@ def misspelled_group(group: str, groups: t.Collection[str], *, is_given: bool) -
 
 
 def group_sizes(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
-    """How many hosts each group of the inventory has, without this computer."""
+    """The number of hosts in each group of the inventory, without localhost."""
     return {name: len(set(hosts) - {"localhost"}) for name, hosts in groups.items()}
 
 
 def new_order_group(number: int) -> str:
-    """The group that is made for the hosts of one run's order. ``number``: of 32 random bits."""
+    """The name of the group for the hosts of one run's order. ``number``: 32 random bits."""
     return f"{ORDER_GROUP}{number:08x}"
 
 
 def order_group_of(groups: t.Iterable[str], group: str) -> str:
-    """The newest group that was made for the hosts of an order; an order that names no hosts is for the whole group."""
-    return next((name for name in reversed(list(groups)) if _OF_ORDER.fullmatch(name)), group)
+    """The newest group for the hosts of an order; ``group`` if there is none: such an order is for the whole group."""
+    return next((name for name in reversed(list(groups)) if _ORDER_GROUP_NAME.fullmatch(name)), group)
 
 
-def lasting_groups(groups: t.Iterable[str]) -> list[str]:
+def without_order_groups(groups: t.Iterable[str]) -> list[str]:
     """The groups that outlive a run."""
     return [group for group in groups if not group.startswith(ORDER_GROUP)]
 
 
-def misplaced(variables: Answers, extra: Answers) -> Answers:
-    """What would be an order if it stood in ``extra`` variables, and not in those of a play or the inventory.
+def misplaced_order(variables: Answers, extra: Answers) -> Answers:
+    """The variables of an order that a play or the inventory sets, although only ``extra`` variables can order.
 
-    These may have a ``plan`` of their own, which is no file of a sealed one.
+    A ``plan`` is one of them only if it is a mapping or a JSON file; others belong to the user.
     """
-    said = {name: variables[name] for name in OF_ORDERS.difference(extra, {"quote"}).intersection(variables)}
-    is_other = "plan" in said and not (isinstance(said["plan"], t.Mapping) or str(said["plan"]).endswith(".json"))
-    return {name: value for name, value in said.items() if _says(name, value) and not (is_other and name == "plan")}
+    given = {name: variables[name] for name in ORDER_VARIABLES.difference(extra, {"quote"}).intersection(variables)}
+    if "plan" in given and not (isinstance(given["plan"], t.Mapping) or str(given["plan"]).endswith(".json")):
+        del given["plan"]
+    return {name: value for name, value in given.items() if _is_answer(name, value)}
 
 
-def why_no_order(said: Answers) -> str:
-    """Why a playbook of the collection refuses what stands beside extra variables; empty if nothing does."""
-    names = ", ".join(sorted(said))
-    return f"Only extra variables order, so {names} would not count. Give it with -e, or leave it out." if said else ""
+def why_misplaced(misplaced: Answers) -> str:
+    """Why a playbook of the collection refuses a misplaced order; empty if there is none."""
+    names = ", ".join(sorted(misplaced))
+    refusal = f"Orders must be extra variables, so {names} would have no effect. Give it with -e, or leave it out."
+    return refusal if misplaced else ""
 
 
-def why_unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
-    """Why a play of the user's own refuses an order, which it does not carry out; empty if there is none for it.
+def why_order_ignored(host: str, groups: t.Iterable[str], variables: Answers) -> str:
+    """Why the user's own play refuses an order, which it would ignore; empty if it need not.
 
-    An order that names this very ``host`` says what the play does anyway. One that was carried out before is over: by
-    a play of this run, since the host is in its group (``groups``: the host's), or by an earlier job of a workflow,
-    which has published its hosts.
+    It need not if the order names this ``host``, or was carried out before: by an earlier job of a workflow, which has
+    published its hosts, or by a play of this run, so that the host's ``groups`` include the order's.
     """
-    is_over = isinstance(extra.get("provision_hosts"), t.Mapping) or lasting_groups(groups) != list(groups)
-    named = {name for name in _ASKED if host in _parts_of(extra.get(name))}
-    asked = sorted(name for name in OF_ORDERS.intersection(extra) - named if _says(name, extra[name]))
-    if is_over or not asked:
+    is_over = isinstance(variables.get("provision_hosts"), t.Mapping) or without_order_groups(groups) != list(groups)
+    naming_host = {name for name in _NAMING_HOSTS if host in _names_in(variables.get(name))}
+    ignored = sorted(
+        name for name in ORDER_VARIABLES.intersection(variables) - naming_host if _is_answer(name, variables[name])
+    )
+    if is_over or not ignored:
         return ""
     return (
-        f"Only the collection's playbooks take {', '.join(asked)}. This play is your own: it buys for each of its"
-        " hosts, as the inventory says. Leave that out, and choose hosts with --limit; or run ansible-playbook"
+        f"Only the collection's playbooks take {', '.join(ignored)}. This play is your own: it buys for each of its"
+        " hosts, as the inventory says. Leave it out, and choose hosts with --limit; or run ansible-playbook"
         " compute_index.supply.provision."
     )
 
 
-def _says(name: str, value: t.Any) -> bool:
-    """Whether a variable of an order says something; who names hosts by "none" does not mean all of them."""
-    return value not in _NOTHING if name in _ASKED else _given(value)
+def _is_answer(name: str, value: t.Any) -> bool:
+    """Whether a variable of an order is given. For names of hosts, "none" is a name, and does not mean all hosts."""
+    return value not in _EMPTY if name in _NAMING_HOSTS else _is_given(value)
 
 
-def _parts_of(asked: t.Any) -> t.Sequence[t.Any]:
-    return asked if isinstance(asked, list) else split_names(asked)
+def _names_in(value: t.Any) -> t.Sequence[t.Any]:
+    return value if isinstance(value, list) else split_names(value)
 
 
-# What an order asks for its hosts
+# The machines that an order describes
 
 
-def asked_for(extra: Answers) -> Variables:
-    """The variables of the role that ``extra`` variables ask for by an order (order_*). Raises ValueError.
+def role_variables_of(extra: Answers) -> Variables:
+    """The role's variables for the order (order_*) in ``extra`` variables. Raises ValueError.
 
-    An extra variable of the role's own name beats them. Without a GPU type each host's own search stays, so an order
-    may not describe the machine otherwise.
+    An extra variable with the role's own name takes precedence. Without a GPU type each host keeps its own search, so
+    the order must not describe the machine otherwise.
     """
     given = answers_of(extra)
-    variables: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
+    variables: Variables = {variable: given[name] for name, variable in _ROLE_VARIABLES.items() if name in given}
     if "order_gpu_type" in given:
-        variables["provision_spec"] = search_of({**_BY_DEFAULT, **given})
-    # Other than a survey's defaults
-    elif unused := [name for name in _OF_MACHINES if given.get(name) not in (None, _BY_DEFAULT.get(name))]:
+        variables["provision_spec"] = search_of({**_SURVEY_DEFAULTS, **given})
+    # A survey always gives its defaults.
+    elif unused := [name for name in _MACHINE_ANSWERS if given.get(name) not in (None, _SURVEY_DEFAULTS.get(name))]:
         raise ValueError(
             f"{', '.join(unused)} must come with order_gpu_type: without it, each host keeps its own search. Add it,"
             " or leave that out and change provision_spec."
@@ -475,47 +478,48 @@ def asked_for(extra: Answers) -> Variables:
 
 
 def answers_of(extra: Answers) -> dict[str, str]:
-    """The answers of an order that say something, as texts; of contracts "any" does. Raises ValueError."""
+    """The given answers of an order, as texts. "any" is an answer only for the contract. Raises ValueError."""
     answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
     if misfits := sorted(name for name, value in answers.items() if not _is_text_or_number(name, value)):
         raise ValueError(f"{', '.join(misfits)} must be a text or a number.")
     texts = {name: text_of(value) for name, value in answers.items()}
-    given = {name: text for name, text in texts.items() if _given(text) or (name, text) == ("order_contract_type", ANY)}
+    contract = "order_contract_type"
+    given = {name: text for name, text in texts.items() if _is_given(text) or (name, text) == (contract, ANY)}
     if not re.fullmatch("[0-9]{1,3}", given.get("order_gpu_count", "1")):
         raise ValueError("order_gpu_count must be a whole number from 0 to 999.")
     return given
 
 
 def _is_text_or_number(name: str, value: t.Any) -> bool:
-    """Whether an answer is a text or a number; that of order_adopt may be true or false as well."""
+    """Whether an answer is a text or a number; order_adopt may also be true or false."""
     is_switch = isinstance(value, bool) and name != "order_adopt"
     return not (is_switch or isinstance(value, (list, tuple, t.Mapping)))
 
 
 def search_of(given: t.Mapping[str, str]) -> Variables:
-    """The search that the answers give, with no more than they say."""
-    compute: Variables = {key: given[name] for name, key in _COMPUTE.items() if name in given}
+    """The search for the answers, without any defaults."""
+    compute: Variables = {key: given[name] for name, key in _COMPUTE_KEYS.items() if name in given}
     if "gpu_count" in compute:
         compute["gpu_count"] = int(compute["gpu_count"])
     region = {"region": given["order_region"]} if "order_region" in given else {}
     return {**region, **({"compute": compute} if compute else {})}
 
 
-def _given(value: t.Any) -> bool:
-    return value not in _NOTHING and text_of(value).lower() not in _NOT_GIVEN
+def _is_given(value: t.Any) -> bool:
+    return value not in _EMPTY and text_of(value).lower() not in _NOT_GIVEN
 
 
-def in_words_of_order(result: Variables, extra: Answers) -> Variables:
-    """A step's result that names, for people, the answers of an order in place of the role's variables they gave."""
-    given = {variable: name for name, variable in _AS_THEY_ARE.items() if _given(extra.get(name))}
-    words = {variable: name for variable, name in given.items() if variable not in extra}
-    return {name: _worded(part, words, name in _READ_BY_PEOPLE) for name, part in result.items()} if words else result
+def with_order_names(result: Variables, extra: Answers) -> Variables:
+    """A step's result; its texts for people name the answers of the order that set the role's variables."""
+    given = {variable: name for name, variable in _ROLE_VARIABLES.items() if _is_given(extra.get(name))}
+    names = {variable: name for variable, name in given.items() if variable not in extra}
+    return {key: _renamed(part, names, key in _TEXT_FIELDS) for key, part in result.items()} if names else result
 
 
-def _worded(part: t.Any, words: t.Mapping[str, str], is_read: bool) -> t.Any:
+def _renamed(part: t.Any, names: t.Mapping[str, str], is_for_people: bool) -> t.Any:
     if isinstance(part, t.Mapping):
-        return {name: _worded(item, words, is_read or name in _READ_BY_PEOPLE) for name, item in part.items()}
+        return {key: _renamed(item, names, is_for_people or key in _TEXT_FIELDS) for key, item in part.items()}
     if isinstance(part, (list, tuple)):
-        return [_worded(item, words, is_read) for item in part]
-    is_text = is_read and isinstance(part, str)
-    return re.sub(r"\bprovision_[a-z_]+\b", lambda found: words.get(found[0], found[0]), part) if is_text else part
+        return [_renamed(item, names, is_for_people) for item in part]
+    is_text = is_for_people and isinstance(part, str)
+    return re.sub(r"\bprovision_[a-z_]+\b", lambda found: names.get(found[0], found[0]), part) if is_text else part

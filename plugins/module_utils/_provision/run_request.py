@@ -15,7 +15,7 @@ from .._text import amount, applicable, gpus_of, items_of, plural, read_variable
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
-from .order import DECIDED_BY_PLAYS, LOOSE, LOST_WORDS, OF_ORDERS
+from .order import DECIDED_BY_PLAYS, LOOSE, LOST_WORDS, ORDER_VARIABLES
 from .place import is_within
 from .search import UNLIMITED, cost_in_usd, seconds_for_bill
 
@@ -126,7 +126,7 @@ def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:
     """Return the objections to the extra variables (``extra``: their names) and to a limit."""
     names = set(extra)
     overruled = ", ".join(sorted((DECIDED_BY_PLAYS - _ALLOWED) & names))
-    unread = ", ".join(sorted(OF_ORDERS & names))
+    unread = ", ".join(sorted(ORDER_VARIABLES & names))
     return applicable(
         {
             f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),

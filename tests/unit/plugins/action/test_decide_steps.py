@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupM
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import TIMEOUTS
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import PLAYBOOKS
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import PLAYBOOK_VARIABLES
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import (
     Common,
     Declared,
@@ -136,7 +136,7 @@ def test_the_table_has_what_a_step_is() -> None:
     assert all(isinstance(operation, Operation) for operation in operations().values())
     words = [step.prefix.format(verb=verb) for step in decide.STEPS.values() for verb in ("decommission", "extend")]
     prefixes = set(" ".join(words).split()) - {"registry_"}  # which has none of its own
-    assert all(any(name.startswith(prefix) for name in PLAYBOOKS) for prefix in prefixes)
+    assert all(any(name.startswith(prefix) for name in PLAYBOOK_VARIABLES) for prefix in prefixes)
     assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end", "ended"]
 
 

@@ -13,24 +13,24 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     ORDER_GROUP,
     answered,
-    asked_for,
-    asked_names,
     check_range,
     empty_limits,
     group_sizes,
-    in_words_of_order,
-    lasting_groups,
-    misplaced,
+    host_names_of,
+    misplaced_order,
     misspelled_group,
     new_order_group,
     order_group_of,
     ordered_hosts,
     published_hosts,
-    slice_of,
+    role_variables_of,
+    sliced_template,
     why_ambiguous,
+    why_misplaced,
     why_no_hosts,
-    why_no_order,
-    why_unheard,
+    why_order_ignored,
+    with_order_names,
+    without_order_groups,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +55,7 @@ H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
     ],
 )
 def test_names(asked: Any, found: list[str]) -> None:
-    assert asked_names(asked, "gpu") == found
+    assert host_names_of(asked, "gpu") == found
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_names(asked: Any, found: list[str]) -> None:
 )
 def test_what_is_no_name(asked: Any) -> None:
     with pytest.raises(ValueError, match=r"^provision_hosts(=| must be )"):
-        asked_names(asked, "gpu")
+        host_names_of(asked, "gpu")
 
 
 def test_machines_of_an_earlier_job() -> None:
@@ -107,7 +107,7 @@ def test_machines_of_an_earlier_job() -> None:
     ],
 )
 def test_answers(answers: dict[str, Any], found: dict[str, Any]) -> None:
-    assert asked_for(answers) == found
+    assert role_variables_of(answers) == found
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_answers(answers: dict[str, Any], found: dict[str, Any]) -> None:
     ],
 )
 def test_extra_variables_of_the_roles_own_names_beat_an_order(extra: dict[str, Any], found: dict[str, Any]) -> None:
-    assert asked_for(extra) == found
+    assert role_variables_of(extra) == found
 
 
 @pytest.mark.parametrize(
@@ -137,16 +137,16 @@ def test_extra_variables_of_the_roles_own_names_beat_an_order(extra: dict[str, A
 )
 def test_no_order_describes_a_machine_in_vain(extra: dict[str, Any], unused: str) -> None:
     if not unused:
-        asked_for(extra)
+        role_variables_of(extra)
         return
     with pytest.raises(ValueError, match=unused):
-        asked_for(extra)
+        role_variables_of(extra)
 
 
 @pytest.mark.parametrize("name", ["all", "localhost", "Ungrouped", "supply", "gpu"])
 def test_a_name_that_means_something_else(name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a machine"):
-        asked_names(f"gpu-1,{name}", "gpu")
+        host_names_of(f"gpu-1,{name}", "gpu")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_name_that_means_something_else(name: str) -> None:
     ],
 )
 def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: str, found: str) -> None:
-    assert slice_of({"awx_job_template_name": template, "awx_workflow_job_name": workflow}) == found
+    assert sliced_template({"awx_job_template_name": template, "awx_workflow_job_name": workflow}) == found
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_what_a_person_reads_has_the_names_of_the_order_and_data_stay_what_they_
     data = {"name": told, "path": f"/a/{told}", "price": 1.0}
     result = {"plans": [{"refusal": told, "offer": data, "attempts": [{"msg": told}]}], "refusals": {told: told}}
     said = f"{word}, provision_max_bills, xprovision_max_bill"
-    assert in_words_of_order(result, extra) == {
+    assert with_order_names(result, extra) == {
         "plans": [{"refusal": said, "offer": data, "attempts": [{"msg": said}]}],
         "refusals": {told: said},
     }
@@ -276,7 +276,7 @@ def test_no_machine_is_called_by_a_slip_of_the_type(asked: Any) -> None:
 @given(st.sampled_from(["order_gpu_type", "order_gpu_count", "order_max_price_per_hour", "order_lease"]), ANYTHING)
 def test_whatever_an_order_says_is_read_or_refused_with_its_name(name: str, value: Any) -> None:
     try:
-        asked_for({"order_gpu_type": "L4", name: value})
+        role_variables_of({"order_gpu_type": "L4", name: value})
     except ValueError as error:
         assert name in str(error)
     else:
@@ -372,11 +372,11 @@ def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
     ],
 )
 def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread: str) -> None:
-    refusal = why_unheard("gpu-1", ["gpu"], extra)
+    refusal = why_order_ignored("gpu-1", ["gpu"], extra)
     assert refusal.startswith(f"Only the collection's playbooks take {unread}." if unread else "")
     assert bool(refusal) == bool(unread)
     assert not unread or ("--limit" in refusal and "compute_index.supply.provision" in refusal)
-    assert why_unheard("gpu-1", ["gpu", f"{ORDER_GROUP}12ab"], extra) == "", "carried out by an earlier play"
+    assert why_order_ignored("gpu-1", ["gpu", f"{ORDER_GROUP}12ab"], extra) == "", "carried out by an earlier play"
 
 
 @pytest.mark.parametrize(
@@ -394,12 +394,12 @@ def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread:
 def test_an_order_that_is_no_extra_variable_is_refused(
     variables: dict[str, Any], extra_variables: dict[str, Any], said: str
 ) -> None:
-    refusal = why_no_order(misplaced(variables, extra_variables))
-    assert f"so {said} would not count" in refusal if said else refusal == ""
+    refusal = why_misplaced(misplaced_order(variables, extra_variables))
+    assert f"so {said} would have no effect" in refusal if said else refusal == ""
 
 
 def test_the_group_of_a_run_is_in_no_registry() -> None:
-    assert lasting_groups(["gpu", f"{ORDER_GROUP}12ab", "all"]) == ["gpu", "all"]
+    assert without_order_groups(["gpu", f"{ORDER_GROUP}12ab", "all"]) == ["gpu", "all"]
 
 
 @pytest.mark.parametrize(
@@ -427,12 +427,12 @@ def test_a_range_that_may_be_too_long_is_never_written_out(part: str, is_range: 
 
 
 def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() -> None:
-    assert asked_for({"order_adopt": "yes"}) == {"provision_adopt": "yes"}
-    assert asked_for({"order_adopt": "no"}) == {}
-    assert asked_for({"order_adopt": True}) == {"provision_adopt": "True"}
+    assert role_variables_of({"order_adopt": "yes"}) == {"provision_adopt": "yes"}
+    assert role_variables_of({"order_adopt": "no"}) == {}
+    assert role_variables_of({"order_adopt": True}) == {"provision_adopt": "True"}
 
 
 @pytest.mark.parametrize("number", [0, 0xAB, 2**32 - 1])
 def test_the_group_that_was_made_for_an_order_is_found(number: int) -> None:
     assert order_group_of(["gpu", new_order_group(number), "all"], "gpu") == new_order_group(number)
-    assert lasting_groups([new_order_group(number), "gpu"]) == ["gpu"]
+    assert without_order_groups([new_order_group(number), "gpu"]) == ["gpu"]

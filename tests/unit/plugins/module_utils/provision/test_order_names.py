@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     read_entry,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
-    PLAYBOOKS,
+    PLAYBOOK_VARIABLES,
     RESULTS,
     RoleVariables,
     refused_of_playbook,
@@ -70,7 +70,7 @@ NAMES = RoleVariables(SPECS["main"]["options"])
     ],
 )
 def test_a_name_that_means_another_one_is_told(playbook: str, name: str, meant: str) -> None:
-    told = refused_of_playbook([name, *PLAYBOOKS], playbook)
+    told = refused_of_playbook([name, *PLAYBOOK_VARIABLES], playbook)
     assert len(told) == bool(meant)
     assert all(line.startswith(f"{name} is not a variable of this collection") and meant in line for line in told)
 
@@ -91,7 +91,10 @@ def test_the_names_are_those_of_the_guide_of_the_role_and_of_the_surveys() -> No
     surveys = (ROOT / "playbooks" / "vars" / "awx" / "surveys.yml").read_text()
     names = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     names |= set(role["argument_specs"]["main"]["options"]) | set(re.findall(r"variable: (\w+)", surveys))
-    assert {name for name in names if not name.startswith(("awx_", "provision_"))} - {"plan", "quote_file"} == PLAYBOOKS
+    assert {name for name in names if not name.startswith(("awx_", "provision_"))} - {
+        "plan",
+        "quote_file",
+    } == PLAYBOOK_VARIABLES
 
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz_"
@@ -195,7 +198,7 @@ def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
     roles = [path for path in (ROOT / "roles").iterdir() if path.name != "provision"]
     names = {each for role in roles for each in yaml.safe_load((role / "defaults" / "main.yml").read_text())}
     magic = {"ansible_play_hosts_all", "groups", "hostvars", "inventory_hostname", "play_hosts", "role_path", "vars"}
-    assert NAMES.refusals(names | PLAYBOOKS | magic | RESULTS | NAMES.variables) == []
+    assert NAMES.refusals(names | PLAYBOOK_VARIABLES | magic | RESULTS | NAMES.variables) == []
 
 
 def test_names_cost_little_for_each_host() -> None:
