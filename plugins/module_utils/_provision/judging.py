@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of a host's plan: what it holds, what may be billed, what the registry keeps, and why the host stops.
+"""The result of a host's plan: what the host holds and may be billed for, what the registry notes, and why it stops.
 
-What follows for the host is decided by `purchase.what_follows`.
+`purchase.what_follows` decides what the host does next.
 """
 
 from __future__ import annotations
@@ -53,25 +53,29 @@ Row = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
 
 _OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
-# What a name that was not kept means, by whether there is a registry
+# The consequence if the API did not keep a name, by whether there is a registry
 _WITHOUT_NAME = {
     True: "Only the registry file tells which machine this host owns; keep it.",
     False: "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another.",
 }
 
 
-# After one of two purchases of a host's name has ended again
+# Once one of two purchases of a host's name was ended
 _GIVEN_BACK = "Offer {} was given back, since {} has another purchase of its name, which is billed: {}. Run again."
 
 
 @dataclass(frozen=True)
 class JudgedHost:
-    """A host with its plan, the result of its purchase, and what is known of its offer since.
+    """A host with its plan, the result of its purchase, and the status of its offer since.
 
-    ``has_entry``: whether the registry has an entry, which is ``entry``. ``trouble``: why it cannot be read or kept.
-    ``listed``: machines that may concern the host, by id; None if the account could not be listed, or was not yet.
-    ``listed_before``: ids that were listed before anything was bought. ``namesakes``: machines of another purchase
-    that are called as its own. ``storage_ends``: the ids of the storage that ends with machines that were given back.
+    has_entry: whether the registry has an ``entry``. trouble: why the registry cannot be read or written.
+    listed: listed resources that may concern the host, by id; None if the account was not, or could not be, listed.
+    read: resources that were read by their ids; None for a 404.
+    holders: other hosts that hold resources, by resource id.
+    listed_before: ids that were listed before anything was bought.
+    namesakes: machines of another purchase with the name of the host's machines.
+    now: seconds since the epoch.
+    storage_ends: ids of the storage that ends with released machines.
     """
 
     plan: Row
@@ -97,25 +101,25 @@ class JudgedHost:
 
     @property
     def offer_id(self) -> str:
-        """The offer that the plan is about."""
+        """The id of the planned offer."""
         return str(self.plan["offer_id"])
 
     @property
     def offer(self) -> Row:
-        """What is known of it."""
+        """The properties of the planned offer."""
         return t.cast(Row, self.plan.get("offer") or self.entry.offer)
 
     @cached_property
     def outcome(self) -> str:
-        """What became of the purchase; empty if it was made before.
+        """The outcome of the purchase; empty if it was made before this run.
 
-        A task that died says nothing; then the journal tells whether the purchase may have been sent.
+        A task that died has no result; then the journal says whether the purchase may have been sent.
         """
         if self.plan["action"] == WAIT:
             return ""
         outcome = str(self.purchase.get("outcome") or "")
         if outcome == "not_sent" and self.entry.is_open and self._is_noted:
-            return "unknown"  # not by this task, but by an earlier run
+            return "unknown"  # this task sent nothing, but an earlier run did
         may_be_sent = not self.plan["registry"] or self.trouble or self._is_noted
         return outcome or ("unknown" if may_be_sent else "not_sent")
 
@@ -126,7 +130,7 @@ class JudgedHost:
 
     @property
     def is_over(self) -> bool:
-        """Whether the offer has come to an end that no waiting changes."""
+        """Whether the offer's phase is final."""
         return self.status.get("phase") in _OVER
 
     @property
@@ -136,7 +140,7 @@ class JudgedHost:
 
     @property
     def why_over(self) -> str:
-        """Why its purchase is over, for the ledger, if the registry forgets it."""
+        """The reason for the ledger if the registry forgets the purchase."""
         return FAILED if self.is_failed else GONE
 
     @property
@@ -145,9 +149,9 @@ class JudgedHost:
 
     @property
     def is_superseded(self) -> bool:
-        """Whether the registry has what another run has bought or begun meanwhile, be it of the same offer.
+        """Whether the entry is about a purchase that another run has made or begun meanwhile, also of the same offer.
 
-        A task notes a refusal before it ends, so a purchase that is open then was begun since.
+        A task notes a refusal before it ends, so a purchase that is open afterwards was begun since.
         """
         if not self._is_noted:
             return self.entry.may_have_bought
@@ -156,109 +160,109 @@ class JudgedHost:
 
     @property
     def _overtaken(self) -> str:
-        """That by its registry somebody has ended this purchase, or has begun to, or has bought another; else empty."""
+        """The message if, by the registry, the purchase was ended, is ending, or superseded meanwhile; else empty."""
         entry = self.entry
         if self.is_superseded:
             ids = ids_in_words(entry.resource_ids)
             return f"By its registry, {self.host} has offer {entry.offer_id} meanwhile, of another run: {ids}."
         is_dropped = entry.reaped_at if self._is_noted else not entry.offer_id
-        is_told = self.plan["registry"] and not self.trouble and self.outcome in ANSWERED_YES
-        return f"By its registry, somebody has ended {self.host} meanwhile." if is_told and is_dropped else ""
+        is_certain = self.plan["registry"] and not self.trouble and self.outcome in ANSWERED_YES
+        return f"By its registry, somebody has ended {self.host} meanwhile." if is_certain and is_dropped else ""
 
     @property
     def price_per_hour(self) -> float | None:
-        """USD per hour, the price that counts (section 12 of the API's facts)."""
+        """The higher of the purchase's and the planned price, in USD per hour; None if both are unknown."""
         return highest_known_price(
             read_price(self.purchase.get("price_per_hour")), read_price(self.plan["price_per_hour"])
         )
 
-    # What it holds
+    # Holdings
 
     @cached_property
     def look(self) -> PurchaseLook:
-        """All that was named as bought by a purchase that was answered with yes."""
+        """The resources that were named as bought by the purchase; of one that was not made only those noted."""
         entry = self.entry if self._is_noted else Entry()
-        # One that failed and has left machines was made as well, and may have left storage beside them.
+        # A purchase that failed but left machines was made as well, and may also have left storage.
         is_made = self.outcome in ANSWERED_YES or entry.is_made
         noted = [*entry.resource_ids, *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
         listed = self.listed or {}
         return PurchaseLook(
             self.offer_id,
-            tuple(dict.fromkeys(noted)),
-            tuple(self.status.get("resource_ids") or ()) if is_made else (),
-            first_timestamp([entry.journaled_at]),
-            listed if is_made else {item: listed[item] for item in noted if item in listed},
-            self.read or {},
-            self.holders or {},
-            {*entry.listed_before, *(self.listed_before if self.plan.get("is_new") else ())},
-            {item.resource_id for item in entry.storage},
+            noted=tuple(dict.fromkeys(noted)),
+            named=tuple(self.status.get("resource_ids") or ()) if is_made else (),
+            sent_at=seconds_of(entry.journaled_at),
+            listed=listed if is_made else {item: listed[item] for item in noted if item in listed},
+            read=self.read or {},
+            holders=self.holders or {},
+            listed_before={*entry.listed_before, *(self.listed_before if self.plan.get("is_new") else ())},
+            storage={item.resource_id for item in entry.storage},
         )
 
     @property
     def held(self) -> Holdings:
-        """What the purchase has bought for certain, and what is still to be read."""
+        """The holdings of the purchase."""
         return self.look.concluded[0]
 
     @cached_property
     def storage(self) -> tuple[Storage, ...]:
-        """What it has bought beside machines, and what the entry has as storage already."""
+        """The storage that the purchase has bought, or that the entry notes."""
         noted = self.entry.kept_storage if self.is_superseded else self.entry.storage
         return self.look.storage_with(self.held.storage, noted, self.offer)
 
     @property
     def all_storage(self) -> tuple[Storage, ...]:
-        """The same with what it has kept of earlier machines, which a shared registry has beside the entry."""
+        """The storage, with storage kept from earlier machines, which a shared registry notes outside the entry."""
         return merged_storage(read_storage(self.plan.get("keeps")), self.storage)
 
     @property
-    def stays(self) -> str:
-        """What is billed of its storage, if its machine is not; empty if there is none."""
+    def storage_left(self) -> str:
+        """A sentence about storage that is still billed once the machines have ended; empty without any."""
         return storage.storage_in_words(
             self.host, [item for item in self.all_storage if item.resource_id not in self.storage_ends]
         )
 
     @property
-    def has_ended(self) -> str:
-        """That its machines have ended, as they may have by themselves, and which storage with them."""
-        over = f"Its storage ends, too: {ids_in_words(self.storage_ends)}." if self.storage_ends else ""
+    def ended(self) -> str:
+        """A sentence that the machines, and which storage, have ended."""
+        over = f"Its storage also ends: {ids_in_words(self.storage_ends)}." if self.storage_ends else ""
         return joined("It has ended.", over)
 
     @property
     def given_back(self) -> str:
-        """The same, and what stays."""
-        return joined(self.has_ended, self.stays)
+        """Sentences about what was given back, and about storage that is still billed."""
+        return joined(self.ended, self.storage_left)
 
     @property
     def needs_holders(self) -> bool:
-        """Whether other hosts may hold some of what is named or listed."""
+        """Whether resources that are named or listed may belong to other hosts."""
         look, may_give_back = self.look, self.plan["may_release"] and (self.is_over or self.outcome == "rejected")
-        # What is given back no other host may hold.
+        # Only resources that no other host holds are given back.
         return not look.names_only_proved or len(look.listed) > len(look.noted) or bool(look.linked or may_give_back)
 
     @property
     def contradictions(self) -> tuple[Contradiction, ...]:
-        """What the API names as bought, and cannot be."""
+        """The resources that the API names as bought, but that cannot be."""
         return self.look.concluded[1]
 
     @property
     def disowned(self) -> list[str]:
-        """The ids that the entry has of this purchase, and that proved to be another's."""
+        """The ids in this purchase's entry that proved to belong to someone else."""
         named = disowned(*self.look.concluded) if self._is_noted else []
         return [item for item in named if item in self.entry.resource_ids]
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids that are or may be billed, for people: of a purchase without an answer whatever its status names."""
+        """The ids that may be billed, for messages; if no id is proved, those in the offer's status."""
         if self.outcome == "rejected":
-            return tuple(self.purchase.get("resource_ids") or ())  # what the status names may be another buyer's
+            return tuple(self.purchase.get("resource_ids") or ())  # the status may name another buyer's machines
         return self.held.billable or tuple(self.status.get("resource_ids") or ())
 
     @property
     def needs_list(self) -> bool:
-        """Whether the account's machines decide something; those that ran before and are named alike need no look.
+        """Whether the account must be listed; not if the status names the same machines that ran before.
 
-        Of what a run has noted that was killed before its first look, nobody knows whether it is a machine.
+        If a run was killed before its first look, the ids that it noted may not be those of machines.
         """
         is_unseen = self._is_noted and bool(self.entry.resource_ids) and not self.entry.was_ready
         is_new = is_unseen or self.outcome in ("created", "rejected")
@@ -266,7 +270,7 @@ class JudgedHost:
 
     @cached_property
     def left(self) -> tuple[str, ...] | None:
-        """What may be billed of a purchase that is over or was refused; None if that cannot be read."""
+        """The ids that may still be billed if the purchase is over or was refused; None if they cannot be read."""
         if self.status.get("phase") == _states.ENDED and self.outcome != "rejected":
             return ()
         if self.listed is None:
@@ -275,44 +279,44 @@ class JudgedHost:
 
     @property
     def billed(self) -> tuple[str, ...]:
-        """The ids of a purchase that is or may be billed."""
+        """The ids that may be billed at this moment."""
         return (self.left if self.is_over or self.outcome == "rejected" else None) or self.ids
 
     @property
     def proved(self) -> tuple[str, ...]:
-        """Those that are certainly the purchase's own, which the registry notes."""
+        """The billed ids that the purchase certainly holds, which the registry notes."""
         return tuple(item for item in self.billed if item in self.held.ids)
 
     @property
     def endable(self) -> tuple[str, ...]:
-        """Of these the machines, which the role may end. What was not shown may be storage, with data."""
+        """The proved ids that the role may end. An id that the API does not show may be storage with data."""
         return tuple(item for item in self.proved if self.look.page_of(item))
 
     @property
     def _is_later(self) -> bool:
-        """Whether the other purchase of the host's name, if there is one, was made before this one."""
+        """Whether another purchase of the host's name was made before this one."""
         return is_later(list(filter(None, map(self.look.page_of, self.endable))), self.namesakes)
 
     @property
     def unlisted(self) -> set[str]:
-        """The ids of which the list says nothing, or that they are gone, and which are read before anything follows.
+        """The ids that must be read one by one, since the list omits them or says that they are gone.
 
-        An answer, too, may name a machine of somebody else's.
+        This also covers ids from the purchase's own answer, which may name someone else's machine.
         """
         listed = self.listed or {}
         return {item for item in self.ids if item not in listed or _states.is_gone(listed[item]["status"])}
 
     @property
     def error_class(self) -> str:
-        """Why the attempt came to nothing: by the purchase, or by what its offer's status says since."""
-        purchased = str(self.purchase.get("error_class") or "")
-        since = purchase.class_of(self.status.get("failure_reason")) if self.is_failed else ""
-        return purchased or (since if since == QUOTA else "")
+        """The error class of the purchase or, if the offer failed since, `QUOTA` if that was the reason."""
+        of_purchase = str(self.purchase.get("error_class") or "")
+        of_failure = purchase.class_of(self.status.get("failure_reason")) if self.is_failed else ""
+        return of_purchase or (of_failure if of_failure == QUOTA else "")
 
-    # What follows
+    # Verdict and facts
 
     def attempt(self, *, released: bool = False, unsound: bool = False) -> Attempt:
-        """How it has gone, for the rule of what follows."""
+        """Return the attempt, as input of `purchase.what_follows`."""
         made = self.outcome in ANSWERED_YES or (self.outcome == "rejected" and bool(self.ids))
         return Attempt(
             outcome=self.outcome,
@@ -329,23 +333,26 @@ class JudgedHost:
             unsound=unsound,
             overtaken=bool(self._overtaken),
             release=bool(self.plan["may_release"]) and bool(self.endable),
-            # What was not sent was no attempt.
+            # A purchase that was not sent does not count as an attempt.
             attempts_left=int(self.plan["attempts_left"]) - (self.outcome != "not_sent"),
         )
 
     def verdict(self, check_mode: bool, *, released: bool = False, unsound: bool = False) -> Verdict:
-        """The verdict. In check mode nothing is given back and nothing else is tried."""
+        """Return the verdict. In check mode no machine is given back and no other offer is tried."""
         verdict = purchase.what_follows(self.attempt(released=released, unsound=unsound))
         return Verdict.STOP if check_mode and verdict is not Verdict.READY else verdict
 
     @property
     def begin(self) -> float | None:
-        """When the machine was bought (seconds since the epoch): by the API, else by the registry."""
+        """When the machine was bought (seconds since the epoch), by the API, else by the registry; None if unknown."""
         created = first_timestamp((self.status.get("procured_at"), self.purchase.get("procured_at")))
         return lease.begin_of(seconds_of(self.entry.journaled_at), created, adopted=self.entry.adopted)
 
     def end(self) -> float | None:
-        """When its lease is over, None if it has none; what cannot be read is told by the plan."""
+        """Return when the lease ends (seconds since the epoch); None without a lease, or if it is invalid.
+
+        The plan has reported an invalid lease.
+        """
         if self.plan["registry"]:
             try:
                 return lease.end_of(self.entry.leased, self.entry.ends_at, self.begin)
@@ -356,11 +363,11 @@ class JudgedHost:
 
     @cached_property
     def instances(self) -> list[Row]:
-        """How its machines are reached, the host itself first: one that a status omits keeps its place and address."""
+        """The connections of its machines, the host's first. A machine that a status omits keeps place and address."""
         return instances_in_order(self.status.get("connections") or [], self.entry.instances, self.held.ids)
 
     def facts(self) -> Variables:
-        """The host's variables, its machine being ready."""
+        """Return the variables of a host whose machine is ready."""
         plan = self.plan
         facts = facts_of_machine(
             self.offer_id,
@@ -376,7 +383,7 @@ class JudgedHost:
         return {**facts, **facts_of_first_boot(self.entry)}
 
     def left_open(self) -> Variables:
-        """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
+        """Return variables for a ``rescue`` in the same play about an unknown outcome, if there is no registry."""
         if self.plan["registry"] or self.outcome != "unknown":
             return {}
         price = self.price_per_hour
@@ -386,14 +393,14 @@ class JudgedHost:
             **({} if price is None else {"provision_price_per_hour": price}),
         }
 
-    # What the registry keeps
+    # The registry
 
     def noted(self, verdict: Verdict) -> Variables:
-        """What the entry is to say; nothing if there is nothing to say, or if the host has no entry."""
+        """Return the changes of the host's entry; empty without changes or without an entry."""
         if verdict is Verdict.READY:
             facts, noted = self.facts(), facts_of_first_boot(self.entry)
             return {
-                # What it has kept of storage is noted elsewhere.
+                # Kept storage is noted elsewhere.
                 **{key: item for key, item in facts.items() if key not in {*noted, STORAGE_IDS}},
                 "provision_identity_file": self.plan["identity_file"] or None,
                 "provision_purchase": MADE,
@@ -416,64 +423,64 @@ class JudgedHost:
 
     @property
     def _affected(self) -> Variables:
-        """What the entry says of storage of others that the purchase has named; nothing if there is none."""
+        """The entry's variable for storage of others that the purchase has named; empty without any."""
         ids = list(dict.fromkeys((*self.entry.affected, *self.held.affected)))
         return {AFFECTED: ids} if ids else {}
 
     @property
     def noted_storage(self) -> Variables:
-        """What the entry says of storage, which it leaves behind; nothing if there is and was none."""
-        ends = self.storage_ends  # by the next sweep, should this run not end it
+        """The entry's variables for storage, which may outlive the entry; empty if there is and was none."""
+        ends = self.storage_ends  # if this run does not end it, the next sweep does
         left = [replace(item, is_to_end=item.resource_id in ends or item.is_to_end) for item in self.storage]
         return storage_changes(left, self.entry.storage)
 
     def is_forgotten(self, verdict: Verdict) -> bool:
-        """Whether the entry goes: nothing of the attempt is billed, and the entry is its own."""
+        """Whether the entry is removed: no resource of the attempt is billed, and the entry is about this purchase."""
         is_own = self.has_entry and self._is_noted and not self.is_superseded
         return verdict is not Verdict.READY and purchase.leaves_nothing(self.attempt()) and is_own
 
-    # Why it stops, and what is billed then: `failure` is what a stopped host says
+    # Messages: `failure` is the whole message of a host that stops
 
     def reason(self) -> str:
-        """What the purchase or the last look said."""
+        """Return why the host stops, in the words of the purchase or the last look."""
         if self.trouble:
             return self.trouble
         if self.contradictions:
             return holdings.disagreed(self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions)
         if self.is_failed:
             return f"Offer {self.offer_id} failed: {sentence(self.status.get('failure_reason') or NO_REASON)}"
-        said = self.status.get("msg") or self.purchase.get("msg") or f"No one looked at offer {self.offer_id}."
+        msg = self.status.get("msg") or self.purchase.get("msg") or f"Offer {self.offer_id} was not looked at."
         unread = holdings.not_shown_yet(self.held.pending) if self.held.pending else ""
-        return joined(str(said), unread)
+        return joined(str(msg), unread)
 
     def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
-        """Why the host stops, and what is billed."""
+        """Return why the host stops, what is billed, and what to do. ``tried``: earlier offers, in words."""
         if attempt.outcome in ("unknown", "claimed"):
-            return self._unsettled()
+            return self._unknown_outcome()
         if self.contradictions and not self.trouble:
             return self.reason()
         if self.namesakes and not attempt.released:
-            return joined(self._doubled(), str(self.plan["spared"]))
+            return joined(self._two_purchases(), str(self.plan["spared"]))
         if attempt.is_left:
-            again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
+            again, money = self._waiting(), bought_and_billed(self.price_per_hour, self.billed)
             end = f"compute_index.supply.decommission {end_option([self.host])}"
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
             advice = REPAIR if self.trouble else advice
         else:
-            again = self.has_ended if attempt.released else ""
-            money = self.stays or ("" if self.is_superseded or self.namesakes else nothing_billed(self.host))
+            again = self.ended if attempt.released else ""
+            money = self.storage_left or ("" if self.is_superseded or self.namesakes else nothing_billed(self.host))
             advice = str(self.plan["advice"]) if purchase.needs_another(attempt) else ""
-            # What was ended on purpose is not bought again.
+            # A machine that was ended on purpose is not replaced.
             no_other = f"{self._overtaken} No other offer is tried: run again."
             advice = no_other if attempt.overtaken else advice
         spared = str(self.plan["spared"]) if attempt.is_left else ""
-        # A machine that was ready has ended only because of the other one.
+        # A machine that was ready has ended only because of the other purchase.
         doubled = _GIVEN_BACK.format(self.offer_id, self.host, described(self.namesakes)) if self.namesakes else ""
         reason = joined("" if doubled and attempt.ready else self.reason(), doubled)
         return joined(reason, again, spared, money, offers_tried(tried), advice)
 
-    def _doubled(self) -> str:
-        """After a purchase another machine has the host's name, of another run or of another project."""
+    def _two_purchases(self) -> str:
+        """The message if a machine of another purchase, by another run or project, has the host's name."""
         which = "this one, which has failed" if self.is_failed else "the later one"
         ends_own = self.is_failed or self._is_later
         ids = self.billed if ends_own else [item["resource_id"] for item in self.namesakes]
@@ -486,16 +493,16 @@ class JudgedHost:
             f" that for this host, end {which}: {end}"
         )
 
-    def _waits(self) -> str:
-        """That what is billed is waited for again; empty where that cannot help."""
+    def _waiting(self) -> str:
+        """The advice to continue waiting for what is billed; empty if that cannot help."""
         if self.is_over or self.outcome == "rejected" or self.trouble:
             return ""
         retries = int(self.plan["poll"]["retries"])
         often = f"{retries} times" if retries else "once"
         return f"It was looked at {often}; run again to continue waiting."
 
-    def _unsettled(self) -> str:
-        """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""
+    def _unknown_outcome(self) -> str:
+        """The message of a host whose purchase has an unknown outcome: the task's, unless it sent nothing itself."""
         outcome, reason = self.purchase.get("outcome"), self.reason()
         if not outcome:  # the task was killed, or its Python broke down
             words = " ".join(reason.split()).rstrip(".")
@@ -507,10 +514,10 @@ class JudgedHost:
         before = still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
         return reason if outcome == self.outcome else joined(reason, before)
 
-    # What else is said: for the next attempt, and of a machine that runs
+    # Messages about attempts, and about machines that run
 
     def tried(self, verdict: Verdict) -> list[Variables]:
-        """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
+        """Return the attempt as the role gives it to a ``rescue``; empty for a machine that ran before this run."""
         if self.plan["action"] != BUY and verdict is Verdict.READY:
             return []
         is_failed = self.is_failed or _states.word(self.purchase.get("status")) == _states.FAILED
@@ -519,7 +526,7 @@ class JudgedHost:
                 "offer_id": self.offer_id,
                 "outcome": self.outcome or "existing",
                 "error_class": self.error_class,
-                # What its vendor sold and could not deliver
+                # The vendor sold it, but could not deliver it.
                 "product": product_key(self.offer, read_price(self.plan["price_per_hour"])) if is_failed else "",
                 **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
@@ -527,7 +534,7 @@ class JudgedHost:
         ]
 
     def taken_names(self, inventory: t.Mapping[str, t.Any]) -> list[str]:
-        """Hosts of the inventory whose names the further machines would have, but for those that the role added."""
+        """Return inventory hosts that have the names of further machines, except those that the role added."""
         machines = self.instances[1:]
         names = further_names(self.host, len(machines) + 1)
         return [
@@ -537,13 +544,14 @@ class JudgedHost:
         ]
 
     def warnings(self) -> list[str]:
-        """What is odd about a machine that runs: another name, more or fewer machines than bought, storage of others.
+        """Return warnings about a running machine.
 
-        And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
+        It has another name, more or fewer machines than were bought, or storage of others. Or its entry is new, since
+        someone has removed or moved the entry of its purchase meanwhile.
         """
         host, offer, held = self.host, f"Offer {self.offer_id} of {self.host}", self.held
         nodes, shown = nodes_of(self.offer) or math.inf, len(self.status.get("connections") or ())
-        attached = [item for item in held.affected if item not in self.entry.affected]  # others were told before
+        attached = [item for item in held.affected if item not in self.entry.affected]  # the others were reported
         return applicable(
             {
                 **self._other_name,
@@ -554,8 +562,8 @@ class JudgedHost:
                 " whether others have ended. Nothing replaces those, and all count until they end together.": (
                     shown < nodes < math.inf
                 ),
-                f"{offer} names storage that it has not bought: {ids_in_words(attached)}. It stays as it is: {host}"
-                " neither counts nor ends it.": attached,
+                f"{offer} names storage that it has not bought: {ids_in_words(attached)}. {host} neither counts nor"
+                " ends it.": attached,
                 f"While {host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
                 " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
                 " shared registry, run compute_index.supply.registry again.": (
@@ -566,17 +574,17 @@ class JudgedHost:
 
     @property
     def _other_name(self) -> dict[str, bool]:
-        """That the API called the machine otherwise than it was asked to, and whether it did."""
-        # The purchase was sent with that, whatever the host's machines are called now.
+        """The warning that the API gave the machine another name than requested, and whether it did."""
+        # The name with which the purchase was sent; the host's machines may have another one now.
         name = (self.entry.name if self._is_noted else "") or str(self.plan["name"])
         kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
-        # Several machines of one offer are numbered after the name, by which they are found again.
+        # Several machines of one offer are numbered after the name, and can still be found by it.
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)
-        called, means = ", ".join(kept) or "nothing", _WITHOUT_NAME[bool(self.plan["registry"])]
-        text = f"The API did not keep a name: {self.host} is called {called} instead of {name}. {means}"
+        names, consequence = ", ".join(kept) or "nothing", _WITHOUT_NAME[bool(self.plan["registry"])]
+        text = f"The API did not keep a name: {self.host} is called {names} instead of {name}. {consequence}"
         return {text: bool(self.plan["unused"]) and not (name in kept or numbered)}
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
-    """A purchase that did not become a machine which can be used."""
+    """The message about a purchase that brought no usable machine."""
     return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_in_words(ids)}."

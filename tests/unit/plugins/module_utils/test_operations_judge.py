@@ -387,7 +387,7 @@ def test_storage_of_a_machine_that_is_given_back_ends_after_it_if_the_host_says_
     assert (result["over"], end["storage_ends"]) == (is_over, [VOLUME] if is_over else [])
     if not is_over:
         return
-    assert f"Its storage ends, too: {VOLUME}." in result["stop"] and "keeps its storage" not in result["stop"]
+    assert f"Its storage also ends: {VOLUME}." in result["stop"] and "keeps its storage" not in result["stop"]
     # Until it has ended for certain the registry keeps it.
     still = {"resource_id": VOLUME, "billing_stopped": False, "msg": "It is still attached."}
     with pytest.raises(Failure) as failure:
