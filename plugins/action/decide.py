@@ -173,7 +173,7 @@ class ActionModule(InProcessAction):
         if step.given:
             found["given"] = self._given(step.given, task_vars)
         if step.got:
-            own = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)
+            own = _hosts.raw_variables(str(task_vars["inventory_hostname"]), task_vars)
             found["got"] = {name: own[name] for name in step.got if name in own}
         names = FACTS.keys() & self.operation.argument_spec.keys() - found.keys()
         return {**found, **{name: FACTS[name](self, self._task, task_vars) for name in names}}
@@ -190,7 +190,7 @@ class ActionModule(InProcessAction):
             show_lines(result["waiting"])
         return result
 
-    def worded(self, msg: str) -> str:
+    def option_error(self, msg: str) -> str:
         """Options are called as the variables of the playbook that it takes them from."""
         playbook = STEPS[self._task.args["step"]].prefix.format(verb=self._verb()) or "decommission_"
 
@@ -249,7 +249,9 @@ class ActionModule(InProcessAction):
         """The URL of the task's own host, empty if it has none. Raises AnsibleActionFail if it cannot be read."""
         url = None
         try:
-            url = _hosts.value_of(_hosts.REGISTRY, task_vars, self._templar, f"{task_vars['inventory_hostname']}: ")
+            url = _hosts.evaluated_variable(
+                _hosts.REGISTRY, task_vars, self._templar, f"{task_vars['inventory_hostname']}: "
+            )
         except AnsibleActionFail:
             if is_needed:
                 raise
@@ -265,7 +267,7 @@ class ActionModule(InProcessAction):
             raise AnsibleActionFail(f"{delegated(declaration['host'])} {NOTHING_SENT}")
         has_registry = declaration["registry_fingerprint"] or str(declaration["registry_dir"]).strip()
         facts = example_facts(has_more_tasks=truth(declaration["reach"]) or not has_registry)
-        if condition := _task.turned_by(facts, self._task, task_vars, self._templar):
+        if condition := _task.condition_made_false(facts, self._task, task_vars, self._templar):
             raise AnsibleActionFail(f"{turned(declaration['host'], condition)} {NOTHING_SENT}")
         return Declared({declaration["host"]: declaration}).mapping
 
@@ -283,20 +285,20 @@ class ActionModule(InProcessAction):
         worker declares for all of them: what a play prints must not depend on how busy the computer is. Raises
         AnsibleActionFail for a host with a broken file, with which Ansible would end the play without a word of it.
         """
-        if refusal := _task.forbidden(self._task):
+        if refusal := _task.why_forbidden(self._task):
             raise AnsibleActionFail(refusal)
-        variables = _task.ForAll(self._task, task_vars, defaults, fixed, self._extra)
+        variables = _task.PlayVariables(self._task, task_vars, defaults, fixed, self._extra)
         rows = _hosts.Hosts(task_vars, self._templar, self._task.get_variable_manager(), self._loader, "")
         found = {}
         for host in [] if self._task.when else task_vars["ansible_play_batch"]:
             with contextlib.suppress(AnsibleError):
                 host_variables = variables.of(host)
-                with _hosts.knowing(self._templar, host_variables) as templar:
+                with _hosts.using_variables(self._templar, host_variables) as templar:
                     found[host] = declare(host_variables, templar)
             if host not in found:
                 rows.row(host)
         for host in rows.unreadable:
-            raise AnsibleActionFail(_hosts.ends_the_play(host, rows.trouble_of(host)))
+            raise AnsibleActionFail(_hosts.why_play_ends(host, rows.trouble_of(host)))
         return found
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
@@ -304,14 +306,14 @@ class ActionModule(InProcessAction):
 
     def _performed(self, **beside: t.Any) -> dict[str, t.Any]:
         """The same; who waits for it is told how far it is."""
-        return super()._performed(**beside, **{SHOW_PROGRESS: Progress().tell_each_minute})
+        return super()._performed(**beside, **{SHOW_PROGRESS: Progress().show_each_minute})
 
-    def hidden(self, secrets: set[str], params: Variables) -> set[str]:
+    def secrets_to_hide(self, secrets: set[str], params: Variables) -> set[str]:
         """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""
         names = " ".join(map(str, [*_local_names(params), *(params.get("sources") or []), params.get("here")]))
         return {secret for secret in secrets if secret not in names}
 
-    def repeated(self, params: Variables) -> Variables:
+    def shown_options(self, params: Variables) -> Variables:
         """The options that a person gave; what was gathered is shown by the plans."""
         return {name: value for name, value in params.items() if name.startswith(("api_", "step"))}
 
@@ -323,7 +325,7 @@ class ActionModule(InProcessAction):
         decided = sorted(set().union(*(item.common.decided for item in rounds.values())))
         wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
         # No other that was planned before takes part.
-        first = _hosts.round_of(_hosts.raw(str(task_vars["inventory_hostname"]), task_vars))
+        first = _hosts.round_of(_hosts.raw_variables(str(task_vars["inventory_hostname"]), task_vars))
         again = {host: list(tried) for host in wanted if (tried := rounds[host].tried_with(first)) is not None}
         hosts = _undecided(wanted, decided, task_vars, again)
         taking_part = {one["host"] for one in hosts}
@@ -356,12 +358,12 @@ class ActionModule(InProcessAction):
         """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
         if task_vars.get("quote_file", "" if is_awx_job() else None) is None:
             return None
-        return str(_hosts.value_of("quote_file", task_vars, self._templar) or "")
+        return str(_hosts.evaluated_variable("quote_file", task_vars, self._templar) or "")
 
     def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
         """The quote, what each of its hosts would order, and where the plan is written."""
-        quote = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"]
-        variables = _task.ForAll(self._task, task_vars, DEFAULTS, FIXED, self._extra)
+        quote = _hosts.raw_variables(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"]
+        variables = _task.PlayVariables(self._task, task_vars, DEFAULTS, FIXED, self._extra)
         rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
         orders = {row["host"]: host_order(row, variables.of(row["host"]), self._templar) for row in rows}
         file = "" if self._task.check_mode else self._quote_file(task_vars)
@@ -388,7 +390,7 @@ class ActionModule(InProcessAction):
         """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
         result = {}
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
-            variables = _hosts.raw(host, task_vars)
+            variables = _hosts.raw_variables(host, task_vars)
             price = variables.get("provision_price_per_hour") if variables.get("provision_procured_offer_id") else None
             result[host] = 0 if price is None and _hosts.round_of(variables).declaration else price
         return result
@@ -413,7 +415,7 @@ class ActionModule(InProcessAction):
     def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
         """Plans, the purchases that they led to, and how the offers were seen last."""
         names = [plan["host"] for plan in plans if plan["action"] == BUY]
-        bought = {host: _hosts.raw(host, task_vars).get("provision__purchase") or {} for host in names}
+        bought = {host: _hosts.raw_variables(host, task_vars).get("provision__purchase") or {} for host in names}
         purchases = {host: next(iter(task.get("results") or ()), None) for host, task in bought.items()}
         offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
         without_offer = list(_hosts.round_of(task_vars).common.without_offer)
@@ -425,7 +427,9 @@ class ActionModule(InProcessAction):
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
         if is_awx_job():
             variables = answered(variables)
-        variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
+        variables.update(
+            {name: _hosts.with_ranges_expanded(name, variables[name]) for name in _NAMING if name in variables}
+        )
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
         buys = not self._task.args.get("find")
         if buys:
@@ -453,9 +457,9 @@ class ActionModule(InProcessAction):
 
         If none is named, that is told of the members of their group.
         """
-        hosts, inventory = named or members, _hosts.inventory(task_vars)
+        hosts, inventory = named or members, _hosts.inventory_hosts(task_vars)
         # A name claims nothing in a shared registry, which the host may only have once it is in the order's group.
-        owned_by = _hosts.noted if self._hosts.url else _hosts.owned
+        owned_by = _hosts.registered_ids if self._hosts.url else _hosts.machine_ids
         owned = {host: owned_by(host, task_vars) for host in inventory if host in hosts}
         reached, ids = list(filter(owned.get, owned)), set().union(*owned.values())
         # Another controller has read the inventory, as AWX's update of it: the host keys are there, and not here.
@@ -490,8 +494,8 @@ class ActionModule(InProcessAction):
             "hosts": rows,
             "ids": [one["id"] for one in hosts],
             "decided": decided,
-            "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
-            "forbidden": _task.forbidden(self._task) or self._not_named(hosts, task_vars),
+            "inventory": self._hosts.rows(_hosts.inventory_hosts(task_vars)) if by_name else [],
+            "forbidden": _task.why_forbidden(self._task) or self._not_named(hosts, task_vars),
             # A survey's answer is a text, and empty if the question was not answered.
             "forget": _listed(self._task.args.get("forget")),
         }
@@ -500,12 +504,12 @@ class ActionModule(InProcessAction):
         """Why none of these hosts ends: a person has named others, for a playbook. A sweep ends whatever is due."""
         name = "decommission_hosts"
         asked = self._extra.get(name)
-        found = _hosts.raw("localhost", task_vars).get("decommission__hosts") or ()  # by the playbook
+        found = _hosts.raw_variables("localhost", task_vars).get("decommission__hosts") or ()  # by the playbook
         ends = [one["host"] for one in hosts if not one.get("reaped") and one["host"] not in found]
         if not (asked and ends):
             return ""
         patterns = _hosts.Patterns(task_vars, self._loader, name)
-        parts = _hosts.parts(name, asked, patterns.names)
+        parts = _hosts.pattern_parts(name, asked, patterns.names)
         return why_more_would_end(ends, {*parts, *patterns.hosts(parts)}) if parts else ""
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
@@ -541,7 +545,8 @@ class ActionModule(InProcessAction):
             "round": this_round.ends.round,
             "ends": list(ends.values()),
             "answers": deleted["answers"] if deleted.get("round") == this_round.ends.round else {},
-            "alone": ends.keys() >= set(task_vars["ansible_play_batch"]) and not _task.keyword_of(self._task, "serial"),
+            "alone": ends.keys() >= set(task_vars["ansible_play_batch"])
+            and not _task.play_keyword(self._task, "serial"),
         }
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -549,7 +554,7 @@ class ActionModule(InProcessAction):
         variable = f"{self._verb()}_hosts"
         plain = _hosts.Patterns(task_vars, self._loader, variable)
         asked = self._asked_parts(variable, plain)
-        inventory = _hosts.inventory(task_vars)
+        inventory = _hosts.inventory_hosts(task_vars)
         near = _of_parts(asked, plain)
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
         with self._registries() as registries:
@@ -580,8 +585,10 @@ class ActionModule(InProcessAction):
         # Behind a group's name it is Ansible's own way to choose some of its hosts.
         return [
             name
-            for part in _hosts.parts(variable, self._task.args.get("hosts"), patterns.names)
-            for name in ([part] if patterns.hosts(part.lstrip("!&")) else _hosts.in_full(variable, part).split(","))
+            for part in _hosts.pattern_parts(variable, self._task.args.get("hosts"), patterns.names)
+            for name in (
+                [part] if patterns.hosts(part.lstrip("!&")) else _hosts.with_ranges_expanded(variable, part).split(",")
+            )
         ]
 
     def _asked_beside(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -590,7 +597,7 @@ class ActionModule(InProcessAction):
         return {
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "count": "" if count is None else str(count).strip(),  # zero is one
-            "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
+            "by_id": bool(_hosts.raw_variables("localhost", task_vars).get("decommission_resource_id")),
         }
 
     def _stand_ins(self) -> list[dict[str, t.Any]]:
@@ -611,7 +618,7 @@ class ActionModule(InProcessAction):
         One that only a registry knows is where that is, with the limits of the group that has it; one that nothing
         knows is where localhost is.
         """
-        known = set(_hosts.inventory(task_vars))
+        known = set(_hosts.inventory_hosts(task_vars))
         remembered = {} if known.issuperset(hosts) else self._remembered()
         stand_ins = {host: remembered.get(host) or self._hosts.described("localhost") for host in hosts}
         of_inventory = {host: self._hosts.described(host) for host in hosts if host in known}
@@ -644,7 +651,7 @@ class ActionModule(InProcessAction):
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
         """What went wrong in the sweep's look, and what became of each host that it was to look after."""
         found = task_vars.get("reap__found") or {}
-        of_hosts = {host: _hosts.raw(host, task_vars) for host in found.get("hosts") or []}
+        of_hosts = {host: _hosts.raw_variables(host, task_vars) for host in found.get("hosts") or []}
         rows = [
             {"host": host, **(item.get("reap__sweep") or {}), "failed": item.get("reap__failed"), **_of_sweep(item)}
             for host, item in of_hosts.items()
@@ -656,12 +663,12 @@ class ActionModule(InProcessAction):
         hosts = self._hosts.rows(task_vars.get("ansible_play_hosts_all") or [])
         rows = []
         for row in hosts:
-            own = _hosts.raw(row["host"], task_vars)
+            own = _hosts.raw_variables(row["host"], task_vars)
             # In check mode it is not waited for apart.
             test = newest(own.get("verify__tested"), own.get("verify__waited")) or {}
             machines = own.get("provision_resource_ids")
             rows.append({**row, "tested": {**test, "item": row["host"]}, "machines": machines})
-        level = _hosts.value_of("verify_level", task_vars, self._templar, after=NOTHING_SENT)
+        level = _hosts.evaluated_variable("verify_level", task_vars, self._templar, after=NOTHING_SENT)
         return {"hosts": rows, "level": str(level or "")}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -677,7 +684,9 @@ class ActionModule(InProcessAction):
 
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
         """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
-        variables = _hosts.raw(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory(task_vars) else {}
+        variables = (
+            _hosts.raw_variables(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory_hosts(task_vars) else {}
+        )
         answers = [item for item in (variables.get("probe__ssh") or {}).get("results") or [] if "state" in item]
         return {
             "hosts": self._hosts.everything(),
@@ -690,7 +699,7 @@ class ActionModule(InProcessAction):
         return {
             "hosts": self._hosts.rows([PROBE_HOST]),
             # A host that a play has added is of no file.
-            "is_known": bool(_hosts.raw(PROBE_HOST, task_vars).get("inventory_file")),
+            "is_known": bool(_hosts.raw_variables(PROBE_HOST, task_vars).get("inventory_file")),
         }
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -704,12 +713,14 @@ class ActionModule(InProcessAction):
     def _given(self, names: t.Iterable[str], task_vars: Variables) -> dict[str, t.Any]:
         """The variables of these names that the task has. Raises AnsibleActionFail."""
         had = (name for name in names if name in task_vars)
-        return {name: _hosts.value_of(name, task_vars, self._templar, after=NOTHING_SENT) for name in had}
+        return {name: _hosts.evaluated_variable(name, task_vars, self._templar, after=NOTHING_SENT) for name in had}
 
     def _runs(self, task_vars: Variables) -> dict[str, t.Any]:
         """All hosts, and what the machines of runs have answered."""
         hosts = self._hosts.everything()
-        answers = {host: _hosts.raw(host, task_vars).get("runs__job") for host in _hosts.inventory(task_vars)}
+        answers = {
+            host: _hosts.raw_variables(host, task_vars).get("runs__job") for host in _hosts.inventory_hosts(task_vars)
+        }
         return {"hosts": hosts, "got": {host: answer for host, answer in answers.items() if answer}}
 
     def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -722,7 +733,7 @@ class ActionModule(InProcessAction):
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
         bases = set(hosts)
         names = [name for name in (task_vars.get("groups") or {}).get("all") or [] if name.rpartition("-")[0] in bases]
-        return {name: list(_hosts.raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
+        return {name: list(_hosts.raw_variables(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
 
 # What a step takes of the play and of what was read of its hosts, by the names of its options.
@@ -731,16 +742,16 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "unreadable": lambda action, _task, _variables: action._hosts.unreadable,
     "own": lambda action, _task, _variables: action._hosts.asides,
     "extra": lambda action, _task, _variables: list(action._extra),
-    "connection": lambda _action, task, _variables: str(_task.keyword_of(task, "connection")),
-    "forbidden": lambda _action, task, _variables: _task.forbidden(task),
-    "serial": lambda _action, task, _variables: bool(_task.keyword_of(task, "serial")),
+    "connection": lambda _action, task, _variables: str(_task.play_keyword(task, "connection")),
+    "forbidden": lambda _action, task, _variables: _task.why_forbidden(task),
+    "serial": lambda _action, task, _variables: bool(_task.play_keyword(task, "serial")),
     # The task has no condition of its own, but perhaps its role.
     "one_tells_all": lambda _action, task, _variables: not task.when,
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),
     "by_job": lambda *_given: is_awx_job(),
     "slice_of": lambda _action, _task, variables: sliced_template(variables),
     "forks": lambda _action, _task, variables: int(variables.get("ansible_forks") or 0),
-    "run": lambda _action, _task, variables: _hosts.raw("localhost", variables).get("run__asked") or {},
+    "run": lambda _action, _task, variables: _hosts.raw_variables("localhost", variables).get("run__asked") or {},
     # Where the tasks of a purchase note what they are answered. Ansible removes the folder at its end.
     "log": lambda *_given: os.path.join(C.DEFAULT_LOCAL_TMP, "probe.log"),
 }
@@ -866,7 +877,7 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
     Within ``always`` and in the play's handlers the latter take part, too: they are those that have just declared.
     """
     hosts = dict.fromkeys([*(task_vars.get("ansible_play_batch") or []), *_failed(task_vars)])
-    return {host: _hosts.raw(host, task_vars) for host in hosts}
+    return {host: _hosts.raw_variables(host, task_vars) for host in hosts}
 
 
 def _fitting(environment: t.Any) -> t.Any:

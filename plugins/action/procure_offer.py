@@ -36,6 +36,6 @@ class ActionModule(InProcessAction):
         self._task.args = {**own, **plan, **({"listed_before": list(listed)} if listed else {})}
         return super().run(tmp, task_vars)
 
-    def repeated(self, params: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    def shown_options(self, params: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
         """The options without what may name all resources of the account."""
         return {name: value for name, value in params.items() if name != "listed_before"}

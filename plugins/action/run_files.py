@@ -14,10 +14,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     MachineAction,
-    leaving_nothing,
-    limit_attempts,
-    local_folder,
-    unless_failed,
+    checked_answer,
+    ending_child_processes,
+    limit_connection_attempts,
+    temporary_folder,
 )
 
 
@@ -28,15 +28,15 @@ class ActionModule(MachineAction):
         """The result is never "unreachable", which would take the host out of the play."""
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FILES)
-        limit_attempts(self._connection)
-        with leaving_nothing():
+        limit_connection_attempts(self._connection)
+        with ending_child_processes():
             try:
                 return self._bring(options, task_vars)
             except (AnsibleError, ValueError, OSError) as error:
                 return {"failed": True, "msg": to_text(error)}
 
     def _bring(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
-        with local_folder() as folder:
+        with temporary_folder() as folder:
             archive = os.path.join(folder, "code.tar.gz")
             digest = code_files.pack(os.path.abspath(options["src"]), options["exclude"], archive)
             has = self._ask(options, task_vars, digest=digest)["has"]
@@ -48,4 +48,4 @@ class ActionModule(MachineAction):
         return {"changed": not has, "digest": digest}
 
     def _ask(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None, **step: t.Any) -> dict[str, t.Any]:
-        return unless_failed(self._execute_module(module_args={**options, "step": step}, task_vars=task_vars))
+        return checked_answer(self._execute_module(module_args={**options, "step": step}, task_vars=task_vars))

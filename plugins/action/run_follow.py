@@ -16,10 +16,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     MachineAction,
-    answering_within,
     display,
     in_terminal,
-    limit_attempts,
+    limit_connection_attempts,
+    time_limit,
 )
 
 MODULE = "compute_index.supply.run_info"
@@ -36,11 +36,11 @@ class ActionModule(MachineAction):
         task_vars = task_vars or {}
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
-        limit_attempts(self._connection)
+        limit_connection_attempts(self._connection)
         self._job, self._shown, self._silent_since = dict[str, t.Any](), list[str](), t.cast("float | None", None)
         while not self._look(options["name"], task_vars) and options["follow"]:
             if self._silent_since is not None:
-                self.progress.tell(self._job["msg"], urgent=True)
+                self.progress.show(self._job["msg"], urgent=True)
             self.pause(options["delay"])
         is_lost = self._silent_since is not None
         is_over = self._job.get("state") in OVER and not is_lost
@@ -65,7 +65,7 @@ class ActionModule(MachineAction):
     def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """What the machine says; a failure if it does not answer."""
         try:
-            with answering_within(LOOK):
+            with time_limit(LOOK):
                 answer = self._execute_module(MODULE, {"name": name, "lines": LINES}, task_vars=task_vars)
             return {key: value for key, value in answer.items() if key != "invocation"}
         except AnsibleError as error:

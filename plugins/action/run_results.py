@@ -20,10 +20,10 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     QUIET,
     MachineAction,
-    leaving_nothing,
-    limit_attempts,
-    local_folder,
-    unless_failed,
+    checked_answer,
+    ending_child_processes,
+    limit_connection_attempts,
+    temporary_folder,
 )
 
 TRIES = 3  # of each request to the machine
@@ -45,8 +45,8 @@ class ActionModule(MachineAction):
         _checked, self._options = self.validate_argument_spec(_spec.RUN_RESULTS)
         self._dest = os.path.abspath(str(self._options["dest"]))
         self._variables, self._home = task_vars, t.cast("Home | None", None)
-        limit_attempts(self._connection)
-        with leaving_nothing(), local_folder() as folder:
+        limit_connection_attempts(self._connection)
+        with ending_child_processes(), temporary_folder() as folder:
             try:
                 with alone(self._dest, self._wait):
                     self._bring(folder)
@@ -67,19 +67,19 @@ class ActionModule(MachineAction):
             answer = self._ask(into=into, wanted=part)
             self._fetch(source, place, answer["sha256"])
             home.receive(place, part, answer["unusable"])
-            if self.progress.passed - self.progress.told >= QUIET:  # a part may take a second
-                self.progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
+            if self.progress.passed - self.progress.shown_at >= QUIET:  # a part may take a second
+                self.progress.show(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
             self.pause(0)
         home.finish()
 
     def _wait(self) -> None:
-        self.progress.tell("Another command brings these results home; this one waits.")
+        self.progress.show("Another command brings these results home; this one waits.")
         self.pause(1)
 
     def _ask(self, **step: t.Any) -> dict[str, t.Any]:
         arguments = {**self._options, "step": step}
         return self._repeated(
-            lambda: unless_failed(self._execute_module(module_args=arguments, task_vars=self._variables))
+            lambda: checked_answer(self._execute_module(module_args=arguments, task_vars=self._variables))
         )
 
     def _fetch(self, source: str, place: str, sha256: str) -> None:
@@ -107,7 +107,7 @@ class ActionModule(MachineAction):
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise
                 if is_cut:
-                    self.progress.tell("the machine does not answer (its results wait there).", urgent=True)
+                    self.progress.show("the machine does not answer (its results wait there).", urgent=True)
             tries += 1
             self.pause(PAUSE)
             if self._connection.transport == "ssh":

@@ -16,8 +16,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     ATTEMPT,
     MachineAction,
-    answering_within,
-    limit_attempts,
+    limit_connection_attempts,
+    time_limit,
 )
 
 LOOK = float(ATTEMPT + waiting.ANSWER_SECONDS + 5)  # seconds that one may take, with a new connection
@@ -35,7 +35,7 @@ class ActionModule(MachineAction):
         except ValueError as error:
             return _result(waiting.Wait(waiting.BootTimeouts(0, 0)), waiting.BootStep(str(error), failed=True), None, 0)
         # Repeating is our own task.
-        limit_attempts(self._connection, max(1, min(ATTEMPT, int(wait.limits.connect))))
+        limit_connection_attempts(self._connection, max(1, min(ATTEMPT, int(wait.limits.connect))))
         report, stale = None, True  # a shared connection of before may lead nowhere
         start = time.monotonic()
         while True:
@@ -54,12 +54,12 @@ class ActionModule(MachineAction):
                 # Ansible's own line does not say whose warning it is.
                 warnings = {"warnings": [f"{self.progress.host}: {step.warning}"]} if step.warning else {}
                 return {**result, **warnings}
-            self.progress.tell(step.msg, step.urgent)
+            self.progress.show(step.msg, step.urgent)
             self.pause(step.pause)
 
     def _connect(self, stale: bool) -> None:
         """Make a connection, a new one if a shared one is ``stale``. Raises AnsibleError if SSH does not answer."""
-        with answering_within(LOOK):
+        with time_limit(LOOK):
             if stale and self._connection.transport == "ssh":
                 self._connection.reset()
             self._low_level_execute_command(waiting.CONNECT, sudoable=False)
@@ -67,7 +67,7 @@ class ActionModule(MachineAction):
     def _ask(self) -> waiting.CloudInitStatus:
         """What cloud-init says. Raises AnsibleError if SSH does not answer any more."""
         # Without become, since any user may ask, and without a terminal, which would mix the outputs.
-        with answering_within(LOOK):
+        with time_limit(LOOK):
             answer = self._low_level_execute_command(waiting.ASK, sudoable=False)
         return waiting.cloud_init_status(answer["rc"], answer["stdout"], answer["stderr"])
 

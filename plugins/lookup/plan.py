@@ -101,10 +101,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
 from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
+    bought_offer,
     end_round_of,
     lacks_machine,
-    offer_of,
-    owned,
+    machine_ids,
     round_of,
 )
 
@@ -136,8 +136,8 @@ _Given = t.Mapping[str, t.Any]
 _OF_VARIABLES: dict[str, t.Callable[[t.Any, _Given], list[t.Any]]] = {
     "hosts": lambda pattern, variables: [_task.hosts_of_playbook(pattern, variables)],
     "group": lambda group, variables: [_task.group_of_playbook(group, variables)],
-    "owned": owned,
-    "bought": lambda host, variables: [offer_of(host, variables)],
+    "owned": machine_ids,
+    "bought": lambda host, variables: [bought_offer(host, variables)],
     "tested": lambda host, variables: [not lacks_machine(host, variables)],
     # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
     "level": lambda level, _variables: [acceptance.SECONDS.get(str(level), max(acceptance.SECONDS.values()))],

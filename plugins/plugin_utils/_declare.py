@@ -43,10 +43,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, plain_name, printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
-    knowing,
-    means_protection,
-    raw,
-    value_of,
+    evaluated_variable,
+    is_misspelled_protection,
+    raw_variables,
+    using_variables,
 )
 
 try:
@@ -100,7 +100,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
     """What the host wants now, under an id of its own, for `declaration.read_declaration`. Raises AnsibleActionFail."""
 
     def value(name: str) -> t.Any:
-        return value_of(name, task_vars, templar)
+        return evaluated_variable(name, task_vars, templar)
 
     check_names(extra)
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
@@ -155,7 +155,7 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
         return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
     # The variables of an `import_playbook` are meant for it; the host's own, which alone `hostvars` has, need not be.
     others = {name for name in map(str, task_vars) if name.startswith("order_")} - extra.keys()
-    own = others.intersection(raw(host, task_vars)) if others else others
+    own = others.intersection(raw_variables(host, task_vars)) if others else others
     refused = " ".join(order.refused_of_playbook({*extra, *others}, "order_", own)) or order.why_misplaced(misplaced)
     if refused:
         return {"refused": refused}
@@ -254,7 +254,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
 
     def value(name: str) -> t.Any:
         try:
-            return value_of(name, task_vars, templar)
+            return evaluated_variable(name, task_vars, templar)
         except AnsibleActionFail:
             if name in DESCRIBED:
                 return None
@@ -293,7 +293,9 @@ def _slips_of_end(task_vars: Variables) -> t.Iterator[str]:
     is_open = task_vars.get(PROTECT) in (None, "")
     for name in map(str, task_vars):
         is_own = plain_name(name).startswith("decommission_") and "__" not in name
-        meant = nearest(name, _END_ARGUMENTS) if is_own else PROTECT if is_open and means_protection(name) else None
+        meant = (
+            nearest(name, _END_ARGUMENTS) if is_own else PROTECT if is_open and is_misspelled_protection(name) else None
+        )
         if meant:
             yield f"{name} is not a variable of this role, and {meant} is"
 
@@ -344,9 +346,9 @@ def host_order(row: Variables, variables: Variables, templar: t.Any) -> dict[str
     }
     left_out = ("cloud_init",) if row["trust"] == "seeded" else ()
     body = {"cloud_init": None, **{name: options[name] for name in _ORDER}}
-    with knowing(templar, {**variables, **about}):
+    with using_variables(templar, {**variables, **about}):
         for name in sorted({*_BODY}.difference(left_out)):
-            body[name] = value_of(name, _BODY, templar, f"{row['host']}: ", NOTHING_SENT)
+            body[name] = evaluated_variable(name, _BODY, templar, f"{row['host']}: ", NOTHING_SENT)
     return body
 
 

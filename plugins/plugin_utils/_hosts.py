@@ -96,30 +96,30 @@ _REPEATED = {
 }
 
 
-def raw(host: str, task_vars: Variables) -> Variables:
+def raw_variables(host: str, task_vars: Variables) -> Variables:
     """The host's variables as they stand, without the evaluation of any."""
     return mapping_of(task_vars["hostvars"].raw_get(host))
 
 
-def noted(host: str, task_vars: Variables) -> list[str]:
+def registered_ids(host: str, task_vars: Variables) -> list[str]:
     """The machines that the host is known to have, by the role's facts or registry."""
-    return list(raw(host, task_vars).get(IDS) or ())
+    return list(raw_variables(host, task_vars).get(IDS) or ())
 
 
-def owned(host: str, task_vars: Variables) -> list[str]:
+def machine_ids(host: str, task_vars: Variables) -> list[str]:
     """The same, or by the inventory plugin.
 
     That gives a machine to a host by its name, which is no claim of one that shall own a machine and has a registry.
     """
-    variables = raw(host, task_vars)
+    variables = raw_variables(host, task_vars)
     is_registered = any(map(variables.get, _WANTED)) and variables.get("provision_registry_dir") != ""
     listed: t.Iterable[t.Any] = () if is_registered else filter(None, [variables.get("supply_resource_id")])
-    return noted(host, task_vars) or list(listed)
+    return registered_ids(host, task_vars) or list(listed)
 
 
-def offer_of(host: str, task_vars: Variables) -> dict[str, t.Any]:
+def bought_offer(host: str, task_vars: Variables) -> dict[str, t.Any]:
     """What the machines of a host were bought as; how many there are, where no answer about the offer has said that."""
-    variables = raw(host, task_vars)
+    variables = raw_variables(host, task_vars)
     told = {name: value for name, value in (variables.get("provision_offer") or {}).items() if value is not None}
     return {"node_count": len(variables.get("provision_instances") or ()), **told} if told else {}
 
@@ -130,9 +130,9 @@ def lacks_machine(host: str, task_vars: Variables) -> bool:
     The inventory plugin lists one of this name; or an order has added the host, or it shall own one, and nothing says
     how that is reached. Other hosts of the inventory are machines of the user's own.
     """
-    variables = raw(host, task_vars)
+    variables = raw_variables(host, task_vars)
     is_own = variables.get("ansible_host") or (variables.get("inventory_file") and not any(map(variables.get, _WANTED)))
-    return not owned(host, task_vars) and bool("supply_resource_id" in variables or not is_own)
+    return not machine_ids(host, task_vars) and bool("supply_resource_id" in variables or not is_own)
 
 
 def round_of(variables: Variables) -> Round:
@@ -156,12 +156,12 @@ def _refusing() -> t.Iterator[None]:
         raise AnsibleActionFail(str(error)) from None
 
 
-def inventory(task_vars: Variables) -> list[str]:
+def inventory_hosts(task_vars: Variables) -> list[str]:
     """The hosts of the inventory, with those that plays have added."""
     return list((task_vars.get("groups") or {}).get("all") or [])
 
 
-def parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str]:
+def pattern_parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str]:
     """The parts of the host patterns that a variable gives, as Ansible takes them apart. Raises AnsibleActionFail.
 
     One of the ``names``, of hosts, stays whole whatever it has.
@@ -178,7 +178,7 @@ def parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str
 
 
 @functools.lru_cache(maxsize=4096)
-def means_protection(name: str) -> bool:
+def is_misspelled_protection(name: str) -> bool:
     """Whether a variable is a slip of the one that protects, and so says that a machine must stay."""
     return nearest(name, DESCRIBED) == PROTECT
 
@@ -210,7 +210,7 @@ class Hosts:
         self._among = among
         self._by_default = ""
         with contextlib.suppress(Exception):  # whatever a file of the host's variables holds
-            if url and not raw(str(task_vars.get("inventory_hostname")), task_vars).get(REGISTRY):
+            if url and not raw_variables(str(task_vars.get("inventory_hostname")), task_vars).get(REGISTRY):
                 self._by_default = str(url)
         self._task_vars, self._templar, self._manager, self._loader = task_vars, templar, manager, loader
         self._sources = list(task_vars.get("ansible_inventory_sources") or [])
@@ -227,7 +227,7 @@ class Hosts:
     def troubles(self, is_meant: t.Callable[[str], bool] = lambda host: True) -> list[str]:
         """What could not be read until now, of these hosts."""
         found = (((what, why), list(filter(is_meant, hosts))) for (what, why), hosts in self._found.items())
-        return [unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
+        return [why_unread(hosts, what, why) for (what, why), hosts in found if hosts]
 
     def untold(self, projects: t.Container[str] | None = None) -> list[str]:
         """Of which hosts and groups it cannot be told where they are remembered; with ``projects`` only of these."""
@@ -245,7 +245,7 @@ class Hosts:
 
     def _naming(self) -> t.Iterator[dict[str, t.Any] | None]:
         """The rows of those of which the first may name the registry."""
-        yield from map(self.row, self._among or inventory(self._task_vars))
+        yield from map(self.row, self._among or inventory_hosts(self._task_vars))
         yield from () if self._among else self.groups
 
     def rows(self, hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:
@@ -254,7 +254,7 @@ class Hosts:
 
     def everything(self) -> list[dict[str, t.Any]]:
         """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get."""
-        hosts = dict.fromkeys([*inventory(self._task_vars), "localhost"])
+        hosts = dict.fromkeys([*inventory_hosts(self._task_vars), "localhost"])
         return self.of_projects(self.rows(hosts) + self.added())
 
     def of_projects(self, rows: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -263,7 +263,7 @@ class Hosts:
         If its hosts and groups name some, the usual one is another team's unless one of them declares something for it:
         no end would find its machines there.
         """
-        hosts = [*inventory(self._task_vars), "localhost"]
+        hosts = [*inventory_hosts(self._task_vars), "localhost"]
         naming = [row for row in (*map(self.row, hosts), *self.groups) if row]
         projects = {row["project"] for row in naming if row["keeps"] or row["project"] != DEFAULT_PROJECT}
         return [row for row in rows if not (row["shared"] and projects) or row["project"] in projects]
@@ -327,7 +327,7 @@ class Hosts:
     def _read(self, host: str) -> Variables | None:
         """The host's variables as they stand, None if a file of them cannot be read."""
         try:
-            return raw(host, self._task_vars)
+            return raw_variables(host, self._task_vars)
         except Exception as error:  # whatever a file holds: no decoder of Ansible's has but one kind of error
             groups = [name for name, hosts in (self._task_vars.get("groups") or {}).items() if host in hosts]
             self.unreadable.append(host)
@@ -432,7 +432,7 @@ class Hosts:
     def _told(self, name: str, variables: Variables) -> t.Any:
         """A variable that a host has, evaluated; as it stands if it cannot be."""
         with contextlib.suppress(AnsibleActionFail), self._knowing(variables) as templar:
-            return evaluated(name, variables[name], templar)
+            return evaluate(name, variables[name], templar)
         return variables[name]
 
     def _row(self, host: str, variables: Variables, blamed: str) -> dict[str, t.Any] | None:
@@ -454,7 +454,7 @@ class Hosts:
             **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
             # What cannot be evaluated is neither true nor false, and so protects.
             "protect": "unreadable" if PROTECT in trouble else values[PROTECT],
-            "trouble": {name: unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
+            "trouble": {name: why_unread([host], name, reason) for name, reason in trouble.items()},
             # What it may own without a registry, by an earlier role or job.
             "known": {item: variables.get(item) for item in BOUGHT},
         }
@@ -479,16 +479,16 @@ class Hosts:
         with self._knowing(variables) as templar:
             for name in DESCRIBED:
                 try:
-                    values[name] = evaluated(name, variables.get(name), templar)
+                    values[name] = evaluate(name, variables.get(name), templar)
                 except AnsibleActionFail as error:
                     values[name], trouble[name] = None, str(error)
-        if values[PROTECT] in (None, "") and (slip := next(filter(means_protection, map(str, variables)), "")):
+        if values[PROTECT] in (None, "") and (slip := next(filter(is_misspelled_protection, map(str, variables)), "")):
             trouble.setdefault(PROTECT, f"is misspelled as {slip}")
         return values, {**dict(mistyped(values)), **trouble}
 
     def _knowing(self, host_variables: Variables) -> t.ContextManager[t.Any]:
         common = {"hostvars": self._task_vars["hostvars"], "ansible_inventory_sources": self._sources}
-        return knowing(self._templar, {**host_variables, **common})
+        return using_variables(self._templar, {**host_variables, **common})
 
 
 def _files(source: str) -> t.Iterator[str]:
@@ -506,7 +506,7 @@ def _has_place_by_name(row: Variables, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def knowing(templar: t.Any, variables: Variables) -> t.Iterator[t.Any]:
+def using_variables(templar: t.Any, variables: Variables) -> t.Iterator[t.Any]:
     """The templar with these variables, and then with its own again.
 
     Before ansible-core 2.19 the lookups of a copy would go on reading the variables of the original.
@@ -519,26 +519,26 @@ def knowing(templar: t.Any, variables: Variables) -> t.Iterator[t.Any]:
         templar.available_variables = before
 
 
-def value_of(name: str, variables: Variables, templar: t.Any, who: str = "", after: str = "") -> t.Any:
+def evaluated_variable(name: str, variables: Variables, templar: t.Any, who: str = "", after: str = "") -> t.Any:
     """One of these variables as a plain value, None without it. Raises AnsibleActionFail with a sentence.
 
     ``who``: of whom it is, where that must be told. ``after``: what follows, in a sentence.
     """
     try:
-        return evaluated(name, variables.get(name), templar)
+        return evaluate(name, variables.get(name), templar)
     except AnsibleActionFail as error:
         raise AnsibleActionFail(joined(f"{who}{name} {error}.", after)) from None
 
 
 def group_of(variables: Variables, templar: t.Any) -> str:
     """The group that a playbook is for, as its plays evaluate it. Raises AnsibleActionFail."""
-    return str(value_of("provision_group", variables, templar, after=NOTHING_SENT) or "gpu")
+    return str(evaluated_variable("provision_group", variables, templar, after=NOTHING_SENT) or "gpu")
 
 
-def evaluated(name: str, value: t.Any, templar: t.Any) -> t.Any:
+def evaluate(name: str, value: t.Any, templar: t.Any) -> t.Any:
     """A variable of a host as a plain value. Raises AnsibleActionFail: why there is none, as the end of a sentence."""
     try:
-        text = json.dumps(value if _is_plain(value) else _filled_in(name, value, templar), default=plain)
+        text = json.dumps(value if _is_plain(value) else _filled_in(name, value, templar), default=json_default)
     except Exception as error:  # ansible-core before 2.19 lets those of filters through
         # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
         raise AnsibleActionFail(why_unevaluated(name, str(error))) from None
@@ -556,11 +556,11 @@ def _filled_in(name: str, value: t.Any, templar: t.Any) -> t.Any:
     if name not in WHERE or known.get("inventory_dir"):
         return templar.template(value, fail_on_undefined=True)
     beside = registry_dir(None, None, known.get("ansible_inventory_sources") or (), os.getcwd())
-    with knowing(templar, {**known, "inventory_dir": os.path.dirname(beside)}):
+    with using_variables(templar, {**known, "inventory_dir": os.path.dirname(beside)}):
         return templar.template(value, fail_on_undefined=True)
 
 
-def plain(value: t.Any) -> t.Any:
+def json_default(value: t.Any) -> t.Any:
     """What JSON has no word for, as Ansible sends it to modules; a vaulted text becomes what it is."""
     if isinstance(value, t.Mapping):
         return dict(value)
@@ -576,7 +576,7 @@ def _is_plain(value: t.Any) -> bool:
     return value is None or isinstance(value, (bool, int, float))
 
 
-def in_full(variable: str, asked: t.Any) -> t.Any:
+def with_ranges_expanded(variable: str, asked: t.Any) -> t.Any:
     """Names in a text with their ranges (``gpu-[1:20]``) written out, as inventories mean them; else as it is.
 
     Raises AnsibleActionFail that names the variable for a range that is none, or that is too long.
@@ -655,12 +655,12 @@ class Patterns:
 # Why variables cannot be read, in sentences that show no secret. Other hosts go on.
 
 
-def unread_of_hosts(hosts: t.Iterable[str], what: str, why: str) -> str:
+def why_unread(hosts: t.Iterable[str], what: str, why: str) -> str:
     """A variable or a file of some hosts that cannot be read. Others go on."""
     return f"{abridged(hosts)}: {what} {why}."
 
 
-def ends_the_play(host: str, trouble: str) -> str:
+def why_play_ends(host: str, trouble: str) -> str:
     """A file of a host of this play cannot be read. ``trouble``: which one, and why."""
     return f"{trouble} Ansible ends a play with such a host. Repair it, or add --limit 'all:!{host}'. {NOTHING_SENT}"
 

@@ -170,10 +170,10 @@ def test_one_worker_declares_for_all_however_long_it_takes(monkeypatch: pytest.M
     """What is printed must not depend on the load: each host's templates take an hour here."""
     hours = itertools.count(step=3600)
     monkeypatch.setattr("time.monotonic", lambda: next(hours))
-    monkeypatch.setattr(decide._task, "ForAll", lambda *_play: Mock(of=lambda host: {"host": host}))
+    monkeypatch.setattr(decide._task, "PlayVariables", lambda *_play: Mock(of=lambda host: {"host": host}))
     monkeypatch.setattr(decide, "declared", lambda own, _templar, **_extra: own)
     monkeypatch.setattr(decide, "load_extra_vars", lambda loader: {})
-    monkeypatch.setattr(decide._task, "forbidden", lambda _task: "")
+    monkeypatch.setattr(decide._task, "why_forbidden", lambda _task: "")
     batch = [f"gpu-{number}" for number in range(hosts)]
     step = decide.ActionModule(Mock(when=[], run_once=True, _parent=None), *[Mock()] * 5)
     found = step._declare({"ansible_play_batch": batch, "provision__group": "gpu"})
@@ -222,7 +222,7 @@ def test_a_wrong_type_is_told_by_the_playbooks_variable(step: str, spec: Any, ar
     action = decide.ActionModule(Mock(args={"step": step}), *[Mock()] * 5)
     (msg,) = ArgumentSpecValidator(spec).validate({"step": step, **args}).error_messages
     words = (f"{variable} is of type", f"Elements value {variable}", f"{variable} must be one of")
-    assert action.worded(msg).startswith(words)
+    assert action.option_error(msg).startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,18 @@ import importlib
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.plugin_utils._task import unless_failed
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import checked_answer
 
 
 def test_what_a_module_says_of_its_failure_is_kept() -> None:
-    assert unless_failed({"changed": False, "has": True})["has"] is True
+    assert checked_answer({"changed": False, "has": True})["has"] is True
     for answer, words in (
         ({"failed": True, "msg": "No room."}, r"^No room\.$"),
         ({"failed": True, "msg": "MODULE FAILURE", "module_stderr": "python3: not found"}, "^MODULE FAILURE python3"),
         ({"unreachable": True}, r"^The machine does not answer\.$"),
     ):
         with pytest.raises(ValueError, match=words):
-            unless_failed(answer)
+            checked_answer(answer)
 
 
 @pytest.mark.parametrize("name", ["run_files", "run_job", "run_info", "run_results"])

@@ -81,14 +81,14 @@ def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypat
     told: list[str] = []
     monkeypatch.setattr(_task.display, "display", told.append)
     progress = _task.Progress("gpu-1")
-    progress.tell("SSH does not answer yet: Connection refused.")
-    progress.tell("SSH refuses the user's key: Permission denied. Set another one.", urgent=True)
+    progress.show("SSH does not answer yet: Connection refused.")
+    progress.show("SSH refuses the user's key: Permission denied. Set another one.", urgent=True)
     clock.now += 60
-    progress.tell("SSH refuses the user's key: Permission denied. Set another one.")
+    progress.show("SSH refuses the user's key: Permission denied. Set another one.")
     clock.now += 1
-    progress.tell("cloud-init is still running.")
+    progress.show("cloud-init is still running.")
     clock.now += 60
-    progress.tell("cloud-init is still running.")
+    progress.show("cloud-init is still running.")
     assert told == [
         "  gpu-1, after 0 s: SSH refuses the user's key: Permission denied. Set another",
         "    one.",
@@ -103,8 +103,8 @@ def test_a_wait_for_many_is_told_of_once_a_minute(clock: Clock, monkeypatch: pyt
     monkeypatch.setattr(_task.display, "display", told.append)
     progress = _task.Progress()
     for second in range(0, 135, 5):
-        progress.tell_each_minute(f"waiting since {second} s.")
+        progress.show_each_minute(f"waiting since {second} s.")
         clock.now += 5
     monkeypatch.setattr(_task, "in_terminal", lambda: False)
-    progress.tell_each_minute("no terminal.")
+    progress.show_each_minute("no terminal.")
     assert told == [f"  After {second} s: waiting since {second} s." for second in (10, 70, 130)]

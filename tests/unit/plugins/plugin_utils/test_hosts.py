@@ -15,13 +15,13 @@ from ansible.template import Templar
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import templates
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     Patterns,
-    evaluated,
-    in_full,
-    knowing,
+    evaluate,
     lacks_machine,
-    owned,
-    parts,
+    machine_ids,
+    pattern_parts,
     round_of,
+    using_variables,
+    with_ranges_expanded,
 )
 
 
@@ -37,18 +37,18 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
     ],
 )
 def test_ranges_are_those_of_inventories(asked: Any, names: Any) -> None:
-    assert in_full("provision_hosts", asked) == names
+    assert with_ranges_expanded("provision_hosts", asked) == names
 
 
 @pytest.mark.parametrize("asked", ["r[1:2]-[a:b]", "gpu-[1:]", "gpu-[1:x]", "gpu-[1:99999999]", "gpu-[:3:1:2]"])
 def test_what_is_no_range_is_refused(asked: str) -> None:
     with pytest.raises(AnsibleActionFail, match=r"provision_hosts: .* is no range of names"):
-        in_full("provision_hosts", asked)
+        with_ranges_expanded("provision_hosts", asked)
 
 
 def test_a_pattern_may_stand_in_lines() -> None:
-    assert parts("decommission_hosts", "a\r\nb, c\n") == ["a", "b", "c"]
-    assert parts("decommission_hosts", ["a,b", "c"]) == ["a", "b", "c"]
+    assert pattern_parts("decommission_hosts", "a\r\nb, c\n") == ["a", "b", "c"]
+    assert pattern_parts("decommission_hosts", ["a,b", "c"]) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_pattern_may_stand_in_lines() -> None:
 def test_a_hosts_name_is_not_taken_apart(asked: Any, hosts: list[str]) -> None:
     names = ["gpu 5", "gpu-1", "gpu-2"]
     patterns = Patterns({"groups": {"gpu": names, "all": [*names, "5"]}}, DataLoader(), "decommission_hosts")
-    assert patterns.hosts(parts("decommission_hosts", asked, patterns.names)) == hosts
+    assert patterns.hosts(pattern_parts("decommission_hosts", asked, patterns.names)) == hosts
 
 
 @pytest.mark.parametrize("asked", ["gpu", "gpu-1,!gpu", ["gpu-1", "&gpu"]])
@@ -72,7 +72,7 @@ def test_a_group_with_a_hosts_name_matches_nothing(asked: Any) -> None:
     """Ansible would take the host, which may be a colleague's machine that the inventory plugin lists."""
     patterns = Patterns({"groups": {"gpu": ["gpu-1"], "all": ["gpu", "gpu-1"]}}, DataLoader(), "decommission_hosts")
     with pytest.raises(AnsibleActionFail, match="decommission_hosts: 'gpu' names a group and a host"):
-        patterns.hosts(parts("decommission_hosts", asked, patterns.names))
+        patterns.hosts(pattern_parts("decommission_hosts", asked, patterns.names))
     assert patterns.hosts(["gpu-1"]) == ["gpu-1"]
 
 
@@ -91,7 +91,7 @@ def test_a_group_with_a_hosts_name_matches_nothing(asked: Any) -> None:
 )
 def test_the_machines_of_a_host(variables: dict[str, Any], ids: list[str]) -> None:
     task_vars = {"hostvars": Mock(raw_get=lambda host: {"gpu-1": variables}[host])}
-    assert owned("gpu-1", task_vars) == ids
+    assert machine_ids("gpu-1", task_vars) == ids
     assert lacks_machine("gpu-1", task_vars) is (not ids)
 
 
@@ -112,9 +112,9 @@ def test_a_lookup_reads_the_variables_of_the_host_that_is_meant() -> None:
     text = templates("{{ lookup('vars', 'mine') }} {{ mine }}")
 
     def found() -> str:
-        return str(evaluated("price", text, templar))
+        return str(evaluate("price", text, templar))
 
-    with pytest.raises(AnsibleActionFail), knowing(templar, {"mine": 2, "hostvars": {}}):
+    with pytest.raises(AnsibleActionFail), using_variables(templar, {"mine": 2, "hostvars": {}}):
         assert found() == "2 2"
         raise AnsibleActionFail("It is left in whatever way.")
     assert found() == "1 1"

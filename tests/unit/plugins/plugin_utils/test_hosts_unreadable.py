@@ -44,7 +44,7 @@ def test_a_file_is_not_repeated(error: str, reason: str) -> None:
 
 
 def test_a_sentence_names_the_hosts_and_what_to_do() -> None:
-    assert _hosts.unread_of_hosts(["a", "b"], "provision_spec", "is odd") == "a, b: provision_spec is odd."
-    text = _hosts.ends_the_play("gpu-1", "host_vars/gpu-1.yml is odd.")
+    assert _hosts.why_unread(["a", "b"], "provision_spec", "is odd") == "a, b: provision_spec is odd."
+    text = _hosts.why_play_ends("gpu-1", "host_vars/gpu-1.yml is odd.")
     assert text.startswith("host_vars/gpu-1.yml is odd. ") and "--limit 'all:!gpu-1'" in text
     assert text.endswith("Nothing was sent.")

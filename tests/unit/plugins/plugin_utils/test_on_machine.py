@@ -16,11 +16,11 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.compute_index.supply.plugins.action import run_files, run_follow, run_results, wait_for_boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
-    answering_within,
+    checked_answer,
     child_processes,
-    leaving_nothing,
-    limit_attempts,
-    unless_failed,
+    ending_child_processes,
+    limit_connection_attempts,
+    time_limit,
 )
 
 
@@ -42,7 +42,7 @@ def test_what_was_begun_ends_with_all_that_it_has_begun() -> None:
         assert begun.stdout is not None
         proxy = int(begun.stdout.readline())
         assert {begun.pid, proxy} <= set(child_processes(os.getpid()))
-        with pytest.raises(LimitIsOver), leaving_nothing():
+        with pytest.raises(LimitIsOver), ending_child_processes():
             raise LimitIsOver
         assert begun.wait(30) < 0
         assert begun.stdout.read() == ""  # the proxy had it open, too
@@ -50,16 +50,16 @@ def test_what_was_begun_ends_with_all_that_it_has_begun() -> None:
 
 def test_a_command_that_does_not_end_is_ended_here() -> None:
     """Whether it then fails or not, the machine counts as one out of reach; another failure stays as it is."""
-    said = "no command has ended within 0.1 seconds"
+    said = "no command ended within 0.1 seconds"
     for error in (None, AnsibleError("it was killed")):
-        with pytest.raises(AnsibleConnectionFailure, match=said), answering_within(0.1):
+        with pytest.raises(AnsibleConnectionFailure, match=said), time_limit(0.1):
             assert subprocess.run(["sleep", "1000"], check=False).returncode < 0
             if error:
                 raise error
     with subprocess.Popen(["sleep", "1000"]) as other:
-        with pytest.raises(AnsibleError, match="another"), answering_within(1000):
+        with pytest.raises(AnsibleError, match="another"), time_limit(1000):
             raise AnsibleError("another")
-        with answering_within(1000):
+        with time_limit(1000):
             pass
         assert other.poll() is None
         other.kill()
@@ -72,7 +72,7 @@ def test_a_first_boot_is_asked_only_for_so_long(monkeypatch: pytest.MonkeyPatch,
     action = wait_for_boot.ActionModule(Mock(), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
     frozen = Mock(side_effect=lambda *_words, **_how: subprocess.run(["sleep", "1000"], check=False))
     monkeypatch.setattr(action, "_low_level_execute_command", frozen)
-    with pytest.raises(AnsibleConnectionFailure, match="it lets in, and no command has ended"):
+    with pytest.raises(AnsibleConnectionFailure, match="it accepts logins, but no command ended"):
         getattr(action, method)(*([False] if method == "_connect" else []))
 
 
@@ -82,12 +82,12 @@ def test_a_job_whose_machine_freezes_is_asked_again(monkeypatch: pytest.MonkeyPa
     frozen = Mock(side_effect=lambda *_words, **_how: subprocess.run(["sleep", "1000"], check=False))
     monkeypatch.setattr(action, "_execute_module", frozen)
     answer = action._asked("train", {})
-    assert answer["failed"] and "no command has ended within" in answer["msg"]
+    assert answer["failed"] and "no command ended within" in answer["msg"]
 
 
 def test_what_ends_by_itself_is_left_alone() -> None:
     with subprocess.Popen(["sleep", "1000"]) as other:
-        with leaving_nothing():
+        with ending_child_processes():
             pass
         assert other.poll() is None
         other.kill()
@@ -95,12 +95,12 @@ def test_what_ends_by_itself_is_left_alone() -> None:
 
 def test_a_users_own_options_of_ssh_stay_in_force() -> None:
     connection = Mock(transport="ssh", get_option=Mock(return_value="-o ServerAliveInterval=60"))
-    limit_attempts(connection, 7)
+    limit_connection_attempts(connection, 7)
     options = dict(call.args for call in connection.set_option.call_args_list)
     assert options["ssh_extra_args"].startswith("-o ServerAliveInterval=60 -o ServerAliveInterval=5 ")
     assert (options["timeout"], options["reconnection_retries"]) == (7, 0)
     local = Mock(transport="local")
-    limit_attempts(local)
+    limit_connection_attempts(local)
     assert not local.set_option.called
 
 
@@ -129,7 +129,7 @@ def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_the
 )
 def test_why_a_machine_could_not_do_it_is_a_sentence(answer: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}$"):
-        unless_failed({"failed": True, **answer})
+        checked_answer({"failed": True, **answer})
 
 
 def test_a_sweep_goes_on_past_a_host_whose_connection_is_local() -> None:

@@ -81,9 +81,9 @@ class World:
         )
         return {**found, "ansible_search_path": ["/somewhere"]}
 
-    def for_all(self) -> _task.ForAll:
+    def for_all(self) -> _task.PlayVariables:
         own = {**self.truth("gpu-1"), **REACHED, "hostvars": self.hostvars}
-        return _task.ForAll(self.task, own, self.defaults, self.fixed, self.extra)
+        return _task.PlayVariables(self.task, own, self.defaults, self.fixed, self.extra)
 
 
 def comparable(variables: dict[str, Any]) -> dict[str, Any]:
@@ -150,15 +150,15 @@ def test_a_host_is_reached_as_it_says_or_the_play_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize("parent", [None, Mock(_play=None, _parent=None)])
 def test_a_play_that_cannot_be_found_is_refused(parent: Any) -> None:
     task = Mock(_parent=parent)
-    assert "strategy" in _task.forbidden(task) and _task.keyword_of(task, "serial") == ""
+    assert "strategy" in _task.why_forbidden(task) and _task.play_keyword(task, "serial") == ""
 
 
 @pytest.mark.parametrize(("strategy", "refused"), [("linear", False), ("debug", False), ("free", True), (None, False)])
 def test_only_strategies_that_run_a_task_once_may_buy(strategy: str | None, refused: bool) -> None:
     block = Mock(_play=None, _parent=Mock(_play=Mock(strategy=strategy, serial=[2])))
-    found = _task.forbidden(Mock(_parent=block))
+    found = _task.why_forbidden(Mock(_parent=block))
     assert found.endswith("Use linear, Ansible's default. Nothing was sent.") if refused else not found
-    assert _task.keyword_of(Mock(_parent=block), "serial") == [2]
+    assert _task.play_keyword(Mock(_parent=block), "serial") == [2]
 
 
 PLAYBOOKS = Path(_task.__file__).parents[2] / "playbooks"
@@ -196,7 +196,7 @@ def test_no_playbook_of_ours_is_left_out_unseen(
         assert _task.hosts_of_playbook("", variables) == hosts
         assert _task.hosts_of_playbook("gpu", variables) == "gpu"
         return
-    with pytest.raises(AnsibleLookupError, match="nothing would be done, or not all"):
+    with pytest.raises(AnsibleLookupError, match="must begin at their first task, so this run would do nothing"):
         _task.hosts_of_playbook("gpu", variables)
 
 
@@ -207,7 +207,7 @@ def test_a_limit_of_no_hosts_fails(limit: str, hosts: str) -> None:
     if hosts:
         assert _task.hosts_of_playbook("", variables) == hosts
         return
-    with pytest.raises(AnsibleLookupError, match=f"--limit {limit} leaves nobody"):
+    with pytest.raises(AnsibleLookupError, match=f"so with --limit {limit} nothing would be done"):
         _task.hosts_of_playbook("", variables)
 
 
