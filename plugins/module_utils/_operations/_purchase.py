@@ -1,13 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of one purchase: its journal, by the registry; and the machines of its offer, by the API.
+"""One purchase: its journal in the registry, and the machines of its offer at the API.
 
-``sent`` is written before the purchase is sent, and stays until it is clear what became of it. A refusal is noted at
-once beside it (``provision_refused_status``), so that a later run knows that the purchase was answered; ``refused``,
-which frees the host, is written only once the offer's status has shown that nothing came of it all the same.
+The journal says ``sent`` before the purchase is sent, and until its outcome is known. A refusal is noted at once in
+``provision_refused_status``, so that a later run knows that the purchase was answered. ``refused``, which frees the
+host, is noted only after the offer's status has confirmed that nothing was bought.
 
-Every id that a purchase names comes from `OfferMachines`.
+`OfferMachines` finds all resource ids of a purchase.
 """
 
 from __future__ import annotations
@@ -62,45 +62,37 @@ from .reading import read_by_id
 
 
 class Journal:
-    """The registry of a host, seen from the purchase of one offer; without a registry it remembers nothing.
+    """The registry entry of a host, for the purchase of one offer. Without a registry, it remembers nothing.
 
-    ``facts`` are what is kept of the purchase beside its state and its ``order``: see `sending.noted_order`. Methods
-    raise RegistryError. Of a registry that is only read it tells what it would note, and notes nothing.
+    ``facts``: variables to note besides the purchase's state and its ``order`` (`sending.noted_order`). If the registry
+    is read-only, no outcome is noted. Methods raise RegistryError.
     """
 
     def __init__(
         self, registry: Registry | None, offer_id: str, facts: Variables, order: Variables | None = None
     ) -> None:
         self._registry = registry
+        self._writable = registry if registry and not registry.read_only else None
+        self.where = registry.where if registry else None  # the place of the entry, for messages
         self._offer_id = offer_id
         self._facts = {**facts, OFFER: offer_id}
         self.order = order or {}
         self._entry: Variables = {}
 
     @property
-    def where(self) -> str | None:
-        """The place of the registry, for messages."""
-        return None if self._registry is None else self._registry.where
-
-    @property
-    def _writes(self) -> Registry | None:
-        """The registry, if it may be changed."""
-        return None if self._registry is None or self._registry.read_only else self._registry
-
-    @property
     def clock(self) -> Clock:
-        """The clocks of the registry at this moment; without one this computer's."""
+        """The present time of the registry's clocks; without a registry, of this computer."""
         return self._registry.clock() if self._registry else Clock(time.time())
 
     @property
     def entry(self) -> Entry:
-        """What is noted of this offer."""
+        """The entry, if it is about this offer; else an empty one."""
         return read_entry(self._entry)
 
     def read(self) -> None:
-        """Read what is noted of this offer.
+        """Read the entry.
 
-        Raises Claimed if another offer may have been bought for the host, or if another run is buying at this moment.
+        Raises Claimed if another offer may have been bought for the host, or if another run is buying now.
         """
         variables = (self._registry.read() if self._registry else None) or {}
         if self._registry and forbids_buying(read_entry(variables), self._offer_id):
@@ -108,23 +100,23 @@ class Journal:
         self._entry = variables if is_about(variables, self._offer_id) else {}
 
     def hold(self) -> None:
-        """Be the one run that settles the purchase that is noted, and read it as it is then. Raises Claimed."""
-        if self._writes and self.entry.is_open:
-            self._writes.hold()
+        """Hold an open purchase, so that no other run settles it, and read the entry again. Raises Claimed."""
+        if self._writable and self.entry.is_open:
+            self._writable.hold()
             self.read()
 
     def close(self) -> None:
-        """The end of this run's work at the purchase, whatever became of it."""
+        """Give back what this run holds. Never raises."""
         if self._registry:
             self._registry.close()
 
     def since_sent(self) -> float:
-        """Seconds since the purchase was journaled; 0 if that cannot be told."""
+        """The seconds since the purchase was journaled; 0 if unknown."""
         sent_at = seconds_of(self._entry.get(JOURNALED))
         return 0.0 if sent_at is None else max(0.0, self._now() - sent_at)
 
     def claim(self, price_per_hour: float | None) -> None:
-        """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
+        """Note that the purchase is about to be sent, at this price (USD per hour). Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
         order = self.entry.first_order if self.entry.is_open else self.order
@@ -132,25 +124,25 @@ class Journal:
         self._entry = self._registry.claim(entry)
 
     def check_held(self) -> None:
-        """Read anew what is noted of the purchase that this run has sent. Raises RegistryError if it is not its own."""
+        """Read the entry again after the purchase was sent. Raises RegistryError if this run no longer holds it."""
         if self._registry is None:
             return
         self.read()
         if not (self.entry.is_made or self._registry.still_holds()):
             raise RegistryError(claims.not_held(self._registry.where))
 
-    def answered(self, status: int) -> None:
-        """Note that the purchase, which this run holds, was refused."""
+    def note_refusal(self, status: int) -> None:
+        """Note the HTTP status by which the purchase was refused, unless it is noted as made."""
         if self._registry is not None and not self.entry.is_made:
             self._entry = self._registry.note({STATUS: status})
 
     def free(self, status: int | None = None, *, made: bool = False, kept: t.Collection[Storage] = ()) -> None:
-        """Note that nothing came of the purchase, if it was noted, and no other run has begun it anew.
+        """Note that the purchase is over and has left no machine, unless another run has begun it again.
 
-        ``made``: it failed only after it was made, so that it may have been billed until now. ``kept``: the storage
-        that it has left.
+        ``status``: the HTTP status of its refusal. ``made``: it was made and failed later, so it may have been billed
+        until now. ``kept``: the storage that is left of it.
         """
-        if self._writes is None:
+        if self._writable is None:
             return
         before = self._entry
         try:
@@ -159,51 +151,51 @@ class Journal:
             return
         if is_same_purchase(before, self._entry):
             for changes in changes_once_freed(self._offer_id, status, is_made=made, kept=kept):
-                self._entry = self._writes.note(changes)
+                self._entry = self._writable.note(changes)
 
-    def make(
+    def note_purchase(
         self,
         resource_ids: list[str],
         price_per_hour: float | None,
         strange: t.Sequence[str] = (),
         disowned: t.Collection[str] = (),
     ) -> None:
-        """Note that the purchase was made, and its machines; what is noted of it already stays.
+        """Note that the purchase was made, and its resource ids, in addition to what is noted already.
 
-        ``strange``: ids that only seem to be of it, since they were listed before. ``disowned``: see `Registry`.
+        ``strange``: ids that only seem to belong to it, since they were listed before. ``disowned``: see `Registry`.
         Raises Claimed if another offer may have been bought for the host meanwhile.
         """
-        if self._writes is None:
+        if self._writable is None:
             return
-        before = self._writes.read() or {}
+        before = self._writable.read() or {}
         facts = {**self._facts, PRICE: price_per_hour}
         if not is_journaled(before, self._offer_id):
             facts.update(self._journaled())
         if changes := changes_once_made(before, facts, resource_ids, strange, disowned):
-            self._entry = self._writes.note(changes, disowned)
+            self._entry = self._writable.note(changes, disowned)
 
     @property
     def longest_post(self) -> float:
-        """Seconds that an offer must have been seen as gone before a purchase that was never answered is not made."""
+        """The seconds for which an offer must have been gone to prove that an unanswered purchase was not made."""
         return self._registry.longest_post if self._registry else LONGEST_POST
 
-    def aged(self, history: History, phase: str | None) -> History:
-        """The history, once it counts for how long the offer has been seen as gone; when it first was is noted."""
+    def with_time_gone(self, history: History, phase: str | None) -> History:
+        """The history, with whether the offer has been gone for long, if that matters. Notes when it was first gone."""
         if not (self._entry and needs_time_gone(history, phase)):
             return history
         earliest, latest = self.clock.span
         if seconds_of(self._entry.get(EXPIRED)) is None:
             now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
-            self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
+            self._entry = self._writable.note(now) if self._writable else {**self._entry, **now}
         return replace(history, gone_long=seconds_since_expired(self._entry, earliest) >= self.longest_post)
 
     def gone_since(self, later: float = 0.0) -> str:
-        """That moment, or one so many seconds later."""
-        seen = seconds_of(self._entry.get(EXPIRED))
-        return utc((self._now() if seen is None else seen) + later)
+        """When the offer was first seen as gone (in UTC), plus ``later`` seconds; if that is not noted, from now on."""
+        first = seconds_of(self._entry.get(EXPIRED))
+        return utc((self._now() if first is None else first) + later)
 
     def _journaled(self) -> Variables:
-        """The moment of the purchase, and the clock that notes it: the one that noted the end of its lease, if any."""
+        """The present time and the clock it is from: the one that noted the end of the lease, or the registry's."""
         if self._registry is None:
             return {}
         clock = self.clock
@@ -218,10 +210,10 @@ _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
 
 class OfferMachines:
-    """The machines of one offer, as the newest look has shown them.
+    """The machines of one offer, as of the latest look.
 
-    ``listed``: those that the API lists, whoever they belong to, in short. ``billed``: the ids of those that may be
-    billed. ``unreadable``: why they cannot be listed. ``owner``: they are by their names. ``status``: of the offer,
+    ``listed``: the listed machines of any owner, with a few fields. ``billed``: the ids that may be billed.
+    ``unreadable``: why the machines cannot be listed. ``owner``: they are by their names. ``status``: of the offer,
     empty if it cannot be read. ``asked``: that in words, or why not.
     """
 
@@ -230,14 +222,14 @@ class OfferMachines:
         api: SupplyApi,
         offer_id: str,
         names: t.Collection[str],
-        noted: t.Callable[[], t.Iterable[ownership.OwnershipClaim]],
+        claims: t.Callable[[], t.Iterable[ownership.OwnershipClaim]],
         listed_before: t.Collection[str] = (),
     ) -> None:
-        """``noted``: answers what registries note of all hosts.
+        """``claims``: reads the ownership claims of all hosts.
 
-        ``listed_before``: the ids of resources that were listed before the purchase, and named no offer.
+        ``listed_before``: the ids of resources that were listed before the purchase and named no offer.
         """
-        self._api, self._noted = api, noted
+        self._api, self._claims = api, claims
         self._listed_before = listed_before
         self._offer_id = offer_id
         self._names = names
@@ -247,14 +239,14 @@ class OfferMachines:
         self.owner = UNSEEN
         self.status: Json = {}
         self.asked: str | ApiError = ""
-        self._named: list[str] = []  # by the newest status
+        self._named: list[str] = []  # ids in the latest status
         self._resources: list[Json] = []
-        self._filtered: list[Json] = []  # what the list with the filter of the offer has
+        self._filtered: list[Json] = []  # the list, filtered by the offer
 
     def look(self, history: History, noted_ids: t.Iterable[str], **how: t.Any) -> OfferLook:
-        """The offer's phase, and whose its machines are where that decides.
+        """Read the offer's phase, and if it matters, who owns the offer's machines.
 
-        ``noted_ids``: of its machines, by the registry or its answer. ``how``: the status is asked for.
+        ``noted_ids``: the ids in the registry or in the purchase's answer. ``how``: options of the status request.
         """
         self.status, self._named, self._resources, self.owner = {}, [], [], UNSEEN
         try:
@@ -270,35 +262,34 @@ class OfferMachines:
                 seen = self._bought(history, status, noted_ids)
         with contextlib.suppress(ApiError):
             of_offer = self._offer_id, self.billed
-            return with_other_owners(history, seen, of_offer, self._noted, lambda: self._api.resources(retries=0))
+            return with_other_owners(history, seen, of_offer, self._claims, lambda: self._api.resources(retries=0))
         return seen
 
     def _bought(self, history: History, status: Json, noted_ids: t.Iterable[str]) -> OfferLook:
-        """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
+        """Look at the machines of an offer that was bought, or was bought and failed."""
         ids = ownership.ids_in(status)
         self._named = ids
         is_failed = status["phase"] == _states.FAILED
         ids = list(dict.fromkeys([*ids, *(noted_ids if is_failed else ())]))
         found = self._read(history, ids, ownership.ids_for_match(status)) if needs_machine_list(history, ids) else []
         self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
-        # If they cannot be listed, one of ours may be among them. Of a failed offer those that are known are enough.
+        # If the machines cannot be listed, they may include ours. For a failed offer, known ids are enough.
         is_known = self.unreadable is None or (is_failed and self.billed)
         left = bool(self.billed) if is_known else None
         return OfferLook(status["phase"], self.owner, left, listed=bool(found))
 
     def _unbought(self, history: History, phase: str | None) -> OfferLook:
-        """Free, gone or unreadable: whether the account has machines of it all the same, if that may be asked."""
+        """Look for machines of an offer that seems unbought, gone or unreadable, if such machines matter."""
         if not list_must_confirm(history, phase):
             return OfferLook(phase)
         found = self._read(history, [], [])
         self.billed = ownership.ids_not_gone(found)
         return OfferLook(confirmed_phase(phase, self.unreadable), self.owner, bool(self.billed), listed=bool(found))
 
-    def held(self, entry: Entry, ids: t.Iterable[str] = (), doubted: t.Iterable[str] = ()) -> PurchaseLook:
-        """What shows what a purchase that is ours holds: its ``entry`` and its answer's ``ids``, and the newest look.
+    def purchase_look(self, entry: Entry, ids: t.Iterable[str] = (), doubted: t.Iterable[str] = ()) -> PurchaseLook:
+        """The evidence of what our purchase holds: its ``entry``, its answer's ``ids``, and the latest look.
 
-        What was noted, and the list of the offer's machines lacks, says itself with which offer it was bought.
-        ``doubted``: further ids that are read by themselves.
+        Noted ids that the list lacks, and ``doubted`` ids, are read by id: their pages name the offer that bought them.
         """
         look = PurchaseLook(
             self._offer_id,
@@ -311,13 +302,13 @@ class OfferMachines:
         return replace(look, read=read_by_id(self._api, {*look.ids_to_prove, *doubted, *look.unlisted}))
 
     def storage_left(self, host: str, entry: Entry, look: PurchaseLook) -> tuple[Storage, ...]:
-        """The storage that a purchase of the host has left, which has failed; ``look``: what it `held`."""
-        return storage_bought(entry, replace(look, holders=ownership.holders_of(self._noted(), host)))
+        """The storage that a failed purchase of the host has left. ``look``: its `purchase_look`."""
+        return storage_bought(entry, replace(look, holders=ownership.holders_of(self._claims(), host)))
 
-    def look_afterwards(self, nodes: int) -> None:
-        """Look for the machines of a purchase whose answer did not name them; that fails must not hide the purchase.
+    def look_for_unnamed(self, nodes: int) -> None:
+        """Look for the machines of a purchase whose answer named none. An error must not hide the purchase.
 
-        ``nodes``: how many machines the offer has.
+        ``nodes``: the number of machines in the offer.
         """
         with contextlib.suppress(ApiError):
             status = self._api.offer_status(self._offer_id, retries=0)
@@ -336,7 +327,7 @@ class OfferMachines:
         except ApiError as error:
             self.unreadable = error
             machines = []
-        # What a list lacks, or calls gone, says so itself.
+        # Machines that the list lacks or calls gone are read by their ids.
         machines = ownership.refreshed(
             machines, read_by_id(self._api, set(ids).difference(ownership.ids_not_gone(machines)))
         )

@@ -3,11 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Buy an offer, once.
 
-What follows from what is known and seen is decided by `_provision.purchase`, prices and answers by
-`_provision.sending`; here it happens. The order of the lines is the guarantee: everything is checked before the first
-request; the offer is looked at before the purchase is sent; the journal is written before it, and what became of it
-right after; and whatever is not known is asked for. `settle` does the same for purchases whose runs are gone, and sends
-nothing.
+`_provision.purchase` decides on each step, and `_provision.sending` on prices and answers; this file takes the steps.
+Their order is the guarantee: all input is checked before the first request, the offer is looked at and the journal is
+written before the purchase is sent, the outcome is noted right after, and an unknown outcome is asked for. `settle`
+does the same, without sending anything, for purchases whose runs are gone.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ BLANK: Result = {
 
 
 def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
-    """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
+    """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billed."""
     body, warnings = checked_body(params)
     project, account = project_of(params.get("project")), params.get("account")
     params = {**params, "project": project, "host": str(params.get("host") or body.get("resource_name", ""))}
@@ -113,11 +112,11 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         journal.close()
 
 
-# What the user gave
+# Options
 
 
 def checked_body(params: Params) -> tuple[Json, list[str]]:
-    """The body of POST /procure_offer, with only what the user gave, and warnings. Raises Failure (invalid)."""
+    """The body of POST /procure_offer with the options that the user set, and warnings. Raises Failure (invalid)."""
     warnings: list[str] = []
     body: Json = {
         "offer_id": checked_option("offer_id", params["offer_id"], check_uuid),
@@ -130,12 +129,12 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
 
 
 def _price(params: Params, name: str) -> float | None:
-    """An option in USD per hour, None if it is not given. Raises Failure."""
+    """An option in USD per hour; None if it is not set. Raises Failure."""
     return checked_option(name, params.get(name), check_price)
 
 
 def _terms(params: Params) -> Terms:
-    """What the user has agreed on. A shared registry compares the limit of the account itself, with the claim."""
+    """The user's terms. A shared registry itself compares the account's limit, together with the claim."""
     of_account = _price(params, "max_account_price_per_hour")
     return Terms(
         price_per_hour=_price(params, "price_per_hour"),
@@ -145,7 +144,7 @@ def _terms(params: Params) -> Terms:
         procure_timeout=checked_option("procure_timeout", params["procure_timeout"], check_timeout),
         settle_timeout=checked_option("settle_timeout", params["settle_timeout"], check_seconds),
         is_planned=bool(params.get("account")),
-        # A process that does not see that Ansible was killed sends nothing again.
+        # A module cannot see that Ansible was killed, so it sends a purchase only once.
         retries=0 if params.get(AS_MODULE) else params["api_retries"],
         host=params["host"],
         listed_before=frozenset(params.get("listed_before") or ()),
@@ -157,14 +156,14 @@ def _sha256(text: str | None) -> str | None:
 
 
 def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
-    """What is noted of the host, if no plan has looked at that. If it cannot be read, the journal says why."""
+    """The host's entry; empty if a plan has read it, or if it cannot be read, for which the journal will fail."""
     with contextlib.suppress(RegistryError):
         return read_entry(registry.read() if registry and not planned else None)
     return read_entry(None)
 
 
 def _registry_of(api: Market, params: Params, *, read_only: bool) -> Registry | None:
-    """The memory of the host, None if the user keeps none. Raises Failure."""
+    """The registry of the host; None if the user set none. Raises Failure."""
     limits = Ceilings(_price(params, "max_total_price_per_hour"), _price(params, "max_account_price_per_hour"))
     file, url, host = params.get("registry_file"), params.get("registry_url"), params["host"]
     has_total = limits.max_total_price_per_hour is not None
@@ -177,9 +176,9 @@ def _registry_of(api: Market, params: Params, *, read_only: bool) -> Registry | 
 
 
 class _Purchase:
-    """One purchase on its way: what is known of it, and until when its outcome is asked for.
+    """One purchase in progress: its history, its result so far, and the deadline for finding out its outcome.
 
-    ``may_send``: false where a purchase of another run, which is gone, is only settled.
+    ``may_send``: false if only the purchase of a run that is gone is settled.
     """
 
     def __init__(
@@ -212,10 +211,10 @@ class _Purchase:
         self._parent = os.getppid()
         self._deadline = 0.0  # on the monotonic clock
         self._looked = self._has_settled = False
-        self._uncertain = ""  # what counts in a ceiling, and whose outcome nobody could find out
+        self._uncertain = ""  # purchases that count in a ceiling although their outcome is unknown
 
     def open(self) -> None:
-        """Read the journal, which may forbid the purchase, or name an earlier one whose outcome is then waited for."""
+        """Read the journal, and wait for the outcome of an earlier purchase. Raises Failure if it forbids this one."""
         try:
             self._journal.read()
             self._journal.hold()
@@ -228,7 +227,7 @@ class _Purchase:
         self._wait_for_outcome(self._journal.since_sent() if self._history.was_sent else 0.0)
 
     def run(self) -> Result:
-        """Look, and do what follows, until there is an end to report."""
+        """Look and take the next step, until the purchase has ended. Return its result. Raises Failure."""
         while True:
             seen = self._look()
             left = self._deadline - time.monotonic()
@@ -240,7 +239,7 @@ class _Purchase:
             elif result := self._send():
                 return result
 
-    # What is known
+    # State
 
     def _wait_for_outcome(self, passed: float = 0.0) -> None:
         self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
@@ -251,10 +250,10 @@ class _Purchase:
     def _update_story(self, **changes: t.Any) -> None:
         self._story = dataclasses.replace(self._story, **changes)
 
-    # What is to be seen
+    # Looks
 
     def _look(self) -> OfferLook:
-        """The offer's phase, and whose its machines are where that decides."""
+        """Look at the offer and, if they matter, at its machines, and update history and story."""
         soon = self._looked or self._history.was_sent
         how: dict[str, t.Any] = {"timeout": SETTLE_TIMEOUT, "retries": 0} if soon else {}
         self._looked, machines = True, self._machines
@@ -265,7 +264,7 @@ class _Purchase:
             self._update_story(reason=status["failure_reason"] or self._story.reason)
         self._history = after_look(self._history, seen)
         try:
-            self._history = self._journal.aged(self._history, seen.phase)
+            self._history = self._journal.with_time_gone(self._history, seen.phase)
         except RegistryError as error:
             self._warn(str(error))
         return seen
@@ -273,16 +272,16 @@ class _Purchase:
     # Sending
 
     def _send(self) -> Result | None:
-        """Send the purchase, if price, journal and parent allow it. None if its outcome is still to be seen."""
+        """Send the purchase, if price, journal and parent process allow it. Return None if another look is needed."""
         market = t.cast(Market, self._api)
         try:
-            self._quote(market)
+            self._check_price(market)
             self._check_account()
         except Failure as objection:
             self._do_not_send(objection)
             return None
         if self._check_mode:
-            return self._bought("planned", {**self.facts, "status": "planned"})
+            return self._result("planned", {**self.facts, "status": "planned"})
         if not self._claim():
             return None
         if os.getppid() != self._parent:
@@ -291,18 +290,18 @@ class _Purchase:
         try:
             answer = market.procure(self._body, timeout=self._terms.procure_timeout)
         except ApiError as error:
-            self._not_made(error)
+            self._handle_error(error)
             return None
-        return self._answered(answer)
+        return self._handle_answer(answer)
 
-    def _quote(self, market: Market) -> None:
-        """Note the offer's details and the price that counts, and compare them with the terms. Raises Failure."""
+    def _check_price(self, market: Market) -> None:
+        """Read the offer's details and price, and compare them with the terms. Raises Failure."""
         facts = self.facts
         try:
             page = facts["offer"] = market.offer(self._offer_id)
         except ApiError as error:
             raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
-        # What was sent before may have bought at the price of that time.
+        # An open purchase may have bought at the price at which it was sent.
         sent = self._journal.entry.price_per_hour if self._journal.entry.is_open else None
         price = facts["price_per_hour"] = self._terms.price_that_counts(page["price_per_hour"], sent)
         facts["status"] = _states.word(page["status"])
@@ -310,7 +309,7 @@ class _Purchase:
             raise self._objection(reason, error_class)
 
     def _check_account(self) -> None:
-        """Compare all that is billed on the account, with this purchase, with its limit. Raises Failure."""
+        """Compare the sum of this purchase and everything billed on the account with its limit. Raises Failure."""
         if self._terms.max_account_price_per_hour is None:
             return
         try:
@@ -322,24 +321,24 @@ class _Purchase:
             raise self._objection(refusal, "price")
 
     def _claim(self) -> bool:
-        """Write the journal. False if it must not be sent, or if the purchase begins anew."""
+        """Write the journal. Return whether the purchase may be sent now. Raises Failure."""
         try:
             self._journal.claim(self.facts["price_per_hour"])
         except Claimed as claim:
             if not self._history.was_sent:
                 raise self._claimed(claim) from None
-            self._is_overtaken(claim)
+            self._stop_sending(claim)
             return False
         except RegistryError as error:
-            if not (isinstance(error, AboveCeiling) and self._makes_room(error)):
+            if not (isinstance(error, AboveCeiling) and self._settle_others(error)):
                 self._do_not_send(self._objection(f"{error} {self._uncertain}".strip(), error.error_class))
             return False
         return True
 
-    def _makes_room(self, refusal: AboveCeiling) -> bool:
-        """Settle, once, what the sum counts and runs that are gone have left open; whether that has changed the sum.
+    def _settle_others(self, refusal: AboveCeiling) -> bool:
+        """Settle, once, the open purchases of runs that are gone and that the sum counts.
 
-        If it has, the purchase begins anew with a fresh price.
+        Return whether that changed the sum. Then the purchase starts again with a fresh price.
         """
         if self._has_settled:
             return False
@@ -352,14 +351,14 @@ class _Purchase:
         return bool(settled.closed)
 
     def _check_held(self) -> None:
-        """See whether what was sent is still this run's to settle."""
+        """Check that this run still holds the purchase that it has sent."""
         try:
             self._journal.check_held()
         except RegistryError as error:
-            self._is_overtaken(error)
+            self._stop_sending(error)
 
-    def _is_overtaken(self, reason: RegistryError) -> None:
-        """Nothing more is sent, and no refusal frees the host: another run has its purchase, or nobody can tell."""
+    def _stop_sending(self, reason: RegistryError) -> None:
+        """Send nothing more, and free the host for no refusal: another run may hold the purchase."""
         self._update_story(taken_over=reason)
         self._update_history(overtaken=True)
 
@@ -367,7 +366,7 @@ class _Purchase:
         return Failure(f"{reason} {NOTHING_BOUGHT}", error_class, **self.facts)
 
     def _do_not_send(self, objection: Failure) -> None:
-        """Nothing more is sent, which ends it unless an earlier purchase may still be under way. Raises the Failure."""
+        """Send nothing more. Raises the Failure, unless an earlier purchase may still be under way."""
         self._history = sending.after_objection(self._history, objection.result["error_class"])
         end = sending.outcome_unsent(self._history)
         if end is not None:
@@ -377,69 +376,74 @@ class _Purchase:
         said, error_class = objection.result["msg"].replace(f" {NOTHING_BOUGHT}", ""), objection.result["error_class"]
         self._update_story(objection=said, objection_class=error_class)
 
-    def _not_made(self, error: ApiError) -> None:
-        """The purchase was refused, told to come back, or its answer says nothing."""
+    def _handle_error(self, error: ApiError) -> None:
+        """Handle the error that answered the purchase: a refusal, a request to come back, or an unknown outcome."""
         if not error.sent:
             self._do_not_send(Failure.of(error, NOTHING_BOUGHT, **self.facts))
             return
         pause = http.pause_before(self._history.sends, error.retry_after)
         retries = self._terms.retries if pause <= http.LONGEST_PAUSE else 0
         busy = http.asks_for_retry(error.status_code, error.retry_after)
-        self._after(error, retries, error.status_code if error.refused else None, busy=busy)
+        self._note_error(error, retries, error.status_code if error.refused else None, busy=busy)
         if self._history.busy:
             time.sleep(pause)
         self._wait_for_outcome()
 
-    def _after(self, error: ApiError, retries: int, refused: int | None, *, busy: bool = False) -> None:
-        """Note an answer that is no success: a refusal at once, unless an earlier purchase is open."""
+    def _note_error(self, error: ApiError, retries: int, refused: int | None, *, busy: bool = False) -> None:
+        """Update the history, and note a refusal in the registry at once, unless an earlier purchase is open.
+
+        ``refused``: the HTTP status of a refusal; None if the outcome is unknown. ``busy``: the API asks to come back.
+        """
         self._update_story(error=error)
         self._history = sending.after(self._history, retries, refused, busy=busy)
         self._check_held()
         self._update_history(made=self._history.made or self._journal.entry.is_made)
         if noted := self._history.noted_refusal:
             try:
-                self._journal.answered(noted)
+                self._journal.note_refusal(noted)
             except RegistryError as failure:
                 self._warn(str(failure))
 
-    def _answered(self, answer: Json) -> Result | None:
-        """The answer looks like a success."""
+    def _handle_answer(self, answer: Json) -> Result | None:
+        """Handle an answer that looks like a success. Return the result; None if another look is needed."""
         self.facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
         self._update_story(reason=answer["error"])
         if self._terms.looks_after(answer):
-            self._note_made("created")
+            self._note_purchase("created")
             self._update_history(sends=self._history.sends + 1, made=True)
         elif sending.is_made(answer):
-            return self._made(answer["odd_ids"])
+            return self._complete(answer["odd_ids"])
         else:
-            self._after(ApiError(sending.not_sold(self._offer_id, answer), class_of(answer["error"])), 0, ANSWERED_NO)
+            self._note_error(
+                ApiError(sending.not_sold(self._offer_id, answer), class_of(answer["error"])), 0, ANSWERED_NO
+            )
         self._wait_for_outcome()
         return None
 
     # Ends
 
     def _end(self, step: NextStep) -> Result:
-        """The result of an end. Raises Failure for all that are no machine of ours."""
+        """Return the result if the purchase has a machine of ours. Raises Failure for any other end."""
         if step.decision is Decision.EXISTING:
             return self._existing()
         if step.decision is Decision.UNKNOWN and not self._history.may_have_bought:
-            self.open()  # another run may have begun to buy since
+            self.open()  # another run may have started to buy meanwhile
             if self._history.may_have_bought:
                 return self.run()
         billed, owner = self._machines.billed, self._machines.owner
         if step.reason is Reason.FAILED and billed:
-            # They may be ended next, so what is not noted yet is read by itself.
-            self._note_held("created" if self._history.sends else "existing", billed)
+            # The role may end them next, so ids that are not noted yet are read first.
+            self._note_holdings("created" if self._history.sends else "existing", billed)
         if sending.needs_claim(step, self._history, billed):
             self._check_held()
         step = unless_overtaken(self._history, step)
-        story = self._told(step)
-        if step.decision is Decision.CREATED:  # although no answer said so
+        story = self._whole_story(step)
+        if step.decision is Decision.CREATED:  # although the purchase itself was not answered so
             self._warn(f"{story.answer} {sending.SETTLED}")
-            self._note_held("created")
-            return self._bought("created", self.facts)
+            self._note_holdings("created")
+            return self._result("created", self.facts)
         made = sending.freed(step, self._history, billed, owner)
-        kept = self._kept() if made and owner != THEIRS else ()
+        kept = self._storage_left() if made and owner != THEIRS else ()
         if made is not None:
             self._free(made=made, kept=kept)
         ending = sending.ending_of(step, story)
@@ -449,8 +453,8 @@ class _Purchase:
         msg = joined(ending.msg, storage_in_words(self._terms.host, kept))
         raise Failure(msg, ending.error_class, **{**facts, **ending.answer})
 
-    def _told(self, step: NextStep) -> sending.Story:
-        """All that the message of an end is made of."""
+    def _whole_story(self, step: NextStep) -> sending.Story:
+        """The facts for the message of an end."""
         price, unknown = self.facts["price_per_hour"], step.decision is Decision.UNKNOWN
         known = [*self.facts["resource_ids"], *self._journal.entry.resource_ids]
         return dataclasses.replace(
@@ -463,28 +467,28 @@ class _Purchase:
             since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
 
-    def _kept(self) -> tuple[Storage, ...]:
-        """The storage that a purchase of the host has left."""
-        look = self._machines.held(self._journal.entry, self.facts["resource_ids"])
+    def _storage_left(self) -> tuple[Storage, ...]:
+        """The storage that a failed purchase of the host has left."""
+        look = self._machines.purchase_look(self._journal.entry, self.facts["resource_ids"])
         return self._machines.storage_left(self._terms.host, self._journal.entry, look)
 
-    def _made(self, odd_ids: list[str]) -> Result:
-        """Bought by this run, as its answer says. The journal comes first, then what its ids are."""
+    def _complete(self, odd_ids: list[str]) -> Result:
+        """Note the purchase first, then find its resources. Return its result. Raises Failure for ``odd_ids``."""
         facts = self.facts
         ids = facts["resource_ids"]
-        self._note_made("created")
+        self._note_purchase("created")
         if not ids:
-            self._machines.look_afterwards(nodes_of(facts["offer"]) or 1)
-        # A plan looks at what was bought for all of its hosts together: one id may be of another offer.
+            self._machines.look_for_unnamed(nodes_of(facts["offer"]) or 1)
+        # A plan checks the ids for all of its hosts together, since an id may belong to another offer.
         if not (ids and self._terms.is_planned):
-            self._note_held("created")
+            self._note_holdings("created")
         if odd_ids:
             msg = sending.bought_with_odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
             raise Failure(msg, "protocol", **{**facts, "outcome": "created", "changed": True})
-        return self._bought("created", facts)
+        return self._result("created", facts)
 
     def _existing(self) -> Result:
-        """Bought, or being bought, before this run, and ours."""
+        """The result of a purchase of ours that was made, or is in progress, since before this run."""
         facts = self.facts
         facts["price_per_hour"] = self._journal.entry.price_per_hour
         try:
@@ -493,19 +497,21 @@ class _Purchase:
                 facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"])
         except ApiError as error:
             self._warn(f"The price of the existing machine is not known: {error}")
-        self._note_held("existing")
+        self._note_holdings("existing")
         return {**facts, "changed": False, "outcome": "existing", "msg": sending.bought_before(self._offer_id)}
 
-    def _note_held(self, outcome: str, doubted: t.Iterable[str] = ()) -> None:
-        """Note the purchase with all that it holds. Raises Failure that says what is billed if the API disagrees.
+    def _note_holdings(self, outcome: str, doubted: t.Iterable[str] = ()) -> None:
+        """Note the purchase with all its resources. Raises Failure with ids and price if the API contradicts itself.
 
-        ``doubted``: ids that are read by themselves, unless they are noted.
+        ``doubted``: ids that are read first, unless they are noted.
         """
         facts, entry = self.facts, self._journal.entry
         unproved = {*doubted} - {*entry.resource_ids}
-        held, contradictions = self._machines.held(entry, facts["resource_ids"], unproved).concluded
+        held, contradictions = self._machines.purchase_look(entry, facts["resource_ids"], unproved).concluded
         facts["resource_ids"] = list(held.ids)
-        self._note_made(outcome, holdings.ids_listed_before(contradictions), holdings.disowned(held, contradictions))
+        self._note_purchase(
+            outcome, holdings.ids_listed_before(contradictions), holdings.disowned(held, contradictions)
+        )
         if held.pending:
             self._warn(holdings.not_shown_yet(held.pending))
         if contradictions:
@@ -514,37 +520,37 @@ class _Purchase:
             changed = outcome == "created"
             raise Failure(msg, "conflict", **{**facts, "outcome": outcome, "changed": changed})
 
-    def _note_made(self, outcome: str, strange: t.Sequence[str] = (), disowned: t.Sequence[str] = ()) -> None:
-        """Note the purchase and its machines. Raises Failure that says what is billed if that cannot be done.
+    def _note_purchase(self, outcome: str, strange: t.Sequence[str] = (), disowned: t.Sequence[str] = ()) -> None:
+        """Note the purchase and its resource ids. Raises Failure with ids and price if the registry refuses.
 
-        ``strange``: ids that only seem to be of it, since they were listed before. ``disowned``: see `Registry`.
+        ``strange``: ids that only seem to belong to it, since they were listed before. ``disowned``: see `Registry`.
         """
         facts = self.facts
         try:
-            self._journal.make(facts["resource_ids"], facts["price_per_hour"], strange, disowned)
+            self._journal.note_purchase(facts["resource_ids"], facts["price_per_hour"], strange, disowned)
         except RegistryError as error:
             msg = sending.bought_not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
             changed = outcome == "created"
             raise Failure(msg, error.error_class, **{**facts, "outcome": outcome, "changed": changed}) from None
 
     def _claimed(self, claim: Claimed) -> Failure:
-        """Another purchase of this host is open."""
+        """The failure if another purchase of this host is open."""
         facts = {**self.facts, "outcome": "claimed", "claimed_by": claim.entry.held_by or None}
         return Failure(sending.claimed_by_another(claim, self._terms.host), "conflict", **facts)
 
-    # Small things
+    # Helpers
 
     def _warn(self, text: str) -> None:
         self.facts["warnings"] = [*self.facts["warnings"], text]
 
     def _free(self, *, made: bool = False, kept: t.Collection[Storage] = ()) -> None:
-        """Free the host in the registry; that this fails must not hide what happened."""
+        """Free the host in the registry. A failure becomes a warning, since it must not hide the outcome."""
         try:
             self._journal.free(self._history.noted_refusal, made=made, kept=kept)
         except RegistryError as error:
             self._warn(f"{error} The host is not free for another offer until the registry says so.")
 
-    def _bought(self, outcome: str, facts: Result) -> Result:
+    def _result(self, outcome: str, facts: Result) -> Result:
         """The result of a purchase that was made or, in check mode, would be made."""
         return {**facts, **sending.result_of_purchase(outcome, facts, self._body)}
 
@@ -554,26 +560,25 @@ class _Purchase:
 
 @dataclasses.dataclass(frozen=True)
 class Settling:
-    """What became of claims, in a sentence each: ``closed`` is known now, ``uncertain`` is not, and still counts."""
+    """A sentence about each claim, in ``closed`` if its outcome is known now; one in ``uncertain`` still counts."""
 
     closed: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """All of these, as warnings."""
+        """All of these sentences."""
         return self.closed + self.uncertain
 
 
 def settle(
     api: SupplyApi, params: Params, places: t.Iterable[Place], check_mode: bool = False, *, everywhere: bool = False
 ) -> Settling:
-    """Settle what runs that are gone have left open in these places; ``everywhere``: on all of the account.
+    """Settle the open claims of runs that are gone, in these places; ``everywhere``: in all projects of the account.
 
-    Their claims count until it is known what became of them, and so refuse what others would buy. Nothing is sent here.
-    Each claim is taken over before the look, so that of two that settle it at the same moment one does, and its own
-    run, should it wake up, can free nothing. In check mode all is left as it is, and what a file has open always is to
-    its host's own next run.
+    Until they are settled, their prices count in ceilings, which may refuse other purchases. No purchase is sent. Each
+    claim is taken over first, so that only one run settles it, and its own run, should it wake up, can free nothing.
+    In check mode, nothing is settled. Open purchases in files are left to the next run of their host.
     """
     if check_mode:
         return Settling()
@@ -591,7 +596,7 @@ def settle(
 def _settled(
     api: SupplyApi, params: Params, registries: Registries, place: Place, host: str
 ) -> tuple[bool, str] | None:
-    """Whether it is known what became of the host's claim, and the sentence about it; None if another run has it."""
+    """Settle the claim of a host. Return whether it is closed, and a sentence; None if another run holds it."""
     entry, registry = read_entry(None), None
     try:
         registry = registries.at(place).host(host, Ceilings())
@@ -601,14 +606,14 @@ def _settled(
         of_place = {**params, "project": project_of(entry.project), "registry_file": None}
         terms = Terms(settle_timeout=0.0, host=host)
         purchase = _Purchase(api, of_place, body, terms, journal, may_send=False)
-        purchase.open()  # nothing can be sent under it any more
+        purchase.open()  # takes the claim over: its own run can send nothing any more
         if not journal.entry.is_open:
             return None
         try:
             words = claims.was_bought(purchase.run()["resource_ids"])
         except Failure as failure:
             words = str(failure)
-        # The registry decides: what was seen may not have been noted.
+        # The registry decides: the outcome may not have been noted.
         is_closed = not read_entry(registry.read() if registry else None).is_open
         return is_closed, claims.settled(host, entry, joined(words, *purchase.facts["warnings"]))
     except Failure as failure:

@@ -102,7 +102,7 @@ def test_an_offer_is_gone_by_every_clock(tmp_path: Path, monkeypatch: pytest.Mon
 
 def is_long_gone(found: World, folder: Path) -> bool:
     """Whether an offer, first seen as gone now or before, has been gone for so long that nothing is under way."""
-    return found.journal(folder).aged(History(unanswered=True), "expired").gone_long
+    return found.journal(folder).with_time_gone(History(unanswered=True), "expired").gone_long
 
 
 def entry_file(folder: Path | str) -> str:
@@ -123,7 +123,7 @@ def test_an_older_entry_keeps_its_clock(tmp_path: Path, monkeypatch: pytest.Monk
     found = world(monkeypatch, DAY, dated=False)
     found.buy(tmp_path)
     found.dated = True
-    found.journal(tmp_path).make(["r"], PRICE)
+    found.journal(tmp_path).note_purchase(["r"], PRICE)
     assert "provision_clock" not in (found.host(tmp_path).read() or {})
 
 
@@ -133,7 +133,7 @@ def test_five_hours_cost_ten_dollars(
 ) -> None:
     found = world(monkeypatch, skew)
     found.buy(tmp_path)
-    found.journal(tmp_path).make(["r"], PRICE)
+    found.journal(tmp_path).note_purchase(["r"], PRICE)
     found.true, found.skew = NOON + 5 * HOUR, later
     running = found.cost(tmp_path)
     assert running is not None and running >= 10.0
@@ -144,7 +144,7 @@ def test_five_hours_cost_ten_dollars(
 def test_an_end_before_its_beginning_is_no_cost_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = world(monkeypatch, DAY, dated=False)
     found.buy(tmp_path)
-    found.journal(tmp_path).make(["r"], PRICE)
+    found.journal(tmp_path).note_purchase(["r"], PRICE)
     found.true, found.skew = NOON + 5 * HOUR, 0.0
     assert found.cost(tmp_path) is None, "what runs begins tomorrow, and costs nothing"
     found.end(tmp_path)
@@ -163,7 +163,7 @@ def test_the_ledger_is_never_below_the_meter(skew: float, later: float, dated: b
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
         found = world(monkeypatch, skew, dated=dated)
         found.buy(folder)
-        found.journal(folder).make(["r"], PRICE)
+        found.journal(folder).note_purchase(["r"], PRICE)
         found.true, found.skew = NOON + lasts, later if ends else skew
         if ends:
             found.end(folder)
