@@ -39,10 +39,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
-    delegated,
-    no_ssh,
-    truth,
-    turned,
+    condition_refused,
+    delegation_refused,
+    is_true,
+    no_ssh_client,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import example_facts, project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
@@ -263,12 +263,12 @@ class ActionModule(InProcessAction):
             found = self._of_each(functools.partial(declared, extra=self._extra), DEFAULTS, FIXED, task_vars)
             return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
         declaration = declared(task_vars, self._templar, self._extra)
-        if self._task.delegate_to not in (None, declaration["host"]) and truth(declaration["reach"]):
-            raise AnsibleActionFail(f"{delegated(declaration['host'])} {NOTHING_SENT}")
+        if self._task.delegate_to not in (None, declaration["host"]) and is_true(declaration["reach"]):
+            raise AnsibleActionFail(f"{delegation_refused(declaration['host'])} {NOTHING_SENT}")
         has_registry = declaration["registry_fingerprint"] or str(declaration["registry_dir"]).strip()
-        facts = example_facts(has_more_tasks=truth(declaration["reach"]) or not has_registry)
+        facts = example_facts(has_more_tasks=is_true(declaration["reach"]) or not has_registry)
         if condition := _task.condition_made_false(facts, self._task, task_vars, self._templar):
-            raise AnsibleActionFail(f"{turned(declaration['host'], condition)} {NOTHING_SENT}")
+            raise AnsibleActionFail(f"{condition_refused(declaration['host'], condition)} {NOTHING_SENT}")
         return Declared({declaration["host"]: declaration}).mapping
 
     def _of_each(
@@ -949,7 +949,7 @@ def _no_login(task_vars: Variables) -> str:
         return ""
     connection_loader.get("ssh", class_only=True)  # which brings its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
-    return "" if shutil.which(program) else no_ssh(program)
+    return "" if shutil.which(program) else no_ssh_client(program)
 
 
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:

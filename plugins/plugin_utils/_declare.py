@@ -26,9 +26,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_awx_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
-    DESCRIBED,
-    GIVEN,
+    PLAIN_VARIABLES,
     PROTECT,
+    SWEEP_VARIABLES,
     fingerprint,
     why_no_public_key,
 )
@@ -112,7 +112,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "host": host,
         "groups": order.without_order_groups(task_vars["group_names"]),
         "slips": _ROLE.refusals(_given_by_people(task_vars)),
-        **{name: given[f"provision_{name}"] for name in GIVEN},
+        **{name: given[f"provision_{name}"] for name in PLAIN_VARIABLES},
         **{key: value(name) for key, name in _SAID.items()},
         "refused": asked.get("refused") or "",
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
@@ -256,7 +256,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
         try:
             return evaluated_variable(name, task_vars, templar)
         except AnsibleActionFail:
-            if name in DESCRIBED:
+            if name in SWEEP_VARIABLES:
                 return None
             raise
 

@@ -27,10 +27,10 @@ from ansible.inventory.host import Host
 from ansible.inventory.manager import IGNORED, InventoryManager, split_host_pattern
 from ansible.plugins.inventory import detect_range, expand_hostname_range
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
-    DESCRIBED,
+    PLACE_VARIABLES,
     PROTECT,
-    WHERE,
-    mistyped,
+    SWEEP_VARIABLES,
+    invalid_variables,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     BOUGHT,
@@ -180,7 +180,7 @@ def pattern_parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> 
 @functools.lru_cache(maxsize=4096)
 def is_misspelled_protection(name: str) -> bool:
     """Whether a variable is a slip of the one that protects, and so says that a machine must stay."""
-    return nearest(name, DESCRIBED) == PROTECT
+    return nearest(name, SWEEP_VARIABLES) == PROTECT
 
 
 class Hosts:
@@ -342,7 +342,7 @@ class Hosts:
     def _note_troubles(self, label: str, host: str, trouble: t.Mapping[str, str]) -> None:
         """What is wrong with variables of a host. Of one that is still to be, it is only where it is remembered."""
         for name, reason in trouble.items():
-            if label == host or name in WHERE:
+            if label == host or name in PLACE_VARIABLES:
                 self._note(label, name, reason)
 
     def _broken_file(self, host: str, groups: t.Iterable[str]) -> str:
@@ -443,7 +443,7 @@ class Hosts:
         values, trouble = self._values(variables)
         if blamed:
             self._note_troubles(blamed, host, trouble)
-        if trouble.keys() & set(WHERE):
+        if trouble.keys() & set(PLACE_VARIABLES):
             return None
         declares = any(variables.get(name) for name in _WANTED)
         return {
@@ -477,14 +477,14 @@ class Hosts:
         values: dict[str, t.Any] = {}
         trouble: dict[str, str] = {}
         with self._knowing(variables) as templar:
-            for name in DESCRIBED:
+            for name in SWEEP_VARIABLES:
                 try:
                     values[name] = evaluate(name, variables.get(name), templar)
                 except AnsibleActionFail as error:
                     values[name], trouble[name] = None, str(error)
         if values[PROTECT] in (None, "") and (slip := next(filter(is_misspelled_protection, map(str, variables)), "")):
             trouble.setdefault(PROTECT, f"is misspelled as {slip}")
-        return values, {**dict(mistyped(values)), **trouble}
+        return values, {**dict(invalid_variables(values)), **trouble}
 
     def _knowing(self, host_variables: Variables) -> t.ContextManager[t.Any]:
         common = {"hostvars": self._task_vars["hostvars"], "ansible_inventory_sources": self._sources}
@@ -553,7 +553,7 @@ def _filled_in(name: str, value: t.Any, templar: t.Any) -> t.Any:
     For what says where it is remembered its folder is that of the first source. All else also tasks evaluate.
     """
     known = templar.available_variables
-    if name not in WHERE or known.get("inventory_dir"):
+    if name not in PLACE_VARIABLES or known.get("inventory_dir"):
         return templar.template(value, fail_on_undefined=True)
     beside = registry_dir(None, None, known.get("ansible_inventory_sources") or (), os.getcwd())
     with using_variables(templar, {**known, "inventory_dir": os.path.dirname(beside)}):

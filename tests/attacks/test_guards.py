@@ -316,7 +316,7 @@ def test_a_condition_that_the_role_would_turn_buys_nothing(account: StandIn, pro
     play["tasks"][0]["when"] = "provision_resource_ids | default([]) | length == 0"
     run = project.playbook(project.book(play))
     for host in ("reached", "by-name"):
-        assert "include_role, whose condition is asked once. Nothing was sent" in failures(run, host)
+        assert "include_role, whose condition is evaluated once. Nothing was sent" in failures(run, host)
     assert [purchase.name for purchase in account.purchases] == ["kept"] and not failed(run, "kept")
     play["tasks"][0]["ansible.builtin.include_role"] = {"name": f"{SUPPLY}.provision"}
     del play["tasks"][0]["ansible.builtin.import_role"]

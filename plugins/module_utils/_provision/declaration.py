@@ -1,13 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host declares: its variables as typed values, and what is wrong with them. Every cast is here.
+"""A host's declaration: its variables as typed values, and the objections to them. Every cast is here.
 
-Survey answers, extra variables and older versions of ansible-core make texts of numbers and booleans.
+Survey answers, extra variables and older versions of ansible-core turn numbers and booleans into texts.
 
-Whose machine is protected? None of our code ends that of a host with ``provision_protect: true``. The host's own
-variable decides, wherever it has one. A sweep or an end may meet a host that is in no inventory; so the registry notes
-since when the host is protected, and that counts where the variable says nothing.
+Protection: none of our code ends the machine of a host with ``provision_protect: true``. If the host has this variable,
+it decides. A sweep or an end may find a host that is in no inventory; so the registry notes since when it is protected,
+which decides if there is no variable.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ from .search import (
     read_patience,
 )
 
-# The role's variables, without ``provision_``, whose values are declared as they are. The others may hold secrets.
-GIVEN = (
+# The role's variables, without ``provision_``, whose values become part of the declaration. Others may hold secrets.
+PLAIN_VARIABLES = (
     *("project", "spec", "spec_order", "offer_id", "max_price_per_hour", "max_total_price_per_hour"),
     *("max_account_price_per_hour", "budget", "max_bill", "max_attempts", "all_or_nothing", "adopt", "cluster_name"),
     *("ssh_public_key_file", "cloud_init_template", "reach", "verify", "verify_expect", "avoid", "host_key_trust"),
@@ -67,31 +67,29 @@ GIVEN = (
 )
 
 _SCRIPT = "startup.sh.j2"
-# Where the collection and its playbooks lie.
-_COLLECTION = "/ansible_collections/compute_index/supply/"
+_COLLECTION = "/ansible_collections/compute_index/supply/"  # the folder of the collection and its playbooks
 _VARIABLE = re.compile(r"provision_\w+")
-# Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-# What it calls a connection by the program ssh; empty: its default.
-_BY_SSH = frozenset({"", "ssh", "smart"})
+# Ansible connects to these hosts on the controller itself, which must not become a machine.
+_LOCALHOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+# Ansible's connection types that run the program ssh; empty means its default.
+_SSH_CONNECTIONS = frozenset({"", "ssh", "smart"})
 _KEY_TYPES = (
     *("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     *("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
 )
 PROTECT = "provision_protect"
-# What a test expects beside the offer if the host says nothing; gpu_acceptance has thresholds of its own.
+# The default of provision_verify_expect; gpu_acceptance has default thresholds of its own.
 _EXPECTED: t.Mapping[str, t.Any] = {"min_driver": "", "min_cuda": "", "thresholds": {}}
-# The last ones Ansible takes for a template.
-_UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
+_UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")  # the last three begin templates
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """A host that shall own an offer. Ceilings are in USD per hour, None where none was given.
+    """A host that is to own an offer. Ceilings are in USD per hour; None if not given.
 
     ``max_bill``: USD for the whole life of its machine, which is as long as the ``lease``; ``bill_max_price_per_hour``:
-    the price per hour that follows from both. ``budget``: USD a calendar month (UTC) for all of its project.
-    ``unswept``: whether one that no sweep would end is bought with a warning, or not.
+    the price per hour that follows from both. ``budget``: USD per calendar month (UTC) for the whole project.
+    ``unswept``: whether to buy with a warning, or to refuse, if no sweep would end the machine.
     """
 
     host: str
@@ -109,24 +107,24 @@ class Declaration:
     all_or_nothing: bool = False
     adopt: bool = False
     reach: bool = True
-    verify: str = ""  # the level of the test before its machine is kept, empty for none
-    expected: t.Mapping[str, t.Any] = field(default_factory=dict)  # by which its machine is tested, beside the offer
-    avoid: float = AVOIDED_FOR  # seconds for which it buys nothing where a machine did not pass its test
+    verify: str = ""  # the level of its machine's acceptance test; empty for no test
+    expected: t.Mapping[str, t.Any] = field(default_factory=dict)  # requirements of the test besides the offer
+    avoid: float = AVOIDED_FOR  # seconds during which it avoids a region where a machine failed its test
     trust: str = "first_use"
     on_failure: str = "keep"
     protect: bool = False  # none of our code ends its machine
-    ends_storage: bool = False  # each end of its machine, also by a sweep, ends the storage that came with it
+    ends_storage: bool = False  # any end of its machine, also by a sweep, ends the storage that was bought with it
     poll_delay: int = 15
     poll_retries: int = 120
-    registry: Place = NOWHERE  # where it is remembered
+    registry: Place = NOWHERE
     groups: tuple[str, ...] = ()
-    identity_file: str = ""  # of the private key; absolute, empty where ssh looks for one by itself
+    identity_file: str = ""  # the absolute path of the private key; empty if ssh chooses one itself
     lease: Lease = field(default_factory=Lease)
     max_bill: float | None = None
     bill_max_price_per_hour: float = UNLIMITED
     unswept: str = "warn"
     patience: Patience = field(default_factory=Patience)
-    idle_after: str = ""  # how long its machine may be idle, as it was given
+    idle_after: str = ""  # how long its machine may be idle, as given
     # If a sealed plan binds the host (`SealedPlan.bound`): the price and facts of its ``offer_id``, with the storage
     # that outlives the machine; the digests of its order; the plan's number; advice if the offer cannot be bought
     quoted_price_per_hour: float | None = None
@@ -141,39 +139,39 @@ class Declaration:
 
     @property
     def registry_file(self) -> str:
-        """The host's entry; empty without a folder of them."""
+        """The file of the host's entry; empty if entries are not files."""
         return self.registry.entry_file(self.host)
 
     @property
     def refuses_unswept(self) -> bool:
-        """Whether it is not bought if no sweep would end it."""
+        """Whether the host buys nothing if no sweep would end its machine."""
         return bool(self.lease) and self.unswept == "refuse"
 
     @property
     def by_name(self) -> bool:
-        """Whether the name at the API is all that tells which machine is the host's."""
+        """Whether only its name at the API identifies the host's machine."""
         return not self.registry
 
     def noted(self, clock: Clock) -> dict[str, t.Any]:
-        """What the registry notes of what begins now: the end of its lease, and that its machine is protected."""
+        """The variables to note for a machine that the host gets now: the end of its lease, and its protection."""
         now = clock.now()
         end = self.lease.end(now)
         leased = {} if end is None else {LEASED: self.lease.text, ENDS_AT: utc_rounded_up(end), NOTED_BY: clock.noting}
         return {**leased, **({PROTECTED_SINCE: utc_rounded_up(now)} if self.protect else {})}
 
     def noted_of_purchase(self, clock: Clock) -> dict[str, t.Any]:
-        """What the registry notes of a purchase: also how long the machine may be idle, by its first boot."""
+        """The variables to note for a purchase: also how long the machine may be idle, which its first boot sets up."""
         return {**self.noted(clock), **({IDLES: self.idle_after} if self.idle_after else {})}
 
     def changed_protection(self, entry: Entry, now: float) -> dict[str, t.Any]:
-        """What the registry must change about a machine that runs, now that this is declared; empty for nothing."""
+        """The change to the entry of a running machine if its protection is declared otherwise; else empty."""
         if not entry.resource_ids or entry.held_by or self.protect is bool(entry.protected_since):
             return {}
         return {PROTECTED_SINCE: utc_rounded_up(now) if self.protect else None}
 
     @property
     def max_price_per_hour(self) -> float:
-        """The most that its offer may cost. An offer that is named by its id needs no ceiling."""
+        """The highest price per hour that its offer may have: by its own limit, or by the largest bill."""
         return min(
             UNLIMITED if self.declared_max_price_per_hour is None else self.declared_max_price_per_hour,
             self.bill_max_price_per_hour,
@@ -181,7 +179,7 @@ class Declaration:
 
     @property
     def ceiling(self) -> str:
-        """That limit in a sentence, by the variable that sets it."""
+        """The highest price for a sentence, with the variable that sets it."""
         if self.plan_number:
             return f"the price in plan {self.plan_number} ({usd(self.max_price_per_hour)})"
         is_bound_by_bill = self.max_price_per_hour not in (UNLIMITED, self.declared_max_price_per_hour)
@@ -195,12 +193,10 @@ class Declaration:
 def read_declaration(
     raw: t.Mapping[str, t.Any], registry: Place, key_fault: str = "", now: float = 0.0, no_login: str = ""
 ) -> Declaration:
-    """The declaration of the values that plugin_utils/_declare.py gathers; ``objections`` say what is wrong.
+    """Read the values that plugin_utils/_declare.py gathers; ``objections`` are sentences about invalid ones.
 
-    ``now``: seconds since the epoch.
-
-    ``registry`` is the host's place. ``key_fault``: why its public key would let nobody in (`why_key_unsuited`).
-    ``no_login``: why ssh would reach no machine from this computer, empty if it may.
+    ``registry``: the place of the host's entry. ``key_fault``: why its public key is unsuited (`why_key_unsuited`).
+    ``now``: seconds since the epoch. ``no_login``: why ssh cannot reach a machine from this computer; empty if it can.
     """
     wrong: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
@@ -213,7 +209,7 @@ def read_declaration(
         read_variable(f"provision_{name}", raw[name], leases.read_lease, Lease(), wrong)
         for name in ("lease", "lease_max")
     )
-    wrong += _of_lease(raw, lease, lease_max, bill, now)
+    wrong += _faults_of_lease(raw, lease, lease_max, bill, now)
     choices = _choices(raw["spec"], wrong)
     declaration = Declaration(
         host=host,
@@ -228,15 +224,15 @@ def read_declaration(
         budget=budget,
         max_attempts=read_variable("provision_max_attempts", raw["max_attempts"], partial(_count, least=1), 1, wrong),
         cluster_name=_text(raw["cluster_name"]),
-        all_or_nothing=truth(raw["all_or_nothing"]),
-        adopt=truth(raw["adopt"]),
-        reach=truth(raw["reach"]),
+        all_or_nothing=is_true(raw["all_or_nothing"]),
+        adopt=is_true(raw["adopt"]),
+        reach=is_true(raw["reach"]),
         verify=read_variable("provision_verify", raw["verify"], read_level, "", wrong),
         expected=read_variable("provision_verify_expect", raw["verify_expect"], read_expected, _EXPECTED, wrong),
         avoid=read_variable("provision_avoid", raw["avoid"], read_avoid, 0.0, wrong),
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
-        protect=truth(raw["protect"]),
+        protect=is_true(raw["protect"]),
         ends_storage=str(raw["storage_on_end"]) == "end",
         poll_delay=read_variable(
             "provision_poll_delay", raw["poll_delay"], partial(_read_pause, most=3600.0), 0, wrong
@@ -255,24 +251,24 @@ def read_declaration(
         listed_id=_text(raw["listed_id"]).lower(),
     )
     wrong += raw["slips"]
-    wrong += _of_order(declaration)
+    wrong += _faults_of_purchase(declaration)
     read_variable("provision_boot_timeout", raw["boot_timeout"], _read_pause, 0, wrong)
     read_variable("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
     read_variable("provision_idle_gpu_percent", raw["idle_gpu_percent"], partial(_count, most=99), 0, wrong)
-    wrong += _of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
-    wrong += _of_identity(declaration)
-    wrong += _of_first_boot(raw)
+    wrong += _faults_of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
+    wrong += _faults_of_identity(declaration)
+    wrong += _faults_of_first_boot(raw)
     read_variable("provision_registry_dir", raw["registry_dir"], _check_folder, None, wrong)
-    # Where both checks object to a variable, the sentence of this file is the one for people.
+    # If Ansible's check also objects to a variable, its sentence is left out.
     named = set(_VARIABLE.findall(" ".join(wrong)))
     wrong += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
     wrong += [key_fault] if key_fault else []
-    # What the playbook refuses needs no second reason.
+    # If the playbook refuses the host, this one reason is enough.
     return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(wrong))
 
 
 def _choices(value: t.Any, wrong: list[str]) -> tuple[Choice, ...]:
-    """The searches of a host, the preferred one first: a mapping is the only one."""
+    """The searches of a host, the preferred one first. A mapping is a single search."""
     specs = value if isinstance(value, (list, tuple)) else [value] if value else []
     if not all(isinstance(spec, t.Mapping) and spec for spec in specs):
         wrong.append("provision_spec must be a search (a mapping), or a list of them.")
@@ -285,9 +281,9 @@ def _choices(value: t.Any, wrong: list[str]) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
-def mistyped(values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
-    """Which of the variables that describe a host make no sense, and why. ``values``: evaluated, by their names."""
-    for name in DESCRIBED:
+def invalid_variables(values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    """The invalid ones of `SWEEP_VARIABLES`, each with a reason. ``values``: evaluated, by variable."""
+    for name in SWEEP_VARIABLES:
         if name in _TEXTS and isinstance(values.get(name), (bool, list, t.Mapping)):
             yield name, "must be a text"
     for name, reader in _READERS.items():
@@ -300,46 +296,46 @@ def mistyped(values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
 def _check_folder(value: t.Any) -> None:
     if isinstance(value, str) and _COLLECTION in f"{value}/":
         raise ValueError(
-            "lies in the folder of the collection: playbook_dir is another folder in each playbook, so that others"
-            " would not find the registry, and an upgrade would remove it; use inventory_dir"
+            "is in the collection's folder: playbook_dir differs between playbooks, so others would not find the"
+            " registry, and an upgrade would delete it; use inventory_dir"
         )
 
 
 def _read_usd(value: t.Any, unit: str = "USD per hour") -> float | None:
-    """USD; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips.
+    """A limit in USD; None if none was given. Only plain decimal numbers, since ``3,5`` or ``1e3`` may be mistakes.
 
-    Raises ValueError, by which nothing may be bought.
+    Raises ValueError, after which nothing may be bought.
     """
     text = text_of(value)
     if not text:
         return None
     if text == "unlimited":
         return UNLIMITED
-    # A float of more digits than there are would be infinite, and limit nothing.
+    # With far more digits, the number would become infinite, and limit nothing.
     if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
         raise ValueError(f"must be a number ({unit}) or \"unlimited\", not '{text[:60]}'")
     return float(text)
 
 
-read_bill = partial(_read_usd, unit="USD, for the whole lease")  # None where nothing was given
+read_bill = partial(_read_usd, unit="USD, for the whole lease")  # None if not given
 
 
 def read_budget(value: t.Any) -> float:
-    """What all of a project may cost in a month, in USD. Raises ValueError."""
+    """The limit of a project's cost in a month, in USD; unlimited if not given. Raises ValueError."""
     budget = _read_usd(value, "USD a month")
     return UNLIMITED if budget is None else budget
 
 
 def read_limit(name: str, value: t.Any, wrong: list[str]) -> float:
-    """A limit of USD per hour, none if nothing was given. What is wrong with it is added to ``wrong``."""
+    """A limit in USD per hour; unlimited if not given. An objection is added to ``wrong``."""
     limit = read_variable(name, value, _read_usd, 0.0, wrong)
     return UNLIMITED if limit is None else limit
 
 
 def read_switch(value: t.Any) -> bool | None:
-    """What a variable that is true or false says, None for nothing. Raises ValueError with a reason for a person.
+    """The value of a variable that is true or false; None if not given. Raises ValueError with a reason for people.
 
-    A text that is neither is no answer: a slip must not end a machine.
+    Any other text is refused, since a typing error must not end a machine.
     """
     text = text_of(value).lower()
     if text not in ("", *TRUE, *FALSE):
@@ -348,9 +344,9 @@ def read_switch(value: t.Any) -> bool | None:
 
 
 def why_protected(host: str, value: t.Any, entry: Entry) -> str:
-    """Why nothing of ours ends the machine of a host, by name and since when; empty if it is not protected.
+    """Why none of our code ends a host's machine: it is protected, and since when. Empty if it is not.
 
-    ``value``: the host's own ``provision_protect``, None or empty if it has none.
+    ``value``: the host's own ``provision_protect``; None or empty if it has none.
     """
     try:
         declared = read_switch(value)
@@ -358,14 +354,14 @@ def why_protected(host: str, value: t.Any, entry: Entry) -> str:
         return f"{host} counts as protected: {PROTECT} {error}."
     if not (bool(entry.protected_since) if declared is None else declared):
         return ""
-    moment = leases.moment_of(entry.protected_since)  # None also for one that a person wrote, and that is none
+    moment = leases.moment_of(entry.protected_since)  # None also if a person wrote an invalid one
     since = "" if moment is None else f" since {formatted(moment)}"
     return f"{host} is protected{since}. Set {PROTECT}: false for it (or -e {PROTECT}=false) if its machine may end."
 
 
-# What says where a host is remembered, and what else sweeps and reports read of hosts that take no part in a play.
-WHERE = ("provision_project", "provision_registry_dir", "provision_registry_url")
-_TEXTS = (*WHERE, "provision_resource_name")
+# The variables that determine the place of a host's entry
+PLACE_VARIABLES = ("provision_project", "provision_registry_dir", "provision_registry_url")
+_TEXTS = (*PLACE_VARIABLES, "provision_resource_name")
 _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "provision_registry_dir": _check_folder,
     "provision_lease": leases.read_lease,
@@ -375,11 +371,12 @@ _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "provision_budget": read_budget,
     PROTECT: read_switch,
 }
-DESCRIBED = tuple(dict.fromkeys((*_TEXTS, *_READERS)))
+# The variables that sweeps and reports read of hosts outside their play
+SWEEP_VARIABLES = tuple(dict.fromkeys((*_TEXTS, *_READERS)))
 
 
-def truth(value: t.Any) -> bool:
-    """A boolean, also where it came as a text (surveys, ``-e name=true``)."""
+def is_true(value: t.Any) -> bool:
+    """A boolean, which may be a text (from a survey, or ``-e name=true``)."""
     return value.strip().lower() in TRUE if isinstance(value, str) else bool(value)
 
 
@@ -391,9 +388,9 @@ def _count(value: t.Any, least: int = 0, most: int = 999_999) -> int:
 
 
 def _read_pause(value: t.Any, most: float = 86_400.0) -> int:
-    """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit. Raises ValueError.
+    """A duration in whole seconds, given as a number of seconds or a text with a unit. Raises ValueError.
 
-    ``most``: seconds. A machine is billed while it is waited for, so what is longer is a slip.
+    ``most``: the limit in seconds. A longer duration is a mistake, since the machine is billed meanwhile.
     """
     seconds = math.ceil(duration(str(value)))
     if seconds > most:
@@ -402,7 +399,7 @@ def _read_pause(value: t.Any, most: float = 86_400.0) -> int:
 
 
 def read_level(value: object) -> str:
-    """The level of a test of machines, empty for none; the first one for true. Raises ValueError."""
+    """The level of the acceptance test; empty for no test, and the first level for true. Raises ValueError."""
     word = text_of(value).lower()
     if word not in ("", "none", *LEVELS, *TRUE, *FALSE):
         raise ValueError(f"must be none, {', '.join(LEVELS)}, true or false")
@@ -410,7 +407,7 @@ def read_level(value: object) -> str:
 
 
 def read_expected(value: t.Any) -> dict[str, t.Any]:
-    """What a test expects of a machine: options of gpu_acceptance. Raises ValueError."""
+    """The requirements of an acceptance test: options of gpu_acceptance. Raises ValueError."""
     if not value:
         return dict(_EXPECTED)
     if not isinstance(value, t.Mapping) or value.keys() - _EXPECTED.keys():
@@ -422,9 +419,11 @@ def read_expected(value: t.Any) -> dict[str, t.Any]:
     return {**versions, "thresholds": thresholds_of(thresholds)}
 
 
-def _of_lease(raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: float | None, now: float) -> list[str]:
-    """What is wrong with a lease beside the ``longest`` that is allowed, and with a ``bill`` (USD) for all of it."""
-    is_missing = not _text(raw["lease"])  # one that cannot be read is wrong for that alone
+def _faults_of_lease(
+    raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: float | None, now: float
+) -> list[str]:
+    """Objections to a lease, given the ``longest`` allowed one, and to a largest ``bill`` (USD) without a lease."""
+    is_missing = not _text(raw["lease"])  # an unreadable lease is not missing; it has an objection of its own
     is_limited = bool(longest) and longest.moment is None
     return applicable(
         {
@@ -435,7 +434,7 @@ def _of_lease(raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: fl
             f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}.": (
                 is_limited and is_missing
             ),
-            f"provision_lease makes a lease of {lease.text}, longer than provision_lease_max {longest.text}.": (
+            f"provision_lease ({lease.text}) is longer than provision_lease_max ({longest.text}).": (
                 is_limited and lease and lease.lasts(now) > longest.lasts(now)
             ),
             "provision_max_bill is for the whole life of a machine, so it needs provision_lease or order_lease.": (
@@ -449,81 +448,81 @@ def _text(value: t.Any) -> str:
     return str(value or "")
 
 
-def _of_order(declaration: Declaration) -> list[str]:
-    """What is wrong with what is to be bought."""
+def _faults_of_purchase(declaration: Declaration) -> list[str]:
+    """Objections to the search or the offer, and to the highest price."""
     choices, offer_id = declaration.choices, declaration.offer_id
     return applicable(
         {
-            "provision_spec (a search) or provision_offer_id (one offer) must say what to buy. For a playbook of this"
-            " collection, -e order_gpu_type=L4 does so as well.": not (choices or offer_id),
+            "provision_spec (a search) or provision_offer_id (one offer) must say what to buy. For the collection's"
+            " playbooks, you can also give -e order_gpu_type=L4.": not (choices or offer_id),
             f"provision_offer_id must be the id of an offer, not '{offer_id[:60]}'.": (
                 offer_id and not UUID.fullmatch(offer_id)
             ),
-            'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited". For a'
-            " playbook of this collection, -e order_max_price_per_hour=4 does so as well.": not _is_priced(declaration),
-            "provision_spec needs a section compute: a volume alone is no machine that one can log in to.": (
+            'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited". For the'
+            " collection's playbooks, you can also give -e order_max_price_per_hour=4.": not _has_ceiling(declaration),
+            "provision_spec needs a section compute: you cannot log in to a volume alone.": (
                 not all(choice.spec.get("compute") for choice in choices)
             ),
         }
     )
 
 
-def _is_priced(declaration: Declaration) -> bool:
-    """Whether it says what the offer may cost: by its id, by the host's maximum, or by that of each choice."""
+def _has_ceiling(declaration: Declaration) -> bool:
+    """Whether its price is limited: by the host, or in each search. An offer given by its id needs no limit."""
     if declaration.offer_id or declaration.declared_max_price_per_hour is not None:
         return True
     return bool(declaration.choices) and all(choice.max_price_per_hour != UNLIMITED for choice in declaration.choices)
 
 
-def _of_connection(declaration: Declaration, connection: str, no_login: str) -> list[str]:
-    """Why the host could not be reached. ``no_login``: why ssh could not, empty if it could."""
-    host, is_here = declaration.host, declaration.host in _HERE
+def _faults_of_connection(declaration: Declaration, connection: str, no_login: str) -> list[str]:
+    """Why Ansible could not reach the host's machine. ``no_login``: why ssh cannot; empty if it can."""
+    host, is_here = declaration.host, declaration.host in _LOCALHOSTS
     return applicable(
         {
-            f"{host} is this computer, which must not be taken for a machine. Declare another host.": is_here,
+            f"{host} is this computer, not a machine to buy. Declare another host.": is_here,
             f"The connection of {host} is local, so this computer would be configured in the machine's place. Set it"
             " for tasks, not for the host, or set provision_reach to false.": (
                 declaration.reach and connection == "local" and not is_here
             ),
-            no_login: declaration.reach and connection in _BY_SSH and no_login,
+            no_login: declaration.reach and connection in _SSH_CONNECTIONS and no_login,
         }
     )
 
 
-def delegated(host: str) -> str:
-    """The role's tasks run for another host in place of this one, be its machine bought or not."""
+def delegation_refused(host: str) -> str:
+    """A refusal: the role's tasks run for another host."""
     return (
-        f"The role's tasks are delegated, so another host would be reached in place of {host}. Leave out delegate_to:"
-        f" what asks the API runs here anyway."
+        f"The role's tasks are delegated, so they would reach another host instead of {host}. Leave out delegate_to:"
+        f" API calls run on this computer anyway."
     )
 
 
-def turned(host: str, condition: str) -> str:
-    """What the role gives to the host turns a condition that Ansible asks for each of its tasks."""
+def condition_refused(host: str, condition: str) -> str:
+    """A refusal: the role's ``when`` would become false through variables that the role itself sets on the host."""
     return (
-        f"The condition of the role ({condition}) would not hold any more once {host} has the variables that the role"
-        " gives it, and Ansible asks it again for each task of the role: then nobody would reach or test the machine,"
-        " or say what is billed. Take the role by include_role, whose condition is asked once."
+        f"The role's condition ({condition}) would no longer hold after the role has set its variables on {host}."
+        " Ansible evaluates it for each task of the role, so the tasks that reach and test the machine, and report what"
+        " is billed, would be skipped. Use include_role, whose condition is evaluated once."
     )
 
 
-def _of_identity(declaration: Declaration) -> list[str]:
-    """Why the registry could not keep the host, or, without one, its name does not tell which machine is its own."""
+def _faults_of_identity(declaration: Declaration) -> list[str]:
+    """Why the registry cannot keep the host's entry, or why, without one, its name does not identify its machine."""
     host, file, by_name, name = declaration.host, declaration.registry_file, declaration.by_name, declaration.name
     twin = twin_of(declaration.project, host, name)
     return applicable(
         {
-            f"The registry keeps a folder for each host, and '{host}' is no name of one.": (
+            f"The registry has a folder for each host, but '{host}' cannot be the name of a folder.": (
                 file and (host in (".", "..") or "/" in host)
             ),
             f"The registry's folder {declaration.registry.text}/{host} has characters that ssh or Ansible cannot"
             " read.": any(mark in file for mark in _UNREADABLE),
             "provision_budget needs a registry (provision_registry_dir or provision_registry_url), which knows what was"
             " spent.": by_name and declaration.budget != UNLIMITED,
-            'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are'
-            " kept.": by_name and declaration.trust == "seeded",
-            "provision_resource_name must not be empty: it tells which machine is the host's.": not name.strip(),
-            f"Without a registry a name tells which machine is the host's, and {name} is also that of {twin}. Set a"
+            'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), which keeps the host'
+            " keys.": by_name and declaration.trust == "seeded",
+            "provision_resource_name must not be empty: it identifies the host's machine.": not name.strip(),
+            f"Without a registry only its name identifies a machine, and {name} is also that of {twin}. Set a"
             " registry, a provision_project without a dash, or another provision_resource_name. For a machine that has"
             f" this name already, leave provision_project out and set provision_resource_name to {name}.": (
                 by_name and twin
@@ -532,73 +531,73 @@ def _of_identity(declaration: Declaration) -> list[str]:
     )
 
 
-def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
-    """What is wrong with what the first boot does."""
+def _faults_of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
+    """Objections to the variables of the first boot."""
     is_script = str(raw["cloud_init_template"]).rpartition("/")[2] == _SCRIPT
     return applicable(
         {
-            # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get
-            # the text.
+            # Ansible's check of arguments splits a text at its commas, but the templates get the whole text.
             f"{', '.join(raw['texts'])} must be given as lists.": raw["texts"],
             f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use.": (
-                is_script and truth(raw["has_cloud_init"])
+                is_script and is_true(raw["has_cloud_init"])
             ),
         }
     )
 
 
-# What lets nobody in
+# Keys that cannot log in
 
 
 def why_key_unsuited(raw: t.Mapping[str, t.Any], file: str, text: str) -> str:
-    """Why the public key that a host declares would let nobody in; empty if nothing speaks against it.
+    """Why no one can log in with the public key that a host declares; empty if nothing is wrong with it.
 
-    ``raw``: its declared values. ``file``: the absolute path that counts if it gives no key; ``text``: what is in it.
+    ``raw``: the declared values. ``file``: the absolute path of the key file, used if no key is given; ``text``: its
+    content.
     """
     if raw["has_ssh_public_key"]:
         return f"provision_ssh_public_key {raw['ssh_key_fault']}." if raw["ssh_key_fault"] else ""
     if not text:
         return (
             f"There is no SSH public key: neither provision_ssh_public_key nor the file {file}"
-            " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
+            " (provision_ssh_public_key_file). Create one with ssh-keygen -t ed25519."
         )
     fault = why_no_public_key(text)
     return f"The file {file} (provision_ssh_public_key_file) {fault}." if fault else ""
 
 
 def why_locked_out(host: Declaration, declared: str, public_key: str, job_keys: str | None) -> str:
-    """Why a job of AWX could not log in to the machine: its machine credential and the public key are changed apart.
+    """Why an AWX job could not log in to the machine: its machine credential does not match the public key.
 
-    ``declared``: the fingerprint of the key that the host gives as a text; ``public_key``: what is in the file of
-    another. One that cannot be read is objected to elsewhere. ``job_keys``: what ``ssh-add -l`` prints; None outside
-    AWX.
+    ``declared``: the fingerprint of the key that the host gives as a text; ``public_key``: the content of the key file
+    if it gives none. An unreadable key has an objection of its own. ``job_keys``: the output of ``ssh-add -l``; None
+    outside AWX.
     """
-    if job_keys is None or not host.reach or host.identity_file:  # only a key of the job's agent can let it in
+    if job_keys is None or not host.reach or host.identity_file:  # otherwise only keys of the job's agent can log in
         return ""
     wanted = declared or fingerprint(public_key)
     if not wanted or wanted in job_keys.split():
         return ""
     return (
-        f"This job cannot log in to the machines that it would buy: they let in the key {wanted}"
-        " (provision_ssh_public_key, in the variables of the inventory). Its own keys, says ssh-add:"
-        f" {job_keys.strip().rstrip('.')}. Add the machine credential of that pair to the job template, or run"
-        " compute_index.supply.awx_setup with awx_update_secrets=true, which hands over both halves."
+        f"This job cannot log in to the machines that it would buy: they accept the key {wanted}"
+        " (provision_ssh_public_key, in the variables of the inventory), but the job has these keys:"
+        f" {job_keys.strip().rstrip('.')}. Add the machine credential with the private key to the job template, or run"
+        " compute_index.supply.awx_setup with awx_update_secrets=true, which sets both."
     )
 
 
-def no_ssh(program: str) -> str:
-    """This computer has no SSH client."""
+def no_ssh_client(program: str) -> str:
+    """A refusal: this computer has no SSH client."""
     return (
-        f"This computer has no {program}, so no one could log in to the machines that would be bought. Install an SSH"
+        f"This computer has no {program}, so it could not log in to the machines that it would buy. Install an SSH"
         " client, or set provision_reach to false."
     )
 
 
-# What keys for SSH look like
+# The form of SSH keys
 
 
 def check_ssh_public_key(value: str) -> str:
-    """One public key in OpenSSH's one-line format, without line end. The key is never echoed."""
+    """Return a public key in OpenSSH's one-line format, without line end. Raises ValueError, without the key's text."""
     key = value.strip()
     kind, _blank, rest = key.partition(" ")
     for fault in applicable(
@@ -609,7 +608,7 @@ def check_ssh_public_key(value: str) -> str:
             ),
             "must be one key on one line": not {"\n", "\r"}.isdisjoint(key),
             f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}": kind not in _KEY_TYPES,
-            f"is damaged: what follows '{kind}' is no such key": not _is_key(kind, rest),
+            f"is damaged: it has no valid key after '{kind}'": not _is_key(kind, rest),
         }
     ):
         raise ValueError(fault)
@@ -617,9 +616,9 @@ def check_ssh_public_key(value: str) -> str:
 
 
 def _is_key(kind: str, rest: str) -> bool:
-    """Whether fields follow, none empty, each with its length before it; the first repeats the type (RFC 4253, 6.6).
+    """Whether the data are a valid key: non-empty fields, each after its length; the first is the type (RFC 4253, 6.6).
 
-    The one behind the type has 32 bytes if the type is of ed25519 (RFC 8709, 4).
+    For ed25519, the field after the type has 32 bytes (RFC 8709, 4).
     """
     try:
         blob = io.BytesIO(base64.b64decode(rest.strip().partition(" ")[0], validate=True))
@@ -636,7 +635,7 @@ def _is_key(kind: str, rest: str) -> bool:
 
 
 def why_no_public_key(value: str) -> str:
-    """Why this is no public key, to follow its name in a sentence; empty if it is one."""
+    """Why this is not a public key, to follow its name in a sentence; empty if it is one."""
     try:
         check_ssh_public_key(value)
     except ValueError as error:
@@ -645,7 +644,7 @@ def why_no_public_key(value: str) -> str:
 
 
 def fingerprint(public: str) -> str:
-    """A public key's fingerprint as ``ssh-keygen -l`` shows it, ``SHA256:...``; empty if that is no key."""
+    """The fingerprint of a public key as ``ssh-keygen -l`` shows it, ``SHA256:...``; empty if the key is invalid."""
     try:
         digest = hashlib.sha256(base64.b64decode(public.split()[1], validate=True)).digest()
     except (IndexError, ValueError):

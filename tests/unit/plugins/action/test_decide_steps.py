@@ -161,7 +161,7 @@ def test_what_few_plays_need_is_imported_by_them_alone() -> None:
 def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide._no_login({}) == ""
     monkeypatch.setenv("PATH", "")
-    assert decide._no_login({}).startswith("This computer has no ssh, so no one could log in")
+    assert decide._no_login({}).startswith("This computer has no ssh, so it could not log in")
     assert decide._no_login({"ansible_ssh_executable": "/mine/ssh"}) == ""
 
 

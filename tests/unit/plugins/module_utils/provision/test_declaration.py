@@ -13,10 +13,10 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import THRESHOLDS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     UNLIMITED,
+    is_true,
     read_declaration,
     read_expected,
     read_level,
-    truth,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, place_of
 from hypothesis import given
@@ -172,7 +172,7 @@ def test_counts_that_came_as_texts() -> None:
     ],
 )
 def test_booleans_that_came_as_texts(said: Any, read: bool) -> None:
-    assert truth(said) is read
+    assert is_true(said) is read
     known = declared(all_or_nothing=said, adopt=said, reach=said)
     assert (known.all_or_nothing, known.adopt, known.reach) == (read,) * 3
 
@@ -200,11 +200,11 @@ def test_orders(fields: dict[str, Any], said: str) -> None:
 
 def test_a_name_that_two_hosts_may_have_needs_a_registry() -> None:
     fields = {"host": "gpu-1", "project": "team-a", "name": "team-a-gpu-1"}
-    (said,) = [each for each in declared("", **fields).objections if "tells which machine" in each]
+    (said,) = [each for each in declared("", **fields).objections if "only its name identifies a machine" in each]
     assert "also that of host a-gpu-1 of project team." in said and "leave provision_project out" in said
-    assert "tells which machine" not in objections(**fields)
+    assert "only its name identifies a machine" not in objections(**fields)
     for other in ({**fields, "name": "mine"}, {**fields, "project": "team_a", "name": "team_a-gpu-1"}):
-        assert "tells which machine" not in " ".join(declared("", **other).objections)
+        assert "only its name identifies a machine" not in " ".join(declared("", **other).objections)
 
 
 def test_an_offers_id_in_capitals_with_blanks() -> None:
@@ -260,7 +260,7 @@ def test_a_local_connection_would_configure_this_computer(connection: str | None
 
 @pytest.mark.parametrize("name", ["../../escaped", "..", ".", "a/b", "/etc"])
 def test_a_host_keeps_a_folder_of_its_own(name: str) -> None:
-    assert "no name of one" in objections(host=name)
+    assert "cannot be the name of a folder" in objections(host=name)
     assert objections("", host=name) == ""
 
 
@@ -395,8 +395,8 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
         ({"lease": "0h"}, "provision_lease must be longer than nothing"),
         ({"lease": "1970-01-01T00:00Z"}, "provision_lease 1970-01-01T00:00Z is over: it is 1970-01-01 01:00 UTC now."),
         ({"lease": "1970-01-01T09:00"}, "provision_lease must be a duration such as 8h"),
-        ({"lease": "9h", "lease_max": "8h"}, "provision_lease makes a lease of 9h, longer than provision_lease_max 8h"),
-        ({"lease": "1970-01-02T09:00Z", "lease_max": "8h"}, "09:00Z, longer than provision_lease_max 8h."),
+        ({"lease": "9h", "lease_max": "8h"}, "provision_lease (9h) is longer than provision_lease_max (8h)"),
+        ({"lease": "1970-01-02T09:00Z", "lease_max": "8h"}, "09:00Z) is longer than provision_lease_max (8h)."),
         ({"lease_max": "8h"}, "provision_lease must say how long the machine may live"),
         ({"lease": "8h", "lease_max": "2026-01-01T00:00Z"}, "provision_lease_max must be a duration"),
         (

@@ -28,7 +28,7 @@ from samples import KEY, PRIVATE_KEY
             "",
             False,
             "",
-            "neither provision_ssh_public_key nor the file /k.pub (provision_ssh_public_key_file). ssh-keygen",
+            "neither provision_ssh_public_key nor the file /k.pub (provision_ssh_public_key_file). Create one",
         ),
         (
             "",
