@@ -60,10 +60,6 @@ _WITHOUT_NAME = {
 }
 
 
-# Once one of two purchases of a host's name was ended
-_GIVEN_BACK = "Offer {} was given back, since {} has another purchase of its name, which is billed: {}. Run again."
-
-
 @dataclass(frozen=True)
 class JudgedHost:
     """A host with its plan, the result of its purchase, and the status of its offer since.
@@ -397,25 +393,19 @@ class JudgedHost:
 
     def noted(self, verdict: Verdict) -> Variables:
         """Return the changes of the host's entry; empty without changes or without an entry."""
+        changes: Variables = {}
         if verdict is Verdict.READY:
-            facts, noted = self.facts(), facts_of_first_boot(self.entry)
-            return {
-                # Kept storage is noted elsewhere.
-                **{key: item for key, item in facts.items() if key not in {*noted, STORAGE_IDS}},
-                "provision_identity_file": self.plan["identity_file"] or None,
-                "provision_purchase": MADE,
-                **self._affected,
-                **self.noted_storage,
-            }
-        if not self.has_entry or self.is_superseded or self.outcome not in (*ANSWERED_YES, "rejected"):
+            elsewhere = {*facts_of_first_boot(self.entry), STORAGE_IDS}  # noted with the boot, and with the storage
+            changes = {key: item for key, item in self.facts().items() if key not in elsewhere}
+            changes.update(provision_identity_file=self.plan["identity_file"] or None, provision_purchase=MADE)
+        elif not self.has_entry or self.is_superseded or self.outcome not in (*ANSWERED_YES, "rejected"):
             return {}
-        before = ids_listed_before(self.contradictions)
-        return {
-            **({"provision_resource_ids": list(self.proved), "provision_purchase": MADE} if self.proved else {}),
-            **({LISTED_BEFORE: before} if before else {}),
-            **self._affected,
-            **self.noted_storage,
-        }
+        else:
+            if self.proved:
+                changes.update(provision_resource_ids=list(self.proved), provision_purchase=MADE)
+            if before := ids_listed_before(self.contradictions):
+                changes[LISTED_BEFORE] = before
+        return {**changes, **self._affected, **self.noted_storage}
 
     def adds_to(self, before: Variables | None, changes: Variables) -> bool:
         """Whether these changes alter the entry, or it has ids that another host or offer proved to have."""
@@ -462,22 +452,29 @@ class JudgedHost:
         if self.namesakes and not attempt.released:
             return joined(self._two_purchases(), str(self.plan["spared"]))
         if attempt.is_left:
-            again, money = self._waiting(), bought_and_billed(self.price_per_hour, self.billed)
+            state = joined(self._waiting(), str(self.plan["spared"]))
+            money = bought_and_billed(self.price_per_hour, self.billed)
             end = f"compute_index.supply.decommission {end_option([self.host])}"
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
             advice = REPAIR if self.trouble else advice
         else:
-            again = self.ended if attempt.released else ""
+            state = self.ended if attempt.released else ""
             money = self.storage_left or ("" if self.is_superseded or self.namesakes else nothing_billed(self.host))
             advice = str(self.plan["advice"]) if purchase.needs_another(attempt) else ""
             # A machine that was ended on purpose is not replaced.
-            no_other = f"{self._overtaken} No other offer is tried: run again."
-            advice = no_other if attempt.overtaken else advice
-        spared = str(self.plan["spared"]) if attempt.is_left else ""
+            advice = f"{self._overtaken} No other offer is tried: run again." if attempt.overtaken else advice
         # A machine that was ready has ended only because of the other purchase.
-        doubled = _GIVEN_BACK.format(self.offer_id, self.host, described(self.namesakes)) if self.namesakes else ""
-        reason = joined("" if doubled and attempt.ready else self.reason(), doubled)
-        return joined(reason, again, spared, money, offers_tried(tried), advice)
+        reason = "" if self.namesakes and attempt.ready else self.reason()
+        return joined(reason, self._released_namesake, state, money, offers_tried(tried), advice)
+
+    @property
+    def _released_namesake(self) -> str:
+        return (
+            f"Offer {self.offer_id} was given back, since {self.host} has another purchase of its name, which is"
+            f" billed: {described(self.namesakes)}. Run again."
+            if self.namesakes
+            else ""
+        )
 
     def _two_purchases(self) -> str:
         """The message if a machine of another purchase, by another run or project, has the host's name."""

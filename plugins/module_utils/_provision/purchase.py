@@ -85,7 +85,7 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True)
 class NextStep:
-    """A decision, and the reason if it ends the purchase without a machine."""
+    """A decision; if it ends the purchase without a machine, with the reason."""
 
     decision: Decision
     reason: Reason | None = None
@@ -381,10 +381,10 @@ def _step_by_owner(history: History, offer_look: OfferLook, may_wait: bool) -> N
     if offer_look.gone:
         return _over(history, Reason.ENDED)
     owner = offer_look.owner if history.named else UNSEEN
-    if owner == OURS or history.may_be_ours or (doubts_refusal(history, offer_look) and not offer_look.of_others):
-        return _wait_or_unknown(may_wait, Reason.UNPROVEN)
+    is_doubtful = doubts_refusal(history, offer_look) and not offer_look.of_others
     is_anonymous = history.by_name and not (history.named or offer_look.of_others)
-    if owner == UNSEEN and (offer_look.billed is None or is_anonymous):
+    is_unknown = owner == UNSEEN and (offer_look.billed is None or is_anonymous)
+    if owner == OURS or history.may_be_ours or is_doubtful or is_unknown:
         return _wait_or_unknown(may_wait, Reason.UNPROVEN)
     # If nothing was sent, no machine can be ours; without a registry, an earlier run may have sent a purchase.
     waits = owner == UNSEEN and (history.was_sent or history.by_name)
@@ -422,6 +422,7 @@ def _refused(history: History, may_wait: bool) -> NextStep:
 OF_THE_OFFER = frozenset({"not_found", "conflict", "expired", QUOTA})
 # Outcomes of a purchase that succeeded; empty if it was made before this run
 ANSWERED_YES = ("created", "existing", "")
+_OPEN = ("unknown", "claimed")  # outcomes after which a purchase may still be under way
 
 
 def class_of(reason: str | None) -> str:
@@ -479,7 +480,7 @@ class Attempt:
 
 def what_follows(attempt: Attempt) -> Verdict:
     """Return the verdict. While a resource may be billed, no other offer is tried."""
-    if attempt.outcome in ("unknown", "claimed") or attempt.unclear:
+    if attempt.outcome in _OPEN or attempt.unclear:
         return Verdict.STOP
     if _runs(attempt) and not attempt.doubled:
         return Verdict.READY
@@ -515,6 +516,4 @@ def needs_another(attempt: Attempt) -> bool:
 
 def leaves_nothing(attempt: Attempt) -> bool:
     """Whether the registry may forget the attempt: certainly no resource of it is billed."""
-    if attempt.outcome in ("unknown", "claimed") or attempt.unclear or _runs(attempt):
-        return False
-    return not attempt.is_left
+    return not (attempt.outcome in _OPEN or attempt.unclear or attempt.is_left or _runs(attempt))

@@ -234,17 +234,17 @@ _RUN_AGAIN = (
     "Run the same again (compute_index.supply.provision for this host): it asks first, and buys only this very offer,"
     " if it is still free."
 )
-# Advice for each end whose outcome is unknown, with the fields of `Story.parts`
+# Advice for each end whose outcome is unknown, with fields of its story
 _ADVICE: t.Mapping[Reason, str] = {
     Reason.UNREADABLE: _RUN_AGAIN,
     Reason.SILENT: _RUN_AGAIN,
-    Reason.LATELY: "The offer is gone, but the purchase may still be under way. Run the same again after {since}: if it"
-    " is still unbought then, another offer may be bought.",
-    Reason.UNPROVEN: "Nothing proves whose it is: {machines}. If it is this host's, provision_adopt: true takes it, and"
-    " compute_index.supply.delete_resource ends it. If it is not, set another resource_name, or remove the registry"
-    " entry.",
+    Reason.LATELY: "The offer is gone, but the purchase may still be under way. Run the same again after"
+    " {story.since}: if it is still unbought then, another offer may be bought.",
+    Reason.UNPROVEN: "Nothing proves whose it is: {story.machines_in_words}. If it is this host's, provision_adopt:"
+    " true takes it over, and compute_index.supply.delete_resource ends it. If it is not, set another resource_name, or"
+    " remove the registry entry.",
     Reason.CONTRADICTED: "Does api_token belong to the account that bought it?",
-    Reason.OVERTAKEN: "Another run may hold it now: {taken_over} Run the same again, which follows {where}.",
+    Reason.OVERTAKEN: "Another run may hold it now: {taken_over} Run the same again, which follows {story.where}.",
 }
 # Advice for an error class, after the API's own words
 _ADVICE_BY_CLASS = {
@@ -322,16 +322,6 @@ class Story:
         """The machines of the offer, as the newest look showed them."""
         return described(self.machines) or "this account lists no machine of it"
 
-    @property
-    def parts(self) -> dict[str, str]:
-        """The fields that `_ADVICE` uses."""
-        return {
-            "where": str(self.where),
-            "machines": self.machines_in_words,
-            "since": self.since,
-            "taken_over": sentence(self.taken_over),
-        }
-
 
 @dataclass(frozen=True)
 class Ending:
@@ -374,8 +364,8 @@ def _unknown(reason: Reason, story: Story) -> str:
     is_known = story.ids or reason is not Reason.OVERTAKEN  # another run may even have ended the machine
     billed = may_be_bought(story.price_per_hour, story.ids) if is_known else "No machine of it is known."
     found = f"Offer {story.offer_id}: {story.answer} Asked now: {sentence(story.asked)}"
-    rest = f"Do not buy another offer instead. {_ADVICE[reason].format(**story.parts)}"
-    return joined(found, listing, story.why_not_sent_again, billed, rest)
+    advice = _ADVICE[reason].format(story=story, taken_over=sentence(story.taken_over))
+    return joined(found, listing, story.why_not_sent_again, billed, "Do not buy another offer instead.", advice)
 
 
 def _not_bought(reason: Reason, story: Story) -> Ending:

@@ -314,12 +314,9 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
         return replace(standing, kind=HostState.READY) if status.get("ready") and not held.pending else standing
     if phase == _states.EXPIRED:
         return _contradicted(host, entry, standing, "it has expired unbought")
-    if phase == _states.ENDED:
-        return _ended(host, entry, standing, look, account)
-    if phase == _states.FAILED:
-        return _failed(host, entry, standing, look, account)
-    # If a purchase succeeded, a status of "unbought" lags.
-    return standing
+    over = {_states.ENDED: _ended, _states.FAILED: _failed}.get(phase)
+    # After a purchase that succeeded, the status "unbought" only lags.
+    return over(host, entry, standing, look, account) if over else standing
 
 
 def _contradicted(host: Declaration, entry: Entry, standing: Standing, reason: str) -> Standing:
