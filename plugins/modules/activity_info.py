@@ -94,7 +94,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     try:
-        found = activity.activity_of(activity.look())
+        found = activity.activity_of(activity.read_activity())
     except ValueError as error:
         found = activity.Activity(activity.UNKNOWN, str(error))
     module.exit_json(changed=False, **found.result())

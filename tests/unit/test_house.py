@@ -399,7 +399,7 @@ PLUGIN_API = {
 """What plugins have of the classes that Ansible's guides tell them to extend, for themselves alone."""
 OF_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
 ALLOWED = {
-    "plugins/plugin_utils/_task.py: _apart": ("_exit", "os.chdir", "os.environ.update"),
+    "plugins/plugin_utils/_task.py: _in_child_process": ("_exit", "os.chdir", "os.environ.update"),
     "plugins/plugin_utils/_task.py: play_of": ("_parent", "_parent", "_play"),
 }
 """Variables and folder of a process of our own, and the way from a task to its play. This list only gets shorter."""

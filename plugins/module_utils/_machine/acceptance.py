@@ -192,7 +192,7 @@ class Acceptance:
             self._long("all_reduce", (*_ALL_REDUCE, str(gpus)), _SHORTEST)
 
     def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
-        limit = min(self._tool_timeout, self._left)
+        limit = min(self._tool_timeout, self._seconds_left)
         if limit > 0:
             self.answers.update(self._run({name: Command(item, limit) for name, item in programs.items()}))
 
@@ -201,17 +201,17 @@ class Acceptance:
 
         It does not start with less than ``least`` seconds, since it would seem to hang when its time is up.
         """
-        left = self._left - self._tool_timeout
-        if left >= least and not self._hangs:
-            loaded = {"loaded": Command(SMI, min(self._tool_timeout, left), _LOAD_DELAY)} if name == "load" else {}
-            self.answers.update(self._run({name: Command(arguments, left), **loaded}))
+        limit = self._seconds_left - self._tool_timeout
+        if limit >= least and not self._hangs:
+            loaded = {"loaded": Command(SMI, min(self._tool_timeout, limit), _LOAD_DELAY)} if name == "load" else {}
+            self.answers.update(self._run({name: Command(arguments, limit), **loaded}))
 
     @property
     def _hangs(self) -> bool:
         return any(answer.hangs for answer in self.answers.values())
 
     @property
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         return self._end - time.monotonic()
 
 
@@ -230,16 +230,16 @@ def accept(
     """
     began, ahead = time.monotonic(), None if controller_time is None else round(time.time() - controller_time, 1)
     answers = Acceptance(wanted, timeout, tool_timeout, run).ask(writes)
-    looks = Readings(answers, root, ahead)
-    made = verdicts.findings(looks, wanted)
-    dcgm = re.search(r'"version"\s*:\s*"([^"]*)"', looks.output("dcgmi"))
+    readings = Readings(answers, root, ahead)
+    findings = verdicts.findings(readings, wanted)
+    dcgm = re.search(r'"version"\s*:\s*"([^"]*)"', readings.output("dcgmi"))
     return {
-        "verdict": verdicts.worst(finding.verdict for finding in made),
-        "findings": [vars(finding) for finding in made],
-        "reasons": verdicts.reasons(made),
+        "verdict": verdicts.worst(finding.verdict for finding in findings),
+        "findings": [vars(finding) for finding in findings],
+        "reasons": verdicts.reasons(findings),
         "tools": {
-            "driver": looks.smi.driver if looks.smi else None,
-            "cuda": looks.smi.cuda if looks.smi else None,
+            "driver": readings.smi.driver if readings.smi else None,
+            "cuda": readings.smi.cuda if readings.smi else None,
             "dcgm": dcgm[1] if dcgm else None,
             "kernel": os.uname().release,
         },

@@ -76,17 +76,17 @@ class _Sample:
     load: float  # a higher load is use
 
 
-def activity_of(look: ActivityReadings) -> Activity:
+def activity_of(readings: ActivityReadings) -> Activity:
     """Judge whether the machine is in use. It is idle only if everything could be read, and shows no use."""
     try:
-        sample, until = _sample(look), _kept_until(look)
-        now = _use_now(look, sample)
+        sample, until = _sample(readings), _kept_until(readings)
+        now = _use_now(readings, sample)
     except ValueError as error:
         return Activity(UNKNOWN, str(error))
-    idle = look.uptime - sample.active
-    since = look.clock - idle
+    idle = readings.uptime - sample.active
+    since = readings.clock - idle
     if now:
-        return Activity(ACTIVE, now, since=look.clock, keep_until=until)
+        return Activity(ACTIVE, now, since=readings.clock, keep_until=until)
     if sample.active >= sample.at:
         return Activity(ACTIVE, sample.why, since=since, keep_until=until)
     evidence = f"{sample.seen}; last in use at {formatted(since)} ({sample.why})"
@@ -95,16 +95,16 @@ def activity_of(look: ActivityReadings) -> Activity:
     return Activity(IDLE, evidence, since=since, idle_seconds=idle)
 
 
-def _sample(look: ActivityReadings) -> _Sample:
+def _sample(readings: ActivityReadings) -> _Sample:
     """Read the sampler's note. Raises ValueError if it is missing, unreadable, or not recent."""
-    if look.state is None:
+    if readings.state is None:
         raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
-    state = read_json_object(look.state)
+    state = read_json_object(readings.state)
     at, active, load = (number_of(state.get(name)) for name in ("at", "active", "load"))
     if at is None or active is None or load is None or not 0 <= active <= at:
         raise ValueError("the sampler's note is invalid")
-    age = look.uptime - at
-    if state.get("boot") != look.boot or age < -_CLOCK_ERROR:
+    age = readings.uptime - at
+    if state.get("boot") != readings.boot or age < -_CLOCK_ERROR:
         raise ValueError("the sampler's note is from another boot")
     if age > STALE_SECONDS:
         raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
@@ -112,44 +112,44 @@ def _sample(look: ActivityReadings) -> _Sample:
     return _Sample(at, active, why, seen, load)
 
 
-def _use_now(look: ActivityReadings, sample: _Sample) -> str:
+def _use_now(readings: ActivityReadings, sample: _Sample) -> str:
     """Describe the use at this moment, which the sampler has not counted yet; empty if there is none.
 
     Raises ValueError if it cannot be seen.
     """
-    if look.others is None or look.load is None:
+    if readings.others is None or readings.load is None:
         raise ValueError("other processes of the machine cannot be seen")
-    if look.others:
-        return f"{look.others} other SSH connection{'' if look.others == 1 else 's'} now"
+    if readings.others:
+        return f"{readings.others} other SSH connection{'' if readings.others == 1 else 's'} now"
     # Written so that NaN counts as use
-    return "" if look.load <= sample.load else f"load {look.load:.2f} now"
+    return "" if readings.load <= sample.load else f"load {readings.load:.2f} now"
 
 
-def _kept_until(look: ActivityReadings) -> float | None:
+def _kept_until(readings: ActivityReadings) -> float | None:
     """The latest time that a user of supply-keep asked for, by the current clock; None if it has passed.
 
     Raises ValueError if it is unclear.
     """
-    if look.keeps is None:
+    if readings.keeps is None:
         raise ValueError("the folder of supply-keep cannot be read")
     last = 0.0
-    for name, text in look.keeps.items():
+    for name, text in readings.keeps.items():
         keep = read_json_object(text or "")
         until, uptime = number_of(keep.get("until")), number_of(keep.get("uptime"))
         if until is None or uptime is None:
             raise ValueError(f"the note of supply-keep for the user {one_line(name, 40)} is invalid")
         # In the same boot the uptime is exact, while the clock may have been set since the note.
-        is_same_boot = keep.get("boot") == look.boot
-        last = max(last, until - look.clock, uptime - look.uptime if is_same_boot else 0.0)
+        is_same_boot = keep.get("boot") == readings.boot
+        last = max(last, until - readings.clock, uptime - readings.uptime if is_same_boot else 0.0)
     if last > MOST_KEPT:
         raise ValueError("a time in the notes of supply-keep is too late; is the clock right?")
-    return look.clock + last if last > 0 else None
+    return readings.clock + last if last > 0 else None
 
 
 # Readings
 
 
-def look(root: str = "/", pid: int | None = None, clock: float | None = None) -> ActivityReadings:
+def read_activity(root: str = "/", pid: int | None = None, clock: float | None = None) -> ActivityReadings:
     """Read the machine's activity. ``pid``: a process of our own connection. Raises ValueError without Linux."""
     uptime = number_of((_read(root, "proc/uptime") or "").partition(" ")[0])
     boot = (_read(root, "proc/sys/kernel/random/boot_id") or "").strip()

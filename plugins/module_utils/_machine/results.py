@@ -69,19 +69,19 @@ def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.Gzip
     """Write a range of a file, padded with zeros if it cannot be read. Returns why it is invalid, or an empty text."""
     if "target" in entry:
         return ""
-    path, left, fault = unquoted(entry["path"]), length, ""
+    path, remaining, fault = unquoted(entry["path"]), length, ""
     place = os.path.join(folder, path if path == LOG else os.path.join(code_files.WORK, path[len("files/") :]))
     try:
         with open(os.path.realpath(place), "rb", opener=nonblocking_opener) as file:
             file.seek(offset)
-            while left and (block := file.read(min(_BLOCK, left))):
-                left -= stream.write(block)
+            while remaining and (block := file.read(min(_BLOCK, remaining))):
+                remaining -= stream.write(block)
             status = os.fstat(file.fileno())
-            is_same = (status.st_size, status.st_mtime_ns) == (entry["size"], entry["mtime_ns"]) and not left
+            is_same = (status.st_size, status.st_mtime_ns) == (entry["size"], entry["mtime_ns"]) and not remaining
             fault = "" if is_same else "it changed while it was fetched"
     except OSError as error:
         fault = str(error.strerror)
-    stream.write(bytes(left))
+    stream.write(bytes(remaining))
     return fault
 
 

@@ -94,7 +94,7 @@ def _gpu_type(readings: Readings, wanted: Wanted) -> Findings:
     family, _gigabytes = _canonical(wanted.offer)
     for index, gpu in enumerate(readings.machine["gpus"]):
         model = gpu["model"]
-        verdict = UNKNOWN if not model else BAD if family and not _is_of(family, model) else OK
+        verdict = UNKNOWN if not model else BAD if family and not _is_in_family(family, model) else OK
         yield Finding(verdict, model, wanted.offer.get("gpu_type") or family, index)
 
 
@@ -130,7 +130,7 @@ def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
     return named or (parts[1] if parts else None), int(parts[2]) if parts else None
 
 
-def _is_of(family: str, model: str) -> bool:
+def _is_in_family(family: str, model: str) -> bool:
     """Whether a model's name contains the family's name, as one word or as several (RTX 6000 Ada)."""
     wanted = "[^a-z0-9]*".join(letters_of(family))
     return re.search(rf"(?<![a-z0-9]){wanted}(?![a-z0-9])", model.lower()) is not None
@@ -266,15 +266,15 @@ ERRORS = tuple(
 )
 
 
-def _by_faults(well: str, forms: t.Sequence[Faults], gpu: Gpu, *_others: object) -> Finding:
-    """The worst fault of a GPU; `ok` only if all elements of one form are ``well``: a missing one may hide a fault."""
+def _by_faults(healthy: str, forms: t.Sequence[Faults], gpu: Gpu, *_others: object) -> Finding:
+    """The worst fault of a GPU; `ok` if all elements of a form are ``healthy``: a missing one may hide a fault."""
     faults = {path: fault for form in forms for path, fault in form.items()}
     active = [fault[1:] for path, fault in faults.items() if re.fullmatch(fault[0], gpu.word(path) or "")]
     if active:
         found, meanings = zip(*active)
         return Finding(worst(found), ", ".join(dict.fromkeys(meanings)))
-    is_well = any({gpu.word(path) for path in form} == {well} for form in forms)
-    return Finding(OK, "no fault") if is_well else Finding(UNKNOWN)
+    is_healthy = any({gpu.word(path) for path in form} == {healthy} for form in forms)
+    return Finding(OK, "no fault") if is_healthy else Finding(UNKNOWN)
 
 
 def _has_no_ecc(gpu: Gpu) -> bool:
@@ -314,9 +314,9 @@ def _temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     for names in _MARGINS:
         upper, lower = (gpu.number(f"temperature/{name}") for name in names)
         if upper is not None and lower is not None:
-            left = upper - lower
-            verdict = BAD if left <= 0 else DEGRADED if left < least else OK
-            return Finding(verdict, f"{left:g} below its limit", f"at least {least:g}")
+            margin = upper - lower
+            verdict = BAD if margin <= 0 else DEGRADED if margin < least else OK
+            return Finding(verdict, f"{margin:g} below its limit", f"at least {least:g}")
     return Finding(UNKNOWN)
 
 
@@ -493,7 +493,7 @@ class Check:
     needs_gpus: bool = True
 
 
-def _of_gpus(rule: GpuRule, *, under_load: bool = False) -> Rule:
+def _for_each_gpu(rule: GpuRule, *, under_load: bool = False) -> Rule:
     """Apply a rule to each GPU; ``under_load``: also to the readings under load, if one has run.
 
     The worse of both findings counts, but an unknown one while idle gives way to the one under load. Without a GPU the
@@ -502,8 +502,8 @@ def _of_gpus(rule: GpuRule, *, under_load: bool = False) -> Rule:
 
     def judged(readings: Readings, wanted: Wanted) -> Findings:
         for gpu in readings.gpus:
-            looks = [gpu, readings.under_load(gpu)] if under_load and readings.has_run("load") else [gpu]
-            *earlier, last = (rule(look, readings, wanted) for look in looks)
+            samples = [gpu, readings.under_load(gpu)] if under_load and readings.has_run("load") else [gpu]
+            *earlier, last = (rule(sample, readings, wanted) for sample in samples)
             known = (found for found in earlier if found.verdict != UNKNOWN)
             yield replace(max([last, *known], key=_rank), gpu=gpu.index)
         if not readings.gpus:
@@ -523,16 +523,18 @@ CHECKS = (
     Check("boot_disk_in_gb", "specs", "GB", _KERNEL, partial(_size, "boot_disk_in_gb", SIZE), needs_gpus=False),
     Check("driver", "specs", "", _SMI, _driver),
     Check("cuda", "specs", "", _SMI, _cuda),
-    Check("mig", "health", "", _SMI, _of_gpus(_mig)),
-    Check("ecc", "health", "", _SMI, _of_gpus(_ecc)),
-    Check("remapped_rows", "health", "", _SMI, _of_gpus(_repairs)),
+    Check("mig", "health", "", _SMI, _for_each_gpu(_mig)),
+    Check("ecc", "health", "", _SMI, _for_each_gpu(_ecc)),
+    Check("remapped_rows", "health", "", _SMI, _for_each_gpu(_repairs)),
     Check("xid", "health", "", "kernel log", _xid),
-    Check("throttle", "health", "", _SMI, _of_gpus(partial(_by_faults, "Not Active", (THROTTLE,)), under_load=True)),
-    Check("temperature", "health", "", _SMI, _of_gpus(_temperature, under_load=True)),
-    Check("power_limit", "health", "W", _SMI, _of_gpus(_power_limit)),
-    Check("pcie", "health", "", _SMI, _of_gpus(_pcie, under_load=True)),
-    Check("nvlink", "health", "links", "nvidia-smi nvlink", _of_gpus(_nvlink)),
-    Check("fabric", "health", "", "nvidia-smi, systemctl", _of_gpus(_fabric)),
+    Check(
+        "throttle", "health", "", _SMI, _for_each_gpu(partial(_by_faults, "Not Active", (THROTTLE,)), under_load=True)
+    ),
+    Check("temperature", "health", "", _SMI, _for_each_gpu(_temperature, under_load=True)),
+    Check("power_limit", "health", "W", _SMI, _for_each_gpu(_power_limit)),
+    Check("pcie", "health", "", _SMI, _for_each_gpu(_pcie, under_load=True)),
+    Check("nvlink", "health", "links", "nvidia-smi nvlink", _for_each_gpu(_nvlink)),
+    Check("fabric", "health", "", "nvidia-smi, systemctl", _for_each_gpu(_fabric)),
     Check("disk_write", "health", "MB/s", "dd", _disk_write, needs_gpus=False),
     Check("clock", "health", "seconds", "clock", _clock, needs_gpus=False),
     Check("user_data", "health", "", "cloud-init", _user_data, needs_gpus=False),
@@ -552,10 +554,10 @@ def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
     ]
 
 
-def reasons(made: t.Iterable[Finding]) -> list[str]:
+def reasons(found: t.Iterable[Finding]) -> list[str]:
     """The degraded and bad findings in words, with their GPUs, the worst first."""
     return [
         ("" if finding.gpu is None else f"GPU {finding.gpu}: ") + finding.sentence() + f" ({finding.verdict})"
-        for finding in sorted(made, key=_rank, reverse=True)
+        for finding in sorted(found, key=_rank, reverse=True)
         if finding.verdict in (DEGRADED, BAD)
     ]

@@ -119,14 +119,16 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
     if run.is_begun:
         return dict(before)
     offers = {bill.offer_id for bill in run.ledger.bills if bill.host == request.host} - {run.entry.offer_id}
-    since = before if run.phase == ORDERED else {"ordered_at": now, "earlier_offers": sorted(offers)}
-    asked = {"command": request.command, "spec": dict(request.spec), "max_bill": request.max_bill}
-    keep = f"{math.ceil(request.keep)}s" if request.keep else ""
-    asked = {**asked, "results": list(request.results), "keep": keep, "digest": request.digest}
+    first = before if run.phase == ORDERED else {"ordered_at": now, "earlier_offers": sorted(offers)}
+    asked = {
+        **{"run_command": request.command, "run_spec": dict(request.spec), "run_max_bill": request.max_bill},
+        **{"run_results": list(request.results), "run_digest": request.digest},
+        "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
+    }
     return {
         **{"name": request.name, "host": request.host, "command": request.command, "digest": request.digest},
-        **{"phase": ORDERED, "state": NONE, "asked": {f"run_{name}": value for name, value in asked.items()}},
-        **{name: since.get(name) for name in ("ordered_at", "earlier_offers")},
+        **{"phase": ORDERED, "state": NONE, "asked": asked},
+        **{name: first.get(name) for name in ("ordered_at", "earlier_offers")},
         **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "cost_usd", "complete")),
     }
 
@@ -296,7 +298,9 @@ def job_outcome(record: Row) -> str:
     return f"{record.get('name')} {record.get('state')}{lasted}{f' ({why})' if why else ''}."
 
 
-_WENT = "Its results went with the machine, unless a sweep or another computer has brought them to its own inventory."
+_LOST_RESULTS = (
+    "Its results went with the machine, unless a sweep or another computer has brought them to its own inventory."
+)
 
 
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
@@ -306,7 +310,7 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     """
     usd_spent, outcome = record.get("cost_usd"), job_outcome(record)
     cost = "Its cost is unknown." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
-    lost, missing = "" if record.get("complete") else _WENT, ", ".join(map(str, record.get("missing") or []))
+    lost, missing = "" if record.get("complete") else _LOST_RESULTS, ", ".join(map(str, record.get("missing") or []))
     log = [] if record.get("state") == SUCCEEDED else list(map(str, record.get("last_lines") or []))
     lines = {
         outcome: True,
@@ -316,8 +320,8 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
         f"Not found on the machine: {missing}": missing,
         "The last lines of its log:": log,
     }
-    is_well = record.get("state") == SUCCEEDED and not lost
-    return {"lines": [*applicable(lines), *log, *further], "trouble": "" if is_well else joined(outcome, lost)}
+    is_success = record.get("state") == SUCCEEDED and not lost
+    return {"lines": [*applicable(lines), *log, *further], "trouble": "" if is_success else joined(outcome, lost)}
 
 
 def incomplete_result(run: Run, why: str) -> dict[str, t.Any]:
@@ -366,7 +370,7 @@ def why_not_home(results: Row) -> str:
 
 
 _COLUMNS = {
-    **{"run": "name", "state": "state", "since": "since", "machine": "runs", "USD": "usd"},
+    **{"run": "name", "state": "state", "since": "since", "machine": "machine_state", "USD": "usd"},
     "last line": "last_line",
 }
 _ANSWERED = ("state", "began_at", "ended_at", "exit_code")
@@ -377,8 +381,8 @@ def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
     rows = []
     for run in runs:
         moment = seconds_of(run.get("ended_at") or run.get("began_at") or run.get("ordered_at") or "")
-        is_since = "-" if moment is None else _text.age(now - moment)
-        rows.append({**run, "since": is_since, "runs": "billed" if run["machine"] else "gone"})
+        since = "-" if moment is None else _text.age(now - moment)
+        rows.append({**run, "since": since, "machine_state": "billed" if run["machine"] else "gone"})
     return _text.narrow_table(rows, _COLUMNS, ("last line", "run")) if rows else ["There are no runs."]
 
 

@@ -141,12 +141,12 @@ def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:
 
 def read_request(given: Row, wrong: list[str]) -> Request:
     """The variables as typed values; ``wrong`` gets a sentence for each mistake. `read_name` checks the name."""
-    command, odd = text_of(given.get("run_command")), [n for n in _TEXTS if isinstance(given.get(n), _NO_TEXT)]
+    command, invalid = text_of(given.get("run_command")), [n for n in _TEXTS if isinstance(given.get(n), _NO_TEXT)]
     seconds = _read("run_time", given, lease.read_duration, math.inf, wrong)
     wrong += applicable(
         {
             "run_command must be the command to run: -e 'run_command=\"python train.py\"'.": not command,
-            f"{' and '.join(odd)} must be a text, not a list, a mapping or true.": odd,
+            f"{' and '.join(invalid)} must be a text, not a list, a mapping or true.": invalid,
             "run_time must be at least 10m: -e run_time=8h.": seconds < SHORTEST_JOB,
         }
     )
@@ -195,9 +195,9 @@ def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
 
 def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
     paths = _texts("run_results", given, wrong)
-    if odd := [path for path in paths if path.startswith(("/", "~")) or {"..", "**"} & set(path.split("/"))]:
+    if invalid := [path for path in paths if path.startswith(("/", "~")) or {"..", "**"} & set(path.split("/"))]:
         wrong.append(
-            f"run_results must be paths below the job's folder, without .. and **, not {', '.join(odd)}. A folder"
+            f"run_results must be paths below the job's folder, without .. and **, not {', '.join(invalid)}. A folder"
             " stands for all its files."
         )
     return paths
@@ -224,9 +224,9 @@ def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
 
 
 def _bill(given: Row, wrong: list[str]) -> float:
-    odd: list[str] = []
-    bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
-    if odd or bill == UNLIMITED:
+    invalid: list[str] = []
+    bill = read_limit("run_max_bill", given.get("run_max_bill"), invalid)
+    if invalid or bill == UNLIMITED:
         wrong.append("run_max_bill must be the most USD that the whole run may cost, as a number: -e run_max_bill=200.")
     return bill
 

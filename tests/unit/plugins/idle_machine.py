@@ -131,7 +131,7 @@ class IdleMachine:
         own = (READER - 2, READER - 1, READER)
         for pid, title in zip(own, ("sshd: root@pts/0", "/bin/sh", "python3"), strict=True):
             self.process(pid, title, parent=1 if pid == own[0] else pid - 1)
-        found = activity.look(str(self.root), READER, self.clock)
+        found = activity.read_activity(str(self.root), READER, self.clock)
         for pid in own:
             shutil.rmtree(self.root / f"proc/{pid}")
         return activity.activity_of(found)

@@ -532,7 +532,7 @@ def test_what_is_no_machine_of_ours_is_not_idle(run: Callable[..., Run], monkeyp
     # When it was asked the controller notes, by its own clock.
     assert done.result.keys() - {"changed", "invocation"} == documented - {"asked_at"}
 
-    monkeypatch.setattr(SOURCES["activity_info"].activity, "look", partial(activity.look, "/nowhere"))
+    monkeypatch.setattr(activity, "read_activity", partial(activity.read_activity, "/nowhere"))
     done = run("activity_info")
     assert (done.code, done.result["state"], done.result["since"]) == (0, "unknown", None)
     assert done.result["evidence"] == "the machine's uptime or boot id cannot be read"
