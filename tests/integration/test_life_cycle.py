@@ -147,7 +147,7 @@ def test_a_machine_is_configured_by_another_computer(project: Project) -> None:
     [
         pytest.param({"status": 500}, "answered 500", id="500"),
         pytest.param({"status": 403}, "api_token", id="403"),
-        pytest.param({"status": 200, "body": b"<html>"}, "is no JSON", id="html"),
+        pytest.param({"status": 200, "body": b"<html>"}, "is not JSON", id="html"),
         pytest.param({"status": 200, "body": b'{"resources": [], "total_count": 7}'}, "counts 7 resources", id="part"),
     ],
 )

@@ -111,7 +111,7 @@ BAD_INPUT: dict[str, tuple[dict[str, Any], str]] = {
     "bad-yaml": ({"cloud_init": "#cloud-config\nx: [1\n"}, "cloud_init is no valid YAML"),
     "ftp": ({"api_url": "ftp://127.0.0.1"}, "api_url must be an http(s) URL"),
     "plain-http": ({"api_url": "http://supply.example.com"}, "api_url is plain http"),
-    "credentials": ({"api_url": "https://me:pw@supply.example.com"}, "api_url must not hold credentials"),
+    "credentials": ({"api_url": "https://me:pw@supply.example.com"}, "api_url must not contain credentials"),
     "blank-token": ({"api_token": "two words"}, "api_token holds a space"),
     "ca-path": ({"ca_path": "/no/such/file"}, "ca_path: there is no file"),
     "ceiling": ({"max_price_per_hour": -1}, "max_price_per_hour must be"),

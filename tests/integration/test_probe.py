@@ -96,7 +96,7 @@ def test_a_token_that_is_refused_is_a_failure(project: Project) -> None:
 def test_an_api_that_cannot_be_reached_is_a_failure(project: Project) -> None:
     project.environment["COMPUTE_INDEX_API_URL"] = "http://127.0.0.1:9"
     _published, _lines, run = probe(project)
-    assert run.returncode != 0 and "GET /resources brought no answer" in run.text, run.output
+    assert run.returncode != 0 and "GET /resources got no answer" in run.text, run.output
 
 
 # With a purchase

@@ -1,13 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Supply API: a method per endpoint, and the tolerant reader of its answers. Knows no Ansible.
+"""The Supply API: a method for each endpoint, and the tolerant reader of its answers. Knows no Ansible.
 
-Here is what asks after purchases and machines; `market` has what comes before them, and the purchase. A module is
-shipped with all that it imports, and those that wait or list are run often.
+This file has the endpoints of purchases and machines; `market` has those of offers, and the purchase itself. They are
+apart since Ansible ships a module with all that it imports, and modules that wait or list run often.
 
-Every answer is brought into one shape: documented fields are always there (None where the API gave nothing), fields
-that nobody documented are handed through. Rules without a source are those of the API's documentation pages.
+Every answer gets one shape: documented fields are always present (None if the API gave nothing), undocumented ones are
+passed on. Rules without a source are those of the API's documentation pages.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from .._text import (
 )
 from .http import Answer, HttpClient, TransportError
 
-# A module's payload holds no manifest, so the number stands here; a test compares it with galaxy.yml.
+# Ansible ships a module without galaxy.yml; a test compares the two numbers.
 VERSION = "1.0.0"
 USER_AGENT = f"compute_index.supply/{VERSION}"
 
 MOST_PAGES = 1_000  # of a list
-MOST_READINGS = 5  # of a list in pages
-MOST_DEPTH = 50  # of values in one another: more than any answer needs, less than what exhausts the stack
+MOST_READINGS = 5  # of a list that has several pages
+MOST_DEPTH = 50  # of nested values: more than any answer needs, and less than exhausts the stack
 
 Json = dict[str, t.Any]
 
@@ -58,17 +58,17 @@ _RESOURCE_FIELDS = (
     "valid_to",
     "last_synced_at",
 )
-# Where an answer might repeat what was sent at the purchase; names in small letters, without what stands between them.
+# Fields that might repeat what the purchase sent, in lower case and without separators.
 _SECRET_PARTS = ("cloudinit", "cloudconfig", "userdata", "startupscript", "console")
 _SECRET_FIELDS = frozenset({"sshpublickey", "request", "statusmessage"})
 _PLAIN_UUID = re.compile(r"\A([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})\Z")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PROBLEM = frozenset({"title", "type", "instance"})
-_NOT_DONE = frozenset({"failed", "error", "rejected", "refused", "denied"})  # states of an answer to a deletion
-_LINKED = frozenset({"attached", "linked", "secondary", "additional"})  # roles of an offer that came later
-LONGEST_ODD = 60  # characters of what is no id
+_NOT_DONE = frozenset({"failed", "error", "rejected", "refused", "denied"})  # statuses in an answer to a deletion
+_LINKED = frozenset({"attached", "linked", "secondary", "additional"})  # roles of offers that were linked later
+LONGEST_ODD = 60  # characters shown of a value that is not an id
 
-# Both are on the API's pages, and none says which is the current one.
+# Both are on the API's pages; none says which one is current.
 HOSTS = ("supply-api.compute-index.com", "supply-api.compute-desk.com")
 
 RESOURCE_ENVELOPES = ("resources", "items", "data", "results")
@@ -84,20 +84,20 @@ _ERROR_CLASSES = {
     429: "rate_limited",
 }
 
-# The page names no status for a quota, so these classes may hide one: see `is_quota`.
+# The pages name no status for an exhausted quota, so any of these classes may stand for one: see `is_quota`.
 _MAY_BE_QUOTA = ("invalid", "auth", "conflict")
 
-# What says of an offer or a resource that it is unknown, sold or ended, or gone: only the API itself knows that.
+# Unknown, sold or ended, expired: only the API itself knows that of an offer or a resource.
 _FACTS = (404, 409, 410)
-# These name nothing that the API could not know.
+# Requests without an id, so that a 404 is about the address.
 _WITHOUT_ID = re.compile(r"GET /\w+|POST /get_offers")
 
 
 class ApiError(Exception):
-    """A request that brought nothing to work with.
+    """A request failed, or its answer cannot be used.
 
-    ``sent`` is false only if the server cannot have got it. ``transient`` tells whether waiting may cure it.
-    ``retry_after`` is in seconds.
+    ``sent`` is false only if the server cannot have got the request. ``transient``: the error may pass.
+    ``retry_after``: in seconds.
     """
 
     def __init__(
@@ -119,20 +119,16 @@ class ApiError(Exception):
 
     @property
     def refused(self) -> bool:
-        """Whether the answer is a refusal: a 4xx, by which the API does not do what was asked.
+        """Whether the answer is a refusal: a 4xx, except 408, and except one of `_FACTS` that is not the API's own.
 
-        It is no proof that nothing was done; see rules 2 to 4 of `_provision/purchase.py`. A 408 is none, and neither
-        is one of `_FACTS` that is not the API's own, and so may pass.
+        A refusal does not prove that nothing was done; see rules 2 to 4 of `_provision/purchase.py`.
         """
-        is_open = self.status_code == 408 or (self.status_code in _FACTS and self.transient)
-        return self.status_code is not None and 400 <= self.status_code < 500 and not is_open
+        may_be_done = self.status_code == 408 or (self.status_code in _FACTS and self.transient)
+        return self.status_code is not None and 400 <= self.status_code < 500 and not may_be_done
 
 
 class SupplyApi:
-    """The endpoints of what was bought.
-
-    With ``read_only`` (check mode) it refuses to send anything that could change something.
-    """
+    """The endpoints of purchases and resources. With ``read_only`` (check mode) it refuses to send a change."""
 
     def __init__(self, http: HttpClient, *, read_only: bool = False) -> None:
         self._http = http
@@ -140,12 +136,12 @@ class SupplyApi:
 
     @property
     def account(self) -> str:
-        """A word that tells two accounts, of the same or of two servers, apart."""
+        """A word that identifies the account: token and server."""
         return self._http.account
 
     @property
     def ahead(self) -> float | None:
-        """Seconds by which the API's clock is ahead of this one, by its last answer that says so; None if none does."""
+        """Seconds by which the API's clock was ahead at its last answer with a time; None if no answer had one."""
         return self._http.ahead
 
     # Reads
@@ -153,14 +149,14 @@ class SupplyApi:
     def offer_status(self, offer_id: str, *, timeout: float | None = None, retries: int | None = None) -> Json:
         """GET /offers/{offer_id}/status: see `read_status`."""
         answer = self._read("GET", path_to("offers", offer_id, "status"), timeout=timeout, retries=retries)
-        return self._without_secrets(read_status(about(answer, "offer_id", offer_id), offer_id))
+        return self._without_secrets(read_status(checked_answer(answer, "offer_id", offer_id), offer_id))
 
     def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:
-        """GET /resources: those of one offer, or all that the API lists, each once.
+        """GET /resources: the resources of one offer, or all, without duplicates.
 
-        No page of the documentation shows paging. Should the API page, the pages are read until two readings list the
-        same: what moves to another page while they are read would be left out. Raises ApiError (protocol) if the list
-        is not known to be whole: machines that are left out would bill unseen.
+        The documentation shows no paging. If the API pages all the same, the pages are read until two readings list the
+        same, since a resource may move to another page while they are read. Raises ApiError (protocol) if the list may
+        be incomplete: machines that it lacks would be billed unseen.
         """
         query = {} if offer_id is None else {"offer_id": offer_id}
         before: t.Collection[str] | None = None
@@ -178,7 +174,7 @@ class SupplyApi:
         why = "the API's pages do not come to an end."
         for number in range(1, MOST_PAGES + 1):
             answer = self._exchange("GET", "/resources", query=query, repeatable=True, retries=retries)
-            known, items = len(found), list_in(answer.data, RESOURCE_ENVELOPES, "GET /resources")
+            known, items = len(found), require_list(answer.data, RESOURCE_ENVELOPES, "GET /resources")
             _collect(found, items)
             following = next_query(answer)
             if not following and not (why := why_partial(answer, len(items), len(found), number)):
@@ -189,9 +185,9 @@ class SupplyApi:
         raise ApiError(f"GET /resources: {why}", "protocol", status_code=200)
 
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
-        """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old.
+        """GET /resources/{resource_id}. ``force_refresh``: ask the vendor, else the answer may be 30 seconds old.
 
-        Raises ApiError: a 410 says no more of a resource than a 404, so both are ``not_found``.
+        Raises ApiError: ``not_found`` after a 404 and after a 410, which says no more about a resource.
         """
         query = {"force_refresh": "true"} if force_refresh else None
         try:
@@ -200,24 +196,24 @@ class SupplyApi:
             if error.error_class == "expired":
                 error.error_class = "not_found"
             raise
-        return as_asked(read_resource(answer), "resource_id", resource_id)
+        return with_requested_id(read_resource(answer), "resource_id", resource_id)
 
     # Changes
 
     def delete_resource(self, resource_id: str, *, force: bool) -> Json:
-        """DELETE /resources/{resource_id}, once: the machine ends some time after the answer.
+        """DELETE /resources/{resource_id}, sent once. The machine ends some time after the answer.
 
-        Raises ApiError (protocol) also if the answer is about another resource, or says that it failed.
+        Raises ApiError, of class protocol if the answer is about another resource, or says that the deletion failed.
         """
         query = {"force": "true"} if force else None
-        answer = object_of(self._change("DELETE", path_to("resources", resource_id), query=query), "delete")
-        said = _states.word(answer.get("status"))
-        if said in _NOT_DONE:
+        answer = require_object(self._change("DELETE", path_to("resources", resource_id), query=query), "delete")
+        status = _states.word(answer.get("status"))
+        if status in _NOT_DONE:
             message = one_line(self._http.redact(text_or_none(answer.get("message")) or "it names no reason"))
-            raise ApiError(f"The API's answer to the deletion says '{said}': {message}.", "protocol", status_code=200)
-        return t.cast(Json, about(answer, "resource_id", resource_id))
+            raise ApiError(f"The API's answer to the deletion says '{status}': {message}.", "protocol", status_code=200)
+        return t.cast(Json, checked_answer(answer, "resource_id", resource_id))
 
-    # The way to HTTP
+    # Exchanges
 
     def _read(self, method: str, path: str, **how: t.Any) -> t.Any:
         return self._exchange(method, path, repeatable=True, **how).data
@@ -231,15 +227,15 @@ class SupplyApi:
         try:
             answer = self._http.exchange(method, path, **how)
         except TransportError as error:
-            message = no_answer(f"{method} {path}", error, self._http.base_url)
+            message = no_answer_message(f"{method} {path}", error, self._http.base_url)
             raise ApiError(message, "unavailable", sent=error.sent, transient=not error.permanent) from None
         if 200 <= answer.status < 300 and answer.is_json:
             return answer
         place = printable(self._http.redact(answer.location), LONGEST_NAME) if answer.location else ""
-        raise error_of(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
+        raise error_from(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
 
     def _without_secrets(self, answer: Json) -> Json:
-        """The answer's sentences, which a server may have made of what it was sent, without secrets and on a line."""
+        """The answer, with its texts on one line and without secrets: a server may repeat what it was sent."""
         for name in ("error", "failure_reason", "progress"):
             if answer.get(name):
                 answer[name] = one_line(self._http.redact(answer[name])) or None
@@ -247,36 +243,37 @@ class SupplyApi:
         return answer
 
 
-def no_answer(request: str, error: TransportError, base_url: str) -> str:
-    """What to say of a request that brought no answer. If its host is not reached, the pages may name another one."""
-    message, host = f"{request} brought no answer: {error}.", urlsplit(base_url).hostname
+def no_answer_message(request: str, error: TransportError, base_url: str) -> str:
+    """The message about a request without an answer. It names the API's other host if one cannot be reached."""
+    message, host = f"{request} got no answer: {error}.", urlsplit(base_url).hostname
     if not error.unreachable or host not in HOSTS:
         return message
     others = " or ".join(f"https://{name}" for name in HOSTS if name != host)
-    return f"{message} {host} is not reached. Some pages of the API name another host: try api_url {others}."
+    return f"{message} {host} cannot be reached. Some pages of the API name another host: try api_url {others}."
 
 
 def path_to(*parts: str) -> str:
-    """The path of these parts, none of which can leave its place."""
+    """The path of these parts. Each is quoted, so that none can lead elsewhere."""
     return "".join("/" + quote(part, safe="") for part in parts)
 
 
 # Errors
 
 
-def error_of(request: str, answer: Answer, detail: str) -> ApiError:
-    """The error of an answer that is no success, or is none that can be read."""
+def error_from(request: str, answer: Answer, detail: str) -> ApiError:
+    """The error for an answer that is not a success, or not JSON."""
     status = answer.status
     facts: dict[str, t.Any] = {"status_code": status, "retry_after": answer.retry_after}
     if 300 <= status < 400:
         where = f" to {detail}" if answer.location else ""
         return ApiError(f"{request} was redirected{where}, which is not followed. Check api_url.", "protocol", **facts)
     if status < 300:
-        message = f"{request} answered {status}, but its body is no JSON. Is api_url the Supply API?"
+        message = f"{request} answered {status}, but its body is not JSON. Is api_url the Supply API?"
         return ApiError(message, "protocol", transient=True, **facts)
     if status in _FACTS and not _is_fact(answer):
         message = (
-            f"{request} answered {status}, but not as the Supply API words it: what lies in between says nothing of it."
+            f"{request} answered {status}, but not in the form of the Supply API: a proxy or gateway that answers for"
+            " the API proves nothing."
         )
         return ApiError(message, "unavailable", transient=True, **facts)
     hint = " Check api_url." if status == 404 and _WITHOUT_ID.fullmatch(request) else ""
@@ -284,7 +281,7 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
 
 
 def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:
-    """The error of the API's own answer, of status 400 or more. ``facts``: its status, and seconds to wait or None."""
+    """The error for the API's own answer of status 400 or more. ``facts``: arguments of ApiError from the answer."""
     status, retry_after = facts["status_code"], facts["retry_after"]
     transient = status >= 500 or status in (408, 425, 429)
     error_class = _ERROR_CLASSES.get(status) or ("unavailable" if transient else "invalid")
@@ -296,10 +293,10 @@ def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:
 
 
 def _is_fact(answer: Answer) -> bool:
-    """Whether one of `_FACTS` comes from the API itself: what comes from a gateway says nothing of what the API knows.
+    """Whether one of `_FACTS` comes from the API itself: a gateway does not know what the API knows.
 
-    A 404 of the API is JSON, ``{"detail": ...}`` (FastAPI's form, which its pages imply). A problem document (RFC 9457)
-    has a ``detail`` beside its ``title`` and ``type``. How the API words a 409 and a 410 no page of it says.
+    The API's own 404 is JSON, ``{"detail": ...}`` (FastAPI's form, which its pages imply); a problem document (RFC
+    9457) of a gateway has a ``title`` or ``type`` next to its ``detail``. No page shows the body of a 409 or a 410.
     """
     body = mapping_of(answer.data)
     is_own_form = bool(body.get("detail")) and not body.keys() & _PROBLEM
@@ -307,7 +304,7 @@ def _is_fact(answer: Answer) -> bool:
 
 
 def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:
-    """The server's explanation: FastAPI's ``detail`` as text, list or object; never the input that it repeats."""
+    """The server's explanation from FastAPI's ``detail`` (text, list or object), without the input that it repeats."""
     body = mapping_of(answer.data)
     detail = body.get("detail") or body.get("message")
     if isinstance(detail, list):
@@ -316,7 +313,7 @@ def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:
         text = str(next(filter(None, map(detail.get, ("message", "msg", "error", "detail", "reason"))), ""))
     else:
         text = detail if isinstance(detail, str) else ""
-    # Before the text is folded or cut, since a part of a secret is not recognised any more.
+    # Redacted before the text is folded or cut: a part of a secret would not be recognized.
     return one_line(redact(text).strip().rstrip("."))
 
 
@@ -329,16 +326,16 @@ def _validation_line(item: object) -> str:
     return ": ".join(filter(None, (place, str(item.get("msg") or ""))))
 
 
-# Whether a list is whole. No page of the API's documentation shows paging. A link to the next page is followed; any
-# other sign that there is more, as other APIs give it, makes the list an error.
+# Whether a list is complete. No page of the API's documentation shows paging. A link to the next page is followed; any
+# other sign of an incomplete list, as other APIs give it, is an error.
 
-# What a field or header says of a list, by its name in small letters without what stands between the words.
+# The meanings of fields and headers about a list, by their names in lower case and without separators
 _LIST_MARKS = {
     "more": re.compile(
         r".*(?:next|cursor|continu|marker|pagetoken|truncated|partial|incomplete).*|(?:has)?(?:more|additional)(?!info).*"
         r"|xhasmore|(?:vendor|provider)?errors?|(?:failed|unavailable|unreachable|missing|skipped).+"
     ),
-    "count": re.compile(r"count|cnt"),  # of the whole list, or of one page
+    "count": re.compile(r"count|cnt"),  # of all resources, or of one page
     "total": re.compile(
         r"(?:x|xwp|grand)?total|(?:odata|xtotal|total|full|item|resource|result|record|machine)s?"
         r"(?:total|count|items|resources|results|records|elements|entries|machines)"
@@ -346,20 +343,20 @@ _LIST_MARKS = {
     "pages": re.compile(r"(?:x|xwp|num)?(?:total)?pages|page(?:s?total|count)|lastpage"),
     "end": re.compile(r"(?:is)?(?:last|done|final|completed?)|islastpage"),
     "limit": re.compile(r"limit|pagesize|perpage|maxresults"),
-    "place": re.compile(r"(?:current)?page(?:number|index)?|offset|skip"),  # of a page in the list
+    "place": re.compile(r"(?:current)?page(?:number|index)?|offset|skip"),  # of this page in the list
 }
 _LIST_HEADERS = (
     *("x-total", "x-total-count", "x-total-pages", "x-wp-total", "x-wp-totalpages"),
     *("x-next-page", "x-next-cursor", "x-has-more", "x-continuation-token"),
 )
-_DEEPEST_MARK = 3  # objects in one another: {"meta": {"pagination": {"total": 9}}}
+_DEEPEST_MARK = 3  # nested objects: {"meta": {"pagination": {"total": 9}}}
 _NO_MARK = ("", "0", "false", "no", "none", "null")
 
 
 def next_query(answer: Answer) -> dict[str, str]:
-    """The query of the next page, by a header Link (RFC 8288) or a URL in ``next``; empty if neither names one.
+    """The query of the next page, from a header Link (RFC 8288) or a URL in ``next``; empty if neither is present.
 
-    No more of a link is taken, so that no answer decides where the token is sent.
+    Only the query of a link is used, so that no answer decides where the token is sent.
     """
     body = mapping_of(answer.data)
     header = re.search(r"<([^>]*)>[^<]*;\s*rel\s*=\s*[\"']?next\b", answer.headers.get("link") or "", re.IGNORECASE)
@@ -368,28 +365,28 @@ def next_query(answer: Answer) -> dict[str, str]:
 
 
 def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
-    """Why a list that ends with this answer is not known to be whole, as a part of a sentence; empty if it is.
+    """Why a list that ends with this answer may be incomplete, as part of a sentence; empty if it is complete.
 
-    ``items``: how many the answer has; ``read``: how many resources were read with all its ``pages``.
+    ``items``: the number of items in this answer; ``read``: of resources read from all its ``pages``.
     """
     marks = grouped(
-        (kind, value) for name, value in _said(answer) for kind in _LIST_MARKS if _LIST_MARKS[kind].fullmatch(name)
+        (kind, value) for name, value in _marks_in(answer) for kind in _LIST_MARKS if _LIST_MARKS[kind].fullmatch(name)
     )
-    count = _most(*marks.get("count", ()), *marks.get("total", ()))
+    count = _highest(*marks.get("count", ()), *marks.get("total", ()))
     if count > read:
         return f"the API counts {count:.0f} resources, but lists only {read}."
-    pages_more = _most(*marks.get("pages", ())) > pages
+    pages_more = _highest(*marks.get("pages", ())) > pages
     if pages_more or any(map(_is_yes, marks.get("more", ()))) or not all(map(_is_yes, marks.get("end", ()))):
         return "the API lists only a part, and does not say how to read the rest."
-    limit = _most(*marks.get("limit", ())) or (items if "place" in marks else 0)
-    # An API whose links have led here would have one more.
+    limit = _highest(*marks.get("limit", ())) or (items if "place" in marks else 0)
+    # If links have led here, a further page would have one.
     if pages == 1 and 0 < limit <= items and not marks.keys() & {"more", "total", "pages", "end"}:
-        return f"the API lists {items} resources, as a page, and does not say that these are all."
+        return f"the API lists {items} resources as one page, and does not say that these are all."
     return ""
 
 
-def _said(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:
-    """What the envelope and the headers of an answer say of its list, by plain names; None says nothing."""
+def _marks_in(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:
+    """The fields of an answer's envelope and headers that may be about its list, by `letters_of` their names."""
     link = re.sub("<[^>]*>", "", answer.headers.get("link") or "")
     if answer.status == 206 or re.search(r"\bnext\b", link, re.IGNORECASE):
         yield "partial", True
@@ -401,7 +398,7 @@ def _said(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:
 
 
 def _fields(part: t.Mapping[str, t.Any], depth: int = 1) -> t.Iterator[tuple[str, t.Any]]:
-    """The fields of an object and of the objects in it, also lists of links by their relation."""
+    """The fields of an object and of its nested objects, and of lists of links by their relation."""
     for name, value in part.items():
         plain = letters_of(name)
         if value is not None or "next" in plain:
@@ -412,7 +409,7 @@ def _fields(part: t.Mapping[str, t.Any], depth: int = 1) -> t.Iterator[tuple[str
             yield from ((letters_of(link.get("rel")), link.get("href")) for link in mappings_in(value))
 
 
-def _most(*values: t.Any) -> float:
+def _highest(*values: t.Any) -> float:
     return max(filter(None, map(number_of, values)), default=0.0)
 
 
@@ -423,38 +420,45 @@ def _is_yes(value: t.Any) -> bool:
 # The tolerant reader
 
 
-def as_asked(item: Json, field: str, asked: str) -> Json:
-    """An offer or a resource that is what was asked for. Raises ApiError (protocol) if it is another one."""
-    _check_asked(item[field] or item.get("odd_id"), asked, field)
-    item[field] = item[field] or asked
+def with_requested_id(item: Json, field: str, requested: str) -> Json:
+    """The requested offer or resource, with its id even if the answer has none.
+
+    Raises ApiError (protocol) if the answer names another one.
+    """
+    _check_id(item[field] or item.get("odd_id"), requested, field)
+    item[field] = item[field] or requested
     return item
 
 
-def about(answer: t.Any, field: str, asked: str) -> t.Any:
+def checked_answer(answer: t.Any, field: str, requested: str) -> t.Any:
     """Return the answer, unless it names another offer or resource than the one requested.
 
-    Raises ApiError (protocol, transient): a gateway may mix up answers, and another one's must not decide about this.
+    Raises ApiError (protocol, transient): a gateway may mix up answers, and an answer about another one decides
+    nothing.
     """
-    _check_asked(normalized_id(answer.get(field)) if isinstance(answer, dict) else None, asked, field, transient=True)
+    answered = normalized_id(answer.get(field)) if isinstance(answer, dict) else None
+    _check_id(answered, requested, field, transient=True)
     return answer
 
 
-def _check_asked(answered: str | None, asked: str, field: str, *, transient: bool = False) -> None:
-    """Raise ApiError (protocol) if the id that was ``answered``, if any, is another one than was ``asked`` for."""
-    if answered is not None and answered.lower() != asked.lower():
-        message = f"The API was asked for {asked}, and answered with {answered}, another {field.partition('_')[0]}."
+def _check_id(answered: str | None, requested: str, field: str, *, transient: bool = False) -> None:
+    """Raise ApiError (protocol) if an answer names another id than the requested one. None: it names none."""
+    if answered is not None and answered.lower() != requested.lower():
+        message = f"The API was asked for {requested}, and answered with {answered}, another {field.partition('_')[0]}."
         raise ApiError(message, "protocol", status_code=200, transient=transient)
 
 
-def object_of(data: t.Any, what: str) -> Json:
-    """The answer, which must be an object. Raises ApiError (protocol, transient)."""
+def require_object(data: t.Any, what: str) -> Json:
+    """Return the answer if it is an object. Raises ApiError (protocol, transient)."""
     if not isinstance(data, dict):
-        raise ApiError(f"{what}: the API answered JSON, but no object.", "protocol", status_code=200, transient=True)
+        raise ApiError(
+            f"{what}: the API answered JSON that is not an object.", "protocol", status_code=200, transient=True
+        )
     return data
 
 
-def list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
-    """A bare list, or the first of the envelope's fields that is one. Raises ApiError (protocol, transient)."""
+def require_list(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
+    """The list that `find_list` finds in an answer. Raises ApiError (protocol, transient) if there is none."""
     items = find_list(data, envelopes)
     if items is None:
         raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, transient=True)
@@ -462,51 +466,51 @@ def list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
 
 
 def find_list(data: t.Any, envelopes: t.Iterable[str]) -> list[t.Any] | None:
-    """The same; None if there is none."""
+    """A bare list, or the first field of these names that is a list; None without one."""
     parts = (data, *map(mapping_of(data).get, envelopes))
     return next((part for part in parts if isinstance(part, list)), None)
 
 
 def _collect(found: dict[str, t.Any], items: t.Iterable[t.Any]) -> None:
-    """Add the items of a page by their ids: one that moved to the next page while it was read stands on both.
+    """Add the items of a page by their ids. An item may be on two pages, if it moved while they were read.
 
-    Of two of one id that is kept which may be billed. What has no id is counted by its own.
+    Of two items with one id, the one that may be billed is kept. Items without an id are all kept.
     """
     for item in items:
-        name = normalized_id(item.get("resource_id")) if isinstance(item, dict) else None
-        if name not in found or not _states.is_gone(_states.word(item.get("status"))):
-            found[name or f"number {len(found)}: {item!r}"] = item
+        resource_id = normalized_id(item.get("resource_id")) if isinstance(item, dict) else None
+        if resource_id not in found or not _states.is_gone(_states.word(item.get("status"))):
+            found[resource_id or f"number {len(found)}: {item!r}"] = item
 
 
 def text_or_none(value: t.Any) -> str | None:
-    """A text that is not empty."""
+    """The value if it is a text that is not empty, else None."""
     return value or None if isinstance(value, str) else None
 
 
 def normalized_id(value: t.Any) -> str | None:
-    """An id of the API in its one spelling; None for anything else: ids end in paths, file names and arguments.
+    """An id of the API in its normal form; None for a value that cannot be one.
 
-    The documentation says UUID: small letters, with hyphens. What else could be one is let through; options, blanks and
-    separators are not.
+    Ids become parts of paths, file names and arguments, so options, blanks and separators are rejected. The
+    documentation says UUID, which becomes lower case with hyphens; other ids are accepted.
     """
     if not isinstance(value, str) or not _ID.fullmatch(value):
         return None
     return _PLAIN_UUID.sub(r"\1-\2-\3-\4-\5", value.lower())
 
 
-def _odd(value: t.Any) -> str | None:
-    """What stands in an id's place and is none, as a text for people; None where nothing stands there."""
+def _odd_id(value: t.Any) -> str | None:
+    """A value in the place of an id that is not one, as a text for people; None for an id or an empty value."""
     return None if value in (None, "") or normalized_id(value) else printable(repr(value), LONGEST_ODD)
 
 
 def with_checked_ids(item: Json, id_field: str) -> Json:
-    """An offer, a resource or an instance whose ids and name can be used and shown.
+    """An offer, a resource or an instance, with ids in their normal form, and a name that can be shown.
 
-    ``id_field`` is the field of its own id; ``odd_id`` is there only if that is none, and says what it is.
+    ``id_field``: the field of its own id. If that is not an id, ``odd_id`` shows it.
     """
     item.pop("odd_id", None)
     for field in (id_field, "instance_id"):
-        if odd := _odd(item.get(field)):
+        if odd := _odd_id(item.get(field)):
             item["odd_id"] = odd
     fields = ("offer_id", "resource_id", "instance_id")
     item.update({field: normalized_id(item[field]) for field in fields if field in item})
@@ -523,7 +527,7 @@ def _may_hold_user_data(field: str) -> bool:
 
 
 def without_user_data(value: t.Any, depth: int = MOST_DEPTH) -> t.Any:
-    """A part of an answer without fields that might repeat what was sent at the purchase, and without deeper parts."""
+    """A value of an answer without fields that might repeat the purchase's user data, and cut at ``depth``."""
     if depth == 0:
         return None
     if isinstance(value, dict):
@@ -531,34 +535,34 @@ def without_user_data(value: t.Any, depth: int = MOST_DEPTH) -> t.Any:
     return [without_user_data(part, depth - 1) for part in value] if isinstance(value, list) else value
 
 
-def ids_and_oddities(data: Json) -> tuple[list[str], list[str]]:
-    """Ids out of ``resource_ids`` (list of ids) or ``resources`` (list of ids or of objects), and what is odd there.
+def ids_and_odd_ids(data: Json) -> tuple[list[str], list[str]]:
+    """The ids in ``resource_ids`` (a list of ids) or ``resources`` (of ids or objects), and values that are not ids.
 
-    The second list has texts for people, of what stands in the place of an id and is none.
+    The second list has texts for people.
     """
     for name in ("resource_ids", "resources"):
         items = data.get(name)
         if isinstance(items, list):
             named = [item.get("resource_id") if isinstance(item, dict) else item for item in items]
             ids = list(dict.fromkeys(filter(None, map(normalized_id, named))))
-            odd = list(dict.fromkeys(filter(None, map(_odd, named))))
+            odd = list(dict.fromkeys(filter(None, map(_odd_id, named))))
             if ids or odd:
                 return ids, odd
     return [], []
 
 
 def read_status(data: t.Any, offer_id: str) -> Json:
-    """The status of an offer; ``phase`` is a word of `_states`, ``instances`` and ``resource_ids`` are always lists.
+    """The status of an offer. ``phase`` is a word of `_states`; ``instances`` and ``resource_ids`` are always lists.
 
-    Raises ApiError (protocol, transient) for an object that names neither state.
+    Raises ApiError (protocol, transient) if the answer has neither status.
     """
-    data = object_of(data, "offer status")
+    data = require_object(data, "offer status")
     status, procurement_status = _states.word(data.get("status")), _states.word(data.get("procurement_status"))
     if status is None and procurement_status is None:
         raise ApiError("The API's offer status names no state.", "protocol", status_code=200, transient=True)
     named = mappings_in(data.get("instances"))
     instances = [with_checked_ids(without_user_data(item), "resource_id") for item in named]
-    resource_ids, odd_ids = ids_and_oddities(data)
+    resource_ids, odd_ids = ids_and_odd_ids(data)
     procured_at = text_or_none(data.get("procured_at"))
     has_machines = bool(instances or resource_ids or odd_ids or procured_at)
     return {
@@ -569,7 +573,7 @@ def read_status(data: t.Any, offer_id: str) -> Json:
         "instances": instances,
         "resource_ids": resource_ids,
         "odd_ids": odd_ids,
-        # The page shows the text of this field, but not its name.
+        # The documentation shows this field's text, but not its name.
         "progress": next(
             filter(None, (text_or_none(data.get(n)) for n in ("progress", "message", "status_message"))), None
         ),
@@ -579,12 +583,12 @@ def read_status(data: t.Any, offer_id: str) -> Json:
 
 
 def read_resource(data: t.Any) -> Json:
-    """A resource; ``access`` is always a mapping, ``price_per_hour`` in USD or None, user data is left out.
+    """A resource without user data. ``access`` is always a mapping, ``price_per_hour`` in USD or None.
 
-    ``kind`` is a word of `_states`; ``linked_resources`` is always a list, see `_linked`. One whose id is none stays in
-    lists, since it is billed too: its ``resource_id`` is None, and ``odd_id`` shows why.
+    ``kind`` is a word of `_states`; ``linked_resources`` is always a list, see `_linked`. A resource with an unusable
+    id stays in lists, since it is billed as well: its ``resource_id`` is None, and ``odd_id`` shows the value.
     """
-    resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
+    resource = with_checked_ids(without_user_data(require_object(data, "resource")), "resource_id")
     access, spec = mapping_of(resource.get("access")), mapping_of(resource.get("spec"))
     kind = _states.kind_of(resource.get("resource_type"), is_used=_states.is_used_as_machine(access, spec))
     return {
@@ -601,9 +605,9 @@ def read_resource(data: t.Any) -> Json:
 
 
 def _linked(value: t.Any) -> t.Iterator[Json]:
-    """The resources that one names as linked to it, each with its ``resource_id``, and its ``kind``, None if unknown.
+    """The linked resources of a resource, each with its ``resource_id`` and its ``kind``, None if unknown.
 
-    Mappings as documented, or bare ids. What has no id that could be asked for is left out.
+    ``value``: a list of mappings as documented, or of bare ids. Items without a usable id are left out.
     """
     for item in value if isinstance(value, list) else ():
         link = with_checked_ids(dict(item) if isinstance(item, dict) else {"resource_id": item}, "resource_id")
@@ -613,11 +617,10 @@ def _linked(value: t.Any) -> t.Iterator[Json]:
 
 
 def _offer_of(resource: Json) -> str | None:
-    """The offer that a resource was certainly bought with; None if it names none, or several without a primary one.
+    """The offer with which a resource was certainly bought; None if it names none, or several without a primary one.
 
-    It names offers in its own field and in its history. That ``role`` may be ``primary`` is assumed: see docs/api.md.
-    An offer that has come into the history long after the resource was made was linked to it, whatever its role is
-    called; one that a machine calls so was, however early.
+    It names offers in its own field and in its history. That a ``role`` may be ``primary`` is an assumption: see
+    docs/api.md. Offers that were linked to the resource later are left out: see `_was_linked`.
     """
     history = mappings_in(resource.get("offer_history"))
     entries = [entry for entry in history if _is_primary(entry) or not _was_linked(entry, resource)]
@@ -637,9 +640,9 @@ def _offers_in(*parts: Json) -> set[str | None]:
 
 
 def _was_linked(entry: Json, resource: Json) -> bool:
-    """Whether an entry of the history came later: by the API's own moments, or, of a machine, by its role.
+    """Whether an offer was linked to a resource after its purchase: long after it was made, or by a machine's role.
 
-    Storage may be called attached to the very machine that it was bought with.
+    The role of storage proves nothing: it may be attached to the machine with which it was bought.
     """
     if _states.is_machine(resource) and _states.word(entry.get("role")) in _LINKED:
         return True

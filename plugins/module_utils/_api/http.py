@@ -39,22 +39,22 @@ else:
     REQUESTS_IMPORT_ERROR = None
 
 MISSING_REQUESTS = f"The Python library requests is missing: run '{sys.executable} -m pip install requests'."
-CONNECT_TIMEOUT = 10.0  # seconds; a machine that does not even answer the handshake is not worth a minute
-FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
-LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
-FARTHEST = 10 * 366 * 86_400.0  # seconds between two clocks, of which one is no clock then
+CONNECT_TIMEOUT = 10.0  # seconds; a server that does not even answer the handshake is not worth a minute
+FIRST_PAUSE = 0.5  # seconds before the first retry; doubled for each further one
+LONGEST_PAUSE = 60.0  # seconds; if the server asks for more, that is reported instead
+FARTHEST = 10 * 366 * 86_400.0  # seconds between two clocks; beyond that, one of them is not a clock
 MOST_BODY = 32 * 1024 * 1024  # bytes of a body; 10,000 machines take about 10 MB
-_PRIVATE = re.compile(r"[?#].*|(?<=//)[^/]*@", re.DOTALL)  # what an address may have of a login
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
-_NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
+_PRIVATE = re.compile(r"[?#].*|(?<=//)[^/]*@", re.DOTALL)  # parts of an address that may hold a login
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that a later retry may cure
+_NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None overrides the environment
 
 
 class TransportError(Exception):
     """No readable answer arrived.
 
     ``sent`` is false only if the server cannot have got the whole request, so that repeating it is safe whatever
-    it does. ``permanent`` is true if a repeat cannot help (a certificate that does not verify). ``unreachable`` is true
-    if the host's name does not resolve, or nothing there accepts a connection.
+    it does. ``permanent``: a retry cannot help (a certificate that does not verify). ``unreachable``: the host's name
+    does not resolve, or nothing accepts a connection there.
     """
 
     def __init__(self, message: str, *, sent: bool, permanent: bool = False, unreachable: bool = False) -> None:
@@ -66,42 +66,42 @@ class TransportError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said. ``data`` is the decoded JSON, or None where ``is_json`` is false.
+    """The server's answer. ``data`` is the decoded JSON, or None if ``is_json`` is false.
 
-    ``ahead``: seconds by which the server's clock is ahead of this one; None if the answer does not say. ``is_html``:
-    its type is HTML, as that of a proxy's or a gateway's page.
+    ``ahead``: seconds by which the server's clock is ahead of this one; None if the answer has no time. ``is_html``:
+    its type is HTML, as of a page from a proxy or gateway.
     """
 
     status: int
     is_json: bool
     data: t.Any
     retry_after: float | None = None  # seconds
-    location: str | None = None  # where a redirect points to, without what is `_PRIVATE`; none is followed
+    location: str | None = None  # the target of a redirect, which is not followed, without `_PRIVATE` parts
     ahead: float | None = None
-    headers: t.Mapping[str, str] = field(default_factory=dict)  # found by names in small letters
+    headers: t.Mapping[str, str] = field(default_factory=dict)  # by names in lower case
     is_html: bool = False
 
 
-#: Is told of each attempt: method, path, query, when it began (seconds since the epoch), and the answer that came, if
-#: one did. It must not raise.
+#: Called after each attempt with method, path, query, its begin (seconds since the epoch), and the answer, if any. Must
+#: not raise.
 Observer = t.Callable[[str, str, "t.Mapping[str, str] | None", float, "Answer | None"], None]
 
 
 def asks_for_retry(status: int | None, retry_after: float | None) -> bool:
-    """Whether the server asks to come back. It says that it did not take the request up, which need not be true."""
+    """Whether the server asks to try again later. That need not mean that it did not accept the request."""
     return status == 429 or (status == 503 and retry_after is not None)
 
 
 def pause_before(attempt: int, retry_after: float | None) -> float:
-    """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
+    """Seconds before the next attempt, jittered so that many hosts do not come back at once."""
     pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
     return max(pause, retry_after or 0.0)
 
 
 class _WatchedBody(io.BytesIO):
-    """A request body that knows whether anybody has read it.
+    """A request body that knows whether it was read.
 
-    It is read only after the connection and its TLS stand: unread means that the server cannot have got it.
+    It is read only once connection and TLS are up, so if it is unread, the server cannot have got it.
     """
 
     was_read = False
@@ -120,20 +120,20 @@ def is_loopback(host: str) -> bool:
 
 
 def check_base_url(url: str) -> str:
-    """The URL in its one spelling, by which accounts are compared. Raises ValueError if no token may be sent to it.
+    """The URL in its normal form, by which accounts are compared. Raises ValueError if it must not get a token.
 
-    Scheme and host are in small letters, without a usual port and a last slash.
+    Scheme and host become lower case; the default port and a trailing slash are removed.
     """
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"is no valid URL: {error}") from None
+        raise ValueError(f"is not a valid URL: {error}") from None
     faults = {
         "must be an http(s) URL such as https://supply-api.example.com": parts.scheme not in ("http", "https")
         or not host,
-        "must not hold credentials, a query or a fragment": parts.username is not None or "?" in url or "#" in url,
-        "is plain http: the token would travel unencrypted; only a loopback address may do that": (
+        "must not contain credentials, a query or a fragment": parts.username is not None or "?" in url or "#" in url,
+        "is plain http, which sends the token unencrypted; only loopback addresses may use it": (
             parts.scheme == "http" and not is_loopback(host or "")
         ),
     }
@@ -143,7 +143,7 @@ def check_base_url(url: str) -> str:
 
 
 def _server_of(scheme: str, host: str, port: int | None) -> str:
-    """Host and port in their one spelling."""
+    """Host and port in their normal form."""
     host = host[:-1] if host[1:].endswith(".") else host
     shown = "" if port in (None, {"http": 80, "https": 443}[scheme]) else f":{port}"
     return f"{f'[{host}]' if ':' in host else host}{shown}"
@@ -159,10 +159,10 @@ def _moment(header: str | None) -> datetime | None:
 
 
 def seconds_ahead(date: str | None, age: str | None, now: float) -> float | None:
-    """Seconds by which the clock of a ``Date`` is ahead of ``now`` (since the epoch); None if that is not known.
+    """Seconds by which the clock of a ``Date`` is ahead of ``now`` (seconds since the epoch); None if unknown.
 
-    A cache keeps the ``Date`` of the origin, and says in ``Age`` (RFC 9111, 5.1) how many seconds ago that was. A clock
-    that is off by ten years says nothing.
+    A cache passes on the origin's ``Date``, and its ``Age`` in seconds (RFC 9111, 5.1). A clock that is off by ten
+    years is ignored.
     """
     moment, text = _moment(date), (age or "0").strip()
     if moment is None or not re.fullmatch(r"[0-9]{1,10}", text):
@@ -172,7 +172,7 @@ def seconds_ahead(date: str | None, age: str | None, now: float) -> float | None
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """``Retry-After`` in seconds from its two forms (RFC 9110: seconds, or an HTTP date); None if unreadable."""
+    """``Retry-After`` in seconds, from its two forms (RFC 9110: seconds, or an HTTP date); None if unreadable."""
     text = (value or "").strip()
     if re.fullmatch(r"[0-9]{1,15}", text):
         return float(text)
@@ -199,7 +199,7 @@ class HttpClient:
     ) -> None:
         self.base_url = check_base_url(base_url)
         self._token = token
-        # Tells two accounts apart, and nothing of the token.
+        # Identifies the account without revealing the token.
         self.account = hashlib.sha256(f"{self.base_url} {token}".encode()).hexdigest()[:16]
         self._timeout = timeout
         self._retries = retries
@@ -207,30 +207,30 @@ class HttpClient:
         self._sleep = sleep
         self._secrets: list[str] = []
         self.observer: Observer | None = None
-        # Seconds by which the server's clock was ahead of this one at the last answer that said so; None if none did.
+        # Seconds by which the server's clock was ahead at its last answer with a time; None if no answer had one.
         self.ahead: float | None = None
         self.hide(token)
-        # A price is compared, and a purchase settled, by what the API says now, not by what a cache has kept.
+        # Prices and purchases must be judged by the API's present answer, not by a cache's.
         fresh = {"Cache-Control": "no-cache"}
         self._session = _new_session({"User-Agent": user_agent, "Accept": "application/json", **fresh})
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def for_server(self, base_url: str, token: str) -> HttpClient:
-        """A client of any server with another token; of an empty one it sends none."""
+        """A client with the same settings for another server and token; an empty token is not sent."""
         agent = self._session.headers["User-Agent"]
         how: dict[str, t.Any] = {"timeout": self._timeout, "retries": self._retries, "verify": self._verify}
         return HttpClient(base_url, token, agent, **how, sleep=self._sleep)
 
     def hide(self, *secrets: str) -> None:
-        """Let `redact` take these texts away too. One of a letter or two would only garble every message."""
-        # Words and ids of the API are kept in small letters.
+        """Let `redact` hide these texts as well, except very short ones, which would garble every message."""
+        # The reader turns words and ids of the API into lower case.
         self._secrets.extend(dict.fromkeys(text for item in secrets for text in (item, item.lower()) if len(text) > 2))
 
     def redact(self, text: str) -> str:
-        """A text for people without the secrets, should the server have echoed them.
+        """A text for people, without secrets that the server may have echoed.
 
-        Not for data: a secret may be a word that the API uses itself.
+        Not for data: a secret may equal one of the API's own words.
         """
         return mask_secrets(text, self._secrets)
 
@@ -249,8 +249,8 @@ class HttpClient:
     ) -> Answer:
         """Send a request and return the last answer, whatever its status. Raises TransportError if none arrived.
 
-        A repeatable request is sent again, at most ``retries`` times, after lost connections and transient errors; any
-        other only if it was not sent for certain or, with ``repeat_if_busy``, if the server asks to come back.
+        A ``repeatable`` request is retried, at most ``retries`` times, after lost connections and transient errors. Any
+        other is retried only if it was certainly not sent or, with ``repeat_if_busy``, if the server asks to try later.
         """
         retries = self._retries if retries is None else retries
         for attempt in range(retries + 1):
@@ -265,7 +265,7 @@ class HttpClient:
         return outcome
 
     def _authorized(self, request: t.Any) -> t.Any:
-        """The request with the token, if there is one: requests lets an entry of ~/.netrc replace a plain header."""
+        """The request with the token, if any. As a plain header, requests would let an entry of ~/.netrc replace it."""
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
@@ -279,7 +279,7 @@ class HttpClient:
         content_type: str | None,
         timeout: float,
     ) -> Answer | TransportError:
-        """What comes of one request, told to who observes."""
+        """The outcome of one request, after the observer has been called with it."""
         began = time.time()
         outcome: Answer | TransportError
         try:
@@ -300,9 +300,9 @@ class HttpClient:
         content_type: str | None,
         timeout: float,
     ) -> tuple[t.Any, bytes]:
-        """A request's answer and body. No redirect is followed: no answer decides where the token goes."""
+        """Send a request; return its answer and body. Follows no redirect: no answer decides where the token goes."""
         watched = None if body is None else _WatchedBody(body)
-        # A proxy must never see a request to this computer itself: over plain http it would see the token.
+        # Requests to this computer bypass proxies, which would see the token over plain http.
         local = is_loopback(urlsplit(url).hostname or "")
         try:
             response = self._session.request(
@@ -322,20 +322,20 @@ class HttpClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
             permanent = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
-            how = {"sent": sent, "permanent": permanent, "unreachable": _is_unreached(error)}
+            how = {"sent": sent, "permanent": permanent, "unreachable": _is_unreachable(error)}
             raise TransportError(self.redact(_reason(error, timeout)), **how) from None
 
     @staticmethod
     def _read(response: t.Any, content: bytes) -> Answer:
         try:
-            # NaN and Infinity are no JSON, and no price. A byte order mark may be passed over (RFC 8259, 8.1).
+            # NaN and Infinity are neither JSON nor prices. A byte order mark may be ignored (RFC 8259, 8.1).
             data = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _word: None)
             is_json = True
         except (ValueError, RecursionError):
             data, is_json = None, False
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(timezone.utc))
         location = _PRIVATE.sub("", response.headers.get("Location", "")) if response.is_redirect else None
-        # A proxy's page has the proxy's time.
+        # A page of a proxy has the proxy's time.
         is_html = "html" in response.headers.get("Content-Type", "").lower()
         dated = response.headers.get("Date") if is_json and not is_html else None
         ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
@@ -343,7 +343,7 @@ class HttpClient:
 
 
 def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_busy: bool) -> bool:
-    """Whether a request may be sent again after this; the arguments are those of `HttpClient.exchange`."""
+    """Whether a request may be sent again after this outcome; see `HttpClient.exchange`."""
     if isinstance(outcome, TransportError):
         return not outcome.permanent and (repeatable or not outcome.sent)
     if repeatable:
@@ -351,8 +351,8 @@ def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_bu
     return repeat_if_busy and asks_for_retry(outcome.status, outcome.retry_after)
 
 
-def _is_unreached(error: BaseException) -> bool:
-    """Whether there was no connection to the host itself, be its name unknown or the host silent."""
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether no connection to the host was made: its name is unknown, or it does not answer."""
     cause = getattr(next(iter(error.args), None), "reason", None)
     return isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(
         cause, urllib3.exceptions.NewConnectionError
@@ -360,7 +360,7 @@ def _is_unreached(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException, timeout: float) -> str:
-    """The innermost cause in the words of a person; the outer layers only repeat URLs and object addresses."""
+    """The innermost cause, in words for people; the outer layers only repeat URLs and object addresses."""
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {min(CONNECT_TIMEOUT, timeout):g} seconds"
     if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
@@ -375,18 +375,18 @@ def _reason(error: BaseException, timeout: float) -> str:
 
 
 def _causes(error: BaseException) -> tuple[object, ...]:
-    """Where urllib3 and requests keep what an error comes from."""
+    """The values in which urllib3 and requests may keep the cause of an error."""
     return (getattr(error, "reason", None), *error.args, error.__cause__)
 
 
-# Limits of time and size. requests and urllib3 know a timeout for each piece that arrives, so a server that drips bytes
-# holds a client for ever.
+# Limits of time and size. The timeouts of requests and urllib3 are for each piece that arrives, so a server that drips
+# bytes could hold a client for ever.
 
 _PIECE = 65536  # bytes
 
 
 class _UntilDeadline(io.RawIOBase):
-    """What a socket receives within its timeout, counted from now for all reads together."""
+    """The bytes of a socket, whose timeout becomes a deadline, counted from now, for all reads together."""
 
     def __init__(self, sock: t.Any, raw: t.Any) -> None:
         self._socket = sock
@@ -400,7 +400,7 @@ class _UntilDeadline(io.RawIOBase):
     def readinto(self, buffer: t.Any, /) -> int | None:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise socket.timeout("timed out")  # which Python 3.9 does not know as TimeoutError
+            raise socket.timeout("timed out")  # not yet TimeoutError in Python 3.9
         self._socket.settimeout(left)
         try:
             return t.cast("int | None", self._raw.readinto(buffer))
@@ -413,9 +413,9 @@ class _UntilDeadline(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer whose status, headers and body all arrive before one deadline.
+    """An answer with one deadline for status, headers and body.
 
-    urllib3 gives the socket what is left of the total timeout just before it makes this object.
+    Just before urllib3 makes this object, it sets the socket's timeout to the rest of the total timeout.
     """
 
     def __init__(self, sock: t.Any, *args: t.Any, **options: t.Any) -> None:
@@ -426,25 +426,25 @@ class _Response(http.client.HTTPResponse):
 
 @functools.cache
 def _with_deadline(connection_class: t.Any) -> t.Any:
-    """The class of connections whose answers have a deadline."""
-    is_one = issubclass(connection_class.response_class, _Response)
-    return connection_class if is_one else type("Connection", (connection_class,), {"response_class": _Response})
+    """The class of connections, changed so that answers have a deadline."""
+    has_deadline = issubclass(connection_class.response_class, _Response)
+    return connection_class if has_deadline else type("Connection", (connection_class,), {"response_class": _Response})
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections, through proxies too, whose answers have a deadline."""
+    """Makes connections, also through proxies, whose answers have a deadline."""
 
     def cert_verify(self, conn: t.Any, url: t.Any, verify: t.Any, cert: t.Any) -> None:
-        """requests calls this with the pool of connections before each request."""
+        """Set the class of the pool's connections: requests calls this with the pool before each request."""
         t.cast(t.Any, super()).cert_verify(conn, url, verify, cert)
         conn.ConnectionCls = _with_deadline(conn.ConnectionCls)
 
 
 def _new_session(headers: dict[str, str]) -> t.Any:
-    """A session in which the total of an urllib3.Timeout is a deadline. Its requests must ask for ``stream``."""
+    """A session in which the total of a urllib3.Timeout is a deadline. Its requests must use ``stream``."""
     session = t.cast(t.Any, requests.Session())
     session.headers.update({**headers, "Accept-Encoding": "identity"})
-    # It would prepare a request to wherever an answer points, and read that answer's body without a limit.
+    # Else it would prepare a request to a redirect's target, and read the answer's body without a limit.
     session.get_redirect_target = lambda _response: None
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter())
@@ -452,15 +452,15 @@ def _new_session(headers: dict[str, str]) -> t.Any:
 
 
 def _read_body(response: t.Any) -> bytes:
-    """The body of an answer, in memory that is bounded whatever arrives. Closes what is not read.
+    """The body of an answer, at most MOST_BODY bytes. Closes the connection if the rest is not read.
 
-    Raises ValueError for what cannot be read or should not be, and what urllib3 raises.
+    Raises ValueError for a body that cannot or should not be read, and the errors of urllib3.
     """
-    response.raw.enforce_content_length = True  # urllib3 1.26 would pass over a body that is cut
+    response.raw.enforce_content_length = True  # else urllib3 1.26 accepts a truncated body
     body = bytearray()
     with response:
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-            raise ValueError("its body is compressed, which was not asked for")
+            raise ValueError("its body is compressed, which was not requested")
         for piece in iter(functools.partial(response.raw.read, _PIECE, decode_content=False), b""):
             body += piece
             if len(body) > MOST_BODY:

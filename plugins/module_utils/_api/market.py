@@ -16,14 +16,14 @@ from .client import (
     ApiError,
     Json,
     SupplyApi,
-    about,
-    as_asked,
-    ids_and_oddities,
-    list_in,
-    object_of,
+    checked_answer,
+    ids_and_odd_ids,
     path_to,
+    require_list,
+    require_object,
     text_or_none,
     with_checked_ids,
+    with_requested_id,
     without_user_data,
 )
 
@@ -52,27 +52,27 @@ _OFFER_FIELDS = (
 
 
 class Market(SupplyApi):
-    """The endpoints of what can be bought, beside those of what was."""
+    """All endpoints: those of offers, and those of purchases and resources."""
 
     def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int, t.Any]:
-        """POST /get_offers: offers that match the YAML spec, cheapest first, their count, and the filters applied.
+        """POST /get_offers: the offers that match the spec, cheapest first, their count, and the applied filters.
 
-        Unknown prices come last, and after them the offers without an id, which nobody can buy. The form of the filters
-        is on no page, so they are handed on as they came; None if the answer has none.
+        Unknown prices come last, and after them offers without an id, which cannot be bought. No page documents the
+        form of the filters, so they are passed on; None if the answer has none.
         """
         data = self._read("POST", "/get_offers", body=search_body(spec), content_type="application/yaml")
-        offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
-        offers.sort(key=_place)
+        offers = [read_offer(item) for item in require_list(data, ("offers",), "POST /get_offers")]
+        offers.sort(key=_rank)
         count, filters = map(mapping_of(data).get, ("total_count", "filters_applied"))
         count = count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
         return offers, count, without_user_data(filters)
 
     def offer(self, offer_id: str) -> Json:
-        """GET /offers/{offer_id}: details and a fresh price of one offer."""
-        return as_asked(read_offer(self._read("GET", path_to("offers", offer_id))), "offer_id", offer_id)
+        """GET /offers/{offer_id}: the details and the current price of an offer."""
+        return with_requested_id(read_offer(self._read("GET", path_to("offers", offer_id))), "offer_id", offer_id)
 
     def catalog(self, kind: str) -> t.Any:
-        """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
+        """GET /available_{kind}: the API's answer as it is, since only the form of ``gpus`` is documented."""
         return without_user_data(self._read("GET", path_to(f"available_{kind}")))
 
     @functools.cached_property
@@ -81,46 +81,46 @@ class Market(SupplyApi):
         return self.catalog("gpus")
 
     def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
-        """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
-        self._http.hide(*_telling_words(order.get("cloud_init") or ""))
-        # Also after 429 or 503: only the offer's status tells whether it may be sent again (section 12).
+        """POST /procure_offer, sent once. ``timeout``: in seconds; the API may take minutes to answer."""
+        self._http.hide(*_revealing_words(order.get("cloud_init") or ""))
+        # Not repeated even after 429 or 503: only the offer's status tells whether it may be sent again.
         how = {"content_type": "application/json", "timeout": timeout, "repeat_if_busy": False}
         answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
-        return self._without_secrets(read_procurement(about(answer, "offer_id", order["offer_id"])))
+        return self._without_secrets(read_procurement(checked_answer(answer, "offer_id", order["offer_id"])))
 
 
 def search_body(spec: t.Mapping[str, t.Any]) -> bytes:
-    """The body of POST /get_offers. Raises ApiError where there is no PyYAML."""
+    """The body of POST /get_offers. Raises ApiError without PyYAML."""
     try:
-        import yaml  # here, since no other request needs it and a module is started for each task
+        import yaml  # here, since no other request needs it, and each task starts a module anew
     except ImportError:
         message = "The search is sent as YAML, and this Python has no PyYAML."
         raise ApiError(message, "invalid", sent=False) from None
-    # Built-in types only, since the safe YAML dumper takes no subclasses (Ansible's texts are some).
+    # Converted to built-in types: the safe YAML dumper takes no subclasses such as Ansible's texts.
     return yaml.safe_dump(json.loads(json.dumps(spec)), allow_unicode=True, sort_keys=False).encode()
 
 
-def _place(offer: Json) -> tuple[bool, bool, float]:
-    """The order of offers in a search."""
+def _rank(offer: Json) -> tuple[bool, bool, float]:
+    """The sort key of an offer in a search."""
     price = offer["price_per_hour"]
     return offer["offer_id"] is None, price is None, price or 0.0
 
 
-def _telling_words(user_data: str) -> list[str]:
-    """What would give user data away if a server echoed it: its lines, and words long enough to be secrets."""
+def _revealing_words(user_data: str) -> list[str]:
+    """The texts to hide if a server echoes user data: its lines, and words long enough to be secrets."""
     lines = [line.strip() for line in user_data.splitlines() if not line.startswith(("#cloud-config", "#!"))]
     words = re.findall(r"[A-Za-z0-9_+/.-]{12,}", "\n".join(lines))
-    telling = {line for line in [*lines, *(" ".join(line.split()) for line in lines)] if len(line) >= 8}.union(words)
-    return sorted(telling, key=len, reverse=True)
+    texts = {line for line in [*lines, *(" ".join(line.split()) for line in lines)] if len(line) >= 8}.union(words)
+    return sorted(texts, key=len, reverse=True)
 
 
 def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     """USD per hour for the whole offer; None if unknown.
 
-    The higher of ``total_price_per_hour`` and the price of all GPUs; to the latter the storage's is added where there
-    is no total. A price below zero is no price, nor is one in another currency. No GPU is free: a total or a sum of
-    zero beside a price per GPU is unknown, and where the count of the GPUs is, the total cannot be less than the price
-    of one. Nor does a price count as nothing that is given and cannot be read.
+    The higher of ``total_price_per_hour`` and the price of all GPUs; without a total, of GPUs and storage together. A
+    price below zero counts as missing. The result is unknown if a price is in another currency or unreadable, or if the
+    total or sum is zero although a GPU has a price. If the number of GPUs is unknown, a total counts at least as much
+    as one GPU.
     """
     given = [offer.get("total_price_per_hour"), offer.get("gpu_price_per_hour")]
     if foreign_currency(offer) or any(map(_is_unreadable, given)):
@@ -138,7 +138,7 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
 
 
 def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:
-    """What an offer says of the prices of its storage: of all together, or else of each."""
+    """The prices of an offer's storage: of all together, or else of each."""
     together, details = offer.get("storage_price_per_hour"), offer.get("storage_details")
     if together is not None or not isinstance(details, list):
         return [together]
@@ -146,36 +146,36 @@ def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:
 
 
 def _is_unreadable(price: t.Any) -> bool:
-    """Whether a price is given, and is none. One below zero counts as not given."""
+    """Whether a price is given but cannot be read. A price below zero counts as not given."""
     is_given = price not in (None, "") and not isinstance(price, bool) and (number_of(price) or 0) >= 0
     return is_given and read_price(price) is None
 
 
 def _gpus_of(offer: t.Mapping[str, t.Any]) -> float:
-    """How many GPUs the whole offer has; 0 if unknown.
+    """The number of GPUs of the whole offer; 0 if unknown.
 
-    No page says whether those of a cluster are counted for each machine or for all, so the higher count counts.
+    No page says whether a cluster's count is per machine or for all, so the higher number is used.
     """
-    own, nodes, each = (number_of(offer.get(name)) or 0 for name in ("gpu_count", "node_count", "gpus_per_node"))
-    return max(own, nodes * each if nodes > 1 else 0)
+    count, nodes, per_node = (number_of(offer.get(name)) or 0 for name in ("gpu_count", "node_count", "gpus_per_node"))
+    return max(count, nodes * per_node if nodes > 1 else 0)
 
 
 def read_offer(data: t.Any) -> Json:
-    """An offer of the search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
-    offer = with_checked_ids(without_user_data(object_of(data, "offer")), "offer_id")
+    """An offer of a search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
+    offer = with_checked_ids(without_user_data(require_object(data, "offer")), "offer_id")
     return {**dict.fromkeys(_OFFER_FIELDS), **offer, "price_per_hour": price_per_hour(offer)}
 
 
 def read_procurement(data: t.Any) -> Json:
-    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it.
+    """The answer to a purchase. Raises ApiError (protocol) if it has no status.
 
-    ``odd_ids`` are texts for people: what it named in the place of ids and nobody can use, though it may be billed.
+    ``odd_ids``: values in the place of ids that are not ids, as texts for people; they may be billed.
     """
-    data = object_of(data, "procurement")
+    data = require_object(data, "procurement")
     status = _states.word(data.get("status"))
     if status is None:
         raise ApiError("The API's answer to the purchase names no status.", "protocol", status_code=200)
-    resource_ids, odd_ids = ids_and_oddities(data)
+    resource_ids, odd_ids = ids_and_odd_ids(data)
     return {
         "status": status,
         "procured_at": text_or_none(data.get("procured_at")),

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tasks of a play have asked of the API and were answered, in a file, for who looks at a purchase from beside.
+"""A file of all requests that a play's tasks have sent to the API, and of their answers.
 
-The playbook ``probe`` gives a play its environment variable and reads the file afterwards. No part of what a task
-does depends on it.
+The playbook ``probe`` sets the environment variable for a play, and reads the file afterwards. Tasks do not depend on
+it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOG = "COMPUTE_INDEX_PROBE_LOG"  # the environment variable: the file
 
 
 def recording_observer(file: str, redact: t.Callable[[str], str]) -> Observer:
-    """Who appends each exchange to the file, as a line. What cannot be written is left out: it is only told of."""
+    """An observer that appends each exchange to the file, as a line. An exchange that cannot be written is left out."""
 
     def observe(method: str, path: str, query: t.Mapping[str, str] | None, at: float, answer: Answer | None) -> None:
         last = answer or Answer(0, False, None)
@@ -34,7 +34,7 @@ def recording_observer(file: str, redact: t.Callable[[str], str]) -> Observer:
         with contextlib.suppress(OSError, ValueError, RecursionError):
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                # One write, since several tasks and threads do it at once.
+                # A single write, since several tasks and threads write at once.
                 os.write(handle, f"{redact(json.dumps(line))}\n".encode())
             finally:
                 os.close(handle)
@@ -43,7 +43,7 @@ def recording_observer(file: str, redact: t.Callable[[str], str]) -> Observer:
 
 
 def recorded_exchanges(file: str) -> list[dict[str, t.Any]]:
-    """What was written, in its order; nothing where there is no file. A line that is cut off is passed over."""
+    """The recorded exchanges in their order; none without a file. Lines that are cut off are skipped."""
     result = []
     with contextlib.suppress(OSError), open(file, encoding="utf-8") as log:
         for line in log:

@@ -419,13 +419,13 @@ def test_token_and_url_may_be_templates_or_stand_in_the_environment(
 @pytest.mark.parametrize(
     ("reply", "code", "message"),
     [
-        (LOST, 200, "brought no answer"),
+        (LOST, 200, "got no answer"),
         ({"detail": f"Bad token {TOKEN}"}, 401, "answered 401"),
         (NOT_FOUND, 404, "answered 404"),
         ({"detail": TOKEN}, 500, "answered 500"),
         (b"<html>login</html>", 200, "Is api_url the Supply API?"),
         ({"detail": "?"}, 200, "holds no list"),
-        ([7], 200, "no object"),
+        ([7], 200, "not an object"),
         ({"items": TWO, "total_count": 3}, 200, "counts 3 resources, but lists only 2"),
         ({"items": TWO, "next": 2}, 200, "lists only a part"),
         ([resource(None, name=None)], 200, "lists a resource without an id"),

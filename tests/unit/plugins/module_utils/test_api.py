@@ -347,7 +347,7 @@ def test_a_lost_connection_is_an_error(
         not permanent,
     )
     assert not error.refused
-    assert "brought no answer: Connection refused." in str(error)
+    assert "got no answer: Connection refused." in str(error)
 
 
 @pytest.mark.parametrize("unreachable", [False, True])
@@ -860,7 +860,7 @@ ODD = pytest.mark.parametrize(("odd", "shown"), ODD_IDS, ids=[shown for _odd, sh
 def test_a_uuid_has_one_spelling(value: str) -> None:
     """One that is noted in another one could not be found in the list, nor be ended."""
     assert client.read_resource(resource(value))["resource_id"] == RESOURCE_ID
-    assert client.ids_and_oddities({"resource_ids": [value, RESOURCE_ID]}) == ([RESOURCE_ID], [])
+    assert client.ids_and_odd_ids({"resource_ids": [value, RESOURCE_ID]}) == ([RESOURCE_ID], [])
     assert client.normalized_id(f"{value}0") == f"{value}0".lower()
 
 

@@ -73,7 +73,7 @@ def test_what_is_sent(queue: RequestQueue, perform: Perform) -> None:
 @pytest.mark.parametrize(
     ("answer", "status", "error_class", "said"),
     [
-        (LOST, 200, "unavailable", "GET /resources brought no answer: the connection was lost."),
+        (LOST, 200, "unavailable", "GET /resources got no answer: the connection was lost."),
         ({"detail": "Invalid token"}, 401, "auth", "GET /resources answered 401: Invalid token. Check api_token"),
         ({}, 403, "auth", "GET /resources answered 403. Check api_token"),
         (b"<html>", 200, "protocol", "Is api_url the Supply API?"),

@@ -592,7 +592,7 @@ def test_an_unknown_price_passes_without_a_ceiling(queue: RequestQueue, buy: Any
         ({"api_token": "two words"}, "api_token holds a space"),
         ({"api_url": "http://supply-api.example.com"}, "api_url is plain http"),
         ({"api_url": "supply-api.example.com"}, "api_url must be an http(s) URL"),
-        ({"api_url": "https://[::1"}, "api_url is no valid URL"),
+        ({"api_url": "https://[::1"}, "api_url is not a valid URL"),
         ({"api_timeout": 0.5}, "api_timeout must be a number of seconds"),
         ({"api_timeout": 1e10}, "api_timeout must be a number of seconds"),
         ({"ca_path": "/no/such/file.pem"}, "ca_path: there is no file or folder '/no/such/file.pem'"),

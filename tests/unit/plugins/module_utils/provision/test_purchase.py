@@ -274,7 +274,7 @@ def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: 
         step = next_step(history, seen, False)
         if step.reason is None or history.sends > 1 or history.busy:
             continue
-        asked = Answer("It brought no answer.") if seen.phase in (None, NOT_FOUND) else "the API calls it 'expired'"
+        asked = Answer("It got no answer.") if seen.phase in (None, NOT_FOUND) else "the API calls it 'expired'"
         error = Answer("It was refused.") if history.refused is not None and history.sends else None
         left = ["r-1"] if seen.billed else []
         machine = {"resource_id": "r-1", "name": None, "price_per_hour": 2.0, "status": "deleted"}
