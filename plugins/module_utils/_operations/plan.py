@@ -267,7 +267,7 @@ class _Planning:
             failed=self._params["failed"],
             now=clock.now(),
             account=functools.partial(planning.prices_of_others, account, cases, snapshot.billed()),
-            spent=self._spent(cases, clock.now()),
+            ledgers=self._ledgers_of_budgets(cases, clock.now()),
         )
         if self._params["plan_file"] is None:
             return find_plans(pages)
@@ -291,7 +291,7 @@ class _Planning:
         lacking = planning.lacking(cases, plans, clock.here, account.unreadable, may_wait=may_wait)
         return planning.line_of_waiting(lacking, clock.here, account.unreadable)
 
-    def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
+    def _ledgers_of_budgets(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places.
 
         A place that is not known hides what was spent there.

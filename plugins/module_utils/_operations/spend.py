@@ -35,7 +35,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
         others = sorted({project for project, _entry in snapshot.other_project_entries()})
-    costs = spending.spent(ledger.bills, ledger.now, since)
+    costs = spending.spending_of(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in hosts_without_registry(params, places)]
     published = costs.published
     return {

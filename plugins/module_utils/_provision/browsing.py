@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the market has now, for a person who looks around: the kinds of GPU, or the offers of one search.
+"""The report of `offers`: the kinds of GPU on the market, or the offers of one search.
 
 Prices are in USD per hour for whole offers.
 """
@@ -19,18 +19,15 @@ from .search import ANY, CEILING, ON_DEMAND, Choice, Offer, compute_of, differ, 
 
 Row = dict[str, t.Any]
 
-GPU_COUNTS = (1, 2, 4, 8)  # of one machine (API page "yaml spec")
-MOST_LISTED = 20  # offers that are shown, the cheapest ones
-_LONGEST_GPU = 26  # characters of its name, so that a line has room for the rest
+GPU_COUNTS = (1, 2, 4, 8)  # GPUs of one machine (API page "yaml spec")
+MOST_LISTED = 20  # offers in the report
+_LONGEST_GPU = 26  # characters of a GPU's name in a title
 _KIND = {"GPU": "gpu_type", "USD/h": "price_per_hour", "offers": "offers", "GPUs": "gpu_counts", "spot": "spot"}
 _OFFER = {"USD/h": "price_per_hour", "offer": "offer_id", "vendor": "vendor", "region": "region"}
 
 
 def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
-    """What a person wants to see, by a search (offers_spec) and by answers (order_*), which take precedence.
-
-    Raises ValueError.
-    """
+    """The search to show: offers_spec, overridden by the variables order_*. Raises ValueError with a reason."""
     given, wrong = order.answers_of(answers), misspelled_in("offers_spec", spec)
     limits = [
         read_limit("order_max_price_per_hour", given.get("order_max_price_per_hour"), wrong),
@@ -45,17 +42,17 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
 
 
 def is_listed(choice: Choice) -> bool:
-    """Whether offers are shown, since the search names a GPU or is for storage alone; otherwise all kinds of GPU."""
+    """Whether to list offers, since the search names a GPU or has storage; otherwise all kinds of GPU are shown."""
     return bool(compute_of(choice.spec).get("gpu_type") or choice.spec.get("storage"))
 
 
 def families_of(catalog: t.Any) -> list[str]:
-    """The families of GPUs in a catalogue (GET /available_gpus); none if it has another form."""
+    """The families of GPUs in a catalogue (GET /available_gpus); empty if it has an unknown form."""
     return [str(family) for family in catalog] if isinstance(catalog, t.Mapping) else []
 
 
 def searches(choice: Choice) -> list[Row]:
-    """The searches to send: one for each number of GPUs that a machine may have, if none is asked for."""
+    """The searches to send: one, or without a number of GPUs one for each number that a machine may have."""
     compute = compute_of(choice.spec)
     if not compute or compute.get("gpu_count"):
         return [dict(choice.spec)]
@@ -63,14 +60,14 @@ def searches(choice: Choice) -> list[Row]:
 
 
 def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
-    """The searches for all of these GPUs, and for every contract."""
+    """The searches for all of these families of GPUs under every contract."""
     names = {"gpu_type": " | ".join(families), "contract_type": ANY}
     spec = {**choice.spec, "compute": {**compute_of(choice.spec), **names}}
     return searches(replace(choice, spec=spec)) if families else []
 
 
 def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
-    """All kinds of GPU with what their offers cost, the cheapest first: as ``kinds``, and as lines for a person."""
+    """All kinds of GPU with the prices of their offers, cheapest first, as ``kinds`` and as ``lines`` of a report."""
     affordable = _affordable(choice, offers)
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
     kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=search.price_order)
@@ -79,7 +76,7 @@ def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
 
 
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
-    """The ``offers`` of a search, the cheapest first, and the same as lines for a person."""
+    """The ``offers`` of a search, cheapest first, also as ``lines`` of a report."""
     fits, odd = search.matching_offers(choice.spec, answer)
     why = (
         f"Each of the {len(fits)} offers costs more than {usd(choice.max_price_per_hour)}, or its price is unknown."
@@ -91,7 +88,7 @@ def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
 
 
 def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
-    """The offers that can be bought and may be, cheapest first."""
+    """The offers that have an id and are within the ceiling, cheapest first."""
     named = [offer for offer in offers if offer["offer_id"]]
     return sorted(
         (offer for offer in named if search.passes_max_price(offer, choice.max_price_per_hour)), key=search.price_order
@@ -103,7 +100,7 @@ def _gpu(offer: Offer) -> str:
 
 
 def _kind(gpu_type: str, offers: t.Sequence[Offer]) -> Row:
-    """A kind of GPU: what its on-demand offers cost, and beside them its spot offers. ``offers``: cheapest first."""
+    """A kind of GPU with the prices of its on-demand and its spot offers. ``offers``: cheapest first."""
     firm = [offer for offer in offers if not differ(ON_DEMAND, offer.get("contract_type"))]
     spot = [offer for offer in offers if is_spot(offer)]
     counts = sorted({number_of(offer.get("gpu_count")) or 0 for offer in firm or spot})
@@ -118,7 +115,7 @@ def _kind(gpu_type: str, offers: t.Sequence[Offer]) -> Row:
 
 
 def _lowest(offers: t.Sequence[Offer]) -> t.Any:
-    """The price of the first of these (USD per hour); None if there is none."""
+    """The price of the first offer (USD per hour); None without offers."""
     return offers[0]["price_per_hour"] if offers else None
 
 
@@ -129,18 +126,18 @@ def _table(kinds: t.Sequence[Row]) -> list[str]:
     return [
         *narrow_table(rows, _KIND, ("GPUs", "GPU")),
         "",
-        "USD/h: what the cheapest on-demand offer costs as a whole.",
+        "USD/h: the price of the cheapest on-demand offer as a whole.",
         *([f"{VANISHES}."] if any(kind["spot_offers"] for kind in kinds) else []),
     ]
 
 
 def _spot(count: int, price: float | None) -> str:
-    """The spot offers in a cell."""
+    """The number of spot offers and their lowest price, in a cell of the table."""
     return f"{count} from {'?' if price is None else amount(price)}" if count else ""
 
 
 def _lines(offers: t.Sequence[Offer]) -> list[str]:
-    """The offers in a table for each kind, of which the cheapest comes first; and how to buy one."""
+    """A table of offers for each kind of offer, and the command that buys the first one."""
     shown, rest = offers[:MOST_LISTED], offers[MOST_LISTED:]
     tables = [
         line
@@ -159,7 +156,7 @@ def _lines(offers: t.Sequence[Offer]) -> list[str]:
 
 
 def _title(offer: Offer) -> str:
-    """What a kind of offer is, in a line."""
+    """The title of a kind of offer: GPUs, number of machines, contract."""
     nodes = nodes_of(offer) or 1
     contract = VANISHES if is_spot(offer) else offer.get("contract_type")
     words = [

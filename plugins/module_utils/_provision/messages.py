@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts of sentences and reports about money that several rules use. Each rule has its other sentences beside it."""
+"""Sentences and tables about money that several rules use. Sentences of a single rule are next to that rule."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NOTHING_SENT = "Nothing was sent."
 # After a purchase that could not be noted
 REPAIR = "Repair the registry, and run the same again: it buys nothing twice."
 NOTHING_ENDED = "Nothing was ended."
-WHOLE_SWEEP = "A sweep is about all machines that the registry knows: leave --limit out."
+WHOLE_SWEEP = "A sweep covers all machines that the registry knows: leave --limit out."
 NO_REASON = "the API gives no reason"
 
 
 def described(machines: t.Iterable[Machine]) -> str:
-    """Machines in a sentence: ids, names, prices, ages."""
+    """The ids, names, states, prices and ages of machines, as part of a sentence."""
     return "; ".join(_described(machine) for machine in machines)
 
 
@@ -41,33 +41,33 @@ def if_gone(host: str, ids: t.Iterable[str]) -> str:
 
 
 def does_not_fit(host: str, name: str, machines: t.Iterable[Machine], odd: str) -> str:
-    """A machine that would be adopted is not what was declared."""
+    """A machine that a host would adopt does not match its declaration."""
     return (
-        f"The machine called {name} is not what {host} declares: {odd}. {described(machines)}. It was not taken, and"
-        " nothing was bought beside it. Declare what it is, end it, or choose another provision_resource_name."
+        f"The machine called {name} is not what {host} declares: {odd}. {described(machines)}. It was not adopted, and"
+        " nothing was bought. Declare what it is, end it, or choose another provision_resource_name."
     )
 
 
 def shared_name(name: str, others: t.Iterable[str]) -> str:
-    """Several hosts have or would buy machines of one name."""
+    """Several hosts have or would buy machines with the same name."""
     return (
-        f"{', '.join(others)} has or would buy a machine called {name}, too. The name must tell whose a machine is:"
-        f" give each host a provision_resource_name of its own. {NOTHING_SENT}"
+        f"{', '.join(others)} also has or would buy a machine called {name}. Machines are told apart by name, so give"
+        f" each host its own provision_resource_name. {NOTHING_SENT}"
     )
 
 
 def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
-    """A host that stops, and has an earlier purchase whose answer never came."""
+    """A host stops although an earlier purchase is unanswered."""
     return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_bought(price, ids)}"
 
 
 def unreadable_lease(host: str, why: str) -> str:
-    """A registry entry whose end cannot be read, so that nothing ends its machine."""
-    return f"The lease of {host} cannot be read, so its machine is never ended by it: {why}."
+    """The end of a lease in the registry cannot be read."""
+    return f"The lease of {host} cannot be read, so it never ends its machine: {why}."
 
 
 def nothing_billed(host: str) -> str:
-    """An attempt left nothing."""
+    """Nothing of an attempt is billed."""
     return f"Nothing is billed for {host}."
 
 
@@ -77,7 +77,7 @@ def may_be_bought(price: float | None, ids: t.Iterable[str]) -> str:
 
 
 def offers_tried(offer_ids: t.Sequence[str]) -> str:
-    """The offers of several attempts."""
+    """The offers of several attempts; empty for fewer than two."""
     return f"Offers tried: {', '.join(offer_ids)}." if len(offer_ids) > 1 else ""
 
 
@@ -90,8 +90,8 @@ _MISSING = {
     False: "MISSING after two looks: maybe billed, but in no ceiling per hour",
 }
 ADVICE_ON_MISSING = (
-    "Two looks that do not find it, half an hour apart, take it out of",
-    "ceilings per hour: provision and reap look, and",
+    "If it is not found twice, half an hour apart, it no longer counts in",
+    "ceilings per hour. provision and reap look for it, and so does",
     "compute_index.supply.audit with audit_settle: true.",
     "Ask the vendor. If it is gone for certain, run",
     "compute_index.supply.decommission",
@@ -103,13 +103,13 @@ ADVICE_ON_MISSING = (
 def missing_row(
     host: str, since: str, price_per_hour: float | None, resource_ids: t.Iterable[str], *, counts: bool
 ) -> dict[str, t.Any]:
-    """A host whose machines are not found, as a workflow gets it. ``counts``: whether in ceilings per hour, too."""
+    """A host whose machines are missing, for results. ``counts``: whether they count in ceilings per hour."""
     ids = list(resource_ids)
     return {"host": host, "since": since, "price_per_hour": price_per_hour, "counts": counts, "resource_ids": ids}
 
 
 def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
-    """What is not found, since when, whether it counts in ceilings per hour, and what to do about it."""
+    """The missing machines, in tables of those that count in ceilings per hour and those that do not, with advice."""
     lines = []
     for counts, title in _MISSING.items():
         alike = [row for row in rows if row["counts"] is counts]
@@ -117,7 +117,7 @@ def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
             {
                 "host": row["host"],
                 "noted": str(row["since"])[5:16].replace("T", " "),
-                "price_per_hour": None if number else row["price_per_hour"],  # that of the whole offer
+                "price_per_hour": None if number else row["price_per_hour"],  # of the whole offer
                 "resource_id": resource_id,
             }
             for row in alike

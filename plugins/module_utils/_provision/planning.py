@@ -98,7 +98,7 @@ def host_plans(
     failed: t.Sequence[str] = (),
     now: float = 0.0,
     account: t.Callable[[t.Collection[str]], AccountPrices] = lambda _buying: AccountPrices(),
-    spent: t.Mapping[str, Ledger] | None = None,
+    ledgers: t.Mapping[str, Ledger] | None = None,
 ) -> list[Plan]:
     """A plan for each case.
 
@@ -107,7 +107,7 @@ def host_plans(
     the ids of offers that are bought or wanted elsewhere; a search may add to them. ``others``: what other hosts cost;
     ``unread``: those whose costs are unknown. ``failed``: the hosts that have left the play. ``now``: seconds since
     the epoch. ``account``: returns what else is billed on the account besides the offers to buy (`prices_of_others`).
-    ``spent``: the ledgers of projects in which a host has a budget.
+    ``ledgers``: the ledgers of projects in which a host has a budget.
     """
     shared = _shared(cases, taken)
     results = [_searched(case, searches, pages, shared.get(case.host.host, "")) for case in cases]
@@ -118,7 +118,7 @@ def host_plans(
     drafts = [_draft(case, item, offers.get(case.host.host), now, shortages) for case, item in zip(cases, results)]
     prices = account({draft.offer_id for draft in drafts if draft.action == BUY})
     count = Count(tuple(map(prices.at_account_price, (*_parts(cases, drafts), *others))))
-    drafts = _within_ceilings(cases, drafts, count, unread, prices, spent or {}, now)
+    drafts = _within_ceilings(cases, drafts, count, unread, prices, ledgers or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
     stopped, later = [*failed, *_hosts_that(STOP, drafts)], _hosts_that(LATER, drafts)
     return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
@@ -380,7 +380,7 @@ def _within_ceilings(
     count: Count,
     unread: t.Sequence[str],
     account: AccountPrices,
-    spent: t.Mapping[str, Ledger],
+    ledgers: t.Mapping[str, Ledger],
     now: float,
 ) -> list[Plan]:
     """Apply the ceilings of play, account and month, each the lowest that a buying host declares."""
@@ -392,7 +392,7 @@ def _within_ceilings(
     of_play = ceilings.play_refusal(max_total, count, unread, projects)
     refusal = of_play or ceilings.account_refusal(max_account, account, ordered)
     by_project = grouped((case.host.project, (case, draft)) for case, draft in buyers)
-    budgets = {project: _of_budget(project, pairs, spent, now) for project, pairs in by_project.items()}
+    budgets = {project: _of_budget(project, pairs, ledgers, now) for project, pairs in by_project.items()}
     registered = ceilings.ceiling_for_registered(max_account, account)
     left = min(
         max_total - count.sum.total,
@@ -456,13 +456,13 @@ def counted_in_budgets(
 
 
 def _of_budget(
-    project: str, buyers: t.Sequence[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float
+    project: str, buyers: t.Sequence[tuple[Case, Plan]], ledgers: t.Mapping[str, Ledger], now: float
 ) -> tuple[str, float]:
     """The refusal by a project's lowest budget, empty if it allows the purchases, and the USD per hour that remain."""
     budget = min(case.host.budget for case, _draft in buyers)
     if budget == UNLIMITED:
         return "", UNLIMITED
-    ledger = spent[project]
+    ledger = ledgers[project]
     if ledger.unreadable:
         return (
             "What was spent cannot be read, so whether provision_budget holds is not known:"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the machines of planned hosts cost and until when they live: a table for a person, an artifact for workflows.
+"""The quote of planned hosts, with prices, ends and largest bills: a table for people, an artifact for workflows.
 
 Prices are in USD per hour for whole offers, bills in USD.
 """
@@ -46,10 +46,10 @@ def quoted(
     kept_in: str,
     plan_file: str | None = None,
 ) -> Row:
-    """The fields of the result of a quote.
+    """The fields of a quote's result.
 
-    ``kept_in``: which registry is used. ``plan_file``: where a sealed plan of it is written;
-    empty if it is only published, None if none is made.
+    ``kept_in``: a line about the registry. ``plan_file``: the file for its sealed plan; empty if that is only
+    published, None without a sealed plan.
     """
     hosts = {draft.host: _published(draft) for draft in plans}
     costs = add_up([read_price(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
@@ -64,7 +64,7 @@ def quoted(
         *_gone_early(_buyers(plans)),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
-        # Why a host gets nothing is said by the task that fails for it.
+        # A task that fails for the host shows why it gets nothing.
         *dict.fromkeys(draft.missed for draft in plans if draft.missed),
         kept_in[:1].upper() + kept_in[1:],
         *([] if refusals else _how_to_buy(new_hosts(hosts).values(), plan_file or "")),
@@ -81,7 +81,7 @@ def quoted(
 
 
 def what_is_bought(plans: t.Iterable[Plan]) -> str:
-    """What the plans buy, in a line; empty for nothing."""
+    """What the plans buy, in one line; empty if they buy nothing."""
     buyers = _buyers(plans)
     return summary({draft.host: _published(draft) for draft in buyers}) if buyers else ""
 
@@ -95,14 +95,14 @@ def _has_prices(rows: t.Iterable[Row]) -> bool:
 
 
 def _offer_of(draft: Plan) -> Offer:
-    """The offer that the host would buy, or what it has."""
+    """The offer that the host would buy, or the one that it owns."""
     if not draft.is_owned:
         return draft.offer
     return {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price_per_hour}
 
 
 def _published(draft: Plan) -> Row:
-    """A host in the artifact."""
+    """The fields of a host in the artifact."""
     offer = _offer_of(draft)
     return {
         "owned": draft.is_owned,
@@ -126,7 +126,7 @@ def _table_row(host: str, offer: Offer) -> Row:
 
 
 def summary(hosts: t.Mapping[str, Row]) -> str:
-    """What is to be approved, in a line: hosts, USD per hour, the largest bill, and until when."""
+    """A line for the approval of a quote: hosts, USD per hour, the largest bill, and the end."""
     new = new_hosts(hosts)
     if not new:
         return "nothing to buy"
@@ -141,32 +141,32 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
 
 
 def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
-    """Those that would buy an offer, of the artifact of a quote."""
+    """The hosts in a quote's artifact that would buy an offer."""
     return {host: item for host, item in hosts.items() if item.get("offer_id") and not item["owned"]}
 
 
 def _times(new: t.Collection[Row]) -> str:
-    """When the last of the leases ends, and until when all offers hold, as far as they say so."""
+    """The end of the last lease, and the time until which all offers hold, if known."""
     ends, expires = (timestamps(item.get(name) for item in new) for name in ("ends_at", "expires_at"))
     until = f" until {formatted(max(ends))}" if ends else ""
     return f"{until}; offers hold until {formatted(min(expires))}" if expires else until
 
 
 def is_spot(offer: Offer) -> bool:
-    """Whether its vendor may take the machine away at any time."""
+    """Whether the vendor may take the machine away at any time."""
     return offer.get("contract_type") == SPOT
 
 
 def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
-    """Which hosts would get a machine that may vanish."""
+    """A line about the hosts that would get a spot machine."""
     if spot := [host for host, item in hosts.items() if is_spot(item)]:
         yield f"{VANISHES} ({abridged(spot)})."
 
 
 def _gone_early(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
-    """Which offers end before their leases, by the API, of which no page says what that means: it decides nothing.
+    """A line for each offer that ends before its lease by the API's undocumented ``valid_to``, which decides nothing.
 
-    A moment up to which the offer can be bought says nothing of its machine.
+    If ``valid_to`` is no later than ``expires_at``, it may be about the offer, and not its machine.
     """
     found = ((draft, [seconds_of(draft.offer.get(name)) for name in ("expires_at", "valid_to")]) for draft in buyers)
     for draft, (expires, end) in found:
@@ -175,7 +175,7 @@ def _gone_early(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
-    """What buys the ``new`` hosts' machines, and how long there is to think for the person who approves it."""
+    """The command that buys for the ``new`` hosts, and until when the offers hold."""
     if new:
         expires = timestamps(item.get("expires_at") for item in new)
         until = f" until {formatted(min(expires))}" if expires else ""
@@ -184,7 +184,7 @@ def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
 
 
 def _total_and_ends(costs: Sum, plans: t.Sequence[Plan]) -> t.Iterator[str]:
-    """What all hosts cost, and how long; each end in a line of its own if there are any."""
+    """A line with the total per hour, and a line for each end if there is any."""
     unknown = f", and {costs.unknown} unknown price(s)" if costs.unknown else ""
     has_ends = any(draft.end is not None for draft in plans)
     lasts = "" if has_ends or not plans else f", until you end {'them' if len(plans) > 1 else 'it'}"
@@ -193,7 +193,7 @@ def _total_and_ends(costs: Sum, plans: t.Sequence[Plan]) -> t.Iterator[str]:
 
 
 def ends_shown(plans: t.Iterable[Plan]) -> t.Iterator[str]:
-    """A line for each end, with the hosts that it is of."""
+    """A line for each end, with its hosts and their bill."""
     alike = grouped(("" if draft.end is None else formatted(draft.end), draft) for draft in plans)
     for same in alike.values():
         total = total_of(draft.bill for draft in same)

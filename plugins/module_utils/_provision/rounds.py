@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the steps of `decide` hand on to each other and to the tasks of the roles.
+"""The data that the steps of `decide` pass to each other and to the tasks of the roles.
 
-A round is one plan for all hosts, and what became of it. Each step registers its part, which a later one reads from the
-variables of a host. docs/architecture.md has a table of all fields: who writes them, and who reads them.
+A round is one plan for all hosts with its results. Each step registers its part, and later steps read it from a host's
+variables. docs/architecture.md lists all fields with the steps that write and read them.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from .planning import BUY, WAIT
 Variables = t.Mapping[str, t.Any]
 Rows = t.Sequence[Variables]
 _Part = t.TypeVar("_Part", bound="RoundPart")
-_MAPPING = (dict, abc.Mapping)  # the first is found sooner
+_MAPPING = (dict, abc.Mapping)  # `dict` first, since its check is faster
 
 
 @dataclass(frozen=True)
 class RoundPart:
-    """What one step hands on. Its first field tells it from the result of a task that was skipped or has failed."""
+    """The part of a round that one step writes. The result of a skipped or failed task lacks its first field."""
 
     @property
     def mapping(self) -> dict[str, t.Any]:
-        """The same as plain values, which Ansible can keep and a person can read at -v."""
+        """The part as plain values, which Ansible can store and show at -v."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def of(cls: type[_Part], raw: t.Any) -> _Part:
-        """The part that a mapping has, such as the result of a task; without a value if it has none."""
+        """Read the part from a mapping, such as a task's result; all fields have their defaults if it is not there."""
         names = list(cls.__dataclass_fields__)
         if not isinstance(raw, _MAPPING) or names[0] not in raw or raw.get("failed"):
             return cls()
@@ -44,7 +44,7 @@ class RoundPart:
 
 @dataclass(frozen=True)
 class Declared(RoundPart):
-    """``declarations`` by host; ``all_declared``: none of the batch is missing there."""
+    """The ``declarations`` by host. ``all_declared``: every host of the batch has declared."""
 
     declarations: t.Mapping[str, Variables] = field(default_factory=dict)
     all_declared: bool = False
@@ -52,15 +52,15 @@ class Declared(RoundPart):
 
 @dataclass(frozen=True)
 class Common(RoundPart):
-    """What a plan says for all hosts of its ``round``, which has an id of its own.
+    """The part of a plan for all hosts of a ``round`` (its id).
 
-    ``decided``: the ids of the declarations about which this round or an earlier one has decided. ``all_skip_first``
-    and ``all_skip_next``: no host of the play has a file of tasks to run before anything is bought, or after it, so
-    that one host can skip them for all. ``one_tells_all``: one gives all hosts their variables; under a role's
-    condition each host takes its own. ``acquires``: a host buys, or waits for what it has bought. ``under_way``: the
-    offers that are waited for. ``labels``: hosts, by their offers. ``poll``: how often and as long as any host wants.
-    ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
-    ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
+    ``decided``: the ids of the declarations that this or an earlier round has decided about. ``all_skip_first`` and
+    ``all_skip_next``: no host of the play has a task file to run before or after purchases, so one host can skip them
+    for all. ``one_tells_all``: one host sets the variables of all; under a role's condition each host sets its own.
+    ``acquires``: at least one host buys, or waits for a purchase. ``under_way``: the offers that hosts wait for.
+    ``labels``: hosts by offer. ``poll``: see `rows.poll`. ``without_offer``: machines that were listed before anything
+    was bought and name no offer. For the lines at the end: ``registry``, ``logins``, and ``would``, the purchases that
+    check mode leaves out.
     """
 
     round: str = ""
@@ -80,9 +80,9 @@ class Common(RoundPart):
 
 @dataclass(frozen=True)
 class Following(RoundPart):
-    """What follows for a host in a ``round``: the ``next`` file of tasks, and why it stops there.
+    """The next step of a host in a ``round``: the ``next`` task file, and the reason if it stops there.
 
-    ``again``: whether it may try another offer. ``attempts``: those that it has tried.
+    ``again``: whether it may try another offer. ``attempts``: its purchases so far.
     """
 
     round: str = ""
@@ -94,7 +94,7 @@ class Following(RoundPart):
 
 @dataclass(frozen=True)
 class HostVerdict(Following):
-    """What became of a host's plan. ``facts``: its variables. ``release``: the ids that it gives back."""
+    """The result of a host's plan. ``facts``: its variables. ``release``: the ids that it may release."""
 
     host: str = ""
     facts: Variables = field(default_factory=dict)
@@ -103,9 +103,9 @@ class HostVerdict(Following):
 
 @dataclass(frozen=True)
 class Released(Following):
-    """What follows once machines were given back. ``over``: whether all have ended; ``money``: what that means.
+    """The next step after a release. ``over``: whether all machines have ended; ``money``: a message about costs.
 
-    ``storage``: what of it ends then; see `ended.storage_to_end`.
+    ``storage``: the storage to end next; see `ended.storage_to_end`.
     """
 
     over: bool = False
@@ -115,9 +115,9 @@ class Released(Following):
 
 @dataclass(frozen=True)
 class Judged(RoundPart):
-    """The ``verdicts`` of the hosts that bought or waited in a ``round``; clusters' ``further`` machines by host.
+    """The ``verdicts`` on hosts that bought or waited in a ``round``; ``further`` machines of clusters, by host.
 
-    ``offers``: how those of this round and of earlier ones were seen last, by id.
+    ``offers``: the last known status of each offer of this and earlier rounds, by id.
     """
 
     round: str = ""
@@ -129,10 +129,10 @@ class Judged(RoundPart):
 
 @dataclass(frozen=True)
 class Ends(RoundPart):
-    """What the role decommission ends of each host, decided once for all that have declared.
+    """What the role decommission ends for each host, decided once for all hosts that have declared.
 
-    ``ends``: `ended.end_plan`, by host. ``decided``: the ids of the declarations about which this ``round`` or an
-    earlier one has decided.
+    ``ends``: `ended.end_plan`, by host. ``decided``: the ids of the declarations that this ``round`` or an earlier one has
+    decided about.
     """
 
     round: str = ""
@@ -142,10 +142,10 @@ class Ends(RoundPart):
 
 @dataclass(frozen=True)
 class Ended(RoundPart):
-    """What became of the hosts of a ``round`` (`ended.outcomes`) until now: of their machines, or storage, too.
+    """The results so far for the hosts of a ``round`` (`ended.outcomes`): of their machines, and later their storage.
 
-    ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
-    same follows for all hosts of the play. ``one_tells_all``: as of `Common`.
+    ``over``: a line about each host that has nothing left. ``lines``: further lines. ``one_for_all``: all hosts of the
+    play continue with the same task file. ``one_tells_all``: see `Common`.
     """
 
     round: str = ""
@@ -158,20 +158,20 @@ class Ended(RoundPart):
 
 @dataclass(frozen=True)
 class _HostRound:
-    """A round as the variables of a host have it."""
+    """A round, read from the variables of a host."""
 
     host: str = ""
     declared: Declared = field(default_factory=Declared)
 
     @property
     def declaration(self) -> Variables:
-        """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
+        """The host's declaration in its last call of the role; empty if it has none or was left out."""
         return self.declared.declarations.get(self.host) or {}
 
 
 @dataclass(frozen=True)
 class Round(_HostRound):
-    """All that the steps of a purchase have handed on until now."""
+    """The parts that the steps of a purchase have written so far."""
 
     plans: t.Mapping[str, Variables] = field(default_factory=dict)  # `rows.plan_row`, by host
     common: Common = field(default_factory=Common)
@@ -181,7 +181,7 @@ class Round(_HostRound):
 
     @classmethod
     def of(cls, variables: Variables) -> Round:
-        """The round by a host's raw variables."""
+        """Read the round from a host's raw variables."""
         planned = variables.get("provision__planned") or {}
         return cls(
             host=str(variables.get("inventory_hostname") or ""),
@@ -195,11 +195,11 @@ class Round(_HostRound):
 
     @property
     def plan(self) -> Variables:
-        """What the plan of the play says for the host. ``first`` and ``next`` name the role's files that follow.
+        """The host's plan; ``first`` and ``next`` name the role's task files to run.
 
-        A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs
-        once follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves. Under a
-        role's ``run_once`` only the first host has declared, and the others take no part.
+        A plan for an earlier declaration of the host, in an earlier call of the role, does not count. Tasks with
+        ``run_once`` depend on the first host: if a role's ``when`` leaves it out, the other hosts plan separately.
+        Under a role's ``run_once`` only the first host has declared, and the others do not take part.
         """
         declaration = self.declaration
         plan = self.plans.get(declaration.get("host", "")) or {}
@@ -210,10 +210,10 @@ class Round(_HostRound):
 
     @property
     def for_tasks(self) -> dict[str, t.Any]:
-        """The plan of the host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
+        """The host's plan for its tasks; ``next`` comes from the verdict on this plan, if there is one.
 
-        ``again``: it may try another offer. ``undeclared``: it must declare by itself. ``pause`` (seconds) is between
-        two looks for offers.
+        ``again``: it may try another offer. ``undeclared``: it must still declare. ``pause``: seconds between two
+        searches.
         """
         plan, common = self.plan, self.common
         last = self.judged if common.acquires else common
@@ -230,16 +230,16 @@ class Round(_HostRound):
         }
 
     def _following(self, plan: Variables) -> dict[str, t.Any]:
-        """What a later step says of the plan. A host that buys and was not judged stops.
+        """The fields of the plan that a later step replaces. A host that has bought but was not judged stops.
 
-        What runs once follows the first host, which a role's ``when`` may leave out at any task.
+        That happens if a role's ``when`` leaves out the first host at a task with ``run_once``.
         """
         if self.verdict.round and self.verdict.round == plan.get("round"):
             return {"next": self.verdict.next}
         if plan["action"] in (BUY, WAIT) and self.judged.round != plan["round"]:
             refusal = (
-                f"{plan['host']} was not told what became of its purchase: the first host looks for all, and the role's"
-                " condition (when) does not hold any more. What was bought is billed. Run again: nothing is bought"
+                f"{plan['host']} does not know the result of its purchase: the first host reads it for all, and the"
+                " role's condition (when) is no longer true. What was bought is billed. Run again: nothing is bought"
                 " twice."
             )
             return {"next": "stop", "refusal": refusal}
@@ -247,16 +247,16 @@ class Round(_HostRound):
 
     @property
     def _again(self) -> Following | None:
-        """What says that the host may try another offer, None if it may not (any more)."""
+        """The part that lets the host try another offer; None if it may not."""
         this_round = self.plan.get("round")
         says = (item for item in (self.released, self.verdict) if item.again and item.round == this_round)
         return next(says, None) if this_round else None
 
     def tried_with(self, first: Round) -> Rows | None:
-        """What was tried for a host that tries another offer together with this ``first`` one, None if it does not.
+        """The attempts of a host that tries another offer in one include with the ``first`` host; None if it does not.
 
-        Hosts share an include of tasks to which they come at once: those that have lost an offer in the same round, or
-        have given back what they had bought in it. Others come to theirs later.
+        Hosts share an include if they reach it together: those that lost an offer in the same round, or those that
+        released machines in it.
         """
         says, of_first = self._again, first._again
         is_later = of_first and says and (type(says), says.round) != (type(of_first), of_first.round)
@@ -264,16 +264,13 @@ class Round(_HostRound):
 
     @property
     def listed_before(self) -> t.Sequence[str]:
-        """The machines that were listed before a host's first purchase and name no offer: it buys none of these."""
+        """Machines that name no offer and were listed before the host's first purchase, which cannot be its own."""
         return self.common.without_offer if self.plan.get("is_new") else ()
 
 
 @dataclass(frozen=True)
 class EndRound(_HostRound):
-    """All that the steps of an end have handed on until now.
-
-    ``together``: all hosts of the play take part.
-    """
+    """The parts that the steps of an end have written so far. ``together``: all hosts of the play take part."""
 
     together: bool = False
     ends: Ends = field(default_factory=Ends)
@@ -281,7 +278,7 @@ class EndRound(_HostRound):
 
     @classmethod
     def of(cls, variables: Variables) -> EndRound:
-        """The round by a host's raw variables."""
+        """Read the round from a host's raw variables."""
         return cls(
             host=str(variables.get("inventory_hostname") or ""),
             declared=Declared.of(variables.get("decommission__declared")),
@@ -292,27 +289,27 @@ class EndRound(_HostRound):
 
     @property
     def plan(self) -> Variables:
-        """What ends of the host; empty if that was decided for an earlier declaration, or not at all."""
+        """What ends for the host; empty if nothing was decided about its present declaration."""
         plan = self.ends.ends.get(self.host) or {}
         return plan if plan and (plan["together"] or plan["declaration"] == self.declaration.get("id")) else {}
 
     @property
     def outcomes(self) -> t.Mapping[str, Variables]:
-        """What became of all hosts of this round until now, by their names; empty if nothing was noted of it yet."""
+        """The results of this round so far, by host; empty before the first ones are noted."""
         return self.ended.outcomes if self.ended.round == self.ends.round else {}
 
     @property
     def plans(self) -> list[Variables]:
-        """What ends now of the hosts of this round."""
+        """What ends for each host of this round."""
         return list(self.ends.ends.values())
 
     @property
     def for_tasks(self) -> dict[str, t.Any]:
-        """The file of tasks that follows (``next``), and why the host stops there.
+        """The ``next`` task file, and the reason if the host stops there.
 
-        What runs once follows the first host, which a role's ``when`` may leave out at any task: a host that has
-        declared, and about which nothing was decided, decides by itself. One that has not takes no part, as under a
-        role's ``run_once``, unless all do.
+        A role's ``when`` may leave out the first host, and with it tasks with ``run_once``: a host that has declared
+        but has no decision then decides separately. A host that has not declared does not take part, as under a role's
+        ``run_once``, unless all hosts do.
         """
         noted = self.outcomes.get(self.host) if self.plan else None
         return {
@@ -336,5 +333,5 @@ class EndRound(_HostRound):
 
 
 def published(data: Variables) -> dict[str, t.Any]:
-    """What a step publishes for the workflow that it is a part of; nothing without ``data``."""
+    """The fields of a result by which a step publishes ``data`` to its workflow; empty without data."""
     return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}} if data else {}

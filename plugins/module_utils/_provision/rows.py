@@ -1,10 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans and verdicts as the role's tasks need them, what people must know of leases, and the lines that end a play.
+"""Plans and verdicts as plain mappings for the role's tasks, and the lines at the end of a play.
 
-Tasks get plain mappings, which a person can read at -v. Prices are in USD per hour, bills in USD, moments seconds since
-the epoch.
+The mappings are readable at -v. Prices are in USD per hour, bills in USD, times in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -59,21 +58,21 @@ from .standing import HostState, Status
 
 Row = dict[str, t.Any]
 
-Answers = t.Collection[t.Mapping[str, t.Any]]  # of deletions
+Answers = t.Collection[t.Mapping[str, t.Any]]  # the results of deletions
 
 _LARGEST = 8  # GPUs of one machine
-# How a task calls a host that does not buy
+# Labels of tasks for hosts that do not buy
 _LABELS = {STOP: "{0}: no machine, see error", KEEP: "runs as registered, {1}", WAIT: "is bought, {1}"}
-# What the role does before anything is bought; see `tasks_that_reach` for a machine that runs.
+# The role's task files before anything is bought; for a machine that runs see `tasks_that_reach`
 _FIRST = {STOP: "stop", LATER: "later"}
-# What it does after a verdict
+# Its task files after a verdict
 _NEXT = {Verdict.AGAIN: "round", Verdict.RELEASE: "give_back", Verdict.STOP: "stop"}
 
 
 def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
-    """The plan of a host, whose machine needs only to be reached if it runs just as it is registered.
+    """The plan; changed from WAIT to KEEP if the host's one machine runs as registered and only needs to be reached.
 
-    ``status``: that of its offer. ``known_hosts``: the file that pins its host keys.
+    ``status``: the status of its offer. ``known_hosts``: the file that pins its host keys.
     """
     host, entry, ids = case.host, case.entry, case.standing.resource_ids
     connections = instances_in_order(status.get("connections") or [], entry.instances, ids)
@@ -91,14 +90,14 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
     )
     if not host.registry.hands_facts:
         return replace(draft, action=KEEP) if is_registered(facts, entry, host.known) else draft
-    # Nothing beside the inventory says this to Ansible.
+    # Ansible loads these variables from no file.
     ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
     facts.update({**ends, **storage.storage_ids_variable(storage.merged_storage(case.kept_storage, entry.storage))})
     return replace(draft, action=KEEP, facts=facts) if is_kept(facts, entry) else draft
 
 
 def note_of_taken_over(case: Case, clock: Clock) -> Row:
-    """What the registry notes of a machine that the host takes over, with what begins now; empty for none."""
+    """The registry entry of a machine that the host adopts, with the lease that begins now; empty without one."""
     standing = case.standing
     if not standing.adopted:
         return {}
@@ -107,7 +106,7 @@ def note_of_taken_over(case: Case, clock: Clock) -> Row:
         "provision_price_per_hour": standing.price_per_hour,
         "provision_purchase": MADE,
         "provision_adopted": True,
-        NOTED_BY: API_CLOCK,  # which says when it was made
+        NOTED_BY: API_CLOCK,  # its time of creation is by this clock
         "provision_resource_ids": list(standing.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in standing.machines if m.get("created_at")), None),
         **({"provision_groups": list(case.host.groups)} if case.host.groups else {}),
@@ -117,13 +116,13 @@ def note_of_taken_over(case: Case, clock: Clock) -> Row:
 
 
 def changes_of_protection(case: Case, clock: Clock) -> Row:
-    """What the registry changes about a machine that the host has, since it is protected from now on, or no more."""
+    """The changes of a registry entry if the protection of the host's machine begins or ends; empty for none."""
     is_kept = not (case.is_void or case.standing.adopted)
     return case.host.changed_protection(case.entry, clock.now()) if is_kept else {}
 
 
 def unless_names_are_taken(draft: Plan, inventory: t.Container[str]) -> Plan:
-    """The plan, unless the further machines of a cluster would take over hosts of the inventory."""
+    """The plan; stopped if the inventory already has hosts with the names of a cluster's further machines."""
     taken = [name for name in further_names(draft.host, nodes_of(draft.offer) or 1) if name in inventory]
     if draft.action != BUY or not taken:
         return draft
@@ -133,12 +132,12 @@ def unless_names_are_taken(draft: Plan, inventory: t.Container[str]) -> Plan:
 def plan_row(
     draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts: str, ahead: float | None, check_mode: bool
 ) -> Row:
-    """The plan of one host. ``declaration``: the id of what the host has declared.
+    """The plan of one host. ``declaration``: the id of its declaration.
 
-    ``ahead``: seconds by which the API's clock is ahead of this computer's, for steps that do not ask the API.
+    ``ahead``: seconds by which the API's clock is ahead of this computer's, for steps that do not call the API.
     """
     host = case.host
-    # What was taken over may be in use, and was not bought by this purchase.
+    # An adopted machine may be in use, and this purchase did not buy it.
     unused = not (case.entry.was_ready or case.standing.adopted)
     releases = host.on_failure == "release" and unused and not check_mode
     spared = why_protected(host.host, host.protect, case.entry)
@@ -147,7 +146,7 @@ def plan_row(
         "round": round_id,
         "declaration": declaration,
         "action": draft.action,
-        # What the role does, before anything is bought and after it.
+        # The role's task files, before and after anything is bought
         "first": "seeded" if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
         "next": tasks_that_reach(host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys)
         if draft.action == KEEP
@@ -164,12 +163,12 @@ def plan_row(
         "wanted": bool(host.offer_id),
         "advice": host.advice,
         "unused": unused,
-        # Nothing was ever sent for it, so what is listed already is not what it buys.
+        # No purchase was ever sent for it, so a machine that is listed already is not its own.
         "is_new": case.standing.kind is HostState.FREE,
         "attempts_left": case.attempts_left,
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": releases and not spared,
-        # What the role says if it would else give the machine back.
+        # The message if only the protection keeps the role from releasing the machine
         "spared": f"It was not released. {spared}" if releases and spared else "",
         "registry": host.registry.text,
         "known_hosts_file": known_hosts,
@@ -191,14 +190,15 @@ def plan_row(
 
 
 def _is_cluster(draft: Plan) -> bool:
-    """Whether the offer has several machines; if the API does not say, by its GPUs."""
+    """Whether the offer has several machines, or more GPUs than one machine can have."""
     return (nodes_of(draft.offer) or 1) > 1 or (number_of(draft.offer.get("gpu_count")) or 1) > _LARGEST
 
 
 def poll(cases: t.Sequence[Case], *, check_mode: bool) -> Row:
-    """How the machines are waited for together: as often and as long as any of the hosts wants; check mode looks once.
+    """The shortest delay and the most retries that any host wants for the common wait; check mode looks once.
 
-    The role cannot tell that itself: a task, block or play may be in check mode, and `ansible_check_mode` is false.
+    The role cannot detect check mode itself: a single task, block or play may be in check mode while
+    `ansible_check_mode` is false.
     """
     return {
         "delay": min((case.host.poll_delay for case in cases), default=0),
@@ -207,11 +207,11 @@ def poll(cases: t.Sequence[Case], *, check_mode: bool) -> Row:
 
 
 def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[str, t.Any]) -> Row:
-    """What the task that buys has of the plan, no more, since Ansible returns it all with the result of the task.
+    """The ``options`` of procure_offer, and the ``note`` that the registry keeps with the purchase.
 
-    ``options`` of procure_offer, and the ``note`` that the registry keeps with the purchase. ``row``: the host's;
-    ``note``: what begins with the purchase. Options without a value are in it as well, or a play's module_defaults
-    would give them. A file knows nothing of other controllers, so there the plan alone checks the sum of the project.
+    It is small, since Ansible returns all of it with the task's result. ``row``: the host's `plan_row`; ``note``: what
+    begins with the purchase, such as the lease. Options without a value are included, or module_defaults would set
+    them. Registry files do not know other controllers, so with files only the plan checks the project's total.
     """
     host = case.host
     limits = {
@@ -251,9 +251,9 @@ def common_part(
     check_mode: bool,
     **further: t.Any,
 ) -> Row:
-    """What holds for all hosts of the round, with ``further`` fields of `rounds.Common`."""
+    """The part of a round for all hosts, with ``further`` fields of `rounds.Common`."""
     return Common(
-        # In batches none can skip a task for those that come later: ansible-core 2.21 remembers a task's run_once.
+        # With serial, no host can skip a task for all: ansible-core 2.21 keeps a task's run_once for later batches.
         all_skip_first=not serial and not any(row["first"] for row in rows),
         all_skip_next=not serial and not any(row["next"] for row in rows),
         acquires=any(draft.action in (BUY, WAIT) for draft in plans),
@@ -265,17 +265,17 @@ def common_part(
 
 
 def rows_to_act_on(rows: t.Iterable[Row]) -> list[Row]:
-    """Those that a task of the role does something for."""
+    """The rows of hosts for which the role has tasks to run."""
     return [row for row in rows if row["action"] != KEEP or row["next"] or row["facts"]]
 
 
 def too_dear(table: t.Iterable[Row]) -> list[Row]:
-    """The rows of hosts that a price above a ceiling stops."""
+    """The rows of hosts that a ceiling of several hosts stops."""
     return [row for row in table if row["error_class"] == "price"]
 
 
 def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
-    """What AWX publishes for a workflow, empty if that is nothing."""
+    """The statistics that AWX publishes for a workflow; empty without any."""
     pairs = list(zip(plans, cases))
     kept = {draft.host: owned_row(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
     data: Row = {"provision_hosts": kept} if kept else {}
@@ -285,7 +285,7 @@ def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
 
 
 def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
-    """What the role's tasks need of a host, and a person can read at -v."""
+    """A host's verdict, for the role's tasks."""
     plan, attempts = case.plan, [*case.plan["attempts"], *case.tried(verdict)]
     facts, stop, then = {}, "", _NEXT.get(verdict, "prepare")
     if verdict is Verdict.READY:
@@ -304,13 +304,13 @@ def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
         again=_NEXT.get(verdict) == "round",
         attempts=attempts,
         facts=facts,
-        # What the role may end, at once or if the machine proves unusable: what this purchase holds, by exact id.
+        # The ids that the role may end, now or if the machine proves unusable
         release=case.endable if verdict in (Verdict.RELEASE, Verdict.READY) else (),
     ).mapping
 
 
 def is_over(case: JudgedHost, ended: Answers) -> bool:
-    """Whether all that was told to end, and all that may be billed, is billed no more."""
+    """Whether billing has stopped for all resources that were to end, and for all that may be billed."""
     stopped = {item.get("resource_id") for item in ended if item.get("billing_stopped")}
     return bool(stopped) and stopped.issuperset([*case.billed, *(item.get("resource_id") for item in ended)])
 
@@ -318,15 +318,15 @@ def is_over(case: JudgedHost, ended: Answers) -> bool:
 def released(
     case: JudgedHost, attempts: t.Sequence[Row], ended: Answers, unsound: str, *, check_mode: bool
 ) -> Released:
-    """What follows once machines were told to end, by what ``ended``; its storage is not decided here.
+    """The next step after a release, by the deletions' results (``ended``); storage is decided elsewhere.
 
-    While something of the purchase may still be billed, the host stops. ``attempts``: the last one bought them.
-    ``unsound``: why a machine did not pass its test, empty if it did.
+    While something of the purchase may still be billed, the host stops. ``attempts``: the last one bought the machines.
+    ``unsound``: why a machine failed its test; empty if it did not.
     """
     if not is_over(case, ended):
         left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
         money = joined(left, bought_and_billed(case.price_per_hour, case.ids))
-        # The other machine of the host's name is billed as well.
+        # The other machine with the host's name is billed as well.
         stop = joined(money, case.failure(case.attempt(), ())) if case.namesakes else joined(case.reason(), money)
         return Released(round=case.plan["round"], next="stop", stop=stop, attempts=attempts, money=money)
     tried = [*attempts[:-1], *(_ended(case, last, ended, unsound) for last in attempts[-1:])]
@@ -343,7 +343,7 @@ def released(
 
 
 def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
-    """An attempt whose machines have ended: their ids, and in words what stays."""
+    """The attempt with the ids of its ended machines, and a message about what is still billed."""
     tested = {"error_class": UNSOUND, "msg": unsound} if unsound else {}
     row = {**attempt, "ended": sorted(item["resource_id"] for item in ended), **tested}
     return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}
@@ -357,7 +357,7 @@ def _begins_lease(case: Case, draft: Plan) -> bool:
 
 
 def unswept_places(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Place]:
-    """The registries of which people must know if no sweep enforces the leases that begin now."""
+    """The registries in which leases begin now, for a warning if no sweep enforces them."""
     pairs = [(case, draft) for case, draft in zip(cases, plans) if _begins_lease(case, draft)]
     return [case.host.registry for case, _draft in pairs if case.host.unswept != "refuse"]
 
@@ -366,10 +366,7 @@ def unswept_places(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Pla
 
 
 def columns(rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
-    """The columns of the table of what runs.
-
-    Without a configuration of ssh nothing keeps addresses and host keys: then each row has a command of its own.
-    """
+    """The columns of the table of machines; without an ssh configuration each row has its own ssh command."""
     return {
         "host": "host",
         **({"machines": "machines"} if any(row["machines"] > 1 for row in rows) else {}),
@@ -380,23 +377,23 @@ def columns(rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
 
 
 def login(ssh_config: str, here: str) -> str:
-    """The command that takes a host's name and logs in. ``here``: the folder in which Ansible was started."""
+    """The ssh command to which a host's name is added. ``here``: the folder in which Ansible was started."""
     return f"ssh -F {shlex.quote(shortest_path(ssh_config, here))}"
 
 
 def line_of_registries(names: t.Sequence[str], here: str) -> str:
-    """Where the hosts are remembered, for a line of the play. ``names``: those of their registries."""
+    """A line with the ``names`` of the hosts' registries."""
     shown = ", ".join(shortest_path(name, here) if os.path.isabs(name) else name for name in names)
     return f"registry: {shown}" if names else "no registry, machines are known by their names"
 
 
 def shortest_path(path: str, here: str) -> str:
-    """The path from here, or the whole of it."""
+    """The path or its relative form, whichever is shorter."""
     return min(path, os.path.relpath(path, here), key=len)
 
 
 def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:
-    """The lines for ``rows``: what the hosts of the play own that is known to run. Prices are in USD per hour."""
+    """The lines at the end of a play about the machines (``rows``) that are known to run."""
     hosts = [str(row["host"]) for row in rows]
     would = f"Without --check this buys {common.would}." if common.would else ""
     option = f"  {end_option(hosts)}"
@@ -414,7 +411,7 @@ def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:
 
 
 def configured_lines(hosts: t.Sequence[str], rows: t.Sequence[Row], common: Common) -> list[str]:
-    """The lines for ``hosts`` that were configured; ``rows`` and ``common`` as far as this play knows them."""
+    """The lines about ``hosts`` that were configured, with the ``rows`` that this play knows."""
     total = total_of(read_price(row["price_per_hour"]) for row in rows) if len(rows) == len(hosts) else None
     costs = "" if total is None else f", {usd(total)}{' in total' if len(rows) > 1 else ''}"
     logins = [f"{login} {row['host']}" for login in common.logins for row in rows[:1]]
@@ -425,26 +422,26 @@ def configured_lines(hosts: t.Sequence[str], rows: t.Sequence[Row], common: Comm
 
 
 def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
-    """A line for each host, and one for all of them; a host alone has a single line if that is short enough."""
+    """A line for each host and a total; a single host has one line without a header if that is short enough."""
     alone = row_line(rows[0], columns) if len(rows) == 1 else ""
     if alone and len(alone) <= LINE:
         return [alone]
     shorten = [title for title in ("host", "address") if title in columns]
     prices, bills = ([number_of(row[name]) for row in rows] for name in ("price_per_hour", "at_most"))
-    # What is unknown is in no sum.
+    # Unknown prices are not in the total.
     total = {"host": "in total", "price_per_hour": add_up(prices).total, "at_most": total_of(bills)}
     return narrow_table([*rows, *([total] if len(rows) > 1 else ())], columns, shorten)
 
 
 def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.Any]) -> str:
-    """Why a host cannot use its machine, and what that costs.
+    """Why a host cannot use its machine, what is billed, and what to do.
 
-    ``failure``: its ``cause``, which Ansible has shown as a whole, empty if Ansible stops all hosts since another one
-    has failed; ``other_key`` (another host key answers), ``price_per_hour`` (USD), ``resource_ids``, and what became of
-    it if it was ``given_back``.
+    ``failure``: its ``cause``, which Ansible has shown in full, empty if another host's failure stops all hosts;
+    ``other_key`` (another host key answers), ``price_per_hour`` (USD), ``resource_ids``, and a message if it was
+    ``given_back``.
     """
-    other_key = failure["other_key"] in (True, "True")  # what ansible-core before 2.19 makes of it
-    # What a shared registry has pinned is in that file again at the next run.
+    other_key = failure["other_key"] in (True, "True")  # ansible-core before 2.19 makes a text of it
+    # A shared registry writes its pinned keys into that file again at the next run.
     is_shared = place_of(plan["registry"]).keeps_host_keys
     way = "run with provision_host_key_trust=none, which checks none" if is_shared else "remove that file and run again"
     unknown = (

@@ -1,11 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What purchases have cost at most, by host, by group, by day and by month (UTC), and how a report says it.
+"""The costs of purchases by host, group, day and month (UTC), and the report about them.
 
-Upper bounds: from the moment before the purchase was sent to the one after its end was confirmed, at the highest price
-that was noted. What has no noted end counts as running. Sums are whole millionths of a USD, so that they agree
-whichever way they are made. Pure: knows no clock.
+Costs are upper bounds: from before the purchase was sent until its end was confirmed, at the highest noted price. A
+purchase without a noted end counts as running. Sums are whole millionths of a USD, so that they agree however they are
+grouped. Pure: knows no clock.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from .search import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
 HOUR, DAY = 3600.0, 86_400.0  # seconds
-MOST_PUBLISHED = 1000  # purchases in a result, one by one; sums have all
-# The columns of a spreadsheet: a purchase's host, what it was, and what it has cost
+MOST_PUBLISHED = 1000  # purchases that a result lists; its sums have all
+# The columns of a spreadsheet of purchases
 _COLUMNS = (
     *("project", "host", "groups", "begin", "end", "why", "price_per_hour", "usd", "offer_id", "resource_ids"),
     "registered",
 )
-DAYS = 31  # of these in a table, the last ones; the result has all
-UNGROUPED = "ungrouped"  # Ansible's word, and the group of a purchase of which none was noted
+DAYS = 31  # the last days are in a table; the result has all
+UNGROUPED = "ungrouped"  # the group of purchases without a noted group, as in Ansible
 
 
 class Bill(t.NamedTuple):
-    """A purchase as the ledger has it. ``price``: USD per hour for the whole offer, None if unknown.
+    """A purchase in the ledger. Prices are in USD per hour for the whole offer, None if unknown.
 
-    Moments are seconds since the epoch. ``begin``: when it was about to be sent, None if nobody noted it; ``end``:
-    when its end was confirmed, None if it may still run; ``ends_at``: when it is to end. ``registered``: False if
-    neither an end was noted, nor has the registry an entry of it any more. ``stays_per_hour``: of its price, what goes
-    on after its machine, None if unknown. ``missing_since``: when a first look did not find it; ``is_missing``: whether
-    a second one did not either.
+    Times are seconds since the epoch. ``begin``: right before it was sent, None if that was not noted; ``end``: when
+    its end was confirmed, None if it may still run; ``ends_at``: when its lease ends. ``registered``: False if it has
+    neither a noted end nor a registry entry. ``stays_per_hour``: the part of its price for storage that outlives the
+    machine. ``missing_since``: when it was first not found; ``is_missing``: whether a second look did not find it
+    either.
     """
 
     project: str
@@ -77,7 +77,7 @@ class Bill(t.NamedTuple):
 
     @property
     def label(self) -> str:
-        """The host, with its project if that is not the usual one."""
+        """The host, with its project if that is not the default."""
         return self.host if project_of(self.project) == DEFAULT_PROJECT else f"{self.project}/{self.host}"
 
     @property
@@ -87,31 +87,31 @@ class Bill(t.NamedTuple):
 
     @property
     def is_kept_storage(self) -> bool:
-        """Whether it is storage that a machine has left, which no lease ends: its own id stands for its offer's."""
+        """Whether it is storage that outlived its machine, and no lease ends: its id replaces an offer id."""
         return self.offer_id in self.resource_ids
 
     def is_known(self, now: float) -> bool:
-        """Whether it can be said what it costs. If it begins after its end, or after now, a clock is or was wrong."""
+        """Whether its cost is known. If it begins after its end, or in the future, a clock is or was wrong."""
         return self.price_per_hour is not None and self.begin is not None and self.begin <= self.until(now)
 
     def until(self, now: float) -> float:
-        """When it ended, or now if it runs. An end is never in the future, whatever the clock of the reader says."""
+        """Its end, or now if it runs. A noted end counts even if it is in the future by the reader's clock."""
         return now if self.end is None else self.end
 
     def cost(self, since: float, now: float) -> int:
-        """Millionths of a USD at most between these moments, each day rounded up; 0 where that is not known."""
+        """The cost between these times in millionths of a USD, rounded up each day; 0 if unknown."""
         return 0 if self.begin is None else sum(part for _day, part in _days(self, since, now))
 
     def seconds(self, since: float, now: float) -> float:
-        """How long it was billed at most between these moments."""
+        """The seconds for which it may have been billed between these times."""
         return 0.0 if self.begin is None else max(0.0, self.until(now) - max(self.begin, since))
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The purchases of a registry; ``now`` is the moment of the clock that theirs come from.
+    """The purchases of a registry; ``now`` is by the clock that noted them.
 
-    ``unreadable``: why there are none to be seen.
+    ``unreadable``: why they cannot be read; otherwise empty.
     """
 
     bills: tuple[Bill, ...]
@@ -120,18 +120,18 @@ class Ledger:
     unreadable: str = ""
 
     def has_ended(self, host: str, offer_id: str) -> bool:
-        """Whether the end of the host's purchase was noted."""
+        """Whether the end of the host's purchase of this offer was noted."""
         return any((bill.host, bill.offer_id) == (host, offer_id) and not bill.runs for bill in self.bills)
 
     def over(self, ids: t.AbstractSet[str]) -> list[Bill]:
-        """The purchases that have ended here, and had resources with these ids."""
+        """The ended purchases that had resources with these ids."""
         return [bill for bill in self.bills if not (bill.runs or ids.isdisjoint(bill.resource_ids))]
 
 
 def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
-    """What several registries know of the time since a moment (seconds since the epoch).
+    """One ledger of several registries. ``since``: its ``now`` if there is no registry (seconds since the epoch).
 
-    Of a purchase that was moved from one into another both have a part, and the one that ended last has all of it.
+    If a purchase was moved between registries, both have a bill of it; the one that ended last covers all of it.
     """
     bills: dict[tuple[t.Any, ...], Bill] = {}
     for bill in (bill for ledger in ledgers for bill in ledger.bills):
@@ -142,10 +142,11 @@ def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What purchases, as those of a host or a group, have cost. ``prices``: USD per hour of what may be billed now.
+class Costs:
+    """The costs of some purchases, such as those of a host or a group.
 
-    ``days``: millionths of a USD by day (UTC). ``unknown``: how many of the purchases have an unknown cost.
+    ``days``: millionths of a USD by day (UTC). ``unknown``: the number of purchases with unknown cost. ``prices``: USD
+    per hour of the purchases that may be billed now.
     """
 
     purchases: int
@@ -155,8 +156,8 @@ class Spent:
     prices: t.Sequence[float | None]
 
     @classmethod
-    def of(cls, rows: t.Sequence[Spent]) -> Spent:
-        """What all of these have cost together."""
+    def of(cls, rows: t.Sequence[Costs]) -> Costs:
+        """The sum of these costs."""
         days = Counter[str]()
         for row in rows:
             days.update(row.days)
@@ -166,7 +167,7 @@ class Spent:
 
     @property
     def millionths(self) -> int:
-        """All of it, in millionths of a USD."""
+        """The total cost in millionths of a USD."""
         return sum(self.days.values())
 
     @property
@@ -179,12 +180,12 @@ class Spent:
 
     @property
     def runs(self) -> Sum:
-        """What may be billed now."""
+        """The price of everything that may be billed now."""
         return add_up([0.0, *self.prices])
 
     @property
     def published(self) -> dict[str, t.Any]:
-        """What a workflow gets: USD, hours and USD per hour."""
+        """The fields of the result, in USD, hours and USD per hour."""
         return {
             "purchases": self.purchases,
             "hours": round(self.seconds / HOUR, 6),
@@ -196,18 +197,18 @@ class Spent:
 
 @dataclass(frozen=True)
 class Spending:
-    """The costs between two moments; a purchase counts in each of its groups."""
+    """The costs between two times in seconds since the epoch; a purchase counts in each of its groups."""
 
     since: float
     now: float
     bills: tuple[Bill, ...]
-    hosts: t.Mapping[str, Spent]
-    groups: t.Mapping[str, Spent]
-    total: Spent
+    hosts: t.Mapping[str, Costs]
+    groups: t.Mapping[str, Costs]
+    total: Costs
 
     @property
     def published(self) -> dict[str, t.Any]:
-        """What a workflow gets: USD, hours and USD per hour. Of many purchases those that run, or have ended last."""
+        """The result, in USD, hours and USD per hour. It lists at most 1000 purchases, those that ended last or run."""
         newest = sorted(self.bills, key=lambda bill: bill.until(math.inf))[-MOST_PUBLISHED:]
         return {
             **self.total.published,
@@ -225,12 +226,12 @@ class Spending:
 
     @property
     def runs_found(self) -> Sum:
-        """What may be billed now and is not missing."""
+        """The price of everything that may be billed now and is not missing."""
         return add_up([0.0, *(bill.price_per_hour for bill in self.bills if bill.runs and not bill.is_missing)])
 
     @property
     def missing(self) -> list[dict[str, t.Any]]:
-        """What looks did not find, as an audit shows it."""
+        """The missing purchases, as an audit shows them."""
         return [
             missing_row(
                 bill.label, bill.missing_since, bill.price_per_hour, bill.resource_ids, counts=not bill.is_missing
@@ -256,7 +257,7 @@ class Spending:
 
 
 def sheet(purchases: t.Iterable[t.Mapping[str, t.Any]]) -> str:
-    """The published purchases as CSV: a line for each, below one of the names of the columns."""
+    """The published purchases as CSV, with a header."""
     written = io.StringIO()
     rows = csv.writer(written, lineterminator="\n")
     rows.writerow(_COLUMNS)
@@ -265,58 +266,58 @@ def sheet(purchases: t.Iterable[t.Mapping[str, t.Any]]) -> str:
 
 
 def _cell(value: t.Any) -> t.Any:
-    """A value as a spreadsheet takes it: a text that begins like a formula is none."""
+    """A cell of a spreadsheet. A text that would be taken for a formula is quoted."""
     text = " ".join(value) if isinstance(value, list) else value
     return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
 
 
 def millionths_of_usd(price: float | None, begin: float, end: float) -> int:
-    """Millionths of a USD of so many USD per hour between two moments, rounded up; 0 for an unknown price."""
+    """The cost in millionths of a USD at a price (USD per hour) between two times, rounded up; 0 if it is unknown."""
     if price is None or end <= begin:
         return 0
-    # A float may be off by some 1e-16 of it, which must not add a millionth.
+    # An error of 1e-16 in a float must not add a millionth.
     return math.ceil(round(price * (end - begin) * MILLION / HOUR, 3))
 
 
 def dollars(millionths: int) -> float:
-    """The same in USD."""
+    """Millionths of a USD, in USD."""
     return millionths / MILLION
 
 
 def cents(millionths: int) -> float:
-    """The same rounded up to cents, for the eye."""
+    """Millionths of a USD, in USD, rounded up to cents for display."""
     return -(-millionths // 10_000) / 100
 
 
 def up_to_cents(usd: float) -> float:
-    """The same of what `dollars` has made of whole millionths."""
+    """A sum from `dollars`, rounded up to cents for display."""
     return cents(round(usd * MILLION))
 
 
-def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
-    """The costs of purchases from one moment to another, both in seconds since the epoch."""
+def spending_of(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
+    """The costs of purchases from ``since`` to ``now``, both in seconds since the epoch."""
     known = [bill for bill in bills if bill.until(math.inf) > since]
-    rows = [(bill, _spent(bill, now, since)) for bill in known]
+    rows = [(bill, _costs(bill, now, since)) for bill in known]
     hosts = grouped((bill.label, row) for bill, row in rows)
     groups = grouped((name, row) for bill, row in rows for name in dict.fromkeys(bill.groups) or [UNGROUPED])
     return Spending(
         since,
         now,
         tuple(known),
-        {name: Spent.of(hosts[name]) for name in sorted(hosts)},
-        {name: Spent.of(groups[name]) for name in sorted(groups)},
-        Spent.of([row for _bill, row in rows]),
+        {name: Costs.of(hosts[name]) for name in sorted(hosts)},
+        {name: Costs.of(groups[name]) for name in sorted(groups)},
+        Costs.of([row for _bill, row in rows]),
     )
 
 
-def _spent(bill: Bill, now: float, since: float) -> Spent:
+def _costs(bill: Bill, now: float, since: float) -> Costs:
     is_known = bill.is_known(now)
     days = Counter(dict(_days(bill, since, now)) if is_known else {})
-    return Spent(1, bill.seconds(since, now), days, int(not is_known), [bill.price_per_hour] if bill.runs else [])
+    return Costs(1, bill.seconds(since, now), days, int(not is_known), [bill.price_per_hour] if bill.runs else [])
 
 
 def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
-    """What the purchase costs on each day (UTC)."""
+    """The days (UTC) of the purchase, each with its cost in millionths of a USD."""
     begin = max(t.cast(float, bill.begin), since)
     end = bill.until(now)
     while begin < end:
@@ -332,9 +333,9 @@ def _date(day: float) -> str:
 
 
 def since_of(value: object, now: float) -> float:
-    """The moment that a person means by a date, a time, or a duration before now; 0 by nothing.
+    """Read a date, a time, or a duration before now, in seconds since the epoch; 0 for an empty value.
 
-    Raises ValueError with a reason for a person.
+    Raises ValueError with a reason for the user.
     """
     text = text_of(value)
     if not text:
@@ -349,11 +350,11 @@ def since_of(value: object, now: float) -> float:
     return moment
 
 
-# What a report tells people
+# The report
 
 _UPPER_BOUNDS = (
     "Upper bounds in USD, from before each purchase to its confirmed end.",
-    "Each is rounded up, so the rows of a table may come to more than all.",
+    "Each is rounded up, so rows of a table may add up to more than all.",
 )
 NEEDS_ALL_HOSTS = "compute_index.supply.spend covers whole registries: leave --limit out. Nothing was sent."
 SPEND_NEEDS_REGISTRY = (
@@ -363,19 +364,19 @@ SPEND_NEEDS_REGISTRY = (
 
 
 def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterable[str]) -> t.Iterator[str]:
-    """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows.
+    """Warnings about costs that are uncertain or not counted.
 
-    ``projects``: others of the shared registry, which own machines.
+    ``uncounted``: hosts without a registry. ``projects``: other projects of the shared registry that own machines.
     """
     for bill in spending.bills:
         if not bill.registered:
             yield (
-                f"The registry has no entry of {bill.label}'s offer {bill.offer_id or 'unknown'}"
-                f" ({ids_in_words(bill.resource_ids)}) any more, and no end of it was noted: it counts up to now. Does"
-                " it still run? If not, add its end to the ledger (docs/registry.md)."
+                f"The registry has no entry for {bill.label}'s offer {bill.offer_id or 'unknown'}"
+                f" ({ids_in_words(bill.resource_ids)}) any more, and no end was noted, so it counts up to now. Does it"
+                " still run? If not, add its end to the ledger (docs/registry.md)."
             )
     if unknown := [name for name, row in spending.hosts.items() if row.unknown]:
-        yield f"In no sum, since price or beginning is unknown: {abridged(unknown)}."
+        yield f"Not in the sums, since price or start is unknown: {abridged(unknown)}."
     if uncounted:
         yield f"Not counted, since they keep no registry: {abridged(uncounted)}."
     for project in projects:
@@ -383,7 +384,7 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
 
 
 def cost_lines(spending: Spending) -> list[str]:
-    """The costs by hosts, groups, months and days, what is missing, and the sums."""
+    """The report: costs by host, group, month and day, missing machines, and the total."""
     since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
@@ -401,7 +402,7 @@ def cost_lines(spending: Spending) -> list[str]:
     return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour{without}"]
 
 
-def _shown_row(row: Spent) -> dict[str, t.Any]:
+def _shown_row(row: Costs) -> dict[str, t.Any]:
     return {
         "purchases": row.purchases,
         "hours": round(row.seconds / HOUR, 2),

@@ -30,7 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spending_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
@@ -731,7 +731,7 @@ def test_an_end_and_the_ledger_say_the_same_cost(tmp_path: Path) -> None:
     said = after(Api(), plan, gone("r"))["usd"]
     found = ledger(str(tmp_path))
     # An end is noted as the second after it; a report rounds each of the (two) days up to a millionth.
-    assert 0 <= spent(found.bills, found.now + 1).total.millionths - said * 1e6 < 2.5 and 50.0 <= said < 50.1
+    assert 0 <= spending_of(found.bills, found.now + 1).total.millionths - said * 1e6 < 2.5 and 50.0 <= said < 50.1
 
 
 KEPT = {"resource_id": "v", "name": "data", "price_per_hour": 0.5, "kept_since": utc(NOW)}

@@ -390,6 +390,7 @@ def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how
                 "serial": False,
                 "one_tells_all": True,
                 "sealed": {},
+                "plan_file": None,
                 "api_token": "token",
                 "forks": 5,
             },

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spending_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import LEDGER, HostFile
@@ -185,7 +185,7 @@ def test_a_purchase_that_lost_its_entry_is_not_left_behind(tmp_path: Path, regis
     lines = move(registry_url, tmp_path, host="gpu-2")
     assert "lost" in lines[-1]
     after = ledger(registry_url)
-    usd = [spent(each.bills, each.now).total.millionths / 1e6 for each in (before, after)]
+    usd = [spending_of(each.bills, each.now).total.millionths / 1e6 for each in (before, after)]
     assert usd[1] == pytest.approx(usd[0], abs=0.1) and usd[0] > 41
     assert sorted((bill.host, bill.runs, bill.registered) for bill in after.bills) == [
         ("gpu-1", True, False),
@@ -235,7 +235,7 @@ def test_gits_union_of_two_clones_forgets_no_cost(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / LEDGER).write_text("".join(f"{line}\n" for line in merged))
         found = _stores.ledger(str(folder))
-        costs.append(spent(found.bills, found.now).total.millionths)
+        costs.append(spending_of(found.bills, found.now).total.millionths)
     assert costs[0] > 17e6 and costs == pytest.approx([costs[0]] * 3, abs=10_000)
 
 

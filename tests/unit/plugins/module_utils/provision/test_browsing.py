@@ -138,7 +138,7 @@ def test_kinds_of_gpu_with_the_price_on_demand_and_spot_beside_it() -> None:
         "nvidia-h100-sxm5-80gb   2.40       4  1, 8  1 from 2.10",
         "nvidia-l4-pcie-24gb        -       0  1     1 from 0.45",
         "",
-        "USD/h: what the cheapest on-demand offer costs as a whole.",
+        "USD/h: the price of the cheapest on-demand offer as a whole.",
         "spot: may be taken away.",
         "The offers of a kind: -e order_gpu_type=nvidia-h100-sxm5-80gb",
     ]

@@ -257,7 +257,7 @@ def test_one_name_beside_a_host_that_has_its_machine() -> None:
     its = owner("a")
     found = planned(its, case(host(host="b", name="a")))
     assert [each.action for each in found] == [WAIT, STOP]
-    assert "a has or would buy" in found[1].refusal
+    assert "a also has or would buy" in found[1].refusal
 
 
 # The very offer
@@ -394,7 +394,7 @@ def test_the_highest_price_that_was_shown_counts(
     ],
 )
 def test_ceilings_of_many_count_that_price(fields: dict[str, Any], more: dict[str, Any], said: str) -> None:
-    night = {"now": NIGHT, "spent": {"default": Ledger((), NIGHT)}}
+    night = {"now": NIGHT, "ledgers": {"default": Ledger((), NIGHT)}}
     found = host_plans(
         dear_by_id(**fields),
         lambda _host: SearchResult([WHOLE, offer(2, 6.0)]),
@@ -814,13 +814,13 @@ RUNS = Bill("default", "gpu-9", "old", price_per_hour=1.0, begin=NIGHT - 36_000)
 
 def test_a_budget_is_a_projects_and_a_months() -> None:
     spent = {"default": Ledger((RUNS,), NIGHT), "red": Ledger((), NIGHT)}
-    assert actions(planned(free(budget=106), now=NIGHT, spent=spent)) == [(BUY, X)], "10 + 48 + 48"
-    (dear,) = planned(free(budget=105.99), now=NIGHT, spent=spent)
+    assert actions(planned(free(budget=106), now=NIGHT, ledgers=spent)) == [(BUY, X)], "10 + 48 + 48"
+    (dear,) = planned(free(budget=105.99), now=NIGHT, ledgers=spent)
     assert dear.action == STOP and "The month 2026-02 of project default would cost USD 106.00" in dear.refusal
-    assert actions(planned(free(budget=105, lease="4h"), now=NIGHT, spent=spent)) == [(BUY, X)]
-    assert actions(planned(free("r", budget=105, project="red"), now=NIGHT, spent=spent)) == [(BUY, X)]
+    assert actions(planned(free(budget=105, lease="4h"), now=NIGHT, ledgers=spent)) == [(BUY, X)]
+    assert actions(planned(free("r", budget=105, project="red"), now=NIGHT, ledgers=spent)) == [(BUY, X)]
     hosts = [free("gpu-1", budget=150), free("gpu-2", budget=""), free("gpu-3", project="red")]
-    assert [each.action for each in planned(*hosts, now=NIGHT, spent=spent)] == [STOP, STOP, BUY]
+    assert [each.action for each in planned(*hosts, now=NIGHT, ledgers=spent)] == [STOP, STOP, BUY]
 
 
 def test_two_folders_of_a_project_share_its_budget() -> None:
@@ -828,17 +828,17 @@ def test_two_folders_of_a_project_share_its_budget() -> None:
     hosts = [free("gpu-1", budget=143), free("gpu-2", budget=143)]
     apart = [replace(each, host=replace(each.host, registry=Folder(f"/{each.host.host}"))) for each in hosts]
     for cases in (hosts, apart):
-        plans = planned(*cases, now=NIGHT, spent=spent)
+        plans = planned(*cases, now=NIGHT, ledgers=spent)
         assert [each.action for each in plans] == [STOP, STOP], "48 + 96"
 
 
 def test_the_price_may_not_rise_beyond_a_budget() -> None:
-    (found,) = planned(free(budget=72, max_price_per_hour=4), now=NIGHT, spent={"default": Ledger((), NIGHT)})
+    (found,) = planned(free(budget=72, max_price_per_hour=4), now=NIGHT, ledgers={"default": Ledger((), NIGHT)})
     assert found.max_price_per_hour == 1.5
 
 
 def test_what_was_spent_must_be_readable() -> None:
-    (found,) = planned(free(budget=100), now=NIGHT, spent={"default": Ledger((), NIGHT, unreadable="It is torn.")})
+    (found,) = planned(free(budget=100), now=NIGHT, ledgers={"default": Ledger((), NIGHT, unreadable="It is torn.")})
     assert found.action == STOP and "What was spent cannot be read" in found.refusal and "It is torn." in found.refusal
 
 

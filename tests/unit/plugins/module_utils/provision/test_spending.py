@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     millionths_of_usd,
     sheet,
     since_of,
-    spent,
+    spending_of,
     warnings,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of, utc
@@ -64,7 +64,7 @@ def ended(when: str, **fields: Any) -> Bill:
     ],
 )
 def test_days(bill: Bill, since: float, days: dict[str, float]) -> None:
-    found = spent([bill], NOW, since)
+    found = spending_of([bill], NOW, since)
     assert {day: dollars(millionths) for day, millionths in found.total.days.items()} == days
     assert dollars(found.total.millionths) == round(sum(days.values()), 6)
     is_over = bill.end is not None and bill.end <= since
@@ -87,7 +87,7 @@ def test_rows() -> None:
         BILL._replace(host="gpu-2", price_per_hour=None),
         BILL._replace(host="gpu-2", project="red", groups=(), price_per_hour=1.0, begin=at("2026-03-01T11:00:00Z")),
     ]
-    found = spent(bills, NOW)
+    found = spending_of(bills, NOW)
     assert list(found.hosts) == ["gpu-1", "gpu-2", "red/gpu-2"]
     first, second, third = found.hosts.values()
     assert (first.purchases, first.seconds, dollars(first.millionths)) == (2, 43 * 3600.0, 103.2)
@@ -108,11 +108,11 @@ def test_rows() -> None:
 def test_of_many_purchases_those_are_published_that_may_run_or_have_ended_last() -> None:
     over = [ended("2026-02-27T19:00:00Z")] * 3
     older = [ended("2026-02-26T19:00:00Z", begin=at("2026-02-26T18:00:00Z"))] * MOST_PUBLISHED
-    found = spent([*older, BILL, *over], NOW).published
+    found = spending_of([*older, BILL, *over], NOW).published
     assert found["purchases_left_out"] == 4 and len(found["purchases"]) == MOST_PUBLISHED
     assert [each["end"] for each in found["purchases"][-4:]] == [*["2026-02-27T19:00:00Z"] * 3, None]
     assert found["groups"]["gpu"]["purchases"] == MOST_PUBLISHED + 4
-    assert spent([BILL, *over], NOW).published["purchases_left_out"] == 0
+    assert spending_of([BILL, *over], NOW).published["purchases_left_out"] == 0
 
 
 @given(price=st.floats(0, 1000).map(lambda price: round(price, 6)), begin=st.integers(0, 10**9), more=st.floats(0, 1e7))
@@ -123,7 +123,7 @@ def test_whole_seconds_cost_what_fractions_of_them_do(price: float, begin: int, 
 
 
 def test_what_is_published() -> None:
-    found = spent(
+    found = spending_of(
         [ended("2026-02-27T19:00:00.5Z"), BILL._replace(price_per_hour=None, begin=None)], NOW, at("2026-02-01")
     )
     published = found.published
@@ -164,7 +164,7 @@ bills = st.builds(
 
 @given(st.lists(bills, max_size=6), st.just(0.0) | moments)
 def test_all_sums_agree(found: list[Bill], since: float) -> None:
-    spending = spent(found, NOW, since)
+    spending = spending_of(found, NOW, since)
     total = spending.total.millionths
     assert total == sum(spending.total.months.values()) == sum(row.millionths for row in spending.hosts.values())
     assert sum(row.unknown for row in spending.hosts.values()) == spending.total.unknown
@@ -179,9 +179,9 @@ def test_all_sums_agree(found: list[Bill], since: float) -> None:
 @given(st.lists(bills, max_size=6), moments)
 def test_a_period_and_what_was_before_are_all(found: list[Bill], since: float) -> None:
     """But for what is rounded up on the day that is cut."""
-    later = spent(found, NOW, since)
-    before = spent([bill._replace(end=min(bill.end or NOW, since)) for bill in found], NOW)
-    whole = spent(found, NOW)
+    later = spending_of(found, NOW, since)
+    before = spending_of([bill._replace(end=min(bill.end or NOW, since)) for bill in found], NOW)
+    whole = spending_of(found, NOW)
     more = later.total.millionths + before.total.millionths - whole.total.millionths
     assert -len(found) <= more <= len(found) or since > NOW
 
@@ -226,7 +226,7 @@ def test_what_is_no_moment(value: object, said: str) -> None:
 
 def test_a_spreadsheet_has_a_line_for_each_purchase_and_no_formula() -> None:
     odd = ended("2026-02-27T19:00:00Z", host="=cmd", groups=("a,b", "c"), resource_ids=("r", "s"))
-    header, first, second, end = sheet(spent([odd, BILL], NOW).published["purchases"]).split("\n")
+    header, first, second, end = sheet(spending_of([odd, BILL], NOW).published["purchases"]).split("\n")
     assert header == "project,host,groups,begin,end,why,price_per_hour,usd,offer_id,resource_ids,registered"
     assert first.startswith('default,\'=cmd,"a,b c",') and first.endswith(",2.4,2.4,o,r s,True")
     assert second == "default,gpu-1,gpu,2026-02-27T18:00:00Z,,,2.4,100.8,o,r,True"
@@ -251,36 +251,36 @@ REPORTED = Bill("default", "gpu-1", "o-1", ("r-1",), ("gpu",), 2.0, REPORTED_AT 
     ],
 )
 def test_the_last_line_has_the_sum(bill: Bill, end: str) -> None:
-    found = cost_lines(spent([bill], REPORTED_AT, 0.0))
+    found = cost_lines(spending_of([bill], REPORTED_AT, 0.0))
     assert found[-1] == end
     assert max(map(len, found)) <= 80 and any(line.startswith("gpu-1 ") for line in found)
     assert any("MISSING" in line for line in found) is bill.is_missing
 
 
 def test_of_many_days_the_last_ones_are_shown() -> None:
-    found = cost_lines(spent([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
+    found = cost_lines(spending_of([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
     assert f"The last {DAYS} of 41 days; the result has all of them." in found
     assert sum(line.startswith(("2026-12-", "2027-01-")) and len(line.split()[0]) == 10 for line in found) == DAYS
-    assert not [line for line in cost_lines(spent([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
+    assert not [line for line in cost_lines(spending_of([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
 
 
 @pytest.mark.parametrize(
     ("bill", "uncounted", "words"),
     [
         (REPORTED, [], ""),
-        (REPORTED._replace(registered=False), [], "has no entry of gpu-1's offer o-1 (r-1) any more"),
+        (REPORTED._replace(registered=False), [], "has no entry for gpu-1's offer o-1 (r-1) any more"),
         (REPORTED._replace(registered=False, offer_id="", resource_ids=()), [], "offer unknown (none known yet)"),
-        (REPORTED._replace(price_per_hour=None), [], "In no sum, since price or beginning is unknown: gpu-1."),
-        (REPORTED._replace(begin=None), [], "In no sum, since price or beginning is unknown: gpu-1."),
+        (REPORTED._replace(price_per_hour=None), [], "Not in the sums, since price or start is unknown: gpu-1."),
+        (REPORTED._replace(begin=None), [], "Not in the sums, since price or start is unknown: gpu-1."),
         (REPORTED, ["a", "b"], "Not counted, since they keep no registry: a, b."),
         (REPORTED._replace(project="red", begin=None), [], "unknown: red/gpu-1."),
     ],
 )
 def test_what_is_in_no_sum_is_said(bill: Bill, uncounted: list[str], words: str) -> None:
-    found = list(warnings(spent([bill], REPORTED_AT, 0.0), uncounted, ()))
+    found = list(warnings(spending_of([bill], REPORTED_AT, 0.0), uncounted, ()))
     assert len(found) == bool(words) and words in "".join(found)
 
 
 def test_another_project_says_how_to_count_it() -> None:
-    (told,) = warnings(spent([REPORTED], REPORTED_AT, 0.0), (), ["red"])
+    (told,) = warnings(spending_of([REPORTED], REPORTED_AT, 0.0), (), ["red"])
     assert "-e provision_project=red counts it." in told

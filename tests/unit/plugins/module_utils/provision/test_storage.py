@@ -224,7 +224,7 @@ def test_a_budget_counts_storage_until_the_month_is_over(lease: str, details: li
     found = candidates.SearchResult([{**offer(1), "storage_details": details}])
     moment = seconds_of("2026-02-27T00:00:00Z") or 0.0
     spent = {"default": Ledger((), moment)}
-    (draft,) = planning.host_plans([case], lambda _host: found, {}, now=moment, spent=spent)
+    (draft,) = planning.host_plans([case], lambda _host: found, {}, now=moment, ledgers=spent)
     assert (draft.action == BUY) is (begin is None), draft.refusal
     assert begin is None or (draft.refusal.startswith(begin) and "gpu-1" in draft.refusal)
 
@@ -266,7 +266,7 @@ def test_storage_that_ends_with_its_machine_costs_a_month_no_more_after_the_leas
     sold = {**offer(1), "storage_details": [disk(1.0)]}
     cases = [candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))]
     drafts = planning.host_plans(
-        cases, lambda _host: candidates.SearchResult([sold]), {}, now=NOW, spent={"default": Ledger((), NOW)}
+        cases, lambda _host: candidates.SearchResult([sold]), {}, now=NOW, ledgers={"default": Ledger((), NOW)}
     )
     assert (drafts[0].action, drafts[0].stays_per_hour) == (BUY if ends else STOP, 0.0 if ends else 1.0)
 
