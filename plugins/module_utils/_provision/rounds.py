@@ -131,8 +131,8 @@ class Judged(RoundPart):
 class Ends(RoundPart):
     """What the role decommission ends for each host, decided once for all hosts that have declared.
 
-    ``ends``: `ended.end_plan`, by host. ``decided``: the ids of the declarations that this ``round`` or an earlier one has
-    decided about.
+    ``ends``: `ended.end_plan`, by host. ``decided``: the ids of the declarations that this ``round`` or an earlier one
+    has decided about.
     """
 
     round: str = ""
