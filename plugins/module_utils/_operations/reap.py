@@ -75,7 +75,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         registries.clock(),
         lambda project: sweeps.trouble(SharedProject(project), refused=False),
     )
-    kept = sweep_findings.keeps(dict.fromkeys(places.values()), left, snapshot.has_trouble)
+    kept = sweep_findings.enforced_places(dict.fromkeys(places.values()), left, snapshot.has_trouble)
     moved = registries.ended_bills(places.values(), sweep_findings.unclaimed)
     return {
         **BLANK,
@@ -83,13 +83,13 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "hosts": [item.host for item, _limits in able],
         "patterns": [host_pattern(item.host) for item, _limits in able],
         "runs": [_due(item, places, registries, limits, 0) for item in runs],
-        "batches": reaping.batches([item for item, _limits in able], params["forks"]),
+        "batches": reaping.batch_sizes([item for item, _limits in able], params["forks"]),
         "kept": [place.text for place in kept],
         "at": sweep_findings.clock.here,
         "lines": sweep_findings.lines(),
         "trouble": sweep_findings.why_red(unread, left, moved, unswept),
         "changed": bool(settled.closed or noted.noted),
-        "warnings": [*settled.warnings, *noted.sentences(), *sweep_findings.of_another_account],
+        "warnings": [*settled.warnings, *noted.sentences(), *sweep_findings.other_account_warnings],
         "reap": {
             "over": [item.row for item in sweep_findings.due],
             "protected": [item.row for item in sweep_findings.spared],
@@ -110,15 +110,15 @@ def _found(
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
     protects = {param["host"]: param["protect"] for param in params["hosts"]}
-    entries = [*snapshot.host_entries(), *reaping.left_to_end(snapshot.strays(), snapshot.entry)]
-    known = filter(None, (reaping.of_entry(*item, account, clock, limits, protects) for item in entries))
-    named = (reaping.of_name(item, account, clock) for item in by_name)
+    entries = [*snapshot.host_entries(), *reaping.storage_left_to_end(snapshot.strays(), snapshot.entry)]
+    known = filter(None, (reaping.registered_host(*item, account, clock, limits, protects) for item in entries))
+    named = (reaping.host_by_name(item, account, clock) for item in by_name)
     return reaping.SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
 
 def reap_asked(params: Params, check_mode: bool) -> Result:
     """Return whether a machine has been idle for too long and ends now (``ends``)."""
-    return {**BLANK_ASKED, **reaping.after_asking(params["got"])}
+    return {**BLANK_ASKED, **reaping.idle_result(params["got"])}
 
 
 def reaped(params: Params, check_mode: bool) -> Result:

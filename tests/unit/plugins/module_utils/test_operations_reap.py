@@ -239,7 +239,7 @@ def test_who_is_to_run_sweeps_depends_on_where_this_runs(tmp_path: Path, monkeyp
     ("failed", "idle", "said"),
     [
         ("gpu-1: answered 403", 0, "gpu-1: answered 403"),
-        (None, 0, "gpu-1: its lease is over, and this sweep did not come to its end."),
+        (None, 0, "gpu-1: its lease is over, and this sweep did not finish."),
         ("", 0, ""),
         # What was not to end by its lease fails a sweep, and the leases are kept.
         ("gpu-1: answered 403", 60.0, "gpu-1: answered 403"),

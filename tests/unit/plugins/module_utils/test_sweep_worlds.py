@@ -27,7 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import last_command_succeeded
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import HealthCheck, given, settings
@@ -103,8 +103,8 @@ class World:
         return self.is_asked and self.first == IDLE == self.answers and 0 <= self.age <= 60
 
     @property
-    def is_saved(self) -> bool:
-        return is_saved(self.before)
+    def last_command_succeeded(self) -> bool:
+        return last_command_succeeded(self.before)
 
 
 # Far from the moment itself, since the books and the sweep look at the clock one after the other.
@@ -289,9 +289,9 @@ def ends(world: World, ahead: float) -> bool:
         return False
     over, passed = world.is_over(ahead), world.passed(ahead) or 0.0
     if over and world.meanwhile != "extended":
-        return world.is_saved or passed - (HOUR if world.created == "now" else 0.0) >= GRACE
+        return world.last_command_succeeded or passed - (HOUR if world.created == "now" else 0.0) >= GRACE
     idle = not over and world.is_idle
-    return idle and (world.is_saved or IDLE["idle_seconds"] >= HOUR + GRACE)  # type: ignore[no-any-return]
+    return idle and (world.last_command_succeeded or IDLE["idle_seconds"] >= HOUR + GRACE)  # type: ignore[no-any-return]
 
 
 def complaints(world: World, ahead: float) -> tuple[bool, bool]:

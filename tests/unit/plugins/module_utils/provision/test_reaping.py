@@ -33,8 +33,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     SweepFindings,
     SweepLimits,
     SweptHost,
-    after_asking,
-    is_saved,
+    idle_result,
+    last_command_succeeded,
     last_look,
     life,
     life_by_name,
@@ -150,7 +150,7 @@ def test_no_time_that_is_left_is_taken_and_an_hour_is_given_at_most(
 def test_only_what_was_idle_for_long_goes_on_to_its_end(activity: dict[str, Any], ends: bool, line: str) -> None:
     """Once it was asked, before its last command is run; the last look compares anew."""
     got = {"reap__sweep": {"idle": HOUR}, "reap__activity": {"asked_at": BOUGHT, **activity}}
-    assert after_asking(got) == {"ends": ends, "lines": [line]}
+    assert idle_result(got) == {"ends": ends, "lines": [line]}
 
 
 # The last look
@@ -223,7 +223,7 @@ def test_a_machine_that_was_bought_since_is_not_idle_by_what_its_predecessor_has
     ],
 )
 def test_whether_the_last_command_has_saved_what_it_should(before: Any, saved: bool) -> None:
-    assert is_saved(before) is saved
+    assert last_command_succeeded(before) is saved
     found = read_swept_host({"reaped": {"grace": 60}, "before": before}, "/here", "offer", BOUGHT)
     assert found is not None and found.grace == (0 if saved else 60)
 
@@ -263,7 +263,7 @@ def test_what_a_registry_knows_of_a_host(
     noted: Entry, protects: bool | None, state: str | None, is_protected: bool
 ) -> None:
     account = Account.of([noted_claim("gpu-1", noted)], [machine(1, "gpu-1", X)])
-    found = reaping.of_entry(PLACE, "gpu-1", noted, account, CLOCK, {}, {"gpu-1": protects})
+    found = reaping.registered_host(PLACE, "gpu-1", noted, account, CLOCK, {}, {"gpu-1": protects})
     assert (None if found is None else state_of(found.life)) == state
     assert bool(found and found.protection) is is_protected
 
@@ -284,8 +284,8 @@ def test_how_long_a_machine_may_be_idle(
 ) -> None:
     fields = {"provision_idles": noted, "provision_instances": [{}] * instances}
     own, limits = entry(X, [M], "made", **fields), {} if declared is None else {"gpu-1": declared}
-    found = reaping.of_entry(PLACE, "gpu-1", own, Account.of([], []), CLOCK, limits, {})
-    assert found is not None and (found.idle, bool(found.odd_idle)) == (idle, is_odd)
+    found = reaping.registered_host(PLACE, "gpu-1", own, Account.of([], []), CLOCK, limits, {})
+    assert found is not None and (found.idle, bool(found.idle_error)) == (idle, is_odd)
 
 
 def test_a_run_whose_machine_an_inventory_lists_is_not_watched_and_its_results_come_home() -> None:
@@ -293,7 +293,7 @@ def test_a_run_whose_machine_an_inventory_lists_is_not_watched_and_its_results_c
     own = entry(
         X, [M], "made", provision_groups=["gpu", "supply_run"], provision_ends_at=utc_rounded_up(CLOCK.here + 1800)
     )
-    found = reaping.of_entry(PLACE, "run-train", own, Account.of([], []), CLOCK, {"run-train": "30m"}, {})
+    found = reaping.registered_host(PLACE, "run-train", own, Account.of([], []), CLOCK, {"run-train": "30m"}, {})
     assert found is not None
     findings = SweepFindings((found,), (), CLOCK)
     assert (findings.watched, findings.late_runs((), lambda _place: 900.0)) == ([], [found])
@@ -322,7 +322,7 @@ def test_who_is_asked_whether_it_is_idle(life: Life, fields: dict[str, Any], may
         (LIVING, {}, False, False, False),
         (ENDLESS_LIFE, {}, False, False, False),
         (ODD, {}, False, False, True),
-        (LIVING, {"odd_idle": "is no duration"}, False, False, True),
+        (LIVING, {"idle_error": "is no duration"}, False, False, True),
     ],
 )
 def test_whose_machines_end(life: Life, fields: dict[str, Any], ends: bool, is_spared: bool, fails: bool) -> None:
@@ -394,8 +394,8 @@ def test_a_sweep_counts_for_a_registry_of_which_it_has_read_all(
     hosts: list[Host], left: list[Any], clock: Clock, kept: list[Any]
 ) -> None:
     findings = SweepFindings(tuple(hosts), (), clock)
-    assert findings.keeps([PLACE, NOWHERE], left, lambda _place: False) == kept
-    assert findings.keeps([PLACE, NOWHERE], left, lambda _place: True) == []
+    assert findings.enforced_places([PLACE, NOWHERE], left, lambda _place: False) == kept
+    assert findings.enforced_places([PLACE, NOWHERE], left, lambda _place: True) == []
 
 
 def test_a_play_has_one_host_of_a_name() -> None:
@@ -406,7 +406,7 @@ def test_a_play_has_one_host_of_a_name() -> None:
     able, left = found.playable({"gpu-2"}, {}, SweepLimits())
     assert able == [(first, SweepLimits()), (watched, SweepLimits())]
     assert [item.idle_allowed for item, _limits in able] == [0.0, 60.0]
-    assert reaping.batches([first, watched], 9) == [1, 9]
+    assert reaping.batch_sizes([first, watched], 9) == [1, 9]
     assert [item.place for item, _why in left] == [OTHER, PLACE]
     assert "Two registries have a gpu-1" in left[0][1] and f"{M} runs on at USD 2.00 per hour" in left[1][1]
 
@@ -425,7 +425,7 @@ def test_a_host_may_have_limits_of_its_own(own: dict[str, Any], grace: float, is
     [
         ({"failed": ""}, ""),
         ({"failed": "It failed."}, "It failed."),
-        ({"failed": None}, "this sweep did not come to its end"),
+        ({"failed": None}, "this sweep did not finish"),
         ({"failed": "", "idle": 60.0, "activity": {"state": "idle"}}, ""),
         ({"failed": "", "idle": 60.0, "activity": {"msg": "no route"}}, "could not be asked whether it is idle"),
         ({"failed": "", "idle": 60.0, "activity": None}, "so it stays, and is billed."),
@@ -433,7 +433,7 @@ def test_a_host_may_have_limits_of_its_own(own: dict[str, Any], grace: float, is
 )
 def test_what_a_sweep_has_not_done(raw: dict[str, Any], words: str) -> None:
     row = {"host": "gpu-1", "idle": None, "activity": None, "place": "/vars", **raw}
-    found = reaping.not_done(row)
+    found = reaping.why_not_done(row)
     assert words in found and bool(words) == bool(found)
     is_broken = bool(found) and not row["idle"]
     assert reaping.swept_places(["/vars", "/b"], [row]) == (["/b"] if is_broken else ["/vars", "/b"])
