@@ -32,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_STATUS
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import signed
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import with_digest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 
 from simulator import Nowhere, Settings, Simulator
@@ -137,7 +137,7 @@ class Role:
         """What is kept against machines, each in one piece."""
         with Registries(self.url, self.simulator.url, read_only=True) as registries:
             kept, unread = registries.at(self.place).evidence(0.0)
-        assert unread == [] and all(signed(one) == one for one in kept)
+        assert unread == [] and all(with_digest(one) == one for one in kept)
         return kept
 
 

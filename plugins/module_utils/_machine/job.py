@@ -193,7 +193,7 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
 
 
 def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> None:
-    """Start a job in its locked folder. If this process is killed earlier, the job has not begun."""
+    """Start a job in its locked folder. After a kill, the job has begun only if its wrapper's first lines have run."""
     launchers = _launchers()
     for name in ("pid", "job.json", "end", "log.txt"):  # in this order, a kill leaves the earlier job or none
         with contextlib.suppress(FileNotFoundError):
