@@ -164,7 +164,7 @@ class ActionModule(InProcessAction):
             **self._task.args,
             **({"registry_url": url} if url else {}),
             "registry_fingerprint": registry_fingerprint(url),
-            **self._hosts.call,
+            **self._hosts.paths,
         }
 
     def gathered(self, step: Step, task_vars: Variables) -> dict[str, t.Any]:
@@ -227,7 +227,7 @@ class ActionModule(InProcessAction):
         # Without one, any of those of these hosts.
         among_others = None if of_all or among else ""
         manager = self._task.get_variable_manager()
-        return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url or among_others, among, step.aside)
+        return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url or among_others, among, step.further)
 
     # Whether the registry of any host counts, not only that of the task's own host, or of those of its batch
 
@@ -374,8 +374,8 @@ class ActionModule(InProcessAction):
         if not _has_ceiling(hosts, "budget"):
             return {}
         taking_part = {one["host"] for one in hosts}
-        rows = [row for row in self._hosts.everything() if row["host"] not in taking_part]
-        return {"elsewhere": rows, "untold": self._hosts.untold({project_of(one["project"]) for one in hosts})}
+        rows = [row for row in self._hosts.all_rows() if row["host"] not in taking_part]
+        return {"elsewhere": rows, "untold": self._hosts.unknown_places({project_of(one["project"]) for one in hosts})}
 
     def _by_host(self, result: Variables) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
@@ -520,7 +520,7 @@ class ActionModule(InProcessAction):
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables]) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""
         host, protect = one["host"], one.get("protect")
-        row = self._hosts.described(host)
+        row = self._hosts.placed_row(host)
         return {
             **one,
             # A template of something undefined is nothing to the role, and yet no answer.
@@ -603,8 +603,8 @@ class ActionModule(InProcessAction):
     def _stand_ins(self) -> list[dict[str, t.Any]]:
         """What stands for hosts that are in no inventory, first of all the group that they would be in."""
         group = self._task.args.get("group", "gpu")
-        groups = sorted(self._hosts.added(), key=lambda row: row["group"] != group)
-        return self._hosts.of_projects([*groups, *self._hosts.rows(["localhost"])])
+        groups = sorted(self._hosts.added_rows(), key=lambda row: row["group"] != group)
+        return self._hosts.in_our_projects([*groups, *self._hosts.rows(["localhost"])])
 
     def _remembered(self) -> dict[str, dict[str, t.Any]]:
         """The rows that stand for the hosts which only registries know."""
@@ -620,8 +620,8 @@ class ActionModule(InProcessAction):
         """
         known = set(_hosts.inventory_hosts(task_vars))
         remembered = {} if known.issuperset(hosts) else self._remembered()
-        stand_ins = {host: remembered.get(host) or self._hosts.described("localhost") for host in hosts}
-        of_inventory = {host: self._hosts.described(host) for host in hosts if host in known}
+        stand_ins = {host: remembered.get(host) or self._hosts.placed_row("localhost") for host in hosts}
+        of_inventory = {host: self._hosts.placed_row(host) for host in hosts if host in known}
         return {host: row for host, row in {**stand_ins, **of_inventory}.items() if row}
 
     def _verb(self) -> str:
@@ -635,7 +635,7 @@ class ActionModule(InProcessAction):
         return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters, read_only=True)
 
     def _everything(self, task_vars: Variables) -> dict[str, t.Any]:
-        return {"hosts": self._hosts.everything()}
+        return {"hosts": self._hosts.all_rows()}
 
     def _own_host(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"hosts": self._hosts.rows([str(task_vars["inventory_hostname"])])}
@@ -645,8 +645,12 @@ class ActionModule(InProcessAction):
 
     def _orphan(self, task_vars: Variables) -> dict[str, t.Any]:
         """The hosts whose registries may know the machine, why some cannot be told, and who has launched the job."""
-        rows = self._hosts.everything()
-        return {"hosts": rows, "troubles": self._hosts.untold(), "by": str(task_vars.get("awx_user_name") or "")}
+        rows = self._hosts.all_rows()
+        return {
+            "hosts": rows,
+            "troubles": self._hosts.unknown_places(),
+            "by": str(task_vars.get("awx_user_name") or ""),
+        }
 
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
         """What went wrong in the sweep's look, and what became of each host that it was to look after."""
@@ -689,7 +693,7 @@ class ActionModule(InProcessAction):
         )
         answers = [item for item in (variables.get("probe__ssh") or {}).get("results") or [] if "state" in item]
         return {
-            "hosts": self._hosts.everything(),
+            "hosts": self._hosts.all_rows(),
             "name": str(_hosts.round_of(variables).declaration.get("name") or ""),
             "lets_in": answers[0].get("elapsed") if answers else None,
         }
@@ -717,7 +721,7 @@ class ActionModule(InProcessAction):
 
     def _runs(self, task_vars: Variables) -> dict[str, t.Any]:
         """All hosts, and what the machines of runs have answered."""
-        hosts = self._hosts.everything()
+        hosts = self._hosts.all_rows()
         answers = {
             host: _hosts.raw_variables(host, task_vars).get("runs__job") for host in _hosts.inventory_hosts(task_vars)
         }
@@ -727,7 +731,7 @@ class ActionModule(InProcessAction):
         from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer  # most plays have no timer
 
         project = str(self._extra.get("provision_project") or "")
-        return _timer.gathered(self._hosts.call["sources"], self._hosts.call["here"], project)
+        return _timer.gathered(self._hosts.paths["sources"], self._hosts.paths["here"], project)
 
     def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
@@ -740,7 +744,7 @@ class ActionModule(InProcessAction):
 FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "troubles": lambda action, _task, _variables: action._hosts.troubles(),
     "unreadable": lambda action, _task, _variables: action._hosts.unreadable,
-    "own": lambda action, _task, _variables: action._hosts.asides,
+    "own": lambda action, _task, _variables: action._hosts.further_variables,
     "extra": lambda action, _task, _variables: list(action._extra),
     "connection": lambda _action, task, _variables: str(_task.play_keyword(task, "connection")),
     "forbidden": lambda _action, task, _variables: _task.why_forbidden(task),
@@ -764,7 +768,7 @@ class Step(t.NamedTuple):
     of the task, evaluated; ``got``: those that tasks have registered for the task's own host. ``operation``: the file
     and the name of what has its argument spec and does the work; empty for what needs no API. ``of_all``: whether it is
     for hosts that may differ, most often on localhost for those of the inventory, so that any of them may name the
-    registry; ``of_batch``: else any host of the batch may. ``has_registry``: whether it asks one at all. ``aside``:
+    registry; ``of_batch``: else any host of the batch may. ``has_registry``: whether it asks one at all. ``further``:
     what it reads of each host beside that. ``prefix``: what the variables begin with that its playbook takes, where
     ``{verb}`` is that of the task; none of them may be mistyped.
     """
@@ -774,7 +778,7 @@ class Step(t.NamedTuple):
     of_all: bool | t.Callable[[ActionModule, Batch, Variables], bool] = False
     of_batch: bool = False
     has_registry: bool = True
-    aside: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     got: tuple[str, ...] = ()
     prefix: str = ""
@@ -801,7 +805,7 @@ STEPS = {
     "audit": Step(ActionModule._everything, "audit.AUDIT", of_all=True, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, "audit.ORPHAN", of_all=True, prefix="end_"),
     "spend": Step(ActionModule._everything, "spend.SPEND", of_all=True, prefix="spend_"),
-    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, aside=LIMITS_OF_SWEEPS, prefix="reap_"),
+    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, further=LIMITS_OF_SWEEPS, prefix="reap_"),
     "reap_asked": Step(ActionModule._nothing, "reap.REAP_ASKED", has_registry=False, got=_OF_A_SWEEP),
     "reaped": Step(ActionModule._reaped, "reap.REAPED", of_all=True),
     "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True, prefix="extend_"),

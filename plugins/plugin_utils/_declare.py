@@ -1,11 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host wants, and what it says of its end: its variables as plain values; and what a sealed plan has of that.
+"""Declarations: turns the variables of a host into plain values, for a purchase, an end, or a sealed plan.
 
-Only the host itself can evaluate them: others see neither role defaults nor the variables of the play. A large template
-would do the same, but Ansible would compile it anew for each host. They are compared with the role's argument specs,
-too, since a task that does nothing else costs as much as this one.
+Only the host itself can evaluate them, since others do not see role defaults and variables of the play. A large
+template could do the same, but Ansible would compile it again for each host. The variables are also checked against the
+role's argument specs here, since a separate task for that would take as long as this one.
 """
 
 from __future__ import annotations
@@ -51,44 +51,44 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
 
 try:
     from ansible.template import trust_as_template as _trust
-except ImportError:  # before ansible-core 2.19, which evaluates whatever it reads from files
+except ImportError:  # ansible-core before 2.19 evaluates all texts from files
     _trust = str
 
 Variables = t.Mapping[str, t.Any]
 
-_SALT = os.urandom(16)  # the same in all workers, which Ansible forks once this is imported
+_SALT = os.urandom(16)  # the same in all workers, since Ansible forks them after this import
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 def read_role_file(path: str) -> t.Any:
-    """What a file of a role has."""
+    """The content of a role's YAML file."""
     return yaml.load((_ROLES / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def templates(value: t.Any) -> t.Any:
-    """What was read, as Ansible gives it to the tasks of the role."""
+def as_templates(value: t.Any) -> t.Any:
+    """Mark the texts in a value as templates, as Ansible does for a role's files."""
     if isinstance(value, dict):
-        return {key: templates(part) for key, part in value.items()}
+        return {key: as_templates(part) for key, part in value.items()}
     if isinstance(value, list):
-        return list(map(templates, value))
+        return list(map(as_templates, value))
     return _trust(value) if isinstance(value, str) else value
 
 
 # Read before Ansible forks its workers.
 _ARGUMENTS = read_role_file("provision/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 DEFAULTS, FIXED = (
-    templates(read_role_file("provision/defaults/main.yml")),
-    templates(read_role_file("provision/vars/main.yml")),
+    as_templates(read_role_file("provision/defaults/main.yml")),
+    as_templates(read_role_file("provision/vars/main.yml")),
 )
 _END_ARGUMENTS = read_role_file("decommission/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-END_DEFAULTS = templates(read_role_file("decommission/defaults/main.yml"))
-END_FIXED = templates(read_role_file("decommission/vars/main.yml"))
+END_DEFAULTS = as_templates(read_role_file("decommission/defaults/main.yml"))
+END_FIXED = as_templates(read_role_file("decommission/vars/main.yml"))
 
 _ROLE = order.RoleVariables(_ARGUMENTS)
 _NAMES = ("provision_resource_name", "provision_hostname")
 _LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
-# What others have said of the host.
-_SAID = {
+# Variables of the host that are not the role's
+_FURTHER = {
     "connection": "ansible_connection",
     "inventory_dir": "inventory_dir",
     "listed_id": "supply_resource_id",
@@ -97,55 +97,51 @@ _KNOWN = (*CONNECTION, *BOUGHT, "provision_instances")
 
 
 def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str, t.Any]:
-    """What the host wants now, under an id of its own, for `declaration.read_declaration`. Raises AnsibleActionFail."""
+    """The host's declaration with a new id, for `declaration.read_declaration`. Raises AnsibleActionFail."""
 
     def value(name: str) -> t.Any:
         return evaluated_variable(name, task_vars, templar)
 
     check_names(extra)
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
-    asked = _asked(host, group, task_vars, extra)
-    given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
+    ordered = _ordered(host, group, task_vars, extra)
+    given = {**_arguments(host, task_vars, value), **{k: v for k, v in ordered.items() if k in _ARGUMENTS}}
     return {
         "id": uuid.uuid4().hex,
         "registry_fingerprint": registry_fingerprint(given["provision_registry_url"]),
         "host": host,
         "groups": order.without_order_groups(task_vars["group_names"]),
-        "slips": _ROLE.refusals(_given_by_people(task_vars)),
+        "slips": _ROLE.refusals(_without_results(task_vars)),
         **{name: given[f"provision_{name}"] for name in PLAIN_VARIABLES},
-        **{key: value(name) for key, name in _SAID.items()},
-        "refused": asked.get("refused") or "",
+        **{key: value(name) for key, name in _FURTHER.items()},
+        "refused": ordered.get("refused") or "",
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
-        # From the folder of the playbook, as the tasks of the play take it.
+        # Relative to the folder of the playbook, as for the tasks of the play
         "ssh_public_key_file": os.path.join(
             str(task_vars.get("playbook_dir") or ""), os.path.expanduser(str(given["provision_ssh_public_key_file"]))
         ),
-        **_described(given),
+        **_derived(given),
         "known": {name: value(name) for name in _KNOWN},
     }
 
 
-def _given_by_people(variables: Variables) -> list[str]:
-    """The names of variables, without results that a play has registered: `provision_poll` is one in our example.
-
-    Before ansible-core 2.19 one that failed before its task ran has no ``changed``.
-    """
-    marks = {"changed", "failed"}
+def _without_results(variables: Variables) -> list[str]:
+    """The names of variables, without registered results of tasks, such as `provision_poll` in our example."""
+    marks = {"changed", "failed"}  # before ansible-core 2.19, a task that failed before it ran has no ``changed``
     return [name for name, value in variables.items() if not isinstance(value, dict) or marks.isdisjoint(value)]
 
 
 def check_names(extra: Variables) -> None:
-    """Raise AnsibleActionFail for slips in extra variables, which concern hosts that have their machines, too."""
+    """Raise AnsibleActionFail for misspelled or empty extra variables, which also affect hosts with machines."""
     if slips := [*_ROLE.refusals(extra, extra), *(() if is_awx_job() else order.empty_limits(extra))]:
         raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
 
-def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables) -> Variables:
-    """What an order asks for the host, or why it is refused.
+def _ordered(host: str, group: str | None, task_vars: Variables, extra: Variables) -> Variables:
+    """The role's variables that an order sets for the host, or ``refused`` with the reason.
 
-    Where a playbook of the collection says which group its play is for, the ``extra`` variables may have an order for
-    the host. It is read here, since a loop that hands it to each host costs more than all that a declaration takes.
-    Other plays carry out none.
+    Orders are ``extra`` variables of our playbooks, which set the ``group`` of their plays; other plays ignore orders.
+    The order is read for each host, since handing it on in a loop would take longer than the declaration.
     """
     groups = task_vars["group_names"]
     misplaced = order.misplaced_order(task_vars, extra)
@@ -153,7 +149,7 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
         return {"refused": order.why_order_ignored(host, groups, {**misplaced, **extra})}
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
-    # The variables of an `import_playbook` are meant for it; the host's own, which alone `hostvars` has, need not be.
+    # Variables of an `import_playbook` belong to the order. The host's own (only these are in `hostvars`) may not.
     others = {name for name in map(str, task_vars) if name.startswith("order_")} - extra.keys()
     own = others.intersection(raw_variables(host, task_vars)) if others else others
     refused = " ".join(order.refused_of_playbook({*extra, *others}, "order_", own)) or order.why_misplaced(misplaced)
@@ -165,29 +161,29 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
         return {"refused": str(error)}
 
 
-def _described(given: Variables) -> dict[str, t.Any]:
-    """What a declaration says of the role's arguments instead of their values, or beside these."""
+def _derived(given: Variables) -> dict[str, t.Any]:
+    """Values of a declaration that are derived from the role's arguments."""
     return {
         "name": str(given["provision_resource_name"]),
         "boot_timeout": str(given["provision_boot_timeout"]),
-        **_waits(given["provision_wait"], given["provision_wait_delay"]),
+        **_search_times(given["provision_wait"], given["provision_wait_delay"]),
         "has_ssh_public_key": bool(given["provision_ssh_public_key"]),
         "ssh_key_fault": why_no_public_key(str(given["provision_ssh_public_key"] or "")),
         "ssh_fingerprint": fingerprint(str(given["provision_ssh_public_key"] or "")),
         "has_cloud_init": bool(given["provision_cloud_init"]),
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
-        "invalid": [*_invalid(given), *_no_texts(given)],
+        "invalid": [*_invalid(given), *_not_texts(given)],
     }
 
 
 def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
-    """The role's variables. What its defaults make of names is told here: templates take Ansible long."""
-    # What has no value after its colon in YAML is not given.
+    """The role's arguments. Default names are computed here, since Ansible's templates are slow."""
+    # A variable without a value in YAML (null) is not given.
     by_default = {name for name in _NAMES if task_vars.get(name) in (None, DEFAULTS[name])}
     given = {name: value(name) for name in _ARGUMENTS if name not in by_default}
     if task_vars.get("run__is_of_a_run") and given["provision_max_price_per_hour"] in (None, ""):
         given["provision_max_price_per_hour"] = "unlimited"  # the bill limits it
-    if given["provision_project"] in (None, ""):  # as for whoever looks for what was bought
+    if given["provision_project"] in (None, ""):  # as in later reads of the registry
         given["provision_project"] = DEFAULTS["provision_project"]
     if "provision_resource_name" in by_default:
         given["provision_resource_name"] = prefix_of(given["provision_project"]) + host
@@ -196,25 +192,25 @@ def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any])
     return given
 
 
-def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:
-    """From when on and at which distance (seconds) the market is looked at, for the task that does it.
+def _search_times(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:
+    """The start of the searches (seconds since the epoch) and the pause between them (seconds), for the role's task.
 
-    A part of the distance is random, so that many controllers do not come at once. What is wrong is told by the plan.
+    A part of the pause is random, so that many controllers do not search at the same time. The plan reports errors.
     """
     now = time.time()
     patience = read_patience(wait, delay, now, [])
-    # A host that looks once a run may be the first of a play in which others wait.
+    # Needed even if this host does not wait: it may be the first host of a play in which others do.
     return {"declared_at": now, "pause": math.ceil((patience.delay or Patience.delay) * random.uniform(1.0, 1.1))}
 
 
 def registry_fingerprint(url: t.Any) -> str:
-    """What tells within one call of Ansible whether two hosts share a registry, and says nothing of its password."""
+    """A value that shows within one run whether two hosts share a registry, without revealing its password."""
     text = str(url or os.environ.get(REGISTRY_URL) or "")
     return hmac.new(_SALT, text.encode(), "sha256").hexdigest() if text else ""
 
 
 def _invalid(given: Variables) -> list[str]:
-    """What Ansible's check of arguments finds. It cannot take infinity, which the plan refuses by its name."""
+    """The errors of Ansible's check of arguments. It cannot check infinity, which the plan refuses by name."""
     try:
         return list(ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages)
     except OverflowError:
@@ -222,14 +218,14 @@ def _invalid(given: Variables) -> list[str]:
 
 
 def _has_text(given: t.Any, *, within: bool) -> bool:
-    """Whether a text was given for a list, or ``within`` it."""
+    """Whether a text was given instead of a list, or, if ``within``, as an item of one."""
     return isinstance(given, str) or (
         within and isinstance(given, list) and any(isinstance(item, str) for item in given)
     )
 
 
-def _no_texts(given: Variables) -> t.Iterator[str]:
-    """A sentence for each variable that is to be a text and is none, of which Ansible's check would make one."""
+def _not_texts(given: Variables) -> t.Iterator[str]:
+    """A sentence for each variable that must be a text but is not. Ansible's check would convert its value."""
     for name, option in _ARGUMENTS.items():
         kind = _KINDS.get(type(given[name]))
         if option["type"] == "str" and kind:
@@ -239,17 +235,17 @@ def _no_texts(given: Variables) -> t.Iterator[str]:
 _KINDS = {bool: "true or false", list: "a list", dict: "a mapping"}
 
 
-# What a host says of its end, for `ended.end_request`
+# A host's declaration for its end, for `ended.end_request`
 
 _NAME, _STORAGE = "decommission_resource_name", "decommission_storage"
 
 
 def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, together: bool = False) -> dict[str, t.Any]:
-    """What the host says now of its end, under an id of its own. Raises AnsibleActionFail.
+    """The host's declaration for its end, with a new id. Raises AnsibleActionFail.
 
-    ``check_mode``: of the host's own tasks, which a user's play may decide for each host. ``together``: one worker
-    declares for all hosts. What says where and what the host is, and cannot be evaluated, is no value here: it is told
-    by what reads it of all hosts (`_hosts.Hosts`).
+    ``check_mode``: that of the host's own tasks; a user's play may set it for each host. ``together``: whether one
+    worker declares for all hosts. Variables that describe the host and cannot be evaluated are None here:
+    `_hosts.Hosts` reports them.
     """
 
     def value(name: str) -> t.Any:
@@ -262,7 +258,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
 
     host = str(task_vars["inventory_hostname"])
     reaped = value("decommission__reaped") or {}
-    # A play for a group gets a machine that the inventory plugin lists by this name, whosever it is.
+    # A play for a group would run for any machine with the group's name that the inventory plugin lists.
     means_group = order.why_ambiguous(host, task_vars.get("groups") or {})
     given = _arguments_of_end(host, task_vars, value)
     checked = ArgumentSpecValidator(_END_ARGUMENTS).validate(given)
@@ -279,7 +275,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
         "inventory_dir": value("inventory_dir"),
         "wait_timeout": str(given["decommission_wait_timeout"]),
         "force": checked.validated_parameters["decommission_force"] is True,
-        # A sweep ends storage only if its host says so, and not because of what was said for one run.
+        # A sweep ends storage only by the host's own variable, not by one that is meant for a single run.
         "storage": value("provision_storage_on_end") or "keep" if reaped else given[_STORAGE],
         "reaped": reaped,
         "protect": value("provision_protect"),
@@ -289,7 +285,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
 
 
 def _slips_of_end(task_vars: Variables) -> t.Iterator[str]:
-    """The misspelled variables of the role, which would do nothing. A sweep ends machines all the same."""
+    """A sentence for each misspelled variable of the role, which would have no effect."""
     is_open = task_vars.get(PROTECT) in (None, "")
     for name in map(str, task_vars):
         is_own = plain_name(name).startswith("decommission_") and "__" not in name
@@ -301,11 +297,11 @@ def _slips_of_end(task_vars: Variables) -> t.Iterator[str]:
 
 
 def _arguments_of_end(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
-    """The role's variables. What its defaults make of others is told here: templates take Ansible long."""
+    """The role's arguments. Defaults that depend on other variables are computed here: Ansible's templates are slow."""
     by_default: dict[str, t.Callable[[], t.Any]] = {
         _NAME: lambda: str(value("provision_resource_name") or prefix_of(value("provision_project")) + host),
         _STORAGE: lambda: value("provision_storage_on_end") or "keep",
-        # AWX hands an empty answer of a survey over as null.
+        # In AWX an unanswered question of a survey is null.
         "decommission_forget": lambda: value("decommission_forget") or [],
     }
 
@@ -316,12 +312,12 @@ def _arguments_of_end(host: str, task_vars: Variables, value: t.Callable[[str], 
     return {name: given(name) for name in _END_ARGUMENTS}
 
 
-# The sealed plan of a run: what its hosts would order, and the plan that a later run was given
+# The sealed plan of a quote: what its hosts would order, and the plan that a later run buys
 
-_MEANT = ("plan_file", "plans", "quote_file")  # names that people give to a purchase for that of a plan
+_MISTAKEN = ("plan_file", "plans", "quote_file")  # extra variables that people may confuse with ``plan``
 _ORDER = ("offer_id", "resource_name", "cluster_name")
-# As the task that buys has them: see roles/provision/tasks/round.yml.
-_BODY = templates(
+# Arguments of the task that buys, see roles/provision/tasks/round.yml
+_BODY = as_templates(
     {
         "ssh_public_key": "{{ provision_ssh_public_key"
         " or lookup('ansible.builtin.file', provision_ssh_public_key_file) }}",
@@ -331,13 +327,13 @@ _BODY = templates(
 
 
 def host_order(row: Variables, variables: Variables, templar: t.Any) -> dict[str, t.Any]:
-    """What a host would order by the ``row`` of its plan, with its ``variables``.
+    """The request that a host would send, by the ``row`` of its plan and its ``variables``.
 
-    User data with a host key, which each run makes anew, are left out, as `sending.order_digests` does. Raises
-    AnsibleActionFail that names the host.
+    Leaves out user data with a host key, which each run makes anew (see `sending.order_digests`). Raises
+    AnsibleActionFail, which names the host.
     """
     options, role = row["purchases"][0]["options"], str(_ROLES / "provision")
-    about = {
+    role_variables = {
         "provision_offer": row["offer"],
         "provision_resource_name": str(options["resource_name"]),
         "provision__is_cluster": row["cluster"],
@@ -346,22 +342,22 @@ def host_order(row: Variables, variables: Variables, templar: t.Any) -> dict[str
     }
     left_out = ("cloud_init",) if row["trust"] == "seeded" else ()
     body = {"cloud_init": None, **{name: options[name] for name in _ORDER}}
-    with using_variables(templar, {**variables, **about}):
+    with using_variables(templar, {**variables, **role_variables}):
         for name in sorted({*_BODY}.difference(left_out)):
             body[name] = evaluated_variable(name, _BODY, templar, f"{row['host']}: ", NOTHING_SENT)
     return body
 
 
 def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
-    """The plan of the extra variables, a file or the text that a quote has published; empty if they have none.
+    """The sealed plan in the extra variable ``plan``: a file, or the text that a quote has published. Empty without it.
 
-    Only extra variables name one: an inventory may have a variable ``plan`` of its own. What a quote shows is no plan.
-    ``buys``: for what buys without a plan whatever the inventory says. Raises AnsibleActionFail.
+    Variables of the inventory do not count, since ``plan`` may mean something else there. ``buys``: whether the play
+    would buy what the inventory declares if there is no plan. Raises AnsibleActionFail.
     """
     given = extra.get("plan")
     if not given:
-        _check_none_meant(extra, buys=buys)
-    if "plan" not in extra or (given in (None, "", {}) and is_awx_job()):  # a survey was not answered
+        _check_no_plan_meant(extra, buys=buys)
+    if "plan" not in extra or (given in (None, "", {}) and is_awx_job()):  # an unanswered question of a survey
         return {}
     plan = _read(given.strip()) if isinstance(given, str) else given
     if not isinstance(plan, t.Mapping) or not isinstance(plan.get("hosts"), t.Mapping) or not plan["hosts"]:
@@ -369,11 +365,11 @@ def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
     return plan
 
 
-def _check_none_meant(extra: Variables, *, buys: bool) -> None:
-    """Raise AnsibleActionFail if extra variables without a plan name something else that was meant to be one."""
-    meant = ", ".join(name for name in _MEANT if name in extra)
-    if buys and meant:
-        raise AnsibleActionFail(f"{meant} is not read by what buys. To buy a plan, give -e plan=<file>. {NOTHING_SENT}")
+def _check_no_plan_meant(extra: Variables, *, buys: bool) -> None:
+    """Raise AnsibleActionFail if another extra variable was probably meant as the plan."""
+    mistaken = ", ".join(name for name in _MISTAKEN if name in extra)
+    if buys and mistaken:
+        raise AnsibleActionFail(f"Purchases ignore {mistaken}. To buy a plan, give -e plan=<file>. {NOTHING_SENT}")
     if isinstance(extra.get("quote"), t.Mapping):
         raise AnsibleActionFail(f"quote is not sealed, so it is not bought: quote with quote_file. {NOTHING_SENT}")
 
@@ -385,6 +381,6 @@ def _read(given: str) -> t.Any:
         with open(os.path.expanduser(given), encoding="utf-8") as file:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "it is no JSON"
+        reason = getattr(error, "strerror", None) or "it is not JSON"
         text = f"plan={printable(given, 60)} cannot be read: {reason}. Give the file that quote_file wrote, or no plan."
         raise AnsibleActionFail(f"{text} {NOTHING_SENT}") from None

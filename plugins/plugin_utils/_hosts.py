@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Ansible knows of hosts that take no part in a play: as plain values, read raw.
+"""Reads the variables of hosts, also outside the play, as plain values.
 
-Only a value that its user wrote as a template is evaluated, and only those that say where and what a host is. What
-cannot be read of one host is told of that host, and concerns no other.
+Only values that users wrote as templates are evaluated, and only those that describe a host and its registry. An
+unreadable variable or file is reported for its host, and does not affect others.
 """
 
 from __future__ import annotations
@@ -66,29 +66,28 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
 Variables = t.Mapping[str, t.Any]
 
 REGISTRY = "provision_registry_url"
-_OMITTED = "__omit_place_holder__"  # how ansible-core before 2.19 writes it
-# What makes a host one that shall own a machine.
+_OMITTED = "__omit_place_holder__"  # the prefix of ``omit`` in ansible-core before 2.19
+# A host with one of these variables declares that it wants a machine.
 _WANTED = ("provision_spec", "provision_offer_id")
 
-# How long a host's machine may live, and what it may cost.
+# Limits on the lifetime and the cost of a host's machine
 _LIMITS = ("lease", "idle_after", "lease_max", "max_bill", "budget")
 
 # Why variables cannot be read
 
 _OTHER_REGISTRY = (
-    "names another shared registry than the one that was read, and a run reads one. Run this again for that one"
+    "names another shared registry than the one that was read. Run this again for that registry"
     " (-e provision_registry_url=...)"
 )
 _HOST_DECIDES = (
-    "depends on the host's name, so it is not known where hosts that were ordered are remembered. Put them into the"
-    " inventory"
+    "depends on the host's name, so the registries of ordered hosts are unknown. Put these hosts into the inventory"
 )
 _UNPARSED = (
-    "could not be parsed by Ansible, so registries that it names are not read. Repair it; if it is no inventory, have"
-    " Ansible ignore it (inventory_ignore_patterns in ansible.cfg)"
+    "could not be parsed by Ansible, so registries that it names are not read. Repair it; if it is not an inventory,"
+    " make Ansible ignore it (inventory_ignore_patterns in ansible.cfg)"
 )
-USUAL = "/etc/ansible/hosts"  # the inventory of a run without one, which need not be there
-# Where ansible-core repeats a template or a line of a file, and what is left of that.
+USUAL = "/etc/ansible/hosts"  # Ansible's default inventory, which need not exist
+# Parts of ansible-core's errors that repeat a template or a line of a file, with their replacements
 _REPEATED = {
     r"The offending line appears to be:.*": "",
     r"while templating '.*?'\. Error was": "while templating. Error was",
@@ -97,19 +96,20 @@ _REPEATED = {
 
 
 def raw_variables(host: str, task_vars: Variables) -> Variables:
-    """The host's variables as they stand, without the evaluation of any."""
+    """The host's variables, unevaluated."""
     return mapping_of(task_vars["hostvars"].raw_get(host))
 
 
 def registered_ids(host: str, task_vars: Variables) -> list[str]:
-    """The machines that the host is known to have, by the role's facts or registry."""
+    """The ids of the host's machines, by the role's facts or its registry."""
     return list(raw_variables(host, task_vars).get(IDS) or ())
 
 
 def machine_ids(host: str, task_vars: Variables) -> list[str]:
-    """The same, or by the inventory plugin.
+    """The ids of the host's machines, by the role's facts or its registry, else by the inventory plugin.
 
-    That gives a machine to a host by its name, which is no claim of one that shall own a machine and has a registry.
+    The plugin matches machines to hosts by name. That proves nothing for a host that declares a machine and has a
+    registry.
     """
     variables = raw_variables(host, task_vars)
     is_registered = any(map(variables.get, _WANTED)) and variables.get("provision_registry_dir") != ""
@@ -118,17 +118,17 @@ def machine_ids(host: str, task_vars: Variables) -> list[str]:
 
 
 def bought_offer(host: str, task_vars: Variables) -> dict[str, t.Any]:
-    """What the machines of a host were bought as; how many there are, where no answer about the offer has said that."""
+    """The offer of a host's machines. If the API has not given ``node_count``, it is the number of instances."""
     variables = raw_variables(host, task_vars)
-    told = {name: value for name, value in (variables.get("provision_offer") or {}).items() if value is not None}
-    return {"node_count": len(variables.get("provision_instances") or ()), **told} if told else {}
+    offer = {name: value for name, value in (variables.get("provision_offer") or {}).items() if value is not None}
+    return {"node_count": len(variables.get("provision_instances") or ()), **offer} if offer else {}
 
 
 def lacks_machine(host: str, task_vars: Variables) -> bool:
-    """Whether no machine is known to be the host's, so that what answers under its name may be anybody's.
+    """Whether the host has no known machine, so that a machine that answers to its name may belong to someone else.
 
-    The inventory plugin lists one of this name; or an order has added the host, or it shall own one, and nothing says
-    how that is reached. Other hosts of the inventory are machines of the user's own.
+    True if only the inventory plugin lists a machine with this name; or if an order added the host, or it declares a
+    machine, and it has no address. Other hosts of the inventory are the user's own machines.
     """
     variables = raw_variables(host, task_vars)
     is_own = variables.get("ansible_host") or (variables.get("inventory_file") and not any(map(variables.get, _WANTED)))
@@ -136,20 +136,20 @@ def lacks_machine(host: str, task_vars: Variables) -> bool:
 
 
 def round_of(variables: Variables) -> Round:
-    """What the steps of the role have handed on, by a host's raw variables. Raises AnsibleActionFail."""
+    """The results of the role's earlier steps, from a host's raw variables. Raises AnsibleActionFail."""
     with _refusing():
         return Round.of(variables)
 
 
 def end_round_of(variables: Variables) -> EndRound:
-    """The same of the role decommission."""
+    """The results of the role decommission's earlier steps. Raises AnsibleActionFail."""
     with _refusing():
         return EndRound.of(variables)
 
 
 @contextlib.contextmanager
 def _refusing() -> t.Iterator[None]:
-    """Make the failure of a task of what its variables should not be."""
+    """Turn a ValueError about variables into a failure of the task."""
     try:
         yield
     except ValueError as error:
@@ -157,14 +157,14 @@ def _refusing() -> t.Iterator[None]:
 
 
 def inventory_hosts(task_vars: Variables) -> list[str]:
-    """The hosts of the inventory, with those that plays have added."""
+    """The hosts of the inventory, including those that plays have added."""
     return list((task_vars.get("groups") or {}).get("all") or [])
 
 
 def pattern_parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str]:
-    """The parts of the host patterns that a variable gives, as Ansible takes them apart. Raises AnsibleActionFail.
+    """Split the host patterns in a variable's value as Ansible does. Raises AnsibleActionFail.
 
-    One of the ``names``, of hosts, stays whole whatever it has.
+    ``names``: existing host names, which are not split.
     """
     with _refusing():
         texts = read_host_names(variable, given)
@@ -179,15 +179,15 @@ def pattern_parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> 
 
 @functools.lru_cache(maxsize=4096)
 def is_misspelled_protection(name: str) -> bool:
-    """Whether a variable is a slip of the one that protects, and so says that a machine must stay."""
+    """Whether a variable is a misspelling of ``provision_protect``, which protects the machine all the same."""
     return nearest(name, SWEEP_VARIABLES) == PROTECT
 
 
 class Hosts:
-    """What the variables of hosts say of where and what they are, each host read once.
+    """Descriptions of hosts and their registries (rows), from the hosts' variables. Each host is read once.
 
-    ``troubles``: a sentence for each variable and file that cannot be read, with the hosts. ``asides``: further
-    variables of hosts that have them, evaluated; as it stands what cannot be.
+    ``unreadable``: hosts with a file that cannot be read. ``further_variables``: by host, the variables of the names
+    ``further``, evaluated if possible.
     """
 
     def __init__(
@@ -198,18 +198,19 @@ class Hosts:
         loader: t.Any,
         url: str | None = None,
         among: t.Sequence[str] = (),
-        aside: t.Sequence[str] = (),
+        further: t.Sequence[str] = (),
     ) -> None:
-        """``templar`` of the task; Ansible's ``manager`` of variables and ``loader`` of files; ``url``: of the call.
+        """``templar`` of the task; Ansible's ``manager`` of variables and ``loader`` of files.
 
-        ``among``: the hosts of which one may name it; by default all of the inventory, and its groups. What the play
-        says, and no variable of its host, holds for all hosts that say nothing. ``aside``: the names of ``asides``.
+        ``url``: the shared registry of this run; if None, the first one that a host in ``among`` names (by default all
+        hosts and groups of the inventory). A URL that the play sets, and no variable of its host, applies to all hosts
+        without their own. ``further``: see `further_variables`.
         """
-        self._aside = aside
-        self.asides: dict[str, dict[str, t.Any]] = {}
+        self._further = further
+        self.further_variables: dict[str, dict[str, t.Any]] = {}
         self._among = among
         self._by_default = ""
-        with contextlib.suppress(Exception):  # whatever a file of the host's variables holds
+        with contextlib.suppress(Exception):  # such as for an unreadable file of the host's variables
             if url and not raw_variables(str(task_vars.get("inventory_hostname")), task_vars).get(REGISTRY):
                 self._by_default = str(url)
         self._task_vars, self._templar, self._manager, self._loader = task_vars, templar, manager, loader
@@ -220,87 +221,88 @@ class Hosts:
         self._url = url
 
     @property
-    def call(self) -> dict[str, t.Any]:
-        """What tells where registries are."""
+    def paths(self) -> dict[str, t.Any]:
+        """The paths that determine where registries are, as options of a step."""
         return {"sources": self._sources, "here": os.getcwd(), "home": C.config.get_config_value("ANSIBLE_HOME")}
 
-    def troubles(self, is_meant: t.Callable[[str], bool] = lambda host: True) -> list[str]:
-        """What could not be read until now, of these hosts."""
-        found = (((what, why), list(filter(is_meant, hosts))) for (what, why), hosts in self._found.items())
+    def troubles(self, is_included: t.Callable[[str], bool] = lambda host: True) -> list[str]:
+        """Sentences about the variables and files that could not be read so far, with their hosts."""
+        found = (((what, why), list(filter(is_included, hosts))) for (what, why), hosts in self._found.items())
         return [why_unread(hosts, what, why) for (what, why), hosts in found if hosts]
 
-    def untold(self, projects: t.Container[str] | None = None) -> list[str]:
-        """Of which hosts and groups it cannot be told where they are remembered; with ``projects`` only of these."""
+    def unknown_places(self, projects: t.Container[str] | None = None) -> list[str]:
+        """Sentences about hosts and groups whose registry is unknown; with ``projects``, only those that may matter."""
         known = [row for row in (*self._rows.values(), *self.groups) if row]
-        told = [row for row in known if self._is_read(row) or (projects and row["project"] not in projects)]
-        hosts = {row["host"] for row in told}
+        irrelevant = [row for row in known if self._is_read(row) or (projects and row["project"] not in projects)]
+        hosts = {row["host"] for row in irrelevant}
         return self.troubles(lambda host: host not in hosts)
 
     @property
     def url(self) -> str:
-        """The registry of the call: else that of the first host or group that names one."""
+        """The shared registry of this run, else of the first host or group that names one; empty if none does."""
         if self._url is None:
-            self._url = next((row["url"] for row in self._naming() if row and row["url"]), "")
+            self._url = next((row["url"] for row in self._rows_with_url() if row and row["url"]), "")
         return self._url
 
-    def _naming(self) -> t.Iterator[dict[str, t.Any] | None]:
-        """The rows of those of which the first may name the registry."""
+    def _rows_with_url(self) -> t.Iterator[dict[str, t.Any] | None]:
+        """The rows of the hosts and groups that may name the shared registry."""
         yield from map(self.row, self._among or inventory_hosts(self._task_vars))
         yield from () if self._among else self.groups
 
     def rows(self, hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:
-        """Where and what these hosts are, without those whose registry cannot be told."""
-        return [found for host in hosts if (found := self.described(host))]
+        """The placed rows of these hosts, without hosts whose registry is unknown."""
+        return [row for host in hosts if (row := self.placed_row(host))]
 
-    def everything(self) -> list[dict[str, t.Any]]:
-        """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get."""
+    def all_rows(self) -> list[dict[str, t.Any]]:
+        """The placed rows of all hosts of the inventory, of localhost, and of hosts that plays may add to groups."""
         hosts = dict.fromkeys([*inventory_hosts(self._task_vars), "localhost"])
-        return self.of_projects(self.rows(hosts) + self.added())
+        return self.in_our_projects(self.rows(hosts) + self.added_rows())
 
-    def of_projects(self, rows: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-        """Those of the rows in whose projects of a shared registry this inventory has machines.
+    def in_our_projects(self, rows: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+        """The rows without those in other projects of a shared registry.
 
-        If its hosts and groups name some, the usual one is another team's unless one of them declares something for it:
-        no end would find its machines there.
+        This inventory's projects are those that its hosts and groups name or declare machines in. If there is one, the
+        default project belongs to another team, unless a host or group declares a machine there.
         """
         hosts = [*inventory_hosts(self._task_vars), "localhost"]
-        naming = [row for row in (*map(self.row, hosts), *self.groups) if row]
-        projects = {row["project"] for row in naming if row["keeps"] or row["project"] != DEFAULT_PROJECT}
+        own = [row for row in (*map(self.row, hosts), *self.groups) if row]
+        projects = {row["project"] for row in own if row["keeps"] or row["project"] != DEFAULT_PROJECT}
         return [row for row in rows if not (row["shared"] and projects) or row["project"] in projects]
 
-    def added(self) -> list[dict[str, t.Any]]:
-        """The same of the hosts that plays may add to groups.
+    def added_rows(self) -> list[dict[str, t.Any]]:
+        """Placed rows that stand for the hosts that plays may add to groups.
 
-        They are remembered beside the first of several inventories, whose order was another where others ran.
+        Such hosts are remembered next to the first of several inventories. Earlier runs may have given the inventories
+        in another order, so there are rows for the folder of each.
         """
         rows = list(filter(None, map(self._placed, self.groups)))
         usual = [row for row in (*rows, *self.rows(["localhost"])) if row["registry_dir"] is None]
         others = inventory_folders(self._sources, os.getcwd())[1:]
-        beside = [{**row, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others for row in usual]
-        return rows + [{"group": "", **row, "declares": False} for row in beside]
+        further = [{**row, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others for row in usual]
+        return rows + [{"group": "", **row, "declares": False} for row in further]
 
     def trouble_of(self, host: str) -> str:
-        """What cannot be read of a host, in sentences."""
+        """Sentences about the host's variables and files that cannot be read."""
         return joined(*self.troubles(lambda each: each == host))
 
-    def described(self, host: str) -> dict[str, t.Any] | None:
-        """Where the host's registry is, and what it claims without one; None if that cannot be told."""
+    def placed_row(self, host: str) -> dict[str, t.Any] | None:
+        """The host's row with ``shared`` instead of the registry's URL; None if its registry is unknown."""
         return self._placed(self.row(host))
 
     def row(self, host: str) -> dict[str, t.Any] | None:
-        """The same, with the address of the registry (``url``), as the host names it."""
+        """The host's description and the ``url`` of its shared registry; None if its registry is unknown."""
         if host not in self._rows:
             variables = self._read(host)
             has = variables or {}
-            if further := {name: self._told(name, has) for name in self._aside if name in has}:
-                self.asides[host] = further
+            if further := {name: self._evaluated_if_possible(name, has) for name in self._further if name in has}:
+                self.further_variables[host] = further
             self._rows[host] = None if variables is None else self._row(host, variables, host)
         return self._rows[host]
 
     @functools.cached_property
     def groups(self) -> list[dict[str, t.Any]]:
-        """Where the hosts of each group are that a play adds to it: what a host would have that is in no inventory."""
-        # The groups of the inventory, those that have files of variables, and the one for orders
+        """For each group the row of a host that a play would add to it."""
+        # The groups of the inventory, groups with files of variables, and the group for orders
         known = [*(self._task_vars.get("groups") or {}), self._ordered_group]
         for folder in self._folders():
             with contextlib.suppress(OSError):
@@ -310,7 +312,7 @@ class Hosts:
         return list(filter(None, rows))
 
     def _placed(self, row: dict[str, t.Any] | None) -> dict[str, t.Any] | None:
-        """A row without the address, but whether its host is in the shared registry of the call."""
+        """The row with ``shared`` (whether its host is in this run's shared registry) instead of the URL."""
         if row is None:
             return None
         if not self._is_read(row):
@@ -321,14 +323,14 @@ class Hosts:
         return {**{name: value for name, value in row.items() if name not in ("url", "keeps")}, "shared": shared}
 
     def _is_read(self, row: Variables) -> bool:
-        """Whether the registry of a row is that of the call, or in files."""
+        """Whether the row's host is remembered in files or in this run's shared registry."""
         return row["url"] in ("", self.url)
 
     def _read(self, host: str) -> Variables | None:
-        """The host's variables as they stand, None if a file of them cannot be read."""
+        """The host's unevaluated variables; None if one of their files cannot be read."""
         try:
             return raw_variables(host, self._task_vars)
-        except Exception as error:  # whatever a file holds: no decoder of Ansible's has but one kind of error
+        except Exception as error:  # Ansible's decoders raise many kinds of errors
             groups = [name for name, hosts in (self._task_vars.get("groups") or {}).items() if host in hosts]
             self.unreadable.append(host)
             self._note(host, self._broken_file(host, groups), why_unreadable(str(error)))
@@ -340,45 +342,45 @@ class Hosts:
             hosts.append(who)
 
     def _note_troubles(self, label: str, host: str, trouble: t.Mapping[str, str]) -> None:
-        """What is wrong with variables of a host. Of one that is still to be, it is only where it is remembered."""
+        """Note faults in a host's variables; for hosts that do not exist yet, only in those about their registry."""
         for name, reason in trouble.items():
             if label == host or name in PLACE_VARIABLES:
                 self._note(label, name, reason)
 
     def _broken_file(self, host: str, groups: t.Iterable[str]) -> str:
-        """The file of variables that cannot be read, as a host of these groups has it."""
+        """The path of the unreadable file among the files of variables of the host and its groups."""
         for folder in self._folders():
             for kind, name in (("host_vars", host), *(("group_vars", group) for group in groups)):
                 for file in self._loader.find_vars_files(os.path.join(folder, kind), name):
                     path = os.fsdecode(file)
                     try:
                         found = self._loader.load_from_file(path)
-                    except Exception:  # as above
+                    except Exception:  # any kind of error
                         return path
                     if found is not None and not isinstance(found, t.Mapping):
                         return path
         return "a file of its variables"
 
     def _folders(self) -> list[str]:
-        """Where Ansible looks for files of variables."""
+        """The folders in which Ansible looks for files of variables."""
         return list(dict.fromkeys([*inventory_folders(self._sources, os.getcwd()), self._loader.get_basedir()]))
 
     @functools.cached_property
     def _ordered_group(self) -> str:
-        with contextlib.suppress(AnsibleActionFail):  # which plays for a group refuse
+        with contextlib.suppress(AnsibleActionFail):  # plays for a group refuse it
             return group_of(self._task_vars, self._templar)
         return group_of({}, self._templar)
 
     def _of_group(self, group: str) -> dict[str, t.Any] | None:
-        """The row of a host that a play adds to the group; None where the group's own hosts say more.
+        """The row of a host that a play would add to the group; None if its registry is unknown.
 
-        Its name is one that no order gives.
+        The host gets a name that no order uses.
         """
         name, members = f"{group}-0", (self._task_vars.get("groups") or {}).get(group)
         label = f"the hosts that the group {group} may get"
         try:
             variables = self._added_to(group, name)
-        except Exception as error:  # as above
+        except Exception as error:  # Ansible's decoders raise many kinds of errors
             if not members:
                 self._note(label, self._broken_file(name, [group]), why_unreadable(str(error)))
             return None
@@ -392,57 +394,57 @@ class Hosts:
         return {**row, "host": label, "group": group, "declares": False}
 
     def _added_to(self, group: str, name: str) -> Variables:
-        """The variables of a host that is in this group alone."""
+        """The variables of a host that is only in this group."""
         host = Host(name)
         host.add_group(self._read_anew.groups.get(group) or Group(group))
         return t.cast(Variables, self._manager.get_vars(host=host, include_hostvars=False))
 
     @functools.cached_property
     def _read_anew(self) -> InventoryManager:
-        """The groups of the inventory, read anew: Ansible shows its own to no plugin.
+        """The groups of the inventory, read again, since Ansible does not give plugins access to its own.
 
-        An API that a plugin of inventories lists is not asked again. Groups that are made of what it says have hosts.
-        A file that cannot be parsed, or is gone, is trouble: Ansible has only warned of it.
+        Inventory plugins that ask an API are not run again: the groups that they make have hosts. Files that cannot be
+        parsed or are missing are noted as trouble, since Ansible has only warned about them.
         """
         inventory_manager = InventoryManager(self._loader, parse=False)
         for group in self._task_vars.get("groups") or {}:
-            inventory_manager.add_group(group)  # files may name one that is made of what an API says
+            inventory_manager.add_group(group)  # files may use groups that an API's plugin makes
         for path in itertools.chain(*map(_files, self._sources)):
-            with contextlib.suppress(AnsibleError):  # which Ansible has told before
-                is_read = self._asks_an_api(path) or inventory_manager.parse_source(path)
-                # YAML of nothing, or of a list as a playbook is, names no registry.
+            with contextlib.suppress(AnsibleError):  # Ansible has reported it before
+                is_read = self._is_for_plugin(path) or inventory_manager.parse_source(path)
+                # Empty YAML, or a list such as a playbook, names no registry.
                 if not is_read and isinstance(self._content(path), (str, t.Mapping)):
                     self._note("the inventory", path, _UNPARSED)
         inventory_manager.reconcile_inventory()
         return inventory_manager
 
-    def _asks_an_api(self, path: str) -> bool:
-        """Whether a file only says what to ask an API."""
+    def _is_for_plugin(self, path: str) -> bool:
+        """Whether a file configures an inventory plugin, which may ask an API."""
         with contextlib.suppress(OSError):
             is_named = re.search(rb"^plugin\s*:", pathlib.Path(path).read_bytes(), re.MULTILINE)
             return bool(is_named and self._content(path))
         return False
 
     def _content(self, path: str) -> t.Any:
-        """What a file says as YAML; an empty text if it is none."""
+        """A file's content as YAML; an empty text if it is not valid."""
         with contextlib.suppress(AnsibleError):
             return self._loader.load_from_file(path)
         return ""
 
-    def _told(self, name: str, variables: Variables) -> t.Any:
-        """A variable that a host has, evaluated; as it stands if it cannot be."""
+    def _evaluated_if_possible(self, name: str, variables: Variables) -> t.Any:
+        """A host's variable, evaluated if possible."""
         with contextlib.suppress(AnsibleActionFail), self._knowing(variables) as templar:
             return evaluate(name, variables[name], templar)
         return variables[name]
 
-    def _row(self, host: str, variables: Variables, blamed: str) -> dict[str, t.Any] | None:
-        """What the variables say, None if not where the host is remembered.
+    def _row(self, host: str, variables: Variables, label: str) -> dict[str, t.Any] | None:
+        """The host's row, from its variables; None if its registry is unknown.
 
-        ``blamed``: of whom to tell what is wrong, nobody if empty.
+        ``label``: the host's name in sentences about faults in its variables; if empty, they are not noted.
         """
         values, trouble = self._values(variables)
-        if blamed:
-            self._note_troubles(blamed, host, trouble)
+        if label:
+            self._note_troubles(label, host, trouble)
         if trouble.keys() & set(PLACE_VARIABLES):
             return None
         declares = any(variables.get(name) for name in _WANTED)
@@ -452,15 +454,15 @@ class Hosts:
             "declares": declares,
             "keeps": declares,
             **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
-            # What cannot be evaluated is neither true nor false, and so protects.
+            # If it cannot be evaluated, the machine is protected.
             "protect": "unreadable" if PROTECT in trouble else values[PROTECT],
             "trouble": {name: why_unread([host], name, reason) for name, reason in trouble.items()},
-            # What it may own without a registry, by an earlier role or job.
+            # What it may own without a registry, from an earlier role or job
             "known": {item: variables.get(item) for item in BOUGHT},
         }
 
     def _place_of(self, host: str, values: Variables) -> dict[str, t.Any]:
-        """Where the host is remembered, by its variables: its project, its names there, and the registry."""
+        """The host's registry, project, and name there."""
         project = values["provision_project"]
         prefix = prefix_of(project)
         return {
@@ -473,7 +475,7 @@ class Hosts:
         }
 
     def _values(self, variables: Variables) -> tuple[dict[str, t.Any], dict[str, str]]:
-        """The variables that say where and what a host is, evaluated; and why some cannot be, or make no sense."""
+        """The evaluated variables that describe a host, and by name what is wrong with some of them."""
         values: dict[str, t.Any] = {}
         trouble: dict[str, str] = {}
         with self._knowing(variables) as templar:
@@ -492,7 +494,7 @@ class Hosts:
 
 
 def _files(source: str) -> t.Iterator[str]:
-    """The files of a source of the inventory, in Ansible's order. A list of hosts is none; one that is gone is."""
+    """The files of an inventory source, in Ansible's order; none for a list of hosts. Files may be missing."""
     if os.path.isdir(source):
         names = (name for name in sorted(os.listdir(source)) if not IGNORED.search(os.fsencode(name)))
         yield from itertools.chain(*(_files(os.path.join(source, name)) for name in names))
@@ -501,15 +503,15 @@ def _files(source: str) -> t.Iterator[str]:
 
 
 def _has_place_by_name(row: Variables, name: str) -> bool:
-    """Whether a host's name is a part of what says where it is remembered."""
+    """Whether a host's project, registry folder or URL contains its name."""
     return any(name in str(row[key] or "") for key in ("project", "registry_dir", "url"))
 
 
 @contextlib.contextmanager
 def using_variables(templar: t.Any, variables: Variables) -> t.Iterator[t.Any]:
-    """The templar with these variables, and then with its own again.
+    """Give the templar these variables within the block.
 
-    Before ansible-core 2.19 the lookups of a copy would go on reading the variables of the original.
+    A copy of the templar would not do: before ansible-core 2.19, its lookups would read the original's variables.
     """
     before = templar.available_variables
     templar.available_variables = variables
@@ -520,9 +522,9 @@ def using_variables(templar: t.Any, variables: Variables) -> t.Iterator[t.Any]:
 
 
 def evaluated_variable(name: str, variables: Variables, templar: t.Any, who: str = "", after: str = "") -> t.Any:
-    """One of these variables as a plain value, None without it. Raises AnsibleActionFail with a sentence.
+    """Evaluate one of the variables to a plain value; None if it is missing. Raises AnsibleActionFail.
 
-    ``who``: of whom it is, where that must be told. ``after``: what follows, in a sentence.
+    ``who``: the beginning of its message, such as the host's name. ``after``: a sentence at its end.
     """
     try:
         return evaluate(name, variables.get(name), templar)
@@ -531,26 +533,27 @@ def evaluated_variable(name: str, variables: Variables, templar: t.Any, who: str
 
 
 def group_of(variables: Variables, templar: t.Any) -> str:
-    """The group that a playbook is for, as its plays evaluate it. Raises AnsibleActionFail."""
+    """The group of a playbook (``provision_group``), as its plays evaluate it. Raises AnsibleActionFail."""
     return str(evaluated_variable("provision_group", variables, templar, after=NOTHING_SENT) or "gpu")
 
 
 def evaluate(name: str, value: t.Any, templar: t.Any) -> t.Any:
-    """A variable of a host as a plain value. Raises AnsibleActionFail: why there is none, as the end of a sentence."""
+    """Evaluate a host's variable to a plain value. Raises AnsibleActionFail; its message ends a sentence."""
     try:
-        text = json.dumps(value if _is_plain(value) else _filled_in(name, value, templar), default=json_default)
-    except Exception as error:  # ansible-core before 2.19 lets those of filters through
-        # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
+        text = json.dumps(value if _is_plain(value) else _templated(name, value, templar), default=json_default)
+    except Exception as error:  # before ansible-core 2.19, filters may raise any exception
+        # Without the cause: newer versions would show it, and it may contain a password.
         raise AnsibleActionFail(why_unevaluated(name, str(error))) from None
     if _OMITTED in text:
-        raise AnsibleActionFail("cannot be omit, which only options of modules understand. Leave it out")
+        raise AnsibleActionFail("cannot be omit, which only works for options of modules. Leave the variable out")
     return json.loads(text)
 
 
-def _filled_in(name: str, value: t.Any, templar: t.Any) -> t.Any:
-    """The value of a variable's template. A host that a play has added is in no inventory.
+def _templated(name: str, value: t.Any, templar: t.Any) -> t.Any:
+    """Evaluate a variable's template.
 
-    For what says where it is remembered its folder is that of the first source. All else also tasks evaluate.
+    A host that a play has added has no ``inventory_dir``. For its variables about the registry, that is the folder of
+    the first inventory source; tasks evaluate other variables in the same way.
     """
     known = templar.available_variables
     if name not in PLACE_VARIABLES or known.get("inventory_dir"):
@@ -561,7 +564,7 @@ def _filled_in(name: str, value: t.Any, templar: t.Any) -> t.Any:
 
 
 def json_default(value: t.Any) -> t.Any:
-    """What JSON has no word for, as Ansible sends it to modules; a vaulted text becomes what it is."""
+    """Convert a value for JSON as Ansible does for modules; a vaulted text is decrypted."""
     if isinstance(value, t.Mapping):
         return dict(value)
     if isinstance(value, (set, frozenset)):
@@ -570,16 +573,16 @@ def json_default(value: t.Any) -> t.Any:
 
 
 def _is_plain(value: t.Any) -> bool:
-    """Whether no template can be in it, be it one whose first line says how its marks look."""
+    """Whether a value cannot contain a template. A ``#jinja2:`` line sets other marks for templates."""
     if isinstance(value, str):
         return "{" not in value and not value.startswith("#jinja2:")
     return value is None or isinstance(value, (bool, int, float))
 
 
 def with_ranges_expanded(variable: str, asked: t.Any) -> t.Any:
-    """Names in a text with their ranges (``gpu-[1:20]``) written out, as inventories mean them; else as it is.
+    """Expand the ranges of names in a text (``gpu-[1:20]``) as inventories do; other values stay as they are.
 
-    Raises AnsibleActionFail that names the variable for a range that is none, or that is too long.
+    Raises AnsibleActionFail, which names the variable, for an invalid range or one that is too long.
     """
     if not (isinstance(asked, str) and "[" in asked):
         return asked
@@ -587,17 +590,17 @@ def with_ranges_expanded(variable: str, asked: t.Any) -> t.Any:
 
 
 def _of_range(variable: str, part: str) -> list[str]:
-    if not detect_range(part) or ":" not in part:  # a pattern may have a choice of letters, [ab]
+    if not detect_range(part) or ":" not in part:  # a pattern may contain a set of characters, [ab]
         return [part]
     try:
         check_range(part)
         return list(expand_hostname_range(part))
     except (AnsibleError, ValueError) as error:
-        raise AnsibleActionFail(f"{variable}: '{printable(part, 60)}' is no range of names: {error}") from None
+        raise AnsibleActionFail(f"{variable}: '{printable(part, 60)}' is not a range of names: {error}") from None
 
 
 class Patterns:
-    """Matches host patterns against an inventory that has further hosts."""
+    """Matches host patterns against the inventory and further hosts."""
 
     def __init__(
         self,
@@ -606,7 +609,7 @@ class Patterns:
         variable: str,
         further: t.Mapping[str, t.Iterable[str]] = MappingProxyType({}),
     ) -> None:
-        """``variable``: what gives patterns. ``further``: hosts that the inventory does not have, with their groups."""
+        """``variable``: the source of the patterns. ``further``: hosts outside the inventory, with their groups."""
         self._variable = variable
         self._manager = InventoryManager(loader, parse=False)
         self._groups = task_vars.get("groups") or {}
@@ -622,22 +625,22 @@ class Patterns:
             self._manager.add_host(host, group=group)
 
     def hosts(self, pattern: str | list[str]) -> list[str]:
-        """The hosts that the pattern matches, in the order of the inventory. Raises AnsibleActionFail for a bad one."""
+        """The hosts that the pattern matches, in the inventory's order. Raises AnsibleActionFail if it is invalid."""
         for part in [pattern] if isinstance(pattern, str) else pattern:
             if reason := why_ambiguous(part.lstrip("!&"), self._groups):
                 raise AnsibleActionFail(f"{self._variable}: {reason} {NOTHING_SENT}")
         is_name = isinstance(pattern, str) and PatternPart(pattern).is_name
         if is_name and pattern not in self._manager.hosts and pattern not in self._manager.groups:
-            return []  # of which Ansible would warn, though a registry may have the host
+            return []  # Ansible would warn, although a registry may know the host
         whole = [self._whole(part) for part in ([pattern] if isinstance(pattern, str) else pattern)]
         try:
             return [host.name for host in self._manager.get_hosts(pattern=whole)]
-        except Exception as error:  # of regular expressions, ranges and indices
+        except Exception as error:  # from regular expressions, ranges and indices
             shown = printable(str(pattern), 60)
-            raise AnsibleActionFail(f"{self._variable}: '{shown}' is no pattern of hosts: {error}") from error
+            raise AnsibleActionFail(f"{self._variable}: '{shown}' is not a host pattern: {error}") from error
 
     def _whole(self, part: str) -> str:
-        """The same part; of a host whose name Ansible would take apart, a pattern that matches just that host."""
+        """The part, or a pattern that matches only this host if Ansible would split the host's name."""
         name = part.lstrip("!&")
         return part.removesuffix(name) + host_pattern(name) if name in self.names else part
 
@@ -647,36 +650,36 @@ class Patterns:
         return t.cast("t.Collection[str]", self._manager.hosts)
 
     def limited(self, limit: str) -> list[str]:
-        """The hosts that ``--limit`` leaves."""
+        """The hosts within ``--limit``."""
         self._manager.subset(limit)
         return self.hosts("all")
 
 
-# Why variables cannot be read, in sentences that show no secret. Other hosts go on.
+# Why variables cannot be read, in sentences without secrets
 
 
 def why_unread(hosts: t.Iterable[str], what: str, why: str) -> str:
-    """A variable or a file of some hosts that cannot be read. Others go on."""
+    """A sentence about a variable or file of some hosts that cannot be read."""
     return f"{abridged(hosts)}: {what} {why}."
 
 
 def why_play_ends(host: str, trouble: str) -> str:
-    """A file of a host of this play cannot be read. ``trouble``: which one, and why."""
+    """The message about an unreadable file of a host in this play. ``trouble``: its path and the reason."""
     return f"{trouble} Ansible ends a play with such a host. Repair it, or add --limit 'all:!{host}'. {NOTHING_SENT}"
 
 
 def why_unreadable(error: str) -> str:
-    """Why a file of variables cannot be read. ``error``: Ansible's, which may repeat lines of it."""
+    """Why a file of variables cannot be read. ``error``: Ansible's message, which may repeat lines of the file."""
     vaulted = "decrypt" in error.lower() or "vault" in error.lower()
-    return f"cannot be read: {'there is no vault password that opens it' if vaulted else 'it is no YAML mapping'}"
+    return f"cannot be read: {'no vault password decrypts it' if vaulted else 'it is not a YAML mapping'}"
 
 
 def why_unevaluated(name: str, error: str) -> str:
-    """Why a variable of a host cannot be evaluated. An error may repeat what was written, and with it a password."""
+    """Why a host's variable cannot be evaluated. ``error``: may repeat the template, and with it a password."""
     if name == REGISTRY:
         return "cannot be evaluated"
     for repeated, instead in _REPEATED.items():
         error = re.sub(repeated, instead, error, flags=re.DOTALL)
-    # The older versions of ansible-core say everything twice.
+    # Older versions of ansible-core repeat sentences.
     reason = ". ".join(dict.fromkeys(one_line(error).rstrip(".").split(". ")))
     return f"cannot be evaluated: {reason}"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this run of ansible-playbook is, which a timer repeats, and what there is of that timer on this computer."""
+"""Reads the command line that a timer repeats, and the state of that timer on this computer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import readable_text
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import USUAL
 
-_SECONDS = 10  # for a question to systemd or cron, which answer at once or never
+_SECONDS = 10  # time limit for programs of systemd or cron, which answer at once or never
 _PROGRAM = "ansible-playbook"
 
 
 def gathered(sources: t.Iterable[str], here: str, project: str = "") -> dict[str, t.Any]:
-    """What the step takes: the timer of this inventory (``timer``), and what there is of it (``observed``).
+    """Parameters of the step `timer`: the timer of this inventory, what is observed of it, and facts about this run.
 
-    ``project``: as an extra variable says.
+    ``project``: from an extra variable.
     """
     inventory = [source for source in sources if source != USUAL or os.path.exists(source)]
     command = rules.command_of(_program(), inventory, context.CLIARGS.get("extra_vars") or (), _options())
@@ -43,14 +43,14 @@ def gathered(sources: t.Iterable[str], here: str, project: str = "") -> dict[str
 
 
 def _program() -> str:
-    """The ansible-playbook that runs now; without one the one beside its Python, or on PATH."""
+    """The path of the running ansible-playbook, else of the one next to this Python or on PATH."""
     beside = os.path.join(os.path.dirname(sys.executable), _PROGRAM)
     paths = (path for path in (os.path.abspath(sys.argv[0]), beside) if os.path.basename(path) == _PROGRAM)
     return next(filter(os.path.exists, paths), None) or shutil.which(_PROGRAM) or _PROGRAM
 
 
 def _options() -> list[str]:
-    """The options of this run that decide what a sweep can read and whom it can log in to."""
+    """The options of this run that a sweep needs to decrypt files and to log in."""
     given = context.CLIARGS
     named = [("--vault-id", text) for text in given.get("vault_ids") or ()]
     named += [("--vault-password-file", text) for text in given.get("vault_password_files") or ()]
@@ -64,7 +64,7 @@ def _observed(timer: rules.Timer) -> dict[str, t.Any]:
     return {
         "user": user,
         "runtime": _runtime(),
-        "has_systemd": bool(state),  # without one it says nothing; of a unit that is not there it says inactive
+        "has_systemd": bool(state),  # without systemd the output is empty; a missing unit is "inactive"
         "lingers": "yes" in _output("loginctl", "show-user", user, "--property=Linger"),
         "has_crontab": bool(shutil.which("crontab")),
         "unit": readable_text(timer.unit),
@@ -78,7 +78,7 @@ def _observed(timer: rules.Timer) -> dict[str, t.Any]:
 
 
 def _user() -> str:
-    """The user's name; the number of one without an account, as containers have them."""
+    """The user's name, or the user id without an account, as in some containers."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -86,7 +86,7 @@ def _user() -> str:
 
 
 def _runtime() -> str:
-    """Where the user's systemd is reached, whatever `su` has left in the environment."""
+    """The runtime folder of the user's systemd; after `su` the environment may have another user's."""
     return f"/run/user/{os.getuid()}"
 
 
@@ -95,13 +95,13 @@ def _changed_at(path: str) -> float:
 
 
 def _line_of(name: str) -> str:
-    """The line of cron under this name, as the module ``cron`` writes it; empty if there is none."""
+    """The crontab line with this name, as the module ``cron`` writes it; empty if there is none."""
     lines = iter(_output("crontab", "-l").splitlines())
     return next((next(lines, "") for line in lines if line == f"#Ansible: {name}"), "")
 
 
 def _output(*command: str) -> str:
-    """What a command prints; empty if it is not there or does not answer."""
+    """The output of a command; empty if it does not exist or does not answer."""
     environment = {**os.environ, "LC_ALL": "C", "XDG_RUNTIME_DIR": _runtime()}
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         return subprocess.run(

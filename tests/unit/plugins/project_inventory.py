@@ -63,7 +63,7 @@ class Inventory:
         action = decide.ActionModule(task, Mock(), Mock(), loader, Templar(loader=loader, variables=own), Mock())
         action.operation = decide.operation_of(decide.STEPS[step])
         self.hosts = action._hosts = action._hosts_of(decide.STEPS[step], own)
-        found = {**args, **action._hosts.call, "registry_url": action._hosts.url or None, "here": str(self.folder)}
+        found = {**args, **action._hosts.paths, "registry_url": action._hosts.url or None, "here": str(self.folder)}
         task.args.update(found)
         found.update(action.gathered(decide.STEPS[step], own))
         plain: Json = json.loads(json.dumps(found, default=str))

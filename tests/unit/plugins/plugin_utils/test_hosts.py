@@ -12,7 +12,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import templates
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import as_templates
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     Patterns,
     evaluate,
@@ -42,7 +42,7 @@ def test_ranges_are_those_of_inventories(asked: Any, names: Any) -> None:
 
 @pytest.mark.parametrize("asked", ["r[1:2]-[a:b]", "gpu-[1:]", "gpu-[1:x]", "gpu-[1:99999999]", "gpu-[:3:1:2]"])
 def test_what_is_no_range_is_refused(asked: str) -> None:
-    with pytest.raises(AnsibleActionFail, match=r"provision_hosts: .* is no range of names"):
+    with pytest.raises(AnsibleActionFail, match=r"provision_hosts: .* is not a range of names"):
         with_ranges_expanded("provision_hosts", asked)
 
 
@@ -109,7 +109,7 @@ def test_a_host_of_which_no_step_has_left_anything_has_an_empty_round() -> None:
 def test_a_lookup_reads_the_variables_of_the_host_that_is_meant() -> None:
     """Before ansible-core 2.19 those of a templar's copy read the variables of its original."""
     templar = Templar(loader=DataLoader(), variables={"mine": 1, "hostvars": {}})
-    text = templates("{{ lookup('vars', 'mine') }} {{ mine }}")
+    text = as_templates("{{ lookup('vars', 'mine') }} {{ mine }}")
 
     def found() -> str:
         return str(evaluate("price", text, templar))

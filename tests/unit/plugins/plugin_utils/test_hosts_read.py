@@ -231,7 +231,7 @@ def test_places_that_cannot_be_told_are_named_for_the_projects_that_they_may_be_
     odd = {"late-1": other, "lost-1": lost, "long-1": long}
     inventory.write({"gpu": {"hosts": {"gpu-1": {"provision_registry_url": URL}, **odd}}, "late": {"vars": other}})
     inventory.gathered("spend")
-    untold = inventory.hosts.untold({project} if project else None)
+    untold = inventory.hosts.unknown_places({project} if project else None)
     assert {text.partition(": ")[0] for text in untold} == unread
 
 

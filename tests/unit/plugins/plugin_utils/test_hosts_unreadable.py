@@ -34,9 +34,9 @@ def test_an_error_repeats_no_secret(name: str, error: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        ("Attempting to decrypt but no vault secrets found", "there is no vault password that opens it"),
-        ("VAULT password wrong", "there is no vault password that opens it"),
-        (f"mapping values are not allowed here: {URL}", "it is no YAML mapping"),
+        ("Attempting to decrypt but no vault secrets found", "no vault password decrypts it"),
+        ("VAULT password wrong", "no vault password decrypts it"),
+        (f"mapping values are not allowed here: {URL}", "it is not a YAML mapping"),
     ],
 )
 def test_a_file_is_not_repeated(error: str, reason: str) -> None:

@@ -38,7 +38,7 @@ def test_a_plan_is_a_file_or_what_a_quote_has_published(tmp_path: Path, monkeypa
         ({"plan": None}, "plan must be a file that the playbook quote has written."),
         ({"plan": {}}, "plan must be a file that the playbook quote has written."),
         ({"plan": "missing.json"}, "plan=missing.json cannot be read: No such file or directory."),
-        ({"plan": "{"}, "cannot be read: it is no JSON."),
+        ({"plan": "{"}, "cannot be read: it is not JSON."),
         ({"plan": "[1]"}, "cannot be read"),
         ({"plan": " "}, "cannot be read"),
         ({"plan": "{}"}, "plan must be a file that the playbook quote has written."),
@@ -60,5 +60,5 @@ def test_what_buys_refuses_a_plan_by_another_name() -> None:
     for name in ("plan_file", "quote_file"):
         assert plan_of({name: "plan.json"}) == {}, "it may be a quote's"
         assert plan_of({name: "plan.json", "plan": PLAN}, buys=True) == PLAN
-        with pytest.raises(AnsibleActionFail, match=f"{name} is not read by what buys. .* Nothing was sent"):
+        with pytest.raises(AnsibleActionFail, match=f"Purchases ignore {name}. .* Nothing was sent"):
             plan_of({name: "plan.json"}, buys=True)
