@@ -50,6 +50,7 @@ _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 _ABOUT_THE_OFFER = frozenset({404, 409, 410})
 PUT_OFF = 429  # "come back later". A 503 says so as well, but is no refusal (`ApiError.refused`)
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
+_VAGUE = (PUT_OFF, ANSWERED_NO, *_ABOUT_THE_OFFER)  # refusals that only a look confirms; others are about the request
 # Seconds for which the purchase of a dead run may be under way at the API: the lifetime of an offer
 LONGEST_POST = 1800.0
 
@@ -210,12 +211,13 @@ def namesakes_without_offer(
 ) -> list[Kind]:
     """Return the listed machines that a refused purchase may have bought: they have its name, but name no offer.
 
-    ``listed_before``: ids that were listed before the purchase, so that it cannot have bought them.
+    A machine that has ended is most likely an earlier one of this name. ``listed_before``: ids that were listed before
+    the purchase, so that it cannot have bought them.
     """
-    if history.refused is None:
+    if history.refused not in _VAGUE:
         return []
     new = [item for item in machines_among(resources) if not item["offer_id"] and id_of(item) not in listed_before]
-    return [item for item in new if owner_by_name([item], names) == OURS]
+    return [item for item in new if owner_by_name([item], names) == OURS and not _states.is_gone(item["status"])]
 
 
 def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
@@ -345,8 +347,8 @@ def _over(history: History, reason: Reason) -> NextStep:
 def _unreadable(history: History, may_wait: bool) -> NextStep:
     if not history.may_have_bought:
         return NextStep(Decision.NOT_SENT, Reason.UNREADABLE)
-    is_vague = history.refused in (None, PUT_OFF, ANSWERED_NO, *_ABOUT_THE_OFFER)
-    if not (may_wait or is_vague or history.unanswered or history.made):  # such as a token without any permission
+    is_clear = history.refused not in (None, *_VAGUE)  # such as a token without any permission
+    if is_clear and not (may_wait or history.unanswered or history.made):
         return NextStep(Decision.REJECTED, Reason.REFUSED)
     return _wait_or_unknown(may_wait, Reason.UNREADABLE)
 
@@ -358,7 +360,7 @@ def _bought(history: History, offer_look: OfferLook, may_wait: bool) -> NextStep
 
 
 def _failed(history: History, offer_look: OfferLook, may_wait: bool) -> NextStep:
-    """The offer failed. Its remaining machines are billed to their owner, who decides the step as if they ran."""
+    """The step after a failed offer: as with a running one, the owner of its remaining machines decides."""
     if offer_look.billed is None and history.may_have_bought:
         return _wait_or_unknown(may_wait, Reason.UNREADABLE)
     if not offer_look.billed or history.made or _is_ours(history, offer_look):
@@ -497,7 +499,7 @@ def _runs(attempt: Attempt) -> bool:
 
 
 def _gives_back(attempt: Attempt) -> bool:
-    """Whether the machine is ended again: it has failed, or is the later of two running machines of one name."""
+    """Whether the machine is ended again: it cannot be used, or is the later of two running machines of one name."""
     # Certainly bought, and seen by the last look. If something is billed, `rejected` means that the machine has failed.
     is_certain = attempt.outcome == "rejected" or (attempt.outcome in ANSWERED_YES and attempt.phase != "")
     return attempt.release and attempt.unused and (attempt.later if _runs(attempt) else is_certain)

@@ -809,7 +809,7 @@ def test_a_status_that_lags_does_not_confirm_a_refusal(
 
 @pytest.mark.parametrize("code", [404, 409, 410])
 @pytest.mark.parametrize("shown", [status(), status("ready")], ids=["unbought", "ready"])
-@pytest.mark.parametrize("end", ["new", "listed before", "another name"])
+@pytest.mark.parametrize("end", ["new", "listed before", "another name", "deleted"])
 def test_a_refused_purchase_may_have_bought_a_machine_of_its_name_that_names_no_offer(
     queue: RequestQueue, buy: Any, code: int, shown: Any, end: str
 ) -> None:
@@ -817,13 +817,23 @@ def test_a_refused_purchase_may_have_bought_a_machine_of_its_name_that_names_no_
     free(queue).expect(*POST, {"detail": "sold"}, code)
     for _time in range(2 if end == "new" or code == 409 or shown != status() else 1):
         queue.expect("GET", STATUS_PATH, shown)
-        expect_resources(queue, resource(name="trainer" if end != "another name" else "vm-1", offer_history=None))
+        name, state = "vm-1" if end == "another name" else "trainer", "deleted" if end == "deleted" else "running"
+        expect_resources(queue, resource(name=name, status=state, offer_history=None))
     listed = [RESOURCE_ID] if end == "listed before" else []
     result = buy(resource_name="trainer", settle_timeout=2, listed_before=listed)
     assert (result["outcome"], result["resource_ids"]) == (
         ("unknown", [RESOURCE_ID]) if end == "new" else ("rejected", [])
     )
     assert (f"Nothing proves whose it is: {RESOURCE_ID}" in result["msg"]) is (end == "new")
+
+
+@pytest.mark.parametrize("code", [400, 402, 403, 422])
+def test_a_machine_of_its_name_does_not_doubt_a_refusal_that_is_about_the_request(
+    queue: RequestQueue, buy: Any, code: int
+) -> None:
+    free(queue).expect(*POST, {"detail": "no"}, code).expect("GET", STATUS_PATH, status())
+    expect_resources(queue, resource(name="trainer", offer_history=None))
+    assert buy(resource_name="trainer", settle_timeout=2)["outcome"] == "rejected"
 
 
 @pytest.mark.parametrize("code", [404, 409, 410])
