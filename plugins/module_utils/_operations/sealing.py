@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of a quote, sealed, so that it is bought as it stands or not at all: see `_provision.sealed`."""
+"""Seal the plan of a quote, so that it is bought exactly as it stands or not at all: see `_provision.sealed`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .procure_offer import checked_body
 
 
 def seal(_api: Market, params: Params, check_mode: bool) -> Result:
-    """The sealed plan of all hosts: in its file unless none was named, and published as a text, which AWX lets be.
+    """Seal the plan of all hosts, write it if a file is named, and publish it as a text, which AWX leaves unchanged.
 
-    Raises Failure for an order that no purchase would take, and if there is nothing to buy for a host.
+    Raises Failure for an order that a purchase would refuse, and if a host has neither a machine nor an offer.
     """
     token = params["api_token"]
     orders = {host: sending.order_digests(checked_body(body)[0], token, {}) for host, body in params["orders"].items()}
@@ -28,7 +28,7 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
         plan = sealed.sealed_with_orders(params["plan"], orders, token)
     if params["quote_file"]:
         with refusing(RegistryError), as_registry_error(f"The plan cannot be written to {params['quote_file']}"):
-            write_durably(params["quote_file"], json.dumps(plan, indent=1) + "\n")  # for people, too
+            write_durably(params["quote_file"], json.dumps(plan, indent=1) + "\n")  # readable for people
     return {"changed": bool(params["quote_file"]), **published({"plan": json.dumps(plan)})}
 
 

@@ -112,8 +112,7 @@ def host_plans(
     shared = _shared(cases, taken)
     results = [_searched(case, searches, pages, shared.get(case.host.host, "")) for case in cases]
     results = _compared(cases, results, pages)
-    gone = {offer_id for offer_id, page in pages.items() if page.is_gone}
-    offers = _allocated(cases, results, gone.union(taken), kept or {})
+    offers = _allocated(cases, results, taken, pages, kept or {})
     shortages = _shortages(cases, results, offers)
     drafts = [_draft(case, item, offers.get(case.host.host), now, shortages) for case, item in zip(cases, results)]
     prices = account({draft.offer_id for draft in drafts if draft.action == BUY})
@@ -233,29 +232,36 @@ def _compared(
     """
     distinct = {id(item): (case.host, item) for case, item in zip(cases, results)}
     looks = (offer for _host, item in distinct.values() for offer in item.all_offers)
-    on_pages = [offer for page in pages.values() for offer in page.offers]
+    on_pages = (offer for page in pages.values() for offer in page.offers)
     prices = highest_prices([*looks, *on_pages, *(case.offer_at_noted_price for case in cases)])
-    # A purchase refuses an offer whose page has no price.
-    prices.update({offer["offer_id"]: None for offer in on_pages if offer["price_per_hour"] is None})
     compared = {key: item.at(host, prices) for key, (host, item) in distinct.items()}
     return [compared[id(item)] for item in results]
 
 
 def _allocated(
-    cases: t.Sequence[Case], results: t.Sequence[SearchResult], taken: t.Collection[str], kept: t.Mapping[str, str]
+    cases: t.Sequence[Case],
+    results: t.Sequence[SearchResult],
+    taken: t.Collection[str],
+    pages: t.Mapping[str, SearchResult],
+    kept: t.Mapping[str, str],
 ) -> dict[str, Offer]:
     """The offers for hosts that search, by host. A host gets the offer that it has ``kept``, if that still suits it."""
-    searching = [(case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.reason)]
     tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
+    gone = {offer_id for offer_id, page in pages.items() if page.is_gone}
     requests = [
         OfferRequest(
             case.host.host,
             _with_kept_first(case.suitable(item.offers), kept.get(case.host.host)),
             case.host.max_price_per_hour,
         )
-        for case, item in searching
+        for case, item in _searching(cases, results)
     ]
-    return allocate(requests, {*taken, *tried, *(case.wanted for case in cases)})
+    return allocate(requests, {*taken, *tried, *gone, *(case.wanted for case in cases)})
+
+
+def _searching(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> t.Iterator[tuple[Case, SearchResult]]:
+    """The hosts that buy one of the offers of their searches."""
+    return ((case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.reason))
 
 
 def _with_kept_first(offers: t.Sequence[Offer], kept: str | None) -> list[Offer]:
@@ -267,9 +273,7 @@ def _shortages(
 ) -> dict[str, str]:
     """A sentence by host if some, but not all, hosts with the same search and ceiling were ``allocated`` offers."""
     alike = grouped(
-        ((id(item), case.host.max_price_per_hour), case.host.host)
-        for case, item in zip(cases, results)
-        if case.buys and not (case.wanted or item.reason)
+        ((id(item), case.host.max_price_per_hour), case.host.host) for case, item in _searching(cases, results)
     )
     counts = [(hosts, sum(host in allocated for host in hosts)) for hosts in alike.values()]
     return {

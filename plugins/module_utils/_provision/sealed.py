@@ -1,12 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A sealed plan: what a quote offered, bought as it stands, once, or refused with the first difference in a sentence.
+"""Sealed plans: a quote is bought exactly as it stands, once, or refused with a sentence about the first difference.
 
-An offer can be sold once, so its id keeps it from being bought twice. The registry notes the plan's number with each
-purchase. The seal is keyed with the API's token: only someone who can buy anyway can make one.
+An offer can be sold only once, so its id prevents a second purchase. The registry notes the plan's number with each
+purchase. The seal is keyed with the API's token, so only someone who can buy anyway can make one.
 
-Pure: knows no Ansible, no HTTP, no files, no clock. Prices are in USD per hour, bills in USD, moments in seconds.
+Pure: knows no Ansible, no HTTP, no files, no clock. Prices are in USD per hour, bills in USD, times in seconds since
+the epoch.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from .storage import DETAILS, persistent_storage
 
 Row = dict[str, t.Any]
 Plain = t.Mapping[str, t.Any]
-Pages = t.Mapping[str, SearchResult]  # what the API's page of an offer says, by the offer's id
+Pages = t.Mapping[str, SearchResult]  # the results of reading single offers, by offer id
 
 QUOTE_AGAIN = "Make a new quote."
-OFFER_LIVES = 1800.0  # seconds, where the API does not say until when an offer holds
+OFFER_LIVES = 1800.0  # seconds for which an offer is assumed to hold if the API does not say
 _DIGEST = "digest"
-_CLOCKS = 3600.0  # seconds by which the clocks of API and registry may be apart
+_CLOCKS = 3600.0  # seconds by which the clocks of API and registry may differ
 
 
-# What a declaration says about what is bought, kept and billed, beside the offer and its order; by variable.
+# The terms of a declaration besides its offer and order, by variable: whatever decides what is bought, kept and billed
 _TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
     "provision_project": lambda host: host.project,
-    # A shared registry with its project; of files just that word, since each checkout has other paths
+    # A shared registry has its project; files have no path here, since it differs in each checkout.
     "the registry": lambda host: host.registry.text if host.registry.keeps_sums else "files" if host.registry else "",
     "provision_offer_id": lambda host: host.offer_id,
     "provision_max_price_per_hour": lambda host: host.declared_max_price_per_hour,
@@ -64,7 +65,7 @@ _PLAIN_HOST = Declaration("", "")
 
 
 def terms_of(host: Declaration) -> Row:
-    """The terms that the host declares, without those that have their default."""
+    """The terms that the host declares, without defaults."""
     values = {name: (read(host), read(_PLAIN_HOST)) for name, read in _TERMS.items()}
     return {
         name: "unlimited" if value == UNLIMITED else value for name, (value, usual) in values.items() if value != usual
@@ -86,30 +87,35 @@ def plans_at_page_prices(
     host tries at most ``provision_max_attempts`` offers, as in a purchase. ``find_plans``: `planning.host_plans`, by
     ``pages`` and the offers that hosts had before. ``read``: reads the pages of offers by their ids.
     """
-    seen: dict[str, SearchResult] = {}
-    plans = find_plans(pages, {})
+    seen, plans = pages, find_plans(pages, {})
     for _try in range(max((case.host.max_attempts for case in cases), default=0)):
-        offers = {draft.offer_id: draft.offer for draft in plans if draft.action == BUY}
-        unread = [offer_id for offer_id in offers if offer_id not in {**pages, **seen}]
-        if not unread:
+        further = _further_pages(plans, seen, read)
+        if not further:
             break
-        seen.update({offer_id: _sellable(offers[offer_id], page) for offer_id, page in read(unread).items()})
-        plans = find_plans({**pages, **seen}, {draft.host: draft.offer_id for draft in plans})
-    warnings = [
-        f"Offer {offer_id} is not in the plan: {page.reason}" for offer_id, page in seen.items() if page.is_gone
-    ]
+        seen = {**seen, **further}
+        plans = find_plans(seen, {draft.host: draft.offer_id for draft in plans})
+    gone = {offer_id: page for offer_id, page in seen.items() if page.is_gone and offer_id not in pages}
+    warnings = [f"Offer {offer_id} is not in the plan: {page.reason}" for offer_id, page in gone.items()]
     return [planning.stopped_if_refused(draft, _unsealable(draft, pages, seen)) for draft in plans], warnings
 
 
+def _further_pages(plans: t.Iterable[Plan], seen: Pages, read: t.Callable[[t.Collection[str]], Pages]) -> Pages:
+    """The pages of the offers to buy that were not read before."""
+    offers = {offer["offer_id"]: offer for offer in planning.bought(plans).values()}
+    unread = {offer_id: offer for offer_id, offer in offers.items() if offer_id not in seen}
+    return {offer_id: _sellable(unread[offer_id], page) for offer_id, page in read(unread).items()}
+
+
 def _sellable(offer: Offer, page: SearchResult) -> SearchResult:
-    """The page of an offer that was found by a search; like a gone one if it would refuse the purchase."""
-    reasons = (sending.Terms(offer=offer).page_refusal(offer["offer_id"], item) for item in page.offers)
-    reason = _first(reasons)
+    """The page of an offer that a search found; marked as gone if a purchase would refuse it at any price."""
+    terms = sending.Terms(max_price_per_hour=UNLIMITED, offer=offer)
+    refusals = (terms.refusals(offer["offer_id"], item["price_per_hour"], item) for item in page.offers)
+    reason = _first(text for refusal in refusals for text, _error_class in refusal)
     return SearchResult(reason=reason, is_gone=True) if reason else page
 
 
 def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
-    """Why a plan that buys has no certain price; empty if it has one, or buys nothing."""
+    """Why the price of an offer to buy is not certain; empty if it is, or if the host buys nothing."""
     if draft.action != BUY or draft.offer_id in pages:
         return ""
     if draft.offer_id not in seen:
@@ -125,9 +131,9 @@ def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
 
 
 def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: str, now: float) -> Row:
-    """The plan of a quote without its orders and its seal.
+    """The sealed plan of a quote before its orders and seal are added.
 
-    ``quote``: its artifact. ``account``: as `SupplyApi.account` calls it. ``now``: by the API's clock.
+    ``quote``: the artifact. ``account``: see `SupplyApi.account`. ``now``: by the API's clock.
     """
     terms = {host.host: terms_of(host) for host in declared}
     new = new_hosts(quote["hosts"])
@@ -145,9 +151,9 @@ def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: s
 
 
 def sealed_with_orders(plan: Plain, orders: t.Mapping[str, Plain], token: str) -> Row:
-    """The plan with the digests of the ``orders`` by host (`sending.order_digests`), and sealed.
+    """Add the ``orders`` by host, as digests (`sending.order_digests`), and seal the plan.
 
-    Raises ValueError for a plan with a host that has neither a machine nor an offer with a price and an order.
+    Raises ValueError if a host has neither a machine nor an offer with a price and an order.
     """
     lacking = [
         host
@@ -173,10 +179,10 @@ def _digest(plan: Plain, token: str) -> str:
 
 @dataclass(frozen=True)
 class SealedPlan:
-    """A plan to buy. ``fault``: why nothing of it may be bought, whatever else it says.
+    """A sealed plan to buy. ``fault``: why nothing of it may be bought; otherwise empty.
 
-    In seconds since the epoch: ``since``, before which it has bought nothing, by any clock; ``expires_at``, by the
-    API's clock, after which nothing new is bought.
+    ``since``: a time before its first possible purchase, by any clock. ``expires_at``: nothing new is bought after this
+    time, by the API's clock.
     """
 
     number: str = ""
@@ -188,16 +194,16 @@ class SealedPlan:
 
     @classmethod
     def of(cls, plan: Plain, token: str) -> SealedPlan:
-        """The plan as it was given to a run."""
+        """Read the plan that was given to a run, and check its seal."""
         if not hmac.compare_digest(str(plan.get(_DIGEST)).encode(), _digest(plan, token).encode()):
             return cls(fault="it was changed since it was sealed, or another api_token sealed it")
         quoted, expires = (first_timestamp([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
         return cls(str(plan["number"]), str(plan["account"]), quoted - _CLOCKS, expires, plan["hosts"])
 
     def compared(self, hosts: t.Sequence[Declaration], account: str, *, further: bool = False) -> SealedPlan:
-        """The plan, with a fault if it is for another account, for other hosts, or not for what these declare now.
+        """The plan, with a fault if its account or hosts differ, or if the hosts now declare other terms or searches.
 
-        ``further``: in a further round of a run only some of its hosts take part.
+        ``further``: this is a further round, in which some hosts of the plan may not take part.
         """
         if self.fault:
             return self
@@ -207,14 +213,14 @@ class SealedPlan:
         return replace(self, fault=_first((other, self._other_hosts(hosts, further), *terms)))
 
     def bound(self, host: Declaration) -> Declaration:
-        """The host, which may now buy nothing but what the plan has for it."""
+        """The host's declaration, limited to its offer in the plan at the sealed price."""
         item = None if self.fault else self.hosts.get(host.host)
         if item is None:
             return host
         price = read_price(item.get("price_per_hour"))
         return replace(
             host,
-            adopt=host.adopt and bool(item["owned"]),  # what it quotes is bought
+            adopt=host.adopt and bool(item["owned"]),  # a quoted offer is bought, not replaced by an adopted machine
             offer_id=str(item["offer_id"]),
             declared_max_price_per_hour=price,
             quoted_price_per_hour=price,
@@ -225,18 +231,18 @@ class SealedPlan:
         )
 
     def places(self, cases: t.Iterable[Case]) -> set[Place]:
-        """The registries whose ledgers say whether the plan is used up: those of hosts that would buy."""
+        """The registries of hosts that would buy; their ledgers show whether the plan is used up."""
         return {case.host.registry for case in cases if self._buys_anew(case)}
 
     def checked(self, cases: t.Sequence[Case], ledger: Ledger, now: float) -> list[Case]:
-        """The cases; all of them stop if one is not as the plan says. ``ledger``: of `places`. ``now``: by the API."""
+        """The cases; all stop if one differs from the plan. ``ledger``: of `places`. ``now``: by the API's clock."""
         new = [case for case in cases if self._buys_anew(case)]
         planned = [case for case in cases if case.host.host in self.hosts]
         over = (*(self._used_up(case, ledger) for case in new), self._expired(now) if new else "")
         reason = self.fault or _first((*map(self._other_machine, planned), *over))
         return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
 
-    # Differences, each as a part of a sentence; empty for none
+    # Differences, each as part of a sentence; empty without a difference
 
     def _refused(self, reason: str) -> str:
         name = f"Plan {self.number}" if self.number else "The plan"
@@ -249,7 +255,7 @@ class SealedPlan:
         return f"this run {' and '.join(parts)}" if parts else ""
 
     def _other_terms(self, host: Declaration) -> str:
-        """The first term that the host declares otherwise than when it was quoted."""
+        """The first term of the host that has changed since the quote."""
         then, now = self.hosts[host.host]["terms"], terms_of(host)
         return _first(
             f"{name} of {host.host} was {then.get(name, 'the default')} when it was quoted, and is"
@@ -259,9 +265,9 @@ class SealedPlan:
         )
 
     def _other_search(self, host: Declaration) -> str:
-        """In what the plan's offer is none that the host searches for now, as an order may say.
+        """How the plan's offer differs from what the host searches for now, for example by another order.
 
-        How the GPUs of a cluster are counted is not known, so their number does not matter.
+        The number of GPUs is not compared, since it is unknown how the API counts those of a cluster.
         """
         item = self.hosts[host.host]
         is_named = item["owned"] or host.offer_id
@@ -269,7 +275,7 @@ class SealedPlan:
         return f"it has {odd} for {host.host}" if odd else ""
 
     def _other_machine(self, case: Case) -> str:
-        """That the host has, or may have bought, something else than the plan's offer, or lacks what it had."""
+        """How the host's machine or open purchase differs from the plan, or that its machine is gone."""
         item, host = self.hosts[case.host.host], case.host.host
         stands = case.standing
         is_other = stands.offer_id != item["offer_id"]
@@ -279,7 +285,7 @@ class SealedPlan:
         return f"{host} had offer {item['offer_id']} when it was quoted, and has no machine now" if is_lost else ""
 
     def _used_up(self, case: Case, ledger: Ledger) -> str:
-        """That a machine bought by the plan has ended, even if only this run knows that yet."""
+        """Whether a machine that the plan bought has ended, by the ledger or by what this run has found."""
         if ledger.unreadable:
             return f"whether it is used up is not known: {ledger.unreadable}"
         offers = {str(item["offer_id"]) for item in self.hosts.values()}
@@ -291,7 +297,7 @@ class SealedPlan:
         return "" if now <= self.expires_at else f"its first offer held until {formatted(self.expires_at)}"
 
     def _buys_anew(self, case: Case) -> bool:
-        """Whether the host would make a new purchase under the plan: nothing was sent for it yet."""
+        """Whether the host would make a new purchase under the plan, for which nothing was sent yet."""
         return not self.fault and case.host.host in self.hosts and case.buys and not case.is_open
 
 
@@ -306,7 +312,7 @@ def _first(reasons: t.Iterable[str]) -> str:
 
 
 def _stopped(case: Case, refusal: str) -> Case:
-    """The case that does nothing, for this reason. What its entry has come to is still noted."""
+    """The case, stopped by the refusal; what this run has found out about its entry is still noted."""
     stands = case.standing
     has = stands.reason
     if stands.owns:
