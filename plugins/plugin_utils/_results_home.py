@@ -119,14 +119,10 @@ class Home:
                 if fault or self._offset == entry["size"]:
                     self._coming.popleft()
                     self._offset = 0
-                    self._count(entry, fault or self._place(entry))
-
-    def _count(self, entry: Entry, fault: str) -> None:
-        """Count a file that has arrived, or note its fault."""
-        if fault:
-            self.incomplete.append({"path": _shown(entry), "reason": fault})
-        else:
-            self.files += _is_file(entry)
+                    if fault := fault or self._place(entry):
+                        self.incomplete.append({"path": _shown(entry), "reason": fault})
+                    else:
+                        self.files += _is_file(entry)
 
     def _write(self, stream: gzip.GzipFile, place: str, offset: int, length: int) -> None:
         # Private until `_place` sets its mode

@@ -172,31 +172,31 @@ class Acceptance:
         self._end = time.monotonic() + timeout
         self.answers: dict[str, CommandResult] = {}
 
-    def ask(self, writes: bool) -> Answers:
+    def run_programs(self, writes: bool) -> Answers:
         """Run all programs of the level. After a program that hangs, only the kernel log is read, as evidence."""
         level = self._wanted.level
         queries = {"nvidia-smi": SMI, **({} if level == "specs" else _QUERIES)}
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
         gpus = Readings(self.answers).gpus
         if level in _LOADED and gpus and not is_divided(gpus):
-            self._load(level, len(gpus))
+            self._run_load(level, len(gpus))
             # Again, since the load may have caused errors
             self._query({name: _QUERIES[name] for name in LOGS} if self._hangs else queries)
         return self.answers
 
-    def _load(self, level: str, gpus: int) -> None:
+    def _run_load(self, level: str, gpus: int) -> None:
         diagnosis, seconds = _LOADED[level]
-        self._long("dcgmi", ("dcgmi", "diag", "-r", diagnosis, "--json"), _SHORTEST)
-        self._long("load", load_of(seconds), 1.5 * seconds + _LOAD_DELAY)
+        self._run_long("dcgmi", ("dcgmi", "diag", "-r", diagnosis, "--json"), _SHORTEST)
+        self._run_long("load", load_of(seconds), 1.5 * seconds + _LOAD_DELAY)
         if level == "burnin" and gpus > 1:
-            self._long("all_reduce", (*_ALL_REDUCE, str(gpus)), _SHORTEST)
+            self._run_long("all_reduce", (*_ALL_REDUCE, str(gpus)), _SHORTEST)
 
     def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
         limit = min(self._tool_timeout, self._seconds_left)
         if limit > 0:
             self.answers.update(self._run({name: Command(item, limit) for name, item in programs.items()}))
 
-    def _long(self, name: str, arguments: tuple[str, ...], least: float) -> None:
+    def _run_long(self, name: str, arguments: tuple[str, ...], least: float) -> None:
         """Run a long program, with all time that is left but that of a last query; a load is observed meanwhile.
 
         It does not start with less than ``least`` seconds, since it would seem to hang when its time is up.
@@ -229,7 +229,7 @@ def accept(
     ``writes``: whether the speed of the disk is measured by writing a file.
     """
     began, ahead = time.monotonic(), None if controller_time is None else round(time.time() - controller_time, 1)
-    answers = Acceptance(wanted, timeout, tool_timeout, run).ask(writes)
+    answers = Acceptance(wanted, timeout, tool_timeout, run).run_programs(writes)
     readings = Readings(answers, root, ahead)
     findings = verdicts.findings(readings, wanted)
     dcgm = re.search(r'"version"\s*:\s*"([^"]*)"', readings.output("dcgmi"))

@@ -113,10 +113,7 @@ def _sample(readings: ActivityReadings) -> _Sample:
 
 
 def _use_now(readings: ActivityReadings, sample: _Sample) -> str:
-    """Describe the use at this moment, which the sampler has not counted yet; empty if there is none.
-
-    Raises ValueError if it cannot be seen.
-    """
+    """Describe the use at this moment; empty if there is none. Raises ValueError if it cannot be seen."""
     if readings.others is None or readings.load is None:
         raise ValueError("other processes of the machine cannot be seen")
     if readings.others:
@@ -126,10 +123,7 @@ def _use_now(readings: ActivityReadings, sample: _Sample) -> str:
 
 
 def _kept_until(readings: ActivityReadings) -> float | None:
-    """The latest time that a user of supply-keep asked for, by the current clock; None if it has passed.
-
-    Raises ValueError if it is unclear.
-    """
+    """The latest time that users asked for, by the current clock, or None. Raises ValueError if it is unclear."""
     if readings.keeps is None:
         raise ValueError("the folder of supply-keep cannot be read")
     last = 0.0
@@ -167,10 +161,7 @@ def read_activity(root: str = "/", pid: int | None = None, clock: float | None =
 
 
 def _keeps(root: str) -> dict[str, str | None] | None:
-    """The files of supply-keep, None if their folder cannot be read.
-
-    All users may write there, so links are not followed, and pipes are not waited for.
-    """
+    """The files of supply-keep. All users may write there: links are not followed, pipes are not waited for."""
     try:
         names = os.listdir(os.path.join(root, KEEPS))
     except OSError:

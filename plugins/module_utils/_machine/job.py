@@ -124,10 +124,7 @@ def _job(folder: str) -> t.Mapping[str, t.Any]:
 
 
 def report(name: str, lines: int) -> dict[str, t.Any]:
-    """The result of `run_info`: the state of a run, and the newest lines of its log.
-
-    Raises ValueError for an invalid name.
-    """
+    """The result of `run_info`. Raises ValueError for an invalid name."""
     folder = folder_of(name)
     return {
         **state_of(folder),
@@ -158,10 +155,7 @@ def _shown(row: str) -> str:
 
 
 def receive_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
-    """Unpack the archive of a run's code, if ``step`` has one, and return whether the machine had the code before.
-
-    Raises ValueError while other code runs.
-    """
+    """Unpack an archive of the code. Returns whether it was here before. Raises ValueError while other code runs."""
     if "digest" not in step:
         raise ValueError("run_files is an action: it begins on the controller, as a task.")
     folder, digest = folder_of(name), str(step["digest"])
@@ -176,10 +170,7 @@ def receive_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
 
 
 def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Start a job unless it has begun before, and return the result of `run_job`.
-
-    Raises ValueError if another job runs, or this one does not begin.
-    """
+    """Start a job unless it has begun. Raises ValueError if another job runs, or this one does not begin."""
     folder = folder_of(params["name"])
     with contextlib.nullcontext() if check_mode else locked_folder(folder):
         state, is_same = state_of(folder)["state"], _job(folder)["digest"] == params["digest"]

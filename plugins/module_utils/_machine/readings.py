@@ -132,10 +132,7 @@ class Readings:
         return loaded.get(gpu.index) or Gpu(gpu.index, ElementTree.Element("gpu"))
 
     def xids(self) -> tuple[list[tuple[str, int]], bool]:
-        """The driver's errors in the kernel log, each with the GPU's address; and whether the log is complete.
-
-        A complete log has the kernel's first line.
-        """
+        """The driver's errors in the kernel log with the GPUs' addresses; and whether the log has its first line."""
         text = "\n".join(self.output(name) for name in LOGS if self.code(name) == 0)
         xids = re.findall(r"NVRM: Xid \(([^)]*)\): ([0-9]{1,5})\b", text)
         return [(pci_address(place) or "", int(code)) for place, code in xids], "Linux version " in text
@@ -147,10 +144,7 @@ class Readings:
         return len(re.findall(r"^\s*Link [0-9]+: [0-9.]+ GB/s", part[1], re.MULTILINE)) if part else None
 
     def calculation_results(self) -> dict[int, bool]:
-        """Whether each GPU calculated without errors under load, by number: ``GPU 0: OK`` or ``GPU 0: FAULTY``.
-
-        nvbandwidth checks its copies on all GPUs.
-        """
+        """Whether each GPU calculated without errors under load. nvbandwidth checks its copies on all GPUs."""
         words = re.findall(r"^\s*GPU ([0-9]+): (OK|FAULTY)\s*$", self.output("load"), re.MULTILINE)
         copied = self.gpus if "\nSUM " in self.output("load") else ()
         return {gpu.index: True for gpu in copied} | {int(number): word == "OK" for number, word in words}

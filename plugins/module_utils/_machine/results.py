@@ -32,10 +32,7 @@ Entry = dict[str, t.Any]  # a file, or a link (``target``); its path is quoted, 
 
 
 def step(name: str, patterns: t.Sequence[str], request: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Answer the action plugin's request: the list of the log and all results, or a part of them.
-
-    Raises ValueError with a sentence, for example if the run does not exist.
-    """
+    """Answer the action plugin: the list of the log and all results, or a part. Raises ValueError with a sentence."""
     folder = job.folder_of(name)
     if "into" in request:
         return pack_part(folder, request["wanted"], str(request["into"]))

@@ -25,10 +25,7 @@ Measured = t.Union[str, float, int, None]
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict on one GPU or on the machine, with the measured and the expected value.
-
-    `findings` adds the fields of its check.
-    """
+    """A verdict on one GPU or on the machine, with measured and expected value. `findings` adds the check."""
 
     verdict: str
     measured: Measured = None

@@ -56,10 +56,7 @@ def read_run(params: Params, check_mode: bool) -> Result:
 
 
 def results_dir(params: Params) -> str:
-    """The absolute path of the folder of all runs, by default next to the inventory.
-
-    Raises ValueError if results cannot be kept there.
-    """
+    """The absolute path of the folder of all runs. Raises ValueError if results cannot be kept there."""
     sources, here = params["sources"], params["here"]
     parent = os.path.dirname(registry_dir(None, None, sources, here))
     if folder := inventory_around(parent, sources, here):
@@ -113,10 +110,7 @@ _refusing = functools.partial(refusing, ValueError, error_class="unavailable")
 
 
 def _step(function: t.Callable[[_Run], Result], **blank: t.Any) -> Operation:
-    """Make the operation of a step from a function of the run.
-
-    The operation raises Failure if the registry cannot be read or written.
-    """
+    """Make the operation of a step. It raises Failure if the registry cannot be read or written."""
 
     def opened(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries, _refusing():

@@ -89,10 +89,7 @@ def _unread(result: Row) -> list[str]:
 
 @dataclass(frozen=True)
 class Report:
-    """The tests of all machines of a host.
-
-    ``resource_ids``, ``offer_id``: of these machines in the registry, as far as they are known.
-    """
+    """The tests of all machines of a host, with the machines' ids and offer in the registry, if known."""
 
     host: str
     tests: tuple[Tested, ...]  # none if the host has no machine

@@ -304,7 +304,7 @@ _LOST_RESULTS = (
 
 
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
-    """The outcome of a run whose machine has ended. ``trouble``: its job did not succeed, or results were lost.
+    """The outcome of a run whose machine has ended; in ``trouble`` if its job did not succeed, or results were lost.
 
     ``folder``: of its results, as messages show it.
     """
