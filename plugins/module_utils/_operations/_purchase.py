@@ -213,8 +213,8 @@ class OfferMachines:
     """The machines of one offer, as of the latest look.
 
     ``listed``: the listed machines of any owner, with a few fields. ``billed``: the ids that may be billed.
-    ``unreadable``: why the machines cannot be listed. ``owner``: they are by their names. ``status``: of the offer,
-    empty if it cannot be read. ``asked``: that in words, or why not.
+    ``unreadable``: why the machines cannot be listed. ``owner``: of the machines, by their names. ``status``: of the
+    offer, empty if it cannot be read. ``asked``: that in words, or why not.
     """
 
     def __init__(

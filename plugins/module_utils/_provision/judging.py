@@ -163,7 +163,7 @@ class JudgedHost:
             return f"By its registry, {self.host} has offer {entry.offer_id} meanwhile, of another run: {ids}."
         is_dropped = entry.reaped_at if self._is_noted else not entry.offer_id
         is_certain = self.plan["registry"] and not self.trouble and self.outcome in ANSWERED_YES
-        return f"By its registry, somebody has ended {self.host} meanwhile." if is_certain and is_dropped else ""
+        return f"By its registry, someone has ended {self.host} meanwhile." if is_certain and is_dropped else ""
 
     @property
     def price_per_hour(self) -> float | None:
@@ -265,7 +265,7 @@ class JudgedHost:
         return is_new or self.is_over or not self.look.names_only_proved
 
     @cached_property
-    def left(self) -> tuple[str, ...] | None:
+    def remaining(self) -> tuple[str, ...] | None:
         """The ids that may still be billed if the purchase is over or was refused; None if they cannot be read."""
         if self.status.get("phase") == _states.ENDED and self.outcome != "rejected":
             return ()
@@ -276,7 +276,7 @@ class JudgedHost:
     @property
     def billed(self) -> tuple[str, ...]:
         """The ids that may be billed at this moment."""
-        return (self.left if self.is_over or self.outcome == "rejected" else None) or self.ids
+        return (self.remaining if self.is_over or self.outcome == "rejected" else None) or self.ids
 
     @property
     def proved(self) -> tuple[str, ...]:
@@ -319,7 +319,9 @@ class JudgedHost:
             error_class=self.error_class,
             phase=str(self.status.get("phase") or ""),
             ready=bool(self.status.get("ready")) and made and not self.held.pending,
-            billed=self.left != () if self.outcome == "rejected" else made and not (self.is_over and self.left == ()),
+            billed=self.remaining != ()
+            if self.outcome == "rejected"
+            else made and not (self.is_over and self.remaining == ()),
             unclear=bool(self.contradictions or self.held.pending),
             doubled=bool(self.namesakes),
             later=self._is_later,
@@ -421,8 +423,8 @@ class JudgedHost:
     def noted_storage(self) -> Variables:
         """The entry's variables for storage, which may outlive the entry; empty if there is and was none."""
         ends = self.storage_ends  # if this run does not end it, the next sweep does
-        left = [replace(item, is_to_end=item.resource_id in ends or item.is_to_end) for item in self.storage]
-        return storage_changes(left, self.entry.storage)
+        noted = [replace(item, is_to_end=item.resource_id in ends or item.is_to_end) for item in self.storage]
+        return storage_changes(noted, self.entry.storage)
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry is removed: no resource of the attempt is billed, and the entry is about this purchase."""
@@ -443,8 +445,8 @@ class JudgedHost:
         unread = holdings.not_shown_yet(self.held.pending) if self.held.pending else ""
         return joined(str(msg), unread)
 
-    def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
-        """Return why the host stops, what is billed, and what to do. ``tried``: earlier offers, in words."""
+    def failure(self, attempt: Attempt, earlier: t.Sequence[str]) -> str:
+        """Return why the host stops, what is billed, and what to do. ``earlier``: attempts, in words."""
         if attempt.outcome in ("unknown", "claimed"):
             return self._unknown_outcome()
         if self.contradictions and not self.trouble:
@@ -465,7 +467,7 @@ class JudgedHost:
             advice = f"{self._overtaken} No other offer is tried: run again." if attempt.overtaken else advice
         # A machine that was ready has ended only because of the other purchase.
         reason = "" if self.namesakes and attempt.ready else self.reason()
-        return joined(reason, self._released_namesake, state, money, offers_tried(tried), advice)
+        return joined(reason, self._released_namesake, state, money, offers_tried(earlier), advice)
 
     @property
     def _released_namesake(self) -> str:
@@ -513,7 +515,7 @@ class JudgedHost:
 
     # Messages about attempts, and about machines that run
 
-    def tried(self, verdict: Verdict) -> list[Variables]:
+    def attempt_rows(self, verdict: Verdict) -> list[Variables]:
         """Return the attempt as the role gives it to a ``rescue``; empty for a machine that ran before this run."""
         if self.plan["action"] != BUY and verdict is Verdict.READY:
             return []
@@ -561,7 +563,7 @@ class JudgedHost:
                 ),
                 f"{offer} names storage that it has not bought: {ids_in_words(attached)}. {host} neither counts nor"
                 " ends it.": attached,
-                f"While {host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
+                f"While {host} was bought, someone has moved or removed its entry in the registry. Its machine is"
                 " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
                 " shared registry, run compute_index.supply.registry again.": (
                     self.plan["registry"] and self.outcome == "created" and not self.entry.offer_id

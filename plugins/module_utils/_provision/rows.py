@@ -286,7 +286,7 @@ def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
 
 def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
     """A host's verdict, for the role's tasks."""
-    plan, attempts = case.plan, [*case.plan["attempts"], *case.tried(verdict)]
+    plan, attempts = case.plan, [*case.plan["attempts"], *case.attempt_rows(verdict)]
     facts, stop, then = {}, "", _NEXT.get(verdict, "prepare")
     if verdict is Verdict.READY:
         facts = case.facts()

@@ -205,24 +205,25 @@ def outcome_unsent(history: History) -> Decision | None:
 # What the registry notes of an end
 
 
-def needs_claim(step: NextStep, history: History, left: t.Collection[str]) -> bool:
+def needs_claim(step: NextStep, history: History, billed: t.Collection[str]) -> bool:
     """Whether only a run that still holds the purchase may report this end: a refusal frees the host.
 
-    That a purchase was made, and failed with resources ``left``, is a fact, even from another run.
+    That a purchase was made, and failed with resources that may be ``billed``, is a fact, even from another run.
     """
-    return step.decision is Decision.REJECTED and history.sends > 0 and not (step.reason is Reason.FAILED and left)
+    return step.decision is Decision.REJECTED and history.sends > 0 and not (step.reason is Reason.FAILED and billed)
 
 
-def freed(step: NextStep, history: History, left: t.Collection[str], owner: str) -> bool | None:
+def freed(step: NextStep, history: History, billed: t.Collection[str], owner: str) -> bool | None:
     """Return whether the registry notes this end as billed until now (True) or void (False); None frees no host.
 
-    ``left``: ids of a failed offer that may be billed. ``owner``: of its machines, by their names.
+    ``billed``: ids of a failed offer that may be billed. ``owner``: of its machines, by their names.
     """
-    if step.decision is Decision.UNKNOWN or step.reason is Reason.UNREADABLE or (step.reason is Reason.FAILED and left):
+    is_failed = step.reason is Reason.FAILED
+    if step.decision is Decision.UNKNOWN or step.reason is Reason.UNREADABLE or (is_failed and billed):
         return None
     # If a refused offer has a machine of our name, the refusal came from a gateway.
     is_ours = history.made or history.may_be_ours or (history.refused is not None and owner == OURS)
-    return is_ours and step.reason in (Reason.ENDED, Reason.FAILED)
+    return is_ours and (is_failed or step.reason is Reason.ENDED)
 
 
 # The messages of an end

@@ -333,16 +333,16 @@ def _contradicted(host: Declaration, entry: Entry, standing: Standing, reason: s
 
 
 def _failed(host: Declaration, entry: Entry, standing: Standing, look: PurchaseLook, account: Account) -> Standing:
-    left = _billable(look, look.concluded[0].billable, account)
-    if left == ():
+    billable = _billable(look, look.concluded[0].billable, account)
+    if billable == ():
         return _void(host, entry, look, account, has_bought=True)
-    return replace(standing, kind=HostState.FAILED, resource_ids=left or standing.resource_ids)
+    return replace(standing, kind=HostState.FAILED, resource_ids=billable or standing.resource_ids)
 
 
 def _void(host: Declaration, entry: Entry, look: PurchaseLook, account: Account, *, has_bought: bool) -> Standing:
     """Return the standing after a purchase that is over. ``has_bought``: its remaining storage is certainly ours."""
-    left = storage_bought(entry, look, has_bought=has_bought)
-    return replace(_unregistered(host, account, void=True), storage=left, may_be_made=has_bought)
+    storage = storage_bought(entry, look, has_bought=has_bought)
+    return replace(_unregistered(host, account, void=True), storage=storage, may_be_made=has_bought)
 
 
 def _ended(host: Declaration, entry: Entry, standing: Standing, look: PurchaseLook, account: Account) -> Standing:
@@ -381,13 +381,13 @@ def _opened(host: Declaration, entry: Entry, phase: str, standing: Standing, acc
     if others:
         # Another known host was faster.
         return _unregistered(host, account, void=True)
-    mine = [machine for machine, owner in owned if owner.hosts] or _namesakes(host, entry, account)
+    proved = [machine for machine, owner in owned if owner.hosts] or _namesakes(host, entry, account)
     strangers = [machine for machine in ownership.unowned(owned) if machine["name"]]
-    if not mine and not host.adopt:
+    if not proved and not host.adopt:
         return _opened_unproved(host, entry, phase, standing, account, strangers)
-    listed = _ids(mine or strangers)
+    listed = _ids(proved or strangers)
     kind = HostState.FAILED if phase == _states.FAILED else HostState.UNDER_WAY
-    return replace(standing, kind=kind, resource_ids=listed or standing.resource_ids, adopted=not mine)
+    return replace(standing, kind=kind, resource_ids=listed or standing.resource_ids, adopted=not proved)
 
 
 def _opened_unbought(host: Declaration, entry: Entry, standing: Standing, account: Account) -> Standing:

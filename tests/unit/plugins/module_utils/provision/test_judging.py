@@ -222,7 +222,7 @@ def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
 ) -> None:
     status = {"phase": "failed", "ready": False, "failure_reason": "no capacity"}
     failed = case([M], [{**OURS, "status": shown}], status=status)
-    assert (failed.left, failed.verdict(False), failed.is_forgotten(verdict)) == (left, verdict, left == ())
+    assert (failed.remaining, failed.verdict(False), failed.is_forgotten(verdict)) == (left, verdict, left == ())
 
 
 @pytest.mark.parametrize(("action", "outcome"), [("buy", "created"), ("wait", "")])
@@ -248,7 +248,7 @@ def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
     assert ended.verdict(False) is verdict
     said = ended.failure(ended.attempt(), [X])
     is_superseded = noted.offer_id == Y
-    assert ("somebody has ended gpu-1 meanwhile" in said) is (verdict is Verdict.STOP and not is_superseded)
+    assert ("someone has ended gpu-1 meanwhile" in said) is (verdict is Verdict.STOP and not is_superseded)
     assert (f"gpu-1 has offer {Y} meanwhile" in said) is is_superseded
     assert ("Nothing is billed for" in said) is not is_superseded
 
@@ -267,7 +267,7 @@ def test_an_entry_that_was_moved_while_its_machine_was_bought_is_told() -> None:
     )
     (told,) = moved.warnings()
     assert moved.verdict(False) is READY and moved.noted(READY)["provision_resource_ids"] == [M]
-    assert "somebody has moved or removed its entry" in told and "registry again" in told
+    assert "someone has moved or removed its entry" in told and "registry again" in told
     assert usual.warnings() == without.warnings() == []
 
 
@@ -275,7 +275,7 @@ def test_an_entry_that_was_moved_while_its_machine_was_bought_is_told() -> None:
 def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_class: str) -> None:
     status = {"phase": "failed", "ready": False, "failure_reason": reason}
     failed = case([M], [{**OURS, "status": "deleted"}], status=status, plan={"offer": {"vendor": "nebius"}})
-    (tried,) = failed.tried(Verdict.AGAIN)
+    (tried,) = failed.attempt_rows(Verdict.AGAIN)
     assert (tried["error_class"], tried["vendor"]) == (error_class, "nebius")
 
 
@@ -293,13 +293,13 @@ def test_what_its_vendor_could_not_deliver_is_noted(
 ) -> None:
     sold = {"vendor": "nebius", "region": "EU", "gpu_count": 1}
     attempt = JudgedHost(planned(offer=sold, price_per_hour=2.0), outcome, status, MADE)
-    (tried,) = attempt.tried(Verdict.AGAIN)
+    (tried,) = attempt.attempt_rows(Verdict.AGAIN)
     assert tried["product"] == (product_key(sold, 2.0) if is_undelivered else "")
 
 
 def test_of_what_was_refused_only_its_own_is_left() -> None:
     refused = case([N], [OURS, COLLEAGUES], outcome="rejected", known=entry(X, [], "refused"))
-    assert (refused.left, refused.verdict(False)) == ((), STOP)
+    assert (refused.remaining, refused.verdict(False)) == ((), STOP)
 
 
 @pytest.mark.parametrize(("page", "given_back"), [({}, [M]), ({N: None}, [M]), ({N: SECOND}, [M, N])])
