@@ -66,8 +66,8 @@ def settled(host: str, entry: Entry, words: str) -> str:
 def is_held(state: str | None, *, same_epoch: bool) -> bool:
     """Whether a claim still belongs to the run that made it; ``state``: None if the claim is lost.
 
-    ``same_epoch``: no other run has taken it over. If it is ``live``, another run may have noted its machines, which
-    takes nothing away; in any other state, another run has ended or freed it.
+    ``same_epoch``: no other run has taken it over. If it is ``live``, its machines were noted, perhaps by another run;
+    in any other state, another run has ended or freed it.
     """
     return same_epoch and state in (BUYING, LIVE)
 
@@ -108,7 +108,7 @@ def state_once_made(
 
     ``state``: of the claim; None if it does not exist, as after a failover. ``adds``: the claim did not have all the
     machines before. ``name_is_free``: the host has no other open claim. ``rival``: the state of another claim of the
-    same offer, None if there is none that is not void; a rival that is only ``buying`` has no proof, and yields.
+    same offer, unless it is void; a rival that is only ``buying`` has no proof, and yields.
     ``adopted``: a person takes the machines over, so they have not ended, whatever the claim says.
     """
     if rival not in (None, BUYING):

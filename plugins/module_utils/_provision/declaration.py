@@ -27,6 +27,8 @@ from .._text import (
     FALSE,
     TRUE,
     UUID,
+    Default,
+    Value,
     amount,
     applicable,
     duration,
@@ -199,21 +201,21 @@ def read_declaration(
     ``now``: seconds since the epoch. ``no_login``: why ssh cannot reach a machine from this computer; empty if it can.
     """
     wrong: list[str] = []
-    host, name = str(raw["host"]), str(raw["name"])
-    ceiling = read_variable("provision_max_price_per_hour", raw["max_price_per_hour"], _read_usd, 0.0, wrong)
+
+    def read(name: str, reader: t.Callable[[t.Any], Value], otherwise: Default) -> Value | Default:
+        return read_variable(f"provision_{name}", raw[name], reader, otherwise, wrong)
+
+    ceiling = read("max_price_per_hour", _read_usd, 0.0)
     total = read_limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
     account = read_limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
-    budget = read_variable("provision_budget", raw["budget"], read_budget, 0.0, wrong)
-    bill = read_variable("provision_max_bill", raw["max_bill"], read_bill, 0.0, wrong)
-    lease, lease_max = (
-        read_variable(f"provision_{name}", raw[name], leases.read_lease, Lease(), wrong)
-        for name in ("lease", "lease_max")
-    )
+    budget = read("budget", read_budget, 0.0)
+    bill = read("max_bill", read_bill, 0.0)
+    lease, lease_max = (read(name, leases.read_lease, Lease()) for name in ("lease", "lease_max"))
     wrong += _faults_of_lease(raw, lease, lease_max, bill, now)
     choices = _choices(raw["spec"], wrong)
     declaration = Declaration(
-        host=host,
-        name=name,
+        host=str(raw["host"]),
+        name=str(raw["name"]),
         project=str(raw["project"]),
         choices=choices,
         order=str(raw["spec_order"]),
@@ -222,22 +224,20 @@ def read_declaration(
         max_total_price_per_hour=total,
         max_account_price_per_hour=account,
         budget=budget,
-        max_attempts=read_variable("provision_max_attempts", raw["max_attempts"], partial(_count, least=1), 1, wrong),
+        max_attempts=read("max_attempts", partial(_count, least=1), 1),
         cluster_name=_text(raw["cluster_name"]),
         all_or_nothing=is_true(raw["all_or_nothing"]),
         adopt=is_true(raw["adopt"]),
         reach=is_true(raw["reach"]),
-        verify=read_variable("provision_verify", raw["verify"], read_level, "", wrong),
-        expected=read_variable("provision_verify_expect", raw["verify_expect"], read_expected, _EXPECTED, wrong),
-        avoid=read_variable("provision_avoid", raw["avoid"], read_avoid, 0.0, wrong),
+        verify=read("verify", read_level, ""),
+        expected=read("verify_expect", read_expected, _EXPECTED),
+        avoid=read("avoid", read_avoid, 0.0),
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
         protect=is_true(raw["protect"]),
         ends_storage=str(raw["storage_on_end"]) == "end",
-        poll_delay=read_variable(
-            "provision_poll_delay", raw["poll_delay"], partial(_read_pause, most=3600.0), 0, wrong
-        ),
-        poll_retries=read_variable("provision_poll_retries", raw["poll_retries"], _count, 0, wrong),
+        poll_delay=read("poll_delay", partial(_read_pause, most=3600.0), 0),
+        poll_retries=read("poll_retries", _count, 0),
         registry=registry,
         groups=tuple(raw["groups"]),
         lease=lease,
@@ -252,14 +252,14 @@ def read_declaration(
     )
     wrong += raw["slips"]
     wrong += _faults_of_purchase(declaration)
-    read_variable("provision_boot_timeout", raw["boot_timeout"], _read_pause, 0, wrong)
-    read_variable("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
-    read_variable("provision_idle_gpu_percent", raw["idle_gpu_percent"], partial(_count, most=99), 0, wrong)
+    read("boot_timeout", _read_pause, 0)
+    read("idle_after", leases.read_duration, None)
+    read("idle_gpu_percent", partial(_count, most=99), 0)
     wrong += _faults_of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
     wrong += _faults_of_identity(declaration)
     wrong += _faults_of_first_boot(raw)
-    read_variable("provision_registry_dir", raw["registry_dir"], _check_folder, None, wrong)
-    # If Ansible's check also objects to a variable, its sentence is left out.
+    read("registry_dir", _check_folder, None)
+    # Ansible's own check adds only objections to variables that have none yet.
     named = set(_VARIABLE.findall(" ".join(wrong)))
     wrong += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
     wrong += [key_fault] if key_fault else []
@@ -598,21 +598,25 @@ def no_ssh_client(program: str) -> str:
 
 def check_ssh_public_key(value: str) -> str:
     """Return a public key in OpenSSH's one-line format, without line end. Raises ValueError, without the key's text."""
+    if fault := why_no_public_key(value):
+        raise ValueError(fault)
+    return value.strip()
+
+
+def why_no_public_key(value: str) -> str:
+    """Why this is not a public key, to follow its name in a sentence; empty if it is one."""
     key = value.strip()
     kind, _blank, rest = key.partition(" ")
-    for fault in applicable(
-        {
-            "is empty": not key,
-            "is a PRIVATE key. Give the public one, the file that ends in .pub": (
-                "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File")
-            ),
-            "must be one key on one line": not {"\n", "\r"}.isdisjoint(key),
-            f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}": kind not in _KEY_TYPES,
-            f"is damaged: it has no valid key after '{kind}'": not _is_key(kind, rest),
-        }
-    ):
-        raise ValueError(fault)
-    return key
+    faults = {
+        "is empty": not key,
+        "is a PRIVATE key. Give the public one, the file that ends in .pub": (
+            "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File")
+        ),
+        "must be one key on one line": not {"\n", "\r"}.isdisjoint(key),
+        f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}": kind not in _KEY_TYPES,
+        f"is damaged: it has no valid key after '{kind}'": not _is_key(kind, rest),
+    }
+    return next(iter(applicable(faults)), "")
 
 
 def _is_key(kind: str, rest: str) -> bool:
@@ -632,15 +636,6 @@ def _is_key(kind: str, rest: str) -> bool:
             return False
     fits = len(fields) > 1 and all(fields) and fields[0] == kind.encode()
     return fits and (len(fields[1]) == 32 or "ed25519" not in kind)
-
-
-def why_no_public_key(value: str) -> str:
-    """Why this is not a public key, to follow its name in a sentence; empty if it is one."""
-    try:
-        check_ssh_public_key(value)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def fingerprint(public: str) -> str:

@@ -88,7 +88,7 @@ class Entry:
     price_per_hour: float | None = None
     instances: tuple[Variables, ...] = ()
     journaled_at: str = ""
-    clock: str = LOCAL_CLOCK  # that noted its moments
+    clock: str = LOCAL_CLOCK  # the clock that noted its moments
     name: str = ""
     project: str = ""  # empty if none was noted: it is the default project, or the entry was adopted or handwritten
     groups: tuple[str, ...] = ()
@@ -510,7 +510,8 @@ def example_facts(*, has_more_tasks: bool) -> Facts:
 def connection_variables(entry: Entry, known_hosts: str, *, is_shared: bool) -> Facts:
     """The variables that reach an entry's machine; empty if they are unknown.
 
-    Ansible reads those of files next to an inventory, but not without an inventory. ``is_shared``: the registry is.
+    Ansible itself reads files next to an inventory, but not without an inventory. ``is_shared``: the registry is
+    shared.
     """
     if not is_shared:
         return {name: value for name, value in entry.connection.items() if value is not None}
@@ -528,7 +529,7 @@ def facts_of_first_boot(entry: Entry) -> Facts:
 def lease_facts(end: float | None, begin: float | None, price: float | None) -> Facts:
     """The variables for the ``end`` of a lease, and for the most that the machines cost from ``begin`` until then.
 
-    Both in seconds since the epoch; ``price`` in USD per hour. Empty if the lease has no end.
+    Empty if there is no end. Moments are seconds since the epoch; ``price``: USD per hour.
     """
     if end is None:
         return {}

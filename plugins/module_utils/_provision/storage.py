@@ -280,10 +280,6 @@ def _described(item: Variables) -> str:
     return ", ".join(printable(word, _LONGEST) for word in words if word)
 
 
-def _volumes(prices: t.Collection[float | None]) -> str:
-    return f"{plural(len(prices), 'volume')}, {usd(total_of(prices))}"
-
-
 def storage_price_part(items: t.Iterable[Variables]) -> str:
     """The price of an offer's storage (see `persistent_storage`), for the end of a line; empty if there is none."""
     costs = _hourly_costs(items)
@@ -292,9 +288,10 @@ def storage_price_part(items: t.Iterable[Variables]) -> str:
 
 def storage_summary(items: t.Collection[Storage], verb: str) -> str:
     """The number and price of storage as a part of a line, with a ``verb`` after it; empty if there is none."""
-    return f"its storage ({_volumes([item.price_per_hour for item in items])}) {verb}" if items else ""
+    price = usd(total_of(item.price_per_hour for item in items))
+    return f"its storage ({plural(len(items), 'volume')}, {price}) {verb}" if items else ""
 
 
-def without(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:
+def other_storage(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:
     """The storage except the one with this id."""
     return tuple(item for item in items if item.resource_id != resource_id)

@@ -43,9 +43,9 @@ from .._provision.storage import (
     Storage,
     kept_after_end,
     merged_storage,
+    other_storage,
     read_storage,
     storage_variables,
-    without,
 )
 from .._text import read_json_object, utc
 from ._protocol import Claimed, ReadOnlyRegistry, RegistryError, Variables
@@ -213,7 +213,7 @@ class HostFile:
             if ended is None:
                 return None
             self._add_to_ledger(ENDED, ended.entry(self._host), why)
-            left, is_unchanged = without(entry.storage, offer), variables == self._state
+            left, is_unchanged = other_storage(entry.storage, offer), variables == self._state
             rest = _merged(variables, storage_variables(left))
             written = self._reduce_to_storage(left) if entry.is_empty else _write(self._path, rest)
             self._state = written if is_unchanged else self._state
