@@ -1,9 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries the decisions to the roles: gathers what hosts have declared and what became of them, for all at once.
+"""Runs the steps of the roles and playbooks: gathers their parameters for all hosts, and returns the decisions.
 
-It always works in Ansible's own process. What hosts hold is read raw, so that no text of the API is ever evaluated.
+Runs only in Ansible's own process. Reads hosts' variables without evaluating them, so that no text of the API is run as
+a template.
 """
 
 from __future__ import annotations
@@ -89,18 +90,18 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
 
 preload_psycopg()  # before Ansible forks its workers
 
-# The variables that may name hosts by ranges, and all that say what was asked for.
+# The variables that may contain ranges of host names, and all variables of an order
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "awx_job_template_name", "awx_workflow_job_name")
 _OF_RUNS = tuple(sorted(name for name in PLAYBOOK_VARIABLES if name.startswith("run_")))
-_FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
+_FETCHING = ("run_fetch_timeout", "run_results_dir")  # also read by sweeps and by the playbook `runs`
 
-# What the tasks of other plays register
+# Registered results of tasks in other plays
 _OF_A_SWEEP = ("reap__sweep", "reap__activity", "run__late", "run__late_job", "run__late_results")
 _OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__next", "run__followed", "run__results")
 _OF_A_PROBE = ("probe__trouble", "probe__unended")
 
-# What declarations and plans have of this computer and of the inventory.
+# Fields of declarations and plans with paths on this computer, or with names from the inventory
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
 
 Variables = t.Mapping[str, t.Any]
@@ -108,7 +109,7 @@ Batch = t.Mapping[str, Variables]  # the variables of hosts
 
 
 class ActionModule(InProcessAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     _supports_async = False
     _earlier: Variables = {}
@@ -126,16 +127,16 @@ class ActionModule(InProcessAction):
         self._task.args = {**self._of_variables(step.prefix, task_vars), **self._task.args}
         if step.has_registry:
             self._add_registry(step, task_vars)
-        gathered = self.gathered(step, task_vars)  # before they are read: that of an order adds one
+        gathered = self.gathered(step, task_vars)  # first, since the step `order` also sets an argument
         self._task.args = {**self._task.args, **gathered}
         result = super().run(tmp, task_vars)
-        # Only where a playbook says which group its play is for is an order heard.
+        # Orders are only for plays of our playbooks, which set the play's group.
         return self._completed(with_order_names(result, self._extra) if task_vars.get("provision__group") else result)
 
     def _of_variables(self, prefix: str, task_vars: Variables) -> dict[str, t.Any]:
-        """The options that variables of the playbook give. Empty ones, as of a survey, give none.
+        """The options that variables of the playbook set. Empty variables, such as a survey's, do not count.
 
-        Raises AnsibleActionFail for what cannot be evaluated, which would limit nothing if it counted as not given.
+        Raises AnsibleActionFail if a variable cannot be evaluated: to ignore it could lift a limit.
         """
         beginning = prefix.format(verb=self._verb())
         names = {name: beginning + name for name in steps.OPTIONS if name in self.operation.argument_spec}
@@ -144,10 +145,10 @@ class ActionModule(InProcessAction):
         return {options[name]: value for name, value in given.items() if value not in (None, "")}
 
     def _add_registry(self, step: Step, task_vars: Variables) -> None:
-        """Add to the task's arguments where registries are. Raises AnsibleActionFail."""
+        """Add the location of registries to the task's arguments. Raises AnsibleActionFail."""
         self._hosts = self._hosts_of(step, task_vars)
         url = self._hosts.url
-        # Other tasks of the roles would have no such option, or hosts would be remembered elsewhere.
+        # Other tasks of the roles lack these options, or would use another registry.
         if misplaced := [name for name in ("registry_url", "account_name") if self._task.args.get(name)]:
             raise AnsibleActionFail(
                 f"{' and '.join(misplaced)} in module_defaults would break tasks of the role. Set the variable"
@@ -157,8 +158,8 @@ class ActionModule(InProcessAction):
         self._compute_environment_string(environment)
         if environment.get(REGISTRY_URL, url) != url:
             raise AnsibleActionFail(
-                f"{REGISTRY_URL} in environment, a keyword, reaches some steps of the role and not others. Set the"
-                f" variable provision_registry_url, or start Ansible with it. {NOTHING_SENT}"
+                f"The keyword environment sets {REGISTRY_URL}, which only affects some steps of the role. Set the"
+                f" variable provision_registry_url, or {REGISTRY_URL} for ansible-playbook itself. {NOTHING_SENT}"
             )
         self._task.args = {
             **self._task.args,
@@ -168,7 +169,7 @@ class ActionModule(InProcessAction):
         }
 
     def gathered(self, step: Step, task_vars: Variables) -> dict[str, t.Any]:
-        """What the step takes beside the task's own arguments: `FACTS` once it has gathered what is its own."""
+        """The step's parameters in addition to the task's own arguments: its own ones, and those in `FACTS`."""
         found = step.gather(self, task_vars)
         if step.given:
             found["given"] = self._given(step.given, task_vars)
@@ -179,19 +180,19 @@ class ActionModule(InProcessAction):
         return {**found, **{name: FACTS[name](self, self._task, task_vars) for name in names}}
 
     def _completed(self, result: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The operation's result with what playbooks read. Says for whom it waits."""
+        """Add the fields that playbooks read to the operation's result. Shows for which hosts it waits."""
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
         if "lines" in result:
             result = {**result, "lines": folded_lines(result["lines"]), "has_lines": bool(result["lines"])}
-        if "trouble" in result:  # so that no playbook must decide it
+        if "trouble" in result:  # playbooks do not decide
             result = {**result, "fails": bool(result["trouble"])}
         if result.get("waiting") and in_terminal():
             show_lines(result["waiting"])
         return result
 
     def option_error(self, msg: str) -> str:
-        """Options are called as the variables of the playbook that it takes them from."""
+        """The error with the names of the playbook's variables instead of options."""
         playbook = STEPS[self._task.args["step"]].prefix.format(verb=self._verb()) or "decommission_"
 
         def variable(found: re.Match[str]) -> str:
@@ -202,13 +203,13 @@ class ActionModule(InProcessAction):
 
     @property
     def _extra(self) -> Variables:
-        """The variables of the command line or of a survey, which Ansible reads once."""
+        """The extra variables of the command line or a survey, which Ansible caches."""
         return t.cast("Variables", load_extra_vars(loader=self._loader))
 
     def _refuse_slips(self, prefix: str) -> None:
-        """Raise AnsibleActionFail for an unknown variable that would not be heard, or an empty limit.
+        """Raise AnsibleActionFail for unknown variables, which would be ignored, and for empty limits.
 
-        It may be an extra variable, or be given to the ``import_playbook``.
+        Checks extra variables and those of an ``import_playbook``.
         """
         given = {*self._extra, *_task.play_variables(self._task)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
@@ -219,34 +220,34 @@ class ActionModule(InProcessAction):
             check_names(self._extra)
 
     def _hosts_of(self, step: Step, task_vars: Variables) -> _hosts.Hosts:
-        """The hosts, with the registry that the task's own host shares, or in a step for all of them any of these."""
+        """Create the reader of hosts' variables, with the registry of the task's own host or of others."""
         batch = _batch(task_vars) if step.of_batch else {}
         of_all = step.of_all if isinstance(step.of_all, bool) else step.of_all(self, batch, task_vars)
         url = self._shared_registry(task_vars, is_needed=not (of_all or batch))
         among = () if of_all else tuple(batch)
-        # Without one, any of those of these hosts.
+        # If the task's own host has none, other hosts may name the registry.
         among_others = None if of_all or among else ""
         manager = self._task.get_variable_manager()
         return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url or among_others, among, step.further)
 
-    # Whether the registry of any host counts, not only that of the task's own host, or of those of its batch
+    # Conditions under which any host may name the shared registry, not only the task's own host or those of its batch
 
     def _if_it_finds(self, batch: Batch, task_vars: Variables) -> bool:
-        """An order asks a registry only if it is to find machines there."""
+        """Whether an order looks for machines in a registry."""
         return bool(self._task.args.get("find"))
 
     def _if_one_was_swept(self, batch: Batch, task_vars: Variables) -> bool:
-        """A sweep has found a host in a shared registry. What ends in files needs no other's, and is one of many."""
+        """Whether a sweep has found a host of the batch in a shared registry."""
         declared_ends = {host: _hosts.end_round_of(item).declared.declarations for host, item in batch.items()}
         return any(_is_shared(item.get(host, {}).get("reaped"), "place") for host, item in declared_ends.items())
 
     def _if_it_ended(self, batch: Batch, task_vars: Variables) -> bool:
-        """What has ended is in a shared registry."""
+        """Whether a host that ends is in a shared registry."""
         ends = [self._task.args["end"]] if "end" in self._task.args else _hosts.end_round_of(task_vars).plans
         return any(_is_shared(plan, "registry") for plan in ends)
 
     def _shared_registry(self, task_vars: Variables, is_needed: bool) -> str:
-        """The URL of the task's own host, empty if it has none. Raises AnsibleActionFail if it cannot be read."""
+        """The shared registry's URL of the task's own host, or empty. Raises AnsibleActionFail if it cannot be read."""
         url = None
         try:
             url = _hosts.evaluated_variable(
@@ -258,7 +259,7 @@ class ActionModule(InProcessAction):
         return str(url or os.environ.get(REGISTRY_URL) or "")
 
     def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
-        # In the collection's own plays; whoever else says so means one host.
+        # In our own playbooks, one task declares for all hosts. In other plays, run_once means a single host.
         if self._task.run_once and task_vars.get("provision__group"):
             found = self._of_each(functools.partial(declared, extra=self._extra), DEFAULTS, FIXED, task_vars)
             return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
@@ -278,12 +279,12 @@ class ActionModule(InProcessAction):
         fixed: Variables,
         task_vars: Variables,
     ) -> dict[str, dict[str, t.Any]]:
-        """What the hosts of the batch declare, where one can say it for them. See `_task.ForAll`.
+        """The declarations of the batch's hosts, as far as one worker can declare for them (see `_task.PlayVariables`).
 
-        None can where a condition may leave hosts out (a ``when`` at ``import_playbook``). A host whose variables
-        cannot be evaluated is left out, and told why when it declares by itself. However long templates take, this
-        worker declares for all of them: what a play prints must not depend on how busy the computer is. Raises
-        AnsibleActionFail for a host with a broken file, with which Ansible would end the play without a word of it.
+        With a condition that may exclude hosts (a ``when`` at ``import_playbook``), it can for none. It leaves out
+        hosts whose variables cannot be evaluated; they declare by themselves and get the error then. There is no time
+        limit, since a play's output must not depend on how busy the computer is. Raises AnsibleActionFail for a host
+        with an unreadable file, for which Ansible would end the play without naming it.
         """
         if refusal := _task.why_forbidden(self._task):
             raise AnsibleActionFail(refusal)
@@ -305,26 +306,26 @@ class ActionModule(InProcessAction):
         return None
 
     def _performed(self, **beside: t.Any) -> dict[str, t.Any]:
-        """The same; who waits for it is told how far it is."""
+        """Run the operation, and show its progress."""
         return super()._performed(**beside, **{SHOW_PROGRESS: Progress().show_each_minute})
 
     def secrets_to_hide(self, secrets: set[str], params: Variables) -> set[str]:
-        """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""
+        """All secrets except those that occur in paths or host names: these are data and must not change."""
         names = " ".join(map(str, [*_local_names(params), *(params.get("sources") or []), params.get("here")]))
         return {secret for secret in secrets if secret not in names}
 
     def shown_options(self, params: Variables) -> Variables:
-        """The options that a person gave; what was gathered is shown by the plans."""
+        """The options for the API; gathered parameters are visible in the plans."""
         return {name: value for name, value in params.items() if name.startswith(("api_", "step"))}
 
-    # What each step needs
+    # Parameters of each step
 
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch, quote = _batch(task_vars), self._task.args["step"] == "quote"
         rounds = {host: _hosts.round_of(variables) for host, variables in batch.items()}
         decided = sorted(set().union(*(item.common.decided for item in rounds.values())))
         wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
-        # No other that was planned before takes part.
+        # Hosts that were planned before only take part again if they do so together with the first host.
         first = _hosts.round_of(_hosts.raw_variables(str(task_vars["inventory_hostname"]), task_vars))
         again = {host: list(tried) for host in wanted if (tried := rounds[host].tried_with(first)) is not None}
         hosts = _undecided(wanted, decided, task_vars, again)
@@ -338,7 +339,7 @@ class ActionModule(InProcessAction):
             "quote": quote,
             **self._sealed(quote, task_vars),
             "others": self._others(taking_part, task_vars) if _has_ceiling(hosts, "max_total_price_per_hour") else {},
-            # In a further round what can be had was bought in the first.
+            # Later rounds do not need them: the first one has bought what was available.
             "failed": [] if again else _failed(task_vars, taking_part),
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
@@ -347,21 +348,21 @@ class ActionModule(InProcessAction):
         }
 
     def _sealed(self, quote: bool, task_vars: Variables) -> dict[str, t.Any]:
-        """Where a quote writes its plan, or the plan that the collection's own playbook buys."""
+        """The path at which a quote writes its plan, or the sealed plan that our own playbook buys."""
         if quote:
             file = self._quote_file(task_vars)
-            # Nothing is written in check mode, and so nothing shown that could be bought.
+            # Check mode writes no plan, so it must not publish one either.
             return {} if file is None else {"plan_file": "" if self._task.check_mode else file}
         return {"sealed": plan_of(self._extra if task_vars.get("provision__group") else {}, buys=True)}
 
     def _quote_file(self, task_vars: Variables) -> str | None:
-        """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
+        """The path for a quote's sealed plan; empty if it is only published, as in AWX; None without a sealed plan."""
         if task_vars.get("quote_file", "" if is_awx_job() else None) is None:
             return None
         return str(_hosts.evaluated_variable("quote_file", task_vars, self._templar) or "")
 
     def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The quote, what each of its hosts would order, and where the plan is written."""
+        """The quote's plan, the requests that its hosts would send, and the path for the sealed plan."""
         quote = _hosts.raw_variables(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"]
         variables = _task.PlayVariables(self._task, task_vars, DEFAULTS, FIXED, self._extra)
         rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
@@ -370,7 +371,7 @@ class ActionModule(InProcessAction):
         return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
 
     def _counted_in_budgets(self, hosts: t.Sequence[Variables]) -> dict[str, t.Any]:
-        """Where further hosts are remembered, if these have a budget, and what of their projects cannot be told."""
+        """If one of the hosts has a budget: the rows of further hosts, and sentences about unknown places."""
         if not _has_ceiling(hosts, "budget"):
             return {}
         taking_part = {one["host"] for one in hosts}
@@ -378,16 +379,16 @@ class ActionModule(InProcessAction):
         return {"elsewhere": rows, "untold": self._hosts.unknown_places({project_of(one["project"]) for one in hosts})}
 
     def _by_host(self, result: Variables) -> dict[str, t.Any]:
-        """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
+        """Plans by host. They include earlier plans that are still valid, since the result replaces the earlier one.
 
-        ``known``: what holds already for hosts that keep their machines.
+        ``known``: the facts of hosts that keep their machines.
         """
         names, plans = ("host", "label", "attempts", "facts"), result.get("plans") or []
         known = [{name: plan[name] for name in names} for plan in plans if plan["action"] == KEEP]
         return {"plans": {**self._earlier, **{plan["host"]: plan for plan in plans}}, "known": known}
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:
-        """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
+        """The prices (USD per hour) of what further hosts of the play own, in any batch, by their variables."""
         result = {}
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
             variables = _hosts.raw_variables(host, task_vars)
@@ -408,12 +409,12 @@ class ActionModule(InProcessAction):
     def _own(self, task_vars: Variables) -> dict[str, t.Any]:
         this_round = _hosts.round_of(task_vars)
         looked = self._looked([this_round.plan], task_vars)
-        # Another host's round may have been waited for since this one's verdict.
+        # The latest poll may be of another host's round, so the offers of this host's verdict are kept.
         offers = {**this_round.judged.offers, **looked["offers"]}
         return {**looked, "offers": offers, "before": task_vars.get("provision__verdict") or {}}
 
     def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
-        """Plans, the purchases that they led to, and how the offers were seen last."""
+        """The plans, the results of their purchases, and the latest states of the offers."""
         names = [plan["host"] for plan in plans if plan["action"] == BUY]
         bought = {host: _hosts.raw_variables(host, task_vars).get("provision__purchase") or {} for host in names}
         purchases = {host: next(iter(task.get("results") or ()), None) for host, task in bought.items()}
@@ -422,7 +423,7 @@ class ActionModule(InProcessAction):
         return {"plans": plans, "purchases": purchases, "offers": offers, "without_offer": without_offer}
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
-        """Which hosts were asked for, by whatever variable."""
+        """The variables that name the ordered hosts, and the inventory's facts about these hosts."""
         group = self._task.args["group"] = _hosts.group_of(task_vars, self._templar)
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
         if is_awx_job():
@@ -430,7 +431,7 @@ class ActionModule(InProcessAction):
         variables.update(
             {name: _hosts.with_ranges_expanded(name, variables[name]) for name in _NAMING if name in variables}
         )
-        # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
+        # A purchase refuses a quote that is not sealed; a play that only looks for machines ignores it.
         buys = not self._task.args.get("find")
         if buys:
             _check_group(group, task_vars)
@@ -440,7 +441,7 @@ class ActionModule(InProcessAction):
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
         (variable, asked), limit, named = requested_hosts(variables), task_vars.get("ansible_limit"), []
-        with contextlib.suppress(ValueError):  # which the operation raises again
+        with contextlib.suppress(ValueError):  # the operation raises it again
             named = host_names_of(asked, group, variable)
         patterns = (
             _hosts.Patterns(task_vars, self._loader, "--limit", dict.fromkeys(named, (group,))) if limit else None
@@ -453,16 +454,17 @@ class ActionModule(InProcessAction):
         }
 
     def _machines_of(self, named: list[str], members: list[str], task_vars: Variables) -> dict[str, t.Any]:
-        """What the inventory knows of the machines of named hosts: the ``further`` ones of clusters; and who is sought.
+        """The inventory's facts about the machines of the named hosts; without names, of the group's members.
 
-        If none is named, that is told of the members of their group.
+        ``further``: machines of their clusters. ``sought``: hosts whose machines the registry must find. ``reached``:
+        hosts whose machines' addresses are known.
         """
         hosts, inventory = named or members, _hosts.inventory_hosts(task_vars)
-        # A name claims nothing in a shared registry, which the host may only have once it is in the order's group.
+        # With a shared registry (which a host may only have as a member of the order's group), a name proves nothing.
         owned_by = _hosts.registered_ids if self._hosts.url else _hosts.machine_ids
         owned = {host: owned_by(host, task_vars) for host in inventory if host in hosts}
         reached, ids = list(filter(owned.get, owned)), set().union(*owned.values())
-        # Another controller has read the inventory, as AWX's update of it: the host keys are there, and not here.
+        # Another controller may have read the inventory (such as an inventory update in AWX) and keep the host keys.
         sought = hosts if self._hosts.url else [host for host in hosts if host not in reached]
         numbered = self._numbered(named, task_vars).items()
         return {
@@ -471,7 +473,7 @@ class ActionModule(InProcessAction):
             "reached": reached,
         }
 
-    # What each step of an end needs
+    # Parameters of each step of an end
 
     def _declare_end(self, task_vars: Variables) -> dict[str, t.Any]:
         declaration = declared_end(task_vars, self._templar, check_mode=bool(self._task.check_mode))
@@ -483,10 +485,9 @@ class ActionModule(InProcessAction):
         decided = sorted(set().union(*{tuple(item.ends.decided) for item in rounds.values()}))
         wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
         own = wanted.get(str(task_vars["inventory_hostname"]))
-        # In the collection's own play all take part. A host that no other can speak for declares by itself.
+        # In our own playbook all hosts take part. A host that one worker cannot declare for declares by itself.
         is_for_all = task_vars.get("decommission__together") and (not own or own["id"] in decided)
         hosts = self._end_of_all(task_vars) if is_for_all else _undecided(wanted, decided, task_vars)
-        # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
         rows = [self._ending(one, batch) for one in hosts]
         by_name = not all(registries.place(one, self._task.args) for one in rows)
@@ -494,17 +495,18 @@ class ActionModule(InProcessAction):
             "hosts": rows,
             "ids": [one["id"] for one in hosts],
             "decided": decided,
+            # Without a registry, names identify machines, so all hosts of the inventory are compared.
             "inventory": self._hosts.rows(_hosts.inventory_hosts(task_vars)) if by_name else [],
             "forbidden": _task.why_forbidden(self._task) or self._not_named(hosts, task_vars),
-            # A survey's answer is a text, and empty if the question was not answered.
+            # A survey's answer is a text, and empty without an answer.
             "forget": _listed(self._task.args.get("forget")),
         }
 
     def _not_named(self, hosts: t.Iterable[Variables], task_vars: Variables) -> str:
-        """Why none of these hosts ends: a person has named others, for a playbook. A sweep ends whatever is due."""
+        """Why nothing ends, if the user has named other hosts for our playbook; else empty. Sweeps are not affected."""
         name = "decommission_hosts"
         asked = self._extra.get(name)
-        found = _hosts.raw_variables("localhost", task_vars).get("decommission__hosts") or ()  # by the playbook
+        found = _hosts.raw_variables("localhost", task_vars).get("decommission__hosts") or ()  # from the step `named`
         ends = [one["host"] for one in hosts if not one.get("reaped") and one["host"] not in found]
         if not (asked and ends):
             return ""
@@ -513,27 +515,26 @@ class ActionModule(InProcessAction):
         return why_more_would_end(ends, {*parts, *patterns.hosts(parts)}) if parts else ""
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
-        """What the hosts of the batch declare, where one can say it for them."""
+        """The declarations for an end of the batch's hosts, as far as one worker can declare for them."""
         declare = functools.partial(declared_end, check_mode=bool(self._task.check_mode), together=True)
         return list(self._of_each(declare, END_DEFAULTS, END_FIXED, task_vars).values())
 
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables]) -> dict[str, t.Any]:
-        """A host that is to end, with what it has not declared by itself."""
+        """A host's declaration for its end, completed with what other sources know."""
         host, protect = one["host"], one.get("protect")
         row = self._hosts.placed_row(host)
         return {
             **one,
-            # A template of something undefined is nothing to the role, and yet no answer.
+            # For the role, a template with an undefined variable is None, but it must protect the machine.
             "protect": row["protect"] if row and protect in (None, "") else protect,
             "declares": bool(row and row["declares"]),
-            # What a machine says of itself is read raw, too.
             **_of_sweep(batch.get(host) or {}),
             "shared": _is_shared(one.get("reaped"), "place") or bool(row and row["shared"]),
             "trouble": "" if row else self._hosts.trouble_of(host),
         }
 
     def _deletions(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What ends: machines, and the storage that ends after them."""
+        """The machines to end, and the storage that ends after them."""
         this_round = _hosts.end_round_of(task_vars)
         return {"round": this_round.ends.round, "jobs": ending_by_id.jobs(this_round.plans)}
 
@@ -550,7 +551,7 @@ class ActionModule(InProcessAction):
         }
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:
-        """Hosts by name, group or pattern: of the inventory, and of the registries of those and of localhost."""
+        """The hosts that names, groups or patterns match, in the inventory and in its registries."""
         variable = f"{self._verb()}_hosts"
         plain = _hosts.Patterns(task_vars, self._loader, variable)
         asked = self._asked_parts(variable, plain)
@@ -581,8 +582,8 @@ class ActionModule(InProcessAction):
         }
 
     def _asked_parts(self, variable: str, patterns: _hosts.Patterns) -> list[str]:
-        """The parts of what was asked for, with ranges in full."""
-        # Behind a group's name it is Ansible's own way to choose some of its hosts.
+        """The parts of the patterns in the option ``hosts``, with expanded ranges."""
+        # A range after a group's name is Ansible's own syntax for some of its hosts.
         return [
             name
             for part in _hosts.pattern_parts(variable, self._task.args.get("hosts"), patterns.names)
@@ -592,31 +593,31 @@ class ActionModule(InProcessAction):
         ]
 
     def _asked_beside(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What the person has said beside the names: the limit, the number of hosts, a machine's id."""
+        """The user's further input: the limit, the expected number of hosts, and whether an id is given."""
         limit, count = task_vars.get("ansible_limit"), task_vars.get(f"{self._verb()}_count")
         return {
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
-            "count": "" if count is None else str(count).strip(),  # zero is one
+            "count": "" if count is None else str(count).strip(),  # 0 counts
             "by_id": bool(_hosts.raw_variables("localhost", task_vars).get("decommission_resource_id")),
         }
 
     def _stand_ins(self) -> list[dict[str, t.Any]]:
-        """What stands for hosts that are in no inventory, first of all the group that they would be in."""
+        """Rows that stand for hosts outside the inventory; the first is that of the group they would be in."""
         group = self._task.args.get("group", "gpu")
         groups = sorted(self._hosts.added_rows(), key=lambda row: row["group"] != group)
         return self._hosts.in_our_projects([*groups, *self._hosts.rows(["localhost"])])
 
     def _remembered(self) -> dict[str, dict[str, t.Any]]:
-        """The rows that stand for the hosts which only registries know."""
+        """The rows that stand for the hosts that only registries know, by host."""
         with self._registries() as registries:
             rows = {registries.place(row, self._task.args): row for row in reversed(self._stand_ins())}
             return {host: rows[place] for place, host, _entry in RegistrySnapshot(registries, rows).host_entries()}
 
     def _rows_of(self, hosts: list[str], task_vars: Variables) -> dict[str, dict[str, t.Any]]:
-        """The rows of hosts, but for those whose registry cannot be told.
+        """The rows of hosts by name, without hosts whose registry is unknown.
 
-        One that only a registry knows is where that is, with the limits of the group that has it; one that nothing
-        knows is where localhost is.
+        A host that only a registry knows has that registry and its group's limits. An unknown host has the registry of
+        localhost.
         """
         known = set(_hosts.inventory_hosts(task_vars))
         remembered = {} if known.issuperset(hosts) else self._remembered()
@@ -625,11 +626,11 @@ class ActionModule(InProcessAction):
         return {host: row for host, row in {**stand_ins, **of_inventory}.items() if row}
 
     def _verb(self) -> str:
-        """What is to happen to the hosts that are named."""
+        """The action for the named hosts: ``decommission`` or ``extend``."""
         return str(self._task.args.get("verb") or "decommission")
 
     def _registries(self) -> Registries:
-        """Those of this call, from the options that say where they are."""
+        """The registries of this task, from its options."""
         spec = {name: PLAN.argument_spec[name] for name in ("registry_url", "api_url", "home", "account_name")}
         given = {name: value for name, value in self._task.args.items() if name in spec}
         return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters, read_only=True)
@@ -644,7 +645,7 @@ class ActionModule(InProcessAction):
         return {}
 
     def _orphan(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The hosts whose registries may know the machine, why some cannot be told, and who has launched the job."""
+        """The hosts whose registries may know the machine, sentences about unknown ones, and the job's user."""
         rows = self._hosts.all_rows()
         return {
             "hosts": rows,
@@ -653,7 +654,7 @@ class ActionModule(InProcessAction):
         }
 
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What went wrong in the sweep's look, and what became of each host that it was to look after."""
+        """The results of the step `reap`, and of the tasks for each host that it found."""
         found = task_vars.get("reap__found") or {}
         of_hosts = {host: _hosts.raw_variables(host, task_vars) for host in found.get("hosts") or []}
         rows = [
@@ -663,12 +664,12 @@ class ActionModule(InProcessAction):
         return {"hosts": rows, "trouble": [found["trouble"]], "kept": found["kept"], "at": found["at"]}
 
     def _verified(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The hosts of the play, and how the tests of their machines have gone."""
+        """The play's hosts with the results of their machines' tests."""
         hosts = self._hosts.rows(task_vars.get("ansible_play_hosts_all") or [])
         rows = []
         for row in hosts:
             own = _hosts.raw_variables(row["host"], task_vars)
-            # In check mode it is not waited for apart.
+            # In check mode the test does not run in the background, so there is no second result.
             test = newest(own.get("verify__tested"), own.get("verify__waited")) or {}
             machines = own.get("provision_resource_ids")
             rows.append({**row, "tested": {**test, "item": row["host"]}, "machines": machines})
@@ -676,18 +677,18 @@ class ActionModule(InProcessAction):
         return {"hosts": rows, "level": str(level or "")}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
-        named = read_host_names("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
+        named = read_host_names("extend_hosts", self._task.args.get("hosts"))  # found by the step `named`
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
         troubles = self._hosts.troubles(lambda host: host in named)
         return {"hosts": hosts, "troubles": troubles, **self._counted_in_budgets(hosts)}
 
     def _offers(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The answers to an order, which say here what to show."""
+        """The answers of a survey (``order_*``), which select the offers to show."""
         self._refuse_slips("order_")
         return {"answers": {name: value for name, value in self._extra.items() if name.startswith("order_")}}
 
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
+        """All rows (their registries know machines' names, and which have ended), and what a purchase has shown."""
         variables = (
             _hosts.raw_variables(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory_hosts(task_vars) else {}
         )
@@ -699,15 +700,15 @@ class ActionModule(InProcessAction):
         }
 
     def _probe_purchase(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The host for it, which the play has added."""
+        """The host for the purchase, which the play has added."""
         return {
             "hosts": self._hosts.rows([PROBE_HOST]),
-            # A host that a play has added is of no file.
+            # A host that a play has added has no inventory file.
             "is_known": bool(_hosts.raw_variables(PROBE_HOST, task_vars).get("inventory_file")),
         }
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
+        """The run's variables. In ``run_env``, whose values may be secret, only whether each is valid."""
         _check_group(_hosts.group_of(task_vars, self._templar), task_vars)
         given = self._given(_OF_RUNS, task_vars)
         if "run_env" in given:
@@ -715,12 +716,12 @@ class ActionModule(InProcessAction):
         return {"given": given}
 
     def _given(self, names: t.Iterable[str], task_vars: Variables) -> dict[str, t.Any]:
-        """The variables of these names that the task has. Raises AnsibleActionFail."""
-        had = (name for name in names if name in task_vars)
-        return {name: _hosts.evaluated_variable(name, task_vars, self._templar, after=NOTHING_SENT) for name in had}
+        """The variables with these names that the task has, evaluated. Raises AnsibleActionFail."""
+        known = (name for name in names if name in task_vars)
+        return {name: _hosts.evaluated_variable(name, task_vars, self._templar, after=NOTHING_SENT) for name in known}
 
     def _runs(self, task_vars: Variables) -> dict[str, t.Any]:
-        """All hosts, and what the machines of runs have answered."""
+        """All rows, and the answers of the machines of runs."""
         hosts = self._hosts.all_rows()
         answers = {
             host: _hosts.raw_variables(host, task_vars).get("runs__job") for host in _hosts.inventory_hosts(task_vars)
@@ -734,13 +735,13 @@ class ActionModule(InProcessAction):
         return _timer.gathered(self._hosts.paths["sources"], self._hosts.paths["here"], project)
 
     def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
-        """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
+        """Hosts named like further machines of these hosts (``<host>-1``), with the ids of their machines."""
         bases = set(hosts)
         names = [name for name in (task_vars.get("groups") or {}).get("all") or [] if name.rpartition("-")[0] in bases]
         return {name: list(_hosts.raw_variables(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
 
-# What a step takes of the play and of what was read of its hosts, by the names of its options.
+# Parameters that several steps take from the play or from the hosts' variables, by name
 FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "troubles": lambda action, _task, _variables: action._hosts.troubles(),
     "unreadable": lambda action, _task, _variables: action._hosts.unreadable,
@@ -749,14 +750,14 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "connection": lambda _action, task, _variables: str(_task.play_keyword(task, "connection")),
     "forbidden": lambda _action, task, _variables: _task.why_forbidden(task),
     "serial": lambda _action, task, _variables: bool(_task.play_keyword(task, "serial")),
-    # The task has no condition of its own, but perhaps its role.
+    # The condition is the role's, since the task itself has none.
     "one_tells_all": lambda _action, task, _variables: not task.when,
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),
     "by_job": lambda *_given: is_awx_job(),
     "slice_of": lambda _action, _task, variables: sliced_template(variables),
     "forks": lambda _action, _task, variables: int(variables.get("ansible_forks") or 0),
     "run": lambda _action, _task, variables: _hosts.raw_variables("localhost", variables).get("run__asked") or {},
-    # Where the tasks of a purchase note what they are answered. Ansible removes the folder at its end.
+    # The tasks of a purchase note the API's answers there. Ansible removes the folder at its end.
     "log": lambda *_given: os.path.join(C.DEFAULT_LOCAL_TMP, "probe.log"),
 }
 
@@ -764,13 +765,12 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
 class Step(t.NamedTuple):
     """A step of `decide`.
 
-    ``gather``: what it alone needs beside the task's own arguments and `FACTS`. ``given``: the variables that it reads
-    of the task, evaluated; ``got``: those that tasks have registered for the task's own host. ``operation``: the file
-    and the name of what has its argument spec and does the work; empty for what needs no API. ``of_all``: whether it is
-    for hosts that may differ, most often on localhost for those of the inventory, so that any of them may name the
-    registry; ``of_batch``: else any host of the batch may. ``has_registry``: whether it asks one at all. ``further``:
-    what it reads of each host beside that. ``prefix``: what the variables begin with that its playbook takes, where
-    ``{verb}`` is that of the task; none of them may be mistyped.
+    ``gather``: gathers parameters that only this step needs. ``operation``: the file and name of its operation; empty
+    if ``gather`` returns the result. ``of_all``: whether any host of the inventory may name the shared registry, since
+    the task runs on localhost for all of them; ``of_batch``: else whether any host of the batch may. ``has_registry``:
+    whether it uses a registry. ``further``: further variables to read of each host. ``given``: variables of the task to
+    evaluate. ``got``: registered variables of the task's host to read. ``prefix``: the prefix of its playbook's
+    variables, which must not be misspelled; ``{verb}`` stands for the task's option.
     """
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
@@ -784,7 +784,7 @@ class Step(t.NamedTuple):
     prefix: str = ""
 
 
-# What a step is but for the sentences in the documentation of the module, which a test compares with this table.
+# The documentation of the module has a sentence for each step; a test compares it with this table.
 STEPS = {
     "declare": Step(ActionModule._declare),
     "plan": Step(ActionModule._plan, "plan.PLAN"),
@@ -828,64 +828,64 @@ STEPS = {
 
 
 def operation_of(step: Step) -> Operation:
-    """The operation of a step that has one. Most plays have few of them, and to import one takes up to 20 ms."""
+    """Import the operation of a step. Not at load time: an import takes up to 20 ms, and most plays need few."""
     module, _dot, name = step.operation.partition(".")
     package = Registries.__module__.rpartition(".")[0]
     return t.cast(Operation, getattr(importlib.import_module(f"{package}.{module}"), name))
 
 
-operation_of(STEPS["judge"])  # which each host has, too: imported before Ansible forks its workers
+operation_of(STEPS["judge"])  # imported before Ansible forks its workers, since every host needs it
 
 
 def _is_shared(variables: Variables | None, name: str) -> bool:
-    """Whether a place in what was found of a host is in a shared registry."""
+    """Whether the place in the variables' field is in a shared registry."""
     return bool(place_of(str((variables or {}).get(name) or "")).keeps_sums)
 
 
 def _local_names(params: Variables) -> list[t.Any]:
-    """What the gathered hosts, plans and ends have of this computer and of the inventory."""
+    """The paths and host names in the gathered hosts, plans and ends."""
     gathered = ([params.get("end")], *(params.get(name) for name in ("hosts", "plans", "ends")))
-    # As a person names hosts, they may be a single number.
+    # ``hosts`` may be the user's own value, such as a number.
     rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
     return [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
 
 
 def _of_parts(parts: t.Iterable[str], patterns: _hosts.Patterns) -> list[str]:
-    """The hosts that the parts of a pattern name, if only to leave them out."""
+    """The hosts that the parts of a pattern match, also those that they exclude."""
     return sorted({host for part in parts for host in patterns.hosts(part.lstrip("!&"))})
 
 
 def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:
-    """Those of these hosts that several registries know."""
+    """The hosts that several registries know."""
     counted = Counter(host for _place, host, _entry in snapshot.host_entries() if host in hosts)
     return [host for host, count in counted.items() if count > 1]
 
 
 def _folders(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> dict[str, str]:
-    """Where files remember these hosts."""
+    """The folders of the hosts that are remembered in files."""
     return {
         host: place.text for place, host, _entry in snapshot.host_entries() if host in hosts and not place.keeps_sums
     }
 
 
 def _listed(given: t.Any) -> list[t.Any]:
-    """A list, or the parts of a text between commas. What is neither is one item, and is refused by its host."""
+    """The items of a list or of a comma-separated text. Another value is one item, which its host refuses."""
     if isinstance(given, str):
         return [item for item in given.split(",") if item.strip()]
     return list(items_of(given or ()))
 
 
 def _batch(task_vars: Variables) -> dict[str, Variables]:
-    """The variables of the hosts that this task may stand for: of the batch, and those that have failed.
+    """The variables of the hosts of the batch, including failed ones.
 
-    Within ``always`` and in the play's handlers the latter take part, too: they are those that have just declared.
+    Failed hosts also run tasks in ``always`` and in the play's handlers. Those that take part have just declared.
     """
     hosts = dict.fromkeys([*(task_vars.get("ansible_play_batch") or []), *_failed(task_vars)])
     return {host: _hosts.raw_variables(host, task_vars) for host in hosts}
 
 
 def _fitting(environment: t.Any) -> t.Any:
-    """Whether each variable of a job's environment can be one; of what is no mapping, whether there is anything."""
+    """Whether each variable of a job's environment has a valid type; for other values, whether they are not empty."""
     if not isinstance(environment, t.Mapping):
         return bool(environment)
     return {str(name): isinstance(item, (str, int, float)) for name, item in environment.items()}
@@ -897,47 +897,47 @@ def _undecided(
     task_vars: Variables,
     again: t.Container[str] = (),
 ) -> list[Variables]:
-    """The declarations, of these by host, that were not decided about before, or that are so ``again``.
+    """The declarations without a decision, and those of hosts that are planned ``again``.
 
-    Raises AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever.
+    Raises AnsibleActionFail if the task's own host has not declared: its role would repeat this step forever.
     """
     hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in decided]
     host = str(task_vars["inventory_hostname"])
     declaration = declared.get(host) or {}
     if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in decided:
         raise AnsibleActionFail(
-            f"{host} has declared nothing, so nothing can be decided for it. The role begins with its first task: leave"
-            f" --start-at-task out. {NOTHING_SENT}"
+            f"{host} has declared nothing, so nothing can be decided for it. The role must begin at its first task:"
+            f" leave --start-at-task out. {NOTHING_SENT}"
         )
     return hosts
 
 
 def newest(first: t.Any, again: t.Any) -> t.Any:
-    """What a machine was asked for last. ``again``: the task that asks once more, which may be left out."""
+    """The newest result of a machine. ``again``: the result of a second task, which may have been skipped."""
     return first if not again or again.get("skipped") else again
 
 
 def _of_sweep(variables: Variables) -> dict[str, t.Any]:
-    """What a host's machine has answered to a sweep, and what became of the last command there."""
+    """The results of a sweep's tasks on the host's machine: its activity, and the last command before its end."""
     activity = newest(variables.get("reap__activity"), variables.get("reap__activity_again"))
     return {"activity": activity, "before": variables.get("reap__before")}
 
 
 def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:
-    """The hosts that have left the play, but for these: they have failed, or cannot be reached."""
-    left = {*(task_vars.get("ansible_play_hosts") or []), *apart}
-    return [host for host in task_vars.get("ansible_play_hosts_all") or [] if host not in left]
+    """The play's failed and unreachable hosts, except those in ``apart``."""
+    others = {*(task_vars.get("ansible_play_hosts") or []), *apart}
+    return [host for host in task_vars.get("ansible_play_hosts_all") or [] if host not in others]
 
 
 def _keys(task_vars: Variables, quote: bool) -> dict[str, t.Any]:
-    """With what ssh would log in, and why it may not be able to, which a ``quote`` does not ask."""
+    """The keys that ssh would use, and why it may fail; a ``quote`` does not check this."""
     identity_file = str(context.CLIARGS.get("private_key_file") or C.DEFAULT_PRIVATE_KEY_FILE or "")
     job_keys = _job_keys() if is_awx_job() and not quote else None
     return {"identity_file": identity_file, "job_keys": job_keys, "no_login": "" if quote else _no_login(task_vars)}
 
 
 def _job_keys() -> str:
-    """What ``ssh-add`` says of the keys of this job of AWX, which has them in an agent and nowhere else."""
+    """The output of ``ssh-add`` about the keys of this AWX job, which are only in its agent."""
     try:
         answer = subprocess.run(
             ["ssh-add", "-l", "-E", "sha256"], capture_output=True, text=True, check=False, timeout=10
@@ -948,16 +948,16 @@ def _job_keys() -> str:
 
 
 def _no_login(task_vars: Variables) -> str:
-    """Why ssh would reach no machine from this computer, whatever is bought; empty where nothing speaks against it."""
+    """Why ssh on this computer could not reach any machine; empty if no reason is known."""
     if "ansible_ssh_executable" in task_vars:  # each host may have its own
         return ""
-    connection_loader.get("ssh", class_only=True)  # which brings its options
+    connection_loader.get("ssh", class_only=True)  # loads its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
     return "" if shutil.which(program) else no_ssh_client(program)
 
 
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
-    """Whether one of these hosts declares the ceiling."""
+    """Whether one of the hosts declares this ceiling."""
     return any(str(one[name] or "").strip() not in ("", "unlimited") for one in hosts)
 
 

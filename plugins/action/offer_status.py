@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module offer_status in the process of Ansible itself; see ``plugin_utils/_task.py``.
+"""Runs the module offer_status in Ansible's own process; see ``plugin_utils/_task.py``.
 
-Beside that it tells in a terminal how far machines are that are waited for: Ansible's own line only counts retries.
-The variable ``compute_index_labels`` may say how the offers of a look at many are called there.
+Also shows the progress of machines in a terminal, since Ansible's own line only counts retries. The variable
+``compute_index_labels`` may give the offers names for this.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
     show_lines,
 )
 
-MOST_LINES = 5  # about the offers of one look at many
+MOST_LINES = 5  # about single offers, if a task checks several
 
-# By host or offer, since the looks of an ``until`` began. They happen in one process.
-_told: dict[str, Progress] = {}
+# By host or offer, for all retries of an ``until``, which run in one process
+_progress: dict[str, Progress] = {}
 
 
 class ActionModule(InProcessAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     operation = OFFER_STATUS
     _labels: t.Any = None
@@ -47,9 +47,9 @@ class ActionModule(InProcessAction):
 
 
 def news(host: str, result: Mapping[str, t.Any], labels: Mapping[str, t.Any]) -> list[str]:
-    """Lines about what is new in a look, or one if nothing was said for a minute.
+    """Lines about changes since the last check, or the same message again after a minute.
 
-    Of several offers these are a line for all, and one for each that will not get ready.
+    With several offers: a line about all, and one for each that will not become ready.
     """
     passed = _passed(host, result["msg"])
     offers = result["offers"]
@@ -59,7 +59,7 @@ def news(host: str, result: Mapping[str, t.Any], labels: Mapping[str, t.Any]) ->
     lines = [] if is_one or passed is None else [f"After {passed:.0f} s: {result['msg']}"]
     shown = offers if is_one else {key: one for key, one in offers.items() if one["terminal"] and not one["ready"]}
     changes = [
-        f"{labels.get(key) or key}, after {_told[host].passed:.0f} s: {_short(key, one['msg'], key in labels)}"
+        f"{labels.get(key) or key}, after {_progress[host].passed:.0f} s: {_short(key, one['msg'], key in labels)}"
         for key, one in shown.items()
         if _passed(key, one["msg"], repeat=is_one) is not None
     ]
@@ -68,11 +68,11 @@ def news(host: str, result: Mapping[str, t.Any], labels: Mapping[str, t.Any]) ->
 
 
 def _short(offer_id: str, msg: str, is_named: bool) -> str:
-    """The message without what the line of an offer with a name begins with: it shall fit into a line."""
+    """The message; for an offer with a name, without its own first words, so that it fits into a line."""
     subject = f"Offer {offer_id} is "
     return msg[len(subject) :].removeprefix("under way: ") if is_named and msg.startswith(subject) else msg
 
 
 def _passed(key: str, msg: str, *, repeat: bool = True) -> float | None:
-    """Seconds since the looks began, if there is something new to say; see `Progress.news`."""
-    return _told.setdefault(key, Progress(key)).news(msg, repeat=repeat)
+    """Seconds since the first check, if the message is to be shown; see `Progress.news`."""
+    return _progress.setdefault(key, Progress(key)).news(msg, repeat=repeat)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module procure_offer in the process of Ansible itself; see ``plugin_utils/_task.py``."""
+"""Runs the module procure_offer in Ansible's own process; see ``plugin_utils/_task.py``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ preload_psycopg()  # before Ansible forks its workers
 
 
 class ActionModule(InProcessAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     operation = PROCURE_OFFER
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """The module's result, for the options of ``plan`` and those of the task.
+        """Run the module with the options in ``plan`` and those of the task.
 
-        Among those are a play's module_defaults, which must not change what was planned.
+        The plan's take precedence, since the task's include module_defaults, which must not change what was planned.
         """
         own = dict(self._task.args)
         plan = own.pop("plan", None) or {}
@@ -37,5 +37,5 @@ class ActionModule(InProcessAction):
         return super().run(tmp, task_vars)
 
     def shown_options(self, params: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
-        """The options without what may name all resources of the account."""
+        """The options without ``listed_before``, which may contain all resources of the account."""
         return {name: value for name, value in params.items() if name != "listed_before"}

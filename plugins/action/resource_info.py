@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module resource_info in the process of Ansible itself; see ``plugin_utils/_task.py``."""
+"""Runs the module resource_info in Ansible's own process; see ``plugin_utils/_task.py``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
 
 
 class ActionModule(InProcessAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     operation = RESOURCE_INFO

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the code of a run to its machine: packs it here once, copies it, and lets the module put it in its place."""
+"""Transfers the code of a run to its machine: packs it once, copies it, and lets the module unpack it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
 
 
 class ActionModule(MachineAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """The result is never "unreachable", which would take the host out of the play."""
+        """Transfer the code. The result is never "unreachable", which would remove the host from the play."""
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FILES)
         limit_connection_attempts(self._connection)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Follows a run on its machine, and shows the lines of its log; a network that is cut meanwhile is waited for."""
+"""Follows a run on its machine, and shows new lines of its log. Waits if the network is down."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
 )
 
 MODULE = "compute_index.supply.run_info"
-LOOK = 120.0  # seconds that one may take
-LINES = 200  # of the log that a look asks for
+LOOK = 120.0  # seconds for one check
+LINES = 200  # newest lines of the log that a check reads
 PATIENCE = running.PATIENCE
 
 
 class ActionModule(MachineAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """What the machine said last. Never "unreachable", which would take the host out of the play."""
+        """The last answer of the machine. Never "unreachable", which would remove the host from the play."""
         task_vars = task_vars or {}
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
@@ -47,7 +47,7 @@ class ActionModule(MachineAction):
         return {**self._job, "changed": False, "is_over": is_over, "lost_sight": is_lost}
 
     def _look(self, name: str, task_vars: dict[str, t.Any]) -> bool:
-        """Ask once, and show new lines of the log. Whether no other look follows."""
+        """Check once, and show new lines of the log. Returns whether it was the last check."""
         answer = self._asked(name, task_vars)
         if answer.get("failed") or not answer.get("state"):
             now = time.monotonic()
@@ -55,7 +55,7 @@ class ActionModule(MachineAction):
             why = one_line(str(answer.get("msg") or "no answer"))
             self._job["msg"] = f"the machine does not answer (its job needs no connection): {why}"
             return now - self._silent_since >= PATIENCE
-        # A machine that has lost its disk no longer says that its job has begun.
+        # A machine that has lost its disk no longer knows when its job began.
         self._job = {**answer, "began_at": answer.get("began_at") or self._job.get("began_at")}
         before, self._shown, self._silent_since = self._shown, run_record.log_of(answer), None
         for line in running.new_lines(before, self._shown) if in_terminal() else ():
@@ -63,7 +63,7 @@ class ActionModule(MachineAction):
         return bool(answer["state"] != RUNNING)
 
     def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """What the machine says; a failure if it does not answer."""
+        """The machine's answer, or a failure."""
         try:
             with time_limit(LOOK):
                 answer = self._execute_module(MODULE, {"name": name, "lines": LINES}, task_vars=task_vars)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the results of a run home, part by part: the module packs one, this fetches and checks it."""
+"""Fetches the results of a run part by part: the module packs a part, the plugin fetches and checks it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
     temporary_folder,
 )
 
-TRIES = 3  # of each request to the machine
-PAUSE = 5.0  # seconds between them
-PATIENCE = running.PATIENCE  # seconds for which a machine may be out of reach
+TRIES = 3  # attempts for each request to the machine
+PAUSE = 5.0  # seconds between two attempts
+PATIENCE = running.PATIENCE  # seconds for which a machine may be unreachable
 
 Answer = t.TypeVar("Answer")
 Variables = t.Optional[dict[str, t.Any]]
 
 
 class ActionModule(MachineAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     _supports_check_mode = False
 
     def run(self, tmp: str | None = None, task_vars: Variables = None) -> dict[str, t.Any]:
-        """The result is never "unreachable", which would take the host out of the play."""
+        """Fetch the results. The result is never "unreachable", which would remove the host from the play."""
         super().run(tmp, task_vars)
         _checked, self._options = self.validate_argument_spec(_spec.RUN_RESULTS)
         self._dest = os.path.abspath(str(self._options["dest"]))
@@ -67,13 +67,13 @@ class ActionModule(MachineAction):
             answer = self._ask(into=into, wanted=part)
             self._fetch(source, place, answer["sha256"])
             home.receive(place, part, answer["unusable"])
-            if self.progress.passed - self.progress.shown_at >= QUIET:  # a part may take a second
+            if self.progress.passed - self.progress.shown_at >= QUIET:  # a part may take only a second
                 self.progress.show(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
             self.pause(0)
         home.finish()
 
     def _wait(self) -> None:
-        self.progress.show("Another command brings these results home; this one waits.")
+        self.progress.show("Another command is fetching these results; this one waits.")
         self.pause(1)
 
     def _ask(self, **step: t.Any) -> dict[str, t.Any]:
@@ -83,7 +83,7 @@ class ActionModule(MachineAction):
         )
 
     def _fetch(self, source: str, place: str, sha256: str) -> None:
-        """Fetch a part from the machine to this place. Raises AnsibleError if it is damaged."""
+        """Fetch a part from the machine to the path ``place``. Raises AnsibleError if it is damaged."""
 
         def fetch() -> None:
             self._connection.fetch_file(source, place)
@@ -94,9 +94,9 @@ class ActionModule(MachineAction):
         self._repeated(fetch)
 
     def _repeated(self, request: t.Callable[[], Answer]) -> Answer:
-        """Make a request that is safe to repeat, again if it fails. Raises AnsibleError at last.
+        """Make a request, and repeat it if it fails. Raises the last AnsibleError.
 
-        A network that is cut is waited for, as while the job ran: until then its machine is billed for nothing else.
+        If the network is down, it waits for `PATIENCE`, since the machine only stays for its results.
         """
         tries, began = 1, time.monotonic()
         while True:
@@ -111,14 +111,14 @@ class ActionModule(MachineAction):
             tries += 1
             self.pause(PAUSE)
             if self._connection.transport == "ssh":
-                self._connection.reset()  # a shared connection of before may lead nowhere
+                self._connection.reset()  # the old shared connection may be dead
 
 
 def _check_room(dest: str, wanted: int) -> None:
-    """Raises ValueError with a sentence if the results need more room than there is."""
+    """Raise ValueError if the disk of ``dest`` has no room for this number of bytes."""
     free = shutil.disk_usage(dest).free
     if wanted > free:
-        raise ValueError(f"The results have {_size(wanted)} more, and the disk of {dest} has room for {_size(free)}.")
+        raise ValueError(f"The results need {_size(wanted)} more, but the disk of {dest} only has {_size(free)} free.")
 
 
 def _size(number: int) -> str:
@@ -139,7 +139,7 @@ def _result(home: Home | None) -> dict[str, t.Any]:
 
 
 def _report(home: Home, dest: str) -> str:
-    """What is here, in a sentence."""
+    """A sentence about the files that have arrived."""
     here = f"{plural(home.files, 'file')} and the log are in {dest}"
     if home.complete:
         return f"{here}; nothing is missing."

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits until a machine answers and its first boot is over; ``_provision/waiting.py`` decides what follows a look."""
+"""Waits until a machine accepts SSH and its first boot is over. ``_provision/waiting.py`` decides after each check."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
     time_limit,
 )
 
-LOOK = float(ATTEMPT + waiting.ANSWER_SECONDS + 5)  # seconds that one may take, with a new connection
+LOOK = float(ATTEMPT + waiting.ANSWER_SECONDS + 5)  # seconds for one check, with a new connection
 
 
 class ActionModule(MachineAction):
-    """Ansible's way to find the plugin."""
+    """The action plugin; Ansible finds it by the name of this class."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Look until the wait is over. The result is never "unreachable", which would take the host out of the play."""
+        """Check until the wait is over. The result is never "unreachable": that would remove the host from the play."""
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.WAIT_FOR_BOOT)
         try:
             wait = waiting.Wait(_limits(options))
         except ValueError as error:
             return _result(waiting.Wait(waiting.BootTimeouts(0, 0)), waiting.BootStep(str(error), failed=True), None, 0)
-        # Repeating is our own task.
+        # This plugin repeats attempts itself.
         limit_connection_attempts(self._connection, max(1, min(ATTEMPT, int(wait.limits.connect))))
-        report, stale = None, True  # a shared connection of before may lead nowhere
+        report, stale = None, True  # an old shared connection may be dead
         start = time.monotonic()
         while True:
             try:
@@ -51,29 +51,29 @@ class ActionModule(MachineAction):
                 wait, step = waiting.after_report(wait, report, time.monotonic() - start)
             if step.pause is None:
                 result = _result(wait, step, report, time.monotonic() - start)
-                # Ansible's own line does not say whose warning it is.
+                # Ansible does not show which host a warning is about.
                 warnings = {"warnings": [f"{self.progress.host}: {step.warning}"]} if step.warning else {}
                 return {**result, **warnings}
             self.progress.show(step.msg, step.urgent)
             self.pause(step.pause)
 
     def _connect(self, stale: bool) -> None:
-        """Make a connection, a new one if a shared one is ``stale``. Raises AnsibleError if SSH does not answer."""
+        """Connect; with ``stale``, not over an old shared connection. Raises AnsibleError if SSH does not answer."""
         with time_limit(LOOK):
             if stale and self._connection.transport == "ssh":
                 self._connection.reset()
             self._low_level_execute_command(waiting.CONNECT, sudoable=False)
 
     def _ask(self) -> waiting.CloudInitStatus:
-        """What cloud-init says. Raises AnsibleError if SSH does not answer any more."""
-        # Without become, since any user may ask, and without a terminal, which would mix the outputs.
+        """The status of cloud-init. Raises AnsibleError if SSH no longer answers."""
+        # Without become (any user may ask), and without a terminal (it would mix stdout and stderr)
         with time_limit(LOOK):
             answer = self._low_level_execute_command(waiting.ASK, sudoable=False)
         return waiting.cloud_init_status(answer["rc"], answer["stdout"], answer["stderr"])
 
 
 def _limits(options: dict[str, t.Any]) -> waiting.BootTimeouts:
-    """Raises ValueError with a reason for a person."""
+    """Read the time limits. Raises ValueError with the reason for people."""
     name = "connect_timeout"
     try:
         connect = check_seconds(options[name])

@@ -57,7 +57,7 @@ def usd(price: t.Any) -> str:
 
 
 class FilterModule:
-    """Ansible's way to find the filters."""
+    """The filters; Ansible finds them by the name of this class."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """The filters by their names."""

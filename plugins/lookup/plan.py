@@ -152,7 +152,7 @@ _OF_PLAN: dict[str, t.Callable[[_Given, Round], list[t.Any]]] = {
 
 
 class LookupModule(LookupBase):
-    """Ansible's way to find the plugin."""
+    """The lookup; Ansible finds it by the name of this class."""
 
     def run(
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any

@@ -49,7 +49,7 @@ class _Variables(dict[str, t.Any]):
 
 
 class LookupModule(LookupBase):
-    """Ansible's way to find the plugin."""
+    """The lookup; Ansible finds it by the name of this class."""
 
     def run(
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any

@@ -24,7 +24,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(_task, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(action, "_told", {})
+    monkeypatch.setattr(action, "_progress", {})
     return clock
 
 
