@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of the plans: register what runs, keep what may be billed, and say what follows for each host."""
+"""Judge the outcome of each plan: note machines and what may be billed in the registry, and decide the next step."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Plan = t.Mapping[str, t.Any]
 
 @with_registries
 def judge(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """The verdict for each host that bought or waited, out of its purchase and of what its offer's status says."""
+    """Return the verdict for each host that bought or waited, from its purchase and its offer's status."""
     plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
     observer = _Observer(api, registries, plans)
     cases = [_Judged(plan, params, registries, observer) for plan in plans]
@@ -57,7 +57,7 @@ def judge(api: Market, registries: Registries, params: Params, check_mode: bool)
 
 
 class _Observer:
-    """Asks for what decides, once for all hosts, and only if a host needs it: the account, resources, other hosts."""
+    """Reads the account, resources and other hosts' entries, once for all hosts and only if a host needs them."""
 
     def __init__(self, api: Market, registries: Registries, plans: t.Sequence[Plan]) -> None:
         self._api = api
@@ -65,7 +65,7 @@ class _Observer:
         self._plans = plans
 
     def observed(self, case: JudgedHost) -> JudgedHost:
-        """The case with what the API and the registries show of its resources."""
+        """The case, completed with its resources at the API and their holders in the registries."""
         if not case.needs_list:
             return case
         listed = self.related_machines(str(case.plan["name"]), case.offer_id, case.ids)
@@ -77,7 +77,7 @@ class _Observer:
         if case.outcome != "created":
             return case
         bought, listed = (str(case.plan["name"]), case.offer_id, case.held.ids), listed or []
-        # Each as its own page shows it, since a list may lag behind an end
+        # Each namesake is read by its id, since a list may lag behind an end.
         doubles = (double["resource_id"] for double in namesakes(listed, *bought))
         return replace(case, namesakes=namesakes(refreshed(listed, read_by_id(self._api, doubles)), *bought))
 
@@ -87,7 +87,7 @@ class _Observer:
 
     @cached_property
     def machines(self) -> list[Json] | None:
-        """All machines of the account, None if they cannot be listed."""
+        """All machines of the account; None if they cannot be listed."""
         tried = {str(plan["host"]): plan["attempts"] for plan in self._plans}
         try:
             return standing.without_ended(self._api.resources(), tried)
@@ -95,7 +95,7 @@ class _Observer:
             return None
 
     def related_machines(self, name: str, offer_id: str, ids: t.Iterable[str]) -> list[Json] | None:
-        """The machines of this name, this offer and these ids, and those that are called as they are."""
+        """The machines with this name, offer or one of these ids, and all machines with the same names as those."""
         machines, index = self.machines, self._index
         if machines is None:
             return None
@@ -104,7 +104,7 @@ class _Observer:
         names = {name, *(machines[place]["name"] for place in own)}
         return [machines[place] for place in sorted(own.union(*(index.get(("name", name), ()) for name in names)))]
 
-    # Thousands of hosts look among thousands of machines.
+    # An index, since there may be thousands of hosts and machines
     @cached_property
     def _index(self) -> dict[tuple[str, t.Any], list[int]]:
         words = (("id", "resource_id"), ("name", "name"), ("offer", "offer_id"))
@@ -113,12 +113,12 @@ class _Observer:
 
 
 class _Judged:
-    """A case, and the registry of its host."""
+    """The case of a host, and its registry."""
 
     def __init__(self, plan: Plan, params: Params, registries: Registries, observer: _Observer) -> None:
         self.place = place_of(plan["registry"])
         self.registry: Registry | None = None
-        self._before: Variables | None = None  # what the registry says
+        self._before: Variables | None = None  # the entry in the registry
         entry, trouble = Entry(), ""
         try:
             self.registry = registries.at(self.place).host(plan["host"])
@@ -136,7 +136,7 @@ class _Judged:
     def keep(self, verdict: Verdict, check_mode: bool) -> bool:
         """Bring the registry up to date, except in check mode. Return whether that changes it. Raises RegistryError."""
         case, registry = self.case, self.registry
-        if case.trouble:  # it could not be read, so nobody knows that the purchase was noted
+        if case.trouble:  # the registry is unreadable, so it is unknown whether it has the purchase
             raise RegistryError(case.trouble)
         changes, before = self.place.noted_facts(case.noted(verdict)), self._before
         is_forgotten = case.is_forgotten(verdict)
@@ -151,8 +151,8 @@ class _Judged:
 
 
 def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params, check_mode: bool) -> Result:
-    """The verdicts as plain mappings, with the registry brought up to date."""
-    # Of hosts that are at another step meanwhile the further machines stay.
+    """Update the registry, and return the verdicts as plain mappings."""
+    # The further machines of hosts that are at another step now stay.
     further = dict(params["before"].get("further") or {})
     changed, verdicts, rows, warnings = False, [], {}, []
     for item in judged:
@@ -179,7 +179,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
 
 
 def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool) -> tuple[JudgedHost, Verdict, bool]:
-    """The case with its verdict once the registry has it, and whether that changed the registry."""
+    """Update the registry. Return the case, its verdict, and whether the registry was changed."""
     verdict, kept = judged.case.verdict(check_mode), False
     try:
         kept = judged.keep(verdict, check_mode)
@@ -194,7 +194,7 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
 
 @with_registries
 def release(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
+    """Decide the next step after a host's machines were ended. The registry forgets them only if that is certain."""
     plan, ended = params["plans"][0], params["deleted"]
     observer = _Observer(api, registries, [plan])
     judged = _Judged(plan, params, registries, observer)
@@ -212,7 +212,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
 
 
 def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
-    """Let the registry forget what was given back; what fails is a warning, since the next run sees that it is gone."""
+    """Remove the entry of released machines. A failure becomes a warning: the next run will see that they are gone."""
     if judged.registry is None or judged.case.is_superseded:
         return []
     try:
@@ -223,7 +223,7 @@ def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
 
 
 def accepted(params: Params, check_mode: bool) -> Result:
-    """What follows from the tests of a host's machines. Raises Failure if one is bad, once the evidence is kept."""
+    """Accept a host's machines if they passed their tests. Otherwise keeps the evidence, and raises Failure."""
     plan, place, trouble = params["plans"][0], "", ""
     report = acceptance.Report.of_plan(plan, params["tests"])
     if report.passes:
@@ -242,7 +242,7 @@ def accepted(params: Params, check_mode: bool) -> Result:
 
 
 def reached(params: Params, check_mode: bool) -> Result:
-    """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
+    """Note that the host's machine was reached, so that its test and key exchange are not repeated. Raises Failure."""
     plan = params["plans"][0]
     before: t.Mapping[str, t.Any] | None = None
     try:
@@ -256,12 +256,12 @@ def reached(params: Params, check_mode: bool) -> Result:
     except RegistryError as error:
         if noted_once_reached(plan, before):
             raise Failure(str(error), error.error_class) from None
-        # The next run notes it: without it another controller takes the key that answers.
+        # Only the shared host keys are missing. Until the next run notes them, other controllers accept any key.
         return {"changed": False, "warnings": [str(error)]}
 
 
 def _shared_keys(plan: Plan) -> Variables:
-    """The host keys of the machine, where other controllers are told them."""
+    """The host keys of the machine, if the registry hands them to other controllers."""
     shares = shares_host_keys(plan["trust"], place_of(plan["registry"]).keeps_host_keys)
     return {HOST_KEYS: pinned_host_keys(plan["known_hosts_file"])} if shares else {}
 

@@ -57,7 +57,7 @@ BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
 @with_registries
 def plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
+    """Return a plan for each of ``hosts``. A host that must not buy gets the reason in its plan, and fails later."""
     look = _Planning(api, registries, params, check_mode)
     planned = look.run()
     above = rows.too_dear(planned["plans"])
@@ -66,15 +66,15 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     places = [place_of(item["registry"]) for item in above]
     everywhere = any(host["max_account_price_per_hour"] for host in params["hosts"])
     settled = settle(api, params, places, registries.read_only, everywhere=everywhere)
-    if settled.closed:  # the sums are others now
-        planned = look.again(settled.closed, planned)
+    if settled.closed:  # the sums have changed
+        planned = look.run_again(settled.closed, planned)
     for item in rows.too_dear(planned["plans"]):
         item["refusal"] = joined(item["refusal"], *settled.uncertain)
     return planned
 
 
 class _Planning:
-    """The plans of one call."""
+    """Makes the plans of one call."""
 
     def __init__(self, api: Market, registries: Registries, params: Params, check_mode: bool) -> None:
         self._api = api
@@ -88,30 +88,30 @@ class _Planning:
         self._contested: dict[str, str] = {}
 
     def run(self) -> Result:
-        """Ask, decide, note what follows, and answer."""
-        hosts = [self._declared(raw) for raw in self._params["hosts"]]
+        """Ask registries and API, decide, note what follows, and return the plans."""
+        hosts = [self._declaration(raw) for raw in self._params["hosts"]]
         if self._params["forbidden"]:
             return self._refused(hosts, self._params["forbidden"])
         self._quoted = hosts
         bought, hosts = self._sealed(hosts)
         snapshot = self._snapshot(hosts)
         observed = _observe(self._api, hosts, snapshot, self._params["attempts"])
-        late = self._late(observed.account)
-        if late and not self._registries.read_only:  # the registry says something else now
-            return self.again(late, BLANK)
+        late = self._note_late_purchases(observed.account)
+        if late and not self._registries.read_only:  # the registry has changed
+            return self.run_again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [candidates.unless_clocks_differ(self._case(host, observed, snapshot), clock) for host in hosts]
         cases = self._as_sealed(bought, cases, clock)
-        is_noted, sentences = self._looked(cases, observed.account, snapshot)
+        is_noted, sentences = self._note_missing(cases, observed.account, snapshot)
         warnings = [*late, *sentences]
         if is_noted and not self._has_looked_again:
-            return self.again(warnings, BLANK)
-        cases = [case.at_storage for case in self._avoiding(cases, clock, warnings)]
-        plans = self._planned(cases, observed.account, snapshot, clock, warnings)
-        if waiting := self._waiting(cases, plans, observed.account, clock):
+            return self.run_again(warnings, BLANK)
+        cases = [case.at_storage for case in self._with_evidence(cases, clock, warnings)]
+        plans = self._plans(cases, observed.account, snapshot, clock, warnings)
+        if waiting := self._waiting_line(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, "waiting": waiting}
-        changed = self._noted(cases, snapshot, clock) or is_noted
-        plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
+        changed = self._note(cases, snapshot, clock) or is_noted
+        plans = [self._finish(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans)
         answer = self._answer(plans, cases, observed, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
@@ -124,19 +124,20 @@ class _Planning:
             return bought, [bought.bound(host) for host in hosts]
         return None, hosts
 
-    def again(self, reasons: t.Iterable[str], planned: Result) -> Result:
-        """The plans anew, since the registry was changed, for reasons that are told; the third time those ``planned``.
+    def run_again(self, reasons: t.Iterable[str], planned: Result) -> Result:
+        """Plan once more, since the registry has changed, and add the ``reasons`` as warnings.
 
-        What the API lists may lag behind the registry for as long as it likes, and then no look would be the last.
+        Only once: the API's list may lag behind the registry for any time, so there might be no last look. Then the
+        plans stay as ``planned``.
         """
         if not self._has_looked_again:
             self._has_looked_again = True
             planned = self.run()
         return {**planned, "changed": True, "warnings": [*reasons, *planned["warnings"]]}
 
-    # What the hosts declare
+    # Declarations
 
-    def _declared(self, raw: t.Mapping[str, t.Any]) -> Declaration:
+    def _declaration(self, raw: t.Mapping[str, t.Any]) -> Declaration:
         params = self._params
         public = os.path.expanduser(str(raw["ssh_public_key_file"]))
         here = {
@@ -153,18 +154,21 @@ class _Planning:
         return replace(host, objections=(*host.objections, *objections), locked_out=locked_out)
 
     def _identity_file(self, raw: t.Mapping[str, t.Any], public: str) -> str:
-        """The private key that ssh is given: the one that was named, else the one beside the public key's file."""
+        """The private key for ssh: the one that was named, else the one next to the file of the public key."""
         if named := str(raw["identity_file"] or self._params["identity_file"] or ""):
             return os.path.join(self._params["here"], os.path.expanduser(named))
         if raw["has_ssh_public_key"]:
             return ""
-        # Of keys with names of their own ssh knows nothing, nor of those in a HOME that is not the user's home to the
-        # system.
+        # By itself, ssh finds only keys with usual names, and only in the home that the system has for the user, which
+        # HOME need not be.
         private, ending = os.path.splitext(os.path.abspath(public))
         return private if ending == ".pub" and os.path.isfile(private) else ""
 
     def _objections(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
-        """What is wrong with a declaration, by what lies around it. ``wanted``: provision_registry_dir as given."""
+        """Objections to a declaration because of sweeps, files, the job or other registries. Empty texts are none.
+
+        ``wanted``: provision_registry_dir as the user set it.
+        """
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
@@ -176,12 +180,12 @@ class _Planning:
             )
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
-        """Nothing can be decided for the hosts of this play."""
+        """The plans if all hosts of the play stop for this reason."""
         cases = [Case(host, read_entry(None), stopped(reason)) for host in hosts]
         plans = [Plan(host.host, STOP, refusal=reason) for host in hosts]
         return self._answer(plans, cases, Observed({}, {}, Account.of((), None)), Clock(time.time()))
 
-    # What registry and API say
+    # Registries and API
 
     def _snapshot(self, hosts: t.Sequence[Declaration]) -> _PlannedSnapshot:
         snapshot, params = _PlannedSnapshot(self._registries, hosts), self._params
@@ -191,18 +195,18 @@ class _Planning:
                 standing.differing_databases(raw["registry_fingerprint"], params["registry_fingerprint"]),
                 self._registries.stale_file_refusal(raw, params, snapshot.of(host).offer_id),
             )
-            snapshot.elsewhere_because[host.host] = next(filter(None, reasons), "")
+            snapshot.reasons_to_stop[host.host] = next(filter(None, reasons), "")
         return snapshot
 
-    def _late(self, account: Account) -> list[str]:
-        """Note, at the first look only, what freed claims have bought after all; a warning for each."""
+    def _note_late_purchases(self, account: Account) -> list[str]:
+        """Note, at the first look only, what freed claims have bought after all. Return a warning for each."""
         if self._has_looked_again:
             return []
         with refusing(RegistryError, NOTHING_SENT):
             return self._registries.note_late_purchases(account.unclaimed, functools.partial(read_by_id, self._api))
 
     def _case(self, host: Declaration, observed: Observed, snapshot: _PlannedSnapshot) -> Case:
-        """Where the host stands. What the list does not tell of a machine that would be adopted, its offer does."""
+        """The case of a host. If it would adopt a machine, its offer is read for details that the list lacks."""
         entry, trouble = observed.entries[host.host], snapshot.trouble(host.registry, host.host)
         if trouble:
             stands = stopped(f"{trouble} {NOTHING_SENT}")
@@ -222,11 +226,13 @@ class _Planning:
             return bought.checked(cases, ledger, clock.now(API_CLOCK))
         return cases
 
-    def _looked(self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot) -> tuple[bool, list[str]]:
-        """Note once what machines are missing, found again or gone, if the account was listed to buy something.
+    def _note_missing(
+        self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot
+    ) -> tuple[bool, list[str]]:
+        """Note, once, which machines are missing, found again or gone, if the account was listed.
 
-        Whether anything was noted, and what of that is about these hosts. A host whose machine has ended by its offer's
-        own status is free by its plan. Raises Failure.
+        Return whether anything was noted, and sentences about these hosts. Hosts whose machine has ended by its offer's
+        status are left out: their plan frees them. Raises Failure.
         """
         if any((self._registries.read_only, self._has_noted, account.machines is None, not snapshot.account_entries())):
             return False, []
@@ -240,20 +246,23 @@ class _Planning:
             raise Failure(joined(*result.problems, NOTHING_SENT), "unavailable")
         return bool(result.noted), result.sentences({case.host.host for case in cases})
 
-    def _avoiding(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:
-        """The cases with what registries keep against machines; what cannot be read is a warning. Raises Failure."""
+    def _with_evidence(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:
+        """The cases with the registries' evidence against machines. Adds a warning for unreadable evidence.
+
+        Raises Failure if a registry cannot be read.
+        """
         since = clock.now() - max((case.host.avoid for case in cases), default=0.0)
         with refusing(RegistryError, NOTHING_SENT):
             kept = {place: self._registries.at(place).evidence(since) for place in candidates.evidence_places(cases)}
         warnings += [text for _evidence, unread in kept.values() for text in unread]
         return candidates.with_evidence(cases, {place: evidence for place, (evidence, _unread) in kept.items()}, clock)
 
-    # What is decided
+    # Decisions
 
-    def _planned(
+    def _plans(
         self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot, clock: Clock, warnings: list[str]
     ) -> list[Plan]:
-        parts, unread = snapshot.parts(self._params["others"])
+        parts, unread = snapshot.ceiling_parts(self._params["others"])
         pages = self._pages(dict.fromkeys(case.wanted for case in cases if case.wants_by_id))
         taken = snapshot.taken(case.entry for case in cases) | self._registries.taken_offers(pages)
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
@@ -266,7 +275,7 @@ class _Planning:
             unread=unread,
             failed=self._params["failed"],
             now=clock.now(),
-            account=functools.partial(planning.prices_of_others, account, cases, snapshot.billed()),
+            account=functools.partial(planning.prices_of_others, account, cases, snapshot.all_unplanned()),
             ledgers=self._ledgers_of_budgets(cases, clock.now()),
         )
         if self._params["plan_file"] is None:
@@ -276,7 +285,7 @@ class _Planning:
         return plans
 
     def _pages(self, offer_ids: t.Collection[str]) -> dict[str, SearchResult]:
-        """The offers with these ids at their fresh prices, or why they cannot be read."""
+        """The offers with these ids at their present prices, or why they cannot be read."""
         return dict(zip(offer_ids, in_parallel(self._page, offer_ids)))
 
     def _page(self, offer_id: str) -> SearchResult:
@@ -285,16 +294,16 @@ class _Planning:
         except ApiError as error:
             return SearchResult(reason=str(error), is_gone=error.error_class in OF_THE_OFFER)
 
-    def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> str:
-        """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
+    def _waiting_line(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> str:
+        """The line for people if the task waits and looks again for offers; else empty."""
         may_wait = search.may_wait(self._params, self._check_mode)
         lacking = planning.lacking(cases, plans, clock.here, account.unreadable, may_wait=may_wait)
         return planning.line_of_waiting(lacking, clock.here, account.unreadable)
 
     def _ledgers_of_budgets(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
-        """This month's ledgers of the projects in which a host has a budget and would buy, of all their places.
+        """This month's ledgers, by project, of projects in which a host has a budget and would buy, from all places.
 
-        A place that is not known hides what was spent there.
+        A ledger is unreadable if not all places of its project are known.
         """
         _name, begin, _end = ceilings.month_of(now)
         params = self._params
@@ -310,13 +319,13 @@ class _Planning:
         except RegistryError as error:
             return Ledger((), now, unreadable=str(error))
 
-    # What follows
+    # Notes
 
-    def _noted(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool:
-        """Note what was adopted and what has come to nothing. Return whether that changes anything. Raises Failure.
+    def _note(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool:
+        """Note adopted machines and protection, and remove void entries. Return whether that changes the registry.
 
-        Check mode only finds out whether it would. If another run has adopted one of these machines since the registry
-        was read, that host stops.
+        In check mode, only return whether it would. A host stops if another run has adopted its machine meanwhile.
+        Raises Failure.
         """
         if self._params["quote"]:
             return False
@@ -329,29 +338,25 @@ class _Planning:
     def _known_hosts(self, case: Case, offer_id: str) -> str:
         return self._registries.at(case.host.registry).known_hosts(case.host.host, offer_id)
 
-    def _finished(self, case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
+    def _finish(self, case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         status = statuses.get(case.entry.offer_id) or {}
         draft = planning.stopped_if_refused(draft, self._contested.get(draft.host, ""))
         draft = rows.keep_if_as_registered(case, draft, status, self._known_hosts(case, case.standing.offer_id))
         return rows.unless_names_are_taken(draft, self._params["inventory"])
 
     def _warnings(self, cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> t.Iterator[str]:
-        """What people must know."""
-        hosts = [case.host for case in cases]
-        is_quote = self._params["quote"]
+        """The warnings of the plans; also updates the ssh configuration."""
         yield from map(candidates.differs_from_declared, cases)
-        if not is_quote:
+        if not self._params["quote"]:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
-        yield from update_ssh_config(self._registries, (host.registry for host in hosts))
-        adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
+        yield from update_ssh_config(self._registries, (case.host.registry for case in cases))
         would = self._registries.read_only
-        yield from (
-            standing.what_is_adopted(host, stands.machines, stands.offer_id, would=would) for host, stands in adopted
-        )
+        for host, stands in ((case.host.host, case.standing) for case in cases if case.standing.adopted):
+            yield standing.what_is_adopted(host, stands.machines, stands.offer_id, would=would)
 
-    # What is answered
+    # Result
 
     def _answer(self, plans: t.Sequence[Plan], cases: t.Sequence[Case], observed: Observed, clock: Clock) -> Result:
         params, round_id = self._params, uuid.uuid4().hex
@@ -360,7 +365,7 @@ class _Planning:
             self._row(draft, case, round_id, declaration, clock)
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
-        kept_in = self._kept_in(cases)
+        registry_line = self._registry_line(cases)
         common = rows.common_part(
             plans,
             cases,
@@ -370,17 +375,18 @@ class _Planning:
             check_mode=self._check_mode,
             round=round_id,
             decided=[*params["decided"], *params["ids"]],
-            registry=kept_in,
+            registry=registry_line,
             without_offer=observed.account.without_offer,
             would=quote.what_is_bought(plans) if self._check_mode else "",
-            logins=self._login(cases),
+            logins=self._login_lines(cases),
         )
         answer: Result = {**BLANK, "plans": rows.rows_to_act_on(table), "common": common}
         if not params["quote"]:
             return {**answer, **rows.published_stats(plans, cases)}
-        result = quote.quoted(plans, kept_in, params["plan_file"])
-        about = self._quoted, self._api.account, round_id[:12], clock.now(API_CLOCK)
-        return {**answer, **result, "plan": sealed.draft(result["ansible_stats"]["data"]["quote"], *about)}
+        result = quote.quoted(plans, registry_line, params["plan_file"])
+        published = result["ansible_stats"]["data"]["quote"]
+        draft = sealed.draft(published, self._quoted, self._api.account, round_id[:12], clock.now(API_CLOCK))
+        return {**answer, **result, "plan": draft}
 
     def _row(self, draft: Plan, case: Case, round_id: str, declaration: str, clock: Clock) -> Result:
         known_hosts = self._known_hosts(case, draft.offer_id)
@@ -392,8 +398,8 @@ class _Planning:
             row["purchases"] = [rows.purchase(draft, case, row, self._api.account, note)]
         return row
 
-    def _kept_in(self, cases: t.Sequence[Case]) -> str:
-        """Where the hosts are remembered, for a line of the play."""
+    def _registry_line(self, cases: t.Sequence[Case]) -> str:
+        """The line for people that names the registries of the hosts."""
         places = dict.fromkeys(filter(None, (case.host.registry for case in cases)))
         try:
             return rows.line_of_registries(
@@ -402,8 +408,8 @@ class _Planning:
         except RegistryError as error:
             return f"no registry: {error}"
 
-    def _login(self, cases: t.Sequence[Case]) -> list[str]:
-        """How people log in to what runs."""
+    def _login_lines(self, cases: t.Sequence[Case]) -> list[str]:
+        """The line that says how to log in to the machines; none without an ssh configuration."""
         path = next((case.host.registry.ssh_config for case in cases if case.host.registry), "")
         if self._check_mode and not os.path.exists(path):
             path = ""
@@ -411,51 +417,52 @@ class _Planning:
 
 
 class _PlannedSnapshot(RegistrySnapshot):
-    """What the registries say: of the hosts that are planned, and of all others in their folders."""
+    """The entries of the planned hosts, and of all other hosts in their registries."""
 
     def __init__(self, registries: Registries, hosts: t.Sequence[Declaration]) -> None:
         super().__init__(registries, (host.registry for host in hosts))
         self._registries = registries
-        self.elsewhere_because: dict[str, str] = {}  # why nothing happens for a host: it is remembered elsewhere
+        self.reasons_to_stop: dict[str, str] = {}  # by host, if another registry or project has its entry
         self._planned = {(host.registry, host.host) for host in hosts}
 
     def of(self, host: Declaration) -> Entry:
-        """The host's entry. Without a registry what an earlier run of the role in this play has given to the host."""
+        """The host's entry; without a registry, what the role has set in host variables earlier in this play."""
         return read_entry(host.known) if host.by_name else self.entry(host.registry, host.host)
 
     def trouble(self, place: Place, host: str) -> str:
-        """Why the host's entry cannot be read, or is not all that there is; empty otherwise."""
-        return super().trouble(place, host) or self.elsewhere_because.get(host, "")
+        """Why the host's entry cannot be read, or why another registry or project has it; empty if it can be used."""
+        return super().trouble(place, host) or self.reasons_to_stop.get(host, "")
 
-    def others(self) -> t.Iterator[tuple[str, Entry]]:
+    def unplanned(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of hosts that are not planned."""
         for place, name, entry in self.host_entries():
             if (place, name) not in self._planned:
                 yield name, entry
 
     def taken(self, planned: t.Iterable[Entry]) -> set[str]:
-        """Offers that are spoken for: what an entry names its host has, or may still buy."""
-        return standing.offers_of([*(entry for _name, entry in self.others()), *planned])
+        """The offers that any entry names: its host has bought them, or may still buy them."""
+        return standing.offers_of([*(entry for _name, entry in self.unplanned()), *planned])
 
-    def parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[CeilingPart], list[str]]:
-        """What further hosts of the play cost, and those of which that is unknown.
+    def ceiling_parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[CeilingPart], list[str]]:
+        """The prices of hosts that are not planned, for ceilings, and the hosts whose prices are unknown.
 
-        A shared registry knows all that is billed in its projects, and that is what its users mean.
+        With a shared registry, they are all hosts of the project; otherwise the hosts of the play (``facts``) and of
+        the folder.
         """
-        known = dict(self.others())
+        known = dict(self.unplanned())
         if any(place.keeps_sums for place, _host in self._planned):
             return ceilings.parts_of_entries([*known.items(), *self.stray_entries().items()]), []
         parts, unread = ceilings.parts_of_other_hosts(facts, known, has_registry=bool(self._read))
         return [*parts, *ceilings.parts_of_entries(self.stray_entries().items())], unread
 
-    def billed(self) -> list[tuple[str, Entry]]:
-        """What is remembered here, but for the hosts that are planned."""
-        return [*self.others(), *self.other_entries()]
+    def all_unplanned(self) -> list[tuple[str, Entry]]:
+        """All entries except those of planned hosts, also of other projects, stray machines and kept storage."""
+        return [*self.unplanned(), *self.other_entries()]
 
     def note(self, cases: t.Iterable[Case], clock: Clock) -> tuple[bool, dict[str, str]]:
-        """Remove what has come to nothing, note what was adopted and is protected; whether that changed anything.
+        """Remove void entries, and note adopted machines and protection. Return whether that changes anything.
 
-        And by host why that cannot be done, since others have what it would take over.
+        Also returns, by host, why it cannot adopt its machine: another host or run has it.
         """
         due = [
             case
@@ -473,13 +480,13 @@ class _PlannedSnapshot(RegistrySnapshot):
     def _note(self, case: Case, clock: Clock) -> bool:
         registry = self._registries.at(case.host.registry).host(case.host.host)
         if registry is None or not standing.is_unchanged(case.entry, read_entry(registry.read())):
-            return False  # what another run has begun since, the purchase meets
+            return False  # another run has started a purchase, which ours will find
         if registry.read_only:
             return True
         if case.is_void:
             with contextlib.suppress(Claimed):  # as above
                 note_and_end(registry, case.changes_before_removal)
-        # What is about no purchase is changed only if the entry is still as it was read.
+        # Changes that are not part of a purchase are noted only if the entry is still as it was read.
         for keep, changes in (
             (registry.note, rows.note_of_taken_over(case, clock)),
             (registry.compare_and_set, rows.changes_of_protection(case, clock)),
@@ -492,14 +499,14 @@ class _PlannedSnapshot(RegistrySnapshot):
 def _observe(
     api: Market, hosts: t.Sequence[Declaration], snapshot: _PlannedSnapshot, attempts: standing.Attempts
 ) -> Observed:
-    """All that is asked before anything is decided: entries, the statuses of their offers, the account's machines.
+    """Collect all facts for the decisions: entries, the statuses of their offers, and the account's machines.
 
-    Machines that decide, or of which it is not certain that they are a host's, are read by their ids.
+    Machines whose state or owner decides are read by their ids.
     """
     entries = {host.host: snapshot.of(host) for host in hosts}
     statuses = offer_statuses(api, standing.offers_of(entries.values()))
     claims = [standing.claim_of_host(host, entries[host.host]) for host in hosts]
-    claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.billed()]
+    claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.all_unplanned()]
     observed = Observed(entries, statuses, Account.of(claims, None))
     if any(standing.needs_list(host, entries[host.host], observed.status(host)) for host in hosts):
         observed = _with_account(api, claims, hosts, observed, attempts)
@@ -514,7 +521,7 @@ def _with_account(
     observed: Observed,
     attempts: standing.Attempts,
 ) -> Observed:
-    """The same with the account's machines and their owners, by all claims."""
+    """Add the account's machines, and their owners by all claims."""
     try:
         machines = standing.without_ended(api.resources(), attempts)
     except ApiError as error:
@@ -530,9 +537,9 @@ def _with_account(
 
 
 class _Searches:
-    """Each different search of these cases is sent once, or until it has brought an offer for each of them.
+    """Sends each distinct search of the cases once, or again until it has found an offer for each case.
 
-    ``taken``: offers that are spoken for; ``taken_offers`` adds those that a search still lists.
+    ``taken``: offers that registries name. ``taken_offers`` finds those that other hosts have, and they are added.
     """
 
     def __init__(
@@ -547,12 +554,12 @@ class _Searches:
         self._cases = cases
         self._warnings = warnings
         self._taken = taken
-        self._bought_of = taken_offers
-        self._sent: dict[str, SearchResult] = {}  # by what is searched for; that cannot be hashed
+        self._taken_offers = taken_offers
+        self._sent: dict[str, SearchResult] = {}  # by the text of a spec, since a spec cannot be hashed
         self._found: dict[str, SearchResult] = {}
 
     def of(self, host: Declaration) -> SearchResult:
-        """What the host's searches find, best first, without what is not what was asked for."""
+        """The matching offers of the host's searches, best first."""
         wanted = repr((host.choices, host.order))
         if wanted not in self._found:
             self._found[wanted] = self._choose(host)
@@ -570,7 +577,7 @@ class _Searches:
         return SearchResult.of(host, seen, beyond)
 
     def _search(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
-        """The offers that fit, cheapest first, or why there is no answer."""
+        """The matching offers, cheapest first, or why the search failed."""
         if (wanted := repr(spec)) not in self._sent:
             self._sent[wanted] = self._ask(spec)
         return self._sent[wanted]
@@ -585,19 +592,19 @@ class _Searches:
             return SearchResult(reason=said, is_transient=error.transient)
         self._warnings += warnings
         is_short = functools.partial(candidates.is_short, self._cases, spec, self._taken)
-        return SearchResult(candidates.pooled(offers, is_short, functools.partial(self._again, spec)), reason=reason)
+        return SearchResult(candidates.pooled(offers, is_short, functools.partial(self._repeat, spec)), reason=reason)
 
-    def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
-        """What the same search brings now; nothing if that fails."""
+    def _repeat(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
+        """The offers of the same search now; none if it fails."""
         with contextlib.suppress(Failure, ApiError):
             return self._find(spec)[0]
         return []
 
     def _find(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Offer], str, list[str]]:
-        """The offers that fit, or why the answer is of no use, and warnings."""
+        """The matching offers, or why the answer cannot be used, and warnings."""
         found, _total, warnings = find(self._api, spec)
         offers, reason = search.matching_offers(spec, found)
-        self._taken |= self._bought_of([offer["offer_id"] for offer in offers])
+        self._taken |= self._taken_offers([offer["offer_id"] for offer in offers])
         return offers, reason, warnings
 
 

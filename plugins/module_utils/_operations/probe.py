@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What does the API really do? Asks it by reads only, and compares the answers with what is assumed of it."""
+"""Compare the API's behaviour with our assumptions, with requests that only read."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from .._registry._protocol import RegistryError
 from ._registries import Registries, RegistrySnapshot, reading_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
-HOST_TIMEOUT = 10.0  # seconds for a host that need not exist
+HOST_TIMEOUT = 10.0  # seconds; the host may not exist
 FORMAT = 1  # of the recording; the simulator reads it
 
-NOBODY = "00000000-0000-4000-8000-0000000000aa"  # an id that nothing has
+UNUSED_ID = "00000000-0000-4000-8000-0000000000aa"
 WRONG_TOKEN = "a-wrong-token-of-the-probe"
-# What is searched for; no offer is free, and no GPU is called so.
+# Searches by name. No offer costs as little as ``no_match`` asks, and no GPU has the name in ``invalid``.
 SEARCHES: dict[str, dict[str, t.Any]] = {
     "search": {"gpu_count": 1},
     "without_count": {},
@@ -52,22 +52,22 @@ SEARCHES: dict[str, dict[str, t.Any]] = {
     "no_match": {"gpu_count": 1, "max_price_per_gpu_hour": 0.0001},
     "invalid": {"gpu_count": 1, "gpu_type": "no-such-gpu"},
 }
-MOST_TYPES = 8  # families that one search names
+MOST_TYPES = 8  # GPU families in one search
 
 
 class Prober(SupplyApi):
-    """Sends reads only, whatever the mode, and keeps what came of each."""
+    """Sends only requests that read, in any mode, and keeps each exchange."""
 
     def __init__(self, http: HttpClient, *, read_only: bool = False) -> None:
         super().__init__(http, read_only=True)
         self.exchanges: list[Exchange] = []
 
     def get(self, name: str, *parts: str, **query: str) -> Exchange:
-        """GET of the path of these parts."""
+        """GET the path made of these parts."""
         return self._look(self._http, Exchange(name, "GET", path_to(*parts), query))
 
     def get_first(self, name: str, *parts: str) -> Exchange:
-        """GET, once it has succeeded: else there is nothing to be seen. Raises ApiError."""
+        """GET the path a first time to check that it works, and once more as an exchange. Raises ApiError."""
         self._read("GET", path_to(*parts), retries=1)
         return self.get(name, *parts)
 
@@ -76,14 +76,14 @@ class Prober(SupplyApi):
         return self._look(self._http, Exchange(name, "POST", "/get_offers", spec={"compute": compute}))
 
     def get_as_stranger(self, *parts: str) -> Exchange:
-        """GET with a token that nobody has."""
+        """GET the path with an invalid token."""
         stranger = self._http.for_server(self._http.base_url, WRONG_TOKEN)
         return self._look(stranger, Exchange("wrong_token", "GET", path_to(*parts)))
 
     def ask_hosts(self) -> dict[str, int | None]:
-        """The status by which each host of the API's pages answers a GET without a token, None if nothing comes.
+        """The HTTP status with which each documented host of the API answers a GET without token; None if it does not.
 
-        No host but that of ``api_url`` is ever sent the token.
+        Only the host of ``api_url`` ever gets the token.
         """
         how: t.Any = {"repeatable": True, "retries": 0, "timeout": HOST_TIMEOUT}
         statuses: dict[str, int | None] = dict.fromkeys(hosts_to_compare(self._http.base_url))
@@ -95,7 +95,7 @@ class Prober(SupplyApi):
         return statuses
 
     def _look(self, http: HttpClient, request: Exchange) -> Exchange:
-        """What comes of a request, which is sent once."""
+        """Send a request once, and return the exchange."""
         begin, at = time.monotonic(), time.time()
         sent: dict[str, t.Any] = {"query": request.query or None}
         if request.spec is not None:
@@ -109,24 +109,24 @@ class Prober(SupplyApi):
         return exchange
 
 
-# What follows if an assumption is wrong
+# The page that says what follows if an assumption is wrong
 PAGE = os.path.join(os.path.dirname(__file__), *[os.pardir] * 3, "docs", "api.md")
 
 
 @reading_registries
 def probe(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """Each assumption with its verdict, as data and as lines; and, if asked for, a recording. Raises Failure."""
+    """Return each assumption with its verdict, as data and lines, and write a recording if asked. Raises Failure."""
     file, places = _checked(params["recording"], params["here"]), list(registries.places(params).values())
     snapshot = RegistrySnapshot(registries, places)
     requested_names = {key: claim.name for claim in snapshot.claims() for key in claim.resource_ids}
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
-    # What the tasks of a purchase have asked and were answered, if one was made
+    # The exchanges that the tasks of a purchase have recorded, if the probe made one
     lines = recorder.recorded_exchanges(params["log"])
     life = [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
     hosts = api.ask_hosts()
     seen = Exchanges((*life, *api.exchanges), requested_names, ended, params["lets_in"], hosts)
-    # What was bought for this has ended, so that no registry knows any more what it was to be called.
+    # The machine that the probe bought has ended, so no registry knows its name any more.
     requested_names.update({key: str(params["name"]) for key in assumptions.bought_ids(seen) if params["name"]})
     own = [params["api_token"].strip(), WRONG_TOKEN, *requested_names.values(), *assumptions.names_of_machines(seen)]
     exchanges, found = redacted(seen.exchanges, assumptions.assumption_findings(seen), own)
@@ -145,7 +145,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
 
 
 def _checked(recording: str, here: str) -> str:
-    """Where the recording goes, empty if there shall be none. Raises Failure."""
+    """The path of the recording; empty if none is asked for. Raises Failure."""
     name = recording.strip()
     file = os.path.join(here, os.path.expanduser(name)) if name else ""
     if file and (os.path.isdir(file) or not os.access(os.path.dirname(file), os.W_OK)):
@@ -159,16 +159,16 @@ def _by_verdict(found: t.Iterable[assumptions.AssumptionFinding]) -> dict[str, l
 
 
 def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
-    """The machine that ended last, by the ledgers; empty if they know none."""
+    """The id of the machine that ended last, by the ledgers; empty if they know none."""
     bills: list[Bill] = []
     for place in dict.fromkeys(filter(None, places)):
-        with contextlib.suppress(RegistryError):  # which is told with what else it does not tell
+        with contextlib.suppress(RegistryError):  # the snapshot warns of unreadable registries
             bills += registries.at(place).ledger().bills
     return purchases.last_ended(bills)
 
 
 def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
-    """All that reads can tell, in at most 29 requests."""
+    """Send all requests of the probe, at most 29."""
     listed = api.get_first("resources", "resources")
     families = list(api.get("gpus", "available_gpus").fields)
     for kind in CATALOGS:
@@ -176,8 +176,8 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     looks = _look_at_market(api, families)
     reads = [
         *reads_of_offer([item for look in looks for item in look.items]),
-        ("unknown_offer", ("offers", NOBODY), {}),
-        ("unknown_resource", ("resources", NOBODY), {}),
+        ("unknown_offer", ("offers", UNUSED_ID), {}),
+        ("unknown_resource", ("resources", UNUSED_ID), {}),
         *reads_of_machines(listed.items),
         *([("ended", ("resources", ended), {})] if ended else []),
     ]
@@ -197,7 +197,7 @@ def _look_at_market(api: Prober, families: list[str]) -> list[Exchange]:
 PROBE = on_api(Prober, probe, steps.PROBE, BLANK)
 
 
-# What the probe would buy, if it may; and how that went. The roles buy and end it.
+# The machine that the probe may buy. The roles buy and end it
 
 BLANK_PURCHASE: Result = {"changed": False, "hosts": [], "purchase": {}, "lines": []}
 
@@ -206,9 +206,9 @@ DECOMMISSION = f"ansible-playbook -i <inventory> compute_index.supply.decommissi
 
 @reading_registries
 def probe_purchase(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """The cheapest kind of machine, for which host, and what it may cost; nothing if none shall be bought.
+    """Return the host, search and cost limit of the cheapest machine; nothing if the probe may not buy.
 
-    Raises Failure; nothing is sent before all that was given is found to be in order.
+    Checks all options before the first request. Raises Failure.
     """
     if not params["buy"]:
         return dict(BLANK_PURCHASE)
@@ -221,7 +221,7 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
     looks = [api.search("kinds", gpu_type=name, gpu_count=1, contract_type="ondemand") for name in families]
     offer = purchases.cheapest(item for look in looks for item in look.items)
     if offer is None:
-        message = "There is no machine with one GPU on demand whose price is known. Nothing was bought."
+        message = "The market has no on-demand machine with one GPU and a known price. Nothing was bought."
         raise Failure(message, "capacity")
     price, kind = price_per_hour(offer), offer["gpu_type"]
     return {
@@ -237,14 +237,14 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
 
 
 def probe_ended(params: Params, check_mode: bool) -> Result:
-    """Nothing, if the purchase went as it should. Raises Failure."""
+    """Check that the purchase went well and its machine has ended. Raises Failure."""
     trouble, unended = (params["got"].get(name) for name in ("probe__trouble", "probe__unended"))
     if unended:
         billed = f"THE MACHINE OF {PROBE_HOST} MAY STILL BE BILLED: {unended}"
         raise Failure(f"{billed} End it: {DECOMMISSION}", "unavailable")
     if trouble:
-        ended = f"What it may have bought has ended since: {PROBE_HOST} owns nothing."
-        raise Failure(f"The purchase did not go as it should: {trouble} {ended}", "unavailable")
+        ended = f"If it bought a machine, that has ended: {PROBE_HOST} owns nothing."
+        raise Failure(f"The purchase failed: {trouble} {ended}", "unavailable")
     return {"changed": False}
 
 

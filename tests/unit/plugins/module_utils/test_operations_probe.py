@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import HOSTS
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import HttpClient
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import NOBODY, PROBE, Prober
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE, UNUSED_ID, Prober
 
 import samples
 from request_queue import LOST, RequestQueue
@@ -33,8 +33,8 @@ def expect_nothing_more(queue: RequestQueue) -> None:
     for kind in ("gpus", "vendors", "regions", "contracts", "storage"):
         queue.expect("GET", f"/available_{kind}", GONE, 404)
     queue.expect("POST", "/get_offers", GONE, 404, times=6)
-    queue.expect("GET", f"/offers/{NOBODY}", GONE, 404)
-    queue.expect("GET", f"/resources/{NOBODY}", GONE, 404)
+    queue.expect("GET", f"/offers/{UNUSED_ID}", GONE, 404)
+    queue.expect("GET", f"/resources/{UNUSED_ID}", GONE, 404)
     queue.expect("GET", "/resources", GONE, 401)
 
 
@@ -55,8 +55,8 @@ def test_what_is_sent(queue: RequestQueue, perform: Perform) -> None:
     queue.expect("GET", samples.OFFER_PATH, samples.offer())
     queue.expect("GET", samples.STATUS_PATH, samples.status())
     queue.expect("GET", "/resources", [], query={"offer_id": samples.OFFER_ID})
-    queue.expect("GET", f"/offers/{NOBODY}", {"detail": "no"}, 404)
-    queue.expect("GET", f"/resources/{NOBODY}", {"detail": "no"}, 404)
+    queue.expect("GET", f"/offers/{UNUSED_ID}", {"detail": "no"}, 404)
+    queue.expect("GET", f"/resources/{UNUSED_ID}", {"detail": "no"}, 404)
     queue.expect("GET", f"/resources/{OWN}", machine, query={"force_refresh": "true"})
     queue.expect("GET", f"/resources/{OWN}", machine)
     queue.expect("GET", f"/resources/{samples.SECOND_RESOURCE_ID}", slow)

@@ -86,7 +86,7 @@ def test_what_is_refused(queue: RequestQueue, perform: Perform, given: dict[str,
         ({}, ""),
         (
             {"probe__trouble": "It failed."},
-            "did not go as it should: It failed. What it may have bought has ended since",
+            "The purchase failed: It failed. If it bought a machine, that has ended",
         ),
         (
             {"probe__trouble": "It failed.", "probe__unended": "r-1 runs."},
