@@ -369,9 +369,7 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
 
     ``items``: the number of items in this answer; ``read``: of resources read from all its ``pages``.
     """
-    marks = grouped(
-        (kind, value) for name, value in _marks_in(answer) for kind in _LIST_MARKS if _LIST_MARKS[kind].fullmatch(name)
-    )
+    marks = _list_marks(answer)
     count = _highest(*marks.get("count", ()), *marks.get("total", ()))
     if count > read:
         return f"the API counts {count:.0f} resources, but lists only {read}."
@@ -385,7 +383,15 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
     return ""
 
 
-def _marks_in(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:
+def _list_marks(answer: Answer) -> dict[str, list[t.Any]]:
+    """The values of an answer's envelope and headers that are about its list, by their meaning."""
+    fields = list(_list_fields(answer))
+    return grouped(
+        (kind, value) for kind, names in _LIST_MARKS.items() for name, value in fields if names.fullmatch(name)
+    )
+
+
+def _list_fields(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:
     """The fields of an answer's envelope and headers that may be about its list, by `letters_of` their names."""
     link = re.sub("<[^>]*>", "", answer.headers.get("link") or "")
     if answer.status == 206 or re.search(r"\bnext\b", link, re.IGNORECASE):

@@ -135,9 +135,8 @@ class HostFile:
             renewed = found == self._state and entry.offer_id == read_entry(variables).offer_id
             if found is not None and entry.may_have_bought and not renewed:
                 raise Claimed(self._path, found)
-            self._state = _write(
-                self._path, {**variables, **_merged({}, storage_variables(self._storage_left_by(found)))}
-            )
+            storage = _merged({}, storage_variables(self._storage_left_by(found)))
+            self._state = _write(self._path, {**variables, **storage})
             self._claimed_entry = read_entry(self._state)
             self._add_to_ledger(SENT, self._state, renews=entry.journaled_at if entry.is_open else "")
             return dict(self._state)
@@ -150,15 +149,10 @@ class HostFile:
         with self._changing():
             before = _load(self._path) or {}
             changes = {**_removal_of(before, disowned), **changes}
-            entry, change = read_entry(before), read_entry(changes)
-            if entry.may_have_bought and change.offer_id not in ("", entry.offer_id):
-                raise Claimed(self._path, before)
-            if change.purchase == REFUSED:
-                self._check_free(self._hold.other())
-            whole = _merged(before, _with_storage(before, with_missing_cleared(changes)))
+            self._check_change(before, read_entry(changes))
+            entry, whole = read_entry(before), _merged(before, _with_storage(before, with_missing_cleared(changes)))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
-                whole = _merged(whole, storage_variables(self._keep_storage(whole)))
-                self._add_to_ledger(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
+                whole = self._failed(before, whole)
             written = _write(self._path, whole)
             after = read_entry(written)
             if after.is_made and after.billing_facts != entry.billing_facts:
@@ -171,6 +165,20 @@ class HostFile:
             if not after.is_open:  # nothing is left to be settled
                 self._hold.release()
             return dict(written)
+
+    def _check_change(self, before: Variables, change: Entry) -> None:
+        """Raise Claimed if a change is about another offer, or is a refusal while another run is buying."""
+        entry = read_entry(before)
+        if entry.may_have_bought and change.offer_id not in ("", entry.offer_id):
+            raise Claimed(self._path, before)
+        if change.purchase == REFUSED:
+            self._check_free(self._hold.other())
+
+    def _failed(self, before: Variables, whole: Variables) -> Variables:
+        """Note in the ledger that a purchase has failed; return its entry with the storage that remains."""
+        whole = _merged(whole, storage_variables(self._keep_storage(whole)))
+        self._add_to_ledger(*(ENDED, before, FAILED) if read_entry(before).is_made else (NOTHING, before))
+        return whole
 
     def compare_and_set(self, changes: Variables) -> Variables:
         with self._changing():

@@ -47,9 +47,7 @@ if t.TYPE_CHECKING:
 HOLD = 60.0  # seconds that a claim is held; a run that buys renews it every third of that
 PATIENCE = 10.0  # seconds for which an unreachable database is tried again before anything is bought
 FACTS_PATIENCE = 60.0  # seconds, once something is bought
-_NUL = re.compile(
-    r"(?<!\\)((?:\\\\)*)\\u0000"
-)  # an escaped NUL in JSON, but not an escaped backslash before these letters
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL in JSON, unless its backslash is escaped
 
 
 class ClaimedByOther(RegistryError):
@@ -167,7 +165,7 @@ class Database(Connector):
 
     def void_claims(self, offers: t.Collection[str]) -> list[Row]:
         """Void claims of these offers under which a purchase was sent, newest first; none if another has the offer."""
-        return self._read(sql.SENT_AND_VOID, {"offers": list(offers)})
+        return self._read(sql.SENT_AND_VOID, {"offers": list(offers)}) if offers else []
 
     def taken_offers(self, offers: t.Collection[str]) -> set[str]:
         """The offers among these that cannot be claimed, since another claim has or had them."""
@@ -207,12 +205,12 @@ class Database(Connector):
 
     def take_over(self, row: Row) -> Row:
         """Hold a claim whose hold has lapsed, to settle it. Raises TakenOver if another run did so first."""
-        return self._at_once(lambda connection: self._take(connection, row), self._patience)
+        return self._transact(lambda connection: self._take(connection, row), self._patience)
 
     def renew(self, row: Row, seconds: float) -> None:
         """Hold the claim for so many seconds from now. Tried once: a purchase is safe without the hold."""
         values = {"claim": row.claim, "epoch": row.epoch, "seconds": seconds}
-        self._at_once(lambda connection: self._execute(connection, sql.RENEW, values), 0.0)
+        self._transact(lambda connection: self._execute(connection, sql.RENEW, values), 0.0)
 
     # Facts: accepted whatever the claim's state and epoch
 
@@ -231,7 +229,7 @@ class Database(Connector):
                 self._execute(connection, sql.DISOWN, {"claim": fact.claim, "ids": list(disowned)})
             return self._note(connection, fact, ids)
 
-        row, trouble = self._at_once(step, self._facts_patience)
+        row, trouble = self._transact(step, self._facts_patience)
         if trouble:
             raise Contested(trouble)
         return row
@@ -241,9 +239,8 @@ class Database(Connector):
 
         Raises TakenOver: the answer to this run's purchase must not be noted for one that another run has sent since.
         """
-        return self._update_alone(
-            row, sql.ADD_TO_NOTE, {**self._values(note=changes), "expired": changes.get(EXPIRED) is not None}
-        )
+        values = {**self._values(note=changes), "expired": changes.get(EXPIRED) is not None}
+        return self._update_alone(row, sql.ADD_TO_NOTE, values)
 
     def compare_and_set(self, row: Row, changes: Variables) -> Row:
         """Add variables to the claim's note if the note is still as it was read. Raises TakenOver if it is not.
@@ -255,7 +252,7 @@ class Database(Connector):
         def step(connection: Connection) -> Row:
             return self._update(connection, row, sql.COMPARE_AND_SET, {**values, "again": next(tries) > 0})
 
-        return self._at_once(step, self._facts_patience)
+        return self._transact(step, self._facts_patience)
 
     # Leases
 
@@ -266,9 +263,8 @@ class Database(Connector):
 
     def note_sweep(self, project: str) -> None:
         """Note that a sweep has enforced the project's leases now."""
-        self._at_once(
-            lambda connection: self._execute(connection, sql.NOTE_SWEEP, {"project": project}), self._patience
-        )
+        values = {"project": project}
+        self._transact(lambda connection: self._execute(connection, sql.NOTE_SWEEP, values), self._patience)
 
     # Ends
 
@@ -298,7 +294,7 @@ class Database(Connector):
                     self._note_storage(connection, replace(fact, begun=moment))
             return self._bill(connection, row.claim)
 
-        return self._at_once(step, self._facts_patience)
+        return self._transact(step, self._facts_patience)
 
     def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
         """Note the end of a host's stray machine or kept storage, and return what it has cost.
@@ -314,35 +310,33 @@ class Database(Connector):
                 return self._bill(connection, claim)
             return None
 
-        return self._at_once(step, self._facts_patience)
+        return self._transact(step, self._facts_patience)
 
     def keep_storage(self, project: str, host: str, account: str, storage: Storage) -> None:
         """Note storage that a host has kept in another registry, unless it is noted already."""
         fact = _purchase_of(storage, project, host, account)
-        self._at_once(lambda connection: self._note_storage(connection, fact), self._patience)
+        self._transact(lambda connection: self._note_storage(connection, fact), self._patience)
 
     def note_begin(self, host: str, offer: str, begun: float | None) -> None:
         """Note when another registry sent a host's purchase (seconds since the epoch, None if unknown)."""
         values = {"host": host, "offer": offer, "begun": begun}
-        self._at_once(lambda connection: self._execute(connection, sql.NOTE_BEGIN, values), self._patience)
+        self._transact(lambda connection: self._execute(connection, sql.NOTE_BEGIN, values), self._patience)
 
     def note_ended(self, account: str, bills: t.Sequence[Bill]) -> int:
         """Note purchases of another registry that have ended, or have lost their entry; return how many are new.
 
         Each bill has a ``begin``.
         """
-        return self._at_once(
+        return self._transact(
             lambda connection: sum(self._note_ended(connection, account, bill) for bill in bills), self._patience
         )
 
     # Parts of the steps
 
     def _note_ended(self, connection: Connection, account: str, bill: Bill) -> bool:
-        note = {"provision_groups": list(bill.groups)}
-        claim = str(uuid.uuid4())
-        fact = Purchase(
-            claim, bill.project, bill.host, account, bill.offer_id, bill.price_per_hour, note, begun=bill.begin
-        )
+        claim, note = str(uuid.uuid4()), {"provision_groups": list(bill.groups)}
+        price, begun = bill.price_per_hour, bill.begin
+        fact = Purchase(claim, bill.project, bill.host, account, bill.offer_id, price, note, begun)
         values = {**self._values(fact), "end": bill.end, "why": bill.why}
         if not self._execute(connection, sql.NOTE_ENDED, values).rowcount:
             return False
@@ -365,7 +359,7 @@ class Database(Connector):
 
     def _update_alone(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
         """`_update` in its own transaction."""
-        return self._at_once(lambda connection: self._update(connection, row, query, values), self._facts_patience)
+        return self._transact(lambda connection: self._update(connection, row, query, values), self._facts_patience)
 
     def _buy(self, step: Step[Row]) -> Row:
         """Run a step that claims a purchase. Later steps are more patient, since the purchase may be billed."""
@@ -432,9 +426,8 @@ class Database(Connector):
                 continue
             rows = self._rows(connection, sql.ROW + scope + sql.IN_ORDER, values)
             count = Count(tuple(row.ceiling_part(wanted.claim, wanted.project) for row in rows))
-            if above := count.refusal_above(
-                f"With offer {wanted.offer} all machines of {whose}", "the ceiling", ceiling
-            ):
+            subject = f"With offer {wanted.offer} all machines of {whose}"
+            if above := count.refusal_above(subject, "the ceiling", ceiling):
                 raise AboveCeiling(f"{above} {self.where} counts what is live and what is being bought.", project)
 
     def _sum(self, connection: Connection, scope: str, values: Params) -> Sum:
@@ -443,11 +436,7 @@ class Database(Connector):
         return Sum(float(total), unknown)
 
     def _take(
-        self,
-        connection: Connection,
-        row: Row,
-        price_per_hour: float | None = None,
-        note: Variables | None = None,
+        self, connection: Connection, row: Row, price_per_hour: float | None = None, note: Variables | None = None
     ) -> Row:
         """Take the claim under the next epoch, and return it. Without a ``note`` it keeps its own."""
         values = {**self._values(note=note, price_per_hour=price_per_hour), "hold": self.hold}
@@ -524,15 +513,16 @@ class Database(Connector):
 
     def _values(
         self,
-        what: Purchase | None = None,
+        purchase: Purchase | None = None,
         *,
         note: Variables | None = None,
         price_per_hour: float | None = None,
     ) -> dict[str, t.Any]:
         """The values of a statement, in the database's types. ``gone``: the names that are None in the note."""
-        price_per_hour, note = (price_per_hour, note) if what is None else (what.price_per_hour, what.note)
+        if purchase is not None:
+            price_per_hour, note = purchase.price_per_hour, purchase.note
         return {
-            **({} if what is None else vars(what)),
+            **(vars(purchase) if purchase else {}),
             "price_per_hour": None if price_per_hour is None else Decimal(str(price_per_hour)),
             "note": None if note is None else _json(note_of_claim(note)),
             "gone": [name for name, value in (note or {}).items() if value is None],
@@ -571,27 +561,22 @@ class Database(Connector):
             return row
         raise RegistryError(f"{self.where} has lost claim {claim}.")
 
-    def _at_once(self, part: Step[Done], patience: float) -> Done:
+    def _transact(self, part: Step[Done], patience: float, *, read_only: bool = False) -> Done:
         """Run a step as one transaction, as `_run` does, and return its result."""
 
         def step(connection: Connection) -> Done:
-            with self._transaction(connection):
+            with self._transaction(connection, read_only=read_only):
                 return part(connection)
 
-        return self._run(step, patience)
+        return self._run(step, patience, makes_tables=not read_only)
 
     def _read(self, query: str, values: Params) -> list[Row]:
         return self._query(lambda connection: self._rows(connection, query, values), [])
 
     def _query(self, part: Step[Done], nothing: Done) -> Done:
         """Run a step that only reads, and return its result, or ``nothing`` if there are no tables yet."""
-
-        def step(connection: Connection) -> Done:
-            with self._transaction(connection, read_only=True):
-                return part(connection)
-
         try:
-            return self._run(step, self._patience, makes_tables=False)
+            return self._transact(part, self._patience, read_only=True)
         except TablesMissing:
             return nothing
 

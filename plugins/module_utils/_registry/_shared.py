@@ -255,7 +255,7 @@ def note_late_purchases(
     of_offer = grouped((ownership.offer_of(machine), machine) for machine in unclaimed)
     of_offer.pop("", None)
     late: dict[str, tuple[Row, list[Machine]]] = {}
-    for row in database.void_claims(of_offer) if of_offer else ():
+    for row in database.void_claims(of_offer):
         if row.account == account and row.offer not in late and (machines := _proved(row, of_offer[row.offer])):
             late[row.offer] = row, machines
     fresh = read([ownership.id_of(machine) for _row, machines in late.values() for machine in machines])

@@ -229,7 +229,8 @@ class _SharedStore(Store):
         return f"{self._session.database().place}, project {self._project}"
 
     def known_hosts(self, host: str, offer_id: str) -> str:
-        return known_hosts_of_offer(self._session.home, offer_id)
+        folder = os.path.join(self._session.home, "compute_index_supply", "known_hosts")
+        return os.path.join(folder, os.path.basename(offer_id) or "none")
 
 
 def store_of(place: Place, session: Session) -> Store:
@@ -334,11 +335,6 @@ def keep_ssh_config(path: str, text_now: t.Callable[[], str | None]) -> None:
                 text = text_now()
                 if text != read_text(path):
                     write_or_remove(path, text)
-
-
-def known_hosts_of_offer(home: str, offer_id: str) -> str:
-    """The known_hosts file of a purchase without an entry file. ``home``: Ansible's own folder."""
-    return os.path.join(home, "compute_index_supply", "known_hosts", os.path.basename(offer_id) or "none")
 
 
 def pinned_host_keys(path: str) -> list[str] | None:
