@@ -46,7 +46,9 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         noted = note_missing(api, params, snapshot_of_all_projects(registries, places.values(), snapshot), look)
         snapshot = RegistrySnapshot(registries, places.values())
     registered = set(filter(places.get, places))
-    names = auditing.expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
+    names = auditing.expected_claims(
+        params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"])
+    )
     claims = _claims(snapshot, hosts_without_registry(params, places), names)
     billed = with_noted_prices(refreshed(machines, look.read), all_storage(snapshot.account_entries()))
     found = auditing.audit_by_owners(billed, claims, {*places, *(claim.host for claim in names)}, time.time())

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who owns each machine that may be billed, which claims have none, and what an audit tells people of that.
-
-By the same rule as everything else (`ownership`).
-"""
+"""The report of an audit: who owns each machine that may be billed, by the rule of `ownership`, and why it fails."""
 
 from __future__ import annotations
 
@@ -37,39 +34,44 @@ from .spending import HOUR, Bill, dollars, millionths_of_usd, up_to_cents
 
 Row = dict[str, t.Any]
 
-# Beside these a row has the hosts, its age in hours, what it has cost by that and its price (USD), and what is odd.
+# A row also has its hosts, age in hours, cost so far (USD, from age and price), and trouble.
 _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at", "valid_to")
 
-# Seconds after which an end is stuck. It takes minutes (decommission waits five); an hour may be a vendor's bad day.
+# Seconds after which an end counts as stuck. An end takes minutes (decommission waits five).
 STUCK = 3600.0
 
 
-def expected(
+def expected_claims(
     names: t.Iterable[str],
     inventory: t.Iterable[t.Mapping[str, t.Any]],
     registered: t.Container[str] = (),
     *,
     is_shared: bool,
 ) -> list[OwnershipClaim]:
-    """What hosts claim that a person expects by these names in the project of localhost.
+    """The claims of hosts that a person expects by these names, in the project of localhost.
 
-    A name claims nothing for a host that keeps a registry (``registered``), which would know of its machine, nor for
-    any with a shared one (``is_shared``): as the role says of it.
+    As in the role, a name claims nothing for a host with a registry (``registered``), which would know its machine, and
+    for no host if the registry is shared.
     """
+    if is_shared:
+        return []
     prefix = next((str(item.get("prefix") or "") for item in inventory if item["host"] == "localhost"), "")
-    hosts = () if is_shared else tuple(host for host in filter(None, map(str.strip, names)) if host not in registered)
+    hosts = (host for host in filter(None, map(str.strip, names)) if host not in registered)
     return [OwnershipClaim(host, prefix + host.removeprefix(prefix), by_name=True) for host in hosts]
 
 
 @dataclass
 class Audit:
-    """Rows of machines with ``hosts`` and ``trouble``. ``unlisted``: claimed, and only a registry knows the host.
+    """The sections of the report: rows of machines with their ``hosts`` and ``trouble``.
 
-    ``ending``: being deleted, whoever owns it, so that it may be billed; each with its ``ending_hours`` where known.
-    ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
-    ``missing``: hosts with machines that a look does not find, and that may be billed (see `note_missing`).
-    ``storage``: what hosts have beside machines, or keep after them. ``tested``: the last tests of machines (see
-    `note_tests`). ``leases``: of each host that has one its end and its largest bill (USD).
+    - ``claimed``: by a host of the inventory; ``unlisted``: by a host that only a registry knows.
+    - ``contested``: by several hosts; ``orphans``: by none.
+    - ``ending``: being deleted, so they may be billed; with ``ending_hours``, if known.
+    - ``gone``: claimed, but ended or unknown to the API.
+    - ``buying``: purchases that may be billed, without a known machine (`note_buying`).
+    - ``missing``: hosts whose machines a look did not find, and that may be billed (`note_missing`).
+    - ``storage``: of hosts, with a machine or after it. ``tested``: the last tests of machines (`note_tests`).
+    - ``leases``: the end and the largest bill (USD) of each lease, by host.
     """
 
     claimed: list[Row] = field(default_factory=list)
@@ -85,13 +87,13 @@ class Audit:
     leases: dict[str, Row] = field(default_factory=dict)
 
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
-        """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
+        """Show the machines that the look does not find, apart from those that are gone. ``now``: since the epoch."""
         self.missing = sorted(missing_rows(entries, look, now), key=lambda row: str(row["host"]))
         unseen = {item for row in self.missing for item in row["resource_ids"]}
         self.gone = [row for row in self.gone if row["status"] or row["resource_id"] not in unseen]
 
     def note_buying(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
-        """Show what these hosts have sent, and what shows no machine yet, so that all that counts is visible."""
+        """Show the purchases of these hosts that have no known machine yet, so that every cost is visible."""
         owned = (*self.claimed, *self.unlisted, *self.contested, *self.ending)
         shown = {str(row["offer_id"] or "").lower() for row in owned}
         self.buying = [
@@ -107,12 +109,12 @@ class Audit:
         ]
 
     def note_read(self, read: t.Mapping[str, Machine | None]) -> None:
-        """Leave out the orphans that have ended by their own pages: a list may lag behind an end."""
+        """Remove the orphans that have ended by their own pages, since a list may lag."""
         pages = ((row, read.get(ownership.id_of(row)) or row) for row in self.orphans)
         self.orphans = [row for row, page in pages if not _states.is_gone(page["status"])]
 
     def note_tests(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
-        """Show how the machines of these hosts have passed their last test: its moment, verdict and reasons."""
+        """Show the last test of these hosts' machines: its moment, verdict and reasons."""
         tested = [(host, entry.tested) for host, entry in entries if entry.tested and entry.resource_ids]
         words = ("at", "verdict", "reasons")
         self.tested = [
@@ -121,30 +123,30 @@ class Audit:
         ]
 
     def note_leases(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
-        """Show until when the machines of these hosts may live, and what they cost until then; the next end first."""
+        """Show the ends of these hosts' leases, the next one first, and the costs until then."""
         ends = [(entry.ends_at, host, entry.at_most) for host, entry in entries if entry.ends_at]
         ends.sort(key=lambda each: each[:2])
         self.leases = {host: {"ends_at": ends_at, "at_most": at_most} for ends_at, host, at_most in ends}
 
     @property
     def billed(self) -> list[Row]:
-        """All that is billed, or may be."""
+        """All rows that are or may be billed."""
         return [*self.claimed, *self.unlisted, *self.contested, *self.storage, *self.orphans, *self.ending]
 
     @property
     def stuck(self) -> list[Row]:
-        """What has been ending for so long that somebody must ask why."""
+        """The machines whose end takes so long that a person must ask why."""
         return [row for row in self.ending if (row["ending_hours"] or 0.0) * HOUR > STUCK]
 
     @property
     def doubled(self) -> list[Row]:
-        """Orphans that live and have the name of a host that has bought something: it may have bought twice."""
+        """The live orphans with the name of a host that has bought something: it may have bought twice."""
         doubts = (ending.NAMESAKE, ending.UNNAMED)
         return [row for row in self.orphans if row["trouble"] in doubts and _states.is_live(row["status"])]
 
     @property
     def published(self) -> Row:
-        """What a workflow gets: ``claimed`` has all that any host claims. Sums are in USD per hour, ``usd`` in USD."""
+        """The report for a workflow. ``claimed``: everything that a host claims. ``price_per_hour``, ``usd``: sums."""
         claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])
         parts = {"claimed": claimed, "storage": self.storage, "orphans": self.orphans, "ending": self.ending}
         summed = {**parts, "total": self.billed}
@@ -166,7 +168,7 @@ class Audit:
 def audit_by_owners(
     resources: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim], inventory: t.Container[str], now: float
 ) -> Audit:
-    """Each resource of the account with those who own it. What is ending needs nobody, yet may be billed."""
+    """The audit of the account's resources and their owners. ``inventory``: its hosts. ``now``: since the epoch."""
     machines, storage, claims = ownership.machines_and_storage(resources, claims)
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
     doubts = _doubts(owned)
@@ -182,19 +184,19 @@ def audit_by_owners(
 
 
 def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near: _Near, now: float) -> None:
-    """Add machines that are being deleted, and for how long they have been."""
+    """Add machines that are being deleted, with the hours since that began."""
     for machine, owner in owned:
         hosts = owner.hosts or near.claims(machine)[0]
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
 
 
 def _complete(result: Audit, now: float) -> None:
-    """Sort the rows, and add how old they are and what they have cost so far."""
+    """Sort the rows, and add their age and cost so far."""
     for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
     for row in result.billed:
         begin = seconds_of(row["created_at"])
-        if (seconds_of(row["valid_to"]) or 0.0) <= now:  # what is past ends nothing
+        if (seconds_of(row["valid_to"]) or 0.0) <= now:  # a past moment is no end
             row["valid_to"] = None
         if begin is not None:
             row["hours"] = round(max(0.0, now - begin) / HOUR, 4)
@@ -203,18 +205,18 @@ def _complete(result: Audit, now: float) -> None:
 
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
-    """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
+    """Add storage that is billed, with its owners, or as an orphan."""
     owners_of = _storage_owners(claims)
     for item in storage:
         hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners_of(item)))
         (result.storage if hosts else result.orphans).append(_row(item, hosts, "" if hosts else _ODD_STORAGE))
 
 
-_ODD_STORAGE = "storage, which no machine of a registry has brought along"
+_ODD_STORAGE = "storage that no registered machine has brought"
 
 
 def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
-    """Who has storage: by its id, else by the offer that brought it along."""
+    """A function that returns the owners of storage: by its id, else by the offer that brought it."""
     by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
     by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
     return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
@@ -223,31 +225,31 @@ def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine],
 def _note_machine(
     result: Audit, machine: Machine, owner: Owners, trouble: str, near: _Near, inventory: t.Container[str]
 ) -> None:
-    """Add a machine that is not ending to the rows of its kind. ``trouble``: with those who own it."""
+    """Add a machine that is not ending to its section. ``trouble``: why its owner is in doubt; empty if it is not."""
     if not owner.hosts:
         result.orphans.append(_row(machine, *near.claims(machine)))
     elif trouble:
         result.contested.append(_row(machine, owner.hosts, trouble))
     else:
         rows = result.claimed if owner.hosts[0] in inventory else result.unlisted
-        rows.append(_row(machine, owner.hosts, near.odd(machine, owner)))
+        rows.append(_row(machine, owner.hosts, near.mismatch(machine, owner)))
 
 
 def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
-    """The ids of those that are being deleted."""
+    """The ids of the machines that are being deleted."""
     ending_now = (machine for machine in machines if _states.is_under_deletion(machine["status"]))
     return {str(machine["resource_id"]) for machine in ending_now if machine["resource_id"]}
 
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]]) -> dict[int, str]:
-    """Why it is in doubt that machines are a host's which claims them by its name; by the identity of the machine."""
-    of_names = ((owner.hosts[0], machine) for machine, owner in owned if owner.proof is OwnershipProof.NAME)
-    groups = grouped(of_names).values()
+    """Why a host's claim by name is in doubt, by the `id` of the machine object."""
+    by_name = ((owner.hosts[0], machine) for machine, owner in owned if owner.proof is OwnershipProof.NAME)
+    groups = grouped(by_name).values()
     return {id(machine): doubt_about_name(machines) for machines in groups for machine in machines}
 
 
 class _Near:
-    """Finds claims about the offer or the name of a machine that do not prove whose it is."""
+    """Finds claims to the offer or name of a machine that do not prove whose it is."""
 
     def __init__(self, claims: t.Iterable[OwnershipClaim]) -> None:
         claims = list(claims)
@@ -256,7 +258,7 @@ class _Near:
         self._by_host = grouped((claim.host, claim) for claim in claims)  # several projects may have one name
 
     def claims(self, machine: Machine) -> tuple[list[str], str]:
-        """The hosts that may have bought an orphan, and why their registries do not prove it."""
+        """The hosts that may have bought an orphan, and why their registries do not prove that."""
         near = self._by_offer.get(machine["offer_id"], [])
         if near:
             ids = any(claim.resource_ids for claim in near)
@@ -268,21 +270,21 @@ class _Near:
         return [claim.host for claim in near], trouble
 
     def ending_hours(self, machine: Machine, hosts: t.Iterable[str], now: float) -> float | None:
-        """For how long the machine has been ending, by the API or by the run that ends it; None if neither says."""
+        """The hours since the machine's end began, by the API or by the run that ends it; None if unknown."""
         reaped = (claim.reaped_at for host in hosts for claim in self._by_host.get(host, ()))
         moments = map(seconds_of, (machine.get("valid_to"), *reaped))
         begun = [moment for moment in moments if moment is not None and moment <= now]
         return round((now - min(begun)) / HOUR, 4) if begun else None
 
-    def odd(self, machine: Machine, owner: Owners) -> str:
-        """How the machine of a host differs from what its registry says; empty if it does not."""
+    def mismatch(self, machine: Machine, owner: Owners) -> str:
+        """How the machine of a host differs from its registry entry; empty if it does not."""
         offers = {claim.offer_id for claim in self._by_host[owner.hosts[0]]}
-        is_odd = machine["offer_id"] and offers.isdisjoint({"", machine["offer_id"]})
-        return ending.OTHER_OFFER.format(offer_id=machine["offer_id"]) if is_odd else ""
+        differs = machine["offer_id"] and offers.isdisjoint({"", machine["offer_id"]})
+        return ending.OTHER_OFFER.format(offer_id=machine["offer_id"]) if differs else ""
 
 
 def _gone(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> t.Iterator[Row]:
-    """What hosts claim by id and is gone, or not listed at all."""
+    """The machines that hosts claim by id, and that are gone, or not listed at all."""
     listed = {machine["resource_id"]: machine for machine in machines}
     for claim in claims:
         for resource_id in sorted(claim.resource_ids):
@@ -296,7 +298,7 @@ def _row(machine: Machine, hosts: t.Iterable[str], trouble: str) -> Row:
     return {"hosts": list(hosts), **shown, "hours": None, "usd": None, "trouble": trouble}
 
 
-# What an audit tells people
+# The report for people
 
 _RUNS = {"USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
 _OWNED = {"host": "hosts", **_RUNS}
@@ -336,7 +338,7 @@ def audit_lines(audit: Audit) -> list[str]:
 
 
 def _sum_lines(audit: Audit) -> list[str]:
-    """What all of that has cost so far, and costs per hour."""
+    """Lines with the cost so far, and per hour."""
     published = audit.published
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
@@ -347,12 +349,12 @@ def _sum_lines(audit: Audit) -> list[str]:
 
 
 def _titled(title: t.Sequence[str], lines: t.Sequence[str]) -> list[str]:
-    """A part of the report; nothing if it has no lines."""
+    """A section of the report; empty if it has no lines."""
     return [*title, *lines, ""] if lines else []
 
 
 def _ends_earlier(audit: Audit) -> t.Iterator[str]:
-    """The machines that end before their leases by the API, or that have none; it does not say what that means."""
+    """Lines about machines that, by the API, end before their leases, or have none; the API does not say why."""
     for row in (*audit.claimed, *audit.unlisted, *audit.contested):
         leases = (audit.leases[host]["ends_at"] for host in row["hosts"] if host in audit.leases)
         end = next(filter(None, map(lease.moment_of, leases)), math.inf)
@@ -363,21 +365,21 @@ def _ends_earlier(audit: Audit) -> t.Iterator[str]:
 
 
 def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
-    """Sums of USD, and their total as a reader adds them up."""
+    """Sums in USD, with their total."""
     parts = {name: sums[name] for name in names}
     shown = (f"{amount(price)} {name}" for name, price in parts.items())
     return f"{' + '.join(shown)} = {amount(sum(parts.values()))}"
 
 
 def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
-    """The rows by their states, each below the title with its state: beside an id there is no room for a column."""
+    """Tables of the rows, one for each state. The title names the state, since a row has no room for it."""
     shorten = [head for head in columns if head in ("host", "name")]
     groups = grouped((f"{title} ({row['status']})" if row["status"] else title, _shown(row)) for row in rows)
     return [text for head, alike in groups.items() for text in (head, *narrow_table(alike, columns, shorten), "")]
 
 
 def _shown(row: Row) -> Row:
-    """The row with its age and its cost in a short form."""
+    """The row with its age and cost in a short form."""
     hours, cost = row["hours"], row["usd"]
     return {
         **row,
@@ -389,7 +391,7 @@ def _shown(row: Row) -> Row:
 
 _END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_resource_id=<resource> -e end_reason=<why>")
 
-# Why an audit fails, by the rows that it fails for, and how each of these is named then
+# By section: why an audit fails, and how that names each row
 _FAILURES = {
     "contested": (
         "{count} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or names, or"
@@ -421,17 +423,17 @@ def why_audit_fails(
 ) -> str:
     """Why the audit fails; empty if it does not.
 
-    ``unread``: what could not be read or noted. ``over``: what the ledgers of folders have as over; what of that was
-    moved into a registry which is not read here may be billed.
+    ``unread``: sentences about data that could not be read or noted. ``over``: ended purchases in folders' ledgers;
+    those that moved into a registry which is not read here may be billed.
     """
     kinds = [kind for kind in _FAILURES if getattr(audit, kind) and (fail_on_orphans or kind != "orphans")]
-    troubled = (_troubled(*_FAILURES[kind], getattr(audit, kind)) for kind in kinds)
-    return joined(*dict.fromkeys(unread), *troubled, *moving.moved_away(over, audit.orphans))
+    failures = (_failure(*_FAILURES[kind], getattr(audit, kind)) for kind in kinds)
+    return joined(*dict.fromkeys(unread), *failures, *moving.moved_away(over, audit.orphans))
 
 
-def _troubled(sentence: str, of_each: str, rows: t.Sequence[Row]) -> str:
-    named = (
-        of_each.format(
+def _failure(sentence: str, row_text: str, rows: t.Sequence[Row]) -> str:
+    names = (
+        row_text.format(
             id=row["resource_id"],
             hosts=", ".join(row["hosts"]),
             trouble=row["trouble"],
@@ -441,5 +443,5 @@ def _troubled(sentence: str, of_each: str, rows: t.Sequence[Row]) -> str:
         for row in rows
     )
     return sentence.format(
-        count=len(rows), found="; ".join(named), together=usd(add_up(row["price_per_hour"] for row in rows).total)
+        count=len(rows), found="; ".join(names), together=usd(add_up(row["price_per_hour"] for row in rows).total)
     )

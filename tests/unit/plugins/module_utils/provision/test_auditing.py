@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.au
     Audit,
     audit_by_owners,
     audit_lines,
-    expected,
+    expected_claims,
     why_audit_fails,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
@@ -362,7 +362,7 @@ def test_age_and_cost_so_far() -> None:
 
 def test_names_that_are_expected_are_those_of_the_project() -> None:
     here = [{"host": "gpu-1", "prefix": "other-"}, {"host": "localhost", "prefix": "red-"}]
-    assert expected([" gpu-1", "", "red-gpu-2"], here, is_shared=False) == [
+    assert expected_claims([" gpu-1", "", "red-gpu-2"], here, is_shared=False) == [
         OwnershipClaim("gpu-1", "red-gpu-1", by_name=True),
         OwnershipClaim("red-gpu-2", "red-gpu-2", by_name=True),
     ]
@@ -379,7 +379,7 @@ def test_hosts_of_one_name_in_two_projects_are_compared_with_their_own_entries()
 
 @pytest.mark.parametrize(("registered", "is_shared"), [((), True), (("h",), False)])
 def test_a_name_claims_nothing_for_a_host_with_a_registry(registered: tuple[str, ...], is_shared: bool) -> None:
-    assert expected(["h"], [{"host": "localhost", "prefix": ""}], registered, is_shared=is_shared) == []
+    assert expected_claims(["h"], [{"host": "localhost", "prefix": ""}], registered, is_shared=is_shared) == []
 
 
 X, M = offer_id(1), machine_id(1)
