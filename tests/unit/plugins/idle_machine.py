@@ -30,7 +30,7 @@ esac
 
 
 class IdleMachine:
-    """``use`` and the like set the scene, ``sample`` runs the sampler, ``activity`` is what the module says."""
+    """A machine for tests: ``use`` and others prepare it, ``sample`` runs the sampler, ``activity`` asks the module."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.bin = folder / "root", folder / "bin"
@@ -72,7 +72,7 @@ class IdleMachine:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the sampler has noted."""
+        """The sampler's note."""
         found: dict[str, Any] = json.loads(self.state_file.read_text())
         return found
 
@@ -127,7 +127,7 @@ class IdleMachine:
             self.script.main(["--sample", "5"])
 
     def activity(self) -> activity.Activity:
-        """What the module says, which has come by SSH for a moment."""
+        """The result of the module, which connects by SSH for a moment."""
         own = (READER - 2, READER - 1, READER)
         for pid, title in zip(own, ("sshd: root@pts/0", "/bin/sh", "python3"), strict=True):
             self.process(pid, title, parent=1 if pid == own[0] else pid - 1)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person asks for with a run, a run that is over, and a purchase that no run has made, for the tests of runs."""
+"""Samples for the tests of runs: a request, the record of a run that is over, and a purchase of no run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECORD: dict[str, Any] = {
 
 
 def read_asked(**variables: Any) -> tuple[Request, list[str]]:
-    """The request of the usual variables and these, without those that are None, and what is wrong."""
+    """The request made from the usual and the given variables (None leaves one out), and its mistakes."""
     wrong: list[str] = []
     asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
     run_request.read_name(asked, wrong)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a module of a run says of its failure is kept, and each documents the options that it takes."""
+"""The message of a failed module of a run is kept, and each module documents its options."""
 
 from __future__ import annotations
 

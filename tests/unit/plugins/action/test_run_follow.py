@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A job that is followed: a silent machine is waited for, and what was known of the job stays known."""
+"""Following a job: a silent machine is waited for, and known facts about the job are kept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Action(run_follow.ActionModule):  # type: ignore[misc]
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a person reads; seconds pass with each pause."""
+    """The displayed lines; each pause lets its seconds pass."""
     clock, lines = [0.0], list[str]()
     monkeypatch.setattr(run_follow, "time", SimpleNamespace(monotonic=lambda: clock[0] + 1000))
     monkeypatch.setattr(run_follow.display, "display", lines.append)

@@ -104,7 +104,7 @@ class Site:
         return file
 
     def fetch(self, *paths: str, name: str = "train", part_size: int = 64 * MB) -> Result:
-        """What the action does."""
+        """Run the action and return its result."""
         arguments = {"name": name, "paths": list(paths), "dest": str(self.dest), "part_size": part_size}
         task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, delegate_to=None, action="run_results")
         action = Action(task, self.connection, SimpleNamespace(), None, None, None)
@@ -115,11 +115,11 @@ class Site:
 
     @property
     def partial(self) -> list[Path]:
-        """What has come of files that are not complete."""
+        """The files that have not arrived completely."""
         return list(self.dest.glob(".partial*"))
 
     def is_home(self, path: str = "out") -> bool:
-        """Whether a folder of the machine is here exactly as it is there."""
+        """Whether a folder here is equal to the one on the machine."""
         command = ["diff", "-r", "--no-dereference", str(self.work / path), str(self.files / path)]
         return subprocess.run(command, check=False).returncode == 0
 
@@ -135,7 +135,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-# What comes home
+# Arrival
 
 
 def test_all_comes_home_once(site: Site) -> None:
@@ -178,7 +178,7 @@ def test_no_path_leads_out_of_the_run(site: Site, pattern: str) -> None:
 def test_two_commands_bring_the_same_results_home_one_after_the_other(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both would write the same files at the same moment; a slow one would cut what the other has written since."""
+    """Both would write the same files at the same time; a slow command would truncate what the other one wrote."""
     site.write("out/large", 200_000)
     inside, most, receive = list[int](), list[int](), _results_home.Home.receive
 
@@ -283,7 +283,7 @@ def test_what_one_pattern_follows_and_another_keeps_as_a_link_comes_home_more_th
 
 @pytest.mark.parametrize("paths", [["."], ["*"], ["out"], ["out/*"]])
 def test_links_that_form_circles_end_the_search(site: Site, tmp_path: Path, paths: list[str]) -> None:
-    """Two of them double what is found at each turn; the machine was billed until its lease ended."""
+    """Two links double the number of paths at each level; the machine was billed until its lease ended."""
     site.write("out/a/model")
     for link, target in (("b", "."), ("c", str(site.work)), ("a/up", ".."), ("a/here", "../a")):
         (site.work / "out" / link).symlink_to(target)
@@ -311,7 +311,7 @@ def test_a_link_that_leads_out_to_no_file_keeps_no_machine(site: Site, target: s
 
 
 def test_the_links_of_what_a_link_leads_to_stay_links(site: Site, tmp_path: Path) -> None:
-    """As in a cache of models. Each that was followed doubled what is found, so that a list of /sys had no end."""
+    """A cache of models has such links. Each followed link doubled the paths, and a list of /sys never ended."""
     names = [f"{number}" for number in range(20)]
     for name in names:
         (tmp_path / "disk" / name).mkdir(parents=True)
@@ -351,7 +351,7 @@ def test_a_named_link_to_nothing_is_not_lost(site: Site) -> None:
     assert not result["complete"] and result["incomplete"][0]["path"] == "out"
 
 
-# What is not complete
+# Incomplete results
 
 
 def test_of_a_run_that_goes_on_nothing_is_complete_and_the_log_grows(site: Site) -> None:
@@ -435,7 +435,7 @@ def test_a_run_that_is_not_there_is_a_failure(site: Site) -> None:
     assert not site.dest.exists()
 
 
-# What breaks
+# Failures
 
 
 def cut_at(site: Site, *numbers: int) -> None:
@@ -466,7 +466,7 @@ def test_a_connection_that_fails_is_tried_again_and_later_goes_on_in_the_midst_o
 
 
 def test_a_file_that_is_cut_again_and_again_comes_once(site: Site) -> None:
-    """As one that takes longer than a sweep may: each goes on where the last one was cut, and one brings it home."""
+    """A file may take longer than a sweep may: each sweep resumes where the last one was cut, and one completes it."""
     site.write("out/large", 50_000)
     for _number in range(20):
         cut_at(site, 3)
@@ -499,7 +499,7 @@ def test_what_has_come_of_a_file_is_no_part_of_another(site: Site, change: str) 
 def test_what_could_not_be_read_for_a_moment_is_not_filled_with_zeros(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is the same afterwards, so that the next transfer goes on with what it has of it."""
+    """The file itself is unchanged, so the next transfer resumes with the part that it has."""
     site.write("out/a", 10_000)
     site.write("out/b")
     copy, copies = results._copy, iter(range(100))
@@ -635,7 +635,7 @@ def test_a_disk_at_home_that_fills_up_keeps_what_has_arrived(
     assert site.is_home()
 
 
-# What must not be trusted
+# Untrusted input
 
 
 def home(site: Site, *entries: dict[str, Any]) -> _results_home.Home:
@@ -674,7 +674,7 @@ def test_no_link_leads_out(site: Site, tmp_path: Path, target: str) -> None:
 
 
 def test_no_file_is_written_through_a_link(site: Site, tmp_path: Path) -> None:
-    """Neither through one of the list, nor through one that is there already."""
+    """Neither through a link of the list, nor through one that existed before."""
     (site.files / "a").mkdir(parents=True)
     (site.files / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "victim").write_text("old")
@@ -741,7 +741,7 @@ def test_a_part_for_another_user_is_a_copy_of_that_user(site: Site, monkeypatch:
 
 
 def test_a_folder_that_was_removed_while_one_waited_for_it_is_made_and_locked_again(tmp_path: Path) -> None:
-    """Who ends without a result removes it. Two commands that come then must not both write."""
+    """A command that ends without a result removes the folder. Two commands that come then must not both write."""
     dest, waited = str(tmp_path / "run"), list[str]()
     with contextlib.ExitStack() as first:
         first.enter_context(_results_home.alone(dest, lambda: pytest.fail("nobody else is there")))

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a machine is in use, by what was found on it. The sampler's own tests are in test_supply_keep.py."""
+"""Whether a machine is in use, judged from its readings. The sampler's own tests are in test_supply_keep.py."""
 
 from __future__ import annotations
 

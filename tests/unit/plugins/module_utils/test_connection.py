@@ -266,7 +266,7 @@ def test_an_instance_finds_its_resource(instances: Any, resources: Any, expected
 
 
 def test_no_resource_is_given_to_two_instances() -> None:
-    # The first one's place is that of a resource which the second one has by its address.
+    # The first instance is at the position of the resource that has the second one's address.
     assert pairs([instance(None), instance(A)], [resource(R1, A), resource(R2, B)]) == [(None, None), (A, R1)]
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a machine has, and where that is less than was paid for."""
+"""The hardware of a machine, and the sizes at which it is less than was paid for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MACHINE = {"gpus": [H100] * 4, "vcpu_count": 16, "memory_in_gb": 190.0, "boot_di
 
 
 def shortfalls(machine: dict[str, Any], offer: dict[str, Any]) -> list[str]:
-    """Where a machine that has so much is bad beside its offer."""
+    """The size at which a machine is bad, compared with its offer."""
     looks = Readings({"nvidia-smi": CommandResult((), 0, "<nvidia_smi_log></nvidia_smi_log>")})
     looks.machine = machine
     made = findings(looks, Wanted("specs", offer))

@@ -74,7 +74,7 @@ def test_each_record_has_its_verdict(name: str, root: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_each_fault_is_of_its_check(name: str, root: str) -> None:
-    """Where one check fails, it is the one that is about it; without GPUs those about GPUs are unknown beside it."""
+    """Only the check of a fault fails; without GPUs the checks of GPUs are unknown."""
     machine, _health, _burnin, checks = RECORDS[name]
     made = judged(machine.answers("burnin"), root, machine, "burnin")
     bad = {finding.check for finding in made if finding.verdict in ("bad", "degraded")}
@@ -135,7 +135,7 @@ READ = read_by_rules()
     "name", [name for name, (machine, *_rest) in RECORDS.items() if machine.faults or machine.under_load]
 )
 def test_no_element_that_disappears_hides_a_fault(name: str, word: str | None, root: str) -> None:
-    """Every element that is read of nvidia-smi's answer about a GPU that has faults, and all that stand together."""
+    """Each element of nvidia-smi's answer that can show a fault of a GPU, alone and together."""
     machine, _health, expected, _checks = RECORDS[name]
     gpu = min({*machine.faults, *machine.under_load})
     answers = machine.answers("burnin")
@@ -169,7 +169,7 @@ def test_a_healthy_machine_of_which_something_cannot_be_read_is_neither_ok_nor_b
         )
         for word in (None, "[Unknown Error]")
     }
-    # What only older GPUs tell, and what a link at its best does not need.
+    # Elements that only older GPUs have, and those that a link at its best does not need
     spare = path.startswith("retired_pages/") or path in ("temperature/gpu_temp", "utilization/gpu_util")
     assert made == {"ok" if spare else "unknown"}
 
@@ -187,7 +187,7 @@ def test_what_no_check_reads_changes_nothing(root: str) -> None:
 
 
 class Mutation:
-    """What happens to a machine's answers: each removes or worsens a reading."""
+    """Mutations of a machine's answers, each of which removes or worsens a reading."""
 
     def __init__(self, kind: str, tool: str, number: int, path: str, word: str | None) -> None:
         self.kind, self.tool, self.number, self.path, self.word = kind, tool, number, path, word
@@ -263,7 +263,7 @@ WORSE: Mapping[str, st.SearchStrategy[str]] = {
 
 
 SAMPLED = ("clocks", "temperature", "pci")
-"""What is judged under load, too, where it may be as it should again."""
+"""Checks that are also judged under load, where a value may be good again."""
 
 
 @quickly
@@ -275,7 +275,7 @@ def test_no_reading_that_gets_worse_is_ok(path: str, gpu: int, data: st.DataObje
     assert verdict(changed(answers, source, text), root, Machine(), "burnin") != "ok"
 
 
-# What the readers make of any text
+# Readers and arbitrary texts
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode(errors="replace")) | st.just(RUBBISH))
@@ -448,7 +448,7 @@ def test_a_missing_driver_is_no_fault_of_what_was_paid_for(root: str) -> None:
 
 
 def test_an_xid_of_a_gpu_that_is_not_listed_is_a_neighbours(root: str) -> None:
-    """If it is ours, nvidia-smi lists too few GPUs, which is bad by itself."""
+    """If it is one of ours, nvidia-smi lists too few GPUs, which is bad anyway."""
     machine = Machine(count=7, offered=7, xids=[("0000:eb:00", 79)])
     assert verdict(machine.answers("health"), root, machine, "health") == "ok"
 
@@ -456,7 +456,7 @@ def test_an_xid_of_a_gpu_that_is_not_listed_is_a_neighbours(root: str) -> None:
 # The table
 
 
-# The page's: of each check its level, what it looks at, its source, and when it is degraded and bad.
+# The table of the page: for each check its level, subject, source, and when it is degraded and bad
 ROWS = {
     name: cells
     for name, *cells in re.findall(
@@ -475,7 +475,7 @@ def test_every_threshold_of_the_table_is_the_codes_own() -> None:
 
 
 def test_every_verdict_of_the_table_is_reached_by_a_record(root: str) -> None:
-    """Which of `degraded` and `bad` a check knows is what the records show of it."""
+    """The records show for each check whether it can be `degraded` and `bad`."""
     shown: dict[str, set[str]] = {check.name: set() for check in CHECKS}
     for machine, _health, _burnin, _checks in RECORDS.values():
         for finding in judged(machine.answers("burnin"), root, machine, "burnin"):

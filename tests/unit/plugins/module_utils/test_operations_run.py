@@ -62,7 +62,7 @@ class World:
         )
 
     def late(self, check_mode: bool = False, **sweep: Any) -> Json:
-        """What a sweep is about to fetch."""
+        """The answer of the step that decides what a sweep fetches."""
         return self.step(run.RUN_LATE, check_mode, run__late_job={"results": ["out"]}, reap__sweep=sweep)
 
     def quoted(self, *, free: bool, refusal: str = "", check_mode: bool = False) -> Json:
@@ -164,7 +164,7 @@ def test_a_life(world: World) -> None:
     last = world.step(run.RUN_DONE)
     assert not last["trouble"] and last["lines"][0] == "train succeeded after 1 h (exit code 0)."
     assert world.record["phase"] == "gone" and world.record["cost_usd"] is not None
-    # The same command says so, another one begins anew, and check mode writes nothing.
+    # The same command repeats the outcome, another one begins anew, and check mode writes nothing.
     assert world.ask()["hosts"] == [] and world.asked["lines"][-1].endswith("runs it once more.")
     assert world.ask(run_command="false")["hosts"] == ["run-train"]
     world.quoted(free=True, check_mode=True)
@@ -207,7 +207,7 @@ def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: Worl
 
 @pytest.mark.parametrize("protect", [True, "yes", "maybe", False, None])
 def test_nothing_is_bought_whose_lease_its_group_would_overrule(world: World, protect: Any) -> None:
-    """The variables of a run end with its command; a sweep takes those of the inventory, and would end nothing."""
+    """The variables of a run end with its command; a sweep reads those of the inventory, and would end nothing."""
     world.protect = protect
     world.ask()
     assert world.quoted(free=True)["provisions"], "it was allowed without sweeps"
@@ -341,7 +341,7 @@ def test_the_machine_of_another_run_never_ends(world: World) -> None:
     world.ask()
     found = world.quoted(free=False)
     assert OTHER in found["trouble"] and not found["goes_on"]
-    # Nor does one that no run has bought.
+    # Nor does a machine that no run has bought.
     world.end()
     world.buy(OTHER, provision_groups=["gpu"])
     (world.folder / "runs" / "train" / "run.json").unlink()
@@ -394,7 +394,7 @@ def test_a_job_of_another_computer_is_not_bought_again_either(world: World, stat
 
 def test_a_job_that_has_begun_is_not_started_again_on_an_empty_disk(world: World) -> None:
     digest = started(world)["starts"] and world.record["digest"]
-    # Nothing has said yet that it began: the command may have been killed before it started it.
+    # No answer has shown yet that it began: the command may have been killed before it started the job.
     assert world.step(run.RUN_NEXT, run__info={"state": "none"})["starts"]
     job = {"state": "running", "digest": digest, "began_at": OVER["began_at"]}
     assert not world.step(run.RUN_NEXT, run__info=job)["starts"] and world.record["began_at"] == OVER["began_at"]
@@ -405,7 +405,7 @@ def test_a_job_that_has_begun_is_not_started_again_on_an_empty_disk(world: World
 
 @pytest.mark.parametrize("follows", [True, False])
 def test_a_job_that_was_seen_to_run_is_not_started_again(world: World, follows: bool) -> None:
-    """Its folder was removed, be it by itself, while a command followed it, or after one had only looked."""
+    """Its folder was removed, perhaps by the job, while a command followed it, or after one had only looked."""
     started(world)
     job = {"state": "running", "digest": world.record["digest"], "began_at": OVER["began_at"]}
     followed = {"state": "none", "began_at": OVER["began_at"]} if follows else job
@@ -445,7 +445,7 @@ def test_a_smaller_bill_holds_for_a_machine_that_was_bought_with_a_larger_one(wo
     assert found["starts"] and 3500 < found["seconds"] <= 3600 and "The job may take" in found["lines"][0]
     end = datetime.fromisoformat(world.entry["provision_ends_at"].replace("Z", "+00:00"))
     assert abs(end - datetime.now(timezone.utc) - timedelta(hours=2)) < timedelta(minutes=1)
-    # What runs already keeps its time.
+    # A job that already runs keeps its time.
     running = {"state": "running", "digest": world.record["digest"]}
     assert not world.step(run.RUN_NEXT, run__info=running)["trouble"]
 

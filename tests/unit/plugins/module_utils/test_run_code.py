@@ -38,7 +38,7 @@ def packed(folder: Path, exclude: list[str] | None = None) -> set[str]:
 
 
 def test_a_folder_of_a_repository_has_the_patterns_above_it(tmp_path: Path) -> None:
-    """They may name secrets and data that belong nowhere else. Of a repository in it count its own."""
+    """They may name secrets and data that must stay private. A nested repository has its own."""
     top = tmp_path / "top"
     folder = tree(top / "code" / "run", [*PATHS, "inner/a", "inner/b"])
     (top / ".gitignore").write_text("/code/run/a\n*.log\n", encoding="utf-8-sig")
@@ -51,7 +51,7 @@ def test_a_folder_of_a_repository_has_the_patterns_above_it(tmp_path: Path) -> N
 
 
 def test_the_variables_of_a_repository_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a hook of git, from which a play is started."""
+    """A play may be started by a git hook."""
     folder = tree(tmp_path / "code")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "elsewhere"))
@@ -91,7 +91,7 @@ def test_git_and_the_registry_stay_at_home(tmp_path: Path) -> None:
 
 
 def test_a_purchase_beside_the_code_makes_no_other_code_of_it(tmp_path: Path) -> None:
-    """The code is in the folder of the inventory, as it is without one: a purchase makes folders and files there."""
+    """Without an inventory, the code is in the inventory folder, where a purchase makes folders and files."""
     folder = tree(tmp_path / "code", ["a.py"])
     before = code_files.pack(str(folder), [])
     tree(folder / "host_vars", [".ssh_config", ".compute_index_supply.ledger", "run-train/.known_hosts"])

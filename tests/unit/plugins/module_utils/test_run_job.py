@@ -37,7 +37,7 @@ class Runs:
         self.work = self.run / "work"
 
     def start(self, command: str, digest: str = "1", check_mode: bool = False, **options: Any) -> Report:
-        """What the module run_job does."""
+        """Do what the module `run_job` does."""
         params = {
             "name": "train",
             "command": command,
@@ -51,7 +51,7 @@ class Runs:
         return job.start_once({**params, **options}, env, check_mode)
 
     def info(self, lines: int = 20) -> Report:
-        """What the module run_info returns."""
+        """The result of `run_info`."""
         return job.report("train", lines)
 
     def wait(self, *states: str) -> Report:
@@ -82,7 +82,7 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
-    """A machine on which nobody waits for long."""
+    """A machine's folder of runs, with a short grace period for jobs whose time is up."""
     monkeypatch.setattr(job, "_WRAPPER", job._WRAPPER.replace("-k 30", "-k 1"))
     monkeypatch.setenv(job.FOLDER_VARIABLE, str(tmp_path / "runs"))
     runs = Runs(tmp_path / "runs")
@@ -329,7 +329,7 @@ def test_a_command_that_cannot_begin_is_a_failure(runs: Runs, monkeypatch: Any) 
     assert not holders(runs.folder)
 
 
-# What is killed
+# Kills
 
 
 def test_a_wrapper_that_is_killed_leaves_a_run_that_never_succeeds(runs: Runs) -> None:
@@ -359,7 +359,7 @@ def test_all_of_it_that_is_killed_as_by_a_restart_is_interrupted(runs: Runs) -> 
 
 @pytest.fixture
 def small(runs: Runs) -> Iterator[Runs]:
-    """The same on a disk of 8 MB."""
+    """A folder of runs on a disk of 8 MB."""
     runs.folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "runs", str(runs.folder)], check=False).returncode:
         pytest.skip("this computer lets no test mount")

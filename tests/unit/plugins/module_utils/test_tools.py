@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that hang: they cost one limit together, and no one waits for one that cannot be ended."""
+"""Programs that hang: together they take one time limit, and unkillable ones are not waited for."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def dead_folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """``program(name, script)`` puts a stand-in first on PATH; those of this computer are not found."""
+    """``program(name, script)`` puts a stand-in first on PATH, which hides this computer's programs."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def write(name: str, script: str) -> None:
@@ -140,7 +140,7 @@ def test_how_programs_end() -> None:
 
 
 def test_of_too_much_output_the_end_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest errors of a kernel log are there, and without its beginning it is not taken for complete."""
+    """The newest errors of a long kernel log are read; without its beginning it counts as incomplete."""
     monkeypatch.setattr(acceptance, "MOST_OUTPUT", 100)
     said = "; ".join(["echo Linux version 6", "seq 1000", "echo 'NVRM: Xid (PCI:0000:1b:00): 79, pid=1'"])
     answers = run_commands({"journalctl": Command(("sh", "-c", said), 10)})
@@ -179,7 +179,7 @@ def test_a_level_asks_what_is_there(program: Program) -> None:
     ],
 )
 def test_no_load_starts_that_we_would_have_to_cut_off(level: str, timeout: float, started: set[str]) -> None:
-    """What we end would seem to hang, and a machine that is well would be bad."""
+    """A program that we end would seem to hang, and a sound machine would be bad."""
     asked: set[str] = set()
 
     def answers(commands: Mapping[str, Command]) -> dict[str, CommandResult]:
@@ -192,7 +192,7 @@ def test_no_load_starts_that_we_would_have_to_cut_off(level: str, timeout: float
 
 
 def test_after_a_load_that_hangs_the_kernel_log_is_read(program: Program) -> None:
-    """It says what became of the GPU, and reading it asks no GPU."""
+    """The log shows the fault of the GPU, and reading it does not access the GPU."""
     program("nvidia-smi", f"cat <<'END'\n{Machine(count=1).smi()}\nEND")
     program("gpu_burn", "trap '' TERM; sleep 600")
     asked: list[set[str]] = []

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What follows from the tests of a host's machines, and what is kept of them."""
+"""The consequences of acceptance tests for a host, and the evidence that is kept."""
 
 from __future__ import annotations
 
@@ -259,11 +259,11 @@ UNREACHABLE = {"unreachable": True, "msg": "Could not resolve hostname gpu-1"}
         (BOUGHT, UNREACHABLE, "bad", True),
         (None, UNREACHABLE, "no machine", True),
         ({**BOUGHT, "provision_resource_ids": []}, UNREACHABLE, "no machine", True),
-        # A machine of the user's own, or one that is answered in its place
+        # A machine of the user's own, or another machine that answers at its address
         (None, BAD, "bad", True),
         (None, OK, "ok", False),
         ("no mapping", UNREACHABLE, "bad", True),
-        # Where the test could not run at all, as without Python, a green play would be taken for a sound machine.
+        # If the test could not run, for example without Python, a green play would suggest a sound machine.
         (BOUGHT, {"failed": True, "msg": "no interpreter"}, "unknown", True),
         (BOUGHT, {**OK, "verdict": "unknown"}, "unknown", False),
     ],
@@ -331,7 +331,7 @@ def test_what_ended_while_it_was_tested_is_not_bad(
 def test_the_evidence_has_the_time_of_the_clock_that_noted_the_purchase(
     tmp_path: Path, noted_by: str | None, ahead: float | None
 ) -> None:
-    """That of this computer may be wrong by hours, and with it what the machine has cost."""
+    """The clock of this computer may be wrong by hours, and so would be the cost."""
     begun = time.time() - 1800 + (ahead or 0.0 if noted_by else 0.0)
     entry_of(tmp_path).write_text(
         json.dumps({**BOUGHT, "provision_journaled_at": utc(begun), "provision_clock": noted_by})

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is noted of a run, what a sweep brings home, and what people read: first of the job, then of the money."""
+"""The record of a run, the results that a sweep fetches, and the messages about job and cost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_makes_another_job() -> None:
         )
     }
     assert len(digests) == 5
-    # A larger bill, other results and more time are no other job.
+    # A larger bill, other results and more time do not change the job.
     more, _wrong = read_asked(run_max_bill=300, run_results="out", run_time="9h")
     assert run_record.digest_of(more, "") == run_record.digest_of(request, "")
 
@@ -56,11 +56,11 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     completed = run_record.with_variables_of_run({"run_name": "train", "run_follow": "false"}, begun)
     again = run_request.read_request(completed, [])
     assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
-    # A machine that was to be kept after a failure is kept, whoever follows it, unless another time is given.
+    # A machine that should be kept after a failure is kept by any later command, unless that gives another time.
     assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
     assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
     assert run_record.digest_of(again, "other code") == "digest"
-    # A repeated command brings home what the first one named, unless it names other results.
+    # A repeated command fetches the results that the first one named, unless it names other ones.
     whole = {**ASKED, "run_command": "false"}
     assert run_record.with_variables_of_run(whole, begun) == {**whole, "run_results": ["out"]}
     assert run_record.with_variables_of_run({**whole, "run_results": "log"}, begun) == {**whole, "run_results": "log"}
@@ -275,7 +275,7 @@ def test_results_of_another_run_of_the_name_have_another_folder(
         ({"phase": "started", "digest": "b"}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "started"),
         ({}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "home"),
         ({}, {"state": "succeeded"}, {"failed": False, "msg": "It took too long."}, "started"),
-        # Nothing of what was asked for has come, so the next command must not end the machine and be green.
+        # No requested file has arrived, so the next command must not end the machine and be green.
         ({}, {"state": "succeeded", "msg": "x"}, {"complete": True, "missing": ["ouput"], "files": 0}, "started"),
         ({}, {"state": "running"}, {"complete": False}, None),
         ({"phase": "ordered"}, {"state": "none"}, {}, None),

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person asks for with a run, and what is wrong with it."""
+"""The request for a run, and its mistakes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_else_is_wrong() -> None:
     given = ["order_max_price_per_hour", "plan", "provision_hosts", "run_gpu"]
     (unread,) = run_request.objections(given, limited=False)
     assert "A run does not read order_max_price_per_hour, plan, provision_hosts: choose" in unread
-    # It limits what a run buys, and a run sets none of its own.
+    # It limits the purchase, and a run sets no such limit.
     assert not run_request.objections(["provision_max_price_per_hour", "provision_verify"], limited=False)
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run does next, by its record, its plan and its machine, and how its log is followed."""
+"""The next step of a run, decided from its record, plan and machine, and the lines of its log."""
 
 from __future__ import annotations
 
@@ -110,20 +110,20 @@ def test_what_is_done_with_the_machine(job: dict[str, Any], trouble: str | None)
 @pytest.mark.parametrize(
     ("asked", "entry", "expected"),
     [
-        # Bought an hour ago, by this command or by one that asked for the same.
+        # Bought an hour ago, by this command or by one with the same request
         ({"seconds": 7200.0, "max_bill": 20}, {}, None),
         ({"max_bill": 6}, {}, None),
         ({"max_bill": 6}, {"ends_at": NOW + 7250}, None),  # rounded
-        # By one that asked for more.
+        # Bought by a command that asked for more
         ({"max_bill": 5}, {"ends_at": NOW + 200_000}, NOW + 5400),
         ({"max_bill": 5, "seconds": 36_000.0}, {"ends_at": NOW + 200_000}, NOW + 5400),
         ({"max_bill": 5}, {"ends_at": None}, NOW + 5400),  # for ever
         ({"max_bill": 4}, {"ends_at": NOW + 200_000}, "no time left for the job"),
         ({"max_bill": 0}, {"ends_at": NOW + 200_000}, "no time left for the job"),
-        # It keeps its lease if that is longer than what the job may take.
+        # The lease stays if it is longer than the job's time.
         ({"max_bill": 1000, "seconds": 3600.0}, {"ends_at": NOW + 200_000}, None),
         ({"max_bill": 100, "seconds": 36_000.0}, {}, None),
-        # Without a price or a beginning a bill says nothing.
+        # Without a price or a purchase time, a bill sets no end.
         ({"max_bill": 1}, {"price": None, "ends_at": NOW + 200_000}, None),
         ({"max_bill": 1}, {"bought": None, "ends_at": NOW + 200_000}, None),
     ],
@@ -151,9 +151,9 @@ def test_a_machine_that_was_bought_for_more_ends_by_what_is_asked_for_now(
 
 @dataclass
 class World:
-    """A machine with its job, and what a command does step by step until it is killed.
+    """A machine with its job, and a command that performs its steps until it is killed.
 
-    ``budget``: the steps that the command still does; what it has written stays.
+    ``budget``: the number of steps before the kill; everything that was written stays.
     """
 
     record: dict[str, Any] = field(default_factory=dict)
@@ -169,7 +169,7 @@ class World:
         self.budget -= 1
 
     def command(self) -> str:
-        """What a command says in the end; "killed" if it comes to none."""
+        """The outcome that a command shows at its end; "killed" if it was killed before."""
         try:
             return self._command()
         except TimeoutError:
