@@ -327,7 +327,7 @@ class ActionModule(InProcessAction):
         wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
         # Hosts that were planned before only take part again if they do so together with the first host.
         first = _hosts.round_of(_hosts.raw_variables(str(task_vars["inventory_hostname"]), task_vars))
-        again = {host: list(tried) for host in wanted if (tried := rounds[host].tried_with(first)) is not None}
+        again = {host: list(tried) for host in wanted if (tried := rounds[host].attempts_with(first)) is not None}
         hosts = _undecided(wanted, decided, task_vars, again)
         taking_part = {one["host"] for one in hosts}
         plans = {host: item.plan for host, item in rounds.items() if host not in taking_part}

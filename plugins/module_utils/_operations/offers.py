@@ -21,15 +21,15 @@ BLANK: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
 def offers(api: Market, params: Params, check_mode: bool) -> Result:
     """Return all kinds of GPU with their prices, or the offers of one search, as rows and lines. Raises Failure."""
     with refusing(ValueError, NOTHING_SENT):
-        choice = browsing.wanted(params["answers"], params["spec"])
+        choice = browsing.read_search(params["answers"], params["spec"])
     warnings: list[str] = []
-    if browsing.is_listed(choice):
+    if browsing.lists_offers(choice):
         answer = _search(api, browsing.searches(choice), warnings)
-        shown = browsing.listing(choice, answer)
+        shown = browsing.offer_report(choice, answer)
     else:
         families = browsing.families_of(api.gpus)
         answer = _search(api, browsing.searches_of_all(choice, families), warnings)
-        shown = browsing.market(choice, answer)
+        shown = browsing.market_report(choice, answer)
     return {**BLANK, **shown, "warnings": list(dict.fromkeys(warnings))}
 
 

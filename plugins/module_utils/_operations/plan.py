@@ -60,7 +60,7 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     """Return a plan for each of ``hosts``. A host that must not buy gets the reason in its plan, and fails later."""
     look = _Planning(api, registries, params, check_mode)
     planned = look.run()
-    above = rows.too_dear(planned["plans"])
+    above = rows.above_ceilings(planned["plans"])
     if not above:
         return planned
     places = [place_of(item["registry"]) for item in above]
@@ -68,7 +68,7 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     settled = settle(api, params, places, registries.read_only, everywhere=everywhere)
     if settled.closed:  # the sums have changed
         planned = look.run_again(settled.closed, planned)
-    for item in rows.too_dear(planned["plans"]):
+    for item in rows.above_ceilings(planned["plans"]):
         item["refusal"] = joined(item["refusal"], *settled.uncertain)
     return planned
 
@@ -340,15 +340,15 @@ class _Planning:
 
     def _finish(self, case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         status = statuses.get(case.entry.offer_id) or {}
-        draft = planning.stopped_if_refused(draft, self._contested.get(draft.host, ""))
+        draft = planning.unless_refused(draft, self._contested.get(draft.host, ""))
         draft = rows.keep_if_as_registered(case, draft, status, self._known_hosts(case, case.standing.offer_id))
         return rows.unless_names_are_taken(draft, self._params["inventory"])
 
     def _warnings(self, cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> t.Iterator[str]:
         """The warnings of the plans; also updates the ssh configuration."""
-        yield from map(candidates.differs_from_declared, cases)
+        yield from map(candidates.declaration_warning, cases)
         if not self._params["quote"]:
-            yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
+            yield from (*(draft.missed for draft in plans), planning.fork_warning(plans, self._params["forks"]))
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
         yield from update_ssh_config(self._registries, (case.host.registry for case in cases))
@@ -377,7 +377,7 @@ class _Planning:
             decided=[*params["decided"], *params["ids"]],
             registry=registry_line,
             without_offer=observed.account.without_offer,
-            would=quote.what_is_bought(plans) if self._check_mode else "",
+            would=quote.purchase_summary(plans) if self._check_mode else "",
             logins=self._login_lines(cases),
         )
         answer: Result = {**BLANK, "plans": rows.rows_to_act_on(table), "common": common}
@@ -395,7 +395,7 @@ class _Planning:
         row = rows.plan_row(draft, case, **ids, known_hosts=known_hosts, ahead=ahead, check_mode=self._check_mode)
         if draft.action == BUY:
             note = case.host.noted_of_purchase(clock)
-            row["purchases"] = [rows.purchase(draft, case, row, self._api.account, note)]
+            row["purchases"] = [rows.purchase_row(draft, case, row, self._api.account, note)]
         return row
 
     def _registry_line(self, cases: t.Sequence[Case]) -> str:
@@ -413,7 +413,7 @@ class _Planning:
         path = next((case.host.registry.ssh_config for case in cases if case.host.registry), "")
         if self._check_mode and not os.path.exists(path):
             path = ""
-        return [rows.login(path, self._params["here"])] if path else []
+        return [rows.login_command(path, self._params["here"])] if path else []
 
 
 class _PlannedSnapshot(RegistrySnapshot):
@@ -488,7 +488,7 @@ class _PlannedSnapshot(RegistrySnapshot):
                 note_and_end(registry, case.changes_before_removal)
         # Changes that are not part of a purchase are noted only if the entry is still as it was read.
         for keep, changes in (
-            (registry.note, rows.note_of_taken_over(case, clock)),
+            (registry.note, rows.note_of_adoption(case, clock)),
             (registry.compare_and_set, rows.changes_of_protection(case, clock)),
         ):
             if changes:

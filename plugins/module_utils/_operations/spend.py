@@ -26,7 +26,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     """
     if params["limited"]:
         raise Failure(spending.NEEDS_ALL_HOSTS, "invalid", **BLANK)
-    since = checked_option("spend_since", params["since"], lambda value: spending.since_of(value, time.time()))
+    since = checked_option("spend_since", params["since"], lambda value: spending.read_since(value, time.time()))
     with Registries.of(params, read_only=True) as registries:
         places = registries.places(params)
         if not any(places.values()):

@@ -26,7 +26,7 @@ _KIND = {"GPU": "gpu_type", "USD/h": "price_per_hour", "offers": "offers", "GPUs
 _OFFER = {"USD/h": "price_per_hour", "offer": "offer_id", "vendor": "vendor", "region": "region"}
 
 
-def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
+def read_search(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
     """The search to show: offers_spec, overridden by the variables order_*. Raises ValueError with a reason."""
     given, wrong = order.answers_of(answers), misspelled_in("offers_spec", spec)
     limits = [
@@ -41,7 +41,7 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
     return Choice({**rest, "compute": compute} if compute else rest, min(limits))
 
 
-def is_listed(choice: Choice) -> bool:
+def lists_offers(choice: Choice) -> bool:
     """Whether to list offers, since the search names a GPU or has storage; otherwise all kinds of GPU are shown."""
     return bool(compute_of(choice.spec).get("gpu_type") or choice.spec.get("storage"))
 
@@ -66,7 +66,7 @@ def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
     return searches(replace(choice, spec=spec)) if families else []
 
 
-def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
+def market_report(choice: Choice, offers: t.Iterable[Offer]) -> Row:
     """All kinds of GPU with the prices of their offers, cheapest first, as ``kinds`` and as ``lines`` of a report."""
     affordable = _affordable(choice, offers)
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
@@ -75,7 +75,7 @@ def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
     return {"kinds": kinds, "lines": [*_table(kinds), *look]}
 
 
-def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
+def offer_report(choice: Choice, answer: t.Iterable[Offer]) -> Row:
     """The ``offers`` of a search, cheapest first, also as ``lines`` of a report."""
     fits, odd = search.matching_offers(choice.spec, answer)
     why = (

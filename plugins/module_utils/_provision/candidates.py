@@ -519,7 +519,7 @@ def why_too_dear(host: Declaration, offer: Offer) -> str:
 # How what a host owns, or has ordered, differs from its declaration
 
 
-def differs_from_declared(case: Case) -> str:
+def declaration_warning(case: Case) -> str:
     """A warning if what a host owns or has ordered differs from its declaration; otherwise empty."""
     host, entry = case.host, case.entry
     if case.standing.owns:
@@ -528,13 +528,13 @@ def differs_from_declared(case: Case) -> str:
             f"{host.host} takes the machine of offer {entry.offer_id} as it was first ordered, also if its key or user"
             " data have changed since."
         )
-        return joined(drift_of(host, entry), taken if entry.is_open and entry.ordered else "")
+        return joined(drift_warning(host, entry), taken if entry.is_open and entry.ordered else "")
     odd = mismatch_of_noted(host, entry) if case.is_open else ""
     declares = f"{host.host} declares something else than its open purchase was ordered as"
     return f"{declares}: {odd}. It is bought as ordered." if odd else ""
 
 
-def drift_of(host: Declaration, entry: Entry) -> str:
+def drift_warning(host: Declaration, entry: Entry) -> str:
     """A warning if a host's machine differs from its declaration; it is never replaced. Otherwise empty."""
     price, limit = entry.price_per_hour, host.max_price_per_hour
     is_dearer = host.declared_max_price_per_hour is not None and price is not None and price > limit

@@ -129,17 +129,17 @@ class Count:
         counted = [part for part in self.parts if part.state.counts]
         left_out = [part for part in self.parts if not part.state.counts]
         said = (("Counted", counted), ("Not counted", left_out))
-        return " ".join(f"{word}: {_parts_shown(parts)}." for word, parts in said if parts)
+        return " ".join(f"{word}: {_parts_in_words(parts)}." for word, parts in said if parts)
 
 
-def _parts_shown(parts: t.Sequence[CeilingPart]) -> str:
+def _parts_in_words(parts: t.Sequence[CeilingPart]) -> str:
     few = len(parts) <= _FEW
     ordered = (part for state in State for part in parts if part.state is state)
     alike = grouped(((part.state, part.cost, few and formatted(part.since or 0.0)), part) for part in ordered)
-    return "; ".join(map(_alike_shown, alike.values()))
+    return "; ".join(map(_group_in_words, alike.values()))
 
 
-def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
+def _group_in_words(alike: t.Sequence[CeilingPart]) -> str:
     """Parts with the same state and cost, in words, with the start of the oldest."""
     first, names = alike[0], abridged(ranges(part.name for part in alike), _MOST)
     each = "unknown" if first.cost is None else f"USD {amount(first.cost)}"
@@ -256,7 +256,7 @@ def account_prices(
     )
     listed = grouped((_purchase_number(item, numbers), item) for item in billed)
     registered = tuple(
-        _counted(CeilingPart.of_entry(host, entry), entry, listed.get(number, []))
+        _at_listed_price(CeilingPart.of_entry(host, entry), entry, listed.get(number, []))
         for number, (host, entry) in enumerate(purchases)
         if number in listed or entry.offer_id not in buying
     )
@@ -275,7 +275,7 @@ def _purchase_number(machine: Machine, numbers: t.Mapping[str, int]) -> int:
     return next((numbers[mark] for mark in marks if mark in numbers), -1)
 
 
-def _counted(noted: CeilingPart, entry: Entry, listed: t.Sequence[Machine]) -> CeilingPart:
+def _at_listed_price(noted: CeilingPart, entry: Entry, listed: t.Sequence[Machine]) -> CeilingPart:
     """A noted purchase at the price of its ``listed`` resources, if that is higher; these are not missing.
 
     The list may leave out prices, also of storage.
@@ -390,13 +390,13 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
             *_still_to_come(State.RUNS_ON, going_on, until, after),
             *_still_to_come(State.ORDERED, planned, now, after),
         ),
-        unknown=_of_unknown_cost((*bills, *planned), latest),
+        unknown=_hosts_of_unknown_cost((*bills, *planned), latest),
         since={host: min(moments) for host, moments in begins.items()},
         hours=(after - now) / HOUR,
     )
 
 
-def _of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
+def _hosts_of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
     """The hosts with a bill of unknown cost, each once."""
     unknown = (b.host for b in bills if not b.is_known(now) or (b.runs and b.stays_per_hour is None))
     return tuple(dict.fromkeys(unknown))

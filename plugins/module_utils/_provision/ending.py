@@ -20,7 +20,7 @@ from .._text import end_option, ids_in_words, joined, usd
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to
-from .messages import described, if_gone
+from .messages import described, forget_advice
 from .ownership import Account, Machine, Owned, OwnershipClaim, base_of, machines_in, unowned
 from .purchase import LONGEST_POST
 from .search import add_up
@@ -406,7 +406,7 @@ def _unknown_ids(host: str, ids: t.Sequence[str], message: str) -> str:
     """What to do about registered ids that the API does not know, which does not prove that they have ended."""
     return (
         f"The registry names {ids_in_words(ids)}, which the API does not know: {message} It may still be billed. Is"
-        f" the token of the right account? {if_gone(host, ids)}"
+        f" the token of the right account? {forget_advice(host, ids)}"
     )
 
 

@@ -34,7 +34,7 @@ def _described(machine: Machine) -> str:
     return f"{machine.get('resource_id') or 'a machine without an id'} ({', '.join(filter(None, facts))})"
 
 
-def if_gone(host: str, ids: t.Iterable[str]) -> str:
+def forget_advice(host: str, ids: t.Iterable[str]) -> str:
     """What to do about a missing machine."""
     forget = f"{end_option([host])} -e decommission_forget={','.join(ids) or '<resource id>'}"
     return f"If it is gone for certain: compute_index.supply.decommission {forget}."

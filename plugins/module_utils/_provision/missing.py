@@ -25,7 +25,7 @@ from . import ending, lease
 from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
 from .lease import DATABASE_CLOCK, Clock
-from .messages import if_gone, missing_row
+from .messages import forget_advice, missing_row
 from .ownership import Account, Machine, id_of, offer_of
 from .place import Place
 from .standing import Status, look_at, storage_bought
@@ -214,7 +214,7 @@ _SENTENCES = {
 
 def noted(host: str, step: MissingStep, entry: Entry) -> str:
     """A sentence about the step that was noted for a host."""
-    ids, advice = ids_in_words(entry.resource_ids), f"Ask the vendor. {if_gone(host, entry.resource_ids)}"
+    ids, advice = ids_in_words(entry.resource_ids), f"Ask the vendor. {forget_advice(host, entry.resource_ids)}"
     return _SENTENCES[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
 
 

@@ -8,19 +8,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import (
-    QUOTA,
-    abridged,
-    amount,
-    formatted,
-    gpus_of,
-    grouped,
-    ids_in_words,
-    joined,
-    plural,
-    usd,
-    usd_short,
-)
+from .._text import QUOTA, abridged, amount, formatted, gpus_of, grouped, ids_in_words, joined, plural, usd, usd_short
 from . import ceilings, storage
 from .candidates import (
     Case,
@@ -109,36 +97,36 @@ def host_plans(
     the epoch. ``account``: returns what else is billed on the account besides the offers to buy (`prices_of_others`).
     ``ledgers``: the ledgers of projects in which a host has a budget.
     """
-    shared = _shared(cases, taken)
-    results = [_searched(case, searches, pages, shared.get(case.host.host, "")) for case in cases]
-    results = _compared(cases, results, pages)
+    rivals = _rival_refusals(cases, taken)
+    results = [_searched(case, searches, pages, rivals.get(case.host.host, "")) for case in cases]
+    results = _at_highest_prices(cases, results, pages)
     offers = _allocated(cases, results, taken, pages, kept or {})
     shortages = _shortages(cases, results, offers)
     drafts = [_draft(case, item, offers.get(case.host.host), now, shortages) for case, item in zip(cases, results)]
     prices = account({draft.offer_id for draft in drafts if draft.action == BUY})
     count = Count(tuple(map(prices.at_account_price, (*_parts(cases, drafts), *others))))
     drafts = _within_ceilings(cases, drafts, count, unread, prices, ledgers or {}, now)
-    drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
+    drafts = [_left_for_later(case, draft, now) for case, draft in zip(cases, drafts)]
     stopped, later = [*failed, *_hosts_that(STOP, drafts)], _hosts_that(LATER, drafts)
-    return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
+    return [_with_open_purchase(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
 
 
 def _hosts_that(action: str, drafts: t.Iterable[Plan]) -> list[str]:
     return [draft.host for draft in drafts if draft.action == action]
 
 
-def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
+def _rival_refusals(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
     """For each host that buys: a refusal if another host has or wants its offer or machine name, else an empty text."""
     offers = grouped((offer_id, case.host.host) for case in cases for offer_id in case.own_offer_ids)
     names = grouped((case.host.name, case.host.host) for case in cases if case.buys or case.standing.owns)
     return {
-        case.host.host: _rivalled(case, offers.get(case.wanted, ()), names[case.host.name], taken)
+        case.host.host: _rival_refusal(case, offers.get(case.wanted, ()), names[case.host.name], taken)
         for case in cases
         if case.buys and not case.is_open
     }
 
 
-def _rivalled(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str], taken: t.Collection[str]) -> str:
+def _rival_refusal(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str], taken: t.Collection[str]) -> str:
     """A refusal if another host has or wants this host's offer or machine name; otherwise empty.
 
     ``hosts``: all that have or want the offer; ``namesakes``: all that have or want the name.
@@ -185,7 +173,7 @@ def _ordered(draft: Plan) -> CeilingPart:
     return CeilingPart(draft.host, draft.price_per_hour, State.ORDERED)
 
 
-def _honest(case: Case, draft: Plan) -> Plan:
+def _with_open_purchase(case: Case, draft: Plan) -> Plan:
     """The plan; the refusal of a host with an open purchase also says what may be billed."""
     if draft.action != STOP or not case.is_open:
         return draft
@@ -222,7 +210,7 @@ def _refusal(case: Case, shared: str) -> str:
     return case.standing.reason if case.standing.kind is HostState.STOP else shared
 
 
-def _compared(
+def _at_highest_prices(
     cases: t.Sequence[Case], results: t.Sequence[SearchResult], pages: t.Mapping[str, SearchResult]
 ) -> list[SearchResult]:
     """The results with each offer's highest price among searches, pages, open purchases and sealed plans.
@@ -285,11 +273,7 @@ def _shortages(
 
 
 def _draft(
-    case: Case,
-    search_result: SearchResult,
-    offer: Offer | None,
-    now: float,
-    shortages: t.Mapping[str, str],
+    case: Case, search_result: SearchResult, offer: Offer | None, now: float, shortages: t.Mapping[str, str]
 ) -> Plan:
     """The plan of a host before ceilings of several hosts. ``shortages``: see `_shortages`."""
     stands, reason = case.standing, search_result.reason
@@ -323,7 +307,7 @@ def _without_offer(
         STOP,
         case.wanted,
         offer,
-        refusal=joined(_after(case, why), waited),
+        refusal=joined(_with_attempts(case, why), waited),
         error_class=error_class,
         cheapest=cheapest_of(search_result.all_offers),
     )
@@ -369,7 +353,7 @@ def offer_in_one_line(offer: Machine, bill: float | None) -> str:
     return ", ".join(str(fact) for fact in facts if fact)
 
 
-def _after(case: Case, reason: str) -> str:
+def _with_attempts(case: Case, reason: str) -> str:
     """The reason, preceded by the last attempt's message and followed by the offers that were tried."""
     if not case.attempts:
         return reason
@@ -415,7 +399,7 @@ def _within_ceilings(
     ]
 
 
-def stopped_if_refused(draft: Plan, refusal: str) -> Plan:
+def unless_refused(draft: Plan, refusal: str) -> Plan:
     """The plan, stopped by the refusal unless that is empty."""
     return replace(draft, action=STOP, refusal=refusal) if refusal else draft
 
@@ -429,7 +413,7 @@ def _limited(case: Case, draft: Plan, refusal: str, max_account_price_per_hour: 
     if draft.action != BUY:
         return draft
     if refusal:
-        return replace(draft, action=STOP, refusal=_after(case, refusal), error_class="price")
+        return replace(draft, action=STOP, refusal=_with_attempts(case, refusal), error_class="price")
     most = min(draft.max_price_per_hour, (draft.price_per_hour or 0.0) + share)
     return replace(draft, max_price_per_hour=most, max_account_price_per_hour=max_account_price_per_hour)
 
@@ -489,7 +473,7 @@ def _of_budget(
     return ceilings.budget_refusal(budget, project, month), month.left_per_hour(budget)
 
 
-def _later(case: Case, draft: Plan, now: float) -> Plan:
+def _left_for_later(case: Case, draft: Plan, now: float) -> Plan:
     """The plan; a host without an offer is left to a later run if it may wait that long."""
     if draft.error_class != _NO_OFFER or not case.host.patience.has_later_run(now) or case.attempts:
         return draft
@@ -506,7 +490,7 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
     if not stopped:
         return replace(draft, action=LATER, label=_label_later(case))
     why = f"provision_all_or_nothing: {case.host.host} buys nothing, since {abridged(stopped)} cannot have a machine."
-    return replace(draft, action=STOP, refusal=_after(case, why))
+    return replace(draft, action=STOP, refusal=_with_attempts(case, why))
 
 
 def lacking(
@@ -534,7 +518,7 @@ def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], now: float, trouble:
     return joined(f"No offer yet for {hosts}, since {formatted(patience[0].since)}.", trouble, market, looks)
 
 
-def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
+def fork_warning(plans: t.Iterable[Plan], forks: int) -> str:
     """A warning if there are fewer forks than purchases, each of which takes a fork until the API answers."""
     buyers = sum(draft.action == BUY for draft in plans)
     if not 0 < forks < buyers:
@@ -545,15 +529,15 @@ def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
     )
 
 
-def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
+def offers_to_buy(plans: t.Iterable[Plan]) -> dict[str, Offer]:
     """The offers that hosts would buy, by host."""
     return {draft.host: draft.offer for draft in plans if draft.action == BUY}
 
 
 def paragraphs_of_storage(plans: t.Sequence[Plan]) -> list[list[str]]:
     """Paragraphs about the storage of the offers to buy: what outlives its machine, and what ends with it."""
-    parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
-    return list(filter(None, (storage.offer_lines(head, bought(part)) for head, part in zip(storage.HEADS, parts))))
+    parts = (offers_to_buy(draft for draft in plans if draft.ends_storage is ends) for ends in (False, True))
+    return list(filter(None, map(storage.offer_lines, storage.HEADS, parts)))
 
 
 def warnings_of_kept_storage(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:

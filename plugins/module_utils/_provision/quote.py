@@ -29,23 +29,10 @@ _COLUMNS = {
     "vendor": "vendor",
     "region": "region",
 }
-_PUBLISHED = (
-    "offer_id",
-    "gpu_count",
-    "gpu_type",
-    "contract_type",
-    "vendor",
-    "region",
-    "price_per_hour",
-    "expires_at",
-)
+_PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
 
 
-def quoted(
-    plans: t.Sequence[Plan],
-    kept_in: str,
-    plan_file: str | None = None,
-) -> Row:
+def quoted(plans: t.Sequence[Plan], kept_in: str, plan_file: str | None = None) -> Row:
     """The fields of a quote's result.
 
     ``kept_in``: a line about the registry. ``plan_file``: the file for its sealed plan; empty if that is only
@@ -60,8 +47,8 @@ def quoted(
             if _has_prices(hosts.values())
             else ()
         ),
-        *_taken_away(hosts),
-        *_gone_early(_buyers(plans)),
+        *_spot_lines(hosts),
+        *_early_end_lines(_buyers(plans)),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # A task that fails for the host shows why it gets nothing.
@@ -80,7 +67,7 @@ def quoted(
     }
 
 
-def what_is_bought(plans: t.Iterable[Plan]) -> str:
+def purchase_summary(plans: t.Iterable[Plan]) -> str:
     """What the plans buy, in one line; empty if they buy nothing."""
     buyers = _buyers(plans)
     return summary({draft.host: _published(draft) for draft in buyers}) if buyers else ""
@@ -157,13 +144,13 @@ def is_spot(offer: Offer) -> bool:
     return offer.get("contract_type") == SPOT
 
 
-def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
+def _spot_lines(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
     """A line about the hosts that would get a spot machine."""
     if spot := [host for host, item in hosts.items() if is_spot(item)]:
         yield f"{VANISHES} ({abridged(spot)})."
 
 
-def _gone_early(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
+def _early_end_lines(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
     """A line for each offer that ends before its lease by the API's undocumented ``valid_to``, which decides nothing.
 
     If ``valid_to`` is no later than ``expires_at``, it may be about the offer, and not its machine.
@@ -189,10 +176,10 @@ def _total_and_ends(costs: Sum, plans: t.Sequence[Plan]) -> t.Iterator[str]:
     has_ends = any(draft.end is not None for draft in plans)
     lasts = "" if has_ends or not plans else f", until you end {'them' if len(plans) > 1 else 'it'}"
     yield f"USD per hour in total: {amount(costs.total)}{unknown}{lasts}"
-    yield from ends_shown(plans) if has_ends else ()
+    yield from lease_end_lines(plans) if has_ends else ()
 
 
-def ends_shown(plans: t.Iterable[Plan]) -> t.Iterator[str]:
+def lease_end_lines(plans: t.Iterable[Plan]) -> t.Iterator[str]:
     """A line for each end, with its hosts and their bill."""
     alike = grouped(("" if draft.end is None else formatted(draft.end), draft) for draft in plans)
     for same in alike.values():

@@ -252,7 +252,7 @@ class Round(_HostRound):
         says = (item for item in (self.released, self.verdict) if item.again and item.round == this_round)
         return next(says, None) if this_round else None
 
-    def tried_with(self, first: Round) -> Rows | None:
+    def attempts_with(self, first: Round) -> Rows | None:
         """The attempts of a host that tries another offer in one include with the ``first`` host; None if it does not.
 
         Hosts share an include if they reach it together: those that lost an offer in the same round, or those that

@@ -80,13 +80,7 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
     if draft.action != WAIT or case.standing.kind is not HostState.READY or len(connections) != 1:
         return draft
     facts = facts_of_machine(
-        case.standing.offer_id,
-        ids,
-        connections,
-        entry.price_per_hour,
-        host.trust,
-        known_hosts,
-        host.identity_file,
+        case.standing.offer_id, ids, connections, entry.price_per_hour, host.trust, known_hosts, host.identity_file
     )
     if not host.registry.hands_facts:
         return replace(draft, action=KEEP) if is_registered(facts, entry, host.known) else draft
@@ -96,7 +90,7 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
     return replace(draft, action=KEEP, facts=facts) if is_kept(facts, entry) else draft
 
 
-def note_of_taken_over(case: Case, clock: Clock) -> Row:
+def note_of_adoption(case: Case, clock: Clock) -> Row:
     """The registry entry of a machine that the host adopts, with the lease that begins now; empty without one."""
     standing = case.standing
     if not standing.adopted:
@@ -206,7 +200,7 @@ def poll(cases: t.Sequence[Case], *, check_mode: bool) -> Row:
     }
 
 
-def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[str, t.Any]) -> Row:
+def purchase_row(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[str, t.Any]) -> Row:
     """The ``options`` of procure_offer, and the ``note`` that the registry keeps with the purchase.
 
     It is small, since Ansible returns all of it with the task's result. ``row``: the host's `plan_row`; ``note``: what
@@ -269,7 +263,7 @@ def rows_to_act_on(rows: t.Iterable[Row]) -> list[Row]:
     return [row for row in rows if row["action"] != KEEP or row["next"] or row["facts"]]
 
 
-def too_dear(table: t.Iterable[Row]) -> list[Row]:
+def above_ceilings(table: t.Iterable[Row]) -> list[Row]:
     """The rows of hosts that a ceiling of several hosts stops."""
     return [row for row in table if row["error_class"] == "price"]
 
@@ -376,7 +370,7 @@ def columns(rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
     }
 
 
-def login(ssh_config: str, here: str) -> str:
+def login_command(ssh_config: str, here: str) -> str:
     """The ssh command to which a host's name is added. ``here``: the folder in which Ansible was started."""
     return f"ssh -F {shlex.quote(shortest_path(ssh_config, here))}"
 

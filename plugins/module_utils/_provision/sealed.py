@@ -96,12 +96,12 @@ def plans_at_page_prices(
         plans = find_plans(seen, {draft.host: draft.offer_id for draft in plans})
     gone = {offer_id: page for offer_id, page in seen.items() if page.is_gone and offer_id not in pages}
     warnings = [f"Offer {offer_id} is not in the plan: {page.reason}" for offer_id, page in gone.items()]
-    return [planning.stopped_if_refused(draft, _unsealable(draft, pages, seen)) for draft in plans], warnings
+    return [planning.unless_refused(draft, _unsealable(draft, pages, seen)) for draft in plans], warnings
 
 
 def _further_pages(plans: t.Iterable[Plan], seen: Pages, read: t.Callable[[t.Collection[str]], Pages]) -> Pages:
     """The pages of the offers to buy that were not read before."""
-    offers = {offer["offer_id"]: offer for offer in planning.bought(plans).values()}
+    offers = {offer["offer_id"]: offer for offer in planning.offers_to_buy(plans).values()}
     unread = {offer_id: offer for offer_id, offer in offers.items() if offer_id not in seen}
     return {offer_id: _sellable(unread[offer_id], page) for offer_id, page in read(unread).items()}
 

@@ -212,7 +212,7 @@ class Spending:
         newest = sorted(self.bills, key=lambda bill: bill.until(math.inf))[-MOST_PUBLISHED:]
         return {
             **self.total.published,
-            "price_per_hour_without_missing": self.runs_found.total,
+            "price_per_hour_without_missing": self.price_without_missing.total,
             "missing": self.missing,
             "since": utc(self.since) if self.since else None,
             "until": utc(self.now),
@@ -225,7 +225,7 @@ class Spending:
         }
 
     @property
-    def runs_found(self) -> Sum:
+    def price_without_missing(self) -> Sum:
         """The price of everything that may be billed now and is not missing."""
         return add_up([0.0, *(bill.price_per_hour for bill in self.bills if bill.runs and not bill.is_missing)])
 
@@ -332,7 +332,7 @@ def _date(day: float) -> str:
     return datetime.fromtimestamp(day * DAY, timezone.utc).strftime("%Y-%m-%d")
 
 
-def since_of(value: object, now: float) -> float:
+def read_since(value: object, now: float) -> float:
     """Read a date, a time, or a duration before now, in seconds since the epoch; 0 for an empty value.
 
     Raises ValueError with a reason for the user.
@@ -398,7 +398,7 @@ def cost_lines(spending: Spending) -> list[str]:
     if len(total.days) > DAYS:
         report += [f"The last {DAYS} of {len(total.days)} days; the result has all of them.", ""]
     report += missing_lines(spending.missing)
-    without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
+    without = f", {_per_hour(spending.price_without_missing)} without what is missing" if spending.missing else ""
     return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour{without}"]
 
 

@@ -20,7 +20,7 @@ from .messages import (
     NOTHING_SENT,
     described,
     does_not_fit,
-    if_gone,
+    forget_advice,
     may_be_bought,
     shared_name,
     still_open,
@@ -230,7 +230,7 @@ def standing_of(host: Declaration, entry: Entry, status: Status | None, account:
         return stopped(
             f"The machine of {host.host} is MISSING since {entry.missing_since}: the API finds"
             f" {ids_in_words(entry.resource_ids)} ({usd(entry.price_per_hour)}) neither by id nor in its list. It may"
-            f" be billed, so nothing else was bought. Ask the vendor. {if_gone(host.host, entry.resource_ids)}"
+            f" be billed, so nothing else was bought. Ask the vendor. {forget_advice(host.host, entry.resource_ids)}"
         )
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
@@ -327,7 +327,7 @@ def _contradicted(host: Declaration, entry: Entry, standing: Standing, reason: s
         f"The registry says that {host.host} has bought offer {entry.offer_id} (machine"
         f" {ids_in_words(entry.resource_ids)}), but {reason}. The machine may be billed nevertheless, so nothing else"
         " was bought. Does the token belong to the account that bought it?"
-        f" {if_gone(host.host, entry.resource_ids)}{file}",
+        f" {forget_advice(host.host, entry.resource_ids)}{file}",
         standing,
     )
 

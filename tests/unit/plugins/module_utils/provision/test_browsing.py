@@ -42,7 +42,7 @@ H100 = {"compute": {"gpu_type": "H100"}}
     ],
 )
 def test_what_is_to_be_seen(answers: Any, spec: Any, search: Any, limit: float) -> None:
-    assert browsing.wanted(answers, spec) == Choice(search, limit)
+    assert browsing.read_search(answers, spec) == Choice(search, limit)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_what_is_to_be_seen(answers: Any, spec: Any, search: Any, limit: float) 
 )
 def test_what_makes_no_sense_is_refused(answers: Any, spec: Any, reason: str) -> None:
     with pytest.raises(ValueError) as error:
-        browsing.wanted(answers, spec)
+        browsing.read_search(answers, spec)
     assert str(error.value) == reason
 
 
@@ -78,7 +78,7 @@ def test_what_makes_no_sense_is_refused(answers: Any, spec: Any, reason: str) ->
     ],
 )
 def test_offers_are_listed_if_a_gpu_is_named(spec: Any, listed: bool) -> None:
-    assert browsing.is_listed(Choice(spec)) is listed
+    assert browsing.lists_offers(Choice(spec)) is listed
 
 
 def test_each_size_of_a_machine_is_a_search() -> None:
@@ -114,7 +114,7 @@ MARKET = [
 
 
 def test_kinds_of_gpu_with_the_price_on_demand_and_spot_beside_it() -> None:
-    shown = browsing.market(Choice({}), MARKET)
+    shown = browsing.market_report(Choice({}), MARKET)
     assert shown["kinds"] == [
         {
             "gpu_type": "nvidia-h100-sxm5-80gb",
@@ -145,9 +145,9 @@ def test_kinds_of_gpu_with_the_price_on_demand_and_spot_beside_it() -> None:
 
 
 def test_a_ceiling_holds_for_the_market() -> None:
-    shown = browsing.market(Choice({}, 2.5), MARKET)
+    shown = browsing.market_report(Choice({}, 2.5), MARKET)
     assert [kind["offers"] for kind in shown["kinds"]] == [1, 0]
-    nothing = browsing.market(Choice({}, 0.1), MARKET)
+    nothing = browsing.market_report(Choice({}, 0.1), MARKET)
     assert nothing == {
         "kinds": [],
         "lines": ["There is no offer of any GPU that the API lists."],
@@ -157,7 +157,7 @@ def test_a_ceiling_holds_for_the_market() -> None:
 def test_offers_of_a_search_cheapest_first_with_their_ids() -> None:
     spec = {"compute": {"gpu_type": "H100", "contract_type": "any"}}
     cluster = offer(8, 70.0, gpu_count=24, node_count=3, expires_at="2026-11-28T20:50:00Z")
-    shown = browsing.listing(Choice(spec), [*MARKET, cluster])
+    shown = browsing.offer_report(Choice(spec), [*MARKET, cluster])
     assert [item["offer_id"] for item in shown["offers"]] == [offer_id(number) for number in (4, 2, 1, 3, 8, 6)]
     assert shown["lines"] == [
         "1 x nvidia-h100-sxm5-80gb, spot: may be taken away",
@@ -189,7 +189,7 @@ def test_offers_of_a_search_cheapest_first_with_their_ids() -> None:
 
 
 def test_a_long_list_is_cut_and_counted() -> None:
-    lines = browsing.listing(Choice(H100), [offer(number, 1.0 + number) for number in range(25)])["lines"]
+    lines = browsing.offer_report(Choice(H100), [offer(number, 1.0 + number) for number in range(25)])["lines"]
     assert "And 5 more, from USD 21.00 per hour." in lines and not [line for line in lines if offer_id(20) in line]
 
 
@@ -202,7 +202,7 @@ def test_a_long_list_is_cut_and_counted() -> None:
     ],
 )
 def test_why_there_is_none(choice: Choice, answer: Any, reason: str) -> None:
-    shown = browsing.listing(choice, answer)
+    shown = browsing.offer_report(choice, answer)
     assert shown["offers"] == [] and reason in " ".join(shown["lines"])
 
 
@@ -227,5 +227,5 @@ texts = st.text("abc-0123 ", min_size=1, max_size=60)
 )
 def test_no_line_is_too_long_for_the_screen(offers: list[dict[str, Any]]) -> None:
     """But for what was shortened and stands whole below its table."""
-    lines = [*browsing.market(Choice({}), offers)["lines"], *browsing.listing(Choice({}), offers)["lines"]]
+    lines = [*browsing.market_report(Choice({}), offers)["lines"], *browsing.offer_report(Choice({}), offers)["lines"]]
     assert [line for line in folded_lines(lines) if len(line) > LINE and not line.startswith(("~ ", "-e "))] == []

@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
     Case,
     SearchResult,
-    differs_from_declared,
+    declaration_warning,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
@@ -107,14 +107,14 @@ def test_an_open_purchase_of_another_spec_is_told() -> None:
     declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
     ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
     for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
-        told = differs_from_declared(Case(declared, ordered, Standing(kind)))
+        told = declaration_warning(Case(declared, ordered, Standing(kind)))
         assert ("gpu-1 declares something else than its open purchase was ordered as" in told) is is_told
-    assert differs_from_declared(Case(declared, entry(X, purchase="sent"), Standing(HostState.OPEN))) == ""
+    assert declaration_warning(Case(declared, entry(X, purchase="sent"), Standing(HostState.OPEN))) == ""
     digests = {"provision_ordered": {"token": "0f"}}
     for known, is_told in (
         (entry(X, purchase="sent", **digests), True),
         (entry(X, purchase="made", **digests), False),
         (entry(X, purchase="sent"), False),
     ):
-        told = differs_from_declared(Case(declared, known, Standing(HostState.UNDER_WAY)))
+        told = declaration_warning(Case(declared, known, Standing(HostState.UNDER_WAY)))
         assert (f"gpu-1 takes the machine of offer {X} as it was first ordered" in told) is is_told

@@ -48,6 +48,6 @@ def test_what_stops_a_host_says_what_may_be_billed_and_what_to_do() -> None:
     odd = messages.does_not_fit("gpu-1", "gpu-1", [machine(1, "gpu-1")], "H100 instead of A100")
     assert M in odd and "It was not adopted, and nothing was bought" in odd
     assert messages.NOTHING_SENT in messages.shared_name("gpu-1", ["gpu-2"])
-    assert f"-e decommission_forget={M},x" in messages.if_gone("gpu-1", [M, "x"])
+    assert f"-e decommission_forget={M},x" in messages.forget_advice("gpu-1", [M, "x"])
     assert messages.nothing_billed("gpu-1") == "Nothing is billed for gpu-1."
     assert "so it never ends its machine" in messages.unreadable_lease("gpu-1", "'soon' is no time")

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
     Case,
     SearchResult,
-    drift_of,
+    drift_warning,
     is_short,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
@@ -34,7 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     STOP,
     WAIT,
     Plan,
-    few_forks,
+    fork_warning,
     host_plans,
     line_of_waiting,
     prices_of_others,
@@ -219,7 +219,7 @@ def test_too_few_offers_are_counted(hosts: int, most: float, taken: tuple[str, .
 @pytest.mark.parametrize(("forks", "is_told"), [(1, True), (2, False), (0, False)])
 def test_fewer_forks_than_buyers_are_told(forks: int, is_told: bool) -> None:
     plans = planned(free("gpu-1"), free("gpu-2"), owner("gpu-3"))
-    assert few_forks(plans, forks).startswith("2 hosts buy, 1 at a time: a purchase may take minutes") is is_told
+    assert fork_warning(plans, forks).startswith("2 hosts buy, 1 at a time: a purchase may take minutes") is is_told
 
 
 def test_what_others_want_have_or_tried_is_left_alone() -> None:
@@ -701,7 +701,7 @@ def test_no_plan_exceeds_a_ceiling(
 )
 def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None, said: tuple[str, ...]) -> None:
     known = entry(Y, [M], "made", provision_price_per_hour=price, provision_offer=noted_offer(kept))
-    found = drift_of(declared(**fields), known)
+    found = drift_warning(declared(**fields), known)
     assert bool(found) == bool(said)
     for each in said:
         assert each in found
@@ -709,8 +709,8 @@ def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None
 
 def test_another_name_is_drift() -> None:
     known = entry(Y, [M], "made", provision_resource_name="trainer")
-    assert "bought as trainer, and provision_resource_name is gpu-1" in drift_of(declared(), known)
-    assert drift_of(declared(name="trainer"), known) == ""
+    assert "bought as trainer, and provision_resource_name is gpu-1" in drift_warning(declared(), known)
+    assert drift_warning(declared(name="trainer"), known) == ""
 
 
 # Leases
@@ -752,9 +752,9 @@ def test_the_whole_bill_is_a_ceiling(fields: dict[str, Any], action: str) -> Non
 )
 def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
     known = entry(X, [M], "made", provision_resource_name="gpu-1", provision_leased=noted)
-    found = drift_of(declared(lease=declares), known)
+    found = drift_warning(declared(lease=declares), known)
     assert said in found if said else found == ""
-    assert drift_of(declared("", lease=declares), known) == ""
+    assert drift_warning(declared("", lease=declares), known) == ""
 
 
 # Ceilings that see more than the play

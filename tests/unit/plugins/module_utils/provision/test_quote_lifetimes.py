@@ -188,7 +188,7 @@ def test_registries_that_must_be_swept() -> None:
 
 def test_lines() -> None:
     found = [("a", NOON, 16.0), ("b", NOON, 8.0), ("c", None, None), ("d", NOON + 60, None)]
-    assert list(quote.ends_shown(Plan(host, "buy", end=end, bill=bill) for host, end, bill in found)) == [
+    assert list(quote.lease_end_lines(Plan(host, "buy", end=end, bill=bill) for host, end, bill in found)) == [
         "a, b: until 2027-01-15 08:00 UTC, at most USD 24.00 together",
         "c: until you end it",
         "d: until 2027-01-15 08:01 UTC, at most an unknown sum",

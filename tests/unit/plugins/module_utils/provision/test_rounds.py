@@ -154,7 +154,7 @@ BACK = Released(round="r1", again=True, attempts=[*TRIED, {"offer_id": "o2"}])
 )
 def test_what_was_tried_for_a_host_that_may_try_again(verdict: Any, released: Any, tried: Any) -> None:
     one = _following(verdict, released)
-    assert one.tried_with(Round()) == one.tried_with(one) == tried
+    assert one.attempts_with(Round()) == one.attempts_with(one) == tried
     assert one.for_tasks["again"] is (tried is not None)
 
 
@@ -166,8 +166,8 @@ def _following(verdict: Any, released: Any = None) -> Round:
 def test_hosts_that_come_to_their_next_round_one_after_the_other_are_planned_one_after_the_other() -> None:
     """One has lost an offer, another gives a machine back first, and both say that they try again."""
     lost, given_back = _following(AGAIN), _following({**AGAIN, "again": False}, BACK.mapping)
-    assert (lost.tried_with(given_back), given_back.tried_with(lost)) == (None, None)
-    assert lost.tried_with(_following({**AGAIN, "again": False})) == TRIED
+    assert (lost.attempts_with(given_back), given_back.attempts_with(lost)) == (None, None)
+    assert lost.attempts_with(_following({**AGAIN, "again": False})) == TRIED
 
 
 def test_what_was_listed_before_concerns_a_host_whose_purchase_is_the_first() -> None:

@@ -145,18 +145,18 @@ def test_what_is_protected_is_not_given_back_and_says_so() -> None:
 def test_what_a_run_notes_of_a_machine_that_runs(one: Case, noted: set[Any]) -> None:
     changes = rows.changes_of_protection(one, Clock(0.0))
     assert {value if value is None else name for name, value in changes.items()} == noted
-    assert rows.note_of_taken_over(one, Clock(0.0)) == {}
+    assert rows.note_of_adoption(one, Clock(0.0)) == {}
 
 
 def test_what_a_host_takes_over_may_be_protected_from_then_on() -> None:
     adopts = adopter(protect=True)
-    assert rows.note_of_taken_over(adopts, Clock(0.0))["provision_protected_since"] == "1970-01-01T00:00:00Z"
+    assert rows.note_of_adoption(adopts, Clock(0.0))["provision_protected_since"] == "1970-01-01T00:00:00Z"
     assert rows.changes_of_protection(adopts, Clock(0.0)) == {}
 
 
 def test_what_a_host_takes_over_is_found_again_by_its_groups() -> None:
     groups = ["gpu", "train"]
-    assert rows.note_of_taken_over(adopter(groups=groups), Clock(0.0))["provision_groups"] == groups
+    assert rows.note_of_adoption(adopter(groups=groups), Clock(0.0))["provision_groups"] == groups
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_a_host_takes_over_is_found_again_by_its_groups() -> None:
 def test_the_sum_of_a_project_is_checked_where_it_is_known(place: str, total: Any, told: float | None) -> None:
     one = case(place=place, max_total_price_per_hour=total)
     draft = Plan("gpu-1", BUY, X, offer(1), price_per_hour=5.0, label="buys")
-    options = rows.purchase(draft, one, row(draft, one), "account", {})["options"]
+    options = rows.purchase_row(draft, one, row(draft, one), "account", {})["options"]
     assert (options["max_total_price_per_hour"], options["price_per_hour"]) == (told, 5.0)
 
 
@@ -186,7 +186,7 @@ def test_where_hosts_are_remembered_is_named_as_short_as_possible() -> None:
         rows.line_of_registries(["/inventory/host_vars", "db, project red"], "/inventory")
         == "registry: host_vars, db, project red"
     )
-    assert rows.login("/a b/.ssh_config", "/a b/c/d/e") == "ssh -F '/a b/.ssh_config'"
+    assert rows.login_command("/a b/.ssh_config", "/a b/c/d/e") == "ssh -F '/a b/.ssh_config'"
 
 
 @pytest.mark.parametrize(
@@ -194,4 +194,4 @@ def test_where_hosts_are_remembered_is_named_as_short_as_possible() -> None:
 )
 def test_the_rows_of_hosts_that_a_ceiling_stops(classes: list[str], numbers: list[int]) -> None:
     table = [{"error_class": error_class, "number": number} for number, error_class in enumerate(classes)]
-    assert [row["number"] for row in rows.too_dear(table)] == numbers
+    assert [row["number"] for row in rows.above_ceilings(table)] == numbers

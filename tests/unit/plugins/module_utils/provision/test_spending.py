@@ -22,8 +22,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     cost_lines,
     dollars,
     millionths_of_usd,
+    read_since,
     sheet,
-    since_of,
     spending_of,
     warnings,
 )
@@ -202,7 +202,7 @@ def test_a_period_and_what_was_before_are_all(found: list[Bill], since: float) -
     ],
 )
 def test_since_when(value: object, moment: float) -> None:
-    assert since_of(value, NOW) == moment
+    assert read_since(value, NOW) == moment
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_since_when(value: object, moment: float) -> None:
 )
 def test_what_is_no_moment(value: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        since_of(value, NOW)
+        read_since(value, NOW)
 
 
 def test_a_spreadsheet_has_a_line_for_each_purchase_and_no_formula() -> None:
