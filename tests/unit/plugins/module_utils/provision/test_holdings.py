@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a purchase holds: the table of the design, row by row, and what holds for every world."""
+"""What a purchase holds: the table of docs/architecture.md row by row, and properties of every combination."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_what_is_left_goes_by_its_own_page(listed: str | None, read: Any, is_lef
     ("since", "made", "offer", "is_ours"),
     [
         ("2026-01-31T12:20:00Z", "2026-01-31T12:00:00Z", None, True),
-        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", None, False),  # by a person, and it may be a colleague's
+        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", None, False),  # linked by a person, and may be a colleague's
         ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", OURS, True),  # it says so itself
         ("2026-01-31T15:00:00Z", None, None, True),
         (None, "2026-01-31T12:00:00Z", None, True),
@@ -210,7 +210,7 @@ def test_storage_that_was_attached_later_has_not_come_with_the_machine(
 @pytest.mark.parametrize("until", [None, "2026-01-31T13:00:00Z"])
 @pytest.mark.parametrize("status", ["active", "failed", "deleting", "deleted"])
 def test_the_links_of_a_machine_end_with_it_and_storage_goes_on(status: str, until: str | None) -> None:
-    """While it runs, a link that has ended tells that the storage was taken off."""
+    """While the machine runs, a link that has ended means that the storage was detached."""
     volume = machine(2, "data", kind="storage", created_at="2026-01-31T12:20:00Z")
     mine = {
         **machine(1, "gpu-1", OURS, status=status),

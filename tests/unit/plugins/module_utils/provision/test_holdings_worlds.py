@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random worlds with books of their own: whatever the API names, nothing but the host's own is registered or ended.
+"""Random worlds that keep accounts: whatever the API names, only the host's own machines are registered or ended.
 
 Machines have storage, which no end and no host takes for a machine, and which is kept as far as anything tells of it.
 """
@@ -55,7 +55,7 @@ class Truth:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """As the tolerant reader returns it. What others have and what names no offer was there before our purchase."""
+        """The machine as the tolerant reader returns it. Only our own is certainly not older than the purchase."""
         offer = (X if self.buyer == OURS else Y) if self.shows_offer else None
         name = ("gpu-1" if self.buyer != COLLEAGUE else "train") if self.keeps_name else f"vm-{self.number}"
         return machine(self.number, name, offer, created_at=AFTER if self.buyer == OURS else BEFORE)
@@ -90,7 +90,7 @@ class World:
 
     @property
     def provable(self) -> set[str]:
-        """Our storage of which anything tells that it is ours."""
+        """Our storage that any source shows as ours."""
         named = {*self.noted, *self.named}
         shown = [m for m in self.machines if m.buyer == OURS and (m.id in named or (m.shows_offer and not m.lags))]
         told = [
@@ -143,7 +143,7 @@ class World:
 
     @property
     def is_findable(self) -> bool:
-        """Whether anything at all tells of what runs."""
+        """Whether any source shows a running machine."""
         return bool({*self.noted, *self.named} - ids_of(self.volumes)) or any(
             each.buyer == OURS and each.shows_offer and not each.lags for each in self.machines
         )
@@ -174,12 +174,12 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 def _bought(buyer: str) -> tuple[str, str]:
-    """The offer that has brought the storage of a buyer, and when it was made."""
+    """Return the offer that brought a buyer's storage, and when it was created."""
     return (X, AFTER) if buyer == OURS else (Y, BEFORE)
 
 
 def read(world: World, ids: Any) -> dict[str, Any]:
-    """Resources by their ids, and what these name, as `read_by_id` does it."""
+    """Return resources by their ids, and those that they link to, as `read_by_id` does."""
     by_id = {each: world.by_id.get(each) for each in ids}
     return {**by_id, **{each: world.by_id.get(each) for each in links_in(by_id.values()).difference(by_id)}}
 
@@ -232,7 +232,7 @@ def test_a_later_run_keeps_what_is_held(world: World) -> None:
     free = stands.kind is HostState.FREE or stands.void
     assert not (free and world.is_findable), "nothing else may be bought for the host"
     if stands.kind is HostState.READY:
-        # Earlier versions noted storage beside machines; what nothing shows yet stays as it was noted.
+        # Earlier versions noted storage as machines; ids that no source shows yet stay as noted.
         hidden = {*world.noted} & ids_of(volume for volume in world.own_volumes if not volume.form.is_listed)
         assert world.noted_machines <= set(stands.resource_ids) <= world.ours | hidden
     if stands.void:
@@ -243,7 +243,7 @@ def test_a_later_run_keeps_what_is_held(world: World) -> None:
 
 @given(worlds())
 def test_only_what_the_purchase_bought_ends(world: World) -> None:
-    # What may be the host's is looked up by its id, whatever a list shows.
+    # Resources that may be the host's are read by their ids, whatever a list shows.
     claims = account(world).claims.values()
     asked = [claim for claim in claims if claim.host == "gpu-1"]
     wanted = ids_to_read_before_end(asked, world.named, world.listed)

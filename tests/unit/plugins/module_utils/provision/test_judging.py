@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of a host's purchase: what is registered, what is given back, and what is said."""
+"""The result of a host's purchase: what is registered, what is given back, and the messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def case(
     outcome: str = "created",
     **fields: Any,
 ) -> JudgedHost:
-    """A host that has bought X, by whose status these ids are its machines."""
+    """A host that has bought X, whose status names these ids as its machines."""
     purchase = {"outcome": outcome, "resource_ids": list(known.resource_ids)} if outcome else {}
     connections = [each for each in (FIRST, OTHER) if each["resource_id"] in ids]
     status = {"phase": "ready", "ready": True, "resource_ids": ids, "connections": connections, "msg": "It is ready."}
@@ -92,7 +92,7 @@ def test_what_has_ended_and_was_bought_anew_by_another_run_is_no_second_machine(
 def test_of_two_machines_of_one_name_the_later_one_goes_if_this_run_has_bought_it(
     minute: int, later: str, spared: str
 ) -> None:
-    """Another run has bought for the host at the same moment, and no registry could tell."""
+    """Without a registry, another run has bought for the host at the same moment."""
     theirs = machine(2, "gpu-1", Y, created_at=f"2026-01-31T{12 - (minute == 59)}:{minute:02d}:00Z")
     own = {**OURS, "created_at": "2026-01-31T12:00:30Z"}
     plan = {"may_release": not spared, "spared": spared}
@@ -115,14 +115,14 @@ def test_an_ordinary_purchase_is_registered() -> None:
     )
     again = case([M], known=entry(X, [M], "made", provision_instances=[FIRST]), action="wait", outcome="")
     assert (again.verdict(False), again.needs_list) == (READY, False)
-    # Noted by a run that was killed before it looked
+    # Noted by a run that was killed before its first look
     assert case([M], known=MADE, action="wait", outcome="").needs_list
 
 
 @pytest.mark.parametrize("action", ["buy", "wait"])
 @pytest.mark.parametrize("phase", ["ready", "failed"])
 def test_a_colleagues_machine_is_neither_registered_nor_given_back(action: str, phase: str) -> None:
-    """The status names it instead of the one that was bought."""
+    """The status names it instead of the machine that was bought."""
     status = {"phase": phase, "ready": phase == "ready"}
     bought = case([N], [OURS, COLLEAGUES], action=action, outcome="created" if action == "buy" else "", status=status)
     assert (bought.verdict(False), bought.verdict(False, released=True)) == (STOP, STOP)
@@ -134,7 +134,7 @@ def test_a_colleagues_machine_is_neither_registered_nor_given_back(action: str, 
 
 
 def test_a_second_machine_of_the_offer_is_held_beside_the_first() -> None:
-    """The first one is billed, too."""
+    """The first one is also billed."""
     bought = case([N], [OURS, SECOND], plan={"offer": {"node_count": 1}})
     assert bought.verdict(False) is READY
     assert bought.noted(READY)["provision_resource_ids"] == [M, N]
@@ -142,22 +142,22 @@ def test_a_second_machine_of_the_offer_is_held_beside_the_first() -> None:
 
 
 @pytest.mark.parametrize(("nodes", "shown", "told"), [(2, 1, True), (2, 2, False), (1, 1, False), (None, 1, False)])
-def test_that_a_cluster_shows_fewer_machines_than_its_offer_has_is_told(
+def test_a_warning_if_a_cluster_shows_fewer_machines_than_its_offer_has(
     nodes: int | None, shown: int, told: bool
 ) -> None:
-    """One may have ended by itself, and nothing replaces it."""
+    """One may have ended without us, and is not replaced."""
     status = {"connections": [FIRST, OTHER][:shown]}
     bought = case([M, N], [OURS, SECOND], plan={"offer": {"node_count": nodes}}, status=status)
     assert any("the API shows" in each for each in bought.warnings()) is told
 
 
-def test_storage_of_others_that_a_purchase_names_is_told_and_left_alone() -> None:
+def test_storage_of_others_that_a_purchase_names_is_reported_and_kept() -> None:
     volume = machine(7, "data", Y, resource_type="volume", kind="storage")
     bought = case([M, volume["resource_id"]], [OURS, volume])
     assert bought.verdict(False) is READY and bought.noted(READY)["provision_resource_ids"] == [M]
     assert bought.held.affected == (volume["resource_id"],) and not bought.storage
     assert any("has not bought" in each and volume["resource_id"] in each for each in bought.warnings())
-    # It is noted, and told once.
+    # It is noted, and reported once.
     assert bought.noted(READY)["provision_affected_ids"] == [volume["resource_id"]]
     known = entry(X, [M], "made", provision_affected_ids=[volume["resource_id"]])
     again = case([M, volume["resource_id"]], [OURS, volume], known=known)
@@ -166,7 +166,7 @@ def test_storage_of_others_that_a_purchase_names_is_told_and_left_alone() -> Non
 
 
 def test_a_machine_that_a_status_omits_stays_with_its_address() -> None:
-    """Of a cluster's two one is named."""
+    """The status names one of a cluster's two machines."""
     known = entry(X, [M, N], "made", provision_instances=[FIRST, OTHER])
     again = case([N], [OURS, SECOND], known=known, action="wait", outcome="")
     facts = again.facts()
@@ -190,7 +190,7 @@ def test_while_no_list_tells_which_machine_is_which_each_keeps_the_id_under_whic
 
 
 def test_an_instance_that_is_not_held_becomes_no_further_host() -> None:
-    """It is unlisted, or says of no offer: nothing tells whose it is."""
+    """It is unlisted, or names no offer, so its owner is unknown."""
     assert case([M], status={"connections": [OTHER, FIRST]}).facts()["provision_instances"] == [FIRST]
     alone = entry(X, [M], "made", provision_instances=[FIRST])
     for shown in ([OTHER], [FIRST, OTHER]):
@@ -235,11 +235,11 @@ def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
         (MADE, True, Verdict.AGAIN),
         # Another run has bought for the host.
         (entry(Y, [], "sent"), True, Verdict.STOP),
-        # Nothing was noted that could be missing.
+        # There was no entry that could be missing.
         (Entry(), False, Verdict.AGAIN),
     ],
 )
-def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
+def test_a_machine_that_someone_has_ended_meanwhile_is_not_replaced(
     action: str, outcome: str, noted: Entry, registry: bool, verdict: Verdict
 ) -> None:
     status = {"phase": "failed", "ready": False, "failure_reason": "its machine was deleted"}
@@ -284,7 +284,7 @@ def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_clas
     [
         ({"outcome": "created"}, {"phase": "failed"}, True),
         ({"outcome": "rejected", "status": "failed", "error_class": "conflict"}, {}, True),
-        ({"outcome": "rejected", "error_class": "conflict"}, {}, False),  # somebody else was faster
+        ({"outcome": "rejected", "error_class": "conflict"}, {}, False),  # another customer was faster
         ({"outcome": "rejected", "error_class": "expired"}, {}, False),
     ],
 )
@@ -304,7 +304,7 @@ def test_of_what_was_refused_only_its_own_is_left() -> None:
 
 @pytest.mark.parametrize(("page", "given_back"), [({}, [M]), ({N: None}, [M]), ({N: SECOND}, [M, N])])
 def test_what_was_not_shown_is_not_given_back(page: dict[str, Any], given_back: list[str]) -> None:
-    """The answer to the purchase names ids alone, and storage would end with its data."""
+    """The answer to the purchase has only ids, and storage would lose its data."""
     status = {"phase": "failed", "ready": False}
     bought = {"known": entry(X, [M, N], "made"), "read": page, "plan": {"round": "c"}}
     failed = case([M, N], [OURS], status=status, **bought)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose machine is it? Every small world against the rule's own words, and properties of larger ones."""
+"""Who owns a machine: every small world against the rule as documented, and properties of larger ones."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def owned(machines: Sequence[Machine], *claims: OwnershipClaim) -> list[tuple[tu
         (OWNS, False, machine(1, "whatever", Y), OwnershipProof.ID),
         (OWNS, False, machine(1, None, None, resource_id=M.upper()), OwnershipProof.ID),
         (OWNS, True, machine(2, "train", Y), OwnershipProof.NONE),
-        # A further machine beside the noted one.
+        # A further machine in addition to the noted one
         (OWNS, False, machine(2, "train", X), OwnershipProof.PURCHASE),
         (OPEN, False, machine(1, "train", X), OwnershipProof.PURCHASE),
         (OPEN, False, machine(1, "train", X.upper()), OwnershipProof.PURCHASE),
@@ -65,11 +65,11 @@ def owned(machines: Sequence[Machine], *claims: OwnershipClaim) -> list[tuple[tu
         (OPEN, False, machine(1, "other", X), OwnershipProof.NONE),
         (OPEN, False, machine(1, None, X), OwnershipProof.NONE),
         (OPEN, True, machine(1, "train", Y), OwnershipProof.NONE),
-        # An offer is sold once, so all of it is the host's whose purchase was answered with yes.
+        # An offer is sold once, so all its machines belong to the host whose purchase succeeded.
         (MADE, False, machine(1, "other", X), OwnershipProof.PURCHASE),
         (MADE, False, machine(1, "train", Y), OwnershipProof.NONE),
         (REFUSED, False, machine(1, "train", X), OwnershipProof.NONE),
-        # A refused purchase leaves the name as what tells.
+        # After a refused purchase the name decides.
         (REFUSED, True, machine(1, "train", Y), OwnershipProof.NAME),
         (NONE, False, machine(1, "train", X), OwnershipProof.NONE),
         (NONE, True, machine(1, "train", X), OwnershipProof.NAME),
@@ -108,7 +108,7 @@ def test_numbered_machines_of_no_known_offer_are_of_no_cluster() -> None:
     assert owned(strangers, claim("train", by_name=True)) == [((), OwnershipProof.NONE)] * 2
 
 
-def test_one_numbered_machine_alone_is_rather_another_hosts() -> None:
+def test_a_single_numbered_machine_belongs_to_another_host() -> None:
     assert owned([machine(1, "train-1", X)], claim("train", by_name=True)) == [((), OwnershipProof.NONE)]
     assert (
         owned([machine(1, "train-1", X), machine(2, "train-2", Y)], claim("train", by_name=True))
@@ -170,13 +170,13 @@ def test_two_claims_of_one_host_are_one() -> None:
         # A folder that was copied, and its offer changed.
         (OWNS, entry(Y, [M]), {"a": ("b",), "b": ("a",)}),
         (OPEN, OPEN, {"a": ("b",), "b": ("a",)}),
-        # Both were told that they have bought it.
+        # Both purchases succeeded.
         (MADE, OWNS, {"a": ("b",), "b": ("a",)}),
         (MADE, MADE, {"a": ("b",), "b": ("a",)}),
         # The other one was faster.
         (OPEN, OWNS, {}),
         (OPEN, MADE, {}),
-        # What was refused is no claim.
+        # A refused purchase claims nothing.
         (REFUSED, OWNS, {}),
         (REFUSED, OPEN, {}),
         (REFUSED, REFUSED, {}),
@@ -221,7 +221,7 @@ def worlds() -> Iterator[tuple[list[Machine], list[tuple[OwnershipClaim, Entry]]
 
 
 def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: list[Machine]) -> int:
-    """The rule in the words of its documentation, without an index, and for one host."""
+    """The rule as documented, without an index, and for one host."""
     pattern = re.escape(name) + "(-[0-9]+)?"
     called = its["name"] == name
     siblings = [m for m in fleet if m["offer_id"] == its["offer_id"] and re.fullmatch(pattern, m["name"] or "")]
@@ -264,7 +264,7 @@ def test_every_small_world() -> None:
     for fleet, hosts in worlds():
         count += 1
         claims = [each for each, _known in hosts]
-        # What the world gave: a name counts where the claim says so, or where an entry silences it.
+        # Parts of this world: a name counts if the claim says so, unless an entry overrides it.
         by_names = [each.by_name for each in claims]
         got = [set(owner.hosts) for _machine, owner in owners(fleet, claims)]
         assert got == expected_owners(fleet, hosts, by_names), (fleet, hosts)
@@ -361,7 +361,7 @@ BARE = dict.fromkeys(("name", "offer_id", "resource_type", "price_per_hour", "cr
         pytest.param({"resource_type": "vm", "kind": "machine"}, {"resource_type": "vm", "kind": "machine"}, id="kind"),
     ],
 )
-def test_what_a_page_leaves_out_of_a_resource_is_as_it_was_listed(page: Machine, shown: Machine) -> None:
+def test_fields_that_a_page_omits_are_as_listed(page: Machine, shown: Machine) -> None:
     assert refreshed([LISTED], {machine_id(1): {**LISTED, **page}}) == [{**LISTED, **shown}]
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which machines are an offer's: what a list's filter says proves nothing."""
+"""Which machines an offer has: the filter of a list proves nothing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_only_what_an_offer_names_or_what_says_so_is_the_offers() -> None:
     assert bought_with(others, A, []) == []
 
 
-def test_ids_stand_in_the_status_or_beside_its_instances() -> None:
+def test_ids_are_in_the_status_or_in_its_instances() -> None:
     instances = [{"resource_id": "b"}, {"instance_id": "c"}, {"resource_id": 7}, {"instance_id": ""}, {}]
     status = {"resource_ids": ["a", "b"], "instances": instances}
     assert (ids_in(status), ids_for_match(status)) == (["a", "b"], ["a", "b", "c"])
@@ -90,11 +90,11 @@ OWN = machine(5, offer_id=A, minute=5)
         ([OWN, machine(1)], ["1"]),
         ([OWN, machine(1, minute=9), machine(2)], ["1", "2"]),
         ([OWN, machine(1, created_at=None)], ["1"]),
-        # The list lags behind, and does not show our own yet.
+        # The list lags, and does not show our own machine yet.
         ([machine(1, minute=9)], ["1"]),
-        # Of a cluster, the further machines are numbered.
+        # The further machines of a cluster are numbered.
         ([OWN, machine(6, "gpu-1-2", A), machine(1, "gpu-1-2", minute=9)], ["1"]),
-        # Others than these are none of the host's name.
+        # No other machine has the host's name.
         ([OWN, machine(6, offer_id=A)], []),
         ([OWN, machine(1, status="deleting"), machine(2, status="failed"), machine(3, "gpu-2"), machine(4, "")], []),
         ([OWN, {**machine(1), "resource_id": None}], []),
@@ -119,7 +119,7 @@ def test_two_purchases_of_one_name_are_told_apart(machines: list[dict[str, Any]]
         ([OWN], [machine(1, minute=9, created_at=None)], True),
         ([OWN], [machine(4, minute=5)], True),
         ([OWN], [machine(9, created_at="2026-01-31T13:04:00+02:00")], True),
-        # Nothing shows our own yet.
+        # Our own machine is not listed yet.
         ([], [machine(1, minute=9)], True),
     ],
 )

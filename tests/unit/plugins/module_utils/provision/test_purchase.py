@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bought once: what follows from all that can have happened before and all that a look can show.
+"""Bought once: the next step for every history of a purchase and every look at its offer.
 
 The table says it for each story; the rules below it hold for the whole product, whatever the table says.
 """
@@ -94,7 +94,7 @@ STORIES: dict[str, dict[str, Any]] = {
     "R 200 that says no": {"by_name": False, "sends": 1, "refused": ANSWERED_NO},
 }
 
-# A cell is what follows; with a "?" before it, after looks for as long as there is patience.
+# A cell is the next step; with a "?" it is taken only once there is no time for another look.
 # unreadable|404|unbought|expired|bought: ours, theirs, no name|failed: nothing left, ours, theirs, no name, not listed|
 # bought, and deleted
 TABLE = """
@@ -152,7 +152,7 @@ def test_what_follows(story: str, shown: str, cell: str) -> None:
     assert next_step(history, seen, True) == (NextStep(Decision.LOOK) if cell.startswith("?") else end)
 
 
-# The whole product
+# All combinations
 
 BOOLEANS = (False, True)
 REFUSALS = (None, ANSWERED_NO, 403, 404, 409, 410, 422, 429)
@@ -166,7 +166,7 @@ PASTS = [
     and not (busy and not (again and (unanswered or refused == 429)))
     and not (sends == 0 and refused is not None and (unanswered or made))
 ]
-# Those that have sent, and the same in the hands of another run: made once, since each is tried with each look.
+# Histories of runs that have sent a purchase, each also as overtaken; built once, since each is tried with each look
 OVERTAKEN = [(history, replace(history, overtaken=True)) for history in PASTS if history.sends]
 PHASES = (
     None,
@@ -179,7 +179,12 @@ PHASES = (
     _states.ENDED,
 )
 BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
-SHOWN = ((False, False), (False, True), (True, True), (None, False))  # what is left, and whether machines are shown
+SHOWN = (
+    (False, False),
+    (False, True),
+    (True, True),
+    (None, False),
+)  # billed, listed
 LOOKS = [OfferLook(phase, whose, *shown) for phase in PHASES for whose in (OURS, THEIRS, UNSEEN) for shown in SHOWN]
 LOOKS += [OfferLook(phase, whose, True, True, of_others=True) for phase in PHASES for whose in (THEIRS, UNSEEN)]
 
@@ -227,8 +232,8 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: OfferLook) -
 
 
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
-def test_a_run_whose_purchase_is_in_other_hands_neither_sends_again_nor_frees_the_host(seen: OfferLook) -> None:
-    """Whatever it was answered. What is certainly the host's it may say all the same."""
+def test_a_run_that_no_longer_holds_its_purchase_neither_sends_again_nor_frees_the_host(seen: OfferLook) -> None:
+    """This holds for any answer. The run may still report a machine that is certainly the host's."""
     for history, overtaken in OVERTAKEN:
         for patience in BOOLEANS:
             alone, found = next_step(history, seen, patience), next_step(overtaken, seen, patience)
@@ -257,12 +262,12 @@ def test_a_run_whose_purchase_is_in_other_hands_neither_sends_again_nor_frees_th
         (["x"], [], UNSEEN),
     ],
 )
-def test_whose_machines_are_by_their_names(names: list[str | None], asked: list[str], verdict: str) -> None:
+def test_the_owner_of_machines_by_their_names(names: list[str | None], asked: list[str], verdict: str) -> None:
     assert owner_by_name([{"name": name} for name in names], asked) == verdict
 
 
 class Answer(Exception):
-    """An answer as the client raises it."""
+    """An error as the client raises it."""
 
     error_class, status_code, retry_after = "conflict", 409, None
 
@@ -329,7 +334,7 @@ def test_which_refusal_the_registry_keeps(history: History, status: int | None) 
         ("refused", 429, History()),
     ],
 )
-def test_what_the_registry_says_of_an_earlier_run(purchase: str, refused: int | None, expected: History) -> None:
+def test_the_history_of_an_earlier_run_in_the_registry(purchase: str, refused: int | None, expected: History) -> None:
     assert History().noted(entry("o-1", purchase=purchase, provision_refused_status=refused)) == expected
     assert History(made=True).noted(entry()) == History(made=True)
 
@@ -343,9 +348,9 @@ _SHOWN = OfferLook(_states.READY, THEIRS, True, listed=True)
     [
         ([], ["vm-1"], False),
         ([OwnershipClaim("b", "b", "o-2", frozenset({"r-1"}), bought=True)], ["vm-1"], True),  # it holds the machine
-        ([OwnershipClaim("b", "b", "o-1", bought=True)], ["vm-1"], True),  # it was told that it has bought the offer
+        ([OwnershipClaim("b", "b", "o-1", bought=True)], ["vm-1"], True),  # its purchase succeeded
         ([OwnershipClaim("b", "b", "o-1", unanswered=True)], ["vm-1"], False),  # it may have lost the race as well
-        ([OwnershipClaim("b", "b", "o-1")], ["vm-1"], False),  # it was refused, too
+        ([OwnershipClaim("b", "b", "o-1")], ["vm-1"], False),  # it was also refused
         ([OwnershipClaim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1"], True),  # the vendor keeps names
         (
             [OwnershipClaim("b", "b", "o-2", frozenset({"r-2"}), bought=True)],
@@ -370,7 +375,7 @@ def test_what_proves_that_a_machine_is_another_hosts(
     ids = [each["resource_id"] for each in own]
     seen = with_other_owners(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: [*others, *own])
     assert seen == replace(_SHOWN, of_others=proved)
-    # The account's list lags, and does not have it yet.
+    # The account's list lags and lacks the machine.
     by_names = any(claim.resource_ids == {"r-2"} for claim in claims)
     assert with_other_owners(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: others).of_others is (
         proved and not by_names
@@ -380,14 +385,14 @@ def test_what_proves_that_a_machine_is_another_hosts(
 @pytest.mark.parametrize(
     "history", [History(), History(sends=1, unanswered=True), replace(_REFUSED, refused=429)], ids=str
 )
-def test_it_is_not_asked_where_it_decides_nothing(history: History) -> None:
+def test_claims_and_account_are_not_read_if_they_decide_nothing(history: History) -> None:
     def fail() -> Any:
         raise AssertionError
 
     assert with_other_owners(history, _SHOWN, ("o-1", ["r-1"]), fail, fail) == _SHOWN
 
 
-# What one look shows, and a later one does not
+# Machines that one look shows, and a later one does not
 
 
 @pytest.mark.parametrize("patience", [True, False])
@@ -402,7 +407,7 @@ def test_it_is_not_asked_where_it_decides_nothing(history: History) -> None:
         (OfferLook(_states.READY), False),
     ],
 )
-def test_what_a_refused_purchase_may_have_bought_stays_in_mind(
+def test_a_refused_purchase_stays_doubted_once_a_look_has_shown_a_machine(
     seen: OfferLook, is_doubted: bool, phase: str, patience: bool
 ) -> None:
     history = after_look(replace(_REFUSED, refused=410), seen)
@@ -413,7 +418,7 @@ def test_what_a_refused_purchase_may_have_bought_stays_in_mind(
     assert next_step(history, replace(seen, of_others=True), False).decision is Decision.REJECTED or seen.owner == OURS
 
 
-# Which machines an offer has, as a purchase sees them
+# When a purchase lists the machines of its offer
 
 
 @pytest.mark.parametrize(
@@ -421,7 +426,7 @@ def test_what_a_refused_purchase_may_have_bought_stays_in_mind(
     [
         (True, False, ["r-1"], True),  # the names decide
         (True, True, ["r-1"], False),
-        (False, False, ["r-1"], True),  # that this account has it does
+        (False, False, ["r-1"], True),  # it decides whether this account has the machine
         (False, True, ["r-1"], False),
         (False, False, [], True),
         (True, True, [], True),

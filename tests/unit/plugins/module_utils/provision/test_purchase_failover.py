@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What follows an attempt: a table of the cases that matter, and every combination against rules of their own.
+"""The verdict on an attempt: a table of the cases that matter, and every combination against independent rules.
 
 For another way of failing over: change `what_follows`, the rows of `TABLE` that it is about, and `RULES` if one is
 given up.
@@ -74,14 +74,14 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("an earlier run's purchase has failed", "", "", "failed", GIVES_BACK, RELEASE),
     ("never got ready in time, is kept", "created", "", "going_on", BILLED, STOP),
     ("never got ready in time, is given back", "created", "", "going_on", GIVES_BACK, RELEASE),
-    # It was not the offer's fault, as far as anybody knows.
+    # Not known to be the offer's fault
     ("never got ready in time, was given back", "created", "", "going_on", GIVEN_BACK, STOP),
     ("the named offer failed, and was given back", "created", "", "failed", {"wanted": True, **GIVEN_BACK}, STOP),
     ("nobody could look at it", "created", "", "", BILLED, STOP),
     ("did not pass its test, was given back", "created", "", "ready", {**RUNS, **GIVEN_BACK, "unsound": True}, AGAIN),
     ("the same, not known to have ended", "created", "", "ready", {**BILLED, "unsound": True}, STOP),
     ("the same of the named offer", "created", "", "ready", {"wanted": True, **GIVEN_BACK, "unsound": True}, STOP),
-    # Another run has bought for the host at the same moment, where no registry could tell.
+    # Without a registry, another run has bought for the host at the same moment.
     ("the later one of two runs", "created", "", "ready", {**RUNS, **LATER, **BILLED}, STOP),
     ("the later one of two runs, is given back", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK}, RELEASE),
     ("the later one of two, was given back", "created", "", "ready", {**RUNS, **LATER, **GIVEN_BACK}, STOP),
@@ -101,7 +101,7 @@ def test_the_cases_that_matter(
     outcome: str, error_class: str, phase: str, fields: dict[str, bool], verdict: Verdict
 ) -> None:
     assert what_follows(Attempt(outcome, error_class, phase, attempts_left=2, **fields)) is verdict
-    # Without an offer that is left the same, but no further attempt.
+    # Without remaining offers the verdict is the same, except that there is no further attempt.
     assert what_follows(Attempt(outcome, error_class, phase, attempts_left=0, **fields)) is (
         STOP if verdict is AGAIN else verdict
     )
@@ -124,7 +124,7 @@ def attempts() -> Iterator[Attempt]:
 
 Rule = Callable[[Attempt, Verdict], bool]
 BOUGHT = ("created", "existing", "")
-# What must hold of any verdict, whatever the way of failing over.
+# Rules for any verdict, however a host fails over
 RULES: dict[str, Rule] = {
     "what may be billed is never followed by another offer": lambda a, v: v is not AGAIN or not a.billed or a.released,
     "what nobody knows stops the host": lambda a, v: a.outcome != "unknown" or v is STOP,

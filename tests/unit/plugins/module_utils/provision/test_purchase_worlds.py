@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random worlds with books of their own: a refusal never makes a run buy another offer beside a machine of its own.
+"""Random worlds that keep accounts: a refusal never makes a run buy another offer in addition to its own machine.
 
 The books know who has really bought the offer. Runs know answers that may lie, be it a refusal, a status that lags,
 lists that leave strangers out, and names that may not be kept.
@@ -32,12 +32,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import after
 
 US, COLLEAGUE, STRANGER, OTHER_RUN = "us", "a colleague", "another customer", "another run of ours"
-LOOKS = 4  # that a run has patience for
+LOOKS = 4  # number of looks for which a run has time
 
 
 @dataclass
 class World:
-    """One offer. ``buyer``: by the books. ``runs``: its machine is billed. ``lag``: so many looks show it as free.
+    """One offer. ``buyer``: the true one. ``runs``: its machine is billed. ``lag``: looks that show it as free.
 
     ``holder``: the run that holds the host's purchase. ``noted``: the status of a refusal, in the journal.
     """
@@ -58,7 +58,7 @@ class World:
         return True
 
     def answer(self, run: int) -> int | None:
-        """The status of the answer to a purchase, 200 for a success; None if it is lost. Each refusal may lie."""
+        """Return the HTTP status of the answer to a purchase; None if it is lost. Any refusal may be wrong."""
         self._meanwhile(run)
         kind = self.chance.choice(
             [*["plain"] * 4, "no", "429", "429 lies", "503", "503 lies", "lost", "lost on the way"]
@@ -73,7 +73,7 @@ class World:
         return {"429 lies": 429, "503 lies": 503}.get(kind)
 
     def _meanwhile(self, run: int) -> None:
-        """While this one is on its way: others buy; or another run takes over, buys, and may end its machine."""
+        """While a purchase is under way, others buy, or another run takes over, buys, and may end its machine."""
         event = self.chance.random()
         if event < 0.15:
             self.buy(COLLEAGUE)
@@ -85,7 +85,7 @@ class World:
                 self.runs = self.chance.random() < 0.5
 
     def look(self, history: History) -> OfferLook:
-        """What the status shows, with the list; that alone is asked where the status would confirm a refusal."""
+        """Return what status and list show; the list is read only if it decides."""
         if not self.buyer or self.lag > 0:
             self.lag -= bool(self.buyer)
             asks = list_must_confirm(history, _states.UNBOUGHT)
@@ -93,7 +93,7 @@ class World:
         return self._listed(history, _states.GOING_ON)
 
     def _listed(self, history: History, phase: str) -> OfferLook:
-        if self.buyer in ("", STRANGER):  # on no list of this account
+        if self.buyer in ("", STRANGER):  # not listed for this account
             return OfferLook(phase)
         ours = self.buyer in (US, OTHER_RUN)
         whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
@@ -107,7 +107,7 @@ class World:
 
 
 def run(world: World, number: int) -> NextStep | None:
-    """One run at the offer, which may be killed: None."""
+    """Return the end of one run that tries to buy the offer; None if it is killed."""
     is_open = world.is_sent and world.noted is None
     history = History(by_name=False, unanswered=is_open, refused=world.noted if world.is_sent else None)
     left, world.holder = LOOKS, number

@@ -71,7 +71,7 @@ def test_an_offer_in_another_currency_is_not_bought_whatever_its_limit(currency:
     assert Terms().page_refusal("o", {"currency": currency}) == ("" if is_bought else expected)
 
 
-def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None:
+def test_an_offer_that_differs_from_what_the_search_found_is_not_bought() -> None:
     terms = Terms(offer={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "EU"})
     assert terms.page_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb", "region": "US"}) == (
         "Offer o differs from what the search found. Its own page says: region US instead of EU, gpu_type"
@@ -89,8 +89,8 @@ TERMS = Terms(price_per_hour=5.0, host="gpu-1")
     [
         (entry(), None, "new", None),
         (entry("old", purchase="refused"), None, "new", None),
-        (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None),  # which is told
-        (entry("", ["r"]), None, "new", None),  # of a person, without the offer
+        (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None),  # the plan reports it
+        (entry("", ["r"]), None, "new", None),  # written by a person, without the offer
         (entry("new", purchase="sent"), None, "new", None),
         (entry("old", purchase="sent"), None, "old", 2.0),
         (entry("old", purchase="sent"), 4.0, "old", 4.0),
@@ -157,7 +157,7 @@ def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total
         ({"status": "available"}, False),
         ({"status": "expired"}, False),
         ({"error": "no stock"}, False),
-        # What names a machine or a time was made, whatever became of it
+        # An answer with a machine or a time means a purchase, whatever its outcome
         ({"status": "failed", "resource_ids": ["r"]}, True),
         ({"status": "failed", "procured_at": "2026-01-31T12:00:00Z"}, True),
         ({"error": "slow", "odd_ids": ["?"]}, True),
@@ -172,9 +172,9 @@ def test_what_an_answer_means(fields: dict[str, Any], is_success: bool) -> None:
 @pytest.mark.parametrize(
     ("sends", "retries", "refused", "is_busy", "again"),
     [
-        (0, 5, None, False, True),  # what was lost is sent once more
+        (0, 5, None, False, True),  # after a lost answer it is sent once more
         (1, 5, None, False, False),
-        (0, 5, 429, True, True),  # what is busy is asked again and again
+        (0, 5, 429, True, True),  # while the API is busy it is sent again and again
         (4, 5, 429, True, True),
         (4, 5, None, True, True),
         (5, 5, 429, True, False),
@@ -204,7 +204,7 @@ def test_of_several_answers_the_one_that_proves_least_counts() -> None:
         (History(), Decision.NOT_SENT),
         (History(sends=1, refused=409), Decision.REJECTED),
         (History(unanswered=True), None),
-        # It may show only later that this has bought the offer.
+        # The API may show only later that it has bought the offer.
         (History(sends=1, refused=429), None),
     ],
 )
@@ -244,7 +244,7 @@ def test_who_makes_room_for_another_offer_must_hold_the_purchase(
         (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), [], False),
         (NextStep(Decision.REJECTED, Reason.EXPIRED), History(unanswered=True), [], False),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(unanswered=True), ["r"], None),
-        # Of what may have been ours the ledger counts what it may have cost.
+        # If the purchase may have been ours, the ledger counts its possible cost.
         (NextStep(Decision.REJECTED, Reason.FAILED), History(made=True), [], True),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(unanswered=True), [], True),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1, refused=409), [], False),
@@ -261,8 +261,8 @@ def test_what_the_registry_notes_of_an_end(
     assert freed(step, history, left, UNSEEN) is made
 
 
-@pytest.mark.parametrize("whose", [OURS, THEIRS, UNSEEN])
+@pytest.mark.parametrize("owner", [OURS, THEIRS, UNSEEN])
 @pytest.mark.parametrize("history", [History(sends=1, refused=410), History()], ids=str)
-def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(history: History, whose: str) -> None:
-    is_ours = whose == OURS and history.refused is not None
-    assert freed(NextStep(Decision.REJECTED, Reason.ENDED), history, [], whose) is is_ours
+def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(history: History, owner: str) -> None:
+    is_ours = owner == OURS and history.refused is not None
+    assert freed(NextStep(Decision.REJECTED, Reason.ENDED), history, [], owner) is is_ours

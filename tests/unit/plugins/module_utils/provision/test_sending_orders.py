@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an order is remembered by: it tells two orders apart, and nothing of what they contain."""
+"""The digests of an order: they distinguish two orders, and reveal nothing of their contents."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_user_data_with_a_host_key_of_this_run_are_not_compared() -> None:
 
 @given(st.text(), st.text(min_size=8))
 def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -> None:
-    """Whatever the secret, no digest of it alone, nor of the token alone, is kept."""
+    """For no secret is a digest of it alone, or of the token alone, kept."""
     noted = order_digests({**ORDER, "cloud_init": secret}, token, {})
     plain = {hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in (secret, token)}
     assert plain.isdisjoint(noted.values())
@@ -88,7 +88,7 @@ BEFORE = order_digests({**ORDER, "cloud_init": "#!/bin/sh\ndate"}, TOKEN, {})
     ],
 )
 def test_another_order_of_a_purchase_that_is_noted_is_told(purchase: str, first: Any, is_told: bool) -> None:
-    """Whatever a person has written there instead of digests."""
+    """This holds for anything that a person has written there instead of digests."""
     known = entry(X, purchase=purchase, provision_ordered=first)
     texts = ordered_otherwise(known, noted_order(order_digests(ORDER, TOKEN, {}), "#!/bin/sh"))
     words = "with another key, name or user data: its machine was or will be bought as first ordered."

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host stands: a table of what matters, and what must hold in every world of registry, status and list."""
+"""Where a host stands: a table of cases that matter, and rules for every combination of registry, status and list."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ TABLE: list[tuple[str, str, str, str, HostState, str, tuple[str, ...]]] = [
     ("no entry", "none", "another host's", "", FREE, "", ()),
     ("refused", "none", "empty", "", FREE, "void", ()),
     ("refused", "none", "a stranger with its offer", "", FREE, "void", ()),
-    # Refused, and a machine of its name: another project's, or a gateway has sent it twice.
+    # Refused, but a machine has its name: another project's, or a gateway sent the request twice.
     ("refused", "none", "its own", "", STOP, "void", (M, "USD 2.00", "provision_adopt: true")),
     ("refused", "none", "its own", "adopt", UNDER_WAY, "void adopted", ()),
     ("refused", "none", "unreadable", "", STOP, "void", ("answered 500",)),
@@ -131,7 +131,7 @@ TABLE: list[tuple[str, str, str, str, HostState, str, tuple[str, ...]]] = [
     ),
     ("sent", "ready", "a stranger with its offer", "adopt", UNDER_WAY, "adopted", ()),
     ("sent", "ready", "another host's", "", FREE, "void", ()),
-    # What a status names and the API does not show yet is billed and blocks: it is looked at again.
+    # A machine that the status names, but that the API does not show yet, is billed and blocks the host.
     ("made", "ready", "empty", "", UNDER_WAY, "", ()),
     ("made", "unbought", "empty", "", UNDER_WAY, "", ()),
     ("made", "404", "empty", "", STOP, "", (X, "may be billed", "decommission_forget")),
@@ -146,7 +146,7 @@ TABLE: list[tuple[str, str, str, str, HostState, str, tuple[str, ...]]] = [
     ("owns", "passing", "its own", "", STOP, "", (X, M, "503", "USD 2.00", "Run again")),
     ("owns", "ended", "its own, deleted", "", FREE, "void", ()),
     ("owns", "ended", "empty", "", FREE, "void", ()),
-    # One that lives has not ended, whatever the status says.
+    # A live machine has not ended, whatever the status says.
     ("owns", "ended", "its own", "", STOP, "", (X, M, "running", "USD 2.00", "decommission_forget")),
     ("owns", "ended", "another of its name", "", STOP, "void", (N, "provision_adopt: true")),
     ("owns", "failed", "its own, failed", "", FAILED, "", ()),
@@ -190,29 +190,29 @@ def test_in_every_world() -> None:
         its, named = ENTRIES[known], known in ("owns", "made", "sent")
         machines = LISTS[listed] or []
         live = {m["resource_id"] for m in machines if m["status"] == "running"}
-        # A stop says why, and names what the registry names; nothing else does.
+        # Only a stop has a reason, which names the ids of the registry.
         assert bool(found.reason) == (found.kind is STOP), where
         if found.kind is STOP and named and not found.void:
             assert X in found.reason, where
             assert all(each in found.reason for each in its.resource_ids), where
-        # Free only if the list could be read, and no machine of its own lives there.
+        # Free only if the list could be read, and has no live machine of the host.
         if found.kind is FREE:
             assert LISTS[listed] is not None, where
             assert listed not in ("its own", "another of its name") or (known == "sent" and status == "failed"), where
             assert found.void == (its.offer_id != ""), where
-        # What was answered to be bought comes to nothing only by an end that was told.
+        # A purchase that succeeded is void only once the API said that its machines ended.
         if known in ("owns", "made") and found.void:
             assert status in ("ended", "failed", "failed with ids"), where
             assert not live & {*its.resource_ids}, where
-        # Nobody knows the answer: no other offer, unless it failed, or another host that we know of was faster.
+        # The answer is unknown: no other offer, unless it failed, or another known host was faster.
         if known == "sent" and found.void:
             assert status.startswith("failed") or listed == "another host's" or found.adopted, where
-        # Waiting for what it owns, or may own.
+        # It waits for machines that it owns or may own.
         if found.owns:
             assert found.offer_id, where
         if found.adopted:
             assert mode != "" and found.kind in (UNDER_WAY, FAILED), where
-            # What is taken over replaces what the entry names.
+            # Adopted machines replace those in the entry.
             assert found.void == (its.offer_id not in ("", found.offer_id) or known == "refused"), where
             told = what_is_adopted("gpu-1", found.machines, found.offer_id, would=False)
             taken = [machine["resource_id"] for machine in found.machines] or [found.offer_id]
@@ -224,7 +224,7 @@ def test_in_every_world() -> None:
         # Never a machine that another host's registry names.
         if listed == "another host's":
             assert N not in found.resource_ids, where
-        # The list of the account cannot free what the status calls alive.
+        # The account's list cannot free a host whose offer is alive by its status.
         if known == "owns" and status in ("ready", "no address", "going on", "unbought") and listed != "another host's":
             assert found.kind in (READY, UNDER_WAY), where
 
@@ -249,7 +249,7 @@ def test_in_every_world() -> None:
         ([machine(1, "gpu-1", X, status="deleting")], FREE, ()),
         ([machine(1, "gpu-1", X, status="failed"), machine(2, "gpu-1", Y)], UNDER_WAY, ()),
         ([machine(1, "gpu-1", X, status="a new word")], UNDER_WAY, ()),
-        # Those that the API numbers after the name: a cluster, or not.
+        # Machines that the API numbers after the name: a cluster, or not
         ([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)], UNDER_WAY, ()),
         ([machine(1, "gpu-1", X), machine(2, "gpu-1-1", X)], UNDER_WAY, ()),
         ([machine(1, "gpu-1-1", X)], FREE, ()),
@@ -276,7 +276,7 @@ def test_a_cluster_that_is_found_by_its_name_costs_all_its_machines() -> None:
 
 
 def test_all_that_is_billed_of_an_adopted_offer_counts() -> None:
-    """Of a cluster one machine has failed, and the API calls one otherwise: neither is billed less for that."""
+    """One machine of a cluster has failed, and one has another name: both are billed like the others."""
     listed = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X, status="failed"), machine(3, "vm-3", X)]
     for mode in ({"adopt": True}, {"by_name": True}):
         one, cheap = (host(max_price_per_hour=most, **mode) for most in (6, 5))
@@ -304,7 +304,7 @@ def test_two_hosts_never_adopt_one_machine() -> None:
 
 
 def test_two_hosts_never_adopt_one_machine_by_its_offer() -> None:
-    """Its name is neither's."""
+    """It has the name of neither."""
     for known in (entry(), ENTRIES["refused"]):
         pairs = [(host(host=each, name=each, offer_id=X, adopt=True), known) for each in ("a", "b")]
         seen = account(pairs, [machine(1, "old", X)])
@@ -323,7 +323,7 @@ def test_a_host_does_not_adopt_what_the_purchase_of_another_may_have_bought(know
 
 @pytest.mark.parametrize("offer", [X, None])
 def test_a_purchase_without_an_answer_has_the_name_that_it_was_sent_with(offer: str | None) -> None:
-    """Its run was killed, and the next one names the host's machines otherwise: the registry knows what was ordered."""
+    """The run was killed, and the next one uses another name; the registry has the name that was ordered."""
     one, known = host(name="renamed"), entry(X, purchase="sent", provision_resource_name="gpu-1")
     found = standing_of(one, known, look("ready"), account([(one, known)], [machine(1, "gpu-1", offer)]))
     assert (found.kind, found.adopted, found.resource_ids) == (UNDER_WAY, False, (M,)), found.reason
@@ -340,7 +340,7 @@ def test_a_host_does_not_adopt_what_another_registry_names() -> None:
 
 
 def test_a_journal_is_kept_if_its_machine_is_contested() -> None:
-    """Another host's registry names a second machine of the offer: nobody's until a person says whose."""
+    """Another host's registry names a second machine of the offer: a person must decide who owns it."""
     one = host(name="train")
     other = claim_of("gpu-2", "gpu-2", entry(Y, [N]), by_name=False)
     sent = entry(X)
@@ -390,7 +390,7 @@ def test_a_lost_answer_is_settled_by_the_name_where_machines_name_no_offer() -> 
 # An offer that the user names
 
 
-def test_the_named_offer_is_somebody_elses_already() -> None:
+def test_someone_else_has_bought_the_named_offer() -> None:
     stranger = [machine(2, "colleague", X)]
     one = host(offer_id=X)
     found = standing_of(one, entry(), None, account([(one, entry())], stranger))
@@ -467,14 +467,14 @@ def test_a_machine_that_only_the_list_shows_is_not_taken_over() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_host_that_the_inventory_lists_as_a_machine_buys_none(mode: str) -> None:
-    """Under another name than its own machine would have: each run would buy one more for each machine."""
+    """The machine has another name than the host's own would have, so each run would buy one more for each machine."""
     one = host("cloud-gpu-1", listed_id=M.upper(), **MODES[mode])
     owner = claim_of("gpu-1", "gpu-1", entry(X, [M], "made"), by_name=False)
     for others in ([owner], []):
         found = standing_of(one, entry(), None, account([(one, entry())], [machine(1, "gpu-1", X)], others))
         assert found.kind is STOP and not found.owns
         assert M in found.reason and "called cloud-gpu-1" in found.reason and "Nothing was bought." in found.reason
-    # What has ended since the inventory was read is replaced, and what the registry has stays.
+    # A machine that ended since the inventory was read is replaced; the registry's machine stays.
     over = account([(one, entry())], [machine(1, "gpu-1", X, status="deleted")])
     assert standing_of(one, entry(), None, over).kind is FREE
     assert standing_of(one, entry(), None, account([(one, entry())], [])).kind is FREE

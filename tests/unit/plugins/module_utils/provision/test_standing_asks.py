@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must be asked before hosts can be planned."""
+"""What must be read before hosts can be planned."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_list_is_asked_for_where_a_status_does_not_say_it_all(known: Entry, 
 
 @pytest.mark.parametrize(("named", "asks"), [([], False), ([M], False), ([M, N], True)])
 def test_the_list_is_asked_for_where_a_status_names_what_is_not_noted(named: list[str], asks: bool) -> None:
-    """The page of another's machine may not say with which offer it was bought."""
+    """The page of someone else's machine may not name its offer."""
     assert needs_list(host(), BOUGHT, {"phase": "ready", "resource_ids": named}) is asks
 
 
@@ -62,7 +62,7 @@ def test_a_host_that_cannot_buy_needs_no_list() -> None:
         ("/p/inventory/host_vars", None, ["/p/host_vars"]),
         ("/p/host_vars", None, ["/p/inventory/host_vars"]),
         ("/q/host_vars", None, ["/p/host_vars", "/p/inventory/host_vars"]),
-        ("/p/inventory/host_vars", "host_vars", []),  # that is meant
+        ("/p/inventory/host_vars", "host_vars", []),  # the user chose it
         ("", None, []),
     ],
 )

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a host stops where it stands: nothing was bought, what may be billed, and what to do."""
+"""Why a host stops before the plan: nothing was bought, what may be billed, and what to do."""
 
 from __future__ import annotations
 
