@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filters. Each hands what a template gives it to a plain function; the YAML file of its name documents it."""
+"""The filters. Each calls a plain function; the YAML file with its name documents it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 try:
     from ansible.parsing.vault import EncryptedString
 
-    # A text that has been decrypted carries a mark of it.
+    # A decrypted text is a marked str.
     _VAULTED: tuple[type, ...] = (EncryptedString, str)
 except ImportError:  # before ansible-core 2.19
     from ansible.parsing.yaml.objects import AnsibleVaultEncryptedUnicode
@@ -24,12 +24,12 @@ except ImportError:  # before ansible-core 2.19
 
 
 def cloud_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The cloud-config, complete. Raises AnsibleError for a vaulted text whose password was not given."""
+    """Complete a cloud-config. Raises AnsibleError for a vaulted text without its password."""
     return completed(_decrypted(config))
 
 
 def _decrypted(value: t.Any) -> t.Any:
-    """Vaulted texts as what they are. Before ansible-core 2.21 they are written to YAML with a tag, still encrypted."""
+    """Decrypt vaulted texts. Before ansible-core 2.21, YAML output would contain them encrypted, with a tag."""
     if isinstance(value, t.Mapping):
         return {key: _decrypted(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -38,7 +38,7 @@ def _decrypted(value: t.Any) -> t.Any:
 
 
 def owned_machines(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """A mapping for each host with machines. No other variable of a host is evaluated."""
+    """A mapping for each host with machines. Evaluates only the variables that it needs."""
     names = (*BOUGHT, "provision_instances", ENDS_AT, AT_MOST)
     owning = (host for host in hosts if host.get("provision_instances"))
     return [
@@ -47,12 +47,12 @@ def owned_machines(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t
 
 
 def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], alone: bool = False) -> list[str]:
-    """The lines of a table with a column for each key, or of a row that stands ``alone``."""
+    """The lines of a table with a column for each key; with ``alone``, a single row becomes one line."""
     return [_text.row_line(rows[0], columns)] if alone and len(rows) == 1 else _text.narrow_table(rows, columns)
 
 
 def usd(price: t.Any) -> str:
-    """The price in words; it may be a text, what ansible-core before 2.19 makes of a number."""
+    """A price for a sentence. It may be given as text, since ansible-core before 2.19 converts numbers."""
     return _text.usd(_text.read_price(price))
 
 

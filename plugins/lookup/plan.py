@@ -1,86 +1,86 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads a host's plan raw: as a part of the plans of all hosts, each would be evaluated before ansible-core 2.19."""
+"""Returns a host's plan without evaluating the plans of all hosts, as ansible-core before 2.19 would do."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: plan
-short_description: (internal) What the plan of a play says for a host
+short_description: (internal) Returns a host's part of a play's plan
 version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
   - Internal - do not use it in your own plays. The roles P(compute_index.supply.provision#role) and
-    P(compute_index.supply.decommission#role) use it, and any version may change what it returns.
-  - The plans of all hosts are one result of M(compute_index.supply.decide), of which it returns what concerns the host
-    of the task.
+    P(compute_index.supply.decommission#role) use it, and its results may change in any version.
+  - M(compute_index.supply.decide) returns the plans of all hosts in one result. The lookup returns the part for the
+    task's host.
 options:
   _terms:
-    description: V(end) for what ends; without it, what is bought.
+    description: V(end) for the plan of an end; without it, the plan of a purchase.
   bought:
     description:
-      - A host. Then the lookup returns what its machines were bought as, and how many they are.
+      - A host. Then the lookup returns the offer of its machines, with their number.
     type: str
   rows:
     description:
-      - What runs, as P(compute_index.supply.owned_machines#filter) lists it. Then the lookup returns the lines with
-        which the role ends.
+      - The machines, as P(compute_index.supply.owned_machines#filter) lists them. Then the lookup returns the lines
+        that the role shows at its end.
     type: list
     elements: dict
   configured:
     description:
-      - Hosts that were configured. Then the lookup returns the lines with which the playbook configure ends.
+      - Hosts that were configured. Then the lookup returns the lines that the playbook configure shows at its end.
     type: list
     elements: str
   expected:
     description:
-      - The value of C(provision_verify_expect). Then the lookup returns what machines are compared with. It fails for
-        what is no such mapping.
+      - The value of C(provision_verify_expect). Then the lookup returns the values that machines are compared with. It
+        fails if the mapping is invalid.
     type: raw
   group:
     description:
-      - A group of the inventory. Then the lookup returns the group that was made for the hosts of an order, or this one
-        if the order names no hosts.
+      - A group of the inventory. Then the lookup returns the group with the hosts of an order, or this group if the
+        order names no hosts.
     type: str
   hosts:
     description:
-      - The hosts of a play of the collection's playbooks. Then the lookup returns them; if they are empty, this
-        computer, and with C(--limit), which leaves nothing of it, the limit's hosts. It fails if C(--tags) leaves out
-        the whole playbook.
+      - The host pattern of a play of the collection's playbooks. Then the lookup returns it. If it is empty, the lookup
+        returns this computer, and with C(--limit) also the limit's hosts. It fails if C(--tags) or C(--start-at-task)
+        would skip tasks of the playbook.
     type: str
   level:
     description:
-      - A level of the test of machines. Then the lookup returns the seconds that it may run by itself.
+      - A level of the test of machines. Then the lookup returns its time limit in seconds.
     type: str
   owned:
     description:
-      - A host. Then the lookup returns the ids of the machines that it is known to have.
+      - A host. Then the lookup returns the ids of its known machines.
     type: str
   tested:
     description:
-      - A host. Then the lookup returns whether the playbook verify may test what answers under its name.
+      - A host. Then the lookup returns whether the playbook verify may test the machine that answers to its name.
     type: str
   text:
     description: A text for people. Then the lookup returns it in lines that fit a screen.
     type: str
   unusable:
     description:
-      - Why the machine of the task's host cannot be used, what it is and costs, and what became of it. Then the lookup
-        returns the message with which the host fails.
+      - Facts about the unusable machine of the task's host. Then the lookup returns the message with which the host
+        fails.
     type: dict
 """
 
 EXAMPLES = r"""
-- name: Show what the role would do next
+- name: Show the next step of the role
   ansible.builtin.debug:
     msg: "{{ lookup('compute_index.supply.plan') }}"
 """
 
 RETURN = r"""
 _raw:
-  description: The plan, or only which files of the role follow where nothing is to be done or no plan was made.
+  description: The plan; without one, or if nothing is to be done, only the names of the role's next files.
   type: list
   elements: dict
 """
@@ -108,22 +108,23 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
     round_of,
 )
 
-# Who may use what is undefined, before ansible-core 2.19, has the text of a template where the role loops over this.
+# The role loops over ``purchases``. If ansible-core before 2.19 allows undefined variables, a missing list would be the
+# text of its template.
 _UNDEFINED: dict[str, t.Any] = {} if getattr(C, "DEFAULT_UNDEFINED_VAR_BEHAVIOR", True) else {"purchases": []}
 
 
 @functools.cache
 def _read_settings_of_lookups() -> None:
-    """Let Ansible read the documentation of the lookups with which a purchase is rendered, for their settings.
+    """Let Ansible read the settings of the lookups that render a purchase, from their documentation.
 
-    Its main process asks for the plan before it forks a worker for each host; else each of them would read it.
+    The main process does so before it forks workers; otherwise each worker would.
     """
     for name in ("ansible.builtin.file", "ansible.builtin.template", "compute_index.supply.user_data"):
         lookup_loader.get(name, class_only=True)
 
 
 def _expected(given: object) -> dict[str, t.Any]:
-    """What the playbook verify compares machines with. Raises AnsibleError for what the role would refuse, too."""
+    """The values that the playbook verify compares machines with. Raises AnsibleError for an invalid mapping."""
     try:
         return declaration.read_expected(given)
     except ValueError as error:
@@ -132,14 +133,14 @@ def _expected(given: object) -> dict[str, t.Any]:
 
 _Given = t.Mapping[str, t.Any]
 
-# What the options ask for of the variables alone, and of the plan. Each is a list, as lookups return.
+# The results of the options that only need variables, and of those that need the plan; lists, as in all lookups
 _OF_VARIABLES: dict[str, t.Callable[[t.Any, _Given], list[t.Any]]] = {
     "hosts": lambda pattern, variables: [_task.hosts_of_playbook(pattern, variables)],
     "group": lambda group, variables: [_task.group_of_playbook(group, variables)],
     "owned": machine_ids,
     "bought": lambda host, variables: [bought_offer(host, variables)],
     "tested": lambda host, variables: [not lacks_machine(host, variables)],
-    # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
+    # Even short tests run in the background, since Ansible would wait long for a machine that has ended.
     "level": lambda level, _variables: [acceptance.SECONDS.get(str(level), max(acceptance.SECONDS.values()))],
     "expected": lambda given, _variables: [_expected(given)],
 }
@@ -157,7 +158,7 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
-        """The plan of the task's host, or the lines for the rows."""
+        """The plan of the task's host, or the result of an option."""
         variables = variables or {}
         if terms:
             return [end_round_of(variables).for_tasks]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Renders user data as ansible.builtin.template does, without its copy of all variables."""
+"""Renders user data like ansible.builtin.template, but without copying all variables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
-  - The result is that of the lookup C(ansible.builtin.template), which first copies all variables, with the lists of
-    all hosts among them, and so takes longer for each host of a large play.
+  - Returns the same as the lookup C(ansible.builtin.template), but faster in large plays, since it does not copy all
+    variables with their lists of hosts.
   - The role P(compute_index.supply.provision#role) renders its user data with it.
-  - It takes the options of C(ansible.builtin.template), too.
+  - It also accepts the options of C(ansible.builtin.template).
 options:
   _terms:
     description: Paths of templates, found as C(ansible.builtin.template) finds them.
@@ -23,7 +23,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show what a machine would be given
+- name: Show the user data of a machine
   ansible.builtin.debug:
     msg: "{{ lookup('compute_index.supply.user_data', 'my-cloud-config.yaml.j2') }}"
 """
@@ -42,7 +42,7 @@ from ansible.plugins.lookup import LookupBase
 
 
 class _Variables(dict[str, t.Any]):
-    """Variables that nobody changes deep inside, so that only the mapping itself is to be copied."""
+    """Variables whose values are not modified, so that a shallow copy is enough."""
 
     def __deepcopy__(self, memo: t.Any) -> dict[str, t.Any]:
         return dict(self)
@@ -54,6 +54,6 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
-        """The text of each template."""
+        """Render each template."""
         template = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
         return t.cast("list[t.Any]", template.run(terms, variables=_Variables(variables or {}), **options))

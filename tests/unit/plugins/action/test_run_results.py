@@ -616,7 +616,7 @@ def test_no_room_at_home_is_said_before_anything_is_fetched(site: Site, small: C
     site.write("out/a", MB)
     small(site.dest, "500k")
     result = site.fetch("out")
-    assert result["failed"] and "The results have 1 MB more" in result["msg"]
+    assert result["failed"] and "The results need 1 MB more" in result["msg"]
     assert len(site.asked) == 1
 
 
