@@ -57,6 +57,7 @@ from .._provision.purchase import (
     next_step,
     unless_overtaken,
 )
+from .._provision.search import highest_known_price
 from .._provision.sending import Terms
 from .._provision.storage import Storage, storage_in_words
 from .._registry._files import HostFile
@@ -489,12 +490,13 @@ class _Purchase:
 
     def _existing(self) -> Result:
         """The result of a purchase of ours that was made, or is in progress, since before this run."""
-        facts = self.facts
-        facts["price_per_hour"] = self._journal.entry.price_per_hour
+        facts, noted = self.facts, self._journal.entry.price_per_hour
+        facts["price_per_hour"] = noted
         try:
             if isinstance(self._api, Market):
                 facts["offer"] = self._api.offer(self._offer_id)
-                facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"])
+                prices = noted, self._terms.price_per_hour, facts["offer"]["price_per_hour"]
+                facts["price_per_hour"] = highest_known_price(*prices)
         except ApiError as error:
             self._warn(f"The price of the existing machine is not known: {error}")
         self._note_holdings("existing")

@@ -295,6 +295,21 @@ def test_what_the_host_has_takes_precedence_over_another_offer(
     assert kept(path) == (SENT if check_mode and entry is SENT else MADE)
 
 
+@pytest.mark.parametrize(
+    ("noted", "shown", "price"), [(2.0, None, 2.0), (2.0, 1.5, 2.0), (2.0, 3.0, 3.0), (None, 3.0, 3.0)]
+)
+def test_what_the_host_has_keeps_the_highest_price_that_is_known(
+    queue: RequestQueue, buy: Any, path: Path, noted: float | None, shown: float | None, price: float
+) -> None:
+    """The page of an offer that is sold may name no price, or a later one."""
+    write(path, {**MADE, "provision_price_per_hour": noted})
+    queue.expect("GET", STATUS_PATH, BOUGHT)
+    queue.expect("GET", OFFER_PATH, offer(total_price_per_hour=shown, gpu_price_per_hour=shown))
+    queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(), query={"force_refresh": "true"})
+    result = buy()
+    assert (result["outcome"], result["price_per_hour"]) == ("existing", price)
+
+
 @pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID], ids=["its offer", "another offer"])
 @pytest.mark.parametrize("entry", [SENT, MADE], ids=["sent", "made"])
 def test_what_another_project_has_is_not_taken_for_the_hosts(
