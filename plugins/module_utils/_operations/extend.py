@@ -24,7 +24,7 @@ BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
 def extend(params: Params, check_mode: bool) -> Result:
     """Move the end of each host's lease. ``trouble`` says for which hosts that failed, and why."""
     try:
-        wish = extending.read_wish(params["by"], params["until"])
+        request = extending.read_time_request(params["by"], params["until"])
     except ValueError as error:
         raise Failure(f"{error}. Nothing was extended.", "invalid", **BLANK) from None
     with Registries.of(params, read_only=check_mode) as registries:
@@ -35,9 +35,9 @@ def extend(params: Params, check_mode: bool) -> Result:
             host = raw["host"]
             try:
                 registry = registries.at(places[host]).host(host)
-                limited = extending.limited(wish, raw, places[host].entry_file(host))
-                above_budget = functools.partial(extending.above_budget, limited, raw, extensions, spent)
-                extensions[host] = _extended(registry, limited, above_budget, check_mode)
+                limited = extending.with_limits(request, raw, places[host].entry_file(host))
+                why_above_budget = functools.partial(extending.why_above_budget, limited, raw, extensions, spent)
+                extensions[host] = _extended(registry, limited, why_above_budget, check_mode)
             except ValueError as error:
                 trouble.append(f"{host}: {error}")
         return {
@@ -58,8 +58,8 @@ def _spent(registries: Registries, params: Params) -> t.Callable[[str], Ledger]:
 
 def _extended(
     registry: Registry | None,
-    wish: extending.TimeRequest,
-    above_budget: t.Callable[[float, float], str],
+    request: extending.TimeRequest,
+    why_above_budget: t.Callable[[float, float], str],
     check_mode: bool,
 ) -> extending.Extension:
     """Note and return the extension. If another run changes the entry meanwhile, decide again.
@@ -70,7 +70,7 @@ def _extended(
         raise ValueError(extending.NO_REGISTRY_TO_EXTEND)
 
     def step() -> extending.Extension:
-        found = extending.extension_of(read_entry(registry.read()), wish, registry.clock(), above_budget)
+        found = extending.extension_of(read_entry(registry.read()), request, registry.clock(), why_above_budget)
         if not check_mode:
             registry.compare_and_set(extending.variables_of_extension(found))
         return found

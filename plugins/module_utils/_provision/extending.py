@@ -27,10 +27,10 @@ NO_REGISTRY_TO_EXTEND = (
 
 @dataclass(frozen=True)
 class TimeRequest:
-    """More time for a host's machine: ``more``, so long or until a moment; and the most that it may have, if any.
+    """A request for ``more`` time for a host's machine: a duration, or until a moment. The others are limits.
 
-    ``longest``: its whole lease; ``max_bill``: USD for its whole life; ``budget``: USD a month for all of its project.
-    ``objection``: says why an entry is none of its host's, empty if it is.
+    ``longest``: of its whole lease; ``max_bill``: USD for its whole life; ``budget``: USD per month for its project.
+    ``objection``: returns why an entry is not the host's; empty if it is.
     """
 
     more: Lease
@@ -40,16 +40,16 @@ class TimeRequest:
     objection: t.Callable[[Entry], str] = lambda _entry: ""
 
     def end(self, before: float | None, now: float) -> float:
-        """The end that it asks for: what is over already gets more time from now on."""
+        """The requested end; if the lease is over already, it is extended from now on."""
         return self.more.end(max(before or 0.0, now)) or now
 
 
 @dataclass(frozen=True)
 class Extension:
-    """What becomes of a wish: the end ``before`` and the new one, what that costs more, and in all (USD).
+    """An extension: the end ``before`` (None without one) and the new one.
 
-    None if that is not known, or if there was no end. ``is_of_run``: its machine has a job, whose own end is known to
-    that machine alone.
+    ``more``, ``at_most``: the additional and the whole bill (USD); None if unknown. ``is_of_run``: the machine has a
+    job, whose own end only the machine knows.
     """
 
     before: float | None
@@ -59,8 +59,8 @@ class Extension:
     is_of_run: bool = False
 
 
-def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
-    """How much more, or until when. Raises ValueError with a sentence for a person."""
+def read_time_request(by: t.Any, until: t.Any) -> TimeRequest:
+    """Read for how long, or until when, a lease is extended. Raises ValueError with a sentence for people."""
     texts = {"extend_by": text_of(by), "extend_until": text_of(until)}
     given = {name: text for name, text in texts.items() if text}
     if len(given) != 1:
@@ -72,7 +72,7 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
         more = lease.read_lease(text)
     except ValueError:
         more = lease.Lease()
-    # A duration is no end: counted from the current one, "until 8h" would be more than was meant.
+    # "Until 8h" is refused: counted from the current end, it would be longer than a person expects.
     if more.seconds if name == "extend_by" else more.moment:
         return TimeRequest(more)
     moment = "a time with its zone such as 2026-12-01T06:00Z"
@@ -80,18 +80,18 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
     raise ValueError(f"{name} must be {form}, not '{printable(text, 60)}'")
 
 
-def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> TimeRequest:
-    """The wish within what a host declares: its longest lease, its largest bill, and its budget. Raises ValueError.
+def with_limits(request: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> TimeRequest:
+    """The request with the limits that a host declares. Raises ValueError if one cannot be read.
 
-    ``raw``: with ``trouble``, sentences by the names of variables that cannot be read. ``file``: of the host's
-    entry; empty in a shared registry.
+    ``raw``: the declaration; its ``trouble`` has a sentence for each variable that cannot be read. ``file``: of the
+    host's entry; empty in a shared registry.
     """
     trouble = raw.get("trouble") or {}
-    if wrong := [trouble[name] for name in _LIMITS if name in trouble]:
-        raise ValueError(" ".join(wrong))
+    if unread := [trouble[name] for name in _LIMITS if name in trouble]:
+        raise ValueError(" ".join(unread))
     bill = read_bill(raw["max_bill"])
     return replace(
-        wish,
+        request,
         longest=lease.read_lease(raw["lease_max"]),
         max_bill=UNLIMITED if bill is None else bill,
         budget=read_budget(raw["budget"]),
@@ -102,37 +102,37 @@ def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> Ti
 _LIMITS = ("provision_lease_max", "provision_max_bill", "provision_budget")
 
 
-def above_budget(
-    wish: TimeRequest,
+def why_above_budget(
+    request: TimeRequest,
     raw: t.Mapping[str, t.Any],
     moved: t.Mapping[str, Extension],
     ledger_of: t.Callable[[str], Ledger],
     now: float,
     end: float,
 ) -> str:
-    """Why the month's budget gives a host (``raw``) no time until ``end``; empty if it does.
+    """Why the month's budget forbids a lease until ``end`` for a host (its declaration ``raw``); empty if it does not.
 
-    ``moved``: the ends that this run has moved before. ``ledger_of``: what a project has spent.
+    ``moved``: the extensions of this run so far, by host. ``ledger_of``: returns the ledger of a project.
     """
-    if wish.budget == UNLIMITED:
+    if request.budget == UNLIMITED:
         return ""
     project, ends = raw["project"], {host: extension.end for host, extension in moved.items()}
     ledger = ledger_of(project)
     if ledger.unreadable:
         return f"What was spent cannot be read, so whether provision_budget holds is not known: {ledger.unreadable}"
-    costs = _month(project, ledger, {**ends, raw["host"]: end}, now)
-    if not (costs.unknown or costs.exceeds(wish.budget)):
+    costs = _month_costs(project, ledger, {**ends, raw["host"]: end}, now)
+    if not (costs.unknown or costs.exceeds(request.budget)):
         return ""
     known = f"USD {amount(costs.count.sum.total)}", "<USD>"
     total, more = ("an unknown sum", "unlimited") if costs.unknown else known
     return (
         f"Until {formatted(end)} the month {costs.name} of project {project} would cost {total}, and provision_budget"
-        f" is USD {amount(wish.budget)}. -e provision_budget={more} allows more."
+        f" is USD {amount(request.budget)}. -e provision_budget={more} allows more."
     )
 
 
-def _month(project: str, ledger: Ledger, ends: t.Mapping[str, float], now: float) -> ceilings.Month:
-    """What the month costs the project if the leases of hosts end like this."""
+def _month_costs(project: str, ledger: Ledger, ends: t.Mapping[str, float], now: float) -> ceilings.Month:
+    """The month's costs of the project if the leases of hosts end at these moments."""
     bills = [
         bill if bill.is_kept_storage else bill._replace(ends_at=ends.get(bill.host, bill.ends_at))
         for bill in ledger.bills
@@ -142,24 +142,23 @@ def _month(project: str, ledger: Ledger, ends: t.Mapping[str, float], now: float
 
 
 def extension_of(
-    entry: Entry, wish: TimeRequest, clock: Clock, why_not: t.Callable[[float, float], str] = lambda now, end: ""
+    entry: Entry, request: TimeRequest, clock: Clock, why_not: t.Callable[[float, float], str] = lambda now, end: ""
 ) -> Extension:
-    """The new end of a host's machine, by the clock that noted the old one.
+    """The extension of a host's lease, by the clock that noted its end.
 
-    ``why_not``: why it cannot end then, by what time it is now and the month's budget (`above_budget`).
-
-    Raises ValueError with a sentence for a person, which follows the host's name: why its end stays.
+    ``why_not``: takes the time and the new end, and returns why the month's budget forbids it (`why_above_budget`).
+    Raises ValueError with the reason why the lease is not extended, as a sentence that follows the host's name.
     """
     now, before = clock.now(entry.clock), life(entry, None, clock)
-    end, begin = wish.end(before.end, now), seconds_of(entry.journaled_at)
+    end, begin = request.end(before.end, now), seconds_of(entry.journaled_at)
     if begin is not None and begin > now + CLOCKS_APART:  # by a clock that was wrong
         begin = None
     at_most = search.bill_between(entry.price_per_hour, begin, end)
     if reasons := [
-        *filter(None, (wish.objection(entry),)),
-        *_fixed(entry, before, wish, now),
-        *_odd_end(before.end, end, now),
-        *_too_much(wish, begin, end, at_most),
+        *filter(None, (request.objection(entry),)),
+        *_why_fixed(entry, before, request, now),
+        *_why_not_later(before.end, end, now),
+        *_why_too_much(request, begin, end, at_most),
         *filter(None, (why_not(now, end),)),
     ]:
         raise ValueError(reasons[0])
@@ -167,8 +166,8 @@ def extension_of(
     return Extension(before.end, end, more, at_most, GROUP_OF_RUNS in entry.groups)
 
 
-def _fixed(entry: Entry, before: Life, wish: TimeRequest, now: float) -> list[str]:
-    """Why the end of the host's machine cannot be moved at all."""
+def _why_fixed(entry: Entry, before: Life, request: TimeRequest, now: float) -> list[str]:
+    """Why the host's lease cannot be extended at all."""
     reaped = lease.end_begun(entry.reaped_at, now)
     return applicable(
         {
@@ -178,14 +177,14 @@ def _fixed(entry: Entry, before: Life, wish: TimeRequest, now: float) -> list[st
             f"A run began to end its machine at {formatted(reaped or now)}, so it gets no more time. If it is still"
             " there in a quarter of an hour, it may be extended then.": reaped is not None,
             "Its machine has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
-            f" extend_until={lease.utc_rounded_up(wish.end(None, now))}": before.end is None
-            and wish.more.moment is None,
+            f" extend_until={lease.utc_rounded_up(request.end(None, now))}": before.end is None
+            and request.more.moment is None,
         }
     )
 
 
-def _odd_end(before: float | None, end: float, now: float) -> list[str]:
-    """That the new end is over, or earlier than the old one."""
+def _why_not_later(before: float | None, end: float, now: float) -> list[str]:
+    """Why the new end cannot be set: it is in the past, or earlier than the old one."""
     return applicable(
         {
             f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now.": end <= now,
@@ -195,24 +194,24 @@ def _odd_end(before: float | None, end: float, now: float) -> list[str]:
     )
 
 
-def _too_much(wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> list[str]:
-    """That the lease would be longer, or the machine cost more, than was agreed to, or that nobody knows."""
-    longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
-    latest = -math.inf if begin is None else wish.longest.end(begin) or math.inf
+def _why_too_much(request: TimeRequest, begin: float | None, end: float, at_most: float | None) -> list[str]:
+    """Why the lease would exceed its limits, or may: it is too long, or the machine too expensive."""
+    longest = "unknown, since its purchase has no date" if begin is None else request.longest.text
+    latest = -math.inf if begin is None else request.longest.end(begin) or math.inf
     costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
     bill = math.inf if at_most is None else round(at_most, 6)
     return applicable(
         {
             f"Until {formatted(end)} its lease would be longer than provision_lease_max ({longest}), counted from its"
-            " purchase. -e provision_lease_max=<duration> allows more.": wish.longest and end > latest,
+            " purchase. -e provision_lease_max=<duration> allows more.": request.longest and end > latest,
             f"Until {formatted(end)} its machine would cost {costs} in all, and provision_max_bill is USD"
-            f" {amount(wish.max_bill)}. -e provision_max_bill=<USD> allows more.": bill > wish.max_bill,
+            f" {amount(request.max_bill)}. -e provision_max_bill=<USD> allows more.": bill > request.max_bill,
         }
     )
 
 
 def variables_of_extension(extension: Extension) -> dict[str, t.Any]:
-    """What the registry keeps of it; the mark of an end that came to nothing goes."""
+    """The changes to the registry entry. They remove the mark of an end that did not take place."""
     bill = extension.at_most
     return {
         lease.ENDS_AT: lease.utc_rounded_up(extension.end),
@@ -222,7 +221,7 @@ def variables_of_extension(extension: Extension) -> dict[str, t.Any]:
 
 
 def extension_rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.Any]]:
-    """The extensions of hosts as people read them, and a workflow gets them."""
+    """The extensions as rows of a table, which a workflow also gets."""
     return [
         {
             "host": host,
@@ -236,7 +235,7 @@ def extension_rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.An
 
 
 def extension_lines(extensions: t.Mapping[str, Extension]) -> list[str]:
-    """The same as a table, with what all of it costs more."""
+    """The extensions as a table, with their total cost."""
     if not extensions:
         return ["No end was moved."]
     runs = [host for host, extension in extensions.items() if extension.is_of_run]

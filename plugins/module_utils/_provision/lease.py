@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long a machine may live, and what time it is by the clocks that measure it.
 
-The API ends nothing by itself: a lease is what the registry notes at the purchase, and what the playbook reap enforces.
-The clock that noted a moment also measures what has passed since, so a constant skew cancels out. Pure: the caller
-reads the clocks. Moments are seconds since the epoch here, and ISO 8601 in UTC in the registry; durations are seconds.
+The API has no leases: the registry notes a lease at the purchase, and the playbook reap enforces it. The clock that
+noted a moment also measures the time since, so a constant skew cancels out. The caller reads the clocks. Moments are
+seconds since the epoch here, and ISO 8601 in UTC in the registry; durations are seconds.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from .. import _text
 from .._text import amount, duration, formatted, printable, seconds_of, text_of
 
 NOTED_BY = "provision_clock"  # in the registry: the clock that noted the moments of an entry
-# In the registry: the lease as it was given, and the moment that follows from it or to which it was extended
+# In the registry: the lease as declared, and its end, which an extension moves
 LEASED = "provision_leased"
 ENDS_AT = "provision_ends_at"
 AT_MOST = "provision_at_most"  # USD from the purchase to that end
-IDLES = "provision_idles"  # how long it may be idle, as it was given: its first boot has installed what notes that
-# The moment at which a run has begun to end the machine; from then on its end cannot be moved any more.
+IDLES = "provision_idles"  # how long it may be idle, as declared when its first boot installed the sampler
+# The moment at which a run began to end the machine; from then on, its lease cannot be extended.
 REAPED_AT = "provision_reaped_at"
-ENDING = 900.0  # seconds after that moment at which a machine that is still there may get more time
-SWEEPS = 4500.0  # seconds between sweeps once an hour, with a quarter for their drift; a longer break is told of
-SCHEDULE = "GPU reap every quarter of an hour"  # what runs sweeps in AWX; the kit's templates.yml makes it
-LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
-LEASE_OVER_AFTER = 3600.0  # seconds after its noted end at which a lease is over, whatever else is said of it
+ENDING = 900.0  # seconds after that moment until a machine that still exists may be extended again
+SWEEPS = 4500.0  # seconds that may pass between hourly sweeps, with a quarter for their drift, without a warning
+SCHEDULE = "GPU reap every quarter of an hour"  # the schedule of sweeps in AWX; the kit's templates.yml makes it
+LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a mistake
+LEASE_OVER_AFTER = 3600.0  # seconds after its noted end by which a lease is over in any case
 _DURATION = re.compile(r"[0-9][0-9.]*[smhd]")
-LOCAL_CLOCK = "here"  # this computer's; also that of an entry that names none
+LOCAL_CLOCK = "here"  # this computer's; also the clock of entries that name none
 API_CLOCK = "api"  # the `Date` of the API's own answers
-DATABASE_CLOCK = "database"  # a shared registry's
+DATABASE_CLOCK = "database"  # the shared registry's
 _CLOCK_NAMES = {LOCAL_CLOCK: "this computer", API_CLOCK: "the API", DATABASE_CLOCK: "the database of the registry"}
-CLOCKS_APART = 300.0  # seconds by which the clocks may differ before nothing with an end is bought
+CLOCKS_APART = 300.0  # seconds by which the clocks may differ before nothing with a lease is bought
 
 
 # Clocks
@@ -45,7 +45,7 @@ CLOCKS_APART = 300.0  # seconds by which the clocks may differ before nothing wi
 
 @dataclass(frozen=True)
 class Clock:
-    """One moment by each clock; None where that one cannot be read."""
+    """One moment by each clock; None if a clock cannot be read."""
 
     here: float
     api: float | None = None
@@ -58,9 +58,9 @@ class Clock:
 
     @property
     def times(self) -> dict[str, float]:
-        """What each clock says that can be read."""
-        told = {LOCAL_CLOCK: self.here, API_CLOCK: self.api, DATABASE_CLOCK: self.database}
-        return {name: moment for name, moment in told.items() if moment is not None}
+        """The times of the clocks that can be read, by their names."""
+        times = {LOCAL_CLOCK: self.here, API_CLOCK: self.api, DATABASE_CLOCK: self.database}
+        return {name: moment for name, moment in times.items() if moment is not None}
 
     @property
     def noting(self) -> str:
@@ -69,14 +69,14 @@ class Clock:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The earliest and the latest that it may be; where there is a database, its clock alone decides."""
+        """The earliest and the latest time that it may be; if there is a database, by its clock alone."""
         known = list(self.times.values()) if self.database is None else [self.database]
         return min(known), max(known)
 
     def now(self, noted_by: str = "") -> float:
-        """What time it is for a moment that this clock has noted; without one, for what begins now.
+        """The time by the clock ``noted_by``; without one, by the clock that notes what begins now.
 
-        If that clock cannot be read, the earliest of the others counts: what is over by it is over by all.
+        If that clock cannot be read, the earliest of the others counts: a lease that is over by it is over by all.
         """
         return self.times.get(noted_by or self.noting, min(self.times.values()))
 
@@ -96,20 +96,20 @@ class Clock:
 
 
 def clocks_differ(clock: Clock) -> str:
-    """What each clock says; empty if they agree."""
+    """A sentence with the time of each clock; empty if they agree."""
     if not clock.is_apart:
         return ""
     times = ", ".join(f"{formatted(at)} by {_CLOCK_NAMES[name]}" for name, at in clock.times.items())
-    return f"The clocks differ: it is {times}. Leases end by the clock that noted them. Set the one that is wrong."
+    return f"The clocks differ: it is {times}. Leases end by the clock that noted them. Correct the wrong one."
 
 
 def noted_clock(clock: str) -> str | None:
-    """What an entry says of the clock that notes it; nothing of this computer's, as entries never did."""
+    """The clock's name for the registry: None for this computer's, which entries do not name."""
     return None if clock == LOCAL_CLOCK else clock
 
 
 def clock_of(name: t.Any) -> str:
-    """The clock that an entry names; this computer's, if it names none that is known."""
+    """The clock that an entry names; this computer's, if the name is missing or unknown."""
     return name if name in (API_CLOCK, DATABASE_CLOCK) else LOCAL_CLOCK
 
 
@@ -118,9 +118,9 @@ def clock_of(name: t.Any) -> str:
 
 @dataclass(frozen=True)
 class Lease:
-    """How long a machine may live: ``seconds`` from its purchase on, or until a ``moment``; neither means no end.
+    """How long a machine may live: for ``seconds`` from its purchase, until a ``moment``, or without an end.
 
-    Two leases are equal if they last as long, however that is written: ``8h`` is ``480m``.
+    Two leases are equal if they mean the same time, however it is written: ``8h`` equals ``480m``.
     """
 
     text: str = field(default="", compare=False)
@@ -131,24 +131,24 @@ class Lease:
         return self.seconds is not None or self.moment is not None
 
     def end(self, begin: float | None) -> float | None:
-        """The moment at which one that begins then is over; None if it never is, or if nobody knows when it begins.
+        """The end of a lease with this begin; None if it has no end, or the begin is unknown.
 
-        Without a registry nothing else says when a lease ends; see `end_of`.
+        Without a registry, this is the only end; otherwise see `end_of`.
         """
         if self.seconds is None:
             return self.moment
         return None if begin is None else begin + self.seconds
 
     def lasts(self, now: float) -> float:
-        """The seconds that one that begins now lasts, infinite if it never ends."""
+        """The seconds that a lease beginning now lasts; infinite if it never ends."""
         end = self.end(now)
         return math.inf if end is None else max(0.0, end - now)
 
 
 def read_lease(value: t.Any) -> Lease:
-    """The lease of a variable: a duration with its unit, a time with its zone, or nothing.
+    """Read the lease of a variable: a duration with its unit, a time with its zone, or nothing.
 
-    Raises ValueError with a reason for a person.
+    Raises ValueError with a reason for people.
     """
     text = text_of(value)
     if not text:
@@ -176,7 +176,7 @@ def noted_lease(text: t.Any) -> Lease | None:
 
 
 def read_duration(value: t.Any) -> float | None:
-    """The seconds of a duration with its unit, None of nothing. Raises ValueError with a reason for a person."""
+    """The seconds of a duration with its unit; None if it is empty. Raises ValueError with a reason for people."""
     text = text_of(value)
     if text and not _DURATION.fullmatch(text):
         raise ValueError(f"must be a duration such as 8h, 90m or 3d, not '{printable(text, 60)}'")
@@ -184,9 +184,9 @@ def read_duration(value: t.Any) -> float | None:
 
 
 def moment_of(value: t.Any) -> float | None:
-    """The moment that a text means, None if it is none or has no zone, which would make it a guess."""
+    """The moment that a text names; None if it is not a time, or has no zone."""
     if isinstance(value, str):
-        value = value.upper()  # also of the T and the Z
+        value = value.upper()  # T and Z may be in lower case
     return seconds_of(value, zoned=True) if isinstance(value, (str, datetime)) else None
 
 
@@ -196,16 +196,16 @@ def utc_rounded_up(moment: float) -> str:
 
 
 def end_begun(reaped_at: str, now: float) -> float | None:
-    """When a run has begun to end a machine, by what the registry notes of that; None if none has, or long ago."""
+    """When a run began to end a machine, by the registry; None if none did, or too long ago to matter."""
     begun = moment_of(reaped_at)
     return begun if begun is not None and now < begun + ENDING else None
 
 
 def begin_of(noted: float | None, created: float | None, *, adopted: bool = False) -> float | None:
-    """When a machine was bought (seconds since the epoch), None if that is not known.
+    """When a machine was bought (seconds since the epoch); None if unknown.
 
-    That is when the API made it (``created``), if that was within an hour after the registry noted the purchase
-    (``noted``); else the API's records are by another clock, or have moved. An adopted machine is older than its entry.
+    The API's time (``created``) counts if it is within an hour after the registry's (``noted``); otherwise the API's
+    records have moved, or its clock is wrong. An adopted machine is older than its entry.
     """
     if created is None or noted is None or adopted:
         return noted if created is None else created
@@ -213,18 +213,17 @@ def begin_of(noted: float | None, created: float | None, *, adopted: bool = Fals
 
 
 def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
-    """The moment at which the lease of a machine is over, None if it has none.
+    """The end of a machine's lease; None if it has none.
 
-    It counts from the purchase. The registry notes that before it is sent, the API says later when the machine was made
-    (``created``): the later end holds, but at most an hour after the one that was noted, since the API's may move.
-    ``leased`` and ``noted``: the lease as it was given, and the end as it was noted, or moved. Raises ValueError for
-    what cannot be read.
+    A lease counts from the purchase, which the registry notes before it is sent. If the API made the machine later
+    (``created``), the lease ends later as well, but by at most an hour, since the API's times may change. ``leased``:
+    the lease as declared. ``noted``: its end as noted or extended. Raises ValueError if that cannot be read.
     """
     if noted in (None, ""):
         return None
     end = moment_of(noted)
     if end is None:
-        raise ValueError(f"{ENDS_AT} '{printable(str(noted), 60)}' is no time with its zone")
+        raise ValueError(f"{ENDS_AT} '{printable(str(noted), 60)}' is not a time with its zone")
     lease = noted_lease(leased)
     if lease is None or lease.seconds is None or created is None:
         return end
@@ -232,17 +231,17 @@ def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
 
 
 def until(end: float | None, bill: float | None) -> str:
-    """How long machines live, and what they cost in that time at most (USD), for a line of the terminal."""
+    """How long machines live, and the largest bill for that time (USD), for a line of the terminal."""
     if end is None:
         return "until you end it"
     return f"until {formatted(end)}, at most {'an unknown sum' if bill is None else f'USD {amount(round(bill, 2))}'}"
 
 
 def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = False) -> str:
-    """What to say of a lease where the last sweep was at ``swept``, both by one clock; empty if that was lately.
+    """Why a lease is not enforced, since the last complete sweep was long ago; empty if it was not.
 
-    Whatever runs sweeps, each complete one leaves that mark, so a timer whose sweeps fail counts for nothing.
-    ``by_job``: whether AWX runs them.
+    ``swept``: the time of that sweep, by the same clock as ``now``; None without one. A failed sweep does not count.
+    ``refused``: whether the host buys nothing because of this. ``by_job``: whether AWX runs sweeps.
     """
     if swept is not None and abs(now - swept) <= SWEEPS:
         return ""

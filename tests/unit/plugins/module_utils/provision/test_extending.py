@@ -14,11 +14,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.extending import (
     Extension,
     TimeRequest,
-    above_budget,
     extension_lines,
     extension_of,
-    limited,
     variables_of_extension,
+    why_above_budget,
+    with_limits,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     API_CLOCK,
@@ -127,7 +127,7 @@ def test_a_file_of_another_projects_host_gives_no_more_time(project: str, file: 
     raw = {"host": "gpu-1", "project": project, "lease_max": "", "max_bill": "", "budget": ""}
     said = "f was written for gpu-1 of the project red, but provision_project is blue."
     with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(said)):
-        extension_of(entry, limited(TimeRequest(Lease(seconds=HOUR)), raw, file), Clock(BOUGHT))
+        extension_of(entry, with_limits(TimeRequest(Lease(seconds=HOUR)), raw, file), Clock(BOUGHT))
 
 
 def test_a_machine_without_a_lease_gets_one() -> None:
@@ -199,8 +199,8 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
 def test_the_budget_of_a_month(hours: float, budget: str, bills: Any, moved: Any, said: str) -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": budget}
     ledgers = {"default": Ledger(tuple(bills), BOUGHT + HOUR)}
-    why = above_budget(
-        limited(TimeRequest(Lease()), raw), raw, moved, ledgers.__getitem__, BOUGHT + HOUR, BOUGHT + hours * HOUR
+    why = why_above_budget(
+        with_limits(TimeRequest(Lease()), raw), raw, moved, ledgers.__getitem__, BOUGHT + HOUR, BOUGHT + hours * HOUR
     )
     assert (said in why) if said else not why, why
     with pytest.raises(ValueError, match=re.escape(said)) if said else nullcontext():

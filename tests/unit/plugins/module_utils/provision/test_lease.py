@@ -104,7 +104,7 @@ def test_the_end_of_a_machine(leased: str, noted: Any, created: float | None, en
 
 @pytest.mark.parametrize("noted", ["soon", "2026-11-26T12:00", "8h", 5, True])
 def test_an_end_that_cannot_be_read(noted: Any) -> None:
-    with pytest.raises(ValueError, match="no time with its zone"):
+    with pytest.raises(ValueError, match="not a time with its zone"):
         end_of("8h", noted, NOON)
 
 
