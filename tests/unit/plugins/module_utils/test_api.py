@@ -59,7 +59,7 @@ METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
 
 class Canned:
-    """In place of the HTTP client: the same answer to everything."""
+    """Replaces the HTTP client: the same answer to each request."""
 
     base_url = "https://supply-api.example.com"
 
@@ -142,13 +142,13 @@ def test_the_search_keeps_order_and_letters_of_its_spec(queue: RequestQueue, api
     [{"offer_id": OFFER_ID, "ssh_public_key": KEY}, {**ORDER, "resource_name": "trainer", "cluster_name": "c"}],
     ids=["least", "all"],
 )
-def test_the_purchase_sends_what_was_given_as_json(queue: RequestQueue, api: Market, order: dict[str, str]) -> None:
+def test_the_purchase_sends_its_order_as_json(queue: RequestQueue, api: Market, order: dict[str, str]) -> None:
     queue.expect("POST", "/procure_offer", procurement(), body=order)
     api.procure(order, timeout=600)
     assert queue.calls[0].headers["Content-Type"] == "application/json"
 
 
-def test_the_purchase_has_a_timeout_of_its_own(queue: RequestQueue, api: Market) -> None:
+def test_the_purchase_has_its_own_timeout(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", procurement()).expect("GET", STATUS_PATH, status())
     api.procure(ORDER, timeout=600)
     api.offer_status(OFFER_ID, timeout=3)
@@ -195,7 +195,7 @@ def test_changes_are_not_repeated(
     assert (error.sent, error.error_class, error.refused) == (True, "unavailable", False)
 
 
-def test_a_fresh_look_and_a_forced_deletion_say_so(queue: RequestQueue, api: Market) -> None:
+def test_a_forced_refresh_and_a_forced_deletion_say_so(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(), query={"force_refresh": "true"})
     queue.expect("DELETE", f"/resources/{RESOURCE_ID}", {"status": "deleting"}, query={"force": "true"})
     api.resource(RESOURCE_ID, force_refresh=True)
@@ -210,7 +210,7 @@ def test_a_fresh_look_and_a_forced_deletion_say_so(queue: RequestQueue, api: Mar
         ("resource", f"/resources/{OFFER_ID}", None),
     ],
 )
-def test_a_look_can_do_without_repeats(queue: RequestQueue, name: str, path: str, query: Any) -> None:
+def test_a_read_can_do_without_retries(queue: RequestQueue, name: str, path: str, query: Any) -> None:
     queue.expect("GET", path, status=503, query=query)
     api = Market(HttpClient(BASE, TOKEN, "tests", retries=5))
     assert error_of(lambda api: getattr(api, name)(OFFER_ID, retries=0), api).status_code == 503
@@ -279,21 +279,21 @@ def test_each_status_has_its_class(method: Any, code: int, error_class: str, tra
 
 @METHOD
 @pytest.mark.parametrize("code", [400, 402, 403, 409, 422])
-def test_a_refusal_for_a_quota_has_a_class_of_its_own(method: Any, code: int) -> None:
+def test_a_refusal_for_a_quota_has_its_own_class(method: Any, code: int) -> None:
     error = error_of(method, canned({"detail": "Quota exceeded for GPUs in eu-north1"}, code))
     assert (error.error_class, error.transient, error.refused) == ("quota", False, True)
 
 
 @METHOD
 @pytest.mark.parametrize("code", [401, 404, 408, 410, 425, 429, 500, 503])
-def test_what_passes_or_speaks_of_the_offer_is_no_quota(method: Any, code: int) -> None:
+def test_a_transient_error_or_one_about_the_offer_is_not_a_quota(method: Any, code: int) -> None:
     words = "Quota exceeded for GPUs in eu-north1"
     plain = error_of(method, canned({"detail": "because"}, code))
     assert error_of(method, canned({"detail": words}, code)).error_class == plain.error_class
 
 
 @pytest.mark.parametrize("status", [409, 410])
-def test_a_page_does_not_say_that_an_offer_is_sold_or_gone(status: int) -> None:
+def test_an_html_page_does_not_prove_that_an_offer_is_sold_or_gone(status: int) -> None:
     error = error_of(METHODS["procure"], canned({"detail": "no"}, status, is_html=True))
     assert (error.refused, error.transient, error.error_class) == (False, True, "unavailable")
     assert error_of(METHODS["procure"], canned({}, status)).refused
@@ -315,14 +315,14 @@ def test_a_page_does_not_say_that_an_offer_is_sold_or_gone(status: int) -> None:
         ),
     ],
 )
-def test_a_404_that_the_api_has_not_worded_says_nothing_of_what_it_knows(method: Any, answer: Any) -> None:
+def test_a_404_in_another_form_than_the_apis_proves_nothing(method: Any, answer: Any) -> None:
     error = error_of(method, canned(status=404, **answer))
     assert (error.error_class, error.transient, error.refused, error.sent) == ("unavailable", True, False, True)
 
 
 @METHOD
 @pytest.mark.parametrize("code", [200, 201, 204])
-def test_a_success_without_json_is_an_error_that_may_pass(method: Any, code: int) -> None:
+def test_a_success_without_json_is_a_transient_error(method: Any, code: int) -> None:
     error = error_of(method, canned(None, code, is_json=False))
     assert (error.error_class, error.status_code, error.transient, error.sent) == ("protocol", code, True, True)
     assert not error.refused
@@ -352,7 +352,7 @@ def test_a_lost_connection_is_an_error(
 
 @pytest.mark.parametrize("unreachable", [False, True])
 @pytest.mark.parametrize("host", [*client.HOSTS, "supply-api.example.com"])
-def test_the_other_host_of_the_pages_is_named_where_one_is_not_reached(
+def test_the_other_documented_host_is_named_if_one_cannot_be_reached(
     host: str, unreachable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_args: Any, **_how: Any) -> Answer:
@@ -365,18 +365,18 @@ def test_the_other_host_of_the_pages_is_named_where_one_is_not_reached(
     assert others == ([name for name in client.HOSTS if name != host] if unreachable and host in client.HOSTS else [])
 
 
-def test_503_with_retry_after_may_have_been_taken_up() -> None:
+def test_503_with_retry_after_may_have_been_accepted() -> None:
     error = error_of(METHODS["procure"], canned({}, 503, retry_after=7.0))
     assert (error.sent, error.refused, error.retry_after, error.transient) == (True, False, 7.0, True)
     assert str(error) == "POST /procure_offer answered 503. It asks to wait 7 seconds."
 
 
-def test_a_wish_to_wait_is_told_only_where_waiting_helps() -> None:
+def test_retry_after_is_reported_only_if_waiting_helps() -> None:
     assert str(error_of(METHODS["offer"], canned({"detail": "no"}, 404, retry_after=7.0))).endswith("answered 404: no.")
 
 
 @METHOD
-def test_a_404_about_no_id_can_only_be_the_address(method: Any) -> None:
+def test_a_404_without_an_id_is_about_the_address(method: Any) -> None:
     said = str(error_of(method, canned({"detail": "Not Found"}, 404)))
     request = said.split(" answered ")[0]
     assert ("Check api_url" in said) == (request.split("/")[1:] in (["resources"], ["get_offers"], ["available_gpus"]))
@@ -463,7 +463,7 @@ def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: M
         pytest.param(lambda text: {"status": "failed", "error": f"cannot use {text}"}, id="procurement"),
     ],
 )
-def test_the_answer_to_a_purchase_tells_no_secret(queue: RequestQueue, api: Market, code: int, echo: Any) -> None:
+def test_the_answer_to_a_purchase_reveals_no_secret(queue: RequestQueue, api: Market, code: int, echo: Any) -> None:
     queue.expect("POST", "/procure_offer", echo(f"{TOKEN} {USER_DATA}"), code)
     try:
         told = repr(api.procure(ORDER, timeout=60))
@@ -473,7 +473,7 @@ def test_the_answer_to_a_purchase_tells_no_secret(queue: RequestQueue, api: Mark
 
 
 @pytest.mark.parametrize("line", [line.strip() for line in USER_DATA.splitlines()[1:]])
-def test_a_single_line_of_user_data_is_not_told(queue: RequestQueue, api: Market, line: str) -> None:
+def test_a_single_line_of_user_data_is_hidden(queue: RequestQueue, api: Market, line: str) -> None:
     queue.expect("POST", "/procure_offer", {"detail": f"cannot run: {line}"}, 422)
     error = error_of(METHODS["procure"], api)
     assert "cannot run" in str(error)
@@ -495,31 +495,31 @@ def test_a_value_that_the_server_read_out_of_user_data_is_hidden(queue: RequestQ
     assert "hf_Abcdefghijkl123" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
-def test_a_line_whose_blanks_are_brought_together_is_hidden(queue: RequestQueue, api: Market) -> None:
+def test_a_line_whose_blanks_are_collapsed_is_hidden(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "cannot run: login   sp4ce\tx"}, 422)
     order = {**ORDER, "cloud_init": "#!/bin/sh\nlogin   sp4ce\tx\n"}
     assert "sp4ce" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
 @pytest.mark.parametrize("before", range(_text.LONGEST_LINE - len(TOKEN), _text.LONGEST_LINE, 5))
-def test_a_secret_is_not_cut_into_one_that_nobody_recognises(queue: RequestQueue, api: Market, before: int) -> None:
+def test_a_secret_is_hidden_before_a_text_is_cut(queue: RequestQueue, api: Market, before: int) -> None:
     queue.expect("GET", OFFER_PATH, {"detail": "x" * before + TOKEN}, 422)
     assert TOKEN[:5] not in str(error_of(METHODS["offer"], api))
 
 
-def test_a_token_in_the_address_of_a_redirect_is_not_told(queue: RequestQueue) -> None:
+def test_a_token_in_the_target_of_a_redirect_is_hidden(queue: RequestQueue) -> None:
     token = "lower.case-t0ken"
     queue.expect("GET", OFFER_PATH, {}, 302, headers={"Location": f"https://{token}.example.com/"})
     assert token not in str(error_of(METHODS["offer"], Market(HttpClient(BASE, token, "tests", retries=0))))
 
 
-def test_the_header_of_user_data_is_no_secret(queue: RequestQueue, api: Market) -> None:
+def test_the_header_of_user_data_is_not_a_secret(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "must begin with #cloud-config"}, 422)
     assert "must begin with #cloud-config" in str(error_of(METHODS["procure"], api))
 
 
 @pytest.mark.parametrize("field", ["failure_reason", "progress", "message"])
-def test_later_answers_tell_no_secret_of_the_purchase_either(queue: RequestQueue, api: Market, field: str) -> None:
+def test_later_answers_reveal_no_secret_of_the_purchase(queue: RequestQueue, api: Market, field: str) -> None:
     queue.expect("POST", "/procure_offer", LOST)
     queue.expect("GET", STATUS_PATH, status("failed", **{field: f"{TOKEN}: cannot run {USER_DATA}"}))
     with pytest.raises(ApiError):
@@ -562,7 +562,7 @@ def test_an_answer_without_a_list_of_resources_is_an_error(data: Any) -> None:
 
 
 @pytest.mark.parametrize("data", [[7], [None], {"resources": ["x"]}])
-def test_a_resource_that_is_no_object_is_an_error(data: Any) -> None:
+def test_a_resource_that_is_not_an_object_is_an_error(data: Any) -> None:
     assert error_of(METHODS["resources"], canned(data)).error_class == "protocol"
 
 
@@ -580,7 +580,7 @@ NEXT = {"page": "2"}
         f"http://me:{TOKEN}@127.0.0.1:9/?page=2",
     ],
 )
-def test_of_a_link_to_the_next_page_only_the_query_is_taken(
+def test_only_the_query_of_a_link_to_the_next_page_is_used(
     queue: RequestQueue, api: Market, link: str, query: dict[str, str]
 ) -> None:
     following = {"items": [resource(SECOND_RESOURCE_ID)], "next": None}
@@ -614,7 +614,7 @@ def test_a_page_that_brings_nothing_new_ends_the_reading(queue: RequestQueue, ap
 
 
 class Pages(Canned):
-    """In place of the HTTP client: page after page of new resources, each with a link to the next."""
+    """Replaces the HTTP client: page after page of new resources, each with a link to the next."""
 
     def __init__(self, size: int, last: float = math.inf) -> None:
         super().__init__()
@@ -645,7 +645,7 @@ def test_a_page_that_fails_leaves_no_short_list(queue: RequestQueue, api: Market
     assert error_of(lambda api: api.resources(), api).status_code == 500
 
 
-def test_what_stands_on_two_pages_is_listed_once(queue: RequestQueue, api: Market) -> None:
+def test_a_resource_on_two_pages_is_listed_once(queue: RequestQueue, api: Market) -> None:
     first = {"items": [resource(), resource("r2")], "next": "?page=2", "total_count": 3}
     for _reading in range(2):
         queue.expect("GET", "/resources", first)
@@ -668,7 +668,7 @@ def test_a_list_that_is_shorter_than_its_count_is_an_error(count: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 0, -1, None, True, "many", "", [2], {"relation": 2}, float("inf")], ids=str)
-def test_a_count_that_is_smaller_or_no_number_is_none(count: Any) -> None:
+def test_a_smaller_or_unreadable_count_is_ignored(count: Any) -> None:
     assert len(canned({"items": [resource()], "total_count": count}).resources()) == 1
 
 
@@ -706,7 +706,7 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
 
 
 def volumes(*costs: Any) -> list[dict[str, Any]]:
-    """Storage that an offer brings along, at these prices."""
+    """The storage of an offer, at these prices."""
     return [{"name": "data", "hourly_cost": cost} for cost in costs]
 
 
@@ -804,7 +804,7 @@ def test_the_price_of_an_offer(fields: dict[str, Any], price: float | None) -> N
 
 
 @pytest.mark.parametrize("storage", [-0.5, "-0.5", -100])
-def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
+def test_a_negative_price_of_storage_is_not_a_discount(storage: Any) -> None:
     price = market.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
     assert price is None or price >= 2
 
@@ -857,29 +857,29 @@ ODD = pytest.mark.parametrize(("odd", "shown"), ODD_IDS, ids=[shown for _odd, sh
 
 
 @pytest.mark.parametrize("value", [RESOURCE_ID.replace("-", ""), RESOURCE_ID.replace("-", "").upper()])
-def test_a_uuid_has_one_spelling(value: str) -> None:
-    """One that is noted in another one could not be found in the list, nor be ended."""
+def test_a_uuid_has_one_normal_form(value: str) -> None:
+    """An id noted in another form could neither be found in the list nor ended."""
     assert client.read_resource(resource(value))["resource_id"] == RESOURCE_ID
     assert client.ids_and_odd_ids({"resource_ids": [value, RESOURCE_ID]}) == ([RESOURCE_ID], [])
     assert client.normalized_id(f"{value}0") == f"{value}0".lower()
 
 
 @pytest.mark.parametrize("value", [RESOURCE_ID, RESOURCE_ID.upper(), "r2", "abc-123", "a_b", "0", "x" * 64])
-def test_what_may_be_an_id(value: str) -> None:
+def test_accepted_ids(value: str) -> None:
     assert client.normalized_id(value) == value.lower()
     read = client.read_resource(resource(value))
     assert (read["resource_id"], "odd_id" in read) == (value.lower(), False)
 
 
 @ODD
-def test_a_resource_whose_id_is_none_stays_and_cannot_be_used(odd: Any, shown: str) -> None:
+def test_a_resource_without_a_usable_id_stays_listed(odd: Any, shown: str) -> None:
     found = canned([resource(odd), resource()]).resources()
     assert [(item["resource_id"], item.get("odd_id")) for item in found] == [(None, shown), (RESOURCE_ID, None)]
     assert found[0]["price_per_hour"] == 2.0
 
 
 @ODD
-def test_an_offer_whose_id_is_none_comes_last_and_cannot_be_bought(odd: Any, shown: str) -> None:
+def test_an_offer_without_a_usable_id_comes_last(odd: Any, shown: str) -> None:
     items = [offer(offer_id=odd, total_price_per_hour=0.1), offer(), offer(total_price_per_hour=None, gpu_count=None)]
     found, *_rest = canned(items).search_offers({})
     assert [item["offer_id"] for item in found] == [OFFER_ID, OFFER_ID, None]
@@ -887,7 +887,7 @@ def test_an_offer_whose_id_is_none_comes_last_and_cannot_be_bought(odd: Any, sho
 
 
 @ODD
-def test_a_purchase_with_odd_ids_is_told_with_them(odd: Any, shown: str) -> None:
+def test_a_purchase_with_odd_ids_reports_them(odd: Any, shown: str) -> None:
     for ids in ([odd, RESOURCE_ID], [{"resource_id": odd}, {"resource_id": RESOURCE_ID}, None, ""]):
         bought = canned(procurement(resource_ids=ids)).procure(ORDER, timeout=60)
         if not isinstance(odd, dict):
@@ -915,7 +915,7 @@ def test_the_offer_of_a_resource_is_named_by_an_id_only(odd: Any, shown: str) ->
     assert (read["offer_id"], read["resource_id"], "odd_id" in read) == (None, RESOURCE_ID, False)
 
 
-def test_an_odd_id_tells_no_secret(queue: RequestQueue, api: Market) -> None:
+def test_an_odd_id_reveals_no_secret(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", procurement(resource_ids=[f"{TOKEN} a"]))
     assert TOKEN not in repr(api.procure(ORDER, timeout=60))
 
@@ -970,7 +970,7 @@ def test_a_sentence_is_cut_to_a_line(field: str) -> None:
 
 
 @pytest.mark.parametrize("data", [{"H100": ["nvidia-h100-sxm5-80gb"]}, ["nebius"], [{"name": "EU"}], {}, [], None, "x"])
-def test_a_catalogue_is_handed_through(data: Any) -> None:
+def test_a_catalogue_is_passed_on(data: Any) -> None:
     assert canned(data).catalog("vendors") == data
 
 
@@ -1002,7 +1002,7 @@ def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], i
 
 
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": "", "procurement_status": "  "}, {"status": 7}])
-def test_a_status_that_names_no_state_is_an_error_that_may_pass(data: Any) -> None:
+def test_a_status_without_a_state_is_a_transient_error(data: Any) -> None:
     error = error_of(METHODS["offer_status"], canned(data))
     assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, True)
 
@@ -1042,7 +1042,7 @@ def test_the_progress_is_found_under_each_name(field: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", 7, [], {"done": 1}])
-def test_what_is_no_text_is_none(value: Any) -> None:
+def test_a_value_that_is_not_a_text_is_none(value: Any) -> None:
     read = client.read_status(status(progress=value, failure_reason=value, procured_at=value), OFFER_ID)
     assert (read["progress"], read["failure_reason"], read["procured_at"]) == (None, None, None)
     bought = market.read_procurement(procurement(error=value, procured_at=value))
@@ -1073,7 +1073,7 @@ def test_instances_are_a_list_of_objects(value: Any, instances: list[Any]) -> No
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_an_offer_that_has_something_is_bought_whatever_its_state_says(fields: dict[str, Any]) -> None:
+def test_an_offer_with_machines_is_bought_whatever_its_state(fields: dict[str, Any]) -> None:
     assert client.read_status({**status("pending"), **fields}, OFFER_ID)["phase"] == "going_on"
 
 
@@ -1099,7 +1099,7 @@ def test_the_answer_to_a_purchase(data: Any, expected: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": ""}, {"status": 200}, {"detail": "ok"}])
-def test_an_answer_to_a_purchase_without_a_status_is_an_error_that_leaves_it_open(data: Any) -> None:
+def test_an_answer_to_a_purchase_without_a_status_leaves_it_open(data: Any) -> None:
     error = error_of(METHODS["procure"], canned(data))
     assert (error.error_class, error.status_code, error.sent, error.refused) == ("protocol", 200, True, False)
 
@@ -1116,7 +1116,7 @@ def test_a_resource_has_all_documented_fields_and_keeps_others() -> None:
 @pytest.mark.parametrize(
     ("word", "kind"), [("vm", "machine"), ("warp-core", "machine"), (None, "machine"), ("volume", "storage")]
 )
-def test_a_resource_has_a_kind_whatever_else_the_api_calls_so(word: str | None, kind: str) -> None:
+def test_each_resource_type_has_a_kind(word: str | None, kind: str) -> None:
     assert client.read_resource(resource(resource_type=word, kind="Resource"))["kind"] == kind
 
 
@@ -1135,7 +1135,7 @@ LINKED = {"resource_id": SECOND_RESOURCE_ID, "name": "data"}
     ],
     ids=str,
 )
-def test_what_is_linked_to_a_resource_has_an_id_and_its_kind_if_that_is_known(value: Any, linked: Any) -> None:
+def test_linked_resources_have_an_id_and_a_kind_if_known(value: Any, linked: Any) -> None:
     assert client.read_resource(resource(linked_resources=value))["linked_resources"] == linked
 
 
@@ -1161,7 +1161,7 @@ def test_a_price_of_a_resource_in_another_currency_is_unknown() -> None:
 
 
 def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) -> dict[str, Any]:
-    """A resource that was made at noon, and whose history names an offer."""
+    """A resource made at noon, whose history names an offer."""
     history = [*others, {"offer_id": offer_id, "role": role, "created_at": at}]
     return {"created_at": "2026-01-31T12:00:00Z", "offer_history": history}
 
@@ -1223,20 +1223,20 @@ PLACES = {
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-def test_a_resource_does_not_repeat_what_was_sent_at_the_purchase(name: str, place: Any) -> None:
+def test_a_resource_does_not_repeat_user_data(name: str, place: Any) -> None:
     read = client.read_resource(place({name: "hunter22"}))
     assert "hunter22" not in json.dumps(read)
     assert read["resource_id"] == RESOURCE_ID
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
-def test_an_instance_does_not_repeat_what_was_sent_at_the_purchase(name: str) -> None:
+def test_an_instance_does_not_repeat_user_data(name: str) -> None:
     read = client.read_status(status("ready", instances=[instance(**{name: "hunter22"})]), OFFER_ID)
     assert "hunter22" not in json.dumps(read)
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
-def test_an_offer_and_a_catalogue_do_not_repeat_it_either(name: str) -> None:
+def test_an_offer_and_a_catalogue_do_not_repeat_user_data(name: str) -> None:
     assert "hunter22" not in json.dumps(market.read_offer(offer(**{name: "hunter22"})))
     assert "hunter22" not in json.dumps(canned([{"last": {name: "hunter22"}}]).catalog("storage"))
 
@@ -1246,7 +1246,7 @@ def test_other_fields_of_a_spec_are_kept() -> None:
     assert client.read_resource(resource(spec=spec))["spec"] == spec
 
 
-# Whatever the API answers
+# Any answer of the API
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | st.text(max_size=8)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP client: against real sockets where the transport matters, against a queue of requests where it does not."""
+"""The HTTP client: with real sockets if the transport matters, else with a queue of requests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def failure(http_client: HttpClient, method: str = "GET", **how: Any) -> Transpo
 
 @pytest.fixture
 def refusing(serve: Serve) -> RawServer:
-    """A port that nobody listens at."""
+    """A port without a listener."""
     return serve(answer(), listen=False)
 
 
@@ -81,7 +81,7 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
     return str(path)
 
 
-# What an answer is
+# Answers
 
 
 def test_an_answer_carries_status_and_data(serve: Serve) -> None:
@@ -108,7 +108,7 @@ def test_a_request_carries_token_agent_query_and_body(serve: Serve) -> None:
     assert TOKEN not in lines[0]
 
 
-def test_a_read_without_body_says_no_content_type(serve: Serve) -> None:
+def test_a_read_without_a_body_has_no_content_type(serve: Serve) -> None:
     server = serve(answer())
     client(server.url).exchange("GET", "/x", **READ)
     assert b"content-type" not in server.received[0].lower()
@@ -127,12 +127,12 @@ def test_a_read_without_body_says_no_content_type(serve: Serve) -> None:
         pytest.param(b"1" * 10_000, id="a number of 10,000 digits"),
     ],
 )
-def test_a_body_that_is_no_json_is_an_answer_without_data(serve: Serve, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_an_answer_without_data(serve: Serve, body: bytes) -> None:
     got = client(serve(answer(200, body)).url).exchange("GET", "/x", **READ)
     assert (got.status, got.is_json, got.data) == (200, False, None)
 
 
-def test_a_byte_order_mark_is_passed_over(serve: Serve) -> None:
+def test_a_byte_order_mark_is_ignored(serve: Serve) -> None:
     """RFC 8259, 8.1: a parser may ignore it."""
     got = client(serve(answer(200, b"\xef\xbb\xbf[1]")).url).exchange("GET", "/x", **READ)
     assert got.data == [1]
@@ -144,7 +144,7 @@ def test_numbers_that_json_does_not_have_are_none(serve: Serve, word: str) -> No
     assert (got.is_json, got.data) == (True, {"price": None})
 
 
-# What went wrong, and whether the server can have got the request
+# Failures, and whether the server can have got the request
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_numbers_that_json_does_not_have_are_none(serve: Serve, word: str) -> No
         pytest.param(say(b""), "closed connection without response", id="nothing"),
     ],
 )
-def test_what_goes_wrong_after_the_request_left_counts_as_sent(serve: Serve, step: Any, message: str) -> None:
+def test_a_failure_after_the_request_counts_as_sent(serve: Serve, step: Any, message: str) -> None:
     http_client = client(serve(step).url, timeout=0.2)
     error = failure(http_client, "POST", **PURCHASE)
     assert error.sent and not error.permanent and not error.unreachable
@@ -260,7 +260,7 @@ def test_the_deadline_of_a_proxys_answer_is_that_of_the_connection(
     assert not failure(client(timeout=0.4), "POST", **PURCHASE).sent
 
 
-def test_each_attempt_has_a_deadline_of_its_own(serve: Serve, naps: list[float]) -> None:
+def test_each_attempt_has_its_own_deadline(serve: Serve, naps: list[float]) -> None:
     server = serve(drip(HEAD), drip(HEAD), answer(200, b"[]"))
     assert client(server.url, timeout=1, retries=2).exchange("GET", "/x", **READ).data == []
     assert len(naps) == 2
@@ -285,7 +285,7 @@ def test_a_connection_that_is_used_again_keeps_nothing_of_a_deadline(serve: Serv
         assert (reader.read(2), reader.read(2), here.gettimeout()) == (b"ab", b"c", 5)
 
 
-def test_no_compression_is_asked_for_and_none_is_read(serve: Serve) -> None:
+def test_no_compression_is_requested_or_read(serve: Serve) -> None:
     server = serve(answer(200, gzip.compress(b"{}"), content_encoding="gzip"))
     error = failure(client(server.url), "POST", **PURCHASE)
     assert (str(error), error.sent) == ("its body is compressed, which was not requested", True)
@@ -331,7 +331,7 @@ def test_the_limit_is_32_mib() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_a_read_is_repeated_after_passing_errors(queue: RequestQueue, naps: list[float], status: int) -> None:
+def test_a_read_is_repeated_after_transient_errors(queue: RequestQueue, naps: list[float], status: int) -> None:
     queue.expect("GET", "/x", status=status, times=2).expect("GET", "/x", {"a": 1})
     assert client(retries=5).exchange("GET", "/x", **READ).data == {"a": 1}
     assert len(naps) == 2
@@ -367,7 +367,7 @@ def test_after_the_last_repeat_an_answer_replaces_earlier_failures(queue: Reques
     assert client(retries=1).exchange("GET", "/x", **READ).status == 500
 
 
-def test_a_request_may_have_retries_and_a_timeout_of_its_own(queue: RequestQueue, naps: list[float]) -> None:
+def test_a_request_may_have_its_own_retries_and_timeout(queue: RequestQueue, naps: list[float]) -> None:
     queue.expect("GET", "/x", status=500)
     client(retries=5, timeout=60).exchange("GET", "/x", retries=0, timeout=3, **READ)
     assert naps == []
@@ -375,9 +375,7 @@ def test_a_request_may_have_retries_and_a_timeout_of_its_own(queue: RequestQueue
 
 
 @pytest.mark.parametrize(("timeout", "expected"), [(60, (10.0, 60)), (4, (4, 4))])
-def test_connecting_has_a_timeout_of_its_own(
-    queue: RequestQueue, timeout: float, expected: tuple[float, float]
-) -> None:
+def test_connecting_has_its_own_timeout(queue: RequestQueue, timeout: float, expected: tuple[float, float]) -> None:
     queue.expect("GET", "/x")
     client(timeout=timeout).exchange("GET", "/x", **READ)
     assert queue.timeouts == [expected]
@@ -391,7 +389,7 @@ def test_a_purchase_that_was_answered_is_never_repeated(queue: RequestQueue, nap
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 504])
-def test_a_wish_to_wait_alone_does_not_say_that_a_purchase_was_refused(
+def test_retry_after_alone_does_not_mean_that_a_purchase_was_refused(
     queue: RequestQueue, naps: list[float], status: int
 ) -> None:
     queue.expect("POST", "/x", status=status, headers={"Retry-After": "1"})
@@ -423,7 +421,7 @@ def test_a_change_is_repeated_if_the_server_asks_for_that(
 
 
 @BUSY
-def test_a_purchase_is_not_even_then(
+def test_a_purchase_is_not_repeated_even_then(
     queue: RequestQueue, naps: list[float], status: int, headers: dict[str, str]
 ) -> None:
     queue.expect("POST", "/x", status=status, headers=headers)
@@ -486,7 +484,7 @@ def test_the_server_says_how_long_to_wait(queue: RequestQueue, naps: list[float]
     assert 37 < naps[0] <= 40
 
 
-def test_a_short_wish_of_the_server_does_not_shorten_the_pause(queue: RequestQueue, naps: list[float]) -> None:
+def test_a_short_retry_after_does_not_shorten_the_pause(queue: RequestQueue, naps: list[float]) -> None:
     queue.expect("GET", "/x", status=429, headers={"Retry-After": "0"}).expect("GET", "/x")
     client(retries=1).exchange("GET", "/x", **READ)
     assert 0.25 <= naps[0] <= 0.5
@@ -551,7 +549,7 @@ def test_no_redirect_is_followed(serve: Serve, status: int, how: dict[str, Any],
     assert (got.status, got.location, server.connections) == (status, shown, 1)
 
 
-# Where the token goes
+# The token
 
 
 def test_an_entry_of_netrc_does_not_replace_the_token(serve: Serve, home: Path) -> None:
@@ -589,14 +587,14 @@ def test_other_hosts_are_reached_through_the_proxy_which_never_sees_the_token(
     assert not error.sent and not error.permanent
 
 
-def test_a_proxy_that_is_not_there_was_not_sent(refusing: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_to_a_missing_proxy_was_not_sent(refusing: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", refusing.url)
     error = failure(client(), "POST", **PURCHASE)
     assert (str(error), error.sent) == ("proxy: Connection refused", False)
 
 
 @pytest.mark.parametrize("proxy", ["http://me:s3cretword@[bad", "http://me:s3cretword@host:port", "me:s3cretword@@:x"])
-def test_the_password_of_a_proxy_is_not_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+def test_the_password_of_a_proxy_is_hidden(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     monkeypatch.setattr(socket, "getaddrinfo", _no_names)
     assert "s3cretword" not in str(failure(client()))
@@ -609,7 +607,7 @@ def _no_names(*_args: Any, **_options: Any) -> None:
 # Certificates
 
 
-def test_a_certificate_that_nobody_vouches_for_lasts_and_sends_nothing(
+def test_an_untrusted_certificate_is_a_permanent_error_and_sends_nothing(
     serve: Serve, tls: ssl.SSLContext, naps: list[float]
 ) -> None:
     error = failure(client(serve(answer(), tls=tls).url, retries=5), "POST", **PURCHASE)
@@ -617,7 +615,7 @@ def test_a_certificate_that_nobody_vouches_for_lasts_and_sends_nothing(
     assert (error.sent, error.permanent, naps) == (False, True, [])
 
 
-def test_a_certificate_for_another_name_lasts_and_sends_nothing(
+def test_a_certificate_for_another_name_is_a_permanent_error_and_sends_nothing(
     serve: Serve, authority: trustme.CA, ca_file: str, naps: list[float]
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -753,13 +751,13 @@ def test_loopback_hosts(host: str, expected: bool) -> None:
 # Secrets
 
 
-def test_data_is_handed_on_as_the_api_sent_it(serve: Serve) -> None:
-    """A token may be a word that the API uses itself."""
+def test_data_is_passed_on_as_the_api_sent_it(serve: Serve) -> None:
+    """A token may equal one of the API's own words."""
     got = client(serve(answer(200, b'{"status": "ready"}')).url, token="status").exchange("GET", "/x", **READ)
     assert got.data == {"status": "ready"}
 
 
-def test_the_token_is_taken_out_of_texts() -> None:
+def test_the_token_is_removed_from_texts() -> None:
     assert client().redact(f"bad token {TOKEN}, {TOKEN}") == "bad token ********, ********"
     named = client()
     named.hide("My-Token-7")
@@ -771,12 +769,12 @@ def test_a_token_in_a_broken_status_line_is_hidden(serve: Serve) -> None:
     assert TOKEN not in repr(error) + "".join(traceback.format_exception(error))
 
 
-def test_a_token_that_no_header_may_carry_is_not_told() -> None:
+def test_a_token_that_no_header_may_carry_is_hidden() -> None:
     error = failure(client(token="line1-of-token\r\nX-Evil: 1"))
     assert "line1-of-token" not in repr(error) + "".join(traceback.format_exception(error))
 
 
-def test_further_secrets_are_taken_out_of_texts() -> None:
+def test_further_secrets_are_removed_from_texts() -> None:
     http_client = client()
     http_client.hide("hunter22", "", "hunter23")
     assert http_client.redact("password: hunter22 and hunter23") == "password: ******** and ********"
@@ -797,7 +795,7 @@ def test_without_requests_the_module_says_so(import_without: Callable[..., Any])
     assert "import of requests halted" in import_without(http, "requests").REQUESTS_IMPORT_ERROR
 
 
-# What time it is
+# The server's clock
 
 AT_EIGHT = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 
@@ -832,7 +830,7 @@ def test_no_header_is_an_error(date: str | None, age: str | None) -> None:
     assert found is None or abs(found) <= FARTHEST
 
 
-def test_only_the_apis_own_answers_tell_the_time(serve: Serve) -> None:
+def test_only_the_apis_own_answers_have_its_time(serve: Serve) -> None:
     def dated(hours: float, body: bytes = b"{}", **headers: str) -> Any:
         return answer(body=body, date=formatdate(time.time() + 3600 * hours, usegmt=True), **headers)
 

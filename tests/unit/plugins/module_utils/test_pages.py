@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A list in pages is read to its end, or it is an error: a part of it is never taken for the whole."""
+"""A list in pages is read completely, or it is an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Body = dict[str, Any]
 
 @dataclass
 class Server:
-    """In place of the HTTP client: lists ``ids`` in pages of ``size``, and marks them by ``style``.
+    """Replaces the HTTP client: lists ``ids`` in pages of ``size``, and marks them by ``style``.
 
     ``understands``: whether it follows the queries of its own marks. ``base``: the first page's number.
     ``between`` is called between two requests.
@@ -141,7 +141,7 @@ READ = (by_link, by_header, by_header_with_a_title, by_header_and_limit)
 
 
 def only(**marks: Callable[[Server, int], Any]) -> Callable[..., None]:
-    """Marks that say that there is more, and not how it is read."""
+    """Marks of an incomplete list that do not say how to read the rest."""
 
     def style(server: Server, _page: int, begin: int, body: Body) -> None:
         body.update({name: mark(server, begin) for name, mark in marks.items()})
@@ -236,12 +236,12 @@ def test_a_list_that_is_known_to_go_on_is_an_error(style: Any, size: int) -> Non
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
-def test_one_page_with_all_resources_is_whole(style: Any) -> None:
+def test_one_page_with_all_resources_is_complete(style: Any) -> None:
     assert listed(Server(IDS, 11, style)) == IDS
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
-def test_an_account_without_machines_is_whole(style: Any) -> None:
+def test_an_account_without_machines_is_complete(style: Any) -> None:
     assert listed(Server([], 5, style)) == []
 
 
@@ -270,7 +270,7 @@ def test_an_api_that_repeats_its_first_page_is_an_error(style: Any) -> None:
     ],
     ids=str,
 )
-def test_marks_of_a_whole_list(marks: Body) -> None:
+def test_marks_of_a_complete_list(marks: Body) -> None:
     assert listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks))) == IDS[:1]
 
 
@@ -299,7 +299,7 @@ def test_marks_of_a_whole_list(marks: Body) -> None:
     ],
     ids=str,
 )
-def test_marks_of_a_part(marks: Body) -> None:
+def test_marks_of_an_incomplete_list(marks: Body) -> None:
     with pytest.raises(ApiError, match="GET /resources: "):
         listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks)))
 
@@ -313,13 +313,13 @@ def test_a_partial_answer_is_an_error() -> None:
         listed(server)
 
 
-def test_a_link_to_a_next_page_that_cannot_be_followed_is_a_part() -> None:
+def test_a_link_to_a_next_page_that_cannot_be_followed_is_an_error() -> None:
     for link in ('</resources/2>; rel="last next"', "</resources/2>; rel=next"):
         with pytest.raises(ApiError, match="lists only a part"):
             listed(Server(IDS, 5, lambda *_args, link=link: {"link": link}))  # type: ignore[misc]
 
 
-def test_a_range_of_unknown_size_is_a_part() -> None:
+def test_a_range_of_unknown_size_is_an_error() -> None:
     with pytest.raises(ApiError, match="lists only a part"):
         listed(Server(IDS, 5, lambda *_args: {"content-range": "items 0-4/*"}))
 
@@ -330,8 +330,8 @@ def test_headers_that_are_about_something_else() -> None:
 
 
 @pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
-def test_a_machine_that_moves_to_a_page_that_was_read_is_not_left_out(style: Any) -> None:
-    """The first of the list ends after the first page was read, so one of the second page moves to the first."""
+def test_a_machine_that_moves_to_a_page_already_read_is_not_left_out(style: Any) -> None:
+    """The first resource ends after the first page was read, so one of the second page moves to the first."""
 
     def first_ends(server: Server) -> None:
         if len(server.requests) == 1:
@@ -343,7 +343,7 @@ def test_a_machine_that_moves_to_a_page_that_was_read_is_not_left_out(style: Any
 
 @pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
 def test_a_machine_that_is_bought_while_a_list_of_the_newest_first_is_read_is_no_error(style: Any) -> None:
-    """The last of the first page is on the second one again, so that there are fewer than the API counts."""
+    """The last resource of the first page is also on the second one, so fewer are listed than the API counts."""
 
     def one_is_bought(server: Server) -> None:
         if len(server.requests) == 1:
@@ -352,7 +352,7 @@ def test_a_machine_that_is_bought_while_a_list_of_the_newest_first_is_read_is_no
     assert listed(Server(list(IDS), 5, style, between=one_is_bought)) == ["new", *IDS]
 
 
-def test_a_list_that_never_rests_is_an_error() -> None:
+def test_a_list_that_keeps_changing_is_an_error() -> None:
     def rotates(server: Server) -> None:
         server.ids = [*server.ids[1:], f"new-{len(server.requests)}"]
 
@@ -366,10 +366,10 @@ ID = st.sampled_from(IDS).flatmap(lambda each: st.sampled_from([each, each.upper
 
 @settings(max_examples=300, deadline=None)
 @given(ids=st.lists(ID, max_size=12), size=st.integers(1, 6), style=st.sampled_from(sorted(STYLES)), data=st.data())
-def test_a_part_of_the_list_is_never_taken_for_the_whole(
+def test_an_incomplete_list_is_never_taken_for_a_complete_one(
     ids: list[str], size: int, style: str, data: st.DataObject
 ) -> None:
-    """Lists with ids in capitals and repeated ones, by any mark, while machines end and are bought between requests."""
+    """Lists of any style, with upper-case and repeated ids, while machines end and are bought between requests."""
     spelled = [each if data.draw(st.booleans()) else each.upper() for each in ids]
     chance = random.Random(data.draw(st.integers()))
     changes = data.draw(st.integers(0, 3))

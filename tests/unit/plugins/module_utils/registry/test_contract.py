@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every store of the registry promises to a purchase, whichever it is."""
+"""The promises that each store of the registry keeps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Runs = Callable[..., Registry]
 
 @pytest.fixture(params=["files", "postgresql"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
-    """``run(host)``: the memory of a host, as one more run has it."""
+    """``run(host)``: the registry of a host, as a further run uses it."""
     begun: list[Registry] = []
 
     def begin(host: str = "gpu-1") -> Registry:
@@ -70,7 +70,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
 
 @pytest.fixture
 def ledger(request: pytest.FixtureRequest, run: Runs, tmp_path: Path) -> Callable[..., Ledger]:
-    """``ledger(since)``: what has been bought in the store of ``run``."""
+    """``ledger(since)``: the ledger of the store of ``run``."""
     if request.node.callspec.params["run"] == "files":
         return lambda since=0.0: _stores.ledger(str(tmp_path), since)
     database = Database(request.getfixturevalue("registry_url"), {"host": "h", "user": "u", "run": "the reader"})
@@ -100,8 +100,8 @@ def kept(run: Runs, host: str = "gpu-1") -> Entry:
     return run(host).read() or {}
 
 
-def test_an_id_that_proved_to_be_anothers_goes_and_may_come_again(run: Runs) -> None:
-    """Whoever notes further ids meanwhile loses none of them."""
+def test_an_id_that_another_host_has_proved_to_own_is_removed_and_may_return(run: Runs) -> None:
+    """A run that notes further ids meanwhile loses none of them."""
     first, second = run(), run()
     first.claim(journal())
     first.note(made(RESOURCE_ID, SECOND_RESOURCE_ID))
@@ -113,14 +113,14 @@ def test_an_id_that_proved_to_be_anothers_goes_and_may_come_again(run: Runs) -> 
     assert sorted(kept(run)["provision_resource_ids"]) == sorted([RESOURCE_ID, SECOND_RESOURCE_ID, THIRD])
 
 
-def test_a_host_of_which_nothing_is_known(run: Runs) -> None:
+def test_a_host_without_an_entry(run: Runs) -> None:
     store = run()
     assert store.read() is None
     store.end()
     assert "gpu-1" in store.where
 
 
-def test_a_claim_is_there_for_the_next_run(run: Runs) -> None:
+def test_the_next_run_reads_the_claim(run: Runs) -> None:
     store = run()
     assert store.read() is None
     claimed = store.claim(journal())
@@ -135,8 +135,8 @@ def test_a_claim_is_there_for_the_next_run(run: Runs) -> None:
     assert entry["provision_journaled_at"] == claimed["provision_journaled_at"]
 
 
-def test_who_notes_machines_has_seen_them(run: Runs) -> None:
-    """So a look that did not find them is over, also if the host has got others meanwhile."""
+def test_noted_machines_are_no_longer_missing(run: Runs) -> None:
+    """The earlier look that did not find them is forgotten, even if the host has other machines by now."""
     marks = {MISSING_SINCE: "2026-01-31T12:00:00Z", MISSING_AT: "2026-01-31T13:00:00Z"}
     store = run()
     store.claim(journal())
@@ -157,7 +157,7 @@ def test_hosts_are_apart(run: Runs) -> None:
 
 
 @pytest.mark.parametrize("bought", [False, True])
-def test_what_may_have_been_bought_forbids_another_offer(run: Runs, bought: bool) -> None:
+def test_an_offer_that_may_have_been_bought_forbids_another(run: Runs, bought: bool) -> None:
     first, second = run(), run()
     first.claim(journal())
     if bought:
@@ -171,7 +171,7 @@ def test_what_may_have_been_bought_forbids_another_offer(run: Runs, bought: bool
 
 
 @pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID])
-def test_of_two_runs_at_the_same_moment_one_gets_the_claim(run: Runs, offer_id: str) -> None:
+def test_one_of_two_concurrent_runs_gets_the_claim(run: Runs, offer_id: str) -> None:
     first, second = run(), run()
     assert (first.read(), second.read()) == (None, None)
     first.claim(journal())
@@ -180,7 +180,7 @@ def test_of_two_runs_at_the_same_moment_one_gets_the_claim(run: Runs, offer_id: 
     assert read_entry(kept(run)).offer_id == OFFER_ID
 
 
-def test_what_a_run_is_buying_is_no_other_runs_until_it_lets_go(run: Runs) -> None:
+def test_no_other_run_gets_a_purchase_until_its_run_lets_go(run: Runs) -> None:
     first, second = run(), run()
     first.read()
     first.claim(journal())
@@ -273,7 +273,7 @@ def test_notes_are_merged_and_none_removes_them(run: Runs) -> None:
     assert kept(run)["provision_b"] == {"c": ["ü", None]}
 
 
-def test_that_an_offer_has_expired_is_noted_once(run: Runs) -> None:
+def test_the_expiry_of_an_offer_is_noted_once(run: Runs) -> None:
     store = run()
     store.claim(journal())
     changes = {"provision_procured_offer_id": OFFER_ID, "provision_expired_seen_at": "2026-01-31T12:00:00Z"}
@@ -336,7 +336,7 @@ def test_names(run: Runs, host: str) -> None:
 # Leases
 
 
-def test_of_two_runs_that_decide_by_what_they_read_one_gets_its_way(run: Runs) -> None:
+def test_one_of_two_runs_that_decide_by_the_same_entry_succeeds(run: Runs) -> None:
     store = run()
     store.claim(journal(provision_ends_at="2026-11-27T03:00:00Z"))
     store.note(made(RESOURCE_ID))
@@ -355,7 +355,7 @@ def test_of_two_runs_that_decide_by_what_they_read_one_gets_its_way(run: Runs) -
     assert "provision_reaped_at" not in kept(run)
 
 
-def test_what_is_not_there_cannot_be_altered(run: Runs) -> None:
+def test_a_missing_entry_cannot_be_changed(run: Runs) -> None:
     store = run()
     store.read()
     with pytest.raises(RegistryError):
@@ -372,11 +372,11 @@ def test_what_is_not_there_cannot_be_altered(run: Runs) -> None:
     assert kept(run) == {}
 
 
-# What was bought
+# The ledger
 
 
 def fresh(offer_id: str = OFFER_ID) -> Entry:
-    """A journal of this moment."""
+    """A journal with the present time."""
     return journal(offer_id, provision_journaled_at=utc(time.time()), provision_groups=["gpu", "train"])
 
 
@@ -405,7 +405,7 @@ def test_a_purchase_is_in_the_ledger_from_before_it_is_sent(run: Runs, ledger: C
     assert only(ledger()).begin == bill.begin
 
 
-def test_what_came_to_nothing_costs_nothing(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_a_purchase_that_came_to_nothing_costs_nothing(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()
     store.claim(fresh())
@@ -417,7 +417,7 @@ def test_what_came_to_nothing_costs_nothing(run: Runs, ledger: Callable[..., Led
     assert [bill.offer_id for bill in ledger().bills] == [OTHER_ID]
 
 
-def test_what_was_made_and_failed_may_have_been_billed(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_a_purchase_that_was_made_and_failed_may_have_been_billed(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()
     store.claim(fresh())
@@ -428,7 +428,7 @@ def test_what_was_made_and_failed_may_have_been_billed(run: Runs, ledger: Callab
 
 
 @pytest.mark.parametrize("why", [DECOMMISSIONED, GONE])
-def test_an_end_is_kept_with_what_has_ended(run: Runs, ledger: Callable[..., Ledger], why: str) -> None:
+def test_an_end_and_its_reason_are_kept(run: Runs, ledger: Callable[..., Ledger], why: str) -> None:
     store = run()
     store.read()
     store.claim(fresh())
@@ -470,7 +470,7 @@ def test_a_purchase_that_is_sent_again_has_one_bill_since_the_first_time(
     assert (bill.begin, bill.price_per_hour) == (begin, 3.0)
 
 
-def test_what_is_taken_over_was_billed_before(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_an_adopted_machine_was_billed_before(run: Runs, ledger: Callable[..., Ledger]) -> None:
     long_ago = time.time() // 1 - 86_400
     adopted = {"provision_adopted": True, "provision_journaled_at": utc(long_ago), "provision_price_per_hour": 4.0}
     run().note({**made(RESOURCE_ID), **adopted})
@@ -478,8 +478,8 @@ def test_what_is_taken_over_was_billed_before(run: Runs, ledger: Callable[..., L
     assert (bill.begin, bill.price_per_hour, bill.resource_ids) == (long_ago, 4.0, (RESOURCE_ID,))
 
 
-def test_what_counted_as_ended_and_is_taken_over_runs_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
-    """A person forgot it by mistake. What was noted of its first life, as the end of its lease, does not hold."""
+def test_an_ended_machine_that_is_adopted_runs_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    """A person forgot it by mistake. Its old notes, such as the end of its lease, no longer hold."""
     store = run()
     store.read()
     store.claim({**fresh(), "provision_ends_at": "2026-01-31T20:00:00Z", "provision_leased": "8h"})
@@ -492,7 +492,7 @@ def test_what_counted_as_ended_and_is_taken_over_runs_again(run: Runs, ledger: C
     assert (bill.runs, bill.price_per_hour, bill.resource_ids) == (True, 4.0, (RESOURCE_ID,))
 
 
-def test_what_ended_before_is_left_out(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_purchases_that_ended_before_are_left_out(run: Runs, ledger: Callable[..., Ledger]) -> None:
     for host, offer_id in (("gpu-1", OFFER_ID), ("gpu-2", OTHER_ID)):
         store = run(host)
         store.read()
@@ -504,7 +504,7 @@ def test_what_ended_before_is_left_out(run: Runs, ledger: Callable[..., Ledger])
     assert [bill.host for bill in ledger(time.time() + 60).bills] == ["gpu-2"]
 
 
-def test_a_price_that_nobody_knows(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_an_unknown_price(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()
     store.claim({name: value for name, value in fresh().items() if name != "provision_price_per_hour"})
@@ -528,7 +528,7 @@ def buy_with_storage(run: Runs) -> Registry:
     return store
 
 
-def test_storage_is_no_machine_of_the_host(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_storage_is_not_a_machine_of_the_host(run: Runs, ledger: Callable[..., Ledger]) -> None:
     buy_with_storage(run)
     entry = read_entry(kept(run))
     assert entry.resource_ids == (RESOURCE_ID,) and [item.resource_id for item in entry.storage] == [SECOND_RESOURCE_ID]
@@ -574,7 +574,7 @@ def test_kept_storage_that_another_machine_has_attached_stays_kept(run: Runs, le
 
 
 def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
-    """It was not gone: it may have been billed all the time."""
+    """It may have been billed all the time."""
     buy_with_storage(run).end()
     begun = time.time()
     assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is not None
@@ -598,7 +598,7 @@ def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, 
 def test_storage_of_another_host_that_a_purchase_names_is_neither_held_nor_billed(
     run: Runs, ledger: Callable[..., Ledger]
 ) -> None:
-    """The answer to the other purchase names it, too, which is no contradiction."""
+    """The answer to the other purchase also names it, which is not a contradiction."""
     buy_with_storage(run)
     store = run("gpu-2")
     store.read()
@@ -625,7 +625,7 @@ def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, 
 
 
 def test_storage_whose_ids_begin_alike_is_apart(run: Runs, ledger: Callable[..., Ledger]) -> None:
-    """As those have that tell the time: of one purchase they differ at their ends."""
+    """Ids that contain a time differ only at their ends if they are of one purchase."""
     store = run()
     store.read()
     store.claim(fresh())

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry's files: replaced in one step, for their owner only, and read back by Ansible as they were."""
+"""The registry's files are replaced in one step, private to their owner, and read back by Ansible unchanged."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def refuse(*_args: Any, **_options: Any) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A registry file that exists already."""
+    """An existing registry file."""
     path = tmp_path / "host_vars" / "trainer" / "machine.yml"
     path.parent.mkdir(parents=True)
     path.write_text("old")
     return path
 
 
-# Where it is
+# Paths
 
 
 @pytest.mark.parametrize("source", ["file.yml", "folder"])
-def test_the_registry_is_beside_a_linked_inventory_where_ansible_reads_it(tmp_path: Path, source: str) -> None:
-    """Of all hosts the same place: also those that a play has added, or that name their folder in another way."""
+def test_the_registry_is_next_to_a_linked_inventory_where_ansible_reads_it(tmp_path: Path, source: str) -> None:
+    """All hosts use the same place, even those that a play has added, or that spell their folder in another way."""
     (tmp_path / "real" / "folder").mkdir(parents=True)
     (tmp_path / "real" / "file.yml").touch()
     (tmp_path / "project").mkdir()
@@ -170,7 +170,7 @@ def test_without_pyyaml_the_module_says_so(import_without: Callable[..., Any]) -
 # The file
 
 
-def test_a_file_that_is_not_there_has_no_text(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_text(tmp_path: Path) -> None:
     assert _files.read_text(str(tmp_path / "x")) is None
     assert _files.read_text(str(tmp_path / "no folder" / "x")) is None
 
@@ -203,7 +203,7 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_a_file_is_kept_or_taken_away(file: Path) -> None:
+def test_a_file_is_written_or_removed(file: Path) -> None:
     _files.write_or_remove(str(file), "new")
     assert file.read_text() == "new"
     _files.write_or_remove(str(file), None)
@@ -211,7 +211,7 @@ def test_a_file_is_kept_or_taken_away(file: Path) -> None:
     _files.write_or_remove(str(file), None)
 
 
-def test_a_file_that_cannot_be_taken_away_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_removed_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbid(*_args: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_taken_away_is_an_error(file: Path, monkeypatch: p
         _files.write_or_remove(str(file), None)
 
 
-def test_a_file_is_gone_from_the_disk_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_removal_of_a_file_is_durable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(file.exists()))
     _files.write_or_remove(str(file), None)
@@ -228,7 +228,7 @@ def test_a_file_is_gone_from_the_disk_too(file: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("other", [None, "main.yml"])
-def test_a_folder_goes_with_the_last_file_in_it(tmp_path: Path, other: str | None) -> None:
+def test_a_folder_is_removed_with_the_last_file_in_it(tmp_path: Path, other: str | None) -> None:
     file = tmp_path / "host" / "machine.yml"
     _files.write_or_remove(str(file), "a\n")
     if other:
@@ -238,7 +238,7 @@ def test_a_folder_goes_with_the_last_file_in_it(tmp_path: Path, other: str | Non
     assert file.parent.exists() is bool(other) and tmp_path.exists()
 
 
-def test_a_link_stays_one(tmp_path: Path) -> None:
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
     file, link = tmp_path / "there" / "machine.yml", tmp_path / "machine.yml"
     _files.write_or_remove(str(file), "a\n")
     link.symlink_to(file)
@@ -247,7 +247,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 
 def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
-    """Root may write to /dev, and -e quote_file=/dev/null would take it from every program."""
+    """Root may write to /dev, so -e quote_file=/dev/null would take that device from every program."""
     (tmp_path / "link").symlink_to(tmp_path / "device")
     os.mkfifo(tmp_path / "device")
     for name in ("device", "link"):
@@ -310,7 +310,7 @@ def test_an_interruption_leaves_the_old_file_and_no_other(file: Path, monkeypatc
     assert os.listdir(file.parent) == ["machine.yml"]
 
 
-def test_the_text_is_on_disk_before_the_name_is_and_the_name_before_the_end(
+def test_the_text_is_on_disk_before_the_name_and_the_name_before_the_return(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []

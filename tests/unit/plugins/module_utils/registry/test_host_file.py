@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory of a host: one purchase at a time, facts that are never lost, and broken files that are named."""
+"""A host's file: one purchase at a time, facts that are never lost, and errors that name a broken file."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def journal(offer_id: str = OFFER_ID, **fields: Any) -> Entry:
 
 
 def kept(path: Path) -> Entry | None:
-    """What the file says, without what the store answers beside it."""
+    """The content of the file, without what the store adds when it is read."""
     return yaml.safe_load(path.read_text()) if path.exists() else None
 
 
 def bought(path: Path, offer_id: str = OFFER_ID) -> None:
-    """A run that has claimed, and is over."""
+    """A run claims an offer, and ends."""
     with contextlib.closing(HostFile(str(path))) as file:
         file.claim(journal(offer_id))
 
@@ -93,7 +93,7 @@ def bought(path: Path, offer_id: str = OFFER_ID) -> None:
         ({"provision_resource_ids": []}, None),
     ],
 )
-def test_what_became_of_the_purchase(entry: Entry, purchase: str | None) -> None:
+def test_the_result_of_a_purchase(entry: Entry, purchase: str | None) -> None:
     known = read_entry(entry)
     assert (known.is_open, known.is_made) == (purchase == SENT, purchase == MADE)
     assert read_entry(entry).may_have_bought is (purchase in (SENT, MADE))
@@ -154,7 +154,7 @@ def test_a_folder_in_the_place_of_the_file_is_named(path: Path) -> None:
         HostFile(str(path)).read()
 
 
-def test_what_is_read_is_a_copy(path: Path) -> None:
+def test_reading_returns_a_copy(path: Path) -> None:
     file = HostFile(str(path))
     file.claim(journal())
     entry = file.read()
@@ -164,7 +164,7 @@ def test_what_is_read_is_a_copy(path: Path) -> None:
     assert kept(path) == journal(provision_price_per_hour=3.0)
 
 
-def test_without_pyyaml_nothing_is_read_or_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyyaml_nothing_is_read_or_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_files, "HAS_YAML", False)
     file = HostFile(str(path))
     for change in (file.read, lambda: file.claim(journal()), lambda: file.note({}), file.end):
@@ -226,7 +226,7 @@ def test_an_open_purchase_of_another_offer_forbids_the_claim(path: Path, entry: 
 
 
 @pytest.mark.parametrize("entry", FREE.values(), ids=FREE.keys())
-def test_what_is_free_is_claimed_and_replaced(path: Path, entry: Entry) -> None:
+def test_an_entry_without_a_purchase_is_replaced_by_a_claim(path: Path, entry: Entry) -> None:
     _files.write_durably(str(path), _files.entry_text(entry))
     file = HostFile(str(path))
     file.read()
@@ -309,7 +309,7 @@ def offers(count: int) -> list[str]:
 
 @pytest.mark.parametrize("same", [False, True], ids=["different offers", "the same offer"])
 @pytest.mark.parametrize("attempt", range(10))
-def test_of_many_threads_one_gets_the_claim(path: Path, same: bool, attempt: int) -> None:
+def test_one_of_many_threads_gets_the_claim(path: Path, same: bool, attempt: int) -> None:
     wanted = [OFFER_ID] * 8 if same else offers(8)
     won: list[str] = []
     barrier = threading.Barrier(len(wanted))
@@ -322,7 +322,7 @@ def test_of_many_threads_one_gets_the_claim(path: Path, same: bool, attempt: int
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_of_many_processes_one_gets_the_claim(path: Path) -> None:
+def test_one_of_many_processes_gets_the_claim(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
         won, barrier = manager.list(), manager.Barrier(4)
@@ -365,7 +365,7 @@ def test_a_hold_ends_with_its_process_however_that_ends(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_what_another_run_has_written_between_a_look_and_a_hold_is_looked_at_first(path: Path) -> None:
+def test_a_change_by_another_run_between_read_and_hold_must_be_read_first(path: Path) -> None:
     bought(path)
     file = HostFile(str(path))
     file.read()
@@ -377,7 +377,7 @@ def test_what_another_run_has_written_between_a_look_and_a_hold_is_looked_at_fir
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_file_system_without_locks_is_refused_at_once(path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """Before anything is sent, by every one who would write; what was written before can still be read."""
+    """Each write is refused before anything is sent; existing entries can still be read."""
     bought(path)
     before = kept(path)
 
@@ -401,7 +401,7 @@ def test_a_file_system_without_locks_is_refused_at_once(path: Path, monkeypatch:
 
 
 def test_a_hold_is_seen_through_a_read_only_mount(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that gets the inventory to read only, while another run is buying outside of it."""
+    """As in a container with a read-only inventory, while a run outside is buying."""
 
     def read_only_open(file: str, mode: str = "r", **how: Any) -> Any:
         if mode != "r":
@@ -414,7 +414,7 @@ def test_a_hold_is_seen_through_a_read_only_mount(path: Path, monkeypatch: pytes
         assert read_entry(HostFile(str(path)).read()).held_by == "alice at bastion"
 
 
-def test_who_only_looks_keeps_nobody_from_buying(path: Path) -> None:
+def test_a_run_that_only_reads_keeps_no_other_from_buying(path: Path) -> None:
     path.parent.mkdir(parents=True)
     buying = path.with_name(".compute_index_supply.buying")
     with buying.open("w") as file:
@@ -427,7 +427,7 @@ def test_who_only_looks_keeps_nobody_from_buying(path: Path) -> None:
 # Notes
 
 
-def test_notes_are_merged_and_none_takes_away(path: Path) -> None:
+def test_notes_are_merged_and_none_removes_a_key(path: Path) -> None:
     file = HostFile(str(path))
     file.claim(journal())
     whole = file.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID], "provision_x": None})
@@ -436,7 +436,7 @@ def test_notes_are_merged_and_none_takes_away(path: Path) -> None:
     assert "provision_journaled_at" not in file.note({"provision_journaled_at": None})
 
 
-def test_what_another_sweep_has_marked_meanwhile_ends(path: Path) -> None:
+def test_a_machine_that_another_sweep_has_marked_meanwhile_ends(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     first.claim(journal())
     first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
@@ -446,7 +446,7 @@ def test_what_another_sweep_has_marked_meanwhile_ends(path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_another_sweep_has_removed_before_more_was_noted_of_it_ends(path: Path) -> None:
+def test_an_entry_that_another_sweep_had_removed_before_a_note_ends(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     first.claim(journal())
     first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
@@ -487,7 +487,7 @@ def test_no_note_of_many_threads_is_lost(path: Path) -> None:
 # The end
 
 
-def test_the_end_takes_the_file_and_an_empty_folder(path: Path) -> None:
+def test_the_end_removes_the_file_and_an_empty_folder(path: Path) -> None:
     file = HostFile(str(path))
     file.claim(journal())
     file.end()
@@ -496,7 +496,7 @@ def test_the_end_takes_the_file_and_an_empty_folder(path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_the_end_takes_a_folder_that_waiting_for_its_lock_has_made_again(path: Path) -> None:
+def test_the_end_removes_a_folder_that_a_waiting_run_has_made_again(path: Path) -> None:
     file = HostFile(str(path))
     path.parent.mkdir(parents=True)
     file.end()
@@ -511,7 +511,7 @@ def test_the_end_leaves_the_users_own_files(path: Path) -> None:
     assert os.listdir(path.parent) == ["main.yml"]
 
 
-def test_ends_and_claims_at_the_same_moment_do_not_disturb_each_other(path: Path) -> None:
+def test_concurrent_ends_and_claims_do_not_disturb_each_other(path: Path) -> None:
     failures: list[BaseException] = []
 
     def turn() -> None:
@@ -540,9 +540,7 @@ def test_ends_and_claims_at_the_same_moment_do_not_disturb_each_other(path: Path
 # Locks
 
 
-def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wait_for_a_lock_that_is_never_released_ends(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_files, "LOCK_TIMEOUT", 0.05)
     with _files.locked(str(path)), pytest.raises(RegistryError) as caught:
         HostFile(str(path)).claim(journal())
@@ -551,7 +549,7 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(RegistryError, match="Permission denied"):
         HostFile(str(tmp_path / "a" / "b.yml")).claim(journal())
@@ -579,7 +577,7 @@ def test_all_entries_are_listed_and_broken_ones_apart(tmp_path: Path) -> None:
         assert str(tmp_path / host) in broken[host] and reason in broken[host]
 
 
-def test_a_folder_that_is_not_there_has_no_entries(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_entries(tmp_path: Path) -> None:
     assert entries(str(tmp_path / "no")) == Entries()
 
 
@@ -590,14 +588,14 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """The end of a run at a line."""
+    """The run was killed."""
 
 
 STEPS = [(_files, "write_durably"), (_files, "write_or_remove"), (_files, "append_to_ledger")]
 
 
 def killed_at(patch: pytest.MonkeyPatch, step: int, *, after: bool) -> None:
-    """Kill the run at the n-th step that leaves something on disk, before it or after it."""
+    """Kill the run before or after the n-th step that changes the disk."""
     left = [step]
 
     def dies(function: Callable[..., Any]) -> Callable[..., Any]:

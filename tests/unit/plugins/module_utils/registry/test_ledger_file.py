@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger of the file store: lines that are only added, torn ones, and what the entries say beside them."""
+"""The ledger of the file store: lines that are only added, torn lines, and bills of entries without lines."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def bills(folder: Path) -> list[Bill]:
 
 
 def read(path: str) -> tuple[list[dict[str, Any]], int]:
-    """The lines of a file, and how many cannot be read."""
+    """The lines of a file, and the number of unreadable ones."""
     _lines, unread = _files.read_ledger(path)
     texts = Path(path).read_text().splitlines() if Path(path).exists() else []
     return [json.loads(text) for text in texts], unread
@@ -115,7 +115,7 @@ def _add_lines(path: str, number: int) -> None:
         append_to_ledger(path, {"event": "sent", "host": f"gpu-{number}", "name": "x" * 5000, "offer_id": str(count)})
 
 
-def test_lines_of_processes_at_the_same_moment_are_whole(tmp_path: Path) -> None:
+def test_lines_of_concurrent_processes_are_complete(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger")
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_add_lines, args=(path, number)) for number in range(WRITERS)]
@@ -143,7 +143,7 @@ def test_a_torn_line_harms_no_other(folder: Path, cut: int) -> None:
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"event": "sent"}', '{"host": "gpu-1"}', "\0", '{"a": ' * 2000, "é"])
-def test_what_is_no_line_is_told(folder: Path, line: str) -> None:
+def test_lines_that_cannot_be_read_are_counted(folder: Path, line: str) -> None:
     buy(folder).close()
     with (folder / ".compute_index_supply.ledger").open("a") as file:
         file.write(line + "\n\n")
@@ -152,7 +152,7 @@ def test_what_is_no_line_is_told(folder: Path, line: str) -> None:
     assert "1 line(s) that cannot be read" in found.warnings[0]
 
 
-def test_a_ledger_that_is_replaced_is_not_written_behind(folder: Path) -> None:
+def test_a_ledger_that_was_replaced_meanwhile_gets_the_line(folder: Path) -> None:
     buy(folder).close()
     path = folder / ".compute_index_supply.ledger"
     copy = path.with_name("copy")
@@ -169,11 +169,11 @@ def test_a_ledger_that_is_replaced_is_not_written_behind(folder: Path) -> None:
         ("/r/own.yml", "/r/.compute_index_supply.ledger"),
     ],
 )
-def test_where_it_is(entry: str, ledger: str) -> None:
+def test_the_path_of_the_ledger(entry: str, ledger: str) -> None:
     assert ledger_file(entry) == ledger
 
 
-# What is noted
+# Events
 
 
 def test_the_life_of_a_purchase(folder: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_life_of_a_purchase(folder: Path) -> None:
     assert events(folder) == ["sent", "made", "ended"]
 
 
-def test_what_changes_nothing_of_the_bill_is_not_noted(folder: Path) -> None:
+def test_a_change_that_does_not_affect_the_bill_is_not_noted(folder: Path) -> None:
     file = buy(folder)
     file.note({"ansible_host": "192.0.2.1", "provision_instances": [{"a": 1}]})
     file.note({"provision_price_per_hour": 2.5})
@@ -199,7 +199,7 @@ def test_what_changes_nothing_of_the_bill_is_not_noted(folder: Path) -> None:
     assert bills(folder)[0].price_per_hour == 2.5
 
 
-def test_a_refusal_of_what_was_refused_is_not_noted(folder: Path) -> None:
+def test_a_second_refusal_is_not_noted(folder: Path) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
     for _time in range(2):
@@ -209,7 +209,7 @@ def test_a_refusal_of_what_was_refused_is_not_noted(folder: Path) -> None:
 
 
 def test_nothing_is_sent_without_a_ledger(folder: Path) -> None:
-    """The entry is written first; the next run settles what it names, which was never sent."""
+    """The entry is written first; the next run settles its purchase, which was never sent."""
     (folder / ".compute_index_supply.ledger").mkdir(parents=True)
     file = HostFile(str(entry_of(folder)))
     with (
@@ -240,7 +240,7 @@ def test_machines_are_noted_even_if_the_ledger_cannot_be(folder: Path, monkeypat
     assert not bills(folder)[0].runs and bills(folder)[0].resource_ids == (RESOURCE_ID,)
 
 
-# What entries say beside it
+# Entries without lines
 
 
 def test_an_entry_that_has_no_lines_runs(folder: Path) -> None:
@@ -255,13 +255,13 @@ def test_an_entry_that_has_no_lines_runs(folder: Path) -> None:
     assert (bill.begin, bill.price_per_hour, bill.runs) == (BEGIN, 2.0, False)
 
 
-def test_an_entry_of_a_person_has_no_begin(folder: Path) -> None:
+def test_an_entry_written_by_a_person_has_no_begin(folder: Path) -> None:
     write(folder, {"provision_resource_ids": RESOURCE_ID})
     (bill,) = bills(folder)
     assert (bill.offer_id, bill.resource_ids, bill.begin, bill.price_per_hour) == ("", (RESOURCE_ID,), None, None)
 
 
-def test_an_entry_that_was_lost_runs_until_somebody_says_otherwise(folder: Path) -> None:
+def test_a_lost_entry_runs_until_its_end_is_noted(folder: Path) -> None:
     buy(folder).close()
     entry_of(folder).unlink()
     (bill,) = bills(folder)
@@ -279,8 +279,8 @@ def test_the_next_purchase_of_a_host_does_not_hide_one_whose_entry_was_lost(fold
     assert [(bill.offer_id, bill.registered) for bill in bills(folder)] == [(OFFER_ID, False), (OTHER_ID, True)]
 
 
-def test_an_entry_that_is_still_there_after_its_end_was_noted_runs(folder: Path) -> None:
-    """A crash came between the two."""
+def test_an_entry_that_remains_after_its_noted_end_runs(folder: Path) -> None:
+    """A crash came between the line and the removal."""
     file = buy(folder)
     before = entry_of(folder).read_text()
     file.end("decommissioned")
@@ -303,7 +303,7 @@ def test_an_entry_that_cannot_be_read_may_run(folder: Path) -> None:
     assert "compute_index_supply.yml" in found.warnings[0]
 
 
-def test_a_purchase_that_came_after_all_counts_from_its_beginning(folder: Path) -> None:
+def test_a_late_purchase_counts_from_its_beginning(folder: Path) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
     file.note({"provision_purchase": REFUSED})
@@ -312,7 +312,7 @@ def test_a_purchase_that_came_after_all_counts_from_its_beginning(folder: Path) 
     assert (bill.begin, bill.runs) == (BEGIN, True)
 
 
-def test_what_is_sent_after_a_refusal_counts_from_then(folder: Path) -> None:
+def test_a_purchase_sent_after_a_refusal_counts_from_then(folder: Path) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
     file.note({"provision_purchase": REFUSED})
@@ -331,7 +331,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.mark.parametrize("first", ["refused", "bought"])
 def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> None:
-    """As docs/registry.md says. One clone's purchase was refused, the other's was made, and has ended."""
+    """As docs/registry.md describes. One clone's purchase was refused; the other's was made, and has ended."""
     ledger = ".compute_index_supply.ledger"
     home, clone = tmp_path / "one", tmp_path / "other"
     home.mkdir()
@@ -367,7 +367,7 @@ def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> Non
 
 
 def test_git_puts_nothing_of_one_host_into_the_entry_of_another(tmp_path: Path) -> None:
-    """As docs/registry.md says: else git takes a machine that was bought for one that was ended, so alike are files."""
+    """As docs/registry.md describes: else git takes a new entry for another host's renamed one, so alike are they."""
     attributes = re.findall(r"^\$ echo '(.*)' >> \.gitattributes$", PAGE.read_text(), re.MULTILINE)
     home, clone = tmp_path / "one", tmp_path / "other"
     home.mkdir()
@@ -402,7 +402,7 @@ def test_git_puts_nothing_of_one_host_into_the_entry_of_another(tmp_path: Path) 
 # Reading
 
 
-def test_a_line_that_is_there_twice_counts_once(folder: Path) -> None:
+def test_a_repeated_line_counts_once(folder: Path) -> None:
     buy(folder).end("decommissioned")
     known, path = bills(folder), folder / ".compute_index_supply.ledger"
     path.write_text(path.read_text() * 2)
@@ -419,12 +419,12 @@ def test_the_lines_of_one_host(folder: Path, host: str, expected: list[str]) -> 
     assert [line.host for line in _files.read_ledger(path, host)[0]] == expected
 
 
-def test_a_folder_that_is_none_has_no_ledger(folder: Path) -> None:
+def test_a_path_that_is_not_a_folder_has_no_ledger(folder: Path) -> None:
     folder.write_text("a file in its way")
     assert _files.read_ledger(str(folder / ".compute_index_supply.ledger")) == ([], 0)
 
 
-def test_what_had_ended_before_a_look_is_left_out(folder: Path) -> None:
+def test_purchases_that_had_ended_before_are_left_out(folder: Path) -> None:
     for number in range(3):
         file = buy(folder, f"gpu-{number}", f"o-{number}")
         if number < 2:
@@ -434,7 +434,7 @@ def test_what_had_ended_before_a_look_is_left_out(folder: Path) -> None:
     assert list(_stores.ledger(str(folder), time.time() + 9).bills) == known[2:]
 
 
-# What a line says of a purchase, by the variables of an entry
+# The fields of a line, by the variables of an entry
 NAMES = {
     "provision_procured_offer_id": "offer_id",
     "provision_resource_ids": "resource_ids",

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry in PostgreSQL under attack: many processes, lost connections, late facts, other versions, few rights."""
+"""Attacks on a registry in PostgreSQL: many processes, lost connections, late facts, other versions, few rights."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(registry_url: str) -> Callable[..., Database]:
-    """``run(name)``: the database, as one run sees it."""
+    """``run(name)``: the database, as one run uses it."""
 
     def begin(name: str = "one", kind: type[Database] = Database, **settings: Any) -> Database:
         return kind(registry_url, holder(name), **settings)
@@ -86,7 +86,7 @@ def states(url: str) -> list[str]:
 
 
 def expire(url: str) -> None:
-    """All holds have run out."""
+    """Let all holds lapse."""
     postgresql.execute(url, "UPDATE compute_index_supply.purchase SET held_until = now() - interval '1 second'")
 
 
@@ -94,7 +94,7 @@ def expire(url: str) -> None:
 
 
 def at_once(url: str, attempt: Attempt) -> list[str]:
-    """What became of the attempts of many processes at the same moment: the names of their errors, or ``ok``."""
+    """The results of many concurrent processes: the names of their errors, or ``ok``."""
     # Forked from a process that has these modules, and no threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([claimants.__name__, psycopg.__name__])
@@ -124,7 +124,7 @@ def test_a_name_and_an_offer_are_claimed_once_by_many(registry_url: str, same: s
 
 
 def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
-    """The tables are made by the first round, and the gate is shut to all but one even then."""
+    """The first round makes the tables; even then the gate lets only one process pass."""
     postgresql.execute(registry_url, "ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'")
     try:
         for number in range(ROUNDS):
@@ -146,8 +146,8 @@ def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database
     run().claim(purchase("gpu-2", OTHER_ID, project="other", account="other"), Ceilings(2, 2))
 
 
-def test_what_counts(run: Callable[..., Database]) -> None:
-    """A stray machine counts, too; what is void or gone does not."""
+def test_claims_that_count(run: Callable[..., Database]) -> None:
+    """A stray machine counts; void claims and ended machines do not."""
     database = run()
     live = database.claim(purchase("gpu-1", "offer 1"), NO_CEILING)
     database.note(purchase("gpu-1", "offer 1", claim=live.claim, price_per_hour=3.0), ["m1"])
@@ -167,7 +167,7 @@ def test_what_counts(run: Callable[..., Database]) -> None:
     database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=6.0))
 
 
-def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> None:
+def test_a_refusal_names_every_part_of_its_sum(run: Callable[..., Database]) -> None:
     database = run()
     for number in range(1, 28):
         offer = f"offer {number}"
@@ -193,7 +193,7 @@ def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> N
         database.claim(purchase("b-1", "offer 30"), Ceilings(max_account_price_per_hour=61.49))
 
 
-def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database]) -> None:
+def test_a_missing_machine_is_named_but_not_in_the_sum(run: Callable[..., Database]) -> None:
     database = run()
     for number in (1, 2):
         row = database.note(purchase(f"gpu-{number}", f"offer {number}"), [f"m{number}"])
@@ -207,7 +207,7 @@ def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database])
 
 
 def test_a_purchase_that_has_no_machine_any_more_is_not_missing(run: Callable[..., Database]) -> None:
-    """Two looks have not found a machine that turned out to be another's: what was bought may be billed elsewhere."""
+    """A machine that two looks did not find was another host's: the bought one may be billed under another id."""
     database = run()
     row = database.note(purchase("gpu-1", "offer 1"), ["m1"])
     database.compare_and_set(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"})
@@ -217,7 +217,7 @@ def test_a_purchase_that_has_no_machine_any_more_is_not_missing(run: Callable[..
         database.claim(purchase("gpu-2", "offer 2"), Ceilings(max_total_price_per_hour=3.99))
 
 
-def test_what_has_ended_since_the_sum_was_made_refuses_nothing(
+def test_a_machine_that_has_ended_since_the_sum_refuses_nothing(
     run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, summed = run("two"), Database._sum
@@ -271,11 +271,11 @@ def unsent(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch
 
 
 def mark(database: Database, row: Row) -> Row:
-    """What the run that has made the claim does next."""
+    """The next step of the run that has made the claim."""
     return database._buy(lambda connection: database._mark_sent(connection, row))
 
 
-# What an unsent claim of gpu-1 is in the way of, and whether it is the name, the offer, or a sum
+# Purchases that an unsent claim of gpu-1 blocks: by its name, its offer, or a sum
 WAYS: dict[str, tuple[Purchase, Ceilings, type[RegistryError]]] = {
     "the name": (purchase("gpu-1", OTHER_ID), NO_CEILING, ClaimedByOther),
     "the offer": (purchase("gpu-2", OFFER_ID), NO_CEILING, ClaimedByOther),
@@ -290,7 +290,7 @@ WAYS: dict[str, tuple[Purchase, Ceilings, type[RegistryError]]] = {
 
 
 @pytest.mark.parametrize(("wanted", "ceilings", "refusal"), WAYS.values(), ids=WAYS.keys())
-def test_a_claim_that_died_before_its_mark_is_in_the_way_only_while_it_is_held(
+def test_an_unmarked_claim_of_a_dead_run_blocks_others_only_while_it_is_held(
     run: Callable[..., Database],
     registry_url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -314,7 +314,7 @@ def test_a_claim_that_died_before_its_mark_is_in_the_way_only_while_it_is_held(
     assert [row.claim for row in run().counted()] == [wanted.claim]
 
 
-def test_a_claim_that_died_before_its_mark_frees_the_way_for_facts(
+def test_an_unmarked_claim_of_a_dead_run_does_not_block_facts(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unsent(run("one"), purchase("gpu-1", OTHER_ID), monkeypatch)
@@ -326,7 +326,7 @@ def test_a_claim_that_died_before_its_mark_frees_the_way_for_facts(
 def test_a_claim_is_marked_only_while_it_is_held(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody was in its way, but anybody might have been: what has lapsed counted nowhere. Another try may succeed."""
+    """A lapsed claim counts nowhere, so another run might have bought meanwhile. A new claim may succeed."""
     wanted = purchase()
     row = unsent(run("one"), wanted, monkeypatch)
     expire(registry_url)
@@ -341,7 +341,7 @@ def test_a_claim_is_marked_only_while_it_is_held(
 def test_a_hold_does_not_last_longer_because_the_clock_of_the_database_was_set_back(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else what a dead run was buying would be in the way of all others for as long."""
+    """Else the claim of a dead run would block all others for as long."""
     sent = run("one").claim(purchase("gpu-1"), NO_CEILING)
     unsent(run("one"), purchase("gpu-2", OTHER_ID), monkeypatch)
     query = "UPDATE compute_index_supply.purchase SET held_until = held_until + interval '1 day'"
@@ -355,7 +355,7 @@ def test_a_hold_does_not_last_longer_because_the_clock_of_the_database_was_set_b
     assert run().counted()[0].held
 
 
-def test_what_was_not_sent_is_not_taken_over(
+def test_an_unsent_claim_is_not_taken_over(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = unsent(run("one"), purchase(), monkeypatch)
@@ -379,7 +379,7 @@ def test_a_lost_commit_is_found_only_by_its_own_run_and_epoch(
 
 @contextlib.contextmanager
 def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
-    """Nobody passes the gate meanwhile; ``waiting(count)`` returns once so many wait for it."""
+    """Keep the gate shut; ``waiting(count)`` returns once so many connections wait for it."""
 
     def waiting(count: int) -> None:
         query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -392,14 +392,14 @@ def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("lapsed", [False, True])
 @pytest.mark.parametrize("marks_first", [False, True])
-def test_of_a_mark_and_a_claim_at_the_same_moment_one_comes_true(
+def test_either_a_mark_or_a_concurrent_claim_succeeds(
     run: Callable[..., Database],
     registry_url: str,
     monkeypatch: pytest.MonkeyPatch,
     marks_first: bool,
     lapsed: bool,
 ) -> None:
-    """Both wait at the gate, while the hold runs out or not. Who wins is decided there, whoever comes first."""
+    """Both wait at the gate while the hold lapses or not. The gate decides which one succeeds."""
     row, other = unsent(run("one"), purchase("gpu-1"), monkeypatch), purchase("gpu-2")
     steps = {True: lambda: mark(run("one"), row), False: lambda: run("two").claim(other, NO_CEILING)}
     with multiprocessing.pool.ThreadPool(2) as threads:
@@ -419,7 +419,7 @@ def test_of_a_mark_and_a_claim_at_the_same_moment_one_comes_true(
 def test_a_failover_may_have_lost_a_mark(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What looks unsent on the new primary may have been sent, so it is not freed without an answer."""
+    """A claim that looks unsent on the new primary may have been sent, so only an answer frees it."""
     unsent(run("one"), purchase(), monkeypatch)
     expire(registry_url)
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
@@ -433,7 +433,7 @@ def test_a_failover_may_have_lost_a_mark(
     assert states(registry_url) == ["buying", "live"]
 
 
-def test_a_hold_is_renewed_while_the_api_is_asked(run: Callable[..., Database], registry_url: str) -> None:
+def test_a_hold_is_renewed_during_an_api_call(run: Callable[..., Database], registry_url: str) -> None:
     one = SharedHost(run("one", hold=3.0), "default", "gpu-1", "account", run="one")
     one.claim({"provision_procured_offer_id": OFFER_ID, "provision_price_per_hour": 2.0})
     two = SharedHost(run("two"), "default", "gpu-1", "account", run="two")
@@ -452,7 +452,7 @@ def test_a_hold_is_renewed_while_the_api_is_asked(run: Callable[..., Database], 
     two.close()
 
 
-def test_a_run_that_dies_lets_go_by_itself(run: Callable[..., Database]) -> None:
+def test_the_hold_of_a_dead_run_lapses(run: Callable[..., Database]) -> None:
     run("one", hold=0.3).claim(purchase(), NO_CEILING)
     two = SharedHost(run("two"), "default", "gpu-1", "account", run="two")
     while "provision_held_by" in (two.read() or {}):
@@ -546,7 +546,7 @@ def test_a_claim_whose_connection_is_lost_anywhere_is_made_once(
 
 
 @pytest.mark.parametrize(("step", "state", "epoch"), STEPS.values(), ids=STEPS.keys())
-def test_a_step_whose_connection_is_lost_anywhere_is_taken_once(
+def test_a_step_whose_connection_is_lost_anywhere_is_run_once(
     run: Callable[..., Database], registry_url: str, step: Steps, state: str, epoch: int
 ) -> None:
     for at in itertools.count(1):
@@ -582,7 +582,7 @@ def test_an_end_of_storage_says_what_it_cost_although_the_connection_is_lost(
             return
 
 
-def test_what_has_ended_elsewhere_is_noted_once(run: Callable[..., Database], registry_url: str) -> None:
+def test_an_end_in_another_registry_is_noted_once(run: Callable[..., Database], registry_url: str) -> None:
     bill = Bill("default", "gpu-1", OFFER_ID, (RESOURCE_ID,), ("gpu",), 2.5, begin=1000.0, end=4600.0, why="released")
     for at in itertools.count(1):
         run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "made the tables", {})
@@ -599,7 +599,7 @@ def test_what_has_ended_elsewhere_is_noted_once(run: Callable[..., Database], re
 
 
 def test_a_repeated_claim_waits_for_a_commit_that_hangs(run: Callable[..., Database], registry_url: str) -> None:
-    """The first try is not committed yet: its repetition must neither fail nor claim beside it."""
+    """While the first attempt is not committed yet, the second one must neither fail nor make another claim."""
     wanted = purchase()
     run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "made the tables", {})
     database = run()
@@ -614,7 +614,7 @@ def test_a_repeated_claim_waits_for_a_commit_that_hangs(run: Callable[..., Datab
     assert states(registry_url) == ["void", "buying"]
 
 
-def test_a_database_that_is_away_is_asked_for_a_while_and_named(registry_url: str) -> None:
+def test_an_unreachable_database_is_retried_for_a_while_and_named(registry_url: str) -> None:
     url = "postgresql://alice:geheim@127.0.0.1:1/supply?connect_timeout=2"
     with pytest.raises(Unreachable, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached: ") as caught:
         Database(url, holder("one"), patience=0.2).claim(purchase(), NO_CEILING)
@@ -623,7 +623,7 @@ def test_a_database_that_is_away_is_asked_for_a_while_and_named(registry_url: st
 
 @contextlib.contextmanager
 def frozen_after(url: str, answers: int) -> Iterator[str]:
-    """The server behind something that lets so many of its answers through to each client, and then keeps still."""
+    """A proxy that passes so many of the server's answers on to each client, and then freezes."""
     parts = psycopg.conninfo.conninfo_to_dict(url)
     path, kept = f"{parts['host']}/.s.PGSQL.{parts.get('port') or 5432}", list[socket.socket]()
 
@@ -652,10 +652,10 @@ def frozen_after(url: str, answers: int) -> Iterator[str]:
 
 @pytest.mark.parametrize("answers", [2, 3, 5])
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_server_that_freezes_holds_up_no_run(
+def test_a_frozen_server_blocks_no_run_for_ever(
     registry_url: str, monkeypatch: pytest.MonkeyPatch, answers: int, keep: bool
 ) -> None:
-    """Its kernel takes what is sent, so nothing but the run's own limit ends the wait."""
+    """Its kernel still accepts what is sent, so only the run's own limit ends the wait."""
     monkeypatch.setattr(_connection, "STEP_TIMEOUT", 0.3)
     Database(registry_url, holder("one")).make_tables()
     with frozen_after(registry_url, answers) as url:
@@ -669,7 +669,7 @@ def test_a_server_that_freezes_holds_up_no_run(
 
 
 def test_threads_share_no_connection_whoever_asked_for_the_database_first(registry_url: str) -> None:
-    """In one connection a step of one thread would be a part of another's transaction."""
+    """On a shared connection, one thread's step would be part of another's transaction."""
 
     def connection_of(database: Database) -> int:
         return database._run(lambda connection: connection.info.backend_pid, 0.0)
@@ -726,9 +726,7 @@ def test_the_name_of_a_registry(url: str, place: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["Connection refused", 'FATAL:  too many connections for role "a"', "timeout"])
-def test_a_database_without_a_connection_is_asked_again_whatever_its_reason(
-    run: Callable[..., Database], words: str
-) -> None:
+def test_a_failed_connection_is_retried_whatever_the_reason(run: Callable[..., Database], words: str) -> None:
     error = psycopg.OperationalError(f"connection failed: {words}\nMultiple connection attempts failed.")
     assert run()._reason(error) == (f"cannot be reached: connection failed: {words}", True)
 
@@ -737,7 +735,7 @@ def test_a_database_without_a_connection_is_asked_again_whatever_its_reason(
 
 
 def test_late_facts_are_accepted(run: Callable[..., Database], registry_url: str) -> None:
-    """Whoever knows the machines may say so: under an old epoch, and of a claim that was called void."""
+    """Any run may note machines: under an old epoch, and for a void claim."""
     one = run("one").claim(purchase(), NO_CEILING)
     expire(registry_url)
     two = run("two").take_over(one)
@@ -750,10 +748,10 @@ def test_late_facts_are_accepted(run: Callable[..., Database], registry_url: str
 
 
 @pytest.mark.parametrize("taken_for", ["void", "ended"])
-def test_what_was_bought_after_all_is_billed_until_it_ends(
+def test_a_late_purchase_is_billed_until_it_ends(
     run: Callable[..., Database], registry_url: str, taken_for: str
 ) -> None:
-    """Not only until the moment at which it was taken for something else."""
+    """It is not billed only until it was taken for void or ended."""
     row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
     if taken_for == "void":
         run().void(row, "not made", {})
@@ -772,7 +770,7 @@ def test_what_was_bought_after_all_is_billed_until_it_ends(
 def test_an_end_counts_although_the_clock_of_the_database_was_set_back(
     run: Callable[..., Database], registry_url: str
 ) -> None:
-    """Else what has ended would run for ever in each report, and in each budget."""
+    """Else it would run for ever in each report and each budget."""
     row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
     run().note(purchase(claim=row.claim), [RESOURCE_ID])
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET claimed_at = now() + interval '1 day'")
@@ -789,7 +787,9 @@ def test_a_lost_row_is_written_again(run: Callable[..., Database], registry_url:
     assert (float(noted.price_per_hour or 0), noted.note) == (2.5, {"provision_a": 1})
 
 
-def test_a_machine_beside_another_purchase_is_stray_and_loud(run: Callable[..., Database], registry_url: str) -> None:
+def test_a_machine_of_a_host_with_another_purchase_is_a_reported_stray(
+    run: Callable[..., Database], registry_url: str
+) -> None:
     lost = run("one").claim(purchase(), NO_CEILING)
     run("one").void(lost, "refused", {})
     run("two").claim(purchase(offer=OTHER_ID), NO_CEILING)
@@ -798,7 +798,7 @@ def test_a_machine_beside_another_purchase_is_stray_and_loud(run: Callable[..., 
     assert [(row.state, row.resource_ids) for row in run().counted()] == [("stray", [RESOURCE_ID]), ("buying", [])]
 
 
-def test_who_has_proof_has_the_offer(run: Callable[..., Database], registry_url: str) -> None:
+def test_the_claim_with_proof_has_the_offer(run: Callable[..., Database], registry_url: str) -> None:
     buying = run("two").claim(purchase("gpu-2"), NO_CEILING)
     assert run("one").note(purchase("gpu-1"), [RESOURCE_ID]).state == "live"
     assert states(registry_url) == ["void", "live"]
@@ -812,10 +812,10 @@ def test_who_has_proof_has_the_offer(run: Callable[..., Database], registry_url:
 
 @pytest.mark.parametrize("note", [{}, {"provision_adopted": True}])
 @pytest.mark.parametrize("first", ["claim", "note"])
-def test_of_two_runs_that_note_one_purchase_of_a_host_neither_is_contested(
+def test_two_runs_that_note_one_purchase_of_a_host_are_not_contested(
     run: Callable[..., Database], registry_url: str, note: dict[str, Any], first: str
 ) -> None:
-    """As of two clones that move the same file, or that let a host take over the same machine, at the same moment."""
+    """As when two clones move the same file, or let a host adopt the same machine, at the same moment."""
     if first == "claim":
         run("one").claim(purchase(), NO_CEILING)
     else:
@@ -842,8 +842,8 @@ def test_an_offer_is_not_sold_to_a_second_host(run: Callable[..., Database]) -> 
         other.claim({"provision_procured_offer_id": OFFER_ID})
 
 
-def test_an_offer_that_failed_and_is_for_sale_again_is_no_open_purchase(run: Callable[..., Database]) -> None:
-    """Who took it for one would ask the API and claim it again, without end."""
+def test_a_failed_offer_that_is_for_sale_again_is_not_an_open_purchase(run: Callable[..., Database]) -> None:
+    """A run that took it for one would query the API and claim it again, without end."""
     failed, again = (SharedHost(run(name), "default", "gpu-1", "account", run=name) for name in ("one", "two"))
     of_offer = {"provision_procured_offer_id": OFFER_ID}
     failed.claim(of_offer)
@@ -918,7 +918,7 @@ def reader(registry_url: str) -> Iterator[str]:
     postgresql.execute(registry_url, "DROP ROLE reader")
 
 
-def test_a_role_that_may_only_read_reads(run: Callable[..., Database], reader: str) -> None:
+def test_a_role_with_read_rights_reads(run: Callable[..., Database], reader: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     database = Database(reader, holder("reader"))
     assert [row.host for row in database.counted()] == ["gpu-1"]
@@ -932,8 +932,8 @@ def test_a_role_that_may_only_read_reads(run: Callable[..., Database], reader: s
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
 
 
-def test_a_role_that_could_not_note_what_it_buys_claims_nothing(registry_url: str, reader: str) -> None:
-    """Others have made the tables, and its rights may be those of one table alone."""
+def test_a_role_that_cannot_note_machines_claims_nothing(registry_url: str, reader: str) -> None:
+    """Another role has made the tables, and this one may have rights to one of them only."""
     database = Database(reader, holder("reader"))
     tables = ["compute_index_supply.purchase, compute_index_supply.meta", "ALL TABLES IN SCHEMA compute_index_supply"]
     for granted in tables:
@@ -966,7 +966,7 @@ def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., 
 
 
 def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Database], registry_url: str) -> None:
-    """With the very command of docs/shared-registry.md. The purchases since the backup are in no table."""
+    """Runs the command of docs/shared-registry.md. Purchases since the backup are in no table."""
     guide = Path(__file__).parents[5].joinpath("docs", "shared-registry.md").read_text()
     command = re.search(r'psql [^\n]*-c "(UPDATE compute_index_supply.meta[^"]*)"', guide)
     assert command
@@ -1021,7 +1021,7 @@ def test_a_host_of_another_project_never_has_the_name_of_ones_own(
     ],
     ids=["at its beginning", "at a change"],
 )
-def test_a_standby_that_is_not_promoted_yet_is_asked_again(run: Callable[..., Database], error: psycopg.Error) -> None:
+def test_a_standby_before_its_promotion_is_retried(run: Callable[..., Database], error: psycopg.Error) -> None:
     database, tries = run(), []
 
     def step(_connection: object) -> str:
@@ -1033,10 +1033,10 @@ def test_a_standby_that_is_not_promoted_yet_is_asked_again(run: Callable[..., Da
     assert database._run(step, 5.0) == "done"
 
 
-def test_a_controller_that_is_suspended_in_a_transaction_takes_the_step_again(
+def test_a_controller_suspended_in_a_transaction_runs_the_step_again(
     run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server ends an idle transaction, so that nobody waits for it at the gate."""
+    """The server ends an idle transaction, so that no run waits for it at the gate."""
     monkeypatch.setattr(_connection, "STATEMENT_TIMEOUT", 0.2)
     database, row = run(), run().claim(purchase(), NO_CEILING)
     rows, sleeps = database._rows, [0.5]
@@ -1045,7 +1045,7 @@ def test_a_controller_that_is_suspended_in_a_transaction_takes_the_step_again(
     assert (noted.state, noted.resource_ids, sleeps) == ("live", [RESOURCE_ID], [])
 
 
-def test_times_are_told_in_utc(run: Callable[..., Database], registry_url: str) -> None:
+def test_times_are_in_utc(run: Callable[..., Database], registry_url: str) -> None:
     postgresql.execute(registry_url, "ALTER DATABASE postgres SET timezone = 'Asia/Tokyo'")
     try:
         row = run().claim(purchase("gpu-1"), NO_CEILING)
@@ -1057,7 +1057,7 @@ def test_times_are_told_in_utc(run: Callable[..., Database], registry_url: str) 
 
 
 def test_the_settings_of_a_database_change_nothing(run: Callable[..., Database], registry_url: str) -> None:
-    """Those of a database or of a user, which no connection string shows."""
+    """Settings of a database or a user, which no connection string shows."""
     settings = ("datestyle = 'German'", "standard_conforming_strings = off", "search_path = nowhere")
     for setting in settings:
         postgresql.execute(registry_url, f"ALTER ROLE postgres SET {setting}")
@@ -1075,7 +1075,7 @@ ODD_TEXTS = ["gpü-日本", "a\x00b", "a\ud800b", "a\\u0000b", "a\\\x00b"]
 
 @pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
 def test_no_text_keeps_a_purchase_from_being_noted(registry_url: str, encoding: str) -> None:
-    """Words of the API and of machines, in a database with and without an encoding."""
+    """Texts of the API and of machines, in a database with and without an encoding."""
     name = f"of_{encoding.lower()}"
     own = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     postgresql.execute(registry_url, f"CREATE DATABASE {name} {own}")
@@ -1104,9 +1104,7 @@ def test_without_psycopg_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> 
         Database("postgresql://h/", holder("one"))
 
 
-def test_what_has_ended_long_ago_is_not_read_for_the_ledger_of_a_short_time(
-    run: Callable[..., Database], registry_url: str
-) -> None:
+def test_the_ledger_of_a_short_time_does_not_read_old_ends(run: Callable[..., Database], registry_url: str) -> None:
     run().claim(purchase(), NO_CEILING)
     ended = """
         INSERT INTO compute_index_supply.purchase

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file's moments come from one clock: the API's if that is known, else this computer's, and it measures them, too."""
+"""One clock dates a file's moments and measures what passes since: the API's if known, else this computer's."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def world(monkeypatch: pytest.MonkeyPatch, skew: float = 0.0, *, dated: bool = T
 
 
 def test_a_journal_is_measured_by_the_clock_that_noted_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A controller that is a day ahead at the purchase, and set right since: no offer is gone for a day."""
+    """The controller is a day ahead at the purchase, and corrected later: no offer has been gone for a day."""
     found = world(monkeypatch, DAY)
     found.buy(tmp_path)
     entry: Any = found.host(tmp_path).read()
@@ -87,7 +87,7 @@ def test_a_journal_is_measured_by_the_clock_that_noted_it(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("behind", ["the API's clock", "this computer's clock"])
 def test_an_offer_is_gone_by_every_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: str) -> None:
-    """One clock is two hours behind at the purchase and when the offer is seen as gone, and right a minute later."""
+    """One clock is two hours behind until the offer is seen as gone, and corrected a minute later."""
     found = world(monkeypatch)
     ahead = [-2 * HOUR if behind == "the API's clock" else 2 * HOUR]
     found.skew = min(0.0, -ahead[0])
@@ -101,7 +101,7 @@ def test_an_offer_is_gone_by_every_clock(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def is_long_gone(found: World, folder: Path) -> bool:
-    """Whether an offer, first seen as gone now or before, has been gone for so long that nothing is under way."""
+    """Whether an offer, first seen as gone now or before, has been gone for longer than any purchase takes."""
     return found.journal(folder).with_time_gone(History(unanswered=True), "expired").gone_long
 
 
@@ -141,7 +141,7 @@ def test_five_hours_cost_ten_dollars(
     assert found.cost(tmp_path) == pytest.approx(10.0, abs=0.002)
 
 
-def test_an_end_before_its_beginning_is_no_cost_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_before_its_begin_does_not_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = world(monkeypatch, DAY, dated=False)
     found.buy(tmp_path)
     found.journal(tmp_path).note_purchase(["r"], PRICE)
@@ -158,7 +158,7 @@ SKEWS = st.sampled_from([0.0, DAY, -DAY, 365 * DAY]) | st.floats(min_value=-1e7,
 @example(DAY, 0.0, True, True, 5 * HOUR)
 @example(-DAY, -DAY, True, False, 5 * HOUR)
 def test_the_ledger_is_never_below_the_meter(skew: float, later: float, dated: bool, ends: bool, lasts: float) -> None:
-    """In worlds with a constant skew, or with an API that tells its time; ``later`` is the skew at the end."""
+    """In worlds with a constant skew, or with an API that dates its answers; ``later``: the skew at the end."""
     later = later if dated else skew
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
         found = world(monkeypatch, skew, dated=dated)
