@@ -204,7 +204,7 @@ def test_a_host_that_the_plugin_lists_as_a_machine_buys_no_further_one(make_proj
         run = project.play(f"compute_index.supply.{book}", "-i", "account.supply.yml")
         assert run.returncode == 2 and not run.failure("gpu-1"), run.output
         refusal = run.failure("cloud-gpu-1")
-        assert project.simulator.billed[0] in refusal and "would be named cloud-gpu-1" in refusal, run.output
+        assert project.simulator.billed[0] in refusal and "would be called cloud-gpu-1" in refusal, run.output
     assert project.requests(*PROCURE) == 1
 
 
