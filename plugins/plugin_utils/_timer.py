@@ -36,7 +36,7 @@ def gathered(sources: t.Iterable[str], here: str, project: str = "") -> dict[str
         "timer": {"sources": inventory, "here": here, "home": home, "command": command, "project": project},
         "observed": _observed(rules.Timer(tuple(inventory), here, home, project=project)),
         "missing": [source for source in inventory if "," not in source and not os.path.exists(source)],
-        "variables": rules.handed_on(name for name, value in os.environ.items() if value),
+        "variables": rules.variables_for_sweeps(name for name, value in os.environ.items() if value),
         "asks": bool(context.CLIARGS.get("ask_vault_pass")),
         "by_job": is_awx_job(),
     }

@@ -213,12 +213,12 @@ def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Resu
     return {**copy.deepcopy(_BLANK_STATUS), **waiting.result_of(status, view, check_mode=check_mode)}
 
 
-def _view(api: SupplyApi, status: Json, listing: List) -> waiting.View:
+def _view(api: SupplyApi, status: Json, listing: List) -> waiting.OfferView:
     """The status as a view; for an offer that is ready, completed from its resources. Raises ApiError.
 
     Only resources name ports, addresses that the status lacks, and machines that were deleted.
     """
-    alone = waiting.seen_alone(status)
+    alone = waiting.view_of_status(status)
     if alone.phase != _states.READY:
         return alone
     # A deployment may lack the list of resources. Then the status must do.
@@ -233,7 +233,7 @@ def _view(api: SupplyApi, status: Json, listing: List) -> waiting.View:
     # A list may lag behind an end. So if its state would end the wait, or an instance contradicts it, the resources are
     # read by their ids.
     read = read_each_by_id(api, {*unlisted, *waiting.ids_to_read_when_ready(status, resources)}, retries=0)
-    return waiting.seen_with(status, waiting.as_read(status, resources, read))
+    return waiting.view_with_resources(status, waiting.with_own_pages(status, resources, read))
 
 
 _ONE_OR_MANY = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}

@@ -1,10 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs sweeps on a computer: a timer of the user's systemd, or a line of cron. Both start the same script.
+"""The timer of sweeps on a computer: a timer of the user's systemd, or a line of cron. Both run the same script.
 
-Whether leases are enforced is another question, which the registry's mark answers (`lease.unswept`): a timer may run
-and fail.
+Whether leases are enforced is another question, since a timer may run and fail: see `lease.unswept`.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from .messages import WHOLE_SWEEP
 
 TOKEN = "COMPUTE_INDEX_API_TOKEN"
 PRESENT, ABSENT, SHOW = "present", "absent", "show"
-# Which variables of the environment a sweep gets: those of this collection, of Ansible and of PostgreSQL's client, and
-# what says how programs, certificates and proxies are found.
+# The environment variables that a sweep gets: for this collection, Ansible and PostgreSQL's client, and to find
+# programs, certificates and proxies.
 _PREFIXES = ("COMPUTE_INDEX_", "ANSIBLE_", "PG")
 _NAMES = frozenset(
     {
@@ -32,7 +31,7 @@ _NAMES = frozenset(
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     }
 )
-# Minutes between sweeps, by which an hour can be divided; those an hour apart would be late now and then
+# Minutes between sweeps. They divide an hour; sweeps an hour apart would sometimes be late
 _EVERY = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
 
 Result = dict[str, t.Any]
@@ -40,10 +39,10 @@ Result = dict[str, t.Any]
 
 @dataclass(frozen=True)
 class Timer:
-    """The sweeps of one inventory: the ``command`` that runs one, in the folder ``here``.
+    """The timer of one inventory: the ``command`` of its sweeps, which runs in the folder ``here``.
 
-    ``sources``: the inventory as absolute paths, empty if there is none. ``project``: as an extra variable says for
-    this run, else empty.
+    ``sources``: the absolute paths of the inventory; empty without one. ``project``: of this run's extra variables, if
+    any.
     """
 
     sources: t.Sequence[str]
@@ -54,17 +53,17 @@ class Timer:
 
     @property
     def name(self) -> str:
-        """Of its units or its line of cron: the same for the same inventory and project, and of no other here."""
+        """The name of its units or its line of cron, which is unique for each inventory and project."""
         whole = "\0".join((*(self.sources or (self.here,)), "", self.project))
         return f"supply-reap-{hashlib.sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
     @property
     def folder(self) -> str:
-        """Where its script and what is left of its last sweep are."""
+        """The folder of its script, and of the result of the last sweep."""
         return os.path.join(self.home, ".config", self.name)
 
     def file(self, name: str) -> str:
-        """A file there: ``sweep`` is the script, ``last`` its last exit code, ``output`` what it has printed."""
+        """A file there: the script ``sweep``, its last exit code ``last``, or its last ``output``."""
         return os.path.join(self.folder, name)
 
     @property
@@ -74,17 +73,17 @@ class Timer:
 
     @property
     def unit(self) -> str:
-        """The file of the one that has the times."""
+        """The file of the unit with the schedule."""
         return os.path.join(self.units, f"{self.name}.timer")
 
     @property
     def job(self) -> str:
-        """What cron runs, where a bare ``%`` would begin a new line."""
+        """The command in cron's line, where ``%`` must be escaped, since it would begin a new line."""
         return f"/bin/sh {shlex.quote(self.file('sweep'))}".replace("%", r"\%")
 
     @property
     def script(self) -> str:
-        """Runs one sweep, and keeps its exit code and what it has printed. The environment stands before it."""
+        """The end of the script, after the environment: it runs a sweep, and keeps its exit code and output."""
         command = " ".join(map(shlex.quote, self.command))
         return (
             "umask 077\n"
@@ -96,13 +95,12 @@ class Timer:
 
 @dataclass(frozen=True)
 class TimerState:
-    """What there is of a timer on this computer.
+    """The state of a timer on this computer, and of its last sweep. Moments are seconds since the epoch.
 
-    ``user``: whose timer it is. ``has_systemd``: whether a systemd of this user runs, which is reached in ``runtime``;
-    ``lingers``: also without a login. ``unit``: the text of the unit that has the times, ``is_active`` whether systemd
-    goes by it. ``line``: the line of cron. Both are empty if there is none. ``code``: the exit code of the last sweep,
-    empty before the first one. ``swept_at`` and ``made_at``: when that was noted and when the script was written.
-    Moments are seconds since the epoch.
+    ``user``: its user. ``has_systemd``: whether this user's systemd runs (in ``runtime``), and ``lingers``: also
+    without a login. ``unit``: the text of the unit with the schedule; ``is_active``: whether systemd uses it. ``line``:
+    the line of cron. Both are empty if missing. ``code``: the exit code of the last sweep; empty before the first.
+    ``swept_at``: when that was noted. ``made_at``: when the script was written.
     """
 
     user: str = ""
@@ -120,18 +118,18 @@ class TimerState:
 
     @property
     def schedule(self) -> str:
-        """What runs sweeps, and when; empty if nothing does."""
+        """The schedule of the sweeps, and who runs them; empty if nothing does."""
         times = re.search(r"^OnCalendar=.*", self.unit, re.MULTILINE)
         return f"systemd: {times[0]}" if times and self.is_active else self.line and f"crontab: {self.line}"
 
     @property
     def is_proved(self) -> bool:
-        """Whether a sweep of the script as it is has succeeded."""
+        """Whether a sweep of the current script has succeeded."""
         return self.code == "0" and self.swept_at >= self.made_at
 
 
 def minutes_of(every: str) -> int:
-    """The minutes between two sweeps. Raises ValueError with a sentence for a person."""
+    """The minutes between two sweeps. Raises ValueError with a sentence for people."""
     try:
         minutes = duration(every) / 60
     except ValueError as error:
@@ -142,14 +140,14 @@ def minutes_of(every: str) -> int:
     return int(minutes)
 
 
-def handed_on(environment: t.Iterable[str]) -> list[str]:
-    """The names of the variables that a sweep gets, of those that this run has."""
+def variables_for_sweeps(environment: t.Iterable[str]) -> list[str]:
+    """The names of the variables in the environment that a sweep gets."""
     names = (name for name in environment if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII))
     return sorted(name for name in names if name.startswith(_PREFIXES) or name.upper() in _NAMES)
 
 
 def command_of(program: str, sources: t.Iterable[str], extra: t.Iterable[str], options: t.Iterable[str]) -> list[str]:
-    """The command of a sweep. ``extra``: the values of ``-e`` of this run; ``options``: further ones, as they are."""
+    """The command of a sweep. ``extra``: the values of this run's ``-e``. ``options``: its other options."""
     inventory = [word for source in sources for word in ("-i", source)]
     variables = [word for text in extra for word in ("-e", text)]
     return [program, *inventory, *variables, *options, "compute_index.supply.reap"]
@@ -165,9 +163,10 @@ def check(
     asks: bool,
     by_job: bool,
 ) -> None:
-    """Raise ValueError, with a sentence for a person, for a run that no timer can be made of.
+    """Raise ValueError, with a sentence for people, if this run cannot install a timer.
 
-    ``missing``: inventories that are not there. A timer is removed and shown without them: its name has their paths.
+    ``missing``: inventories that do not exist. A timer can be removed and shown without them, since its name depends
+    only on their paths.
     """
     absent, is_made = ", ".join(missing), state == PRESENT
     refusals = {
@@ -176,7 +175,7 @@ def check(
         " it.": is_made and by_job,
         f"{TOKEN} is not set, and sweeps need it.": is_made and TOKEN not in names,
         "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file.": is_made and asks,
-        f"There is no inventory {printable(absent, 300)}, so sweeps would be about others.": is_made and bool(absent),
+        f"There is no inventory {printable(absent, 300)}, so sweeps would use another.": is_made and bool(absent),
         f"No systemd of {observed.user} runs here, and there is no crontab. Run `sudo loginctl enable-linger"
         f" {observed.user}`, install cron, or have something else run compute_index.supply.reap every hour.": (
             is_made and not (observed.has_systemd or observed.has_crontab)
@@ -187,9 +186,9 @@ def check(
 
 
 def tasks_of_state(state: str, timer: Timer, observed: TimerState, *, check_mode: bool) -> Result:
-    """What the playbook does for a state. ``is_due``: it sweeps at once, to prove that the timer works.
+    """The tasks of the playbook for a state. ``is_due``: it sweeps at once, to prove that the timer works.
 
-    Of systemd and cron one runs it. What the other had is removed. In check mode there may be no unit to start.
+    Either systemd or cron runs the timer; the other's is removed. In check mode there may be no unit to start.
     """
     is_made, is_removed = state == PRESENT, state == ABSENT
     by_systemd, by_cron = is_made and observed.has_systemd, is_made and not observed.has_systemd
@@ -206,7 +205,7 @@ def tasks_of_state(state: str, timer: Timer, observed: TimerState, *, check_mode
 
 
 def sweep_report(state: str, timer: Timer, observed: TimerState, *, check_mode: bool) -> Result:
-    """How sweeps do, in lines; ``trouble``: why leases may not be enforced, where they should be."""
+    """Lines about the sweeps. ``trouble``: why leases may not be enforced, if they should be."""
     output = f"~/.config/{timer.name}/output"
     swept = formatted(observed.swept_at) if observed.code else "never"
     troubles = {

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a purchase waits for: an offer until its machines are there, then a machine until it has booted.
+"""The waits of a purchase: for the machines of an offer, then for the first boot of each machine.
 
-How far an offer is: its phase, why a ready one cannot be used yet, whether waiting helps, and all that in words. How
-long a machine that boots is waited for, and how the wait ends; all times are seconds since the wait began.
+For offers: the phase, why a ready one cannot be used yet, whether waiting helps, and a description. For machines: how
+long to wait for the first boot, and how the wait ends; these times are seconds since the wait began.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _BEING_DELETED = "its machines are being deleted"
 
 
 @dataclass(frozen=True)
-class View:
-    """What a look has shown: the machines, the phase, and why a ready offer cannot be used yet (empty if it can).
+class OfferView:
+    """The state of an offer: its machines and phase, and why it cannot be used although it is ready (empty if it can).
 
-    ``left``: of an offer whose machines have failed, the ids that may be billed. ``others``: of listed machines
-    that its instances name, and that say that they were bought with another offer.
+    ``left``: the ids that may be billed if its machines have failed. ``others``: the ids of listed machines that its
+    instances name, but that name another offer.
     """
 
     machines: list[Json]
@@ -40,63 +40,62 @@ class View:
     others: tuple[str, ...] = ()
 
 
-def seen_alone(status: Json) -> View:
-    """What the status of an offer shows by itself."""
-    return View(connection.machines(status["instances"], []), status["phase"])
+def view_of_status(status: Json) -> OfferView:
+    """The state of an offer by its status alone."""
+    return OfferView(connection.machines(status["instances"], []), status["phase"])
 
 
-def is_reachable(view: View) -> bool:
-    """Whether the status itself has the addresses of all machines, so that their resources need not be read."""
+def is_reachable(view: OfferView) -> bool:
+    """Whether the status has the addresses of all machines, so that their resources need not be read."""
     commands = [machine.get("ssh_command") for machine in view.machines]
     return bool(commands) and all(connection.parse_ssh_command(command).host for command in commands)
 
 
 def ids_to_read_when_ready(status: Json, resources: t.Collection[Json]) -> set[str]:
-    """The ids of listed resources of a ready offer that are read by themselves before anything follows.
+    """The ids of a ready offer's listed resources whose own pages must be read, since a list may lag.
 
-    By the list none of them lives, which would end the purchase; or one lives though an instance says that it ends.
+    Either no machine is alive by the list, which would end the purchase, or one is, but an instance says that it ends.
     """
     machines = list(filter(_states.is_machine, resources))
     live = {machine["resource_id"] for machine in machines if _states.is_live(machine["status"])}
     if not live:
         return {machine["resource_id"] for machine in machines} - {None}
-    is_denied = any(map(_states.is_ending, _words(status)))
+    is_denied = any(map(_states.is_ending, _instance_states(status)))
     return live - {None} if is_denied else set()
 
 
-def as_read(status: Json, resources: t.Iterable[Json], read: t.Mapping[str, Json | None]) -> list[Json]:
-    """The resources as their own pages show them; of one that has none all instances know best, else the list."""
-    words = _words(status)
+def with_own_pages(status: Json, resources: t.Iterable[Json], read: t.Mapping[str, Json | None]) -> list[Json]:
+    """The resources by their own pages; without one, by the instances if all of those are ending, else by the list."""
+    words = _instance_states(status)
     is_over = bool(words) and all(map(_states.is_ending, words))
     word = next((word for word in words if not _states.is_gone(word)), "deleted")
     denied = {item for item, resource in read.items() if resource is None} if is_over else set()
-    # No instance speaks for storage.
-    known_best = [
+    # Instances are machines, so their state says nothing about storage.
+    corrected = [
         {**item, "status": word} if item["resource_id"] in denied and _states.is_machine(item) else item
         for item in resources
     ]
-    return refreshed(known_best, read)
+    return refreshed(corrected, read)
 
 
-def _words(status: Json) -> list[str | None]:
-    """What the instances say of themselves."""
+def _instance_states(status: Json) -> list[str | None]:
     return [_states.word(item.get("status")) for item in status["instances"]]
 
 
-def seen_with(status: Json, resources: list[Json]) -> View:
-    """What the status of a ready offer shows, with the resources that are its own. Storage outlives its machine."""
+def view_with_resources(status: Json, resources: list[Json]) -> OfferView:
+    """The state of a ready offer by its status and its own resources. Storage may outlive its machine."""
     machines = list(filter(_states.is_machine, resources))
     if machines and not is_one_alive(machines):
-        return _without_life(status, resources)
-    # What only instances name beside the ids that the status lists is not the offer's, unless it says so itself. If it
-    # says that it is another's, that contradicts the purchase.
+        return _view_without_live_machine(status, resources)
+    # A machine that only instances name, although the status lists ids, is the offer's only if it says so itself. If it
+    # names another offer, that contradicts the purchase.
     ids = status["resource_ids"]
     own = [item for item in machines if not ids or item["resource_id"] in ids or item["offer_id"] == status["offer_id"]]
     others = {item["resource_id"]: item["offer_id"] for item in machines if item not in own}
     shown = connection.machines(status["instances"], resources)
     reached = [machine for machine in shown if machine["resource_id"] not in others]
     named = tuple(item for item in others if others[item])
-    return View(reached, _states.READY, _hindrance(reached, ids_in(status)), others=named)
+    return OfferView(reached, _states.READY, _hindrance(reached, ids_in(status)), others=named)
 
 
 def _hindrance(machines: list[Json], ids: list[str]) -> str:
@@ -106,23 +105,23 @@ def _hindrance(machines: list[Json], ids: list[str]) -> str:
     return f"{without} of {len(machines)} instances have no address yet" if without else ""
 
 
-def _without_life(status: Json, resources: list[Json]) -> View:
-    """No machine of a ready offer lives: it ends, or it has failed."""
+def _view_without_live_machine(status: Json, resources: list[Json]) -> OfferView:
+    """The state of a ready offer whose machines are all ending, gone or failed."""
     states = [resource["status"] for resource in filter(_states.is_machine, resources)]
     if not all(map(_states.is_ending, states)):
-        # Nothing says that a machine that has failed is billed no more.
+        # A failed machine may still be billed.
         left = [resource["resource_id"] for resource in resources if not _states.is_gone(resource["status"])]
-        return View(seen_alone(status).machines, _states.FAILED, left=tuple(filter(None, left)))
-    # What is not listed, or is still being deleted, is not known to be gone.
+        return OfferView(view_of_status(status).machines, _states.FAILED, left=tuple(filter(None, left)))
+    # A machine that is not listed, or is being deleted, may not be gone.
     if not {resource["resource_id"] for resource in resources}.issuperset(ids_in(status)):
-        return View([], _states.READY, f"{_BEING_DELETED}, or the API does not list them any more")
+        return OfferView([], _states.READY, f"{_BEING_DELETED}, or the API does not list them any more")
     if not all(map(_states.is_gone, states)):
-        return View([], _states.READY, _BEING_DELETED)
-    return View(seen_alone(status).machines, _states.ENDED)
+        return OfferView([], _states.READY, _BEING_DELETED)
+    return OfferView(view_of_status(status).machines, _states.ENDED)
 
 
-def result_of(status: Json, view: View, *, check_mode: bool) -> Json:
-    """The fields of the result of a look. In check mode nothing is bought, so an unbought offer need not be awaited."""
+def result_of(status: Json, view: OfferView, *, check_mode: bool) -> Json:
+    """The result of one check. In check mode nothing is bought, so an unbought offer ends the wait."""
     machines, ready = view.machines, view.phase == _states.READY and not view.hindrance
     if view.left is not None:
         reason = status["failure_reason"] or "its machines have failed"
@@ -142,39 +141,39 @@ def result_of(status: Json, view: View, *, check_mode: bool) -> Json:
         "ready": ready,
         "terminal": ready or over,
         "transient_error": view.phase == _states.READY and not ready,
-        "msg": f"Offer {status['offer_id']}{_told(status, view)}.",
+        "msg": f"Offer {status['offer_id']}{_description(status, view)}.",
     }
 
 
-def _told(status: Json, view: View) -> str:
-    """One line for the terminal, behind the offer's id."""
+def _description(status: Json, view: OfferView) -> str:
+    """The state in one line for the terminal, which follows the offer's id."""
     state = status["procurement_status"] or status["status"]
     progress = f", {status['progress']}" if status["progress"] else ""
     ids = ", ".join(status["resource_ids"])
     billed = f". These resources may still be billed: {ids}" if ids else ""
     ready = f" is ready: {len(view.machines)} instance(s)"
-    told = {
+    descriptions = {
         _states.READY: f": {view.hindrance}" if view.hindrance else ready,
         _states.FAILED: f" failed: {status['failure_reason'] or NO_REASON}{billed}",
         _states.EXPIRED: " has expired without being bought",
         _states.ENDED: " was bought, but all its machines have been deleted since",
         _states.UNBOUGHT: f" is not bought (yet): the API says '{state}'",
     }
-    return told.get(view.phase, f" is under way: {state}{progress}")
+    return descriptions.get(view.phase, f" is under way: {state}{progress}")
 
 
 # Many offers
 
 
 def refused_token(results: t.Collection[Json]) -> Json | None:
-    """The result of an offer that shows that the token is refused, which is no offer's own fault; None if none does."""
+    """A result that shows that the API refuses the token, whatever the offer; None if there is none."""
     refused = [result for result in results if result.get("error_class") == "auth"]
     every = len(refused) == len(results) or any(item["status_code"] == 401 for item in refused)
     return refused[0] if refused and every else None
 
 
 def combined_look(results: t.Collection[Json]) -> Json:
-    """Many looks in one result."""
+    """The results of many offers in one."""
     pauses = [result["retry_after"] for result in results if result["retry_after"] is not None]
     return {
         **{
@@ -195,10 +194,10 @@ def summary_of_offers(results: t.Collection[Json]) -> str:
     return f"{ready} of {len(results)} offers are ready."
 
 
-# A machine that boots. The wait for it is a row of looks. Each connects, if the machine is not `connected` yet, and
-# asks cloud-init; then either `after_failure` or `after_report` says what follows
+# The first boot of a machine. Each look connects, unless the machine is `connected`, and asks cloud-init; then
+# `after_failure` or `after_report` decides the next step
 
-ANSWER_SECONDS = 20  # that one look may take on the machine: systemd, which cloud-init asks, may hang
+ANSWER_SECONDS = 20  # for one look on the machine: systemd, which cloud-init asks, may hang
 CONNECT = "true"
 _TIMED_OUT = 124  # the exit code of `timeout`, of coreutils and of busybox
 # User data create this file as their last step, in the home folder if they do not run as root. If cloud-init is absent,
@@ -213,14 +212,14 @@ ASK = (
 )
 
 PAUSE = 1.0  # seconds between two attempts to connect
-# A user's key may be installed late, and what cloud-init says may be unreadable while it is upgraded: minutes, at most.
+# A user's key may be installed late, and cloud-init's answer is unreadable while it is upgraded, for minutes at most.
 PATIENCE = 240.0
-RESTARTS = 3  # how often a machine may be lost while cloud-init runs
-RESOLVING = 60.0  # the name of a new machine may be known late, but not the one of a typo
-# Since OpenSSH 9.8 a server shuts out for a while whoever fails to log in more often than every five seconds
+RESTARTS = 3  # how often the connection may be lost while cloud-init runs
+RESOLVING = 60.0  # the name of a new machine may resolve late; a typo never does
+# Since OpenSSH 9.8, a server blocks clients that fail to log in more often than every five seconds
 # (sshd_config, PerSourcePenalties).
 DENIED_PAUSE = 5.0
-# How often cloud-init is asked: many are done at once, the others take long.
+# How often cloud-init is asked: it is often done soon, and otherwise takes long.
 SOON, SOON_PAUSE, LATE_PAUSE = 60.0, 2.0, 10.0
 
 ABSENT, UNCLEAR, RUNNING = "absent", "unclear", "running"
@@ -229,22 +228,22 @@ _ENDS = {
     "disabled": "cloud-init is disabled.",
     ABSENT: "There is no cloud-init on the machine.",
 }
-_NO_MARK_YET = (
+_MARK_MISSING = (
     " The machine has not run its user data: their last step creates the file"
     f" /var/lib/{MARK} (or ~/.{MARK}), which is missing. If your template does not create it, add the comment:"
     f" {NO_MARK}."
 )
 
-# Errors of SSH, with what they mean.
-# Of ssh's own program and settings, which no machine's answer changes.
+# Patterns of SSH's errors, and the messages for them.
+# Errors of the local ssh program and settings.
 _HERE = re.compile(
     r"ControlPath too long|Bad owner or permissions on|[Bb]ad configuration option|No user exists for uid"
     r"|Permissions \d+ for .* are too open|paramiko is not installed"
 )
 _HOST_KEY = re.compile(r"Host key verification failed|IDENTIFICATION HAS CHANGED|Host Key checking is enabled")
-# The last one stands for sshpass. ssh also writes "Permission denied" of files that it cannot read.
+# The last one is sshpass's. The parenthesis is needed: ssh also writes "Permission denied" about unreadable files.
 _DENIED = re.compile(r"Permission denied \(|Too many authentication failures|Invalid/incorrect (?:username/)?password")
-# What ssh, its libraries and Python say of a name that they find no address for.
+# Errors of ssh, its libraries and Python if a name has no address.
 _NO_ADDRESS = re.compile(
     r"Could not resolve hostname|Name or service not known|nodename nor servname|No address associated with hostname"
     r"|[Tt]emporary failure in name resolution"
@@ -263,19 +262,19 @@ _WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to h
 
 @dataclass(frozen=True)
 class BootTimeouts:
-    """How long what may take, in seconds."""
+    """The time limits of a wait in seconds, and what the user data do."""
 
     connect: float  # until SSH answers, at first and after each restart
     boot: float  # until cloud-init has finished, once SSH has answered
-    seeded: bool = False  # the host key was handed over at the purchase: another one may answer until it is installed
-    marked: bool = False  # the user data leave a mark at their end
+    seeded: bool = False  # the user data install a host key: until then, another one may answer
+    marked: bool = False  # the user data create the file MARK
 
 
 @dataclass(frozen=True)
 class CloudInitStatus:
-    """What cloud-init says of itself."""
+    """The answer of cloud-init."""
 
-    status: str  # in its words; ABSENT, or UNCLEAR if the answer cannot be read
+    status: str  # cloud-init's own word; ABSENT, or UNCLEAR if the answer cannot be read
     errors: tuple[str, ...] = ()
     detail: str = ""
     degraded: bool = False  # there were errors that did not stop it
@@ -284,22 +283,22 @@ class CloudInitStatus:
 
 @dataclass(frozen=True)
 class Wait:
-    """How far a machine is."""
+    """The progress of the wait for a machine."""
 
     limits: BootTimeouts
-    since: float = 0.0  # when SSH began to be waited for, the last time
+    since: float = 0.0  # when the current wait for SSH began
     reachable: bool = False
-    lost: int = 0  # how often it was reachable and then not any more
-    connected: float | None = None  # when SSH answered first
+    lost: int = 0  # how often the connection was lost
+    connected: float | None = None  # when SSH first answered
     unresolved: float | None = None  # since when its name has no address
-    doubtful: float | None = None  # since when the user's key is refused, or cloud-init's answer cannot be read
+    doubtful: float | None = None  # since when the user's key is refused, or cloud-init's answer is unreadable
 
 
 @dataclass(frozen=True)
 class BootStep:
-    """What follows a look."""
+    """The next step after a look."""
 
-    msg: str  # the state of things, or how the wait has ended
+    msg: str  # the state, or how the wait ended
     pause: float | None = None  # seconds until the next look; None ends the wait
     failed: bool = False
     warning: str = ""
@@ -308,7 +307,7 @@ class BootStep:
 
 
 def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
-    """What cloud-init has answered to ASK: lines of ``key: value``, and errors in a list."""
+    """The answer to ASK, which has lines of ``key: value``, and a list of errors."""
     if code == _TIMED_OUT:
         return CloudInitStatus(RUNNING, detail=f"it did not answer within {ANSWER_SECONDS} seconds")
     answer = {key: one_line(text) for key, text in re.findall(r"^(\w+):\s*(.*)", stdout, re.MULTILINE)}
@@ -316,25 +315,25 @@ def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
     if not word:
         last = (stdout.strip() or stderr.strip()).rpartition("\n")[2]
         return CloudInitStatus(UNCLEAR, detail=one_line(last) or f"exit code {code}")
-    # If it goes on after an error, so does its own --wait.
+    # While cloud-init goes on after an error, its own --wait also waits.
     goes_on = word == "error" and extended.endswith(RUNNING)
     errors, detail = re.findall(r"^\s*- (.*)", stdout, re.MULTILINE), answer.get("detail", "")
     return CloudInitStatus(
         status=RUNNING if goes_on else word,
-        errors=tuple(dict.fromkeys(map(one_line, errors[:20]))),  # each stage tells some again
-        detail="" if detail.startswith("DataSource") else detail,  # where its data came from
+        errors=tuple(dict.fromkeys(map(one_line, errors[:20]))),  # each stage repeats some
+        detail="" if detail.startswith("DataSource") else detail,  # the source of its data
         degraded=extended.startswith("degraded") or code == 2,
         marked="marked" in answer,
     )
 
 
 def connected(wait: Wait, now: float) -> Wait:
-    """SSH answers."""
+    """The wait once SSH answers."""
     return replace(wait, reachable=True, connected=_since(wait.connected, now), unresolved=None, doubtful=None)
 
 
 def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
-    """SSH does not answer, or not any more."""
+    """The wait and the next step if SSH does not answer, or the connection is lost."""
     kind = next(pattern for pattern in _MEANINGS if pattern.search(error))
     wait = replace(
         wait,
@@ -354,15 +353,15 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
 
 
 def _reason(error: str) -> str:
-    """What ssh says, without what everybody knows."""
+    """The error of ssh in one line, without noise."""
     lines = [line for line in _WHERE.sub("", error).splitlines() if not _NOISE.match(line)]
     if _HOST_KEY.search(error):
-        lines = lines[-2:]  # before them stands a warning of a dozen lines
+        lines = lines[-2:]  # a warning of a dozen lines precedes them
     return one_line(" ".join(lines)).rstrip(".") or "the connection was closed"
 
 
 def _since(before: float | None, now: float) -> float:
-    """When something began that goes on now."""
+    """When a state began that still lasts: ``before``, or now if it is new."""
     return now if before is None else before
 
 
@@ -379,7 +378,7 @@ def _unless_late(wait: Wait, msg: str, pause: float, now: float) -> BootStep:
 
 
 def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait, BootStep]:
-    """SSH answers, and cloud-init has said this."""
+    """The wait and the next step after an answer of cloud-init."""
     wait = replace(wait, doubtful=_since(wait.doubtful, now) if report.status == UNCLEAR else None)
     errors = one_line("; ".join(report.errors) or report.detail).rstrip(".")
     if report.status == "error":
@@ -388,14 +387,13 @@ def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait,
         msg = f"cloud-init has finished with errors: {errors}."
         return wait, BootStep(msg, warning=msg)
     end = _ENDS.get(report.status)
-    lacks_mark = report.status != "done" and wait.limits.marked and not report.marked
-    if end and not lacks_mark:
+    if end and (report.status == "done" or report.marked or not wait.limits.marked):
         return wait, BootStep(end)
-    return wait, _going_on(wait, end + _NO_MARK_YET if end else _state(report.status, errors), now)
+    return wait, _going_on(wait, end + _MARK_MISSING if end else _running(report.status, errors), now)
 
 
-def _state(status: str, errors: str) -> str:
-    """Its words are "running", "not run" and "not started", by version; any other is no end either."""
+def _running(status: str, errors: str) -> str:
+    """The message about a state that does not end the wait: "running", "not run", "not started", or an unknown one."""
     return f"The state of cloud-init is '{status}'{f' ({errors})' if errors else ''}."
 
 

@@ -59,7 +59,7 @@ def test_each_project_of_an_inventory_has_its_own_timer() -> None:
 def test_what_sweeps_get_of_the_environment() -> None:
     names = ["COMPUTE_INDEX_API_TOKEN", "ANSIBLE_CONFIG", "PGPASSWORD", "https_proxy", "HOME", "PATH", "LC_ALL"]
     others = ["SSH_AUTH_SOCK", "OLDPWD", "AWS_SECRET_ACCESS_KEY", "XDG_RUNTIME_DIR", "BASH_FUNC_x%%", "ANSIBLE_A B"]
-    assert timer.handed_on([*names, *others]) == sorted(names)
+    assert timer.variables_for_sweeps([*names, *others]) == sorted(names)
 
 
 def test_a_sweep_is_the_same_command() -> None:

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource, read_status
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import waiting
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import View
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import OfferView
 
 import samples
 
@@ -43,7 +43,7 @@ def resources(*states: str) -> list[dict[str, Any]]:
     ],
 )
 def test_a_ready_offer_with_its_resources(ids: Any, states: Any, phase: str, hindrance: str, left: Any) -> None:
-    view = waiting.seen_with(status("ready", resource_ids=ids), resources(*states))
+    view = waiting.view_with_resources(status("ready", resource_ids=ids), resources(*states))
     assert (view.phase, view.left) == (phase, left)
     assert hindrance in view.hindrance and bool(hindrance) is bool(view.hindrance)
 
@@ -64,7 +64,7 @@ def test_storage_neither_keeps_an_offer_going_nor_hinders_it(
     machine, disk = resources(*states)
     bought = [machine, {**disk, "resource_type": "block_disk", "kind": "storage", "access": {}}]
     ready = status("ready", resource_ids=[ONE, TWO])
-    view = waiting.seen_with(ready, bought)
+    view = waiting.view_with_resources(ready, bought)
     assert (view.phase, view.hindrance, view.left) == (phase, hindrance, left)
     assert TWO not in [item["resource_id"] for item in view.machines]
     assert waiting.ids_to_read_when_ready(ready, bought) == (set() if states[0] == "running" else {ONE})
@@ -73,31 +73,31 @@ def test_storage_neither_keeps_an_offer_going_nor_hinders_it(
 def test_no_instance_speaks_for_storage() -> None:
     machine, disk = resources("running", "active")
     ending = status("ready", resource_ids=[ONE, TWO], instances=[samples.instance(status="deleted")])
-    shown = waiting.as_read(ending, [machine, {**disk, "kind": "storage"}], {ONE: None, TWO: None})
+    shown = waiting.with_own_pages(ending, [machine, {**disk, "kind": "storage"}], {ONE: None, TWO: None})
     assert [item["status"] for item in shown] == ["deleted", "active"]
 
 
 @pytest.mark.parametrize(
     ("view", "check_mode", "loop", "told"),
     [
-        (View([], _states.UNBOUGHT), False, GOING, "is not bought (yet): the API says 'available'."),
-        (View([], _states.UNBOUGHT), True, OVER, "is not bought (yet): the API says 'available'."),
-        (View([], _states.GOING_ON), False, GOING, "is under way: available, 1/2."),
-        (View([], _states.READY), False, READY, "is ready: 0 instance(s)."),
-        (View([], _states.READY, "not yet"), False, GOING, f"Offer {samples.OFFER_ID}: not yet."),
-        (View([], _states.EXPIRED), False, OVER, "has expired without being bought."),
-        (View([], _states.ENDED), False, OVER, "was bought, but all its machines have been deleted since."),
-        (View([], _states.FAILED), False, OVER, "failed: the API gives no reason."),
+        (OfferView([], _states.UNBOUGHT), False, GOING, "is not bought (yet): the API says 'available'."),
+        (OfferView([], _states.UNBOUGHT), True, OVER, "is not bought (yet): the API says 'available'."),
+        (OfferView([], _states.GOING_ON), False, GOING, "is under way: available, 1/2."),
+        (OfferView([], _states.READY), False, READY, "is ready: 0 instance(s)."),
+        (OfferView([], _states.READY, "not yet"), False, GOING, f"Offer {samples.OFFER_ID}: not yet."),
+        (OfferView([], _states.EXPIRED), False, OVER, "has expired without being bought."),
+        (OfferView([], _states.ENDED), False, OVER, "was bought, but all its machines have been deleted since."),
+        (OfferView([], _states.FAILED), False, OVER, "failed: the API gives no reason."),
         (
-            View([], _states.FAILED, left=(ONE, TWO)),
+            OfferView([], _states.FAILED, left=(ONE, TWO)),
             False,
             OVER,
             f"failed: its machines have failed. These resources may still be billed: {ONE}, {TWO}.",
         ),
     ],
-    ids=lambda value: value.phase if isinstance(value, View) else "",
+    ids=lambda value: value.phase if isinstance(value, OfferView) else "",
 )
-def test_what_a_loop_and_a_person_learn(view: View, check_mode: bool, loop: Any, told: str) -> None:
+def test_what_a_loop_and_a_person_learn(view: OfferView, check_mode: bool, loop: Any, told: str) -> None:
     found = waiting.result_of(status("available", progress="1/2"), view, check_mode=check_mode)
     assert (found["ready"], found["terminal"]) == loop
     assert found["msg"].endswith(told) and found["msg"].startswith(f"Offer {samples.OFFER_ID}")
