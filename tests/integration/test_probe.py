@@ -181,7 +181,7 @@ def test_one_that_fails_is_ended_and_the_play_fails(make_project: MakeProject, o
     project = make_project([Offer(outcome=outcome, error="no capacity"), Offer(gpu_price_per_hour=3)])
     published, lines, run = told(project, *BUY[:3], "probe_max_usd=4", *BUY[4:], "-e", "probe_recording=r.json")
     assert run.returncode != 0 and "The purchase failed: " in run.failure(HOST), run.output
-    assert "no capacity" in run.failure(HOST) and "has ended since" in run.failure(HOST)
+    assert "no capacity" in run.failure(HOST) and "that has ended" in run.failure(HOST)
     # There is no second try.
     assert project.requests(*PROCURE) == 1
     assert states(project) == (["deleted"] if outcome == "fails" else [])
