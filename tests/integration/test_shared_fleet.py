@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The roles and playbooks with a registry in PostgreSQL: from the quote to the end, and several controllers at once."""
+"""The roles and playbooks with a registry in PostgreSQL, from the quote to the end, with several controllers."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from simulator import Offer
 
 ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
 SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
-# As an earlier run has seen host keys, and as none notes its private key.
+# Host keys as an earlier run noted them, and a private key, which no run notes
 KEYS = '{"provision_host_keys": ["alias ssh-ed25519 AAAA"], "provision_identity_file": "/theirs"}'
 POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds that a purchase takes, in which nothing shows
 
 
 @pytest.fixture
 def shop(make_project: MakeProject, registry: str) -> Project:
-    """A project of two hosts with six offers, whose hosts share a registry. Nothing is reached by SSH."""
+    """A project of two hosts with six offers and a shared registry. No host is reached by SSH."""
     project = make_project([Offer() for _number in range(6)], provision_seconds=0)
     project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_url=registry)
     return project
 
 
 def another(project: Project) -> dict[str, str]:
-    """The environment of a controller that has the same inventory, and no file of the first one's home."""
+    """The environment of a controller with the same inventory and another home folder."""
     home = project.folder / "elsewhere"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
@@ -59,7 +59,7 @@ def states(url: str) -> list[str]:
 
 
 def buying(url: str) -> int:
-    """How many purchases are under way."""
+    """The number of purchases under way."""
     made = postgresql.execute(url, "SELECT to_regclass('compute_index_supply.purchase')") != [(None,)]
     return states(url).count("buying") if made else 0
 
@@ -105,7 +105,7 @@ def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
 
 
 def inventory(project: Project, **environment: str) -> dict[str, Any]:
-    """What the inventory plugin makes of the account."""
+    """The inventory that the plugin makes of the account."""
     (project.folder / "account.supply.yml").write_text("plugin: compute_index.supply.resources\n")
     run = project.run("ansible-inventory", "-i", "account.supply.yml", "--list", **environment)
     assert run.returncode == 0, run.output
@@ -173,7 +173,7 @@ def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str)
 
 
 def test_a_group_that_names_its_project_leaves_the_usual_one_alone(shop: Project, registry: str) -> None:
-    """It is a colleague's, whose hosts have a group of the same name; only localhost and other groups stand for it."""
+    """The usual project is a colleague's, whose hosts are in a group of the same name."""
     usual = {"provision_reach": False, "provision_registry_url": registry, "provision_lease": "8h"}
     shop.declare(["theirs"], **usual)
     assert shop.provision().returncode == 0
@@ -201,8 +201,8 @@ def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, re
     assert (allowed.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), allowed.output
 
 
-def test_two_plays_at_once_count_what_their_searches_have_shown(make_project: MakeProject, registry: str) -> None:
-    """The offers' own pages leave out what the search has named: 4.00 instead of 5.00 USD per hour."""
+def test_two_concurrent_plays_count_the_prices_of_their_searches(make_project: MakeProject, registry: str) -> None:
+    """The offers' own pages show a lower price than the search: 4.00 instead of 5.00 USD per hour."""
     project = make_project([Offer(gpu_price_per_hour=5.0, details_price=4.0) for _number in range(4)])
     ceilings = {"provision_max_price_per_hour": 6, "provision_max_total_price_per_hour": 9}
     project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_url=registry, **ceilings)
@@ -232,7 +232,7 @@ def test_two_accounts_of_one_api_are_told_apart_by_a_name_and_not_by_their_token
     assert shop.requests(*PROCURE) == 2
 
 
-def test_a_purchase_that_counted_as_not_made_is_taken_when_it_shows(shop: Project, registry: str) -> None:
+def test_a_late_purchase_is_noted_when_it_appears(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     postgresql.execute(registry, "DELETE FROM compute_index_supply.machine")
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET state = 'void'")
@@ -246,7 +246,7 @@ def test_a_purchase_that_counted_as_not_made_is_taken_when_it_shows(shop: Projec
 
 
 @pytest.mark.first
-def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
+def test_entries_of_files_are_moved_into_the_registry(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
     refused = shop.provision()
@@ -284,7 +284,7 @@ def test_the_machines_of_a_cluster_have_one_claim(make_project: MakeProject, reg
     assert (ended.returncode, live(shop), states(registry)) == (0, [], ["ended"]), ended.output
 
 
-def test_what_failed_is_given_back_and_another_one_is_bought(make_project: MakeProject, registry: str) -> None:
+def test_a_failed_machine_is_given_back_and_another_is_bought(make_project: MakeProject, registry: str) -> None:
     shop = make_project(
         [Offer(gpu_price_per_hour=2, outcome="fails"), Offer(gpu_price_per_hour=3)], provision_seconds=0
     )
@@ -335,7 +335,7 @@ def test_the_hosts_of_a_play_share_one_registry(shop: Project) -> None:
     assert "names another shared registry than the one that was read" in ends.failure("gpu-2")
 
 
-def test_a_user_that_may_only_read_is_enough_to_look(shop: Project, registry: str) -> None:
+def test_a_user_with_read_rights_can_look(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     postgresql.execute(registry, "DROP ROLE IF EXISTS auditor")
     postgresql.execute(registry, "CREATE ROLE auditor LOGIN")
@@ -366,7 +366,7 @@ def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> Non
 
 
 def left_open(url: str, *, sent: bool, offer: str = "00000000-0000-4000-8000-000000000009") -> None:
-    """A run on this account has died beside a claim, for a host that is never bought again."""
+    """Add the claim of a dead run of this account, for a host that is never bought again."""
     postgresql.execute(
         url,
         "INSERT INTO compute_index_supply.purchase (claim, project, host, account, offer, state, holder, held_until,"
@@ -378,7 +378,7 @@ def left_open(url: str, *, sent: bool, offer: str = "00000000-0000-4000-8000-000
 
 
 @pytest.mark.first
-def test_what_a_dead_run_has_left_open_refuses_only_until_it_is_settled(shop: Project, registry: str) -> None:
+def test_an_open_purchase_of_a_dead_run_refuses_others_until_it_is_settled(shop: Project, registry: str) -> None:
     ceiling = {"provision_max_total_price_per_hour": 5}
     assert shop.provision("--limit", "gpu-1", **ceiling).returncode == 0
     left_open(registry, sent=True)
@@ -404,7 +404,7 @@ def test_what_a_dead_run_has_left_open_refuses_only_until_it_is_settled(shop: Pr
 
 @pytest.mark.first
 def test_a_claim_that_was_never_sent_refuses_nothing(shop: Project, registry: str) -> None:
-    """Its run has died between the claim and the mark; neither its host, nor its offer, nor a sum is blocked."""
+    """Its run died between the claim and the mark, so it blocks neither host, nor offer, nor a sum."""
     ceiling = {"provision_max_total_price_per_hour": 5}
     assert shop.provision("--limit", "gpu-1", **ceiling).returncode == 0
     left_open(registry, sent=False)
@@ -416,7 +416,7 @@ def test_a_claim_that_was_never_sent_refuses_nothing(shop: Project, registry: st
     assert sorted(states(registry)) == ["live", "live", "void"]
 
 
-def test_sweeps_and_audits_settle_what_dead_runs_have_left_open(shop: Project, registry: str) -> None:
+def test_sweeps_and_audits_settle_open_purchases_of_dead_runs(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     left_open(registry, sent=True)
     seen = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '31 minutes' WHERE host = 'lost'"
@@ -434,7 +434,7 @@ def test_sweeps_and_audits_settle_what_dead_runs_have_left_open(shop: Project, r
 
 @pytest.mark.parametrize("owner", [pytest.param("gpu-1", marks=pytest.mark.core), "gpu-2"])
 def test_a_condition_that_a_machine_changes_leaves_nothing_half_way(shop: Project, registry: str, owner: str) -> None:
-    """The role's own facts turn the ``when`` of each of its tasks, and some of them run once for all hosts."""
+    """The role's own facts change the ``when`` of each of its tasks, and some tasks run once for all hosts."""
     assert shop.provision("--limit", owner).returncode == 0
     shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
     missing = "provision_resource_ids | default([]) | length == 0"
@@ -451,7 +451,7 @@ def test_a_condition_that_a_machine_changes_leaves_nothing_half_way(shop: Projec
     assert all(f"gpu-{host} owns {count}" in run.output for host in (1, 2, 3) for count in (1, 0)), run.output
 
 
-def test_without_the_client_library_it_is_said_what_to_install(shop: Project) -> None:
+def test_without_the_client_library_the_error_says_what_to_install(shop: Project) -> None:
     folder = shop.folder / "without"
     folder.mkdir()
     (folder / "psycopg.py").write_text("raise ImportError\n")
@@ -466,7 +466,7 @@ def test_without_the_client_library_it_is_said_what_to_install(shop: Project) ->
     assert shop.requests(*PROCURE) == 0
 
 
-def test_what_is_no_connection_string_is_not_shown(shop: Project) -> None:
+def test_an_invalid_connection_string_is_not_shown(shop: Project) -> None:
     shop.declare(["gpu-1"], provision_reach=False, provision_registry_url="kept-between-us")
     for words in (
         ("compute_index.supply.provision",),
@@ -478,7 +478,7 @@ def test_what_is_no_connection_string_is_not_shown(shop: Project) -> None:
 
 
 @pytest.mark.first
-def test_a_database_that_is_away_stops_before_the_purchase(shop: Project) -> None:
+def test_an_unreachable_database_stops_before_the_purchase(shop: Project) -> None:
     url = "postgresql://supply:kept-between-us@127.0.0.1:1/supply?connect_timeout=1"
     run = shop.provision("-vvv", provision_registry_url=url)
     assert (run.returncode, shop.requests(*PROCURE)) == (2, 0), run.output

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Purchases with a registry in PostgreSQL: runs at the same moment, runs that are killed, and a password."""
+"""Purchases with a registry in PostgreSQL: concurrent runs, killed runs, and a password."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSWORD = "kept-between-us-4711"
 
 @pytest.fixture(params=["1", "0"], ids=["in-process", "module"])
 def shop(make_project: MakeProject, request: pytest.FixtureRequest, registry: str) -> Project:
-    """A project whose API has two offers; tasks take each way, and the shared registry is in their environment."""
+    """A project with two offers and a shared registry; tasks run in process and as modules."""
     project = make_project([Offer(), Offer()], provision_seconds=0)
     project.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
     # The server asks for no password, but the string holds one.
@@ -34,7 +34,7 @@ def shop(make_project: MakeProject, request: pytest.FixtureRequest, registry: st
 
 
 def purchase(project: Project, offer_id: str, name: str = "one") -> list[str]:
-    """The command of a playbook that buys an offer for the host ``trainer`` and keeps the result as ``name``."""
+    """The command of a playbook that buys an offer for the host ``trainer`` and writes the result to ``name``.json."""
     order = {
         "offer_id": offer_id,
         "ssh_public_key": project.public_key,
@@ -55,7 +55,7 @@ def result(project: Project, name: str = "one") -> dict[str, Any]:
 
 
 def rows(url: str) -> list[tuple[Any, ...]]:
-    """The claims under which something was sent: one that was not may be freed by another run in between."""
+    """The claims under which something was sent. Others are left out, since another run may free them."""
     return postgresql.execute(
         url,
         "SELECT p.state, p.offer, array_remove(array_agg(m.resource), NULL) FROM compute_index_supply.purchase p"
@@ -64,9 +64,9 @@ def rows(url: str) -> list[tuple[Any, ...]]:
     )
 
 
-# What the database decides is the same on all versions of ansible-core.
+# The database decides, so one version of ansible-core is enough.
 @pytest.mark.parametrize("same", [pytest.param(True, id="one offer"), pytest.param(False, id="two offers")])
-def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, same: bool) -> None:
+def test_one_of_two_concurrent_runs_buys(shop: Project, registry: str, same: bool) -> None:
     offers = list(shop.simulator.offers)
     shop.simulator.settings.procure_seconds = 3
     commands = [purchase(shop, offers[0], "one"), purchase(shop, offers[0 if same else 1], "two")]
@@ -83,7 +83,7 @@ def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, s
 
 
 def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
-    """Kill the play and all its processes as soon as it is due."""
+    """Kill the play and all its processes as soon as ``due`` returns true."""
     with project.start(*command) as process:
         until(lambda: due() or process.poll() is not None, 0.005)
         assert process.poll() is None
@@ -94,7 +94,9 @@ def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("made", [pytest.param(False, id="before"), pytest.param(True, id="after")])
-def test_a_run_that_is_killed_around_the_purchase_is_taken_up(shop: Project, registry: str, made: bool) -> None:
+def test_the_next_run_continues_one_that_was_killed_around_its_purchase(
+    shop: Project, registry: str, made: bool
+) -> None:
     first, second = shop.simulator.offers
     if made:
         shop.simulator.settings.procure_seconds = 3

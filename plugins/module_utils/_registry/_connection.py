@@ -62,7 +62,7 @@ class Connector:
     def __init__(self, url: str, *, patience: float, keep: bool, read_only: bool) -> None:
         self.read_only = read_only
         self._psycopg = import_psycopg()
-        self._parts = self._parsed(url)
+        self._parts = self._parse(url)
         self._patience = patience
         self._keep = keep
         self._kept: Connection | None = None
@@ -189,7 +189,7 @@ class Connector:
         # Without a connection libpq does not pass on the server's code, so any reason may be transient.
         return f"cannot be reached: {str(error).partition(chr(10))[0].rstrip('.')}", True
 
-    def _parsed(self, url: str) -> dict[str, t.Any]:
+    def _parse(self, url: str) -> dict[str, t.Any]:
         """The parts of a connection string. Raises RegistryError without any of them, since each may be a password."""
         try:
             parts: dict[str, t.Any] = self._psycopg.conninfo.conninfo_to_dict(url)
