@@ -74,7 +74,7 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     project.simulator.add_offer(gpu_price_per_hour=1.0, vendor="scaleway", vendor_region="fr-par-2")
     run = playbook(project, "provision", "-e", '{"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}}}')
     assert "gpu-1 still has storage of an earlier machine" in run.text
-    assert "gpu-1 looks only at nebius eu-north1, where its storage is." in run.text
+    assert "gpu-1 searches only at nebius eu-north1, where its storage is." in run.text
     assert {each.purchase.offer.vendor for each in project.simulator.resources.values()} == {"nebius"}
     assert project.registry("gpu-1")["provision_storage_ids"] == [volume.resource_id]
     run = decommission(project, "-e", "decommission_storage=end")

@@ -371,8 +371,8 @@ class Case:
         if choices == self.host.choices:
             return self
         narrowed = (
-            f"{self.host.host} looks only at {joined(vendor, region)}, where its storage is. To look elsewhere, set"
-            " vendor in provision_spec, also to any."
+            f"{self.host.host} searches only at {joined(vendor, region)}, where its storage is. To search elsewhere,"
+            " set vendor in provision_spec; any stands for all vendors."
         )
         return replace(self, host=replace(self.host, choices=choices), narrowed=narrowed)
 
@@ -414,7 +414,7 @@ def unless_clocks_differ(case: Case, clock: Clock) -> Case:
         return case
     refusal = (
         f"{clocks_differ(clock)} Until then {host.host} buys nothing that has a lease, a largest bill or a budget:"
-        " it could last longer and cost more than that. Without provision_lease, provision_max_bill and"
+        " the machine could last longer or cost more. Without provision_lease, provision_max_bill and"
         " provision_budget it buys."
     )
     return replace(case, host=replace(host, objections=(*host.objections, refusal)))
@@ -466,7 +466,7 @@ def why_none(case: Case, search_result: SearchResult) -> str:
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
     words = [f"{item.words}." for item in case.avoided(search_result.offers)]
-    advice = "To look there all the same, add -e provision_avoid=0." if words else ""
+    advice = "To search there anyway, add -e provision_avoid=0." if words else ""
     return joined(_no_offer(case.host, search_result), left_out, *words, advice, case.narrowed)
 
 
@@ -525,13 +525,13 @@ def declaration_warning(case: Case) -> str:
     if case.standing.owns:
         # The role renders no user data for the machine of an open purchase, so they are not compared.
         taken = (
-            f"{host.host} takes the machine of offer {entry.offer_id} as it was first ordered, also if its key or user"
-            " data have changed since."
+            f"{host.host} takes the machine of offer {entry.offer_id} as first ordered, even if its key or user data"
+            " have changed since."
         )
         return joined(drift_warning(host, entry), taken if entry.is_open and entry.ordered else "")
     odd = mismatch_of_noted(host, entry) if case.is_open else ""
-    declares = f"{host.host} declares something else than its open purchase was ordered as"
-    return f"{declares}: {odd}. It is bought as ordered." if odd else ""
+    declares = f"{host.host} declares something other than its open purchase"
+    return f"{declares}: {odd}. The purchase stays as ordered." if odd else ""
 
 
 def drift_warning(host: Declaration, entry: Entry) -> str:

@@ -135,9 +135,9 @@ def _rival_refusal(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str
     rivals, others = ([name for name in names if name != host.host] for names in (hosts, namesakes))
     is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
     if case.wanted and (rivals or is_taken):
-        who = f"{', '.join(rivals)} also has or wants" if rivals else "a host of the registry has, or had, or wants"
+        who = f"{', '.join(rivals)} also has or wants" if rivals else "a host of the registry has, had or wants"
         return joined(
-            f"provision_offer_id {case.wanted} of {host.host} is what {who}. A machine belongs to one host."
+            f"{host.host} names offer {case.wanted} (provision_offer_id), which {who}. A machine belongs to one host."
             f" {NOTHING_SENT}",
             host.advice,
         )

@@ -326,8 +326,8 @@ class EndRound(_HostRound):
             undeclared = "alone" if self.together else ""
             return {"next": undeclared if not declaration else "" if is_decided else "round", "stop": ""}
         stop = (
-            f"What became of {self.host} was not noted ({ids_in_words(plan['ids'])}): a condition of the role has left"
-            " tasks out. It may have ended, or be billed. Run again: it asks the API first."
+            f"The end of {self.host} was not noted ({ids_in_words(plan['ids'])}): a condition of the role has skipped"
+            " tasks. It may have ended, or still be billed. Run again: the role asks the API first."
         )
         return {"next": SAY if plan["next"] else "", "stop": stop}
 

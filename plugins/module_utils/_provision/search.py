@@ -404,7 +404,8 @@ def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> 
         return Patience()
     if wanted.seconds is not None and not pause:
         wrong.append(
-            "provision_wait_delay 0 looks once a run, so provision_wait must be a time such as 2026-12-01T06:00Z."
+            "With provision_wait_delay 0 each run searches only once, so provision_wait must be a time such as"
+            " 2026-12-01T06:00Z."
         )
     return Patience(wanted.end(begin), pause, begin)
 

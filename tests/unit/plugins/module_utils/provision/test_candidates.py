@@ -108,7 +108,7 @@ def test_an_open_purchase_of_another_spec_is_told() -> None:
     ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
     for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
         told = declaration_warning(Case(declared, ordered, Standing(kind)))
-        assert ("gpu-1 declares something else than its open purchase was ordered as" in told) is is_told
+        assert ("gpu-1 declares something other than its open purchase: " in told) is is_told
     assert declaration_warning(Case(declared, entry(X, purchase="sent"), Standing(HostState.OPEN))) == ""
     digests = {"provision_ordered": {"token": "0f"}}
     for known, is_told in (
@@ -117,4 +117,4 @@ def test_an_open_purchase_of_another_spec_is_told() -> None:
         (entry(X, purchase="sent"), False),
     ):
         told = declaration_warning(Case(declared, known, Standing(HostState.UNDER_WAY)))
-        assert (f"gpu-1 takes the machine of offer {X} as it was first ordered" in told) is is_told
+        assert (f"gpu-1 takes the machine of offer {X} as first ordered" in told) is is_told

@@ -85,7 +85,7 @@ def test_offers_of_another_region_of_the_vendor_do_not_count() -> None:
 )
 def test_a_plan_and_a_refusal_say_where_alone_it_looks(its: Case, is_told: bool) -> None:
     """And what to set to look elsewhere; where nothing is narrowed, neither is said."""
-    words = "gpu-1 looks only at nebius eu-north1, where its storage is. To look elsewhere, set vendor in"
+    words = "gpu-1 searches only at nebius eu-north1, where its storage is. To search elsewhere, set vendor in"
     refused = candidates.why_none(its, SearchResult.of(its.host, [[]]))
     warned = planning.warnings_of_kept_storage([its], [planning.Plan("gpu-1", planning.BUY)])
     assert (words in refused) is (words in "".join(warned)) is is_told

@@ -138,7 +138,7 @@ def test_sites_without_offers_are_not_worth_a_word() -> None:
 def test_where_all_offers_are_the_refusal_says_how_to_look_there() -> None:
     first, second = planned(case(host(), UNTIL), case(host("gpu-2"), UNTIL), offers=OFFERS[:1])
     assert (first.action, first.error_class, second.action) == (STOP, "capacity", STOP)
-    assert f"{SENTENCE} To look there all the same, add -e provision_avoid=0." in first.refusal
+    assert f"{SENTENCE} To search there anyway, add -e provision_avoid=0." in first.refusal
     (again,) = planned(case(host(), attempts=[TRIED]), offers=OFFERS[:1])
     assert again.action == STOP and "avoided" not in again.refusal
 
