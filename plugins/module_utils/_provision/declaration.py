@@ -206,8 +206,8 @@ def read_declaration(
         return read_variable(f"provision_{name}", raw[name], reader, otherwise, wrong)
 
     ceiling = read("max_price_per_hour", _read_usd, 0.0)
-    total = read_limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
-    account = read_limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
+    total = read("max_total_price_per_hour", _read_limit, 0.0)
+    account = read("max_account_price_per_hour", _read_limit, 0.0)
     budget = read("budget", read_budget, 0.0)
     bill = read("max_bill", read_bill, 0.0)
     lease, lease_max = (read(name, leases.read_lease, Lease()) for name in ("lease", "lease_max"))
@@ -320,16 +320,18 @@ def _read_usd(value: t.Any, unit: str = "USD per hour") -> float | None:
 read_bill = partial(_read_usd, unit="USD, for the whole lease")  # None if not given
 
 
-def read_budget(value: t.Any) -> float:
-    """The limit of a project's cost in a month, in USD; unlimited if not given. Raises ValueError."""
-    budget = _read_usd(value, "USD a month")
-    return UNLIMITED if budget is None else budget
+def _read_limit(value: t.Any, unit: str = "USD per hour") -> float:
+    """A limit in USD; unlimited if not given. Raises ValueError."""
+    limit = _read_usd(value, unit)
+    return UNLIMITED if limit is None else limit
+
+
+read_budget = partial(_read_limit, unit="USD a month")
 
 
 def read_limit(name: str, value: t.Any, wrong: list[str]) -> float:
     """A limit in USD per hour; unlimited if not given. An objection is added to ``wrong``."""
-    limit = read_variable(name, value, _read_usd, 0.0, wrong)
-    return UNLIMITED if limit is None else limit
+    return read_variable(name, value, _read_limit, 0.0, wrong)
 
 
 def read_switch(value: t.Any) -> bool | None:

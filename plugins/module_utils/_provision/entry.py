@@ -17,17 +17,7 @@ from datetime import datetime
 
 from .._machine.connection import ADDRESS, Machine, is_readable, quoted_path
 from .._text import abridged, items_of, mapping_of, number_of, read_price, seconds_of, text_of, texts_of
-from .lease import (
-    AT_MOST,
-    ENDS_AT,
-    IDLES,
-    LEASED,
-    LOCAL_CLOCK,
-    NOTED_BY,
-    REAPED_AT,
-    clock_of,
-    utc_rounded_up,
-)
+from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of, utc_rounded_up
 from .search import bill_between, total_of
 from .storage import STORAGE, STORAGE_OF, Storage, read_storage, storage_changes
 
@@ -438,17 +428,11 @@ def ssh_machines(host: str, entry: Entry, known_hosts: str) -> list[Machine]:
     """The machines of a registry entry, for an ssh configuration file."""
     args = entry.connection.get("ansible_ssh_extra_args")
     checking = _host_key_checking(args) or _TRUST.get(entry.ssh_trust, "accept-new")
-    names = [host, *further_names(host, len(entry.instances))]
+    names = further_names(host, len(entry.instances))
+    aliases = {host: entry.offer_id, **{name: name for name in names}}
     return [
-        Machine(
-            name,
-            item,
-            _alias(item, entry.offer_id if name == host else name),
-            checking,
-            known_hosts,
-            entry.identity_file,
-        )
-        for name, item in zip(names, entry.instances)
+        Machine(name, item, _alias(item, alias), checking, known_hosts, entry.identity_file)
+        for (name, alias), item in zip(aliases.items(), entry.instances)
     ]
 
 

@@ -106,11 +106,7 @@ _ROLE_VARIABLES = {
     "order_max_bill": "provision_max_bill",
     "order_adopt": "provision_adopt",
 }
-_COMPUTE_KEYS = {
-    "order_gpu_type": "gpu_type",
-    "order_gpu_count": "gpu_count",
-    "order_contract_type": "contract_type",
-}
+_COMPUTE_KEYS = {"order_gpu_type": "gpu_type", "order_gpu_count": "gpu_count", "order_contract_type": "contract_type"}
 _MACHINE_ANSWERS = (*_COMPUTE_KEYS, "order_region")
 _SURVEY_DEFAULTS = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
 # The fields of results that contain text for people; all others are data.
@@ -330,10 +326,7 @@ def excluded_by_limit(hosts: t.Sequence[str]) -> str:
 def published_hosts(asked: t.Any) -> dict[str, Variables]:
     """The addresses and resource ids of hosts from an earlier job of a workflow (its artifact provision_hosts)."""
     return {
-        str(name): {
-            **{key: item.get(key) for key in ADDRESS},
-            "provision_resource_ids": item.get("resource_ids") or [],
-        }
+        str(name): {**{key: item.get(key) for key in ADDRESS}, "provision_resource_ids": item.get("resource_ids") or []}
         for name, item in mapping_of(asked).items()
         if isinstance(item, t.Mapping) and item.get("ansible_host")
     }
