@@ -21,9 +21,9 @@ from .._ansible.operation import (
     checked_option,
     on_api,
 )
-from .._api.client import ApiError, Json, SupplyApi
+from .._api.client import ApiError, SupplyApi
 from .._provision import ending_by_id
-from .reading import List, Listing, answer_of, ask_by_id, in_parallel
+from .reading import Listing, answer_of, ask_by_id, in_parallel
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # not documented by the API, but they mean that the deletion was accepted
@@ -168,40 +168,17 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
 
     Transient errors are ignored. The list of all resources is read at most once, after their pages.
     """
-    pages = ask_by_id(api, answers, retries=0)
-    listing = Listing(api)
+    pages, listing = ask_by_id(api, answers, retries=0), Listing(api)
 
     def outcome_of(item: str) -> tuple[str, Result]:
-        facts = ending_by_id.without_failure(answers[item])
-        left = waits[item] - passed
+        facts, left = ending_by_id.without_failure(answers[item]), waits[item] - passed
         try:
-            why = ending_by_id.why_not_gone(
-                facts,
-                _page(pages[item]),
-                lambda: _listed(listing),
-                lambda: _page(answer_of(api, facts["resource_id"])),
-                left,
-            )
+            why = ending_by_id.why_not_gone(facts, pages[item], listing.answer, lambda: answer_of(api, item), left)
         except ApiError as error:
             return item, Failure.of(error, ending_by_id.billed_if_unread(facts, error.error_class), **facts).result
         return item, ending_by_id.answer_after_look(facts, why, waits[item])
 
     return dict(in_parallel(outcome_of, list(answers)))
-
-
-def _page(answer: Json | ApiError) -> Json | ending_by_id.Unread:
-    """An answer about a resource in the form that `ending_by_id.why_not_gone` takes."""
-    if isinstance(answer, ApiError):
-        return ending_by_id.Unread(answer, answer.transient, answer.error_class == "not_found")
-    return answer
-
-
-def _listed(listing: List) -> list[Json] | ending_by_id.Unread:
-    """The list of all resources in the form that `ending_by_id.why_not_gone` takes."""
-    try:
-        return listing()
-    except ApiError as error:
-        return ending_by_id.Unread(error)
 
 
 DELETE_RESOURCE = on_api(SupplyApi, delete_resource, _spec.DELETE_RESOURCE, BLANK, doubt=ending_by_id.MAY_BE_ENDING)

@@ -92,16 +92,21 @@ class Listing:
         self._lock = threading.Lock()
         self._answer: list[Json] | ApiError | None = None
 
-    def __call__(self) -> list[Json]:
+    def answer(self) -> list[Json] | ApiError:
+        """The list, or the error."""
         with self._lock:
             if self._answer is None:
                 try:
                     self._answer = self._api.resources(retries=self._retries)
                 except ApiError as error:
                     self._answer = error
-        if isinstance(self._answer, ApiError):
-            raise self._answer
         return self._answer
+
+    def __call__(self) -> list[Json]:
+        answer = self.answer()
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

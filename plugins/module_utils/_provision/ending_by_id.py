@@ -9,7 +9,6 @@ Each sentence says whether a machine or storage ends, and that storage ends with
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from .. import _states
 from .._text import end_option, plural, usd
@@ -66,28 +65,18 @@ def unknown_outcome(facts: Row, error: Exception) -> str:
     return f"Whether {facts['resource_id']} is being deleted is not known: {error} {still_billed(facts['resource'])}"
 
 
-@dataclass(frozen=True)
-class Unread:
-    """The ``error`` of a page or list that cannot be read.
+class ReadError(t.Protocol):
+    """An exception: why a page or list cannot be read. Its class is "not_found" if the API does not know a resource."""
 
-    ``is_unknown``: the API itself answered that it does not know the resource.
-    """
-
-    error: Exception
-    is_transient: bool = False
-    is_unknown: bool = False
-
-    @property
-    def why(self) -> str:
-        """The error as a part of a sentence."""
-        return str(self.error).rstrip(".")
+    error_class: str
+    transient: bool
 
 
 def why_not_gone(
     facts: dict[str, t.Any],
-    page: Resource | Unread,
-    listed: t.Callable[[], t.Collection[Resource] | Unread],
-    look_again: t.Callable[[], Resource | Unread],
+    page: Resource | ReadError,
+    listed: t.Callable[[], t.Sequence[Resource] | ReadError],
+    look_again: t.Callable[[], Resource | ReadError],
     left: float,
 ) -> str:
     """Why a resource whose deletion was sent may still be billed; empty if it is gone.
@@ -100,22 +89,30 @@ def why_not_gone(
 
     Notes in ``facts`` what the page says. Raises the error of a page that a further look cannot read either.
     """
-    if isinstance(page, Unread) and page.is_unknown:
+    if _is_unknown(page):
         if not facts["accepted"]:
-            raise page.error
+            raise t.cast(Exception, page)
         resources = listed()
-        if isinstance(resources, Unread):
-            return resources.why
+        if not isinstance(resources, t.Sequence):
+            return _in_sentence(resources)
         if not _is_listed(facts["resource_id"], resources):
             return ""
         page = look_again()
-        if isinstance(page, Unread) and page.is_unknown:
+        if _is_unknown(page):
             return "the API does not find it, but lists it" if left > 0 else ""
-    if not isinstance(page, Unread):
+    if isinstance(page, t.Mapping):
         return _why_by_page(facts, page)
-    if page.is_transient:
-        return page.why
-    raise page.error
+    if page.transient:
+        return _in_sentence(page)
+    raise t.cast(Exception, page)
+
+
+def _is_unknown(page: Resource | ReadError) -> bool:
+    return not isinstance(page, t.Mapping) and page.error_class == "not_found"
+
+
+def _in_sentence(error: ReadError) -> str:
+    return str(error).rstrip(".")
 
 
 def _is_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:

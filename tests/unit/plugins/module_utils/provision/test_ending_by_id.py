@@ -9,8 +9,8 @@ import random
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending_by_id import Unread
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 
 from provision_samples import machine, machine_id
@@ -36,8 +36,8 @@ def test_a_sentence_says_what_ends_and_what_may_be_billed(resource: Any, sentenc
     )
 
 
-UNKNOWN = Unread(LookupError("HTTP 404."), is_unknown=True)
-BUSY, DENIED = Unread(OSError("HTTP 503."), is_transient=True), Unread(OSError("HTTP 401."))
+UNKNOWN = ApiError("HTTP 404.", "not_found")
+BUSY, DENIED = ApiError("HTTP 503.", "unavailable", transient=True), ApiError("HTTP 401.", "auth")
 LISTED = [DISK, MACHINE]
 
 
@@ -51,7 +51,7 @@ LISTED = [DISK, MACHINE]
         (True, "deleting", None, None, 0, "the API still says 'deleting'"),
         (True, None, None, None, 60, "the API gives no state"),
         # A 404 proves nothing before a deletion was accepted, nor if the list has the resource.
-        (False, UNKNOWN, None, None, 60, UNKNOWN.error),
+        (False, UNKNOWN, None, None, 60, UNKNOWN),
         (True, UNKNOWN, [], None, 60, ""),
         (True, UNKNOWN, [DISK], None, 60, ""),
         (True, UNKNOWN, [DISK, {**MACHINE, "status": "deleted"}], None, 60, ""),
@@ -62,10 +62,10 @@ LISTED = [DISK, MACHINE]
         (True, UNKNOWN, LISTED, "running", 60, "the API still says 'running'"),
         (True, UNKNOWN, LISTED, "deleted", 60, ""),
         (True, UNKNOWN, LISTED, BUSY, 60, "HTTP 503"),
-        (True, UNKNOWN, LISTED, DENIED, 60, DENIED.error),
+        (True, UNKNOWN, LISTED, DENIED, 60, DENIED),
         # What may pass is looked past.
         (True, BUSY, None, None, 0, "HTTP 503"),
-        (True, DENIED, None, None, 60, DENIED.error),
+        (True, DENIED, None, None, 60, DENIED),
     ],
 )
 def test_only_an_end_in_the_api_is_an_end(
@@ -74,17 +74,17 @@ def test_only_an_end_in_the_api_is_an_end(
     """None: it is not asked for."""
 
     def answer(of: Any) -> Any:
-        return of if isinstance(of, Unread) else {**MACHINE, "status": of}
+        return of if isinstance(of, ApiError) else {**MACHINE, "status": of}
 
     facts: dict[str, Any] = {"resource_id": M, "resource": None, "accepted": accepted}
     asked = (lambda: listed or [] if listed is not None else pytest.fail("the list")), lambda: answer(again)
     try:
         found: Any = ending_by_id.why_not_gone(facts, answer(page), *asked, left)
-    except (LookupError, OSError) as error:
+    except ApiError as error:
         found = error
     assert found == why
     last = page if again is None else again
-    assert facts["resource"] == (None if isinstance(last, Unread) else answer(last))
+    assert facts["resource"] == (None if isinstance(last, ApiError) else answer(last))
 
 
 @pytest.mark.parametrize(
