@@ -42,11 +42,7 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, plan_file: str | None = None) 
     costs = add_up([read_price(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
-        *(
-            _total_and_ends(costs, [draft for draft in plans if draft.action == BUY or draft.is_owned])
-            if _has_prices(hosts.values())
-            else ()
-        ),
+        *(_total_and_ends(costs, plans) if _has_prices(hosts.values()) else ()),
         *_spot_lines(hosts),
         *_early_end_lines(_buyers(plans)),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
@@ -172,11 +168,12 @@ def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
 
 def _total_and_ends(costs: Sum, plans: t.Sequence[Plan]) -> t.Iterator[str]:
     """A line with the total per hour, and a line for each end if there is any."""
+    billed = [draft for draft in plans if draft.action == BUY or draft.is_owned]
     unknown = f", and {costs.unknown} unknown price(s)" if costs.unknown else ""
-    has_ends = any(draft.end is not None for draft in plans)
-    lasts = "" if has_ends or not plans else f", until you end {'them' if len(plans) > 1 else 'it'}"
+    has_ends = any(draft.end is not None for draft in billed)
+    lasts = "" if has_ends or not billed else f", until you end {'them' if len(billed) > 1 else 'it'}"
     yield f"USD per hour in total: {amount(costs.total)}{unknown}{lasts}"
-    yield from lease_end_lines(plans) if has_ends else ()
+    yield from lease_end_lines(billed) if has_ends else ()
 
 
 def lease_end_lines(plans: t.Iterable[Plan]) -> t.Iterator[str]:
