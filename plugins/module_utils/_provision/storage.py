@@ -145,14 +145,14 @@ def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
 
 def noted_offer(offer: Variables) -> dict[str, t.Any]:
     """The facts of an offer that the registry keeps, to detect later whether the host declares something else."""
-    brought = persistent_storage(offer)
-    return {**product_fields(offer), **({DETAILS: brought} if brought else {})}
+    volumes = persistent_storage(offer)
+    return {**product_fields(offer), **({DETAILS: volumes} if volumes else {})}
 
 
 def with_noted_storage(offer: Variables, noted: Variables) -> Variables:
     """The offer with its storage as ``noted`` from a search if the offer's own page does not mention any."""
-    brought = [] if persistent_storage(offer) else persistent_storage(noted)
-    return {**offer, DETAILS: brought} if brought else offer
+    volumes = [] if persistent_storage(offer) else persistent_storage(noted)
+    return {**offer, DETAILS: volumes} if volumes else offer
 
 
 def stays_per_hour(offer: Variables) -> float | None:
@@ -174,7 +174,7 @@ def with_noted_prices(resources: t.Iterable[Variables], noted: t.Iterable[Storag
 def storage_of(resource: Variables, offer_id: str, offer: Variables) -> Storage:
     """A resource of the API (see `read_resource`) as storage of a purchase.
 
-    If it has no price of its own, it gets the highest price of any storage in the ``offer``.
+    If it has no price of its own, it gets the highest price of the ``offer``'s storage, None if any of these is unknown.
     """
     price, costs = resource.get("price_per_hour"), _hourly_costs(persistent_storage(offer))
     if price is None:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What counts in a sum, and what a purchase that is noted makes of a claim."""
+"""Which claims count in sums, and the state of a claim once its purchase is noted."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_a_person_takes_over_has_not_ended() -> None:
 
 
 def test_what_is_billed_is_always_counted() -> None:
-    """Whatever is known: the machines are the claim's, which then counts, or those of the rival, which has them."""
+    """In any case the machines belong to the claim, which then counts, or to the rival, which has them."""
     for state, free, rival in itertools.product((None, *STATES), (True, False), (None, *STATES)):
         verdict = state_once_made(state, adds=True, name_is_free=free, rival=rival if rival != VOID else None)
         assert verdict in COUNTED or (verdict is None and rival not in (None, VOID, BUYING))

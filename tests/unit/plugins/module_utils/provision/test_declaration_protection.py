@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose machine none of our code ends: the host's own variable decides, else what the registry notes."""
+"""Protection of machines: the host's own variable decides, else the registry."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registry entries are read whatever a person has written."""
+"""Registry entries are read tolerantly, whatever a person has written."""
 
 from __future__ import annotations
 

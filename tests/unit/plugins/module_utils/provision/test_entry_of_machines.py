@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has once its machine runs, and whether ssh reads its options as they are meant."""
+"""The variables of a host whose machine runs, and how ssh reads its options."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lines of a ledger come to, in whatever order git has merged those of two clones."""
+"""Bills from the lines of a ledger, in any order in which git may have merged those of two clones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def line(event: str, at: float, claim: float, price: float = 2.0, *, ids: bool =
 
 @dataclass(frozen=True)
 class Told:
-    """What the bills_of says of the purchase; None for no purchase."""
+    """The bill of the purchase; None without a purchase."""
 
     begin: float
     end: float | None
@@ -97,9 +97,9 @@ def test_the_order_of_lines_does_not_matter(lines: list[Line], told: Told | None
 
 @st.composite
 def clones(draw: st.DrawFn) -> tuple[list[Line], float, float, float]:
-    """The lines of a clone that buys and of one whose claims come to nothing, merged; and the meter: begin, end, price.
+    """The merged lines of a clone that buys and one whose claims buy nothing; and the true begin, end and price.
 
-    Clocks may be an hour apart, but a claim is never noted after what it has bought.
+    Clocks may be an hour apart, but a claim is never noted after its purchase.
     """
     skew = draw(st.integers(-3600, 3600))
     begin, seconds, price = draw(st.integers(5000, 50_000)), draw(st.integers(1, 40_000)), draw(st.integers(1, 9))

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What follows from a look at machines that the account does not list: the rule, case by case."""
+"""The steps after a look at machines that the account does not list, case by case."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def machine(key: str, status: str | None = "running", **fields: Any) -> Json:
 
 
 def entry(*keys: str, since: float | None = None, at: float | None = None, ready: bool = True, **more: Any) -> Entry:
-    """The entry of a host that owns these machines; ``since``, ``at``: how many seconds ago looks did not find them."""
+    """The entry of a host that owns these machines. ``since``, ``at``: how many seconds ago looks did not find them."""
     looks = {
         name: utc_rounded_up(NOW - ago) for name, ago in ((MISSING_SINCE, since), (MISSING_AT, at)) if ago is not None
     }
@@ -57,7 +57,7 @@ def entry(*keys: str, since: float | None = None, at: float | None = None, ready
 def look(
     own: Entry, *listed: Json, read: Mapping[str, Json | None], others: int = 1, clock: Clock | None = None
 ) -> MissingLook:
-    """A look at the entry beside so many others that are found."""
+    """A look at the entry, and at a number of others that are found."""
     beside = [machine(f"other-{number}") for number in range(others)]
     found = {each["resource_id"]: each for each in beside}
     return MissingLook([*beside, *listed], {**found, **read}, clock or Clock(NOW))

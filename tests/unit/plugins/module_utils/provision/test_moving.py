@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of the files of hosts goes into a shared registry."""
+"""How entries and ledgers in files are moved to a shared registry."""
 
 from __future__ import annotations
 

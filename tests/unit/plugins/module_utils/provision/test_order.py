@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What extra variables and surveys ask for."""
+"""Orders by extra variables and surveys."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> N
     ["provision_lease", "provision_budget", "provision_max_bill", "order_max_price_per_hour", "provision_idle_after"],
 )
 def test_a_limit_that_was_typed_is_not_empty(variable: str) -> None:
-    """As with -e provision_lease=$UNSET, or null in a file: it would lift the lease that the inventory says."""
+    """Such as -e provision_lease=$UNSET, or null in a file: it would remove the inventory's lease."""
     for nothing in ("", " ", None):
         (wrong,) = empty_limits({variable: nothing, "order_region": "", "provision_cluster_name": ""})
         assert wrong.startswith(f"{variable} must not be empty")
@@ -230,7 +230,7 @@ def test_a_limit_that_was_typed_is_not_empty(variable: str) -> None:
 @pytest.mark.parametrize("variable", ["provision_hosts", "order_names"])
 @pytest.mark.parametrize("nothing", ["", " ", ",", [], {}, None], ids=str)
 def test_names_that_are_none_are_not_the_whole_group(variable: str, nothing: Any) -> None:
-    """As with -e provision_hosts=$UNSET, a list of which a program has left nothing, or null in a file of variables."""
+    """Such as -e provision_hosts=$UNSET, a list that a program has emptied, or null in a file of variables."""
     with pytest.raises(ValueError, match=rf"^{variable}=.* is for no host. For all of 'gpu', leave it out."):
         ordered_hosts({variable: nothing}, "gpu", {"gpu": 3})
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Extra variables that mean one of a playbook's, but are none."""
+"""Misspelled and reserved names of extra variables."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz_"
 
 
 def edited(word: str, kind: str, place: int, letter: str) -> str:
-    """The word after one slip at a place of it."""
+    """The word with one typing error at this place."""
     place %= len(word)
     if kind == "swap":
         return word[:place] + word[place : place + 2][::-1] + word[place + 2 :]
@@ -115,7 +115,7 @@ def edited(word: str, kind: str, place: int, letter: str) -> str:
     ),
 )
 def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: list[tuple[str, int, str]]) -> None:
-    """Wherever they are, also in the first letters that all names of the role share."""
+    """Wherever the two errors are, even in the prefix of the role's names."""
     slip = name
     for each in slips:
         slip = edited(slip, *each)
@@ -170,7 +170,7 @@ def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> No
 
 
 def test_a_result_of_the_role_is_no_extra_variable() -> None:
-    """The registry has it among a host's variables, but what a person gives so would be heard by nothing."""
+    """The registry may set it on a host, but as an extra variable it would have no effect."""
     names = ["provision_plan", "provision_price_per_hour", "provision_ends_at", "provision_groups"]
     told = NAMES.refusals(names, [*names, "provision_hosts", "provision_group", "provision_lease"])
     assert told == [f"{name} is a result of the role: leave it out." for name in sorted(names)]
@@ -184,7 +184,7 @@ def test_a_result_of_the_role_is_no_extra_variable() -> None:
     ],
 )
 def test_words_that_ansible_leaves_out_are_told(slips: Callable[[list[str]], list[str]]) -> None:
-    """As those of ``-e "provision_budget= 9"``, after which there is no budget."""
+    """For example those of ``-e "provision_budget= 9"``, which sets no budget."""
     left = sorted(parse_kv("provision_budget= 9"))
     assert left == ["_raw_params", "provision_budget"]
     (told,) = slips(left)
@@ -200,7 +200,7 @@ def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
 
 
 def test_names_cost_little_for_each_host() -> None:
-    """Of 500 hosts with 200 variables each, in the one process that declares for all."""
+    """For 500 hosts with 200 variables each, in the single process that declares for all hosts."""
     names = [
         f"{word}_{number}" for number in range(25) for word in ("ansible", "my", "app", "disk", "net", "gpu", "os")
     ]
@@ -235,7 +235,7 @@ def test_the_roles_own_names_are_no_slips() -> None:
 
 
 def test_what_an_entry_says_is_no_slip() -> None:
-    """Of files Ansible reads it as variables of the host."""
+    """Ansible reads entries in files as variables of the host."""
     asked: set[str] = set()
 
     class Entry(dict[str, Any]):

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where hosts are remembered: what differs between places, and how plans carry them."""
+"""Places of registry entries: their differences, and how plans carry them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLDER, SHARED = Folder("/inventory/host_vars"), SharedProject("red")
 
 
 def test_of_two_projects_whose_machines_have_one_name_one_has_a_twin() -> None:
-    """However a name is cut into a project and a host, at most one of the two is not refused."""
+    """However a name is split into a project and a host, at most one of the two hosts is accepted."""
     parts = ["team", "a", "gpu", "1"]
     cuts = [("-".join(parts[:cut]), "-".join(parts[cut:])) for cut in range(1, len(parts))]
     assert {prefix_of(project) + host for project, host in cuts} == {"team-a-gpu-1"}

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storage of offers, of purchases, and after their machines: its price, its ids, and what people read of it."""
+"""Storage in offers, in purchases, and after the end of machines: its price, its ids, and messages about it."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_only_storage_without_a_price_takes_the_noted_one() -> None:
 def test_the_ledger_has_what_goes_on_after_a_lease(
     prices: tuple[float | None, ...], earlier: int, stays: float | None
 ) -> None:
-    """What is kept already has a purchase of its own."""
+    """Kept storage is a purchase of its own."""
     own = [Storage(machine_id(10 + number), price_per_hour=price) for number, price in enumerate(prices)]
     known = read_entry({**_made(), STORAGE: [item.variables for item in (*own, *[kept()] * earlier)]})
     (bill,) = bills_of(filter(None, [line_of_entry("gpu-1", known)]))
