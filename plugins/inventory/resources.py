@@ -66,7 +66,8 @@ options:
   project:
     description:
       - The project whose machines become hosts. Without O(registry_url), these are the machines whose names begin with
-        the project and a hyphen, as the role names them; the rest of the name becomes the host's name.
+        the project and a hyphen, as the role names them; the rest of the name becomes the host's name. V(default)
+        has no prefix, so without O(registry_url) it has all machines, also those of other projects.
     type: str
     default: default
     env:
