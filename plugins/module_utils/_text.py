@@ -38,7 +38,7 @@ _RATE = re.compile(r"\brate[ _-]?limit|too many requests|requests per ", re.IGNO
 
 def is_quota(words: str | None) -> bool:
     """Whether the API says that a request exceeds an account's quota, so that waiting does not help."""
-    return bool(words) and bool(_QUOTA.search(words or "")) and not _RATE.search(words or "")
+    return bool(words and _QUOTA.search(words) and not _RATE.search(words))
 
 
 def number_of(value: t.Any) -> float | None:
