@@ -263,7 +263,7 @@ class _Planning:
         self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot, clock: Clock, warnings: list[str]
     ) -> list[Plan]:
         parts, unread = snapshot.ceiling_parts(self._params["others"])
-        pages = self._pages(dict.fromkeys(case.wanted for case in cases if case.wants_by_id))
+        pages = self._pages(dict.fromkeys(case.wanted_offer_id for case in cases if case.wants_by_id))
         taken = snapshot.taken(case.entry for case in cases) | self._registries.taken_offers(pages)
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
         find_plans = functools.partial(

@@ -199,7 +199,7 @@ class SearchResult:
         if not (self.reason and case.is_open):
             return self
         entry = case.entry
-        return SearchResult([{**entry.offer, "offer_id": case.wanted, "price_per_hour": entry.price_per_hour}])
+        return SearchResult([{**entry.offer, "offer_id": case.wanted_offer_id, "price_per_hour": entry.price_per_hour}])
 
     @property
     def all_offers(self) -> t.Iterator[Offer]:
@@ -274,7 +274,7 @@ class Case:
         return "" if self.entry.verified else self.host.verify
 
     @property
-    def wanted(self) -> str:
+    def wanted_offer_id(self) -> str:
         """The id of the offer of its open purchase, or else of the one that it declares; empty if it searches."""
         return self.standing.offer_id if self.is_open else self.host.offer_id
 
@@ -287,19 +287,19 @@ class Case:
     def offer_at_noted_price(self) -> Offer:
         """The wanted offer at the price (USD per hour) that was noted or quoted before this call."""
         noted = self.entry.price_per_hour if self.is_open else None
-        quoted = self.host.quoted_price_per_hour if self.wanted == self.host.offer_id else None
-        return {"offer_id": self.wanted, "price_per_hour": highest_known_price(noted, quoted)}
+        quoted = self.host.quoted_price_per_hour if self.wanted_offer_id == self.host.offer_id else None
+        return {"offer_id": self.wanted_offer_id, "price_per_hour": highest_known_price(noted, quoted)}
 
     @property
     def own_offer_ids(self) -> set[str]:
         """The ids of the offers that it has bought or wants by id."""
         had = self.entry.offer_id if self.may_be_billed else ""
-        return {had, self.wanted if self.buys else ""} - {""}
+        return {had, self.wanted_offer_id if self.buys else ""} - {""}
 
     @property
     def wants_by_id(self) -> bool:
         """Whether it would buy an offer by its id."""
-        return self.buys and bool(self.wanted)
+        return self.buys and bool(self.wanted_offer_id)
 
     def lease_end_and_bill(self, now: float) -> tuple[float | None, float | None]:
         """The end of the lease of its machine, None if it has none, and the largest bill until then in USD.
@@ -329,7 +329,7 @@ class Case:
 
     def searches(self, spec: t.Mapping[str, t.Any]) -> bool:
         """Whether it would buy an offer of this search."""
-        return self.buys and not self.wanted and any(choice.spec == spec for choice in self.host.choices)
+        return self.buys and not self.wanted_offer_id and any(choice.spec == spec for choice in self.host.choices)
 
     @property
     def is_void(self) -> bool:
@@ -365,7 +365,7 @@ class Case:
         tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
         sites = {(item.vendor, item.region) for item in left if item.offer_id not in tried}
         vendor, region = next(iter(sites), ("", ""))
-        if len(sites) != 1 or not self.buys or self.wanted:
+        if len(sites) != 1 or not self.buys or self.wanted_offer_id:
             return self
         choices = tuple(search.at_site(choice, vendor, region) for choice in self.host.choices)
         if choices == self.host.choices:

@@ -120,7 +120,7 @@ def _rival_refusals(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[s
     offers = grouped((offer_id, case.host.host) for case in cases for offer_id in case.own_offer_ids)
     names = grouped((case.host.name, case.host.host) for case in cases if case.buys or case.standing.owns)
     return {
-        case.host.host: _rival_refusal(case, offers.get(case.wanted, ()), names[case.host.name], taken)
+        case.host.host: _rival_refusal(case, offers.get(case.wanted_offer_id, ()), names[case.host.name], taken)
         for case in cases
         if case.buys and not case.is_open
     }
@@ -131,13 +131,13 @@ def _rival_refusal(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str
 
     ``hosts``: all that have or want the offer; ``namesakes``: all that have or want the name.
     """
-    host = case.host
+    host, offer_id = case.host, case.wanted_offer_id
     rivals, others = ([name for name in names if name != host.host] for names in (hosts, namesakes))
-    is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
-    if case.wanted and (rivals or is_taken):
+    is_taken = offer_id in taken and offer_id != case.entry.offer_id
+    if offer_id and (rivals or is_taken):
         who = f"{', '.join(rivals)} also has or wants" if rivals else "a host of the registry has, had or wants"
         return joined(
-            f"{host.host} names offer {case.wanted} (provision_offer_id), which {who}. A machine belongs to one host."
+            f"{host.host} names offer {offer_id} (provision_offer_id), which {who}. A machine belongs to one host."
             f" {NOTHING_SENT}",
             host.advice,
         )
@@ -188,7 +188,7 @@ def _searched(
     """The offers for the host, or why it buys nothing, before offers are allocated."""
     if (reason := _refusal(case, shared)) or not case.buys:
         return SearchResult(reason=reason)
-    result = pages[case.wanted].unless_open(case) if case.wanted else searches(case.host)
+    result = pages[case.wanted_offer_id].unless_open(case) if case.wanted_offer_id else searches(case.host)
     advice = case.host.advice if result.is_gone else ""
     return replace(result, reason=joined(result.reason, NOTHING_BOUGHT, advice)) if result.reason else result
 
@@ -244,12 +244,14 @@ def _allocated(
         )
         for case, item in _searching(cases, results)
     ]
-    return allocate(requests, {*taken, *tried, *gone, *(case.wanted for case in cases)})
+    return allocate(requests, {*taken, *tried, *gone, *(case.wanted_offer_id for case in cases)})
 
 
 def _searching(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> t.Iterator[tuple[Case, SearchResult]]:
     """The hosts that buy one of the offers of their searches."""
-    return ((case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.reason))
+    return (
+        (case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted_offer_id or item.reason)
+    )
 
 
 def _with_kept_first(offers: t.Sequence[Offer], kept: str | None) -> list[Offer]:
@@ -281,9 +283,9 @@ def _draft(
         ids, price = stands.resource_ids, stands.price_per_hour
         end, bill = case.lease_end_and_bill(now)
         return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=price, resource_ids=ids, end=end, bill=bill)
-    if not reason and case.wanted:
+    if not reason and case.wanted_offer_id:
         # Without a page, the price is unknown.
-        offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
+        offer = next(iter(search_result.offers), {"offer_id": case.wanted_offer_id, "price_per_hour": None})
         # The purchase compares the offer's page with what was ordered or quoted.
         noted = case.entry.offer if case.is_open else case.host.quoted_offer
         offer = {**storage.with_noted_storage(offer, noted), **product_fields(noted)}
@@ -305,7 +307,7 @@ def _without_offer(
     return Plan(
         case.host.host,
         STOP,
-        case.wanted,
+        case.wanted_offer_id,
         offer,
         refusal=joined(_with_attempts(case, why), waited),
         error_class=error_class,
@@ -329,7 +331,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
             why_not_first_choice(host, search_result, number),
-            *(f"{item.words}." for item in case.avoided(search_result.offers) if not case.wanted),
+            *(f"{item.words}." for item in case.avoided(search_result.offers) if not case.wanted_offer_id),
         ),
         label=offer_in_one_line(offer, bill),
         ends_storage=host.ends_storage,

@@ -380,9 +380,11 @@ class Plays(RuleBasedStateMachine):
             cases,
             lambda _host: SearchResult(free),
             {
-                each.wanted: SearchResult([offer(0, self.api.offers[each.wanted].price_per_hour, offer_id=each.wanted)])
+                each.wanted_offer_id: SearchResult(
+                    [offer(0, self.api.offers[each.wanted].price_per_hour, offer_id=each.wanted)]
+                )
                 for each in cases
-                if each.wanted
+                if each.wanted_offer_id
             },
             taken={each.offer_id for each in open_ones},
             others=[*others, *billed(*(self.known_prices(here) if self.by_name else ()))],
