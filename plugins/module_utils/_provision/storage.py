@@ -174,7 +174,7 @@ def with_noted_prices(resources: t.Iterable[Variables], noted: t.Iterable[Storag
 def storage_of(resource: Variables, offer_id: str, offer: Variables) -> Storage:
     """A resource of the API (see `read_resource`) as storage of a purchase.
 
-    If it has no price of its own, it gets the highest price of the ``offer``'s storage, None if any of these is unknown.
+    If it has no price of its own, it gets the highest price of the ``offer``'s storage, None if one is unknown.
     """
     price, costs = resource.get("price_per_hour"), _hourly_costs(persistent_storage(offer))
     if price is None:
