@@ -217,9 +217,8 @@ def render(hosts: t.Iterable[t.Sequence[Machine]]) -> str | None:
 
 def _block(machine: Machine) -> str:
     """The lines of a machine; none if ssh would misread one of its values."""
-    found, known_hosts = checked_connection(machine.connection), machine.known_hosts
-    if machine.trust == "no":
-        known_hosts = "/dev/null"
+    found = checked_connection(machine.connection)
+    known_hosts = "/dev/null" if machine.trust == "no" else machine.known_hosts
     is_plain = PLAIN_NAME.fullmatch(machine.name) and PLAIN_NAME.fullmatch(machine.alias) and machine.trust in _TRUST
     if found is None or not is_plain or not is_readable(known_hosts):
         return ""

@@ -386,9 +386,6 @@ def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
     return _text.narrow_table(rows, _COLUMNS, ("last line", "run")) if rows else ["There are no runs."]
 
 
-Remembered = tuple[Place, str, Entry]
-
-
 def is_of_run(entry: Entry) -> bool:
     """Whether an entry is a run's machine, or a purchase that may become one, but not its kept storage."""
     return entry.may_have_bought and GROUP_OF_RUNS in entry.groups and not entry.storage_of
@@ -396,7 +393,7 @@ def is_of_run(entry: Entry) -> bool:
 
 def all_runs(
     records: t.Iterable[Row],
-    machines: t.Sequence[Remembered],
+    machines: t.Sequence[tuple[Place, str, Entry]],
     jobs: Row,
     ledgers: t.Mapping[Place, spending.Ledger],
 ) -> list[dict[str, t.Any]]:
