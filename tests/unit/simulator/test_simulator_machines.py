@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import accept, measure
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import accept, measure_hardware
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import Wanted
 
 from limits import HANGS
@@ -88,7 +88,7 @@ def test_each_gpu_of_the_sandbox_is_what_was_paid_for(
     install(programs(Resource(Purchase(offer, {}, offer.created_at, 0), "gpu-1")), tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.path.dirname(sys.executable)}:/usr/bin:/bin")
 
-    machine = measure(os.fspath(tmp_path))
+    machine = measure_hardware(os.fspath(tmp_path))
     fields = ("gpu_type", "gpu_family", "gpu_count", "node_count")
     expected = {name: getattr(offer, name) for name in fields}
     assert machine["gpu_source"] == "nvidia-smi"
