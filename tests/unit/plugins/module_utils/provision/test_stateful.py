@@ -54,7 +54,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     Storage,
     Variables,
-    without,
+    other_storage,
 )
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -517,7 +517,7 @@ class Plays(RuleBasedStateMachine):
         for each in found.storage_ends:
             assert asked == "end" and self.api.volumes[each].owner == name, "storage ended unasked"
             self.api.volumes[each].status = "deleted"
-            self.keep_storage(name, without(read_entry(self.registry[name]).storage, each))
+            self.keep_storage(name, other_storage(read_entry(self.registry[name]).storage, each))
         self.said.append(found.reason)
         self.nothing_billed_is_forgotten([name])
 
