@@ -135,7 +135,7 @@ def _not_accepted(error: ApiError, facts: Result, force: bool, is_lost: bool) ->
     facts = {**facts, "changed": is_lost, "status_code": error.status_code}
     if is_lost:
         return Failure(ending_by_id.unknown_outcome(facts, error), "unknown_outcome", **facts)
-    return Failure.of(error, ending_by_id.billed_after_refusal(facts, error.error_class, force), **facts)
+    return Failure.of(error, ending_by_id.billed_after_error(facts, error.error_class, may_force=not force), **facts)
 
 
 def _send_all(api: SupplyApi, jobs: t.Sequence[Params]) -> _Answers:
@@ -175,7 +175,7 @@ def _looked(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], pas
         try:
             why = ending_by_id.why_not_gone(facts, pages[item], listing.answer, lambda: answer_of(api, item), left)
         except ApiError as error:
-            return item, Failure.of(error, ending_by_id.billed_if_unread(facts, error.error_class), **facts).result
+            return item, Failure.of(error, ending_by_id.billed_after_error(facts, error.error_class), **facts).result
         return item, ending_by_id.answer_after_look(facts, why, waits[item])
 
     return dict(in_parallel(outcome_of, list(answers)))

@@ -52,12 +52,12 @@ def not_deleted(resource_id: str, error_class: str) -> str:
     )
 
 
-def billed_after_refusal(facts: Row, error_class: str, force: bool) -> str:
-    """The possible cost after the API refused a deletion, and what to do if the resource is unknown or in use."""
+def billed_after_error(facts: Row, error_class: str, *, may_force: bool = False) -> str:
+    """The possible cost after a failed deletion or look, and what to do if the resource is unknown, or in use."""
     if error_class == "not_found":
         return not_deleted(facts["resource_id"], error_class)
     advice = " If it must end: decommission with -e decommission_force=true; its effects are not documented."
-    return still_billed(facts["resource"]) + (advice if error_class == "conflict" and not force else "")
+    return still_billed(facts["resource"]) + (advice if error_class == "conflict" and may_force else "")
 
 
 def unknown_outcome(facts: Row, error: Exception) -> str:
@@ -125,12 +125,6 @@ def _why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
     if _states.is_gone(resource["status"]):
         return ""
     return f"the API still says '{resource['status']}'" if resource["status"] else "the API gives no state"
-
-
-def billed_if_unread(facts: Row, error_class: str) -> str:
-    """The possible cost of a resource that cannot be read."""
-    is_unknown = error_class == "not_found"
-    return not_deleted(facts["resource_id"], error_class) if is_unknown else still_billed(facts["resource"])
 
 
 def diff_of(resource: Resource) -> dict[str, t.Any]:

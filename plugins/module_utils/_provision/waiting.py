@@ -389,14 +389,7 @@ def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait,
     end = _ENDS.get(report.status)
     if end and (report.status == "done" or report.marked or not wait.limits.marked):
         return wait, BootStep(end)
-    return wait, _going_on(wait, end + _MARK_MISSING if end else _running(report.status, errors), now)
-
-
-def _running(status: str, errors: str) -> str:
-    """The message about a state that does not end the wait: "running", "not run", "not started", or an unknown one."""
-    return f"The state of cloud-init is '{status}'{f' ({errors})' if errors else ''}."
-
-
-def _going_on(wait: Wait, msg: str, now: float) -> BootStep:
+    # Other states do not end the wait: "running", "not run", "not started", by version, or an unknown one.
+    state = f"The state of cloud-init is '{report.status}'{f' ({errors})' if errors else ''}."
     pause = SOON_PAUSE if now - _since(wait.connected, now) < SOON else LATE_PAUSE
-    return _unless_late(wait, msg, pause, now)
+    return wait, _unless_late(wait, end + _MARK_MISSING if end else state, pause, now)

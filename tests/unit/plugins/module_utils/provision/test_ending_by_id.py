@@ -92,7 +92,7 @@ def test_only_an_end_in_the_api_is_an_end(
     [("not_found", f"decommission_forget={M}"), ("auth", "It may still be billed at USD 2.00 per hour.")],
 )
 def test_what_may_be_billed_of_one_that_cannot_be_read(error_class: str, words: str) -> None:
-    assert words in ending_by_id.billed_if_unread({"resource_id": M, "resource": MACHINE}, error_class)
+    assert words in ending_by_id.billed_after_error({"resource_id": M, "resource": MACHINE}, error_class)
 
 
 def plan(*ids: str, **fields: Any) -> dict[str, Any]:
