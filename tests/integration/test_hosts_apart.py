@@ -122,7 +122,7 @@ def test_hosts_that_were_ordered_by_number_move_into_a_shared_registry(project: 
     assert refused.returncode == 2 and "Run compute_index.supply.registry" in refused.text, refused.output
     assert "remove the file" not in refused.text
     moved = project.play("compute_index.supply.registry")
-    assert moved.returncode == 0 and moved.text.count("was moved into it") == 2, moved.output
+    assert moved.returncode == 0 and moved.text.count("was moved to the") == 2, moved.output
     again = project.provision(provision_hosts=2)
     assert again.returncode == 0 and sorted(project.simulator.billed) == bought, again.output
     assert project.registry("gpu-1") is None
