@@ -17,9 +17,9 @@ MAY = {"limited": False, "is_known": False, "extra": ["probe_buy"], "remembers":
     ("fields", "refusal"),
     [
         ({}, ""),
-        ({"limited": True, "is_known": True}, "which --limit leaves out"),
-        ({"is_known": True}, "take the-probe out of the inventory"),
-        ({"extra": ["provision_spec", "provision_adopt"]}, "decides on provision_adopt, provision_spec by itself"),
+        ({"limited": True, "is_known": True}, "which --limit excludes"),
+        ({"is_known": True}, "Remove the-probe from the inventory"),
+        ({"extra": ["provision_spec", "provision_adopt"]}, "sets provision_adopt, provision_spec itself"),
         ({"remembers": False}, "needs a registry"),
     ],
 )
