@@ -381,7 +381,7 @@ class Plays(RuleBasedStateMachine):
             lambda _host: SearchResult(free),
             {
                 each.wanted_offer_id: SearchResult(
-                    [offer(0, self.api.offers[each.wanted].price_per_hour, offer_id=each.wanted)]
+                    [offer(0, self.api.offers[each.wanted_offer_id].price_per_hour, offer_id=each.wanted_offer_id)]
                 )
                 for each in cases
                 if each.wanted_offer_id
