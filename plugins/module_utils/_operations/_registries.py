@@ -134,13 +134,12 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         """Why a host with a shared registry must wait: its old file names another purchase. Empty if it may go on."""
         if not self._url:
             return ""
-        folder = self.folder(host, call)
+        folder, name = self.folder(host, call), str(host["host"])
         try:
-            file = self.at(folder).host(str(host["host"]))
-            entry = read_entry(file.read() if file else None)
+            entry, _now = self.at(folder).entry(name)
         except RegistryError as error:
             return str(error)
-        return why_not_imported(folder.entry_file(str(host["host"])), entry, offer_id)
+        return why_not_imported(folder.entry_file(name), entry, offer_id)
 
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """The combined ledger of these places since a moment (seconds since the epoch). Raises RegistryError."""

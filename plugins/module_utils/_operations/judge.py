@@ -76,10 +76,10 @@ class _Observer:
         case = replace(case, read=read_by_id(self._api, {*case.look.ids_to_prove, *case.unlisted}))
         if case.outcome != "created":
             return case
-        bought, listed = (str(case.plan["name"]), case.offer_id, case.held.ids), listed or []
+        machines, purchase = listed or [], (str(case.plan["name"]), case.offer_id, case.held.ids)
         # Each namesake is read by its id, since a list may lag behind an end.
-        doubles = (double["resource_id"] for double in namesakes(listed, *bought))
-        return replace(case, namesakes=namesakes(refreshed(listed, read_by_id(self._api, doubles)), *bought))
+        pages = read_by_id(self._api, (machine["resource_id"] for machine in namesakes(machines, *purchase)))
+        return replace(case, namesakes=namesakes(refreshed(machines, pages), *purchase))
 
     @cached_property
     def _snapshot(self) -> RegistrySnapshot:

@@ -444,7 +444,10 @@ class _Purchase:
             self._note_holdings("created")
             return self._result("created", self.facts)
         made = sending.freed(step, self._history, billed, owner)
-        kept = self._storage_left() if made and owner != THEIRS else ()
+        kept: tuple[Storage, ...] = ()
+        if made and owner != THEIRS:
+            look = self._machines.purchase_look(self._journal.entry, self.facts["resource_ids"])
+            kept = self._machines.storage_left(self._terms.host, self._journal.entry, look)
         if made is not None:
             self._free(made=made, kept=kept)
         ending = sending.ending_of(step, story)
@@ -468,11 +471,6 @@ class _Purchase:
             since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
 
-    def _storage_left(self) -> tuple[Storage, ...]:
-        """The storage that a failed purchase of the host has left."""
-        look = self._machines.purchase_look(self._journal.entry, self.facts["resource_ids"])
-        return self._machines.storage_left(self._terms.host, self._journal.entry, look)
-
     def _complete(self, odd_ids: list[str]) -> Result:
         """Note the purchase first, then find its resources. Return its result. Raises Failure for ``odd_ids``."""
         facts = self.facts
@@ -485,7 +483,7 @@ class _Purchase:
             self._note_holdings("created")
         if odd_ids:
             msg = sending.bought_with_odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
-            raise Failure(msg, "protocol", **{**facts, "outcome": "created", "changed": True})
+            raise self._failure_of_purchase(msg, "protocol", "created")
         return self._result("created", facts)
 
     def _existing(self) -> Result:
@@ -519,8 +517,7 @@ class _Purchase:
         if contradictions:
             price = facts["price_per_hour"]
             msg = holdings.disagreed(self._terms.host, self._offer_id, price, held.ids, contradictions)
-            changed = outcome == "created"
-            raise Failure(msg, "conflict", **{**facts, "outcome": outcome, "changed": changed})
+            raise self._failure_of_purchase(msg, "conflict", outcome)
 
     def _note_purchase(self, outcome: str, strange: t.Sequence[str] = (), disowned: t.Sequence[str] = ()) -> None:
         """Note the purchase and its resource ids. Raises Failure with ids and price if the registry refuses.
@@ -532,8 +529,11 @@ class _Purchase:
             self._journal.note_purchase(facts["resource_ids"], facts["price_per_hour"], strange, disowned)
         except RegistryError as error:
             msg = sending.bought_not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
-            changed = outcome == "created"
-            raise Failure(msg, error.error_class, **{**facts, "outcome": outcome, "changed": changed}) from None
+            raise self._failure_of_purchase(msg, error.error_class, outcome) from None
+
+    def _failure_of_purchase(self, msg: str, error_class: str, outcome: str) -> Failure:
+        """The failure of a purchase that was made, by this run (``created``) or before (``existing``)."""
+        return Failure(msg, error_class, **{**self.facts, "outcome": outcome, "changed": outcome == "created"})
 
     def _claimed(self, claim: Claimed) -> Failure:
         """The failure if another purchase of this host is open."""
@@ -619,8 +619,8 @@ def _settled(
         is_closed = not read_entry(registry.read() if registry else None).is_open
         return is_closed, claims.settled(host, entry, joined(words, *purchase.facts["warnings"]))
     except Failure as failure:
-        is_in_other_hands = failure.result["outcome"] == "claimed"
-        return None if is_in_other_hands else (False, claims.settled(host, entry, str(failure)))
+        is_held = failure.result["outcome"] == "claimed"  # by another run
+        return None if is_held else (False, claims.settled(host, entry, str(failure)))
     except RegistryError as error:
         return False, claims.settled(host, entry, str(error))
     finally:
