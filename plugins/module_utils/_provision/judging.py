@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result of a host's plan: what the host holds and may be billed for, what the registry notes, and why it stops.
+"""The result of a host's plan: its holdings, their bill, the changes of its registry entry, and why it stops.
 
 `purchase.what_follows` decides what the host does next.
 """
@@ -88,7 +88,7 @@ class JudgedHost:
     now: float = 0.0
     storage_ends: tuple[str, ...] = ()
 
-    # What happened
+    # The result
 
     @property
     def host(self) -> str:
@@ -176,7 +176,7 @@ class JudgedHost:
 
     @cached_property
     def look(self) -> PurchaseLook:
-        """The resources that were named as bought by the purchase; of one that was not made only those noted."""
+        """The resources that were named as bought; for a purchase that was not made only the noted ones."""
         entry = self.entry if self._is_noted else Entry()
         # A purchase that failed but left machines was made as well, and may also have left storage.
         is_made = self.outcome in ANSWERED_YES or entry.is_made
@@ -226,7 +226,7 @@ class JudgedHost:
 
     @property
     def given_back(self) -> str:
-        """Sentences about what was given back, and about storage that is still billed."""
+        """Sentences about machines that were given back, and storage that is still billed."""
         return joined(self.ended, self.storage_left)
 
     @property
@@ -258,7 +258,7 @@ class JudgedHost:
     def needs_list(self) -> bool:
         """Whether the account must be listed; not if the status names the same machines that ran before.
 
-        If a run was killed before its first look, the ids that it noted may not be those of machines.
+        If a run was killed before its first look, the ids that it noted may be storage.
         """
         is_unseen = self._is_noted and bool(self.entry.resource_ids) and not self.entry.was_ready
         is_new = is_unseen or self.outcome in ("created", "rejected")

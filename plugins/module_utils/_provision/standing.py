@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host stands before a plan: what must be read from registry and API, and what both say together."""
+"""The standing of a host before the plan: what must be read from registry and API, and what follows from both."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class HostState(enum.Enum):
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of a host, with what it owns.
+    """The state of a host and its resources.
 
     void: the registry's entry has come to nothing, and may be removed.
     adopted: the machines are taken over by their name, or by the offer that a person named.
@@ -84,12 +84,12 @@ def stopped(reason: str, standing: Standing = _FREE, **changes: t.Any) -> Standi
     return replace(standing, kind=HostState.STOP, reason=reason, **changes)
 
 
-# What must be read
+# Reads before the plan
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What registry and API say: entries by host, statuses of their offers by id, and the account's resources."""
+    """Registry entries by host, the statuses of their offers by id, and the account's resources."""
 
     entries: t.Mapping[str, Entry]
     statuses: t.Mapping[str, dict[str, t.Any]]
@@ -115,7 +115,7 @@ def needs_list(host: Declaration, entry: Entry, status: Status | None) -> bool:
 
 
 def ids_to_read(hosts: t.Iterable[Declaration], observed: Observed) -> set[str]:
-    """Return the ids that must be read before the plan: `ids_that_decide`, and those of failed and ended offers."""
+    """Return the ids that must be read before the plan: `ids_that_decide`, and all ids of failed and ended offers."""
     ids: set[str] = set()
     for host in hosts:
         entry, status = observed.entries[host.host], observed.status(host) or {}
@@ -199,8 +199,8 @@ def bought_elsewhere(
             entry = entry_in(place)
         except ValueError as error:
             yield (
-                f"{error} That is not this play's registry, but {host.host} may have a machine in it. Correct it. If it"
-                f" is {of_another_account}"
+                f"{error} This play has another registry, but {host.host} may have a machine in that one. Correct it."
+                f" If it is {of_another_account}"
             )
             continue
         if entry.may_have_bought and not entry.is_of_another_project(host.project):
@@ -212,7 +212,7 @@ def bought_elsewhere(
             )
 
 
-# What registry and API say together
+# The standing
 
 
 def standing_of(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
@@ -466,7 +466,7 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
 
 
 def _adoptable(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
-    """Return the machines that the host takes over: those of its name, or of the offer that a person lets it adopt.
+    """Return the machines that the host takes over, by its name or by the offer that a person lets it adopt.
 
     Only offers with a live machine count, with their failed machines, which may also be billed; without any, all.
     """
@@ -529,7 +529,7 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     return search.mismatch_with_all(host.choices, {**own, "vendor": machines[0].get("vendor")})
 
 
-# Messages: why a person must decide, and what a host takes over
+# Messages: reasons for a person to decide, and adopted machines
 
 
 def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequence[str]) -> str:
