@@ -272,7 +272,7 @@ class OfferMachines:
         is_failed = status["phase"] == _states.FAILED
         ids = list(dict.fromkeys([*ids, *(noted_ids if is_failed else ())]))
         found = self._read(history, ids, ownership.ids_for_match(status)) if needs_machine_list(history, ids) else []
-        self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
+        self.billed = ownership.not_told_gone(ids, [*self._resources, *found])
         # If the machines cannot be listed, they may include ours. For a failed offer, known ids are enough.
         is_known = self.unreadable is None or (is_failed and self.billed)
         left = bool(self.billed) if is_known else None

@@ -85,12 +85,6 @@ def machines_among(resources: t.Iterable[Kind]) -> list[Kind]:
     return list(filter(_states.is_machine, resources))
 
 
-def without_storage(ids: t.Iterable[str], resources: t.Iterable[Machine]) -> list[str]:
-    """Return the ids, except those of storage among the resources."""
-    storage = {item["resource_id"] for item in resources if not _states.is_machine(item)}
-    return [item for item in ids if item not in storage]
-
-
 def matching(resources: t.Iterable[Kind], name: str | None, kinds: t.Collection[str]) -> list[Kind]:
     """Return the resources of this name (None: any) and of one of these kinds (empty: any)."""
     return [item for item in resources if name in (None, item["name"]) and (not kinds or item["kind"] in kinds)]
@@ -116,10 +110,10 @@ def ids_not_gone(machines: t.Iterable[Machine]) -> list[str]:
     ]
 
 
-def not_told_gone(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list[str]:
-    """Return the ids, and the ids of the machines, without those told gone."""
-    gone = {machine["resource_id"] for machine in machines if _states.is_gone(machine["status"])}
-    return [item for item in dict.fromkeys([*ids, *ids_not_gone(machines)]) if item not in gone]
+def not_told_gone(ids: t.Iterable[str], resources: t.Collection[Machine]) -> list[str]:
+    """Return the ids and those of the resources, without storage and without ids told gone."""
+    out = {item["resource_id"] for item in resources if not _states.is_machine(item) or _states.is_gone(item["status"])}
+    return [item for item in dict.fromkeys([*ids, *ids_not_gone(resources)]) if item not in out]
 
 
 def last_created_at(machines: t.Iterable[Machine]) -> float | None:
