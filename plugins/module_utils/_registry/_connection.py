@@ -116,7 +116,7 @@ class Connector:
 
     def _connect(self) -> Connection:
         options = {"connect_timeout": CONNECT_TIMEOUT, **self._parts, "client_encoding": "utf8"}
-        # A pooler may lose prepared statements, too.
+        # Nor do prepared statements survive every pooler.
         connection = self._psycopg.connect(prepare_threshold=None, autocommit=True, **options)
         return t.cast("Connection", connection)
 

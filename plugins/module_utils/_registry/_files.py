@@ -241,7 +241,7 @@ class HostFile:
         return storage
 
     def _reduce_to_storage(self, storage: t.Collection[Storage]) -> Variables | None:
-        """Leave only the kept storage in the file, or remove the file if there is none. Returns its new content."""
+        """Leave only kept storage in the file, or remove the file without any. Returns its new content."""
         if storage:
             return _write(self._path, storage_variables(storage))
         write_or_remove(self._path, None)
@@ -301,7 +301,7 @@ def _removal_of(before: Variables, disowned: t.Collection[str]) -> Variables:
 
 
 def _with_storage(before: Variables, changes: Variables) -> Variables:
-    """The changes, in which storage that is already kept stays."""
+    """The changes, with their storage merged into the storage that the entry keeps."""
     if STORAGE not in changes:
         return changes
     storage = merged_storage(*(read_storage(variables.get(STORAGE)) for variables in (before, changes)))
@@ -327,11 +327,8 @@ _LINE_FIELDS = ("offer_id", "resource_ids", "price_per_hour", "groups", "name", 
 
 def append_to_ledger(path: str, line: t.Mapping[str, t.Any]) -> None:
     """Add a line to a ledger, durably. Raises RegistryError."""
-    with (
-        as_registry_error(f"The ledger {path} cannot be written"),
-        locked(path),
-        open(path, "a+b", opener=open_owner_only) as file,
-    ):
+    failing = as_registry_error(f"The ledger {path} cannot be written")
+    with failing, locked(path), open(path, "a+b", opener=open_owner_only) as file:
         size = file.tell()
         torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
         file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
@@ -403,7 +400,7 @@ def entry_text(variables: t.Mapping[str, t.Any]) -> str:
 
 
 def _load(path: str) -> Variables | None:
-    """The variables of an entry file, None if there is none. Raises RegistryError, which names the file."""
+    """The variables of an entry file, None if it does not exist. Raises RegistryError, which names the file."""
     if not HAS_YAML:
         raise RegistryError(MISSING_YAML)
     with as_registry_error(f"The registry file {path} cannot be read"):
@@ -457,7 +454,7 @@ def readable_text(path: str) -> str:
 
 
 def write_or_remove(path: str, text: str | None) -> None:
-    """Write the file, or remove it if ``text`` is None; durably. Raises OSError; see `write_durably`."""
+    """Write a file, or remove it for a ``text`` of None, durably. Raises OSError; see `write_durably`."""
     if text is not None:
         write_durably(path, text)
         return

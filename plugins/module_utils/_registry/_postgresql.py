@@ -77,7 +77,7 @@ class AboveCeiling(RegistryError):
 
 
 class Contested(RegistryError):
-    """Machines were noted, but others claim them, too: a person must decide."""
+    """Machines were noted, but other claims name them as well: a person must decide."""
 
     error_class = "conflict"
 
@@ -146,7 +146,7 @@ class Database(Connector):
         return [row for row in self._read(sql.COUNTED, {"project": project}) if row.counts]
 
     def ledger(self, project: str, since: float = 0.0) -> Ledger:
-        """Bills of a project's hosts that ran at or after a moment (seconds since the epoch)."""
+        """The bills of a project's hosts since a moment (seconds since the epoch), ended or not."""
 
         def step(connection: Connection) -> Ledger:
             bills = self._bills(connection, sql.LEDGER_OF_PROJECT, {"project": project, "since": since})
@@ -217,7 +217,7 @@ class Database(Connector):
     def note(self, fact: Purchase, resource_ids: t.Sequence[str], disowned: t.Collection[str] = ()) -> Row:
         """Note that the purchase was made, and its machines. ``disowned``: see `Registry`.
 
-        Raises Contested, after noting them, if others claim them, too.
+        Raises Contested, after noting them, if other claims name them as well.
         """
         ids = list(dict.fromkeys(resource_ids))
 
@@ -277,7 +277,7 @@ class Database(Connector):
     ) -> Bill | None:
         """Note that these machines are gone, and why, and the price if it is higher. Ends only what was bought.
 
-        Storage is kept. Returns the cost of the machines. Raises TakenOver if another run has noted further machines.
+        Storage is kept. Returns their cost. Raises TakenOver if another run has noted further machines.
         """
 
         def step(connection: Connection) -> Bill | None:
@@ -297,7 +297,7 @@ class Database(Connector):
         return self._transact(step, self._facts_patience)
 
     def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
-        """Note the end of a host's stray machine or kept storage, and return what it has cost.
+        """Note the end of a host's stray machine or kept storage, and return its bill.
 
         None if no stray claim has the offer, or if it has resources that are not in ``ids``.
         """

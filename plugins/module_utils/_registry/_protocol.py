@@ -72,7 +72,7 @@ class Registry(t.Protocol):
         """Seconds after which a purchase can no longer be under way."""
 
     def read(self) -> Variables | None:
-        """The host's entry, or None if there is none."""
+        """The host's entry, or None without one."""
 
     def clock(self) -> Clock:
         """The clocks that can be read; its ``noting`` names the one for new entries."""
@@ -87,7 +87,7 @@ class Registry(t.Protocol):
         """Note a purchase before it is sent: replace the host's entry, durably, and return the new one.
 
         Raises Claimed if the entry's offer is another one and may have been bought, or if another run has claimed or
-        changed the entry since this run read it. Of two runs at the same moment, one gets the claim.
+        changed the entry since this run read it. Only one of two concurrent runs gets the claim.
         """
 
     def still_holds(self) -> bool:
@@ -103,7 +103,7 @@ class Registry(t.Protocol):
     def compare_and_set(self, changes: Variables) -> Variables:
         """Merge changes that are not about a purchase, if the entry is still as this run read it; return the whole.
 
-        Of two runs that decide at the same moment, one succeeds. Raises Claimed for the other.
+        Only one of two concurrent runs succeeds; the other gets Claimed.
         """
 
     def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
@@ -118,7 +118,7 @@ class Registry(t.Protocol):
     def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
         """Note the end of kept storage, whose offer is its own id, or of a stray machine.
 
-        Returns what it has cost; None if the host does not have it, or has resources of it that are not in ``ids``.
+        Returns its cost; None if the host does not have it, or has resources of it that are not in ``ids``.
         """
 
     def close(self) -> None:

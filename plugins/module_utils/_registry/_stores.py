@@ -68,7 +68,7 @@ class Store:
         return Entries()
 
     def ledger(self, since: float = 0.0) -> Ledger:
-        """What was or may be billed for all hosts since a moment (seconds since the epoch)."""
+        """The bills of all hosts since a moment (seconds since the epoch), ended or not."""
         return Ledger((), since)
 
     def unsettled(self, *, everywhere: bool = False) -> list[tuple[Place, str]]:
@@ -262,7 +262,7 @@ def entries(folder: str) -> Entries:
 
 
 def ledger(folder: str, since: float = 0.0) -> Ledger:
-    """What was or may be billed for all hosts in a folder since a moment (seconds since the epoch).
+    """The bills of all hosts in a folder since a moment (seconds since the epoch), ended or not.
 
     Raises RegistryError if the folder or its ledger cannot be read.
     """

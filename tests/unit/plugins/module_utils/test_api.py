@@ -271,7 +271,7 @@ def test_a_search_needs_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_each_status_has_its_class(method: Any, code: int, error_class: str, transient: bool, refused: bool) -> None:
     error = error_of(method, canned({"detail": "because"}, code))
-    is_gone = code == 410 and method is METHODS["resource"]  # which says of a resource what a 404 says
+    is_gone = code == 410 and method is METHODS["resource"]  # of a resource it means what a 404 means
     assert (error.error_class, error.status_code) == ("not_found" if is_gone else error_class, code)
     assert (error.transient, error.refused, error.sent) == (transient, refused, True)
     assert str(code) in str(error) or 300 <= code < 400
@@ -732,7 +732,7 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
         ({"gpu_price_per_hour": 1e200, "gpu_count": 1e200, "total_price_per_hour": 1}, None),
         ({"gpu_price_per_hour": 0, "gpu_count": 8, "storage_price_per_hour": 0.5}, 0.5),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8}, 10.0),
-        # A cluster, whose GPUs are counted for each machine or for all, or of which that is not said.
+        # A cluster whose GPUs are counted per machine, or for all, or either way
         ({"gpu_price_per_hour": 2, "gpu_count": 8, "node_count": 2, "gpus_per_node": 8}, 32.0),
         ({"gpu_price_per_hour": 2, "gpu_count": 16, "node_count": 2, "gpus_per_node": 8}, 32.0),
         ({"gpu_price_per_hour": 2, "gpu_count": 8, "node_count": "2", "gpus_per_node": "8"}, 32.0),
@@ -777,7 +777,7 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
         ({"total_price_per_hour": 2, "currency": "USD", "currencyCode": "GBP"}, None),
         ({"total_price_per_hour": 2, "price_currency": None, "takes_currencies": ["EUR"]}, 2.0),
         ({"total_price_per_hour": False, "gpu_price_per_hour": 1, "gpu_count": 2}, 2.0),
-        # What is given beside the price per GPU, and cannot be read, may be more.
+        # An unreadable total may be higher than the price of the GPUs.
         ({"total_price_per_hour": "$9.95", "gpu_price_per_hour": 2, "gpu_count": 1}, None),
         ({"total_price_per_hour": "9,95", "gpu_price_per_hour": 2, "gpu_count": 1}, None),
         ({"total_price_per_hour": {"amount": 9.95}, "gpu_price_per_hour": 2, "gpu_count": 1}, None),
@@ -788,7 +788,7 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
         ({"total_price_per_hour": 3, "gpu_price_per_hour": "$9.95", "gpu_count": 1}, None),
         ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": "3 USD"}, None),
         ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": "3 USD", "total_price_per_hour": 5}, 5.0),
-        # The price of storage may be that of each volume alone.
+        # The prices of storage may be given only per volume.
         ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": volumes(3, "0.5", None, -1)}, 5.5),
         ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": volumes("3 USD")}, None),
         ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": volumes(3), "storage_price_per_hour": 1}, 3.0),
@@ -1183,10 +1183,10 @@ def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) ->
         ({"offer_history": [{"offer_id": "a", "created_at": 7}]}, "a"),
         ({"offer_id": 7, "offer_history": {"offer_id": "a"}}, None),
         ({"offer_history": [{"offer_id": "a", "role": "PRIMARY"}, {"offer_id": "b", "role": "other"}]}, "a"),
-        # What was linked more than an hour after the resource was made is not what it was bought with.
+        # An offer linked more than an hour after the resource was made is not the one it was bought with.
         (linked("a", "volume", "2026-01-31T13:00:01Z"), None),
         (linked("a", "volume", "2026-01-31T12:59:59Z"), "a"),
-        # Nor what a machine calls so, whenever that was, be it all that is left of its history.
+        # Nor is one that a machine calls attached, whenever that was, even if it is the only one.
         (linked("a", "attached", "2026-01-31T12:00:01Z"), None),
         (linked("a", "Attached", "no moment", {"offer_id": None, "role": "primary"}), None),
         ({**linked("a", "linked", "2026-01-31T12:00:00Z"), "resource_type": "volume"}, "a"),

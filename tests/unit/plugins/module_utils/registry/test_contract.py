@@ -588,7 +588,7 @@ def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, 
     (bill,) = (bill for bill in ledger().bills if bill.runs)
     assert bill.resource_ids == (SECOND_RESOURCE_ID,) and bill.registered and bill.price_per_hour == 0.05
     assert (bill.begin or 0) <= begun
-    # A run that repeats the end of the machine says nothing of what was told gone since.
+    # A run that repeats the end of the machine does not undo the end of its storage.
     assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is not None
     with suppress(Claimed):
         late.end()

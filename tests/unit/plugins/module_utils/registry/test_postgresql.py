@@ -972,7 +972,7 @@ def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Da
     assert command
     row = run().claim(purchase(), NO_CEILING)
     run().add_to_note(row, {EXPIRED: "now"})
-    # What the backup has of a claim that was sent after it
+    # As in a backup that was made before the claim was sent
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET sent_at = NULL")
     postgresql.execute(registry_url, command[1])
     with pytest.raises(Unreachable, match="nothing new is bought until 2"):
@@ -1121,6 +1121,6 @@ def test_the_ledger_of_a_short_time_does_not_read_old_ends(run: Callable[..., Da
     lines = postgresql.execute(registry_url, "EXPLAIN ANALYZE " + query.replace("%(since)s", since))
     plan = "\n".join(line for (line,) in lines)
     assert "purchase_ended" in plan and "Seq Scan on purchase" not in plan, plan
-    # Nor is it for what is freed behind the gate, by each claim.
+    # Nor do the claims read it when they free lapsed ones behind the gate.
     plan = "\n".join(line for (line,) in postgresql.execute(registry_url, f"EXPLAIN {_statements.FREE_LAPSED}"))
     assert "Seq Scan on purchase" not in plan, plan

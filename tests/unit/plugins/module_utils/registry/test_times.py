@@ -60,7 +60,7 @@ class World:
         registry.end()
 
     def cost(self, folder: Path | str) -> float | None:
-        """What the ledger says that it has cost, in USD; None for unknown."""
+        """The cost by the ledger, in USD; None if unknown."""
         ledger = _stores.ledger(str(folder))
         (bill,) = ledger.bills
         return bill.cost(0.0, ledger.now) / 1e6 if bill.is_known(ledger.now) else None
@@ -114,7 +114,7 @@ def test_without_a_date_this_computers_clock_counts(tmp_path: Path, monkeypatch:
     found.buy(tmp_path)
     entry: Any = found.host(tmp_path).read()
     assert (entry["provision_journaled_at"], entry.get("provision_clock")) == ("2026-02-01T12:00:00Z", None)
-    # What noted it measures it, also once the API tells its time.
+    # The clock that noted it measures it, even once the API dates its answers.
     found.dated, found.true = True, NOON + 600
     assert found.journal(tmp_path).since_sent() == 600.0
 
