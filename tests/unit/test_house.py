@@ -289,7 +289,7 @@ def test_the_rules_know_neither_registries_nor_operations() -> None:
     assert not [name_of(path) for path in registry for name in imports_of(path) if "_operations." in name]
 
 
-OPERATIONS = 641
+OPERATIONS = 642
 """Decisions in the Python of `_operations`, which ask, call a rule and write."""
 
 
