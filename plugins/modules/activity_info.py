@@ -13,7 +13,7 @@ description:
   - Reads the notes of the sampler that the role P(compute_index.supply.provision#role) installs with
     O(compute_index.supply.provision#role:main:provision_idle_after), and checks who else is logged in right now.
   - In doubt the state is never V(idle). It is V(unknown) if the sampler has noted nothing for five minutes, or is not
-    installed. A GPU whose utilization the sampler cannot read (C(nvidia-smi) reports none) counts as in use.
+    installed. Whatever the sampler itself cannot read, such as the utilization of a GPU, counts as use.
   - The connection that the module itself uses is not counted.
   - With the connection plugin C(ssh) a frozen machine is noticed after some 15 seconds. Once the C(timeout) of the task
     is over, no process of the task is left on the controller.

@@ -59,8 +59,8 @@ options:
       - V(probe) - does the API behave as this collection assumes? It only reads.
       - V(probe_purchase) - which machine would the probe buy to follow its life, and at what cost? V(probe_ended) -
         fails if that went wrong, above all if the machine may still be billed.
-      - V(timer) - the commands that install or remove the timer of sweeps on this computer, and the state of the last
-        sweep. It asks neither the API nor a registry.
+      - V(timer) - what installs or removes the timer of sweeps on this computer, and how do the sweeps go? It asks
+        neither the API nor a registry.
       - V(verified) - which running machines have passed their tests?
       - V(run) - what should run, under which name, and is it over already? It reports all mistakes at once.
         V(run_quoted) - what would its machine cost, and may it be bought? V(run_next) - should its job start, or has it

@@ -275,7 +275,7 @@ machines:
       description: USD per hour, V(null) if unknown.
       type: float
 registry:
-  description: The registry entry of the purchase, V(null) without a registry.
+  description: The place of the purchase in the registry, such as a file; V(null) without a registry.
   returned: always
   type: str
   sample: /home/me/project/inventory/host_vars/trainer/compute_index_supply.yml

@@ -72,7 +72,7 @@ EXAMPLES = r"""
       compute_index.supply.resource_info:
       register: found
 
-    - name: Show the machines that run
+    - name: Show the live resources
       ansible.builtin.debug:
         msg: "{{ item.name }}: {{ item.status }}, USD {{ item.price_per_hour }} per hour"
       loop: "{{ found.resources | selectattr('live') }}"

@@ -10,8 +10,8 @@ module: run_files
 short_description: Brings the code of a run to its machine
 version_added: 1.0.0
 description:
-  - Packs a folder of the controller, copies it over the connection, checks it, and replaces the run's folder with it
-    in one step. If the machine already has exactly this code, nothing is copied.
+  - Packs a folder of the controller, copies it over the connection, checks it, and replaces the run's code by it
+    as a whole. If the machine already has exactly this code, nothing is copied.
   - C(git) on the controller decides which files are packed, also outside of a repository. C(.gitignore) files count,
     also those above the folder in its repository. The registry's files and empty folders are left out. Links stay
     links. Of a file's mode only the executable bit counts, and its time does not count.

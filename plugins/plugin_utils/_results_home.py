@@ -188,7 +188,7 @@ class Home:
         os.unlink(self._unsynced)
 
     def _resumed_at(self) -> int:
-        """The size of the first missing file as far as an earlier transfer fetched it; other partial files go."""
+        """How many bytes of the first missing file an earlier transfer fetched. Removes all other partial files."""
         partial = self._partial(self._coming[0]) if self._coming else ""
         self._remove_partials(except_for=partial)
         return os.path.getsize(partial) if os.path.exists(partial) else 0

@@ -161,7 +161,7 @@ def test_a_cluster_of_which_a_machine_does_not_pass_is_kept_if_nobody_says_other
     project = make_project([cluster], backend=Equipped(1, PROGRAMS))
     project.declare_host("gpu-1", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=9)
     run = project.provision(provision_verify="health", provision_verify_expect={"min_driver": 535})
-    assert ": gpu_count: 0 instead of 1 (bad); driver: not installed instead of at least 535 (bad)" in run.text
+    assert ": gpu_count: 0 instead of 1 (bad); driver: none that works instead of at least 535 (bad)" in run.text
     assert f"The evidence is in {project.folder}" in run.text
     assert "It is BOUGHT and billed at USD 4.00" in run.failure("gpu-1")
     (evidence,) = kept(project.folder)

@@ -155,7 +155,10 @@ def _shown(row: str) -> str:
 
 
 def receive_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
-    """Unpack an archive of the code. Returns whether it was here before. Raises ValueError while other code runs."""
+    """Return whether the machine has this code; if not, unpack the archive, if the step has one.
+
+    Raises ValueError while other code runs.
+    """
     if "digest" not in step:
         raise ValueError("run_files is an action: it begins on the controller, as a task.")
     folder, digest = folder_of(name), str(step["digest"])
@@ -170,7 +173,10 @@ def receive_code(name: str, step: t.Mapping[str, t.Any]) -> bool:
 
 
 def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Start a job unless it has begun. Raises ValueError if another job runs, or this one does not begin."""
+    """Start a job unless it has begun before, or, with ``again``, unless it runs.
+
+    Raises ValueError if another job runs, or this one does not begin.
+    """
     folder = folder_of(params["name"])
     with contextlib.nullcontext() if check_mode else locked_folder(folder):
         state, is_same = state_of(folder)["state"], _job(folder)["digest"] == params["digest"]

@@ -170,7 +170,7 @@ def _driver(readings: Readings, wanted: Wanted) -> Findings:
             yield Finding(DEGRADED if code == _BAD_INFOROM else UNKNOWN, f"nvidia-smi exits with {code}")
     elif code in _NO_DRIVER:
         verdict = UNKNOWN if wanted.level == "specs" and not least else BAD
-        yield Finding(verdict, "not installed", f"at least {least}" if least else None)
+        yield Finding(verdict, "none that works", f"at least {least}" if least else None)
     else:
         yield Finding(UNKNOWN, "nvidia-smi cannot be read")
 
@@ -435,7 +435,7 @@ def _under_load(readings: Readings, wanted: Wanted) -> Findings:
 
 
 def _diagnosed(readings: Readings) -> Findings:
-    """DCGM's findings that are not ok, or one finding for all; empty if it is not installed."""
+    """DCGM's findings that are not ok, or one finding for all; empty if it has not run."""
     judged, code = diagnosis_of(readings), readings.code("dcgmi")
     worse = [item for item in judged if item.verdict != OK]
     if not readings.has_run("dcgmi") or worse:

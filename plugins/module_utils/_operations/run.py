@@ -56,7 +56,10 @@ def read_run(params: Params, check_mode: bool) -> Result:
 
 
 def results_dir(params: Params) -> str:
-    """The absolute path of the folder of all runs. Raises ValueError if results cannot be kept there."""
+    """The absolute path of the folder of all runs, by default ``runs`` next to the inventory.
+
+    Raises ValueError if results cannot be kept there.
+    """
     sources, here = params["sources"], params["here"]
     parent = os.path.dirname(registry_dir(None, None, sources, here))
     if folder := inventory_around(parent, sources, here):
@@ -120,7 +123,7 @@ def _step(function: t.Callable[[_Run], Result], **blank: t.Any) -> Operation:
 
 
 def _quoted(run: _Run) -> Result:
-    """Decide by the host's plan whether it is provisioned. First set the results of an earlier run aside."""
+    """Decide by the host's plan whether it is provisioned. If it is, set the results of a finished run aside."""
     host, protect = run.view.request.host, run.params["hosts"][0]["protect"]
     unswept = running.why_unenforced(host, protect, LastSweeps(run.registries).trouble(run.place, refused=False))
     try:
@@ -137,7 +140,10 @@ def _quoted(run: _Run) -> Result:
 
 
 def _next(run: _Run) -> Result:
-    """Decide whether the job starts, and note that first. A job that is only followed is noted as begun as well."""
+    """Decide whether the job starts, and note that first.
+
+    A job that is only followed is also noted as begun, so that no other machine is bought for it.
+    """
     job = run.got["run__info"]
     found = running.next_on_machine(run.view, job)
     run.shorten_lease(found.get("until"))  # before the job begins, whose time limit depends on it

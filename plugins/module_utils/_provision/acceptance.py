@@ -27,7 +27,7 @@ MOST_NOTED = 16 * 1024  # bytes of evidence in a shared registry
 # Seconds that a test may run in the background: longer than its own limit. The first level is short and does not.
 SECONDS = {level: int(TIMEOUTS[level]) + 60 for level in LEVELS[1:]}
 NO_MACHINE = "no machine"  # instead of a verdict
-# Ansible calls a machine unreachable although a command has run there, if its message has one of these.
+# If its message has one of these, a command has run on a machine that Ansible calls unreachable.
 _REACHED = ("Failed to create temporary directory", "No space left on device")
 
 
@@ -49,7 +49,7 @@ class Tested:
 
     @classmethod
     def of(cls, result: Row) -> Tested:
-        """Read the result of a task. Without a verdict, only a machine that does not answer in time is bad."""
+        """Read a task's result. Without a verdict, only an unreachable or silent machine is bad."""
         # The item is the host, or, in a task that waits, the result of the task that started the test.
         item, verdict = result.get("item"), result.get("verdict")
         machine = str(item.get("item") if isinstance(item, t.Mapping) else item)
@@ -218,7 +218,7 @@ def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.A
         "offer_id": entry.offer_id or plan["offer_id"],
         "resource_ids": list(entry.resource_ids),
         "offer": dict(offer),
-        # `candidates` reads these; the note in a shared registry has no offer.
+        # `candidates` reads these, since a shortened bundle may lack the offer.
         **{name: offer.get(name) for name in ("vendor", "region")},
         "reason": printable(next(reasons, "").removesuffix(" (bad)"), LONGEST_LINE),
         "clock": entry.clock,
@@ -239,9 +239,9 @@ def with_digest(whole: Row) -> dict[str, t.Any]:
 
 
 def shortened_bundle(whole: Row, most: int = MOST_NOTED) -> dict[str, t.Any]:
-    """The bundle shortened to ``most`` bytes of JSON: without raw output, and with findings only if they fit.
+    """The bundle for a shared registry, without raw output and findings that are `ok`.
 
-    Findings that are `ok` are left out in any case.
+    If it still has more than ``most`` bytes of JSON, the offer and all findings are left out as well.
     """
     machines = [{name: row[name] for name in row if name != "evidence"} for row in whole["machines"]]
     for row in machines:

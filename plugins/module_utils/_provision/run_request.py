@@ -27,7 +27,7 @@ SHORTEST_JOB = 600.0  # seconds; a shorter time is a mistake
 HOST_PREFIX = "run-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
-# Variables of the role that users of a run may set
+# Variables in DECIDED_BY_PLAYS that a run leaves to its user
 _ALLOWED = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # characters of .gitignore patterns
