@@ -223,13 +223,17 @@ def entry_changes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t
     A shared registry keeps ended entries, and ends only those of confirmed purchases. So an open purchase becomes
     confirmed or refused here; a machine that is gone or forgotten counts as bought, since it may have been billed. If
     the registry does not know when the purchase began, the API's time counts. The entry's storage stays after the end.
+
+    A new id in doubt is not noted, since a noted id counts as proved: the API may have named a stranger's machine. The
+    entry's offer stays, so that the next run asks about it again.
     """
     items = read_storage(plan["storage"])
     if left:  # a machine goes on, and may get more time: its storage must not end
         items = tuple(item if item.kept_since else replace(item, is_to_end=None) for item in items)
     kept = storage.storage_changes(items, entry.storage)
     if left:
-        return {IDS: list(left), PURCHASE: MADE, **kept}
+        held = [item for item in left if item in plan["resource_ids"] or item not in plan["in_doubt"]]
+        return {IDS: held or None, PURCHASE: MADE, **kept}
     if not entry.is_open:
         is_new = plan["began"] and not entry.journaled_at
         return {**({JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept}

@@ -204,9 +204,10 @@ _TIMED_OUT = 124  # the exit code of `timeout`, of coreutils and of busybox
 # as in a container, or disabled, nothing else shows that they have run.
 MARK = "supply-booted"
 NO_MARK = f"{MARK}: none"  # a comment in user data that do not create the file
+_MARKED = "marked: yes"
 # All versions of cloud-init know --long. "absent" and "marked" are our words.
 ASK = (
-    f"for mark in /var/lib/{MARK} ~/.{MARK}; do [ ! -e $mark ] || echo 'marked: yes'; done; "
+    f"for mark in /var/lib/{MARK} ~/.{MARK}; do [ ! -e $mark ] || echo '{_MARKED}'; done; "
     "command -v cloud-init >/dev/null || { echo 'status: absent'; exit 0; }; "
     f"limit=$(command -v timeout); ${{limit:+$limit {ANSWER_SECONDS}}} cloud-init status --long"
 )
@@ -313,7 +314,7 @@ def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
     answer = {key: one_line(text) for key, text in re.findall(r"^(\w+):\s*(.*)", stdout, re.MULTILINE)}
     word, extended = answer.get("status"), answer.get("extended_status", "")
     if not word:
-        last = (stdout.strip() or stderr.strip()).rpartition("\n")[2]
+        last = (stdout.replace(_MARKED, "").strip() or stderr.strip()).rpartition("\n")[2]
         return CloudInitStatus(UNCLEAR, detail=one_line(last) or f"exit code {code}")
     # While cloud-init goes on after an error, its own --wait also waits.
     goes_on = word == "error" and extended.endswith(RUNNING)

@@ -56,7 +56,10 @@ def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: An
 
 
 class Api:
-    """The reads of the client. ``hidden``: machines that no list has. ``unread``: the id whose page answers 500."""
+    """The reads of the client. ``hidden``: machines that no list has. ``unread``: the id whose page answers 500.
+
+    ``named``: the ids in the statuses of offers.
+    """
 
     ahead = 0.0
 
@@ -67,9 +70,10 @@ class Api:
         phases: Json | None = None,
         broken: int = 0,
         unread: str = "",
+        named: tuple[str, ...] = (),
     ) -> None:
         self.listed, self.hidden, self.phases = list(listed), hidden, phases or {}
-        self.broken, self.unread = broken, unread
+        self.broken, self.unread, self.named = broken, unread, list(named)
         self.asked: list[str] = []
 
     def resources(self, retries: int | None = None) -> list[Json]:
@@ -97,7 +101,7 @@ def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = sorted(offer_ids - {""})
         api.asked += wanted
         unknown = {"phase": None, "error_class": "not_found", "msg": "answered 404.", "resource_ids": []}
-        known = {key: {"phase": phase, "resource_ids": []} for key, phase in api.phases.items()}
+        known = {key: {"phase": phase, "resource_ids": api.named} for key, phase in api.phases.items()}
         return {offer_id: known.get(offer_id, unknown) for offer_id in wanted}
 
     monkeypatch.setattr(operation, "offer_statuses", look)
@@ -391,6 +395,34 @@ def test_a_page_that_cannot_be_read_keeps_only_its_own_machine_from_ending(tmp_p
 
     (plan,) = plans(Api(machine("r")), host)["ends"]
     assert plan["ids"] == ["r"], "its page can be read again"
+
+
+BEFORE, BOUGHT = "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("page", "ends", "words"),
+    [
+        pytest.param(machine("r"), ["r"], "", id="the purchase's"),
+        pytest.param(machine("r", offer=None), ["r"], "", id="of no offer, and younger"),
+        pytest.param(machine("r", offer=None, created_at=BEFORE), [], "existed before", id="older than the purchase"),
+        pytest.param(machine("r", offer="x"), [], "bought with offer x", id="of another offer"),
+    ],
+)
+def test_an_unreadable_machine_that_only_the_status_names_is_not_noted_as_proved(
+    tmp_path: Path, page: Json, ends: list[str], words: str
+) -> None:
+    file = write(tmp_path, "gpu-1", procured_offer_id="o", purchase="made", journaled_at=BOUGHT)
+    host, api = declared("gpu-1", tmp_path), {"phases": {"o": "ready"}, "named": ("r", "s")}
+    (plan,) = plans(Api(machine("s"), unread="r", **api), host)["ends"]  # type: ignore[arg-type]
+    with pytest.raises(Failure, match="So r does not end") as failure:
+        after(Api(), plan, gone("s"))
+    assert (plan["ids"], failure.value.result["left"]) == (["s"], ["r"])
+    kept = yaml.safe_load(file.read_text())
+    assert (kept["provision_procured_offer_id"], kept.get("provision_resource_ids")) == ("o", None)
+
+    (plan,) = plans(Api(machine("s", status="deleted"), hidden=(page,), **api), host)["ends"]  # type: ignore[arg-type]
+    assert (plan["ids"], words in plan["refusal"]) == (ends, True)
 
 
 @pytest.mark.parametrize(

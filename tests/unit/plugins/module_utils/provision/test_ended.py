@@ -37,6 +37,8 @@ PLAN = {
     "gone": [],
     "forgotten": [],
     "price_per_hour": 2.0,
+    "in_doubt": [],
+    "resource_ids": [M],
     "offer_id": OFFER,
     "began": "",
 }
@@ -50,7 +52,11 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
     ("entry_", "plan", "left", "notes"),
     [
         (known(), {}, [], {}),
-        (known([M, N]), {}, [N], {"provision_resource_ids": [N], "provision_purchase": "made"}),
+        (known([M, N]), {}, [N], {"provision_resource_ids": [N], **MADE}),
+        (known([M, N]), {"in_doubt": [N], "resource_ids": [M, N]}, [N], {"provision_resource_ids": [N], **MADE}),
+        # An id in doubt that no registry has proved, and that may be a stranger's
+        (known((), "sent"), {"in_doubt": [N], "resource_ids": []}, [N], {"provision_resource_ids": None, **MADE}),
+        (known((), "made"), {"in_doubt": [N], "resource_ids": []}, [M, N], {"provision_resource_ids": [M], **MADE}),
         # What is open: a shared registry ends only what it knows to be bought.
         (known((), "sent"), {}, [], {**MADE, "provision_resource_ids": [M]}),
         (known((), "sent"), {"ids": [], "gone": [M]}, [], MADE),

@@ -99,6 +99,13 @@ def said(
             CloudInitStatus("unclear", detail="ImportError: yaml"),
             id="trace",
         ),
+        pytest.param(
+            1,
+            "marked: yes\nmarked: yes\n",
+            "ImportError: yaml\n",
+            CloudInitStatus("unclear", detail="ImportError: yaml"),
+            id="trace-and-mark",
+        ),
         pytest.param(1, "", "", CloudInitStatus("unclear", detail="exit code 1"), id="silent"),
         pytest.param(
             142,
