@@ -485,7 +485,7 @@ class ActionModule(InProcessAction):
         decided = sorted(set().union(*{tuple(item.ends.decided) for item in rounds.values()}))
         wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
         own = wanted.get(str(task_vars["inventory_hostname"]))
-        # In our own playbook all hosts take part. A host that one worker cannot declare for declares by itself.
+        # In our own playbook all hosts take part. A host that one worker cannot declare for declares alone.
         is_for_all = task_vars.get("decommission__together") and (not own or own["id"] in decided)
         hosts = self._end_of_all(task_vars) if is_for_all else _undecided(wanted, decided, task_vars)
         registries = self._registries()
@@ -878,7 +878,7 @@ def _listed(given: t.Any) -> list[t.Any]:
 def _batch(task_vars: Variables) -> dict[str, Variables]:
     """The variables of the hosts of the batch, including failed ones.
 
-    Failed hosts also run tasks in ``always`` and in the play's handlers. Those that take part have just declared.
+    Failed hosts also run tasks in ``always`` and in the play's handlers. The hosts that take part have just declared.
     """
     hosts = dict.fromkeys([*(task_vars.get("ansible_play_batch") or []), *_failed(task_vars)])
     return {host: _hosts.raw_variables(host, task_vars) for host in hosts}

@@ -14,7 +14,7 @@ description:
     as a whole. If the machine already has exactly this code, nothing is copied.
   - C(git) on the controller decides which files are packed, also outside of a repository. C(.gitignore) files count,
     also those above the folder in its repository. The registry's files and empty folders are left out. Links stay
-    links. Of a file's mode only the executable bit counts, and its time does not count.
+    links. Only the executable bit of a file's mode counts; its time does not.
   - It refuses to replace code while a command of the run runs.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)

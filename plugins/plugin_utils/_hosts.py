@@ -278,7 +278,7 @@ class Hosts:
         rows = list(filter(None, map(self._placed, self.groups)))
         usual = [row for row in (*rows, *self.rows(["localhost"])) if row["registry_dir"] is None]
         others = inventory_folders(self._sources, os.getcwd())[1:]
-        further = [{**row, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others for row in usual]
+        further = [{**row, "host": f"the hosts of {dir}", "inventory_dir": dir} for dir in others for row in usual]
         return rows + [{"group": "", **row, "declares": False} for row in further]
 
     def trouble_of(self, host: str) -> str:

@@ -84,7 +84,7 @@ def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
     assert (again.returncode, again.changed) == (0, 0)
     # The role knows now that somebody sweeps.
     quoted = project.play("compute_index.supply.quote", **later(project, 8.3))
-    assert "A lease ends nothing by itself" not in quoted.text
+    assert "A lease ends nothing on its own" not in quoted.text
 
 
 def test_nothing_of_ours_ends_a_protected_machine(project: Project) -> None:

@@ -91,7 +91,7 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
     assert files["crontab"].startswith(OTHERS) and files["crontab"].count("\n") == 4
 
     # Before anything is bought the registry says that sweeps run.
-    assert "A lease ends nothing by itself" not in project.play("compute_index.supply.quote").text
+    assert "A lease ends nothing on its own" not in project.play("compute_index.supply.quote").text
 
     again = timed(project)
     assert (again.returncode, again.changed) == (0, 0), again.output

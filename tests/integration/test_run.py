@@ -89,7 +89,7 @@ def test_check_shows_the_price_and_buys_nothing(make_project: MakeProject) -> No
     project = make_project()
     write_code(project)
     checked = run(project, "--check", run_unswept=None, run_max_bill=3, run_time=None)
-    assert "A lease ends nothing by itself" in checked.text and "run_unswept=true" in checked.text
+    assert "A lease ends nothing on its own" in checked.text and "run_unswept=true" in checked.text
     checked = run(project, "--check", run_max_bill=3, run_time=None)
     assert checked.returncode == 0, checked.output
     assert '"at most USD 3.00 for its machine, USD 2.00/h"' in checked.output

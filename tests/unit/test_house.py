@@ -9,7 +9,9 @@ Decisions about money are Python. What is counted here is what is left of them i
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -348,6 +350,37 @@ def test_names_say_what_things_are() -> None:
     assert list(map(is_vague, ("each", "_known_ids", "NOT_FOUND", "SeenOffer", "known_hosts", "owner"))) == [
         *(True, True, True, True, False, False)
     ]
+
+
+# Openings and phrases that make readers translate
+OPENINGS = re.compile(r"(The same (of|as|by)|That of|Those|Whose|Whom|Of (the|a|an|what|these|those|all)) (?!.*\?)")
+PHRASES = re.compile(
+    r"\b(nobody|who(m)?ever|shall|beside|by itself|is said|(is|are) told(?! apart)|be there|the same of)\b|, too\b",
+    re.IGNORECASE,
+)
+
+
+def prose(source: str) -> Iterator[str]:
+    """The sentences of a source's docstrings, comments and texts of several words."""
+    constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    texts = [value for value in constants if isinstance(value, str) and " " in value.strip()]
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    texts += [token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT]
+    for text in texts:
+        yield from (part for part in map(str.strip, re.split(r"(?<=[.:;!?])\s+|\n\n", text)) if part)
+
+
+def is_foreign(sentence: str) -> bool:
+    """Whether a sentence is written as no technical writer would."""
+    return bool(OPENINGS.match(sentence) or PHRASES.search(sentence))
+
+
+def test_prose_is_plain_english() -> None:
+    files = (ROOT / "plugins").rglob("*.py")
+    foreign = {name_of(file): list(filter(is_foreign, prose(file.read_text()))) for file in files}
+    assert foreign and not {name: sentences for name, sentences in foreign.items() if sentences}
+    assert list(map(is_foreign, ("The same of a cluster.", "Nobody asks.", "It ends, too."))) == [True] * 3
+    assert not any(map(is_foreign, ("Return the ids.", "Those?", "Machines are told apart by name.")))
 
 
 def test_a_public_name_has_one_home() -> None:

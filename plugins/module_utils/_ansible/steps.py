@@ -208,7 +208,7 @@ ORPHAN: Spec = {**_READ, **_options("resource_id", "reason"), "by": _TEXT, "limi
 PROBE: Spec = {
     **_HOSTS,
     **_options("recording", "wrong_token"),
-    # Of the machine that the probe bought
+    # About the machine that the probe bought
     "log": _TEXT,  # the file with the API's answers to its tasks
     "name": _TEXT,
     "lets_in": {"type": "float"},  # seconds until it accepted a login

@@ -135,7 +135,7 @@ def report(name: str, lines: int) -> dict[str, t.Any]:
 
 
 def tail(path: str, lines: int) -> list[str]:
-    """The newest lines of a log. Of a line that overwrites itself, such as a progress bar, the last version counts."""
+    """The newest lines of a log. A line that overwrites itself, such as a progress bar, is in its last version."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_LOG))

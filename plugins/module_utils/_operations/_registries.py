@@ -312,8 +312,8 @@ class RegistrySnapshot:
     def hosts(self, named: t.Container[str]) -> dict[str, list[str]]:
         """The hosts with an entry, readable or not, and the groups that it notes.
 
-        Of the hosts that are ``named``, also those that only keep storage: in a shared registry, the entry of a host
-        goes when its machine ends.
+        Hosts in ``named`` are included even if they only keep storage: a shared registry removes a host's entry when
+        its machine ends.
         """
         broken: dict[str, list[str]] = {host: [] for found in self._read.values() for host in found.broken}
         kept = [(entry.storage_of, entry) for entry in self.stray_entries().values() if entry.storage_of in named]

@@ -71,7 +71,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
 
 
 def _machines(api: SupplyApi) -> list[Json]:
-    """The machines of the account. Those in deletion are read by their ids, since a list may lag."""
+    """The machines of the account. Machines in deletion are read by their ids, since a list may lag."""
     listed = api.resources()
     return refreshed(listed, read_by_id(api, auditing.under_deletion(listed), retries=None))
 

@@ -159,8 +159,8 @@ class _Planning:
             return os.path.join(self._params["here"], os.path.expanduser(named))
         if raw["has_ssh_public_key"]:
             return ""
-        # By itself, ssh finds only keys with usual names, and only in the home that the system has for the user, which
-        # HOME need not be.
+        # Without an option, ssh finds only keys with usual names, in the user's home by the system, which may differ
+        # from HOME.
         private, ending = os.path.splitext(os.path.abspath(public))
         return private if ending == ".pub" and os.path.isfile(private) else ""
 

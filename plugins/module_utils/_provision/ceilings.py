@@ -38,7 +38,7 @@ _MOST = 40  # names of one state and price in a refusal; the audit has all
 class State(enum.Enum):
     """The state of a part, in words for the user; a refusal lists parts in this order."""
 
-    # Of a month
+    # For the budget of a month
     SPENT = "spent"
     RUNS_ON = "runs on"
     ORDERED = "would be bought"
@@ -312,7 +312,7 @@ def ceiling_for_registered(max_account_price_per_hour: float, account: AccountPr
     return round(max(0.0, max_account_price_per_hour - Count(account.foreign).sum.total), 6)
 
 
-# Of a month
+# The budget of a month
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def not_ended(plan: Row, ids: t.Iterable[str], answers: t.Mapping[str, Row]) -> 
 
 
 def machines_not_ended(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
-    """Which machines of a host may not have ended. Those that the API does not show (``in_doubt``) are among them."""
+    """Which machines of a host may not have ended. They include machines that the API does not show (``in_doubt``)."""
     left = not_ended(plan, plan["ids"], answers)
     reason = [plan["refusal"]] if plan["in_doubt"] else []
     return replace(left, ids=(*left.ids, *plan["in_doubt"]), sentences=(*left.sentences, *reason))

@@ -229,7 +229,7 @@ def read_entry(variables: Variables | None) -> Entry:
         at_most=number_of(known.get(AT_MOST)),
         idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
-        # Affected ids existed before, too, which a later look may no longer show.
+        # Affected ids existed before as well; a later look may no longer show that.
         listed_before=(*unique_ids(known.get(LISTED_BEFORE)), *affected),
         ordered=mapping_of(known.get(ORDERED)),
         boot_mark=known.get(BOOT_MARK) is True,

@@ -249,6 +249,6 @@ def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = Fa
     schedule = f"Enable the schedule '{SCHEDULE}'."
     when = "it has never run here" if swept is None else f"it ran last at {formatted(swept)}"
     return (
-        f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
+        f"A lease ends nothing on its own: compute_index.supply.reap does, and must run at least once an hour; {when}."
         f"{' provision_lease_unswept is refuse.' if refused else ''} {schedule if by_job else timer}"
     )

@@ -290,7 +290,7 @@ def host_names_of(value: t.Any, group: str, variable: str = "provision_hosts") -
 
 
 def read_host_names(variable: str, value: t.Any) -> list[str]:
-    """The text or texts with which a person names hosts. A whole number is a name, too.
+    """The text or texts with which a person names hosts. A whole number is also a name.
 
     Raises ValueError, which names the variable, for anything else, such as ``true``, ``1.5`` or a mapping.
     """

@@ -18,7 +18,7 @@ Rules of `next_step`, from which every cell of the table in its test follows:
    the machine may be ours. After a 404, 409 or 410 it may be ours if this account has it, since a gateway may have
    sent the request twice; then only proof makes it another host's: that host has noted it, or the vendor keeps names.
    If no machine appears before `settle_timeout` ends, another customer was faster.
-5. A machine that has certainly ended is no longer billed, whoever owned it.
+5. A machine that has certainly ended is no longer billed, regardless of its owner.
 6. A refusal counts only for the run that still holds the purchase. A run stops if another run has taken its purchase
    over: that run may have bought the offer, and even have ended its machine.
 
