@@ -433,9 +433,7 @@ class ActionModule(InProcessAction):
         )
         # A purchase refuses a quote that is not sealed; a play that only looks for machines ignores it.
         buys = not self._task.args.get("find")
-        if buys:
-            _check_group(group, task_vars)
-        else:
+        if not buys:
             self._refuse_slips("verify_ configure_")
         read = {name: value for name, value in self._extra.items() if buys or name == "plan"}
         variables["plan"] = plan_of(read)
@@ -443,6 +441,8 @@ class ActionModule(InProcessAction):
         (variable, asked), limit, named = requested_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # the operation raises it again
             named = host_names_of(asked, group, variable)
+        if buys:
+            _check_group(group, task_vars, named)
         patterns = (
             _hosts.Patterns(task_vars, self._loader, "--limit", dict.fromkeys(named, (group,))) if limit else None
         )
@@ -961,8 +961,11 @@ def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
     return any(str(one[name] or "").strip() not in ("", "unlimited") for one in hosts)
 
 
-def _check_group(group: str, task_vars: Variables) -> None:
-    """Raise AnsibleActionFail if the inventory lacks the play's ``group``, and has one with a similar name."""
+def _check_group(group: str, task_vars: Variables, named: t.Collection[str] = ()) -> None:
+    """Raise AnsibleActionFail if the inventory lacks the play's ``group``, but has one with a similar name.
+
+    ``named``: the hosts that an order names.
+    """
     is_given = bool(task_vars.get("provision_group"))
-    if refusal := misspelled_group(group, task_vars.get("groups") or {}, is_given=is_given):
+    if refusal := misspelled_group(group, task_vars.get("groups") or {}, named, is_given=is_given):
         raise AnsibleActionFail(f"{refusal} {NOTHING_SENT}")

@@ -223,7 +223,7 @@ def ordered_hosts(
     reasons = {
         f"This job is one of the slices of '{template}', and each slice would order all named hosts."
         " Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX divides.": (
-            # A person's names are the same in each slice, unlike published ones.
+            # Published hosts have their machines already; names that a person gives would be ordered by each slice.
             template and ordered_names and not isinstance(value, t.Mapping)
         ),
         why_no_hosts(group, sizes): not (sizes.get(group) or ordered_names),
@@ -362,20 +362,24 @@ def why_ambiguous(name: str, groups: t.Mapping[str, t.Collection[str]]) -> str:
     )
 
 
-def misspelled_group(group: str, groups: t.Collection[str], *, is_given: bool) -> str:
+def misspelled_group(
+    group: str, groups: t.Mapping[str, t.Collection[str]], named: t.Collection[str] = (), *, is_given: bool
+) -> str:
     """Why nothing is bought for a group that the inventory lacks, if it has a similar one; empty otherwise.
 
     Hosts added to the group would have no ceiling, lease or registry of the similar one. If ``group`` is the default
-    (not ``is_given``), only its plural and other capitals are similar: a group ``cpu`` has nothing to do with it.
+    (not ``is_given``), only its plural and other capitals are similar: a group ``cpu`` has nothing to do with it. Then
+    the order may also be for hosts of the inventory (``named``), which keep their own variables.
     """
-    if group in groups:
+    keep_variables = named and not is_given and {*named}.issubset(groups.get("all", ()))
+    if group in groups or keep_variables:
         return ""
     others = [name for name in without_order_groups(groups) if name not in _RESERVED]
     plurals = (name for name in others if plain_name(name).rstrip("s") == plain_name(group).rstrip("s"))
     similar = nearest(group, others) if is_given else next(plurals, "")
     return (
         f"The inventory has no group '{group}', whose ceilings, lease and registry would apply. Did you mean {similar}?"
-        f" Then give -e provision_group={similar}; for a new group, add a line [{group}] to the inventory."
+        f" Then give -e provision_group={similar}; to use {group}, add a line [{group}] to the inventory."
         if similar
         else ""
     )

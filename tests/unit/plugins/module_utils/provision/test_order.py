@@ -331,7 +331,7 @@ def test_a_group_with_a_hosts_name_is_not_meant_by_it() -> None:
     [("gpus", "gpu"), ("gup", "gpu"), ("trian", "train"), ("gpu", ""), ("train", ""), ("web", ""), ("alle", "")],
 )
 def test_a_group_that_is_nearly_one_of_the_inventory_is_a_slip(group: str, meant: str) -> None:
-    found = misspelled_group(group, {"all": 2, "gpu": 0, "train": 2, "supply": 1}, is_given=True)
+    found = misspelled_group(group, {"all": ["a"], "gpu": [], "train": ["a"], "supply": ["a"]}, ["a"], is_given=True)
     assert bool(found) is bool(meant) and f"Did you mean {meant}" in (found or "Did you mean ")
 
 
@@ -340,9 +340,12 @@ def test_a_group_that_is_nearly_one_of_the_inventory_is_a_slip(group: str, meant
     [("gpus", True), ("GPU", True), ("GPUs", True), ("gpu", False), ("cpu", False), ("app", False), ("gpu_l4", False)],
 )
 def test_the_usual_group_is_a_slip_only_of_its_plural_and_of_capitals(name: str, is_meant: bool) -> None:
-    found = misspelled_group("gpu", {"all": 2, name: 2, "ungrouped": 0}, is_given=False)
-    assert (f"Did you mean {name}? Then give -e provision_group={name}; for a new group" in found) is is_meant
-    assert not misspelled_group("gpu", {"all": 2, name: 2, "gpu": 0}, is_given=False)
+    groups = {"all": ["a", "b"], name: ["a", "b"], "ungrouped": []}
+    for new in ([], ["c"], ["a", "gpu-1"]):
+        found = misspelled_group("gpu", groups, new, is_given=False)
+        assert (f"Did you mean {name}? Then give -e provision_group={name}; to use gpu, add a" in found) is is_meant
+    assert not misspelled_group("gpu", groups, ["b", "a"], is_given=False), "they keep their own ceilings"
+    assert not misspelled_group("gpu", {**groups, "gpu": []}, ["c"], is_given=False)
 
 
 def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
