@@ -111,7 +111,7 @@ class Declaration:
     reach: bool = True
     verify: str = ""  # the level of its machine's acceptance test; empty for no test
     expected: t.Mapping[str, t.Any] = field(default_factory=dict)  # requirements of the test besides the offer
-    avoid: float = AVOIDED_FOR  # seconds during which it avoids a region where a machine failed its test
+    avoid: float = AVOIDED_FOR  # seconds to avoid the vendor and region of a machine that failed its test
     trust: str = "first_use"
     on_failure: str = "keep"
     protect: bool = False  # none of our code ends its machine

@@ -107,7 +107,7 @@ class MissingLook:
         return not self.sights(entry) <= {Sight.GONE} and Sight.FOUND not in self.sights(entry)
 
     def asks_about(self, entry: Entry) -> bool:
-        """Whether its offer's status is needed: all machines are gone, or some are absent and none was ready."""
+        """Whether its offer's status is needed: all machines are gone, or absent or gone and never noted as ready."""
         sights = self.sights(entry)
         if entry.storage_of:
             return False

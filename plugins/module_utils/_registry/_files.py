@@ -257,7 +257,7 @@ class HostFile:
     def _add_to_ledger(self, event: str, variables: Variables, why: str = "", renews: str = "") -> None:
         """Add a line about the purchase of an entry. Raises RegistryError.
 
-        ``renews``: when the purchase was first noted, if it is sent again.
+        ``renews``: the ``journaled_at`` of the open claim that a new one sends again.
         """
         entry, clock, now = read_entry(variables), self.clock(), self._time_for(variables)
         if event == ENDED:  # never noted too early; the API's `Date` lacks the fraction of a second

@@ -77,7 +77,7 @@ class AboveCeiling(RegistryError):
 
 
 class Contested(RegistryError):
-    """Machines were noted, but other claims name them as well: a person must decide."""
+    """Machines were noted, but another claim has them, their offer or their host: a person must decide."""
 
     error_class = "conflict"
 
@@ -217,7 +217,7 @@ class Database(Connector):
     def note(self, fact: Purchase, resource_ids: t.Sequence[str], disowned: t.Collection[str] = ()) -> Row:
         """Note that the purchase was made, and its machines. ``disowned``: see `Registry`.
 
-        Raises Contested, after noting them, if other claims name them as well.
+        Raises Contested, after noting them, if another claim has them, their offer or their host.
         """
         ids = list(dict.fromkeys(resource_ids))
 
@@ -449,7 +449,7 @@ class Database(Connector):
             return self._update(connection, row, sql.MARK, {**self._values(), "hold": self.hold})
 
     def _note(self, connection: Connection, fact: Purchase, ids: list[str]) -> tuple[Row, str]:
-        """Note the machines of a purchase; return their claim, and a sentence about other claims to them, if any."""
+        """Note the machines of a purchase; return the claim that has them, and what contests it, else an empty text."""
         adopted = read_entry(fact.note).adopted
         fact = self._with_own_claim(connection, fact, adopted=adopted)
         values = {**self._values(fact), "ids": ids}
