@@ -47,11 +47,11 @@ from .._provision.purchase import (
     OfferLook,
     confirmed_phase,
     list_must_confirm,
-    namesakes_without_offer,
     needs_machine_list,
     needs_time_gone,
     owner_by_name,
     phase_in_words,
+    possible_machines,
     with_other_owners,
 )
 from .._provision.standing import storage_bought
@@ -333,7 +333,14 @@ class OfferMachines:
         )
         self._resources = machines
         machines = ownership.machines_among(machines)
-        self.owner = owner_by_name(machines, self._names)
-        machines += namesakes_without_offer(history, self._filtered, self._names, self._listed_before)
+        possible = self._possible_machines(history, {*self._listed_before, *map(ownership.id_of, machines)})
+        self.owner = owner_by_name(machines, self._names, possible)
+        machines += possible
         self.listed[:] = [{key: item[key] for key in _SHOWN} for item in machines]
         return machines
+
+    def _possible_machines(self, history: History, left_out: t.Collection[str]) -> list[Json]:
+        """The `possible_machines`, each by its own page, since the list may lag behind an end, or omit offers."""
+        found = possible_machines(history, self._offer_id, self._filtered, self._names, left_out)
+        found = ownership.refreshed(found, read_by_id(self._api, filter(None, map(ownership.id_of, found))))
+        return possible_machines(history, self._offer_id, found, self._names, left_out)

@@ -40,6 +40,7 @@ from .ownership import Kind, Machine, OwnershipClaim, id_of, is_named, machines_
 OURS = "ours"
 THEIRS = "theirs"
 UNSEEN = "unseen"  # no machine shows a name yet
+LIKE_OURS = "like ours"  # a machine has our name, but the list does not say with which offer it was bought
 
 NOT_FOUND = "not_found"  # a phase in addition to those of `_states`: the API does not know the offer
 PHASE_OF_ERROR = {"not_found": NOT_FOUND, "expired": _states.EXPIRED}  # by error class of the status request
@@ -161,7 +162,7 @@ class OfferLook:
     """An offer and its machines, as one look at the API shows them.
 
     phase: the offer's, a word of `_states` or `NOT_FOUND`; None if it could not be read.
-    owner: `OURS`, `THEIRS` or `UNSEEN`, by the names of the machines.
+    owner: `OURS`, `THEIRS`, `UNSEEN` or `LIKE_OURS`, by the names of the machines.
     billed: whether machines may be billed; None if they could not be listed.
     listed: the list, or their own pages, show machines of the offer.
     of_others: the machines are proved to be another host's; see `with_other_owners`.
@@ -189,11 +190,16 @@ def phase_in_words(status: t.Mapping[str, t.Any]) -> str:
     return f"the API calls it '{status['procurement_status'] or status['status']}'"
 
 
-def owner_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
-    """Return `OURS` if a machine has one of the requested names, `THEIRS` if all named machines have other names."""
+def owner_by_name(machines: t.Iterable[Machine], names: t.Collection[str], possible: object = ()) -> str:
+    """Return `OURS` if a machine has one of the requested names, `THEIRS` if all named machines have other names.
+
+    ``possible``: the `possible_machines`; if there are any, `LIKE_OURS` takes the place of `THEIRS`.
+    """
     named = [machine for machine in machines if machine["name"]]
     if any(_has_name(named, name) for name in names):
         return OURS
+    if possible:
+        return LIKE_OURS
     return THEIRS if named and names else UNSEEN
 
 
@@ -203,21 +209,23 @@ def _has_name(machines: t.Iterable[Machine], name: str) -> bool:
     return len(numbered) > 1 or any(is_named(item, name) for item in numbered)
 
 
-def namesakes_without_offer(
+def possible_machines(
     history: History,
+    offer_id: str,
     resources: t.Iterable[Kind],
     names: t.Collection[str],
-    listed_before: t.Collection[str],
+    left_out: t.Collection[str],
 ) -> list[Kind]:
-    """Return the listed machines that a refused purchase may have bought: they have its name, but name no offer.
+    """Return the machines that a refused purchase may have bought: they have its name, and name no other offer.
 
-    A machine that has ended is most likely an earlier one of this name. ``listed_before``: ids that were listed before
-    the purchase, so that it cannot have bought them.
+    A machine that has ended is most likely an earlier one of this name. ``left_out``: ids of the offer's own machines,
+    and ids that were listed before the purchase, so that it cannot have bought them.
     """
     if history.refused not in _VAGUE:
         return []
-    new = [item for item in machines_among(resources) if not item["offer_id"] and id_of(item) not in listed_before]
-    return [item for item in new if owner_by_name([item], names) == OURS and not _states.is_gone(item["status"])]
+    new = [item for item in machines_among(resources) if id_of(item) not in left_out]
+    named = [item for item in new if item["offer_id"] in (None, offer_id) and owner_by_name([item], names) == OURS]
+    return [item for item in named if not _states.is_gone(item["status"])]
 
 
 def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
@@ -253,7 +261,8 @@ def with_other_owners(
         if not claim.resource_ids.isdisjoint(ids) or (claim.bought and claim.offer_id == offer_id):
             return replace(offer_look, of_others=True)
         names.update(dict.fromkeys(claim.resource_ids, claim.name))
-    return replace(offer_look, of_others=bool(names) and _have_kept_names(account(), ids, names))
+    is_comparable = bool(names) and offer_look.owner != LIKE_OURS  # our name proves nothing against us
+    return replace(offer_look, of_others=is_comparable and _have_kept_names(account(), ids, names))
 
 
 def _have_kept_names(machines: t.Collection[Machine], ids: t.Collection[str], names: t.Mapping[str, str]) -> bool:

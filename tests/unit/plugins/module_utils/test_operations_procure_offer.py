@@ -809,22 +809,68 @@ def test_a_status_that_lags_does_not_confirm_a_refusal(
 
 @pytest.mark.parametrize("code", [404, 409, 410])
 @pytest.mark.parametrize("shown", [status(), status("ready")], ids=["unbought", "ready"])
-@pytest.mark.parametrize("end", ["new", "listed before", "another name", "deleted"])
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        ("new", "unknown"),
+        ("of this offer by its page", "unknown"),
+        ("unreadable", "unknown"),
+        ("listed before", "rejected"),
+        ("another name", "rejected"),
+        ("deleted", "rejected"),
+        ("deleted by its page", "rejected"),
+        ("of another offer by its page", "rejected"),
+    ],
+)
 def test_a_refused_purchase_may_have_bought_a_machine_of_its_name_that_names_no_offer(
-    queue: RequestQueue, buy: Any, code: int, shown: Any, end: str
+    queue: RequestQueue, buy: Any, code: int, shown: Any, end: str, outcome: str
 ) -> None:
-    """A gateway sent the request twice, the status names no ids, and resources do not say their offers."""
+    """A gateway sent the request twice, the status names no ids, and the list does not say the offers of resources."""
     free(queue).expect(*POST, {"detail": "sold"}, code)
-    for _time in range(2 if end == "new" or code == 409 or shown != status() else 1):
+    pages: dict[str, Any] = {
+        "of this offer by its page": resource(name="trainer"),
+        "deleted by its page": resource(name="trainer", status="deleted", offer_history=None),
+        "of another offer by its page": resource(name="trainer", offer_history=None, offer_id=OTHER_ID),
+    }
+    for _time in range(2 if outcome == "unknown" or code == 409 or shown != status() else 1):
         queue.expect("GET", STATUS_PATH, shown)
         name, state = "vm-1" if end == "another name" else "trainer", "deleted" if end == "deleted" else "running"
-        expect_resources(queue, resource(name=name, status=state, offer_history=None))
-    listed = [RESOURCE_ID] if end == "listed before" else []
-    result = buy(resource_name="trainer", settle_timeout=2, listed_before=listed)
-    assert (result["outcome"], result["resource_ids"]) == (
-        ("unknown", [RESOURCE_ID]) if end == "new" else ("rejected", [])
-    )
-    assert (f"Nothing proves whose it is: {RESOURCE_ID}" in result["msg"]) is (end == "new")
+        listed = resource(name=name, status=state, offer_history=None)
+        expect_resources(queue, listed)
+        if end == "unreadable":
+            queue.show(listed, {}, 503)
+        elif end == "new" or end in pages:
+            queue.show(pages.get(end, listed))
+    before = [RESOURCE_ID] if end == "listed before" else []
+    result = buy(resource_name="trainer", settle_timeout=2, listed_before=before)
+    assert (result["outcome"], result["resource_ids"]) == (outcome, [RESOURCE_ID] if outcome == "unknown" else [])
+    assert (f"Nothing proves whose it is: {RESOURCE_ID}" in result["msg"]) is (outcome == "unknown")
+
+
+@pytest.mark.parametrize(("holder", "outcome"), [(OTHER_ID, "unknown"), (RESOURCE_ID, "rejected")])
+def test_a_vendor_that_keeps_names_proves_nothing_against_a_machine_of_its_name(
+    queue: RequestQueue, buy: Any, tmp_path: Path, holder: str, outcome: str
+) -> None:
+    """Only a host that holds the very machine does."""
+    entry = {"provision_procured_offer_id": OTHER_ID, "provision_resource_ids": [holder]}
+    HostFile(str(tmp_path / "tuner" / "compute_index_supply.yml")).note(entry)
+    free(queue).expect(*POST, {"detail": "sold"}, 410)
+    for _time in range(2 if outcome == "unknown" else 1):
+        queue.expect("GET", STATUS_PATH, status("ready"))
+        machine = resource(name="trainer", offer_history=None)
+        expect_resources(queue, machine).show(machine)
+    registry = str(tmp_path / "trainer" / "compute_index_supply.yml")
+    assert buy(resource_name="trainer", settle_timeout=2, registry_file=registry)["outcome"] == outcome
+
+
+def test_a_machine_that_the_status_names_is_shown_once(queue: RequestQueue, buy: Any, tmp_path: Path) -> None:
+    free(queue).expect(*POST, {"detail": "sold"}, 409)
+    for _time in range(2):
+        queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
+        expect_resources(queue, resource(name="trainer", offer_history=None))
+    registry = str(tmp_path / "trainer" / "compute_index_supply.yml")
+    result = buy(resource_name="trainer", settle_timeout=2, registry_file=registry)
+    assert result["outcome"] == "unknown" and len(result["machines"]) == 1
 
 
 @pytest.mark.parametrize("code", [400, 402, 403, 422])

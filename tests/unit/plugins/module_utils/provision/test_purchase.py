@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _state
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     ANSWERED_NO,
+    LIKE_OURS,
     NOT_FOUND,
     OURS,
     THEIRS,
@@ -380,6 +381,17 @@ def test_what_proves_that_a_machine_is_another_hosts(
     assert with_other_owners(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: others).of_others is (
         proved and not by_names
     )
+
+
+@pytest.mark.parametrize(("holds", "proved"), [("r-1", True), ("r-2", False)])
+def test_a_vendor_that_keeps_names_proves_nothing_against_a_machine_of_our_name(holds: str, proved: bool) -> None:
+    claims = [OwnershipClaim("b", "b", "o-2", frozenset({holds}), bought=True)]
+    account = [{"resource_id": f"r-{number}", "name": name, "vendor": "v"} for number, name in ((1, "a"), (2, "b"))]
+    shown = replace(_SHOWN, owner=LIKE_OURS)
+    seen = with_other_owners(_REFUSED, shown, ("o-1", ["r-1"]), lambda: claims, lambda: account)
+    assert seen.of_others is proved
+    expected = NextStep(Decision.REJECTED, Reason.TAKEN) if proved else NextStep(Decision.UNKNOWN, Reason.UNPROVEN)
+    assert next_step(_REFUSED, seen, may_wait=False) == expected
 
 
 @pytest.mark.parametrize(
