@@ -121,7 +121,7 @@ def _lowest(offers: t.Sequence[Offer]) -> t.Any:
 
 def _table(kinds: t.Sequence[Row]) -> list[str]:
     if not kinds:
-        return ["The API lists no offers of GPUs now."]
+        return ["No GPU has a matching offer now."]
     rows = [{**kind, "spot": _spot(kind["spot_offers"], kind["spot_price_per_hour"])} for kind in kinds]
     return [
         *narrow_table(rows, _KIND, ("GPUs", "GPU")),

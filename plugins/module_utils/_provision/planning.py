@@ -91,8 +91,8 @@ def host_plans(
     """A plan for each case.
 
     ``searches``: finds the offers for a declaration. ``pages``: the results of reading single offers by their ids, at
-    least of those that hosts want by id. ``kept``: offers by host; a host gets this one if it still suits. ``taken``:
-    the ids of offers that are bought or wanted elsewhere; a search may add to them. ``others``: what other hosts cost;
+    least of those that hosts want by id. ``kept``: by host, the offer that it prefers to all others. ``taken``: the ids
+    of offers that are bought or wanted elsewhere; a search may add to them. ``others``: what other hosts cost;
     ``unread``: those whose costs are unknown. ``failed``: the hosts that have left the play. ``now``: seconds since
     the epoch. ``account``: returns what else is billed on the account besides the offers to buy (`prices_of_others`).
     ``ledgers``: the ledgers of projects in which a host has a budget.
@@ -233,7 +233,10 @@ def _allocated(
     pages: t.Mapping[str, SearchResult],
     kept: t.Mapping[str, str],
 ) -> dict[str, Offer]:
-    """The offers for hosts that search, by host. A host gets the offer that it has ``kept``, if that still suits it."""
+    """The offers for hosts that search, by host, with the storage that only their own pages mention.
+
+    A host prefers the offer that it has ``kept``, if that still suits it and no host before it needs that offer.
+    """
     tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
     gone = {offer_id for offer_id, page in pages.items() if page.is_gone}
     requests = [
@@ -244,7 +247,11 @@ def _allocated(
         )
         for case, item in _searching(cases, results)
     ]
-    return allocate(requests, {*taken, *tried, *gone, *(case.wanted_offer_id for case in cases)})
+    allocated = allocate(requests, {*taken, *tried, *gone, *(case.wanted_offer_id for case in cases)})
+    shown = {offer["offer_id"]: offer for page in pages.values() for offer in page.offers}
+    return {
+        host: storage.with_noted_storage(offer, shown.get(offer["offer_id"], {})) for host, offer in allocated.items()
+    }
 
 
 def _searching(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> t.Iterator[tuple[Case, SearchResult]]:

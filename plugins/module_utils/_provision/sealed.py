@@ -83,9 +83,10 @@ def plans_at_page_prices(
 ) -> tuple[list[Plan], list[str]]:
     """The plans to seal, at the price that their purchases compare: the higher of the search's and the offer page's.
 
-    Also returns a warning for each offer that its page shows not to be for sale as found; its host gets another one. A
-    host tries at most ``provision_max_attempts`` offers, as in a purchase. ``find_plans``: `planning.host_plans`, by
-    ``pages`` and the offers that hosts had before. ``read``: reads the pages of offers by their ids.
+    Also returns a warning for each offer that its page shows not to be for sale as found; its host gets another one,
+    whose page is read next. There are at most as many rounds as the highest ``provision_max_attempts``. ``find_plans``:
+    `planning.host_plans`, by ``pages`` and the offers that hosts had before. ``read``: reads the pages of offers by
+    their ids.
     """
     seen, plans = pages, find_plans(pages, {})
     for _try in range(max((case.host.max_attempts for case in cases), default=0)):
@@ -120,8 +121,8 @@ def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
         return ""
     if draft.offer_id not in seen:
         return (
-            f"The pages of the offers for {draft.host} name higher prices than the search, above its ceiling, or the"
-            f" offers are gone, so no plan was sealed. {QUOTE_AGAIN}"
+            "Offers were gone, or above a ceiling by their own pages, until no attempt (provision_max_attempts) was"
+            f" left. So {draft.host} has no offer with a certain price, and no plan was sealed. {QUOTE_AGAIN}"
         )
     reason = seen[draft.offer_id].reason
     return reason and (

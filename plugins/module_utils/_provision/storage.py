@@ -150,7 +150,7 @@ def noted_offer(offer: Variables) -> dict[str, t.Any]:
 
 
 def with_noted_storage(offer: Variables, noted: Variables) -> Variables:
-    """The offer with its storage as ``noted`` from a search if the offer's own page does not mention any."""
+    """The offer with its storage as ``noted`` elsewhere, in a search or on its own page, if it does not mention any."""
     volumes = [] if persistent_storage(offer) else persistent_storage(noted)
     return {**offer, DETAILS: volumes} if volumes else offer
 

@@ -150,7 +150,7 @@ def test_a_ceiling_holds_for_the_market() -> None:
     nothing = browsing.market_report(Choice({}, 0.1), MARKET)
     assert nothing == {
         "kinds": [],
-        "lines": ["The API lists no offers of GPUs now."],
+        "lines": ["No GPU has a matching offer now."],
     }
 
 

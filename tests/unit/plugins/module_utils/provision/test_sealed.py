@@ -179,13 +179,26 @@ def test_a_host_tries_as_many_pages_as_offers() -> None:
     dear = {key: value for number in range(1, 30) for key, value in page(number, 4.1).items()}
     bought, refusals, _warnings, read = sealed_by_pages(found, dear, attempts=2)
     assert [action for action, _offer, _price in bought] == ["stop"] * 2 and len(read) == 4
-    assert refusals[1].startswith("The pages of the offers for gpu-2 name higher prices than the search")
+    assert refusals[1] == (
+        "Offers were gone, or above a ceiling by their own pages, until no attempt (provision_max_attempts) was left."
+        " So gpu-2 has no offer with a certain price, and no plan was sealed. Make a new quote."
+    )
 
 
 def test_the_ceiling_of_all_hosts_counts_the_prices_that_are_sealed() -> None:
     found = [offer(1, 2.0), offer(2, 2.0)]
     _bought, refusals, _warnings, _read = sealed_by_pages(found, page(1, 2.1), max_total_price_per_hour=4)
     assert "would cost USD 4.10 per hour together" in refusals[0]
+
+
+def test_storage_that_only_the_offers_page_names_is_quoted_as_it_outlives_the_machine() -> None:
+    data = {"name": "data", "type": "disk", "persistent": True, "hourly_cost": 0.1}
+    pages = {X: SearchResult([offer(1, 2.1, storage_details=[data])])}
+    searching = [Case(hosts()[0], entry(), Standing(FREE))]
+    plan = draft(*host_plans(searching, lambda one: SearchResult.of(one, [[offer(1)]]), pages))
+    assert plan["hosts"]["gpu-1"]["storage"] == [data]
+    assert plan["summary"].startswith("gpu-1: USD 2.10 per hour, ")
+    assert plan["summary"].endswith("; storage outlives them, USD 0.10 per hour")
 
 
 # The seal
