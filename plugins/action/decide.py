@@ -351,7 +351,7 @@ class ActionModule(InProcessAction):
         """The path at which a quote writes its plan, or the sealed plan that our own playbook buys."""
         if quote:
             file = self._quote_file(task_vars)
-            # Check mode writes no plan, so it must not publish one either.
+            # Check mode writes no plan, so the quote must not name a file to buy from.
             return {} if file is None else {"plan_file": "" if self._task.check_mode else file}
         return {"sealed": plan_of(self._extra if task_vars.get("provision__group") else {}, buys=True)}
 

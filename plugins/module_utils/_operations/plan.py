@@ -127,8 +127,8 @@ class _Planning:
     def run_again(self, reasons: t.Iterable[str], planned: Result) -> Result:
         """Plan once more, since the registry has changed, and add the ``reasons`` as warnings.
 
-        Only once: the API's list may lag behind the registry for any time, so there might be no last look. Then the
-        plans stay as ``planned``.
+        Only once: the API's list may lag behind the registry for any time, so there might be no last look. After that,
+        the plans stay as ``planned``.
         """
         if not self._has_looked_again:
             self._has_looked_again = True

@@ -28,7 +28,7 @@ from .spending import HOUR, MILLION, Bill, cents, millionths_of_usd
 from .storage import with_noted_prices
 
 NOT_ASKED_FOR = "They were not asked for."
-_FEW = 8  # so many parts are listed separately in a refusal; more are grouped by state and price
+_FEW = 8  # of at most so many parts, a refusal names each start; of more, the oldest of each state and price
 _MOST = 40  # names of one state and price in a refusal; the audit has all
 
 
@@ -372,9 +372,10 @@ def month_of(now: float) -> tuple[str, float, float]:
 
 
 def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float, latest: float = 0.0) -> Month:
-    """The costs of the month with ``planned`` purchases, which begin now and replace bills of the same host and offer.
+    """The costs of the month with ``planned`` purchases, which begin now.
 
-    ``latest``: the time until which running machines are billed already, by a registry's clock that may be ahead.
+    Each replaces what is still to come of a bill of the same host and offer. ``latest``: the time until which running
+    machines are billed already, by a registry's clock that may be ahead.
     """
     name, begin, after = month_of(now)
     latest = max(now, latest)

@@ -90,7 +90,7 @@ _MISSING = {
     False: "MISSING after two looks: maybe billed, but in no ceiling per hour",
 }
 ADVICE_ON_MISSING = (
-    "If it is not found twice, half an hour apart, it no longer counts in",
+    "If two looks, half an hour apart, do not find it, it no longer counts in",
     "ceilings per hour. provision and reap look for it, and so does",
     "compute_index.supply.audit with audit_settle: true.",
     "Ask the vendor. If it is gone for certain, run",

@@ -87,7 +87,7 @@ class Bill(t.NamedTuple):
 
     @property
     def is_kept_storage(self) -> bool:
-        """Whether it is storage that outlived its machine, and no lease ends: its id replaces an offer id."""
+        """Whether it is storage that outlived its machine. No lease ends it, and its own id replaces an offer id."""
         return self.offer_id in self.resource_ids
 
     def is_known(self, now: float) -> bool:
