@@ -15,9 +15,9 @@ description:
     bought to outlive it. The message says which kind of resource has ended.
   - The deletion is sent once. If its answer is lost, the module reads the resource to find out whether it ended.
   - A resource that is already deleted, by its state, is a success. A resource that the API does not know (404) is a
-    failure, since it may still be billed. After an accepted deletion, whoever sent it, such a 404 counts as the end, if
-    it is the API's own answer and either the list no longer has the resource, or the API repeats it when the wait is
-    over.
+    failure, since it may still be billed. After an accepted deletion, by this run or another, such a 404 counts as the
+    end, if it is the API's own answer and either the list no longer has the resource, or the API repeats it when the
+    wait is over.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
