@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
@@ -293,3 +294,15 @@ def test_provision_and_audit_say_the_same_of_a_machine_with_a_hosts_name(
     audited = audit(cast(Market, api), params(steps.AUDIT, found), False)["audit"]
     assert [row["hosts"] for row in audited["claimed"]] == [["gpu-1"]] * owns
     assert len(audited["orphans"]) == (not owns)
+
+
+def test_an_order_beside_a_plural_of_the_usual_group_is_only_for_hosts_of_the_inventory(tmp_path: Path) -> None:
+    inventory = Inventory(tmp_path)
+    inventory.write({"gpus": {"hosts": {"a": None, "b": None}}})
+    inventory.play = {"provision_hosts": "b"}
+    assert inventory.gathered("order", find=False)["variables"]["provision_hosts"] == "b"
+    for asked in ("b,c", 2):
+        inventory.play = {"provision_hosts": asked}
+        with pytest.raises(AnsibleActionFail, match="Did you mean gpus"):
+            inventory.gathered("order", find=False)
+        assert inventory.gathered("order", find=True), "what is only looked for adds nothing"
