@@ -342,10 +342,10 @@ def _with_mark(item: Storage, end: End, raw: Row) -> Storage:
 
 
 def outcomes(plans: t.Sequence[Row], noted: t.Mapping[str, Row]) -> dict[str, dict[str, t.Any]]:
-    """The outcome of each host by name: the task file that follows (``next``), and why it stops there.
+    """The outcome of each host by name: the task file that follows (``next``), and why the host stops (``stop``).
 
-    ``noted``: the result of the registry's update, or the failure. ``over``: everything that was to end has ended, so
-    the host loses its variables. Until then it keeps them, since a role's ``when`` may use them.
+    ``noted``: the result of the registry's update, or the failure, by host. ``over``: everything that was to end has
+    ended, so the host loses its variables. Until then it keeps them, since a role's ``when`` may use them.
     """
     by_host = {plan["host"]: _outcome(plan, noted[plan["host"]]) for plan in plans}
     following = SAY if end_lines(plans, by_host) or any(one["stop"] for one in by_host.values()) else ""

@@ -394,7 +394,7 @@ def _why_in_doubt(request: EndRequest, api_view: ApiView, ids: t.Iterable[str]) 
     ]
     advice = "Run again; if its page stays unreadable, ask the API's support to end it." if unread else ""
     message = joined(*(api_view.unknown.get(item, "") for item in unknown))
-    return joined(*sentences, advice, _unknown_ids(request.host, unknown, message) if unknown else "")
+    return joined(*sentences, advice, _unknown_ids(request, unknown, message) if unknown else "")
 
 
 def _listed_price(resource_id: str, api_view: ApiView) -> float | None:
@@ -402,11 +402,12 @@ def _listed_price(resource_id: str, api_view: ApiView) -> float | None:
     return next((machine["price_per_hour"] for machine, _owner in api_view.account.machines_with([resource_id])), None)
 
 
-def _unknown_ids(host: str, ids: t.Sequence[str], message: str) -> str:
-    """What to do about registered ids that the API does not know, which does not prove that they have ended."""
+def _unknown_ids(request: EndRequest, ids: t.Sequence[str], message: str) -> str:
+    """What to do about ids that the API does not know, which does not prove that they have ended."""
+    source = "registry" if {*ids} <= {request.entry.offer_id, *request.entry.resource_ids} else "offer's status"
     return (
-        f"The registry names {ids_in_words(ids)}, which the API does not know: {message} It may still be billed. Is"
-        f" the token of the right account? {forget_advice(host, ids)}"
+        f"The {source} names {ids_in_words(ids)}, which the API does not know: {message} It may still be billed. Is"
+        f" the token of the right account? {forget_advice(request.host, ids)}"
     )
 
 
@@ -529,7 +530,7 @@ def _end_of_unknown_offer(request: EndRequest, api_view: ApiView, status: Status
     if status.get("error_class") != "not_found":
         return nothing_ends(request.host, f"{message} Run again.")
     if offer_id not in request.forget:
-        return nothing_ends(request.host, _unknown_ids(request.host, [offer_id], message))
+        return nothing_ends(request.host, _unknown_ids(request, [offer_id], message))
     return _end_without_machines(request, api_view, (offer_id,))
 
 
@@ -585,7 +586,7 @@ def with_storage(
 ) -> End:
     """The end with the storage that the host has kept of earlier machines, and which of all its storage ends.
 
-    Storage stays if nothing ends, or a machine is in doubt. ``storage_hosts``: see `hosts_ending_only_storage`.
+    All storage stays if the host stops, or a machine is in doubt. ``storage_hosts``: see `hosts_ending_only_storage`.
     """
     items = merged_storage(kept, end.storage)
     if end.action is Action.STOP or not items:
@@ -626,8 +627,8 @@ def storage_after_release(
 ) -> tuple[str, ...]:
     """The ids of the storage that ends after the machines with the ids ``ended`` were given back.
 
-    ``plan``: see `rows.plan_row`. ``machines``: all of the account; None if they cannot be listed. In that case nothing
-    ends, and neither does the storage of a host without a registry, which would prove whose it is.
+    ``plan``: see `rows.plan_row`. ``machines``: all of the account; None if they cannot be listed, so that no storage
+    ends. Without a registry none ends either, since only a registry proves whose it is.
     """
     if not (plan["ends_storage"] and plan["registry"]) or machines is None:
         return ()

@@ -37,7 +37,7 @@ LOCAL_CLOCK = "here"  # this computer's; also the clock of entries that name non
 API_CLOCK = "api"  # the `Date` of the API's own answers
 DATABASE_CLOCK = "database"  # the shared registry's
 _CLOCK_NAMES = {LOCAL_CLOCK: "this computer", API_CLOCK: "the API", DATABASE_CLOCK: "the database of the registry"}
-CLOCKS_APART = 300.0  # seconds by which the clocks may differ before nothing with a lease is bought
+CLOCKS_APART = 300.0  # seconds by which clocks may differ; else nothing with a lease, largest bill or budget is bought
 
 
 # Clocks

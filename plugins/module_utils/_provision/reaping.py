@@ -480,8 +480,8 @@ class SweepFindings:
         """The registries whose leases this sweep enforces: it can read all of them, and the clocks agree.
 
         A registry does not count if the account lists none of its machines, since it may be another account's (see
-        `other_account_warnings`), or if a host in it is over, but ``left`` out. ``is_unread``: whether something in a
-        registry cannot be read.
+        `other_account_warnings`), or if the lease of a host in it is over, but the host is ``left`` out. ``is_unread``:
+        whether something in a registry cannot be read.
         """
         unread = {item.place for item in self.all if item.life.reason}
         broken = unread.union(self._unlisted(), (host.place for host, _why in left if host.life.is_over()))

@@ -441,7 +441,8 @@ TWO_OF_OFFER = {"phase": "ready", "resource_ids": ["r", "s"]}
         ),
         pytest.param(
             asked(entry("r", "s")), [machine("s")], {"unknown": {"r": "It answered 404."}},
-            ["It answered 404.", "decommission_forget=r", "right account"], id="unknown to the API",
+            ["The registry names r", "It answered 404.", "decommission_forget=r", "right account"],
+            id="unknown to the API",
         ),
         pytest.param(
             asked(entry("s")), [machine("r"), machine("s")], UNREAD, NOT_READ, id="a further machine of the purchase"
@@ -455,7 +456,8 @@ TWO_OF_OFFER = {"phase": "ready", "resource_ids": ["r", "s"]}
             id="only the status names it",
         ),
         pytest.param(
-            asked(MADE), [machine("s")], {"unknown": {"r": "404."}, "phase": TWO_OF_OFFER}, ["decommission_forget=r"],
+            asked(MADE), [machine("s")], {"unknown": {"r": "404."}, "phase": TWO_OF_OFFER},
+            ["The offer's status names r, which the API does not know: 404.", "decommission_forget=r"],
             id="only the status names it, and the API does not know it",
         ),
         pytest.param(asked(by_name=True), [machine("r"), machine("s")], UNREAD, NOT_READ, id="without a registry"),
