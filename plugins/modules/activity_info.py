@@ -47,7 +47,7 @@ EXAMPLES = r"""
 
     - name: Show the machines that were idle for two hours
       ansible.builtin.debug:
-        msg: "{{ inventory_hostname }} is idle since {{ activity.since }}: {{ activity.evidence }}"
+        msg: "{{ inventory_hostname }} has been idle since {{ activity.since }}: {{ activity.evidence }}"
       when: activity.state == 'idle' and activity.idle_seconds >= 7200
 """
 

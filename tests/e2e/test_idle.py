@@ -168,13 +168,13 @@ def check_that_use_is_seen(site: Site) -> None:
             site.sample()
         assert site.ask()[0] == state, unit
     site.run("systemctl stop works")
-    for gpu, said in (("97", "GPU 7 at 97 %"), ("[N/A]", "gpus cannot be told: nvidia-smi says '[N/A]' of GPU 7")):
+    for gpu, said in (("97", "GPU 7 at 97 %"), ("[N/A]", "gpus unknown: nvidia-smi reports '[N/A]' for GPU 7")):
         site.run(f"echo '{gpu}' > /run/gpu")
         site.sample()
         assert site.ask() == ("active", said)
     site.run("mv /usr/local/bin/nvidia-smi /run/smi")
     site.sample()
-    assert site.ask() == ("active", "gpus cannot be told: nvidia-smi cannot be run (No such file or directory)")
+    assert site.ask() == ("active", "gpus unknown: nvidia-smi cannot be run (No such file or directory)")
     site.run("mv /run/smi /usr/local/bin/nvidia-smi; echo 0 > /run/gpu; : > /run/apps")
     for _sample in range(2):
         site.sample()
@@ -190,7 +190,7 @@ def check_that_a_sweep_ends_what_nobody_uses(site: Site) -> None:
     sweep("idle: 8 GPUs at 0 %")
     soon = {"provision_idle_after": "1s", "reap_before_end": "echo kept on $(hostname)"}
     said = site.run("supply-keep 6h", user="ml")
-    assert said.startswith("This machine is idle since ") and "\nIt is kept until " in said, said
+    assert said.startswith("This machine has been idle since ") and "\nIt is kept until " in said, said
     found = ask(site.project)
     assert (found["state"], found["idle_seconds"]) == ("active", 0), found
     assert found["keep_until"] > found["since"] and found["evidence"].startswith("supply-keep until ")

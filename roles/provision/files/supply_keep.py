@@ -1,14 +1,14 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Notes when this machine was last in use, and lets those who use it say "not now" to its end for being idle.
+"""Notes when this machine was last in use, and lets its users postpone its end for being idle.
 
-    supply-keep 6h     keep the machine for six hours, however idle it is (90m, 6h, 3d; at most 30d)
-    supply-keep off    take that back
-    supply-keep        show what was noted
+    supply-keep 6h     keep the machine for six hours, even if it is idle (90m, 6h, 3d; at most 30d)
+    supply-keep off    withdraw your note
+    supply-keep        show all notes
 
-A timer runs "supply-keep --sample PERCENT". Whatever cannot be told counts as use. Times are of the boot's clock, which
-nobody can set; it ends no machine, and nothing here leaves it.
+A timer runs "supply-keep --sample PERCENT". Anything unknown counts as use. Times are by the clock since the boot, which
+cannot be set. This program ends no machine, and sends nothing.
 """
 
 import glob
@@ -21,18 +21,18 @@ import sys
 import tempfile
 import time
 
-ROOT = os.environ.get("SUPPLY_IDLE_ROOT", "/")  # tests have one of their own
+ROOT = os.environ.get("SUPPLY_IDLE_ROOT", "/")  # tests set another folder
 STATE = ROOT + "run/supply-idle/state.json"  # gone after a boot: then the boot itself is the last use
 KEEPS = ROOT + "var/lib/supply-keep"
 
-GAP = 300  # seconds without a sample, after which what happened meanwhile is not known
+GAP = 300  # seconds; after a longer time without a sample, it is unknown whether the machine was used
 SMI_SECONDS = 60  # without persistence mode nvidia-smi starts the driver each time
-PROCESS = 0.01  # of one CPU, that a process on a GPU needs at least to be at work
+PROCESS = 0.01  # share of one CPU; a process on a GPU that uses more is at work
 LOAD = 0.5  # average of five minutes; one busy thread is 1
 NETWORK = 1e6  # bytes per second: a download, which is no load
-SSH_SECONDS = 300  # shorter connections are those of Ansible, which looks at this very state
+SSH_SECONDS = 300  # shorter connections are Ansible's, which reads this state
 MOST = 30 * 86400  # seconds that supply-keep takes
-# The process of a connection that has logged in; "[priv]" is one of root that only forwards ports.
+# The process of a logged-in connection; "[priv]" is one of root that only forwards ports.
 SSH = re.compile(r"sshd(-session)?: (?!\[)\S+( \[priv\])?$")
 TERMINALS = ("dev/pts/[0-9]*", "dev/tty[1-9S]*", "dev/hvc*")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -52,13 +52,13 @@ def boot() -> str:
 
 
 def process(pid: str) -> tuple:
-    """When a process was started (seconds since the boot), and its seconds on CPUs."""
+    """The start of a process (seconds since the boot), and the CPU seconds that it has used."""
     fields = read(f"proc/{pid}/stat").rpartition(")")[2].split()
     return int(fields[19]) / TICKS, (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def write(path: str, value: dict) -> None:
-    """Replace a file in one step; everybody may read it."""
+    """Replace a file in one step; all users may read it."""
     new = os.path.join(os.path.dirname(path), f".{os.getpid()}.{os.path.basename(path)}")
     with open(new, "x") as file:
         json.dump(value, file)
@@ -67,7 +67,7 @@ def write(path: str, value: dict) -> None:
 
 
 def state() -> dict:
-    """The last sample of this boot, {} if there is none that can be understood."""
+    """The last sample of this boot; {} without a valid one."""
     try:
         with open(STATE) as file:
             found = json.load(file)
@@ -78,7 +78,7 @@ def state() -> dict:
 
 
 class Sample:
-    """One look. Each check returns what is in use ("" for nothing) and what was seen."""
+    """One sample. Each check returns the use that it found ("" for none), and its observation."""
 
     def __init__(self, percent: int) -> None:
         self.percent, self.now, self.clock, self.last = percent, uptime(), time.time(), state()
@@ -87,15 +87,15 @@ class Sample:
 
     def watched(self) -> tuple:
         if not self.last:
-            return "the machine was started, or this watch", ""
+            return "the machine or this sampler was started", ""
         if not 0 <= self.passed <= GAP:
-            return f"nobody has watched for {self.passed:.0f} seconds", ""
+            return f"no sample for {self.passed:.0f} seconds", ""
         if os.path.exists(ROOT + "run/cloud-init/enabled") and not os.path.exists(ROOT + "run/cloud-init/result.json"):
             return "cloud-init has not finished", ""
         return "", ""
 
     def smi(self, query: str) -> list:
-        """The lines of nvidia-smi. One that hangs in the driver cannot be killed, so it is not waited for."""
+        """The lines of nvidia-smi. If it hangs in the driver, it cannot be killed, so this does not wait for it."""
         hung = self.last.get("hung")
         if hung and os.path.exists(f"{ROOT}proc/{hung}") and read(f"proc/{hung}/comm").strip() == "nvidia-smi":
             self.new["hung"] = hung
@@ -123,7 +123,7 @@ class Sample:
         used = self.smi("gpu=utilization.gpu")
         for number, each in enumerate(used):
             if not re.fullmatch("[0-9]{1,3}", each):
-                raise ValueError(f"nvidia-smi says '{each[:40]}' of GPU {number}")
+                raise ValueError(f"nvidia-smi reports '{each[:40]}' for GPU {number}")
         devices = [path[len(ROOT) :] for path in glob.glob(ROOT + "sys/bus/pci/devices/*")]
         on_bus = sum(read(f"{d}/vendor").strip() == "0x10de" and read(f"{d}/class")[:4] == "0x03" for d in devices)
         self.new["gpus"] = most = max(len(used), on_bus, self.last.get("gpus", 1))
@@ -132,13 +132,13 @@ class Sample:
         busy = [f"GPU {number} at {each} %" for number, each in enumerate(used) if int(each) > self.percent]
         if busy:
             return busy[0], ", ".join(busy)
-        # Those of containers, too: the driver says their numbers as this machine has them.
+        # Includes processes in containers: the driver gives their ids on this machine.
         pids = self.smi("compute-apps=pid")
         for pid in pids:
             start, seconds = process(str(int(pid)))
             name = f"{pid} {start}"
             self.new["cpu"][name] = seconds
-            # One that was not there before has begun meanwhile.
+            # A process that the last sample does not have has begun since.
             if seconds - self.last.get("cpu", {}).get(name, -self.passed) > PROCESS * self.passed:
                 busy.append(f"process {pid}, which holds memory of a GPU, is at work")
         seen = f"{len(used)} GPU{'s' * (len(used) != 1)} at {max(map(int, used))} %"
@@ -155,7 +155,7 @@ class Sample:
         return "an SSH connection" if found else "", "" if found else "no SSH connection"
 
     def terminals(self) -> tuple:
-        # A terminal that is made has all its times from then; the kernel rounds them to eight seconds.
+        # All times of a new terminal are its creation; the kernel rounds them to eight seconds.
         since = self.clock - self.passed - 10
         for path in (path for each in TERMINALS for path in glob.glob(ROOT + each)):
             try:
@@ -184,7 +184,7 @@ class Sample:
             try:
                 reason, saw = check()
             except Exception as error:
-                reason = saw = f"{check.__name__} cannot be told: {str(error) or type(error).__name__}"
+                reason = saw = f"{check.__name__} unknown: {str(error) or type(error).__name__}"
             reasons += [reason] if reason else []
             seen += [saw] if saw else []
         self.new.update(active=self.now if reasons else self.last["active"], seen=", ".join(seen))
@@ -213,11 +213,11 @@ def show() -> None:
     last, now = state(), time.time()
     passed = uptime() - last["at"] if last else -1
     if not 0 <= passed <= GAP:
-        print("It is not known whether this machine is in use, so it is not idle.")
+        print("It is unknown whether this machine is in use, so it does not count as idle.")
     elif last["active"] == last["at"]:
         print(f"This machine is in use: {last['why']}.")
     else:
-        print(f"This machine is idle since {utc(now - uptime() + last['active'])}: {last['seen']}.")
+        print(f"This machine has been idle since {utc(now - uptime() + last['active'])}: {last['seen']}.")
     for path in filter(os.path.isfile, glob.glob(KEEPS + "/[0-9]*")):
         user = os.path.basename(path)
         try:
@@ -226,7 +226,7 @@ def show() -> None:
             if until > now:
                 print(f"It is kept until {utc(until)} (user {user}); a lease ends nevertheless.")
         except (OSError, ValueError, LookupError, TypeError, OverflowError):
-            print(f"What the user {user} has noted cannot be understood, so the machine is not idle.")
+            print(f"The note of the user {user} is invalid, so the machine does not count as idle.")
 
 
 def main(arguments: list) -> None:

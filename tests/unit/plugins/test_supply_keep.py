@@ -31,7 +31,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IdleMachine:
 def test_a_machine_that_nobody_uses_is_idle_since_its_boot(machine: IdleMachine) -> None:
     machine.check("idle", "8 GPUs at 0 %, no SSH connection, load 0.02, network 0.00 MB/s; last in use at", 300)
     machine.sample(60)
-    machine.check("idle", "(the machine was started, or this watch)", 300 + HOUR)
+    machine.check("idle", "(the machine or this sampler was started)", 300 + HOUR)
     assert stat.S_IMODE(machine.state_file.stat().st_mode) == 0o644
     assert [file.name for file in machine.state_file.parent.iterdir()] == ["state.json"]
 
@@ -88,28 +88,28 @@ SEVEN = "0\n" * 7
 USES = {
     "the eighth GPU": (smi(f"{SEVEN}97"), "GPU 7 at 97 %"),
     "just above": (smi(f"{SEVEN}6"), "GPU 7 at 6 %"),
-    "N/A": (smi(f"{SEVEN}[N/A]"), "gpus cannot be told: nvidia-smi says '[N/A]' of GPU 7"),
-    "not supported": (smi("[Not Supported]\n" * 8), "nvidia-smi says '[Not Supported]' of GPU 0"),
-    "a unit": (smi(f"{SEVEN}0 %"), "nvidia-smi says '0 %' of GPU 7"),
-    "a negative number": (smi(f"{SEVEN}-1"), "nvidia-smi says '-1' of GPU 7"),
+    "N/A": (smi(f"{SEVEN}[N/A]"), "gpus unknown: nvidia-smi reports '[N/A]' for GPU 7"),
+    "not supported": (smi("[Not Supported]\n" * 8), "nvidia-smi reports '[Not Supported]' for GPU 0"),
+    "a unit": (smi(f"{SEVEN}0 %"), "nvidia-smi reports '0 %' for GPU 7"),
+    "a negative number": (smi(f"{SEVEN}-1"), "nvidia-smi reports '-1' for GPU 7"),
     "a lost GPU": (smi(SEVEN), "nvidia-smi shows 7 of 8 GPUs"),
     "no GPUs": (smi(""), "nvidia-smi shows 0 of 8 GPUs"),
     "an error": (
         smi_script("#!/bin/sh\nprintf '0\\n0\\n0\\n0\\n0\\n0\\n0\\n0\\n'; exit 15\n"),
         "nvidia-smi fails (15)",
     ),
-    "no nvidia-smi": (smi_script(None), "gpus cannot be told: nvidia-smi cannot be run (No such file or directory)"),
+    "no nvidia-smi": (smi_script(None), "gpus unknown: nvidia-smi cannot be run (No such file or directory)"),
     "no program": (smi_script("nonsense"), "nvidia-smi cannot be run (Exec format error)"),
     "a hang": (smi_script("#!/bin/sh\nsleep 600\n"), "nvidia-smi does not answer within 0.5 seconds"),
-    "a child hangs": (smi_script("#!/bin/sh\nsleep 5 & echo x\n"), "nvidia-smi says 'x' of GPU 0"),
-    "noise": (smi_script("#!/bin/sh\nprintf '\\377\\000\\n'\n"), "gpus cannot be told: nvidia-smi says"),
-    "unreadable processes": (lambda machine: machine.smi(IDLE, apps="[N/A]"), "gpus cannot be told: "),
-    "a hidden process": (lambda machine: machine.smi(IDLE, apps="12345"), "gpus cannot be told: "),
+    "a child hangs": (smi_script("#!/bin/sh\nsleep 5 & echo x\n"), "nvidia-smi reports 'x' for GPU 0"),
+    "noise": (smi_script("#!/bin/sh\nprintf '\\377\\000\\n'\n"), "gpus unknown: nvidia-smi reports"),
+    "unreadable processes": (lambda machine: machine.smi(IDLE, apps="[N/A]"), "gpus unknown: "),
+    "a hidden process": (lambda machine: machine.smi(IDLE, apps="12345"), "gpus unknown: "),
     "a process on a GPU": (on_gpu(0.7), "process 700, which holds memory of a GPU, is at work"),
     "a new process on a GPU": (on_gpu(0, age=20), "process 700, which holds memory of a GPU, is at work"),
     "load": (write("proc/loadavg", "0.01 0.51 0.03 1/2 3\n"), "load 0.51"),
     "a load that is no number": (write("proc/loadavg", "0.01 nan 0.03 1/2 3\n"), "load nan"),
-    "an unreadable load": (write("proc/loadavg", ""), "load cannot be told: list index out of range"),
+    "an unreadable load": (write("proc/loadavg", ""), "load unknown: list index out of range"),
     "a download": (download, "network 1.02 MB/s"),
     "a network that went away": (write("proc/net/dev", "head\nhead\n"), "network "),
     "an old SSH connection": (ssh("sshd: ml@pts/0", 301), "an SSH connection"),
@@ -191,7 +191,7 @@ def test_after_a_boot_it_counts_from_there(machine: IdleMachine) -> None:
     machine.reboot("boot-2")
     machine.check("unknown", "the sampler has noted nothing since the boot")
     machine.sample()
-    machine.check("active", "the machine was started", 0)
+    machine.check("active", "the machine or this sampler was started", 0)
     machine.sample(2)
     machine.check("idle", since=120)
 
@@ -203,7 +203,7 @@ def test_a_note_of_another_boot_counts_for_nothing(machine: IdleMachine) -> None
     machine.state_file.write_text(note)
     machine.check("unknown", "is from another boot")
     machine.sample()
-    machine.check("active", "the machine was started", 0)
+    machine.check("active", "the machine or this sampler was started", 0)
 
 
 def test_a_dead_sampler_is_no_idle_machine(machine: IdleMachine) -> None:
@@ -214,7 +214,7 @@ def test_a_dead_sampler_is_no_idle_machine(machine: IdleMachine) -> None:
     machine.check("unknown", "the sampler has noted nothing for 5 minutes")
     machine.wait(HOUR)
     machine.sample()
-    machine.check("active", "nobody has watched for 3961 seconds", 0)
+    machine.check("active", "no sample for 3961 seconds", 0)
 
 
 @pytest.mark.parametrize("jump", [-30 * 86400, -HOUR, HOUR, 30 * 86400])
@@ -292,7 +292,7 @@ def test_supply_keep_can_be_taken_back_and_shows_itself(
     machine.script.main(["off"])
     machine.check("idle")
     said = capsys.readouterr().out.splitlines()
-    idle = "This machine is idle since 2026-11-27 "
+    idle = "This machine has been idle since 2026-11-27 "
     assert [line.startswith(idle) for line in said] == [True, False, True, True]
     assert said[1].startswith("It is kept until 2026-11-27 ") and f"(user {os.getuid()})" in said[1]
     machine.smi(f"{SEVEN}97")
@@ -302,7 +302,7 @@ def test_supply_keep_can_be_taken_back_and_shows_itself(
     machine.script.main([])
     assert capsys.readouterr().out.splitlines() == [
         "This machine is in use: GPU 7 at 97 %.",
-        "It is not known whether this machine is in use, so it is not idle.",
+        "It is unknown whether this machine is in use, so it does not count as idle.",
     ]
 
 
@@ -314,7 +314,7 @@ def test_what_another_user_has_written_there_is_said(
     machine.write("var/lib/supply-keep/77", note)
     machine.script.main(["2h"])
     said = capsys.readouterr().out
-    assert "It is kept until 2026-11-27" in said and "What the user 77 has noted cannot be understood, so" in said
+    assert "It is kept until 2026-11-27" in said and "The note of the user 77 is invalid, so" in said
 
 
 @pytest.mark.parametrize("words", ["6", "h", "0h", "-1h", "31d", "6 h", "6h\n", "1.5h", "", "999999h", "six"])
@@ -378,7 +378,7 @@ def test_it_runs_by_itself(machine: IdleMachine) -> None:
     subprocess.run([*command, "--sample", "5"], check=True)
     assert machine.state["at"] == machine.uptime
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert said.startswith("This machine is idle since ")
+    assert said.startswith("This machine has been idle since ")
     for wrong in (["--sample", "100"], ["--sample", "-1"], ["--sample", "x"], ["6h", "7h"], ["--sample"]):
         done = subprocess.run([*command, *wrong], stderr=subprocess.PIPE, text=True, check=False)
         assert done.returncode == 1, wrong
