@@ -7,8 +7,8 @@
     supply-keep off    withdraw your note
     supply-keep        show all notes
 
-A timer runs "supply-keep --sample PERCENT". Anything unknown counts as use. Times are by the clock since the boot, which
-cannot be set. This program ends no machine, and sends nothing.
+A timer runs "supply-keep --sample PERCENT". Anything unknown counts as use. Times are by the clock since the boot,
+which cannot be set. This program ends no machine, and sends nothing.
 """
 
 import glob
