@@ -175,7 +175,7 @@ class HostFile:
             self._check_free(self._hold.other())
 
     def _failed(self, before: Variables, whole: Variables) -> Variables:
-        """Note in the ledger that a purchase failed, or bought nothing; return its entry with the storage that remains."""
+        """Note in the ledger that a purchase failed, or bought nothing; return its entry with the remaining storage."""
         whole = _merged(whole, storage_variables(self._keep_storage(whole)))
         self._add_to_ledger(*(ENDED, before, FAILED) if read_entry(before).is_made else (NOTHING, before))
         return whole
