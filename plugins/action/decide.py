@@ -315,7 +315,7 @@ class ActionModule(InProcessAction):
         return {secret for secret in secrets if secret not in names}
 
     def shown_options(self, params: Variables) -> Variables:
-        """The options for the API; gathered parameters are visible in the plans."""
+        """The options for the API, and the step; gathered parameters are visible in the plans."""
         return {name: value for name, value in params.items() if name.startswith(("api_", "step"))}
 
     # Parameters of each step

@@ -49,7 +49,7 @@ _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def word(value: object) -> str | None:
-    """A state in lower case without blanks, or None if the API gave no text."""
+    """A state in lower case without surrounding blanks, or None if the API gave no text."""
     return value.strip().lower() or None if isinstance(value, str) else None
 
 
@@ -103,8 +103,8 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
     `STORAGE` keeps data and outlives a machine. `OTHER` is also billed: a network, an address, a key, a snapshot.
     Usually the last word decides. If only an earlier word names storage ("storage_server"), or the last word is
     ambiguous ("fs"), the resource is a machine if it ``is_used`` as one. A part of a machine is also a machine if
-    another word names one ("gpu nvme"). Unknown words and missing types count as `MACHINE`, so that they are noticed
-    and ended.
+    another word names one ("gpu nvme", but not "cluster_fs"). Unknown words and missing types count as `MACHINE`, so
+    that they are noticed and ended.
     """
     words = _words(resource_type)
     last, text = words[-1], "".join(words)

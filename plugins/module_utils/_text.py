@@ -330,7 +330,7 @@ def summary_of(text: object) -> str:
 
 
 def ranges(names: t.Iterable[str]) -> list[str]:
-    """The sorted names; three or more with consecutive numbers become an inventory range: ``gpu-[1:20]``."""
+    """The sorted names, each once; three or more consecutive numbers become an inventory range: ``gpu-[1:20]``."""
     rows: list[list[str]] = []
     for name in sorted(set(names), key=_numbered):
         if rows and _follows(name, rows[-1][-1]):

@@ -285,7 +285,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
 
 
 def _slips_of_end(task_vars: Variables) -> t.Iterator[str]:
-    """A sentence for each misspelled variable of the role, which would have no effect."""
+    """A sentence for each misspelled variable of the role, or ``provision_protect``. Sweeps do not stop for them."""
     is_open = task_vars.get(PROTECT) in (None, "")
     for name in map(str, task_vars):
         is_own = plain_name(name).startswith("decommission_") and "__" not in name

@@ -133,10 +133,10 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
 
     Raises AnsibleLookupError
 
-    - if tags or ``--start-at-task`` skip tasks of our playbook, since the run would succeed and do nothing. A user's
-      playbook that imports ours may skip it, unless it contains nothing else, as the playbooks for AWX.
+    - if tags or ``--start-at-task`` skip tasks of our playbook, since the run would succeed and do nothing, or test
+      nothing. A user's playbook that imports ours may skip it, unless it contains nothing else, such as those for AWX
     - if the group has the name of a host
-    - if ``--limit`` leaves no hosts
+    - if the inventory has no hosts and ``--limit`` excludes localhost
     """
     if _leaves_tasks_out(variables):
         raise AnsibleLookupError(

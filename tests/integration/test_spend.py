@@ -137,7 +137,7 @@ def test_what_the_registry_forgot_by_hand_counts_until_somebody_says_otherwise(p
     with ledger.open("a") as file:
         file.write(json.dumps(line) + "\n")
     published, run = spend(project)
-    assert published["purchases"][0]["end"] and "no end of it" not in run.text
+    assert published["purchases"][0]["end"] and "no end was noted" not in run.text
 
 
 def test_an_entry_of_an_earlier_version_counts_since_its_journal(project: Project) -> None:
