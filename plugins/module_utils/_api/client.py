@@ -272,8 +272,8 @@ def error_from(request: str, answer: Answer, detail: str) -> ApiError:
         return ApiError(message, "protocol", transient=True, **facts)
     if status in _FACTS and not _is_fact(answer):
         message = (
-            f"{request} answered {status}, but not in the form of the Supply API: a proxy or gateway that answers for"
-            " the API proves nothing."
+            f"{request} answered {status}, but not in the form of the Supply API: it may come from a proxy or gateway,"
+            " so it proves nothing."
         )
         return ApiError(message, "unavailable", transient=True, **facts)
     hint = " Check api_url." if status == 404 and _WITHOUT_ID.fullmatch(request) else ""

@@ -45,7 +45,7 @@ LONGEST_PAUSE = 60.0  # seconds; if the server asks for more, that is reported i
 FARTHEST = 10 * 366 * 86_400.0  # seconds between two clocks; beyond that, one of them is not a clock
 MOST_BODY = 32 * 1024 * 1024  # bytes of a body; 10,000 machines take about 10 MB
 _PRIVATE = re.compile(r"[?#].*|(?<=//)[^/]*@", re.DOTALL)  # parts of an address that may hold a login
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that a later retry may cure
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that a later retry may cure
 _NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None overrides the environment
 
 
@@ -343,7 +343,7 @@ def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_bu
     if isinstance(outcome, TransportError):
         return not outcome.permanent and (repeatable or not outcome.sent)
     if repeatable:
-        return outcome.status in PASSING
+        return outcome.status in _TRANSIENT
     return repeat_if_busy and asks_for_retry(outcome.status, outcome.retry_after)
 
 

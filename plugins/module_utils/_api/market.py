@@ -117,7 +117,7 @@ def _revealing_words(user_data: str) -> list[str]:
 def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     """USD per hour for the whole offer; None if unknown.
 
-    The higher of ``total_price_per_hour`` and the price of all GPUs; without a total, of GPUs and storage together. A
+    The higher of ``total_price_per_hour`` and the price of all GPUs; without a total, the sum for GPUs and storage. A
     price below zero counts as missing. The result is unknown if a price is in another currency or unreadable, or if the
     total or sum is zero although a GPU has a price. If the number of GPUs is unknown, a total counts at least as much
     as one GPU.

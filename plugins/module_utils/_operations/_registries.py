@@ -230,7 +230,7 @@ def this_run() -> str:
 
 
 def _who() -> dict[str, str]:
-    """The computer, user, process and AWX job of this run, by which people recognise it."""
+    """The computer, user, process and AWX job of this run, by which people recognize it."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name

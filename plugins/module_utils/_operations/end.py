@@ -191,7 +191,7 @@ def _note_ends(
     registries: Registries,
     check_mode: bool,
 ) -> Result:
-    """Note what has ended of one host. In the result, ``has_ended`` says whether its entry has ended.
+    """Note which resources of one host have ended. In the result, ``has_ended`` says whether its entry has ended.
 
     Raises Failure with ``left``, the ids that may still be billed.
     """

@@ -64,7 +64,7 @@ def _registered(
 ) -> list[dict[str, t.Any]]:
     """How to reach the machines of hosts, except those that are ``reached`` through the inventory.
 
-    ``places``: the place of each host; ``rows``: the declaration of each host. Pins all host keys on this computer.
+    ``places``: the place of each host; ``rows``: its row, which names its project. Pins all host keys on this computer.
     Ansible itself reads entries in files only next to an inventory. Raises Failure.
     """
 
@@ -108,7 +108,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 
 def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:
-    """Unknown names that mean a machine: one that is given by its id, or, without a registry, one of that name."""
+    """The unknown names that stand for a machine: it is given by its id, or, without a registry, has that name."""
     if params["by_id"]:
         return list(names)
     return names_in_use(api.resources(), names, params["prefix"]) if names and params["by_name"] else []

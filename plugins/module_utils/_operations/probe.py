@@ -168,7 +168,7 @@ def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
 
 
 def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
-    """Send all requests of the probe, at most 29."""
+    """Send the probe's requests to the API: at most 29, besides those of `Prober.ask_hosts`."""
     listed = api.get_first("resources", "resources")
     families = list(api.get("gpus", "available_gpus").fields)
     for kind in CATALOGS:
