@@ -78,7 +78,7 @@ class Reason(enum.Enum):
     NOT_FOUND = "not_found"
     ENDED = "ended"  # bought by anyone, and all of its machines are gone
     UNREADABLE = "unreadable"  # the offer's status or its machines could not be read
-    SILENT = "silent"  # sent but not answered, and the offer is still unbought
+    SILENT = "silent"  # sent but not answered, and the API still calls the offer unbought
     LATELY = "lately"  # sent but not answered, and the offer has not been gone for long enough
     UNPROVEN = "unproven"  # bought, but nothing proves by whom
     CONTRADICTED = "contradicted"  # known to be made, but the API denies it

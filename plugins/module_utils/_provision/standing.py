@@ -500,10 +500,11 @@ def _adopted(
     reasons = applicable(
         {
             claimed_twice(host.host, others, "", ids): others,
-            f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End all but one"
-            " by their ids (compute_index.supply.delete_resource).": len(offers) > 1,
+            f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End those of"
+            " all offers but one by their ids (compute_index.supply.delete_resource).": len(offers) > 1,
             f"There is a machine called {host.name}, but the API does not name its offer: {described(machines)}."
-            f" {NOTHING_BOUGHT}": offers == {""},
+            f" {NOTHING_BOUGHT} End it by its id (compute_index.supply.delete_resource), or set another"
+            " provision_resource_name.": offers == {""},
             does_not_fit(host.host, host.name, machines, mismatch): mismatch,
         }
     )

@@ -236,7 +236,7 @@ def test_in_every_world() -> None:
     ("machines", "kind", "said"),
     [
         ([machine(1, "gpu-1", X), machine(2, "gpu-1", Y)], STOP, (M, N, "delete_resource")),
-        ([machine(1, "gpu-1", None)], STOP, (M, "does not name its offer")),
+        ([machine(1, "gpu-1", None)], STOP, (M, "does not name its offer", "delete_resource")),
         ([machine(1, "gpu-1", X, price_per_hour=4.5)], STOP, (M, "USD 4.50", "provision_max_price_per_hour (USD 4.00")),
         (
             [machine(1, "gpu-1", X, spec={"region": "US"})],
