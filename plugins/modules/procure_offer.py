@@ -156,6 +156,8 @@ options:
     description:
       - Ids of resources that the API listed before the purchase, without the offer that they were bought with. If the
         status of the offer names one of them, it is not taken for bought with it, and the task fails.
+      - If the API refuses the purchase (404, 409, 410 or 429), a machine of its name makes the outcome V(unknown),
+        provided that it has not ended, names no offer, and is not in this list.
     type: list
     elements: str
     default: []

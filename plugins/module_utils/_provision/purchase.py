@@ -12,7 +12,8 @@ Rules of `next_step`, from which every cell of the table in its test follows:
    is gone since: it was more likely sold to this purchase than withdrawn.
 3. A machine is ours if the registry noted the purchase as made, or if the machine has our name and a purchase of ours
    was not answered. Without a registry the name is the identity. If every purchase of ours was refused, a machine of
-   our name may belong to another project, or come from a gateway that sent the request twice: a person decides.
+   our name may belong to another project, or come from a gateway that sent the request twice: a person decides. So
+   it is with a new machine of our name that names no offer.
 4. A machine of another name belongs to someone else, with two exceptions, since not every deployment of the API keeps
    names. If a purchase of ours was not answered, or was refused with a status other than 404, 409 or 410, such as 429,
    the machine may be ours. After a 404, 409 or 410 it may be ours if this account has it, since a gateway may have

@@ -589,7 +589,7 @@ def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[
 def what_is_adopted(host: str, machines: t.Sequence[Machine], offer_id: str, *, would: bool) -> str:
     """The message about machines that a host takes over by its name, or that its unanswered purchase may have bought.
 
-    ``would``: in check mode.
+    ``would``: it is only shown, in check mode or by a quote.
     """
     takes = "would take over" if would else "takes over"
     if not machines:
