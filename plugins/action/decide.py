@@ -237,7 +237,7 @@ class ActionModule(InProcessAction):
         return bool(self._task.args.get("find"))
 
     def _if_one_was_swept(self, batch: Batch, task_vars: Variables) -> bool:
-        """Whether a sweep has found a host of the batch in a shared registry."""
+        """Whether a sweep has found a host of the batch in a shared registry. Hosts in files need no other registry."""
         declared_ends = {host: _hosts.end_round_of(item).declared.declarations for host, item in batch.items()}
         return any(_is_shared(item.get(host, {}).get("reaped"), "place") for host, item in declared_ends.items())
 

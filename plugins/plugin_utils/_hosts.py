@@ -118,7 +118,7 @@ def machine_ids(host: str, task_vars: Variables) -> list[str]:
 
 
 def bought_offer(host: str, task_vars: Variables) -> dict[str, t.Any]:
-    """The offer of a host's machines. If the API has not given ``node_count``, it is the number of instances."""
+    """The offer of a host's machines, or empty. If the API gave no ``node_count``, it is the number of instances."""
     variables = raw_variables(host, task_vars)
     offer = {name: value for name, value in (variables.get("provision_offer") or {}).items() if value is not None}
     return {"node_count": len(variables.get("provision_instances") or ()), **offer} if offer else {}
