@@ -103,7 +103,7 @@ def rented(rent: MakeProject, template: str) -> Site:
     )
     run = project.provision()
     assert run.returncode == 0, run.output
-    assert "WARNING: cloud-init finished with errors" not in run.text
+    assert "cloud-init has finished with errors" not in run.text
     entry = project.registry("gpu-1")
     assert entry is not None
     site = Site(project, entry["ansible_host"])

@@ -136,7 +136,7 @@ def test_machines_from_the_purchase_to_the_deletion(rent: MakeProject, backend: 
     first = project.play(*PLAYBOOKS, ANSIBLE_PIPELINING="true")
 
     assert first.returncode == 0, first.output
-    assert "WARNING: cloud-init finished with errors" not in first.text
+    assert "cloud-init has finished with errors" not in first.text
     machines, names = {}, {}
     for host in ("gpu-1", "script", "cluster"):
         check_keys(project, host)

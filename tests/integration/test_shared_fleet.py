@@ -146,7 +146,7 @@ def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, re
     assert line.split()[1].startswith("ssh-")
     second = provision_elsewhere(shop)
     assert (second.returncode, second.changed) == (0, 0), second.output
-    assert "Keep its host key" not in second.output
+    assert "Share its host key" not in second.output
     # The registry says otherwise than the machine that answers.
     other = json.dumps({"provision_host_keys": [f"{bought.resource_ids[0]} {' '.join(shop.public_key.split()[:2])}"]})
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET note = note || %(keys)s", {"keys": other})
