@@ -36,7 +36,8 @@ def why_not_bought(host: str, *, limited: bool, is_known: bool, extra: t.Iterabl
         f"probe_buy uses its own host {host}, which --limit excludes. Leave out --limit.": limited,
         f"probe_buy uses its own host {host} and ends its machine. Remove {host} from the inventory.": is_known,
         f"probe_buy sets {overruled} itself. Leave these extra variables out.": bool(overruled),
-        "probe_buy needs a registry to remember its purchase, but provision_registry_dir is empty.": not remembers,
+        "probe_buy needs a registry to remember its purchase, but provision_registry_dir is empty. Leave that variable"
+        " out.": not remembers,
     }
     return next(iter(applicable(reasons)), "")
 
