@@ -496,7 +496,7 @@ class _Purchase:
                 prices = noted, self._terms.price_per_hour, facts["offer"]["price_per_hour"]
                 facts["price_per_hour"] = highest_known_price(*prices)
         except ApiError as error:
-            self._warn(f"The price of the existing machine is not known: {error}")
+            self._warn(f"The present price of the existing machine is not known: {error}")
         self._note_holdings("existing")
         return {**facts, "changed": False, "outcome": "existing", "msg": sending.bought_before(self._offer_id)}
 

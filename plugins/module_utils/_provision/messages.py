@@ -57,8 +57,8 @@ def shared_name(name: str, others: t.Iterable[str]) -> str:
 
 
 def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
-    """A host stops although an earlier purchase is unanswered."""
-    return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_bought(price, ids)}"
+    """A host stops because of an earlier purchase, unanswered or refused, that may have succeeded."""
+    return f"Offer {offer_id} was sent for {host} before, and its outcome is not known. {may_be_bought(price, ids)}"
 
 
 def unreadable_lease(host: str, why: str) -> str:

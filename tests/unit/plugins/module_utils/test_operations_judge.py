@@ -83,7 +83,7 @@ def journal(offer: str, purchase: str = "sent") -> str:
         (KILLED, "", "MODULE FAILURE", "Nothing is billed for gpu-1."),
         (KILLED, journal(Y, "refused"), "MODULE FAILURE", "Nothing is billed for gpu-1."),
         # What an earlier run has sent may still be bought.
-        (REFUSED, journal(X), REFUSED["msg"], f"Offer {X} was sent for gpu-1 before, and no answer came. It {MAYBE}"),
+        (REFUSED, journal(X), REFUSED["msg"], f"was sent for gpu-1 before, and its outcome is not known. It {MAYBE}"),
         (REFUSED, journal(X, "refused"), REFUSED["msg"], "Nothing is billed for gpu-1."),
         (REFUSED, "", REFUSED["msg"], "Nothing is billed for gpu-1."),
     ],

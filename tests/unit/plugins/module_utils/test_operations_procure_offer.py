@@ -355,7 +355,7 @@ def test_the_details_of_what_exists_may_be_unreadable(queue: RequestQueue, buy: 
     result = buy()
     assert (result["outcome"], result["offer"], result["price_per_hour"]) == ("existing", None, None)
     [warning] = result["warnings"]
-    assert warning.startswith("The price of the existing machine is not known: ") and str(code) in warning
+    assert warning.startswith("The present price of the existing machine is not known: ") and str(code) in warning
 
 
 @pytest.mark.parametrize("ids", [[], [SECOND_RESOURCE_ID]], ids=["no ids", "ids"])
