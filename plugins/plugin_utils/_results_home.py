@@ -80,7 +80,7 @@ class Home:
         entries: list[Entry] = listing["entries"]
         self.bytes = sum(entry["size"] for entry in entries)
         self.changed = False
-        self._distrust_after_restart()
+        self._distrust_after_restart(entries)
         self._coming = collections.deque(entry for entry in entries if not self._has_arrived(entry))
         self._offset = self._resumed_at()  # in the first file of `_coming`
         self.files = len([*filter(_is_file, entries)]) - len([*filter(_is_file, self._coming)])
@@ -174,16 +174,17 @@ class Home:
             os.sync()
             os.unlink(self._unsynced)
 
-    def _distrust_after_restart(self) -> None:
+    def _distrust_after_restart(self, entries: t.Iterable[Entry]) -> None:
         """If this computer restarted before the end of a transfer, fetch all files again.
 
         After a power cut a file may have its size and time, but not its content.
         """
         if not os.path.exists(self._unsynced) or read_text_file(self._unsynced) == read_text_file(BOOT_ID):
             return
-        for folder, _folders, names in os.walk(self._dest):
-            for name in names:
-                os.utime(os.path.join(folder, name), ns=(0, 0), follow_symlinks=False)
+        for path in (results.unquoted(entry["path"]) for entry in entries):
+            if not _leads_out(path):
+                with contextlib.suppress(OSError, ValueError):
+                    os.utime(os.path.join(self._dest, path), ns=(0, 0), follow_symlinks=False)
         self._remove_partials(except_for="")
         os.unlink(self._unsynced)
 

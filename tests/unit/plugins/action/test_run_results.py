@@ -533,12 +533,15 @@ def test_after_a_power_cut_of_the_controller_files_are_fetched_again(
     for file in (site.files / "out/a", growing):
         file.write_bytes(bytes(file.stat().st_size))
     os.utime(site.files / "out/a", ns=(0, small.stat().st_mtime_ns))
+    (note := site.files / "note").write_text("a person's own")
+    noted_at = note.stat().st_mtime_ns
     boot.write_text("2")
     if cut_again_at:
         cut_at(site, cut_again_at)
         assert not site.fetch("out", part_size=3000)["complete"]
     cut_at(site)
     assert site.fetch("out", part_size=3000)["complete"] and site.is_home()
+    assert note.stat().st_mtime_ns == noted_at
     boot.write_text("3")  # a transfer that had come to its end is on the disk
     assert not site.fetch("out", part_size=3000)["changed"]
 
