@@ -90,8 +90,8 @@ _MISSING = {
     False: "MISSING after two looks: maybe billed, but in no ceiling per hour",
 }
 ADVICE_ON_MISSING = (
-    "If two looks, half an hour apart, do not find it, it no longer counts in",
-    "ceilings per hour. provision and reap look for it, and so does",
+    "If two looks, half an hour apart, do not find it, it no longer counts",
+    "in ceilings per hour. provision and reap look for it, and so does",
     "compute_index.supply.audit with audit_settle: true.",
     "Ask the vendor. If it is gone for certain, run",
     "compute_index.supply.decommission",
