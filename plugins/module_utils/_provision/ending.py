@@ -599,8 +599,10 @@ def with_storage(
             " with its data: -e decommission_storage=end.",
         )
     ids = _storage_to_end(items, is_asked=not request.is_swept) if request.ends_storage and not end.in_doubt else []
-    held = _held_by_others(api_view.account.claims.values(), request.host, storage_hosts)
-    reasons = {**held, **_why_in_use(machines_in(api_view.account.owned), end.ids, items)}
+    reasons: dict[str, str] = {}
+    if ids:
+        reasons.update(_held_by_others(api_view.account.claims.values(), request.host, storage_hosts))
+        reasons.update(_why_in_use(machines_in(api_view.account.owned), end.ids, items))
     over = tuple(dict.fromkeys((*(item for item in ids if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ids if item in reasons}
     action = Action.STORAGE if over and end.action is Action.NOTHING else end.action
