@@ -149,10 +149,11 @@ class HostFile:
         with self._changing():
             before = _load(self._path) or {}
             changes = {**_removal_of(before, disowned), **changes}
-            self._check_change(before, read_entry(changes))
-            entry, whole = read_entry(before), _merged(before, _with_storage(before, with_missing_cleared(changes)))
+            entry = read_entry(before)
+            self._check_change(before, entry, read_entry(changes))
+            whole = _merged(before, _with_storage(before, with_missing_cleared(changes)))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
-                whole = self._failed(before, whole)
+                whole = self._failed(before, entry, whole)
             written = _write(self._path, whole)
             after = read_entry(written)
             if after.is_made and after.billing_facts != entry.billing_facts:
@@ -166,18 +167,17 @@ class HostFile:
                 self._hold.release()
             return dict(written)
 
-    def _check_change(self, before: Variables, change: Entry) -> None:
+    def _check_change(self, before: Variables, entry: Entry, change: Entry) -> None:
         """Raise Claimed if a change is about another offer, or is a refusal while another run is buying."""
-        entry = read_entry(before)
         if entry.may_have_bought and change.offer_id not in ("", entry.offer_id):
             raise Claimed(self._path, before)
         if change.purchase == REFUSED:
             self._check_free(self._hold.other())
 
-    def _failed(self, before: Variables, whole: Variables) -> Variables:
+    def _failed(self, before: Variables, entry: Entry, whole: Variables) -> Variables:
         """Note in the ledger that a purchase failed, or bought nothing; return its entry with the remaining storage."""
         whole = _merged(whole, storage_variables(self._keep_storage(whole)))
-        self._add_to_ledger(*(ENDED, before, FAILED) if read_entry(before).is_made else (NOTHING, before))
+        self._add_to_ledger(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
         return whole
 
     def compare_and_set(self, changes: Variables) -> Variables:
