@@ -178,7 +178,7 @@ def audit_by_owners(
         _note_machine(result, machine, owner, trouble, near, inventory)
     deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
     _note_ending(result, ownership.owners(deleting, claims), near, now)
-    _note_storage(result, [item for item in storage if not _states.is_gone(item["status"])], claims)
+    _note_storage(result, ownership.not_gone(storage), claims)
     _complete(result, now)
     return result
 

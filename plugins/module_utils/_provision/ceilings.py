@@ -251,9 +251,7 @@ def account_prices(
     """
     purchases = [(host, entry) for host, entry in entries if entry.may_have_bought]
     numbers = {mark: number for number, (_host, entry) in enumerate(purchases) for mark in _ids_of(entry)}
-    billed = (
-        item for item in with_noted_prices(machines, all_storage(purchases)) if not _states.is_gone(item["status"])
-    )
+    billed = ownership.not_gone(with_noted_prices(machines, all_storage(purchases)))
     listed = grouped((_purchase_number(item, numbers), item) for item in billed)
     registered = tuple(
         _at_listed_price(CeilingPart.of_entry(host, entry), entry, listed.get(number, []))

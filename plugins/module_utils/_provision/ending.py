@@ -21,7 +21,7 @@ from . import ownership
 from .entry import Entry
 from .holdings import linked_to
 from .messages import described, forget_advice
-from .ownership import Account, Machine, Owned, OwnershipClaim, base_of, machines_in, unowned
+from .ownership import Account, Machine, Owned, OwnershipClaim, base_of, machines_in, not_gone, unowned
 from .purchase import LONGEST_POST
 from .search import add_up
 from .standing import Status, brought_with, look_at, storage_bought
@@ -310,7 +310,7 @@ def _end_by_ids(request: EndRequest, ids: t.Sequence[str], api_view: ApiView) ->
 def _why_not_forgotten(request: EndRequest, machines: t.Iterable[Machine]) -> str:
     """Why a person cannot forget some of these machines; empty if the API says that those are gone."""
     refuted = [machine for machine in machines if machine["resource_id"] in request.forget]
-    if not _not_gone(refuted):
+    if not not_gone(refuted):
         return ""
     return f"The API knows {described(refuted)}, so it cannot be forgotten. Omit decommission_forget to end it."
 
@@ -371,7 +371,7 @@ def _further(request: EndRequest, ids: t.Collection[str], account: Account) -> l
         return []
     owned = account.of_offer(request.entry.offer_id)
     own = [machine for machine, owner in owned if owner.hosts in ((), (request.host,))]
-    return [machine for machine in _not_gone(own) if machine["resource_id"] not in ids]
+    return [machine for machine in not_gone(own) if machine["resource_id"] not in ids]
 
 
 def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
@@ -421,7 +421,7 @@ def _end_of(machines: t.Iterable[Machine], request: EndRequest, api_view: ApiVie
     known = dict.fromkeys([*ids, *_ids_of(shown)])
     doubts = _in_doubt(request, api_view, known)
     proved = [machine for machine in shown if machine["resource_id"] not in doubts]
-    left = _not_gone(proved)
+    left = not_gone(proved)
     gone = [machine for machine in proved if machine not in left]
     reason = _why_in_doubt(request, api_view, doubts)
     if doubts and not left:
@@ -440,10 +440,6 @@ def _end_of(machines: t.Iterable[Machine], request: EndRequest, api_view: ApiVie
 
 def _ids_of(machines: t.Iterable[Machine]) -> list[str]:
     return [machine["resource_id"] for machine in machines if machine["resource_id"]]
-
-
-def _not_gone(machines: t.Iterable[Machine]) -> list[Machine]:
-    return [machine for machine in machines if not _states.is_gone(machine["status"])]
 
 
 def _contested(request: EndRequest, owned: t.Iterable[Owned]) -> str:

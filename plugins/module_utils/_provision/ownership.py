@@ -101,13 +101,14 @@ def is_one_alive(machines: t.Iterable[Machine]) -> bool:
     return any(_states.is_live(machine["status"]) for machine in machines)
 
 
+def not_gone(resources: t.Iterable[Kind]) -> list[Kind]:
+    """Return the resources that were not told gone."""
+    return [item for item in resources if not _states.is_gone(item["status"])]
+
+
 def ids_not_gone(machines: t.Iterable[Machine]) -> list[str]:
     """Return the ids of machines that were not told gone."""
-    return [
-        machine["resource_id"]
-        for machine in machines
-        if machine["resource_id"] and not _states.is_gone(machine["status"])
-    ]
+    return [machine["resource_id"] for machine in not_gone(machines) if machine["resource_id"]]
 
 
 def not_told_gone(ids: t.Iterable[str], resources: t.Collection[Machine]) -> list[str]:

@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._text import QUOTA, is_quota
 from .entry import Entry
-from .ownership import Kind, Machine, OwnershipClaim, id_of, is_named, machines_among
+from .ownership import Kind, Machine, OwnershipClaim, id_of, is_named, machines_among, not_gone
 
 # The owner of an offer's machines, by their names
 OURS = "ours"
@@ -226,7 +226,7 @@ def possible_machines(
         return []
     new = [item for item in machines_among(resources) if id_of(item) not in left_out]
     named = [item for item in new if item["offer_id"] in (None, offer_id) and owner_by_name([item], names) == OURS]
-    return [item for item in named if not _states.is_gone(item["status"])]
+    return not_gone(named)
 
 
 def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
