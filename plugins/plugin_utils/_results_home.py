@@ -33,6 +33,7 @@ MOST_FILES = 5000  # in a part
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux only; other systems trust what they find
 PARTIAL, _LOCK, _UNSYNCED = ".partial-", ".lock", ".unsynced"
 _BLOCK = 2**20  # bytes
+_DISTRUST = 60 * 10**9  # nanoseconds that are added to the time of a file that is to be fetched again
 _LEADS_OUT = "it is a link that leads out of the results"
 _BAD_NAME = "its name leads out of the results"
 
@@ -181,10 +182,11 @@ class Home:
         """
         if not os.path.exists(self._unsynced) or read_text_file(self._unsynced) == read_text_file(BOOT_ID):
             return
-        for path in (results.unquoted(entry["path"]) for entry in entries):
+        for entry in entries:
+            path, other_time = results.unquoted(entry["path"]), (entry.get("mtime_ns") or 0) + _DISTRUST
             if not _leads_out(path):
                 with contextlib.suppress(OSError, ValueError):
-                    os.utime(os.path.join(self._dest, path), ns=(0, 0), follow_symlinks=False)
+                    os.utime(os.path.join(self._dest, path), ns=(0, other_time), follow_symlinks=False)
         self._remove_partials(except_for="")
         os.unlink(self._unsynced)
 

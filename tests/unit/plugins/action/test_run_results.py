@@ -519,14 +519,17 @@ def test_what_could_not_be_read_for_a_moment_is_not_filled_with_zeros(
 
 
 @pytest.mark.parametrize("cut_again_at", [0, 1, 2, 4])
+@pytest.mark.parametrize("is_of_1970", [False, True])
 def test_after_a_power_cut_of_the_controller_files_are_fetched_again(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_again_at: int
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_again_at: int, is_of_1970: bool
 ) -> None:
     """Sizes and times may be on the disk without the content: of the file that is growing, and of complete ones."""
     boot = tmp_path / "boot_id"
     boot.write_text("1")
     monkeypatch.setattr(_results_home, "BOOT_ID", str(boot))
     small, _large = site.write("out/a", 1000), site.write("out/b", 10_000)
+    if is_of_1970:
+        os.utime(small, ns=(0, 0))
     cut_at(site, 4)
     assert not site.fetch("out", part_size=3000)["complete"]
     (growing,) = site.partial
