@@ -52,7 +52,7 @@ BOUGHT = {
 
 
 @pytest.mark.parametrize(
-    ("results", "verdict", "words"),
+    ("results", "verdict", "reasons"),
     [
         ([], "no machine", ""),
         ([OK], "ok", ""),
@@ -60,13 +60,13 @@ BOUGHT = {
         ([BAD], "bad", "gpu_count: 7 instead of 8 (bad)"),
         ([OK, {**BAD, "item": "gpu-1-1"}], "bad", "gpu-1-1: gpu_count: 7 instead of 8 (bad)"),
         ([{"item": "gpu-1", "unreachable": True, "msg": "no route"}], "bad", "it cannot be reached any more"),
-        # Ansible has reached it, but may write nowhere there.
+        # Ansible has reached the machine, but cannot write to it.
         *(
-            ([{"item": "gpu-1", "unreachable": True, "msg": said}], "unknown", f"it could not be tested: {said}")
-            for said in ("Failed to create temporary directory. In some", "mkdir: a: No space left on device")
+            ([{"item": "gpu-1", "unreachable": True, "msg": message}], "unknown", f"it could not be tested: {message}")
+            for message in ("Failed to create temporary directory. In some", "mkdir: a: No space left on device")
         ),
         ([{"item": "gpu-1", "failed": True, "msg": "no Python"}], "unknown", "it could not be tested: no Python"),
-        # Ansible has ended the task, as from 2.19 on and as before.
+        # The task timed out, as ansible-core 2.19 and newer report it, and older versions.
         *(
             ([{"item": "gpu-1", "failed": True, **ended}], "bad", "its test does not answer")
             for ended in (
@@ -75,7 +75,7 @@ BOUGHT = {
             )
         ),
         ([{"item": "gpu-1"}], "unknown", "it could not be tested: no result"),
-        # Of tests that run by themselves, first how they were started, then how they have ended.
+        # A test in the background has two results: of the task that started it, and of the one that waited for it.
         (
             [{"item": "a", "ansible_job_id": "1"}, {"item": {"item": "a"}, "finished": 1, "verdict": "ok"}],
             "ok",
@@ -87,56 +87,56 @@ BOUGHT = {
         ),
     ],
 )
-def test_a_report(results: list[dict[str, Any]], verdict: str, words: str) -> None:
+def test_report_has_worst_verdict_and_its_reasons(results: list[dict[str, Any]], verdict: str, reasons: str) -> None:
     report = Report.of("gpu-1", results)
-    assert (report.verdict, report.reasons(verdict)) == (verdict, words)
+    assert (report.verdict, report.reasons(verdict)) == (verdict, reasons)
     assert (report.warnings == []) == (verdict in ("ok", "bad") or not results)
 
 
-def whole(results: list[dict[str, Any]]) -> dict[str, Any]:
+def evidence_bundle(results: list[dict[str, Any]]) -> dict[str, Any]:
     plan = {"offer_id": OFFER, "offer": {"gpu_count": 8}}
     return bundle(Report.of("gpu-1", results), plan, read_entry(BOUGHT), 1769860800.0 + 600)
 
 
-def is_signed(kept: dict[str, Any]) -> bool:
+def has_valid_digest(kept: dict[str, Any]) -> bool:
     rest = {name: value for name, value in kept.items() if name != "sha256"}
     return kept["sha256"] == hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def test_the_evidence_says_what_was_bought_and_what_it_cost() -> None:
-    kept = whole([BAD])
+def test_evidence_has_purchase_and_cost_so_far() -> None:
+    kept = evidence_bundle([BAD])
     assert (kept["offer_id"], kept["resource_ids"], kept["offer"]) == (OFFER, [MACHINE], {"gpu_count": 8})
     assert (kept["bought_at"], kept["tested_at"]) == ("2026-01-31T12:00:00Z", "2026-01-31T12:10:00Z")
     assert (kept["price_per_hour"], kept["cost_so_far"]) == (12.0, 2.0)
     (machine,) = kept["machines"]
     assert machine["evidence"] == BAD["evidence"] and machine["findings"] == [FINDING]
-    assert is_signed(kept)
+    assert has_valid_digest(kept)
 
 
-# A note has room for some fifty findings.
+# A claim has room for some fifty findings.
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=20), st.integers(0, 20))
-def test_what_a_shared_registry_notes_is_small_and_has_the_verdict(counts: list[int], good: int) -> None:
+def test_shortened_bundle_stays_small_and_keeps_verdicts(counts: list[int], good: int) -> None:
     results = [
         {**BAD, "item": f"gpu-1-{number}", "findings": [FINDING] * count + [{**FINDING, "verdict": "ok"}] * good}
         for number, count in enumerate(counts)
     ]
-    kept = shortened_bundle(whole(results))
-    assert len(json.dumps(kept)) <= MOST_NOTED and is_signed(kept)
+    kept = shortened_bundle(evidence_bundle(results))
+    assert len(json.dumps(kept)) <= MOST_NOTED and has_valid_digest(kept)
     assert "serial" not in json.dumps(kept)
     assert [machine["verdict"] for machine in kept["machines"]] == ["bad"] * len(counts)
 
 
-@pytest.mark.parametrize("odd", ["odd", ["odd"], [{"check": "ecc"}], 7])
-def test_findings_of_another_form_are_no_reason_to_lose_the_evidence(odd: Any) -> None:
-    """They come from the machine."""
-    kept = shortened_bundle(whole([{**BAD, "findings": odd}]))
-    assert is_signed(kept) and kept["machines"][0]["verdict"] == "bad"
+@pytest.mark.parametrize("findings", ["odd", ["odd"], [{"check": "ecc"}], 7])
+def test_malformed_findings_do_not_lose_the_evidence(findings: Any) -> None:
+    """Findings come from the machine, so they are untrusted."""
+    kept = shortened_bundle(evidence_bundle([{**BAD, "findings": findings}]))
+    assert has_valid_digest(kept) and kept["machines"][0]["verdict"] == "bad"
 
 
-def entry_of(folder: Path) -> Path:
-    file = folder / "gpu-1" / "compute_index_supply.yml"
+def write_entry(folder: Path, entry: Any = BOUGHT, host: str = "gpu-1") -> Path:
+    file = folder / host / "compute_index_supply.yml"
     file.parent.mkdir()
-    file.write_text(json.dumps(BOUGHT))
+    file.write_text(json.dumps(entry))
     return file
 
 
@@ -144,13 +144,13 @@ def params_of(folder: Path | str, *results: dict[str, Any]) -> dict[str, Any]:
     return {"plans": [planned(registry=str(folder), offer_id=OFFER)], "tests": list(results)}
 
 
-def test_the_evidence_is_kept_before_anything_ends(tmp_path: Path) -> None:
-    file = entry_of(tmp_path)
+def test_failed_test_keeps_evidence_and_leaves_entry_unchanged(tmp_path: Path) -> None:
+    file = write_entry(tmp_path)
     with pytest.raises(Failure) as failed:
         accepted(params_of(tmp_path, BAD), False)
     path = tmp_path / ".evidence" / f"gpu-1-{OFFER}.json"
     kept = json.loads(path.read_text())
-    assert is_signed(kept) and kept["machines"][0]["evidence"] == BAD["evidence"]
+    assert has_valid_digest(kept) and kept["machines"][0]["evidence"] == BAD["evidence"]
     assert path.stat().st_mode & 0o777 == 0o600
     result = failed.value.result
     assert result["msg"] == (f"it did not pass its test: gpu_count: 7 instead of 8 (bad). The evidence is in {path}.")
@@ -158,7 +158,7 @@ def test_the_evidence_is_kept_before_anything_ends(tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == BOUGHT
 
 
-def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
+def test_shared_registry_keeps_evidence_in_the_claim(registry_url: str) -> None:
     with Registries(registry_url, "https://api.example.com", read_only=False) as registries:
         registries.database().make_tables()
         store = registries.at(SharedProject("default"))
@@ -166,34 +166,34 @@ def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
         assert owner is not None and owner.read() is None
         owner.claim({**BOUGHT, "provision_resource_ids": None, "provision_purchase": "sent"})
         owner.note({**BOUGHT, "provision_purchase": "made"})
-        whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1")[0], 1769860800.0)
-        assert "project default" in store.keep_evidence("gpu-1", whole_bundle)
         report = Report.of("gpu-1", [BAD])
+        evidence = bundle(report, {"offer": {}}, store.entry("gpu-1")[0], 1769860800.0)
+        assert "project default" in store.keep_evidence("gpu-1", evidence)
         assert store.note_test(report) == (report, "")
-        noted_by_all = registries.at(SharedProject("default")).host("gpu-1")
-        assert noted_by_all is not None
-        entry = noted_by_all.read() or {}
-        assert is_signed(entry["provision_evidence"]) and entry["provision_evidence"]["verdict"] == "bad"
+        host = registries.at(SharedProject("default")).host("gpu-1")
+        assert host is not None
+        entry = host.read() or {}
+        assert has_valid_digest(entry["provision_evidence"]) and entry["provision_evidence"]["verdict"] == "bad"
         assert "serial" not in json.dumps(entry) and entry["provision_tested"]["verdict"] == "bad"
         assert entry["provision_resource_ids"] == BOUGHT["provision_resource_ids"]
 
 
-def test_evidence_that_cannot_be_kept_changes_nothing_else(tmp_path: Path) -> None:
-    entry_of(tmp_path)
+def test_failure_says_that_evidence_could_not_be_kept(tmp_path: Path) -> None:
+    write_entry(tmp_path)
     (tmp_path / ".evidence").write_text("a file")
     with pytest.raises(Failure) as failed:
         accepted(params_of(tmp_path, BAD), False)
     assert "The evidence could not be kept: The file" in failed.value.result["msg"]
 
 
-def test_without_a_registry_there_is_no_place_for_it() -> None:
+def test_failure_without_registry_mentions_no_evidence() -> None:
     with pytest.raises(Failure) as failed:
         accepted(params_of("", BAD), False)
     assert failed.value.result["msg"].endswith("8 (bad).")
 
 
 @pytest.mark.parametrize(
-    ("test", "told"),
+    ("fields", "reasons"),
     [
         (
             {"verdict": "degraded", "reasons": ["clock: 70 seconds instead of at most 60 (degraded)"]},
@@ -205,21 +205,33 @@ def test_without_a_registry_there_is_no_place_for_it() -> None:
         ),
     ],
 )
-def test_what_is_not_bad_is_kept_and_reported(tmp_path: Path, test: dict[str, Any], told: str) -> None:
-    entry_of(tmp_path)
-    result = accepted(params_of(tmp_path, {**OK, **test}), False)
-    assert result["warnings"] == [f"gpu-1 is kept, but {told}."]
+def test_degraded_or_unknown_machine_is_kept_with_warning(tmp_path: Path, fields: dict[str, Any], reasons: str) -> None:
+    write_entry(tmp_path)
+    result = accepted(params_of(tmp_path, {**OK, **fields}), False)
+    assert result["warnings"] == [f"gpu-1 is kept, but {reasons}."]
     assert not (tmp_path / ".evidence").exists()
 
 
-def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
-    file = entry_of(tmp_path)
-    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
-    params = {"hosts": [{**row, "tested": BAD}], "sources": [], "here": "/", "troubles": [], "level": ""}
+def host_row(folder: Path, result: dict[str, Any], host: str = "gpu-1") -> dict[str, Any]:
+    """A host and the result of its test."""
+    folders = {"registry_dir": str(folder), "inventory_dir": str(folder)}
+    return {"host": host, "project": "default", **folders, "tested": result}
+
+
+def verify(*rows: dict[str, Any], level: str = "") -> dict[str, Any]:
+    return verified({"hosts": list(rows), "sources": [], "here": "/", "troubles": [], "level": level}, False)
+
+
+def test_verify_refuses_unknown_level_and_notes_nothing(tmp_path: Path) -> None:
+    file = write_entry(tmp_path)
     with pytest.raises(Failure, match="verify_level must be specs, health, load or burnin, not 'lod'"):
-        verified({**params, "level": "lod"}, False)
+        verify(host_row(tmp_path, BAD), level="lod")
     assert yaml.safe_load(file.read_text()) == BOUGHT
-    result = verified({**params, "level": "load"}, False)
+
+
+def test_verify_notes_verdict_and_ends_nothing(tmp_path: Path) -> None:
+    file = write_entry(tmp_path)
+    result = verify(host_row(tmp_path, BAD), level="load")
     assert result["verified"] == {"gpu-1": "bad"}
     assert result["lines"] == ["gpu-1: bad", "  gpu_count: 7 instead of 8 (bad)"]
     assert result["trouble"] == (
@@ -233,33 +245,42 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
         "reasons": "bad: gpu_count: 7 instead of 8 (bad).",
     }
     assert {name: value for name, value in entry.items() if name != "provision_tested"} == BOUGHT
-    # As where a person's variable cannot be evaluated: the machine is as bad as before.
-    untested = {"item": "gpu-1", "failed": True, "msg": "'driver' is undefined"}
-    result = verified({**params, "hosts": [{**row, "tested": untested}]}, False)
+
+
+def test_test_that_could_not_run_keeps_noted_verdict(tmp_path: Path) -> None:
+    """For example if a variable of the user cannot be evaluated."""
+    file = write_entry(tmp_path)
+    verify(host_row(tmp_path, BAD))
+    entry = yaml.safe_load(file.read_text())
+    result = verify(host_row(tmp_path, {"item": "gpu-1", "failed": True, "msg": "'driver' is undefined"}))
     assert result["verified"] == {"gpu-1": "unknown"}
     assert yaml.safe_load(file.read_text()) == entry
 
-    well = verified({**params, "hosts": [{**row, "tested": OK}, {**row, "host": "gpu-2", "tested": {}}]}, False)
-    assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "no machine"})
-    unread = [{"check": check, "verdict": word} for check in UNREAD for word in ("unknown", "ok")]
-    vague = {**OK, "verdict": "unknown", "findings": [*unread, "odd"]}
-    assert verified({**params, "hosts": [{**row, "tested": vague}]}, False)["lines"] == [
-        "gpu-1: unknown",
-        "  could not be read: ecc, xid",
-    ]
+
+def test_verify_passes_hosts_without_machine(tmp_path: Path) -> None:
+    write_entry(tmp_path)
+    result = verify(host_row(tmp_path, OK), host_row(tmp_path, {}, "gpu-2"))
+    assert (result["trouble"], result["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "no machine"})
     assert not (tmp_path / "gpu-2").exists()
+
+
+def test_verify_names_each_check_without_reading_once(tmp_path: Path) -> None:
+    write_entry(tmp_path)
+    unread = [{"check": check, "verdict": word} for check in UNREAD for word in ("unknown", "ok")]
+    result = verify(host_row(tmp_path, {**OK, "verdict": "unknown", "findings": [*unread, "odd"]}))
+    assert result["lines"] == ["gpu-1: unknown", "  could not be read: ecc, xid"]
 
 
 UNREACHABLE = {"unreachable": True, "msg": "Could not resolve hostname gpu-1"}
 
 
 @pytest.mark.parametrize(
-    ("known", "result", "verdict", "fails"),
+    ("entry", "result", "verdict", "fails"),
     [
         (BOUGHT, UNREACHABLE, "bad", True),
         (None, UNREACHABLE, "no machine", True),
         ({**BOUGHT, "provision_resource_ids": []}, UNREACHABLE, "no machine", True),
-        # A machine of the user's own, or another machine that answers at its address
+        # The user's own machine, or another one that answers at the host's address
         (None, BAD, "bad", True),
         (None, OK, "ok", False),
         ("no mapping", UNREACHABLE, "bad", True),
@@ -268,74 +289,63 @@ UNREACHABLE = {"unreachable": True, "msg": "Could not resolve hostname gpu-1"}
         (BOUGHT, {**OK, "verdict": "unknown"}, "unknown", False),
     ],
 )
-def test_a_host_without_a_machine_has_none_that_is_bad(
-    tmp_path: Path, known: Any, result: dict[str, Any], verdict: str, fails: bool
+def test_verdict_depends_on_registry_entry_and_test_result(
+    tmp_path: Path, entry: Any, result: dict[str, Any], verdict: str, fails: bool
 ) -> None:
-    if known is not None:
-        entry_of(tmp_path).write_text(json.dumps(known))
-    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
-    params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
-    found = verified(params, False)
+    if entry is not None:
+        write_entry(tmp_path, entry)
+    found = verify(host_row(tmp_path, result))
     assert (found["verified"], bool(found["trouble"])) == ({"gpu-1": verdict}, fails)
     why = {"no machine": "Nothing was tested", "unknown": "gpu-1: it could not be tested: no interpreter."}.get(verdict)
     assert not fails or verdict == "bad" or found["trouble"].startswith(why or "?")
     assert found["lines"][0] == f"gpu-1: {verdict}"
-    assert bool(found["warnings"]) == (known == "no mapping")
+    assert bool(found["warnings"]) == (entry == "no mapping")
 
 
-def test_one_that_could_not_be_tested_is_told_beside_those_that_were(tmp_path: Path) -> None:
-    """A green play would be taken for three sound machines."""
-    entry_of(tmp_path)
-    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
-    further = {**row, "host": "gpu-2", "tested": {"item": "gpu-2", "failed": True, "msg": "no interpreter"}}
-    (tmp_path / "gpu-2").mkdir()
-    (tmp_path / "gpu-2" / "compute_index_supply.yml").write_text(json.dumps(BOUGHT))
-    params = {"hosts": [{**row, "tested": OK}, further], "sources": [], "here": "/", "troubles": [], "level": ""}
-    assert verified(params, False)["trouble"] == "gpu-2: it could not be tested: no interpreter."
+def test_verify_fails_if_one_of_several_machines_could_not_be_tested(tmp_path: Path) -> None:
+    """A green play would suggest that all machines are sound."""
+    write_entry(tmp_path)
+    write_entry(tmp_path, host="gpu-2")
+    untested = host_row(tmp_path, {"item": "gpu-2", "failed": True, "msg": "no interpreter"}, "gpu-2")
+    assert verify(host_row(tmp_path, OK), untested)["trouble"] == "gpu-2: it could not be tested: no interpreter."
 
 
 LATER = "5e500000-0000-4000-8000-000000000002"
+BOUGHT_LATER = {"provision_procured_offer_id": LATER, "provision_purchase": "sent"}
 
 
 @pytest.mark.parametrize(
-    ("tested", "reaped_at", "result", "verdict"),
+    ("tested_ids", "entry", "reaped_at", "result", "verdict"),
     [
-        ([MACHINE.upper()], None, BAD, "bad"),
-        ([LATER], None, BAD, "no machine"),
-        ([LATER], None, UNREACHABLE, "no machine"),
-        ([MACHINE], "now", UNREACHABLE, "no machine"),
-        ([MACHINE], "now", BAD, "no machine"),
-        ([MACHINE], "2026-01-31T12:00:00Z", UNREACHABLE, "bad"),
-        ([MACHINE], "gone", BAD, "no machine"),
-        ([MACHINE], "bought anew", BAD, "no machine"),
+        ([MACHINE.upper()], BOUGHT, None, BAD, "bad"),
+        ([LATER], BOUGHT, None, BAD, "no machine"),
+        ([LATER], BOUGHT, None, UNREACHABLE, "no machine"),
+        ([MACHINE], BOUGHT, "now", UNREACHABLE, "no machine"),
+        ([MACHINE], BOUGHT, "now", BAD, "no machine"),
+        ([MACHINE], BOUGHT, "2026-01-31T12:00:00Z", UNREACHABLE, "bad"),
+        ([MACHINE], {}, None, BAD, "no machine"),
+        ([MACHINE], BOUGHT_LATER, None, BAD, "no machine"),
     ],
 )
-def test_what_ended_while_it_was_tested_is_not_bad(
-    tmp_path: Path, tested: list[str], reaped_at: str | None, result: dict[str, Any], verdict: str
+def test_machine_that_ended_during_its_test_is_not_bad(
+    tmp_path: Path, tested_ids: list[str], entry: Any, reaped_at: str | None, result: dict[str, Any], verdict: str
 ) -> None:
-    """Other machines are tested for an hour, and only then all are judged."""
-    moment = utc(time.time()) if reaped_at == "now" else reaped_at
-    file = entry_of(tmp_path)
-    anew = {"provision_procured_offer_id": LATER, "provision_purchase": "sent"}
-    noted: dict[str, Any] = {"gone": {}, "bought anew": anew}.get(str(reaped_at), BOUGHT)
-    file.write_text(json.dumps({**noted, "provision_reaped_at": moment}))
-    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
-    row["machines"] = tested
-    params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
-    found = verified(params, False)
+    """Machines are judged together, perhaps an hour after the first one was tested."""
+    file = write_entry(
+        tmp_path, {**entry, "provision_reaped_at": utc(time.time()) if reaped_at == "now" else reaped_at}
+    )
+    found = verify({**host_row(tmp_path, result), "machines": tested_ids})
     assert (found["verified"], "decommission" in found["trouble"]) == ({"gpu-1": verdict}, verdict == "bad")
     assert ("provision_tested" in yaml.safe_load(file.read_text())) == (verdict == "bad")
 
 
 @pytest.mark.parametrize(("noted_by", "ahead"), [(None, 3600.0), ("api", 3600.0), ("api", None)])
-def test_the_evidence_has_the_time_of_the_clock_that_noted_the_purchase(
+def test_evidence_is_dated_by_clock_that_noted_the_purchase(
     tmp_path: Path, noted_by: str | None, ahead: float | None
 ) -> None:
-    """The clock of this computer may be wrong by hours, and so would be the cost."""
+    """This computer's clock may be wrong by hours, and so would be the cost."""
     begun = time.time() - 1800 + (ahead or 0.0 if noted_by else 0.0)
-    entry_of(tmp_path).write_text(
-        json.dumps({**BOUGHT, "provision_journaled_at": utc(begun), "provision_clock": noted_by})
-    )
+    write_entry(tmp_path, {**BOUGHT, "provision_journaled_at": utc(begun), "provision_clock": noted_by})
     params = params_of(tmp_path, BAD)
     params["plans"][0]["ahead"] = ahead
     with pytest.raises(Failure):

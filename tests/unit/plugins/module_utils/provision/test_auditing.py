@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each machine that is billed has an owner, is contested or an orphan, and each claim has a machine or is gone."""
+"""The audit: owners of machines, contested machines, orphans, claims whose machine is gone, sums, and why it fails."""
 
 from __future__ import annotations
 
@@ -32,151 +32,191 @@ from provision_samples import machine_id, offer_id
 
 NOW = 1_800_000_000.0
 SEVERAL = "several hosts claim it"
-UNNAMED = "it belongs to the host's offer, but the registry does not name it"
 OFFERS = "several offers have machines of this name"
 STRANGER = "it is called n, and the registry names only its offer"
 NAMESAKE = "it has the name of a host whose registry names another machine"
 UNNAMED = "it has the name of a host whose registry names no machine"
 
 
-def machine(key: str, name: str | None = "n", offer: str | None = "o", **fields: Any) -> dict[str, Any]:
-    shown = {"resource_id": key, "name": name, "offer_id": offer, "status": "running", "vendor": "v"}
-    return {**shown, "price_per_hour": 2.0, **fields}
+def machine(resource_id: str, name: str | None = "n", offer: str | None = "o", **fields: Any) -> dict[str, Any]:
+    known = {"resource_id": resource_id, "name": name, "offer_id": offer, "status": "running", "vendor": "v"}
+    return {**known, "price_per_hour": 2.0, **fields}
 
 
-def owns(host: str, *ids: str, offer: str = "", name: str = "", purchase: str = "") -> OwnershipClaim:
+def registered(host: str, *ids: str, offer: str = "", name: str = "", purchase: str = "") -> OwnershipClaim:
     """The claim of a host with a registry entry."""
     entry = {"provision_resource_ids": list(ids), "provision_procured_offer_id": offer, "provision_purchase": purchase}
     return claim_of(host, name or host, read_entry(entry), by_name=False)
 
 
-def named(host: str, name: str = "") -> OwnershipClaim:
+def unregistered(host: str, name: str = "") -> OwnershipClaim:
     """The claim of a host without a registry."""
     return OwnershipClaim(host, name or host, by_name=True)
 
 
-def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
+def owners_and_trouble(rows: list[Any]) -> list[tuple[Any, ...]]:
     return [(row["resource_id"], row["hosts"], row["trouble"]) for row in rows]
+
+
+def case(
+    id: str, machines: Any = (), claims: Any = (), claimed: Any = (), contested: Any = (), orphans: Any = ()
+) -> Any:
+    return pytest.param(machines, claims, [*claimed], [*contested], [*orphans], id=id)
 
 
 @pytest.mark.parametrize(
     ("machines", "claims", "claimed", "contested", "orphans"),
     [
-        pytest.param([], [], [], [], [], id="nothing"),
-        pytest.param([machine("r")], [owns("h", "r")], [("r", ["h"], "")], [], [], id="by id"),
+        case("no machine"),
+        case("id", [machine("r")], [registered("h", "r")], claimed=[("r", ["h"], "")]),
+        case("offer and name", [machine("r", "h")], [registered("h", offer="o")], claimed=[("r", ["h"], "")]),
+        case("offer without name", [machine("r")], [registered("h", offer="o")], orphans=[("r", ["h"], STRANGER)]),
+        case(
+            "offer of an answered purchase",
+            [machine("r")],
+            [registered("h", offer="o", purchase="made")],
+            claimed=[("r", ["h"], "")],
+        ),
+        case("name without registry", [machine("r", "h")], [unregistered("h")], claimed=[("r", ["h"], "")]),
+        case("name with registry", [machine("r", "h")], [registered("h")], orphans=[("r", [], "")]),
+        case("resource name", [machine("r")], [unregistered("h", "n")], claimed=[("r", ["h"], "")]),
+        case("another name", [machine("r")], [unregistered("h")], orphans=[("r", [], "")]),
+        case(
+            "one id, two hosts",
+            [machine("r")],
+            [registered("b", "r"), registered("a", "r")],
+            contested=[("r", ["a", "b"], SEVERAL)],
+        ),
+        case(
+            "id beats name",
+            [machine("r", "a")],
+            [unregistered("a"), registered("b", "r"), registered("c", offer="x")],
+            claimed=[("r", ["b"], "")],
+        ),
+        case(
+            "one name, two hosts",
+            [machine("r")],
+            [unregistered("a", "n"), unregistered("b", "n")],
+            contested=[("r", ["a", "b"], SEVERAL)],
+        ),
+        case(
+            "another offer",
+            [machine("r")],
+            [registered("h", "r", offer="p")],
+            claimed=[("r", ["h"], "its offer is o, not that of the registry")],
+        ),
+        case("no offer", [machine("r", offer=None)], [registered("h", "r", offer="p")], claimed=[("r", ["h"], "")]),
+        case(
+            "further machine of the offer",
+            [machine("r"), machine("s")],
+            [registered("h", "r", offer="o")],
+            claimed=[("r", ["h"], ""), ("s", ["h"], "")],
+        ),
+        case(
+            "one name, two offers",
+            [machine("r", "h", "o"), machine("s", "h", "p")],
+            [unregistered("h")],
+            contested=[("r", ["h"], OFFERS), ("s", ["h"], OFFERS)],
+        ),
+        case(
+            "one name, one offer",
+            [machine("r", "h"), machine("s", "h")],
+            [unregistered("h")],
+            claimed=[("r", ["h"], ""), ("s", ["h"], "")],
+        ),
+        case(
+            "numbered name of another offer",
+            [machine("r", "h"), machine("s", "h-1", "p")],
+            [unregistered("h")],
+            claimed=[("r", ["h"], "")],
+            orphans=[("s", [], "")],
+        ),
+        case(
+            "one name, two offers, one ended",
+            [machine("r", "h"), machine("s", "h", "p", status="deleted")],
+            [unregistered("h")],
+            claimed=[("r", ["h"], "")],
+        ),
+        case(
+            "orphan with the name of a registered host",
+            [machine("r", "h"), machine("s", "h", "p")],
+            [registered("h", "r", offer="o")],
+            claimed=[("r", ["h"], "")],
+            orphans=[("s", ["h"], NAMESAKE)],
+        ),
+        case(
+            "orphan that a host may have bought",
+            [machine("s", "h", None)],
+            [registered("h", offer="o")],
+            orphans=[("s", ["h"], UNNAMED)],
+        ),
+        case("failed", [machine("r", status="failed")], orphans=[("r", [], "")]),
+        case("unknown status", [machine("r", status=None)], orphans=[("r", [], "")]),
         *(
-            pytest.param([machine("r", name)], [owns("h", offer="o")], [("r", ["h"], "")], [], [], id=f"noted, {name}")
-            for name in ("h",)
-        ),
-        pytest.param([machine("r")], [owns("h", offer="o")], [], [], [("r", ["h"], STRANGER)], id="noted, n"),
-        pytest.param(
-            [machine("r")], [owns("h", offer="o", purchase="made")], [("r", ["h"], "")], [], [], id="answered with yes"
-        ),
-        pytest.param([machine("r", "h")], [named("h")], [("r", ["h"], "")], [], [], id="by name"),
-        pytest.param(
-            [machine("r", "h")], [owns("h")], [], [], [("r", [], "")], id="with a registry a name is no claim"
-        ),
-        pytest.param([machine("r")], [named("h", "n")], [("r", ["h"], "")], [], [], id="by a name of its own"),
-        pytest.param([machine("r")], [named("h")], [], [], [("r", [], "")], id="another name"),
-        pytest.param(
-            [machine("r")], [owns("b", "r"), owns("a", "r")], [], [("r", ["a", "b"], SEVERAL)], [], id="two by id"
-        ),
-        pytest.param(
-            [machine("r", "a")], [named("a"), owns("b", "r"), owns("c", offer="x")], [("r", ["b"], "")], [], [],
-            id="an id is worth more than a name",
-        ),
-        pytest.param(
-            [machine("r")], [named("a", "n"), named("b", "n")], [], [("r", ["a", "b"], SEVERAL)], [],
-            id="one name, two hosts",
-        ),
-        pytest.param(
-            [machine("r")], [owns("h", "r", offer="p")], [("r", ["h"], "its offer is o, not that of the registry")],
-            [], [],
-            id="another offer",
-        ),
-        pytest.param(
-            [machine("r", offer=None)], [owns("h", "r", offer="p")], [("r", ["h"], "")], [], [], id="no offer"
-        ),
-        pytest.param(
-            [machine("r"), machine("s")], [owns("h", "r", offer="o")], [("r", ["h"], ""), ("s", ["h"], "")], [], [],
-            id="a further machine of a purchase",
-        ),
-        pytest.param(
-            [machine("r", "h", "o"), machine("s", "h", "p")], [named("h")], [],
-            [("r", ["h"], OFFERS), ("s", ["h"], OFFERS)],
-            [], id="one name, two offers",
-        ),
-        pytest.param(
-            [machine("r", "h"), machine("s", "h")], [named("h")], [("r", ["h"], ""), ("s", ["h"], "")], [], [],
-            id="one name, one offer",
-        ),
-        pytest.param(
-            [machine("r", "h"), machine("s", "h-1", "p")], [named("h")], [("r", ["h"], "")], [], [("s", [], "")],
-            id="a number of another offer",
-        ),
-        pytest.param(
-            [machine("r", "h"), machine("s", "h", "p", status="deleted")], [named("h")], [("r", ["h"], "")], [], [],
-            id="one name, but the other one has ended",
-        ),
-        pytest.param(
-            [machine("r", "h"), machine("s", "h", "p")], [owns("h", "r", offer="o")], [("r", ["h"], "")], [],
-            [("s", ["h"], NAMESAKE)], id="an orphan with the name of a registered host",
-        ),
-        pytest.param(
-            [machine("s", "h", None)], [owns("h", offer="o")], [], [], [("s", ["h"], UNNAMED)],
-            id="an orphan that may be what a host has bought",
-        ),
-        pytest.param([machine("r", status="failed")], [], [], [], [("r", [], "")], id="failed is billed"),
-        pytest.param([machine("r", status=None)], [], [], [], [("r", [], "")], id="unknown is billed"),
-        *(
-            pytest.param([machine("r", "h", status=word)], [named("h")], [], [], [], id=word)
-            for word in ("deleting", "deleted", "terminated")
+            case(status, [machine("r", "h", status=status)], [unregistered("h")])
+            for status in ("deleting", "deleted", "terminated")
         ),
     ],
-)  # fmt: skip
-def test_each_machine_has_an_owner_or_is_an_orphan(
+)
+def test_billed_machine_is_claimed_contested_or_orphan(
     machines: list[Any], claims: list[OwnershipClaim], claimed: list[Any], contested: list[Any], orphans: list[Any]
 ) -> None:
     found = audit_by_owners(machines, claims, {claim.host for claim in claims}, NOW)
-    assert (brief(found.claimed), brief(found.contested), brief(found.orphans)) == (claimed, contested, orphans)
+    assert (
+        owners_and_trouble(found.claimed),
+        owners_and_trouble(found.contested),
+        owners_and_trouble(found.orphans),
+    ) == (claimed, contested, orphans)
     assert found.unlisted == []
-    # Those with the name of a host that has bought something, which may be bought twice.
-    assert brief(found.doubled) == [row for row in brief(found.orphans) if row[2] in (NAMESAKE, UNNAMED)]
+    # The hosts may have bought these machines twice.
+    assert owners_and_trouble(found.doubled) == [
+        row for row in owners_and_trouble(found.orphans) if row[2] in (NAMESAKE, UNNAMED)
+    ]
 
 
-def test_hosts_that_only_the_registry_knows_have_a_section() -> None:
-    found = audit_by_owners([machine("r"), machine("s", offer="p")], [owns("a", "r"), owns("b", "s")], {"b"}, NOW)
-    assert (brief(found.claimed), brief(found.unlisted)) == ([("s", ["b"], "")], [("r", ["a"], "")])
+def test_machines_of_hosts_outside_inventory_are_unlisted() -> None:
+    found = audit_by_owners(
+        [machine("r"), machine("s", offer="p")], [registered("a", "r"), registered("b", "s")], {"b"}, NOW
+    )
+    assert (owners_and_trouble(found.claimed), owners_and_trouble(found.unlisted)) == (
+        [("s", ["b"], "")],
+        [("r", ["a"], "")],
+    )
     assert [row["hosts"] for row in found.published["claimed"]] == [["a"], ["b"]]
 
 
 @pytest.mark.parametrize("status", [None, "terminated", "deleted"])
-def test_what_is_claimed_by_id_and_has_ended_is_gone(status: str | None) -> None:
-    found = audit_by_owners([machine("r", status=status)] if status else [], [owns("h", "r", offer="p")], {"h"}, NOW)
-    assert (found.claimed, found.orphans, brief(found.gone)) == ([], [], [("r", ["h"], "")])
+def test_claimed_machine_that_ended_or_is_unlisted_is_gone(status: str | None) -> None:
+    found = audit_by_owners(
+        [machine("r", status=status)] if status else [], [registered("h", "r", offer="p")], {"h"}, NOW
+    )
+    assert (found.claimed, found.orphans, owners_and_trouble(found.gone)) == ([], [], [("r", ["h"], "")])
     assert (found.gone[0]["status"], found.gone[0]["offer_id"]) == (status, "o" if status else "p")
 
 
 DAY_AGO, HALF_AN_HOUR_AGO, TOMORROW = "2027-01-14T08:00:00Z", "2027-01-15T07:30:00Z", "2027-01-16T08:00:00Z"
 
 
-@pytest.mark.parametrize("word", ["deleting", "terminating"])
+@pytest.mark.parametrize("status", ["deleting", "terminating"])
 @pytest.mark.parametrize(
-    ("claims", "hosts", "who"),
+    ("claims", "hosts", "label"),
     [
-        pytest.param([owns("h", "r", offer="o")], ["h"], "h", id="claimed"),
-        pytest.param([], [], "n", id="its registry is lost"),
-        pytest.param([owns("a", "r"), owns("b", "r")], ["a", "b"], "a, b", id="contested"),
-        pytest.param([owns("h", offer="o", purchase="made")], ["h"], "h", id="its id was never noted"),
+        pytest.param([registered("h", "r", offer="o")], ["h"], "h", id="claimed"),
+        pytest.param([], [], "n", id="registry lost"),
+        pytest.param([registered("a", "r"), registered("b", "r")], ["a", "b"], "a, b", id="contested"),
+        pytest.param([registered("h", offer="o", purchase="made")], ["h"], "h", id="id not noted"),
     ],
 )
-def test_what_is_ending_is_shown_with_its_age_and_its_price(
-    word: str, claims: list[OwnershipClaim], hosts: list[str], who: str
+def test_ending_machine_is_shown_with_age_and_cost(
+    status: str, claims: list[OwnershipClaim], hosts: list[str], label: str
 ) -> None:
-    found = audit_by_owners([machine("r", status=word, created_at=DAY_AGO)], claims, {"h"}, NOW)
+    found = audit_by_owners([machine("r", status=status, created_at=DAY_AGO)], claims, {"h"}, NOW)
     found.note_buying([("h", entry("o", "made"))])
     assert (found.claimed, found.contested, found.orphans, found.gone, found.buying) == ([], [], [], [], [])
-    assert brief(found.ending) == [("r", hosts, "")] and (found.ending[0]["hours"], found.ending[0]["usd"]) == (24, 48)
+    assert owners_and_trouble(found.ending) == [("r", hosts, "")] and (
+        found.ending[0]["hours"],
+        found.ending[0]["usd"],
+    ) == (24, 48)
     assert found.published["price_per_hour"] == {
         "claimed": 0.0,
         "storage": 0,
@@ -186,32 +226,32 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
     }
     lines = audit_lines(found)
     title, _head, row = lines[: lines.index("")]
-    assert title == f"ENDING: being deleted, and billed until it is gone ({word})"
-    assert row.split() == [*who.split(), "2.00", "24h", "48.00", "r"]
+    assert title == f"ENDING: being deleted, and billed until it is gone ({status})"
+    assert row.split() == [*label.split(), "2.00", "24h", "48.00", "r"]
     assert lines[-1] == "USD per hour: 0.00 claimed + 0.00 orphans + 2.00 ending = 2.00"
 
 
 @pytest.mark.parametrize(
     ("valid_to", "reaped_at", "hours"),
     [
-        pytest.param(DAY_AGO, "", 24.0, id="the API says since when"),
-        pytest.param(HALF_AN_HOUR_AGO, "", None, id="not for long"),
-        pytest.param(TOMORROW, "", None, id="that is when it would have ended"),
-        pytest.param("soon", DAY_AGO, 24.0, id="a sweep says since when"),
-        pytest.param(HALF_AN_HOUR_AGO, DAY_AGO, 24.0, id="the earlier one"),
-        pytest.param(None, "", None, id="nobody says"),
+        pytest.param(DAY_AGO, "", 24.0, id="start by the API"),
+        pytest.param(HALF_AN_HOUR_AGO, "", None, id="half an hour"),
+        pytest.param(TOMORROW, "", None, id="future end is no start"),
+        pytest.param("soon", DAY_AGO, 24.0, id="start by the sweep"),
+        pytest.param(HALF_AN_HOUR_AGO, DAY_AGO, 24.0, id="earlier of two starts"),
+        pytest.param(None, "", None, id="unknown start"),
     ],
 )
-def test_an_end_that_does_not_come_fails_the_audit(valid_to: Any, reaped_at: str, hours: float | None) -> None:
-    claim = replace(owns("h", "r"), reaped_at=reaped_at)
+def test_end_that_does_not_come_within_an_hour_fails_audit(valid_to: Any, reaped_at: str, hours: float | None) -> None:
+    claim = replace(registered("h", "r"), reaped_at=reaped_at)
     found = audit_by_owners([machine("r", status="deleting", valid_to=valid_to)], [claim], {"h"}, NOW)
-    said = auditing.why_audit_fails(found, fail_on_orphans=False)
-    assert said.startswith("1 machine(s) have been ending for more than an hour") is (hours is not None)
+    reason = why_audit_fails(found, fail_on_orphans=False)
+    assert reason.startswith("1 machine(s) have been ending for more than an hour") is (hours is not None)
     assert [row["ending_hours"] for row in found.stuck] == ([] if hours is None else [hours])
-    assert "r (USD 2.00 per hour, 24.0 h)" in said or hours is None
+    assert "r (USD 2.00 per hour, 24.0 h)" in reason or hours is None
 
 
-def test_prices_are_summed_and_unknown_ones_counted() -> None:
+def test_known_prices_are_summed_and_unknown_ones_counted() -> None:
     machines = [
         machine("r", price_per_hour=0.1),
         machine("s", price_per_hour=0.2),
@@ -220,7 +260,7 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
         machine("v", None, "x", price_per_hour=None),
         machine("w", price_per_hour=100.0, status="deleting"),
     ]
-    published = audit_by_owners(machines, [owns("h", "r", "s", "t", "w")], {"h"}, NOW).published
+    published = audit_by_owners(machines, [registered("h", "r", "s", "t", "w")], {"h"}, NOW).published
     assert published["price_per_hour"] == {
         "claimed": 0.3,
         "storage": 0,
@@ -239,8 +279,8 @@ def entry(offer: str, purchase: str, *ids: str) -> Entry:
     return read_entry({**noted, **known, "provision_price_per_hour": 2.5})
 
 
-def test_a_purchase_without_a_machine_is_shown_while_it_counts() -> None:
-    found = audit_by_owners([machine("r", "h", "shown")], [owns("h", offer="shown", purchase="sent")], {"h"}, NOW)
+def test_purchase_without_machine_is_shown_while_it_may_be_billed() -> None:
+    found = audit_by_owners([machine("r", "h", "shown")], [registered("h", offer="shown", purchase="sent")], {"h"}, NOW)
     found.note_buying(
         [
             ("sent", entry("o1", "sent")),
@@ -262,7 +302,7 @@ def noted_test(**fields: Any) -> Entry:
     return read_entry({"provision_resource_ids": ["r"], "provision_tested": fields})
 
 
-def test_the_last_tests_of_machines_are_shown() -> None:
+def test_last_test_of_each_machine_is_shown() -> None:
     found = audit_by_owners([], [], {"a"}, NOW)
     reasons = "bad: GPU 3: xid: Xid 79 (fell off the bus); degraded: GPU 1: pcie: generation 4 x16 instead of 5."
     found.note_tests(
@@ -272,7 +312,7 @@ def test_the_last_tests_of_machines_are_shown() -> None:
             ("by hand", noted_test(at="yesterday\x1b[2J", verdict=None)),
             ("untested", noted_test()),
             ("without a machine", read_entry({"provision_tested": {"verdict": "bad"}})),
-            ("of a person", read_entry({"provision_resource_ids": ["r"], "provision_tested": "well"})),
+            ("malformed", read_entry({"provision_resource_ids": ["r"], "provision_tested": "well"})),
         ]
     )
     assert [row["verdict"] for row in found.published["tested"]] == ["ok", "bad", ""]
@@ -286,10 +326,10 @@ def test_the_last_tests_of_machines_are_shown() -> None:
     assert not any(line.startswith("TESTED") for line in audit_lines(audit_by_owners([], [], {"a"}, NOW)))
 
 
-def test_thousands_of_machines_and_hosts() -> None:
+def test_audit_of_5000_machines_takes_less_than_3_cpu_seconds() -> None:
     count = 5000
     machines = [machine(f"r{n}", f"h{n}", f"o{n}") for n in range(count)]
-    claims = [owns(f"h{n}", f"r{n}", offer=f"o{n}") if n % 2 else named(f"h{n}") for n in range(count)]
+    claims = [registered(f"h{n}", f"r{n}", offer=f"o{n}") if n % 2 else unregistered(f"h{n}") for n in range(count)]
     began = time.process_time()
     found = audit_by_owners(machines, claims, {claim.host for claim in claims}, NOW)
     assert len(found.claimed) == count
@@ -297,7 +337,7 @@ def test_thousands_of_machines_and_hosts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "orphans"),
+    ("pages", "orphans"),
     [
         ({}, ["r", "s"]),
         ({"r": None}, ["r", "s"]),
@@ -306,10 +346,10 @@ def test_thousands_of_machines_and_hosts() -> None:
         ({"r": machine("r", status="deleted")}, ["s"]),
     ],
 )
-def test_an_orphan_that_has_ended_by_its_own_page_is_none(read: Any, orphans: list[str]) -> None:
-    """A 404 proves nothing by itself."""
+def test_machine_that_ended_by_its_own_page_is_not_an_orphan(pages: Any, orphans: list[str]) -> None:
+    """A 404 alone (None) proves nothing."""
     found = audit_by_owners([machine("R"), machine("s")], [], {"h"}, NOW)
-    found.note_read(read)
+    found.note_read(pages)
     assert [row["resource_id"].lower() for row in found.orphans] == orphans
 
 
@@ -317,7 +357,7 @@ EARLY, LATE, PAST = "2027-01-15T12:00:00Z", "2027-01-15T16:00:00Z", "2027-01-15T
 
 
 @pytest.mark.parametrize(
-    ("valid_to", "ends_at", "said"),
+    ("valid_to", "ends_at", "line"),
     [
         (EARLY, LATE, "By the API, h r ends at 2027-01-15 12:00 UTC, before its lease."),
         (EARLY, "", "By the API, h r ends at 2027-01-15 12:00 UTC."),
@@ -329,19 +369,17 @@ EARLY, LATE, PAST = "2027-01-15T12:00:00Z", "2027-01-15T16:00:00Z", "2027-01-15T
         ("soon", LATE, ""),
     ],
 )
-def test_machines_that_end_before_their_leases_by_the_api_are_shown(
-    valid_to: str | None, ends_at: str, said: str
-) -> None:
+def test_machine_that_ends_before_its_lease_by_the_api_is_shown(valid_to: str | None, ends_at: str, line: str) -> None:
     volume = {**machine("v", "data", "o", valid_to=valid_to), "kind": "storage"}
-    found = audit_by_owners([machine("r", valid_to=valid_to), volume], [owns("h", "r")], {"h"}, NOW)
+    found = audit_by_owners([machine("r", valid_to=valid_to), volume], [registered("h", "r")], {"h"}, NOW)
     found.note_leases([("h", read_entry({"provision_ends_at": ends_at})), ("other", read_entry(None))])
     assert found.claimed[0]["valid_to"] == (valid_to if valid_to in (EARLY, LATE) else None)
-    shown = " ".join(line.strip() for line in audit_lines(found))
-    assert (said in shown) and ("By the API" in shown) == bool(said)
+    report = " ".join(text.strip() for text in audit_lines(found))
+    assert (line in report) and ("By the API" in report) == bool(line)
     assert list(found.leases) == (["h"] if ends_at else [])
 
 
-def test_age_and_cost_so_far() -> None:
+def test_rows_have_age_in_hours_and_cost_so_far() -> None:
     machines = [
         machine("r", created_at=DAY_AGO),
         machine("s", created_at=DAY_AGO, price_per_hour=None),
@@ -350,7 +388,7 @@ def test_age_and_cost_so_far() -> None:
         machine("v", offer="x", created_at="2027-01-15T08:00:01Z"),
         machine("w", created_at=DAY_AGO, status="deleting"),
     ]
-    published = audit_by_owners(machines, [owns("h", "r", "s", "t", "u", "w")], {"h"}, NOW).published
+    published = audit_by_owners(machines, [registered("h", "r", "s", "t", "u", "w")], {"h"}, NOW).published
     kinds = ("claimed", "orphans", "ending")
     assert {kind: [(row["hours"], row["usd"]) for row in published[kind]] for kind in kinds} == {
         "claimed": [(24.0, 48.0), (24.0, None), (None, None), (None, None)],
@@ -360,7 +398,7 @@ def test_age_and_cost_so_far() -> None:
     assert published["usd"] == {"claimed": 48.0, "storage": 0, "orphans": 0.0, "ending": 48.0, "total": 96.0}
 
 
-def test_names_that_are_expected_are_those_of_the_project() -> None:
+def test_expected_names_get_the_prefix_of_the_project() -> None:
     here = [{"host": "gpu-1", "prefix": "other-"}, {"host": "localhost", "prefix": "red-"}]
     assert expected_claims([" gpu-1", "", "red-gpu-2"], here, is_shared=False) == [
         OwnershipClaim("gpu-1", "red-gpu-1", by_name=True),
@@ -368,17 +406,17 @@ def test_names_that_are_expected_are_those_of_the_project() -> None:
     ]
 
 
-def test_hosts_of_one_name_in_two_projects_are_compared_with_their_own_entries() -> None:
-    red, blue = owns("h", "r", offer="o"), owns("h", "s", offer="p")
+def test_hosts_with_same_name_in_two_projects_own_their_own_machines() -> None:
+    red, blue = registered("h", "r", offer="o"), registered("h", "s", offer="p")
     found = audit_by_owners(
         [machine("r", "h", "o"), machine("s", "h", "p"), machine("t", "h", "q")], [red, blue], {"h"}, NOW
     )
-    assert brief(found.claimed) == [("r", ["h"], ""), ("s", ["h"], "")]
-    assert [row[0] for row in brief(found.orphans)] == ["t"]
+    assert owners_and_trouble(found.claimed) == [("r", ["h"], ""), ("s", ["h"], "")]
+    assert [row[0] for row in owners_and_trouble(found.orphans)] == ["t"]
 
 
 @pytest.mark.parametrize(("registered", "is_shared"), [((), True), (("h",), False)])
-def test_a_name_claims_nothing_for_a_host_with_a_registry(registered: tuple[str, ...], is_shared: bool) -> None:
+def test_expected_name_claims_nothing_for_host_with_registry(registered: tuple[str, ...], is_shared: bool) -> None:
     assert expected_claims(["h"], [{"host": "localhost", "prefix": ""}], registered, is_shared=is_shared) == []
 
 
@@ -388,13 +426,13 @@ RIVAL = OwnershipClaim("gpu-2", "gpu-2", X, frozenset({M}), bought=True)
 OTHER = OwnershipClaim("gpu-1", "gpu-1", offer_id(2), frozenset({machine_id(2)}), bought=True)
 
 
-def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> Audit:
+def audit_of_one(claims: list[OwnershipClaim], name: str = "gpu-1") -> Audit:
     """The audit of an account with one machine."""
-    return audit_by_owners([sample(1, name, X, **fields)], claims, {"gpu-1"}, NOW)
+    return audit_by_owners([sample(1, name, X)], claims, {"gpu-1"}, NOW)
 
 
 @pytest.mark.parametrize(
-    ("claims", "fails_on_orphans", "words"),
+    ("claims", "fail_on_orphans", "reason"),
     [
         ([OWNER], True, ""),
         ([], False, ""),
@@ -408,18 +446,19 @@ def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> A
         ),
     ],
 )
-def test_why_an_audit_fails(claims: list[OwnershipClaim], fails_on_orphans: bool, words: str) -> None:
-    text = why_audit_fails(found(claims), fail_on_orphans=fails_on_orphans)
-    assert text.startswith(words) and bool(text) is bool(words)
+def test_why_audit_fails_by_owners(claims: list[OwnershipClaim], fail_on_orphans: bool, reason: str) -> None:
+    text = why_audit_fails(audit_of_one(claims), fail_on_orphans=fail_on_orphans)
+    assert text.startswith(reason) and bool(text) is bool(reason)
 
 
-def test_an_audit_also_fails_for_what_it_could_not_read_and_for_what_was_moved_away() -> None:
-    over = [
-        Bill("default", host, "x", (ids,), begin=1.0, end=2.0, why=MOVED) for host, ids in (("a", M), ("b", "else"))
-    ]
-    text = why_audit_fails(found([]), ["A file.", "A file."], over, fail_on_orphans=False)
+def test_why_audit_fails_for_unread_data_and_moved_purchases() -> None:
+    moved, ended = (
+        Bill("default", host, "x", (resource_id,), begin=1.0, end=2.0, why=MOVED)
+        for host, resource_id in (("a", M), ("b", "unlisted"))
+    )
+    text = why_audit_fails(audit_of_one([]), ["A file.", "A file."], [moved, ended], fail_on_orphans=False)
     assert text.startswith("A file. a: moved into a shared registry, which this run does not read")
-    assert why_audit_fails(found([]), [], [over[1]], fail_on_orphans=False) == ""
+    assert why_audit_fails(audit_of_one([]), [], [ended], fail_on_orphans=False) == ""
 
 
 @pytest.mark.parametrize(
@@ -430,13 +469,13 @@ def test_an_audit_also_fails_for_what_it_could_not_read_and_for_what_was_moved_a
         ([OWNER, RIVAL], "CONTESTED: several hosts claim it, so you must decide (running)", "2.00 claimed = 2.00"),
     ],
 )
-def test_each_machine_has_a_section(claims: list[OwnershipClaim], title: str, total: str) -> None:
-    report = audit_lines(found(claims, "gpu-1" if claims else "a-very-long-name-of-a-machine"))
+def test_section_of_machine_depends_on_its_claims(claims: list[OwnershipClaim], title: str, total: str) -> None:
+    report = audit_lines(audit_of_one(claims, "gpu-1" if claims else "a-very-long-name-of-a-machine"))
     assert title in report and any(M in line for line in report)
     assert max(map(len, report)) <= LINE
     assert report[-1].startswith("USD per hour: ") and total.split(" = ")[0] in report[-1]
 
 
-def test_what_is_rounded_up_adds_up() -> None:
+def test_rounded_sums_add_up() -> None:
     sums = {"claimed": 0.17, "storage": 0.01, "orphans": 0.0}
     assert auditing._added(sums, sums) == "0.17 claimed + 0.01 storage + 0.00 orphans = 0.18"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the market has now, for a person who looks around."""
+"""The report of the playbook `offers`: kinds of GPU on the market, or the offers of one search."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ H100 = {"compute": {"gpu_type": "H100"}}
         ),
     ],
 )
-def test_what_is_to_be_seen(answers: Any, spec: Any, search: Any, limit: float) -> None:
+def test_order_variables_override_offers_spec(answers: Any, spec: Any, search: Any, limit: float) -> None:
     assert browsing.read_search(answers, spec) == Choice(search, limit)
 
 
@@ -62,14 +62,14 @@ def test_what_is_to_be_seen(answers: Any, spec: Any, search: Any, limit: float) 
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(answers: Any, spec: Any, reason: str) -> None:
+def test_invalid_search_is_refused(answers: Any, spec: Any, reason: str) -> None:
     with pytest.raises(ValueError) as error:
         browsing.read_search(answers, spec)
     assert str(error.value) == reason
 
 
 @pytest.mark.parametrize(
-    ("spec", "listed"),
+    ("spec", "is_listed"),
     [
         (H100, True),
         ({"storage": [{"size": "1TB"}]}, True),
@@ -77,27 +77,29 @@ def test_what_makes_no_sense_is_refused(answers: Any, spec: Any, reason: str) ->
         ({"region": "EU", "compute": {"gpu_count": 8}}, False),
     ],
 )
-def test_offers_are_listed_if_a_gpu_is_named(spec: Any, listed: bool) -> None:
-    assert browsing.lists_offers(Choice(spec)) is listed
+def test_offers_are_listed_if_gpu_or_storage_is_named(spec: Any, is_listed: bool) -> None:
+    assert browsing.lists_offers(Choice(spec)) is is_listed
 
 
-def test_each_size_of_a_machine_is_a_search() -> None:
-    """The API takes no more than one number of GPUs."""
+def test_each_gpu_count_is_searched_for_separately() -> None:
+    """The API accepts only one number of GPUs."""
     sizes = [{"compute": {"gpu_type": "H100", "gpu_count": count}} for count in (1, 2, 4, 8)]
     assert browsing.searches(Choice(H100)) == sizes
     assert browsing.searches(Choice(sizes[3])) == [sizes[3]]
     assert browsing.searches(Choice({"storage": [1]})) == [{"storage": [1]}]
 
 
-def test_all_gpus_are_searched_for_at_once_and_apart_if_the_api_refuses_that() -> None:
-    one, *_others = browsing.searches_of_all(Choice({"region": "EU", "compute": {"contract_type": "spot"}}), ["A", "B"])
+def test_search_for_all_gpus_names_all_families() -> None:
+    first, *_others = browsing.searches_of_all(
+        Choice({"region": "EU", "compute": {"contract_type": "spot"}}), ["A", "B"]
+    )
     compute = {"gpu_count": 1, "contract_type": "any"}
-    assert one == {"region": "EU", "compute": {"gpu_type": "A | B", **compute}}
+    assert first == {"region": "EU", "compute": {"gpu_type": "A | B", **compute}}
     assert browsing.searches_of_all(Choice({}), []) == []
 
 
 @pytest.mark.parametrize(("catalog", "families"), [({"L4": [], "H100": []}, ["L4", "H100"]), (["L4"], []), (None, [])])
-def test_families(catalog: Any, families: list[str]) -> None:
+def test_families_are_keys_of_catalog(catalog: Any, families: list[str]) -> None:
     assert browsing.families_of(catalog) == families
 
 
@@ -113,9 +115,9 @@ MARKET = [
 ]
 
 
-def test_kinds_of_gpu_with_the_price_on_demand_and_spot_beside_it() -> None:
-    shown = browsing.market_report(Choice({}), MARKET)
-    assert shown["kinds"] == [
+def test_market_report_shows_on_demand_and_spot_price_of_each_gpu() -> None:
+    report = browsing.market_report(Choice({}), MARKET)
+    assert report["kinds"] == [
         {
             "gpu_type": "nvidia-h100-sxm5-80gb",
             "price_per_hour": 2.4,
@@ -133,7 +135,7 @@ def test_kinds_of_gpu_with_the_price_on_demand_and_spot_beside_it() -> None:
             "spot_offers": 1,
         },
     ]
-    assert shown["lines"] == [
+    assert report["lines"] == [
         "GPU                    USD/h  offers  GPUs  spot",
         "nvidia-h100-sxm5-80gb   2.40       4  1, 8  1 from 2.10",
         "nvidia-l4-pcie-24gb        -       0  1     1 from 0.45",
@@ -144,9 +146,9 @@ def test_kinds_of_gpu_with_the_price_on_demand_and_spot_beside_it() -> None:
     ]
 
 
-def test_a_ceiling_holds_for_the_market() -> None:
-    shown = browsing.market_report(Choice({}, 2.5), MARKET)
-    assert [kind["offers"] for kind in shown["kinds"]] == [1, 0]
+def test_market_report_leaves_out_offers_above_ceiling() -> None:
+    report = browsing.market_report(Choice({}, 2.5), MARKET)
+    assert [kind["offers"] for kind in report["kinds"]] == [1, 0]
     nothing = browsing.market_report(Choice({}, 0.1), MARKET)
     assert nothing == {
         "kinds": [],
@@ -154,12 +156,12 @@ def test_a_ceiling_holds_for_the_market() -> None:
     }
 
 
-def test_offers_of_a_search_cheapest_first_with_their_ids() -> None:
+def test_offer_report_lists_offers_cheapest_first_with_ids() -> None:
     spec = {"compute": {"gpu_type": "H100", "contract_type": "any"}}
     cluster = offer(8, 70.0, gpu_count=24, node_count=3, expires_at="2026-11-28T20:50:00Z")
-    shown = browsing.offer_report(Choice(spec), [*MARKET, cluster])
-    assert [item["offer_id"] for item in shown["offers"]] == [offer_id(number) for number in (4, 2, 1, 3, 8, 6)]
-    assert shown["lines"] == [
+    report = browsing.offer_report(Choice(spec), [*MARKET, cluster])
+    assert [item["offer_id"] for item in report["offers"]] == [offer_id(number) for number in (4, 2, 1, 3, 8, 6)]
+    assert report["lines"] == [
         "1 x nvidia-h100-sxm5-80gb, spot: may be taken away",
         "USD/h  offer                                 vendor  region",
         f" 2.10  {offer_id(4)}  nebius  EU",
@@ -188,7 +190,7 @@ def test_offers_of_a_search_cheapest_first_with_their_ids() -> None:
     ]
 
 
-def test_a_long_list_is_cut_and_counted() -> None:
+def test_offer_report_shows_at_most_20_offers() -> None:
     lines = browsing.offer_report(Choice(H100), [offer(number, 1.0 + number) for number in range(25)])["lines"]
     assert "And 5 more, from USD 21.00 per hour." in lines and not [line for line in lines if offer_id(20) in line]
 
@@ -201,9 +203,9 @@ def test_a_long_list_is_cut_and_counted() -> None:
         (Choice(H100, 1.0), [offer(1, 2.0), offer(2, None)], "Each of the 2 offers costs more than USD 1.00 per hour"),
     ],
 )
-def test_why_there_is_none(choice: Choice, answer: Any, reason: str) -> None:
-    shown = browsing.offer_report(choice, answer)
-    assert shown["offers"] == [] and reason in " ".join(shown["lines"])
+def test_offer_report_says_why_no_offer_matches(choice: Choice, answer: Any, reason: str) -> None:
+    report = browsing.offer_report(choice, answer)
+    assert report["offers"] == [] and reason in " ".join(report["lines"])
 
 
 texts = st.text("abc-0123 ", min_size=1, max_size=60)
@@ -225,7 +227,7 @@ texts = st.text("abc-0123 ", min_size=1, max_size=60)
         max_size=8,
     )
 )
-def test_no_line_is_too_long_for_the_screen(offers: list[dict[str, Any]]) -> None:
-    """But for what was shortened and stands whole below its table."""
+def test_report_lines_fit_the_screen(offers: list[dict[str, Any]]) -> None:
+    """Exceptions: values that a table shortens and repeats in full below (``~``), and commands (``-e``)."""
     lines = [*browsing.market_report(Choice({}), offers)["lines"], *browsing.offer_report(Choice({}), offers)["lines"]]
     assert [line for line in folded_lines(lines) if len(line) > LINE and not line.startswith(("~ ", "-e "))] == []

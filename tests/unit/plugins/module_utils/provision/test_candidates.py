@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan says: its lines fit, and its sentences say that nothing was bought, or what is billed."""
+"""Messages about offers: why there is none for a host, and how an open purchase differs from its declaration."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ FREE = Case(host(), Entry(), Standing(HostState.FREE))
 OFFERS = [offer(number, 5.0) for number in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(("own", "first", "differs"), [("a", "a", False), ("a", "b", True), ("", "b", True)])
-def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: bool) -> None:
-    assert bool(standing.differing_databases(own, first)) is differs
+@pytest.mark.parametrize(("own", "first", "is_refused"), [("a", "a", False), ("a", "b", True), ("", "b", True)])
+def test_hosts_of_a_play_must_share_one_registry(own: str, first: str, is_refused: bool) -> None:
+    assert bool(standing.differing_databases(own, first)) is is_refused
 
 
 @pytest.mark.parametrize(
-    "text",
+    "message",
     [
         candidates.why_none(FREE, SearchResult()),
         candidates.why_none(FREE, SearchResult.of(FREE.host, [[]])),
@@ -42,13 +42,13 @@ def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: b
         candidates.why_none(FREE, SearchResult.of(FREE.host, [[offer(1, None)]])),
     ],
 )
-def test_a_refusal_says_that_nothing_happened(text: str) -> None:
-    assert text.count("Nothing was sent.") + text.lower().count("nothing was bought") == 1
-    assert "inf" not in text.replace("info", "") and "None" not in text
+def test_why_none_says_once_that_nothing_was_bought(message: str) -> None:
+    assert message.count("Nothing was sent.") + message.lower().count("nothing was bought") == 1
+    assert "inf" not in message.replace("info", "") and "None" not in message
 
 
 @pytest.mark.parametrize(
-    ("fields", "offers", "said"),
+    ("fields", "offers", "reason"),
     [
         ({}, [], "1 x H100, ondemand, EU: none."),
         ({"max_price_per_hour": 9}, OFFERS, "1 x H100, ondemand, EU: none is left for this host."),
@@ -70,14 +70,14 @@ def test_a_refusal_says_that_nothing_happened(text: str) -> None:
         ),
     ],
 )
-def test_why_there_is_no_offer(fields: dict[str, Any], offers: list[Any], said: str) -> None:
+def test_why_none_gives_reason_for_each_search(fields: dict[str, Any], offers: list[Any], reason: str) -> None:
     declared = host(**fields)
-    one = Case(declared, Entry(), Standing(HostState.FREE))
-    assert said in candidates.why_none(one, SearchResult.of(declared, [offers]))
+    case = Case(declared, Entry(), Standing(HostState.FREE))
+    assert reason in candidates.why_none(case, SearchResult.of(declared, [offers]))
 
 
 @pytest.mark.parametrize(
-    ("wider", "said"),
+    ("wider", "alternative"),
     [
         ([offer(5, region="US"), offer(6, region="AP"), offer(7, contract_type="spot")], "only elsewhere (AP, US)."),
         ([offer(5, region="eu", contract_type="spot")], "only spot."),
@@ -85,10 +85,10 @@ def test_why_there_is_no_offer(fields: dict[str, Any], offers: list[Any], said: 
         ([], "none."),
     ],
 )
-def test_where_or_as_what_alone_there_are_offers(wider: list[Any], said: str) -> None:
+def test_why_none_names_region_or_contract_that_has_offers(wider: list[Any], alternative: str) -> None:
     found = SearchResult.of(FREE.host, [[]], [wider])
-    assert f"1 x H100, ondemand, EU: {said}" in candidates.why_none(FREE, found)
-    assert found.at(FREE.host, {}) == found  # prices may change, and this stays
+    assert f"1 x H100, ondemand, EU: {alternative}" in candidates.why_none(FREE, found)
+    assert found.at(FREE.host, {}) == found  # new prices do not change it
 
 
 @pytest.mark.parametrize(
@@ -99,22 +99,30 @@ def test_where_or_as_what_alone_there_are_offers(wider: list[Any], said: str) ->
         (None, {"gpu_type": None, "gpu_family": None, "price_per_hour": None}, "1 x None, unknown price"),
     ],
 )
-def test_an_offer_in_one_line(bill: float | None, fields: dict[str, Any], text: str) -> None:
+def test_offer_in_one_line(bill: float | None, fields: dict[str, Any], text: str) -> None:
     assert planning.offer_in_one_line({**offer(1), **fields}, bill) == text
 
 
-def test_an_open_purchase_of_another_spec_is_told() -> None:
-    declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
-    ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
-    for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
-        told = declaration_warning(Case(declared, ordered, Standing(kind)))
-        assert ("gpu-1 declares something other than its open purchase: " in told) is is_told
-    assert declaration_warning(Case(declared, entry(X, purchase="sent"), Standing(HostState.OPEN))) == ""
-    digests = {"provision_ordered": {"token": "0f"}}
-    for known, is_told in (
-        (entry(X, purchase="sent", **digests), True),
-        (entry(X, purchase="made", **digests), False),
-        (entry(X, purchase="sent"), False),
-    ):
-        told = declaration_warning(Case(declared, known, Standing(HostState.UNDER_WAY)))
-        assert (f"gpu-1 takes the machine of offer {X} as first ordered" in told) is is_told
+H100 = {"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"}
+TOKEN = {"provision_ordered": {"token": "0f"}}
+DIFFERS = "gpu-1 declares something other than its open purchase: "
+AS_ORDERED = f"gpu-1 takes the machine of offer {X} as first ordered"
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "warning"),
+    [
+        (entry(X, purchase="sent", provision_offer=H100), HostState.OPEN, DIFFERS),
+        (entry(X, purchase="sent", provision_offer=H100), HostState.FREE, ""),
+        (entry(X, purchase="sent", provision_offer=H100), HostState.STOP, ""),
+        (entry(X, purchase="sent"), HostState.OPEN, ""),
+        (entry(X, purchase="sent", **TOKEN), HostState.UNDER_WAY, AS_ORDERED),
+        (entry(X, purchase="made", **TOKEN), HostState.UNDER_WAY, ""),
+        (entry(X, purchase="sent"), HostState.UNDER_WAY, ""),
+    ],
+)
+def test_open_purchase_that_differs_from_declaration_is_warned_about(
+    known: Entry, state: HostState, warning: str
+) -> None:
+    found = declaration_warning(Case(host(spec={"compute": {"gpu_type": "A100"}}), known, Standing(state)))
+    assert warning in found and (DIFFERS in found, AS_ORDERED in found) == (warning == DIFFERS, warning == AS_ORDERED)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host that keeps storage looks for its next machine."""
+"""A host with storage searches for its next machine at the site of the storage."""
 
 from __future__ import annotations
 
@@ -42,50 +42,49 @@ def case(
         ({"vendor": "", "region": None}, [kept()], "nebius", "eu-north1"),
         ({}, [kept(), kept(NEXT)], "nebius", "eu-north1"),
         ({}, [kept(region="")], "nebius", ""),
-        # What the search names itself wins.
+        # A place that the search names takes precedence.
         ({"region": "EU"}, [kept()], None, ""),
         ({"vendor": "nebius"}, [kept()], "nebius", ""),
         ({"vendor": "crusoe"}, [kept()], "crusoe", ""),
         ({"vendor": "any"}, [kept()], None, ""),
         ({"region": "Any"}, [kept()], None, ""),
-        # An unknown place, several, or none.
+        # The storage has an unknown site, or there are several sites, or no storage.
         ({}, [kept(vendor="")], None, ""),
         ({}, [kept(), kept(NEXT, region="eu-west1")], None, ""),
         ({}, [], None, ""),
     ],
 )
-def test_a_search_that_names_no_place_is_at_the_storage(
+def test_search_without_place_is_restricted_to_site_of_storage(
     place: Any, storage: Sequence[Storage], vendor: str | None, region: str
 ) -> None:
-    its = case(storage=storage, spec={**COMPUTE, **place})
-    (choice,) = its.host.choices
+    restricted = case(storage=storage, spec={**COMPUTE, **place})
+    (choice,) = restricted.host.choices
     assert (choice.spec.get("vendor") or None, choice.vendor_region) == (vendor, region)
     assert "any" not in str(choice.spec).lower()
-    assert bool(its.narrowed) is (vendor == "nebius" and not place.get("vendor"))
+    assert bool(restricted.narrowed) is (vendor == "nebius" and not place.get("vendor"))
 
 
-def test_offers_of_another_region_of_the_vendor_do_not_count() -> None:
+def test_offers_in_another_region_of_the_vendor_are_left_out() -> None:
     offers = [offer(number, vendor_region=region) for number, region in enumerate(("EU-North1", "eu-west1", None))]
     assert SearchResult.of(case().host, [offers]).offers_by_choice == [[offers[0], offers[2]]]
     assert SearchResult.of(case(storage=()).host, [offers]).offers_by_choice == [offers]
 
 
 @pytest.mark.parametrize(
-    ("its", "is_told"),
+    ("restricted", "is_warned"),
     [
         (case(), True),
         (case(spec=[{**COMPUTE, "vendor": "crusoe"}, COMPUTE]), True),
         (case(spec={**COMPUTE, "vendor": "crusoe"}), False),
-        # What an attempt of this run has left narrows nothing; what is older does.
+        # Storage of a failed attempt of this run does not restrict the search; older storage does.
         (case(attempts=[{**FAILED, "offer_id": offer_id(9)}]), False),
         (case(attempts=[{**FAILED, "offer_id": offer_id(8)}]), True),
         (case(HostState.STOP), False),
         (case(offer_id=offer_id(3)), False),
     ],
 )
-def test_a_plan_and_a_refusal_say_where_alone_it_looks(its: Case, is_told: bool) -> None:
-    """And what to set to look elsewhere; where nothing is narrowed, neither is said."""
-    words = "gpu-1 searches only at nebius eu-north1, where its storage is. To search elsewhere, set vendor in"
-    refused = candidates.why_none(its, SearchResult.of(its.host, [[]]))
-    warned = planning.warnings_of_kept_storage([its], [planning.Plan("gpu-1", planning.BUY)])
-    assert (words in refused) is (words in "".join(warned)) is is_told
+def test_plan_and_refusal_warn_about_restricted_search(restricted: Case, is_warned: bool) -> None:
+    warning = "gpu-1 searches only at nebius eu-north1, where its storage is. To search elsewhere, set vendor in"
+    refusal = candidates.why_none(restricted, SearchResult.of(restricted.host, [[]]))
+    warnings = planning.warnings_of_kept_storage([restricted], [planning.Plan("gpu-1", planning.BUY)])
+    assert (warning in refusal) is (warning in "".join(warnings)) is is_warned

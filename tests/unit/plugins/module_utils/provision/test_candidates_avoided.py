@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a machine did not pass its test nothing is bought for a while, unless a host names just that site."""
+"""Sites are avoided for a while after a machine there failed its test, unless a host names the offer."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ OFFERS = [
     ("value", "seconds"),
     [("7d", AVOIDED_FOR), ("12h", DAY / 2), (0, 0.0), ("", 0.0), (None, 0.0), ("None", 0.0), (90, 90.0)],
 )
-def test_how_long(value: Any, seconds: float) -> None:
+def test_read_avoid_returns_seconds(value: Any, seconds: float) -> None:
     assert read_avoid(value) == seconds
 
 
 @pytest.mark.parametrize("value", [True, "a week", "-1", ["7d"], "2026-01-31"])
-def test_no_time(value: Any) -> None:
+def test_invalid_avoid_is_an_objection(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^must be a number of seconds, or a duration"):
         read_avoid(value)
     assert (declared(avoid=value).avoid, len(declared(avoid=value).objections)) == (0.0, 1)
@@ -73,9 +73,9 @@ def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
         (evidence(), Clock(NOW), NOW + 7 * DAY),
         (evidence(NOW - 7 * DAY + 1), Clock(NOW), NOW + 1),
         (evidence(NOW - 7 * DAY), Clock(NOW), None),
-        # A clock that was ahead when it noted the test
+        # The clock was ahead when it noted the test.
         (evidence(NOW + 30 * DAY), Clock(NOW), NOW + 7 * DAY),
-        # By the clock that noted it
+        # The clock that noted the test counts.
         (evidence(NOW - 8 * DAY, clock="api"), Clock(NOW, api=NOW - 2 * DAY), NOW - DAY),
         (evidence(NOW - 8 * DAY, clock="database"), Clock(NOW, database=NOW), None),
         (evidence(NOW - DAY, clock="moon"), Clock(NOW), NOW + 6 * DAY),
@@ -85,7 +85,7 @@ def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
         (["nebius"], Clock(NOW), None),
     ],
 )
-def test_until_when(bundle: Any, clock: Clock, until: float | None) -> None:
+def test_site_is_avoided_until_time_since_its_test(bundle: Any, clock: Clock, until: float | None) -> None:
     sites = avoided_sites([bundle], 7 * DAY, clock)
     assert [(item.site, item.until) for item in sites] == ([(("nebius", "EU"), until)] if until else [])
 
@@ -94,25 +94,29 @@ def test_until_when(bundle: Any, clock: Clock, until: float | None) -> None:
     st.dictionaries(st.sampled_from(["tested_at", "vendor", "region", "reason", "clock"]), st.text() | st.integers()),
     st.floats(0, 1e9),
 )
-def test_evidence_that_a_person_has_changed_raises_nothing(bundle: dict[str, Any], seconds: float) -> None:
+def test_arbitrary_evidence_raises_nothing(bundle: dict[str, Any], seconds: float) -> None:
     for item in avoided_sites([evidence(**bundle)], seconds, Clock(NOW)):
         assert item.until is not None and NOW < item.until <= NOW + seconds
         assert "\n" not in item.words
 
 
-def test_nothing_is_avoided_for_no_time() -> None:
+def test_zero_seconds_avoid_no_site() -> None:
     assert avoided_sites([evidence()], 0.0, Clock(NOW)) == ()
 
 
-def test_each_site_is_avoided_once_by_the_longest_time() -> None:
+def test_newest_failed_test_of_each_site_counts() -> None:
     bundles = [evidence(), evidence(NOW - DAY, reason="another"), evidence(vendor=None)]
     found = avoided_sites(bundles, 7 * DAY, Clock(NOW))
     assert [(item.site, item.reason) for item in found] == [(("", "EU"), REASON), (("nebius", "EU"), REASON)]
+
+
+def test_words_name_vendor_even_if_it_has_no_name() -> None:
+    assert UNTIL.words == SENTENCE.removesuffix(".")
     assert Avoided(("", ""), "", NOW).words.startswith("a vendor without a name is avoided")
 
 
-def case(one: Declaration, *before: Avoided, attempts: Any = ()) -> Case:
-    return Case(one, entry(), Standing(HostState.FREE), attempts, avoided_before=before)
+def case(declaration: Declaration, *before: Avoided, attempts: Any = ()) -> Case:
+    return Case(declaration, entry(), Standing(HostState.FREE), attempts, avoided_before=before)
 
 
 def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
@@ -121,21 +125,21 @@ def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
 
 
 @pytest.mark.parametrize("of_this_run", [False, True])
-def test_the_run_and_the_registry_are_one_rule(of_this_run: bool) -> None:
-    one = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)
-    assert [each["offer_id"] for each in one.suitable(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
+def test_sites_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run: bool) -> None:
+    avoiding = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)
+    assert [each["offer_id"] for each in avoiding.suitable(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
     assert case(host()).suitable(OFFERS) == OFFERS
-    (draft,) = planned(one)
+    (draft,) = planned(avoiding)
     assert (draft.action, draft.offer_id) == (BUY, offer_id(2))
     assert draft.missed == ("" if of_this_run else SENTENCE)
 
 
-def test_sites_without_offers_are_not_worth_a_word() -> None:
+def test_avoided_site_without_offers_is_not_reported() -> None:
     (draft,) = planned(case(host(), UNTIL), offers=OFFERS[1:])
     assert (draft.action, draft.missed) == (BUY, "")
 
 
-def test_where_all_offers_are_the_refusal_says_how_to_look_there() -> None:
+def test_refusal_names_avoided_site_with_all_offers() -> None:
     first, second = planned(case(host(), UNTIL), case(host("gpu-2"), UNTIL), offers=OFFERS[:1])
     assert (first.action, first.error_class, second.action) == (STOP, "capacity", STOP)
     assert f"{SENTENCE} To search there anyway, add -e provision_avoid=0." in first.refusal
@@ -143,15 +147,15 @@ def test_where_all_offers_are_the_refusal_says_how_to_look_there() -> None:
     assert again.action == STOP and "avoided" not in again.refusal
 
 
-def test_hosts_that_declare_the_same_share_what_is_avoided() -> None:
+def test_avoided_sites_are_computed_once_per_declaration() -> None:
     times = [NOW - number for number in range(100)]
     kept = {host().registry: [evidence(moment) for moment in times]}
-    one, other, third = with_evidence([case(host()), case(host("gpu-2")), case(host(avoid="12h"))], kept, Clock(NOW))
-    assert one.avoided_before == (UNTIL,) and one.avoided_before is other.avoided_before
+    first, second, third = with_evidence([case(host()), case(host("gpu-2")), case(host(avoid="12h"))], kept, Clock(NOW))
+    assert first.avoided_before == (UNTIL,) and first.avoided_before is second.avoided_before
     assert [item.until for item in third.avoided_before] == [NOW + DAY / 2]
 
 
-def test_a_host_that_names_the_offer_buys_it() -> None:
+def test_host_that_names_offer_buys_it_at_avoided_site() -> None:
     (draft,) = planned(case(host(offer_id=offer_id(1)), UNTIL))
     assert (draft.action, draft.offer_id, draft.missed) == (BUY, offer_id(1), "")
 
@@ -160,10 +164,10 @@ def test_a_host_that_names_the_offer_buys_it() -> None:
     st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.sampled_from(["EU", "US", ""])), max_size=4),
     st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from(["EU", "US", None])), max_size=6),
 )
-def test_no_offer_of_a_bad_site_is_bought(sites: list[tuple[str, str]], at: list[Any]) -> None:
+def test_offer_at_avoided_site_is_never_bought(sites: list[tuple[str, str]], at: list[Any]) -> None:
     offers = [offer(number, 1.0, vendor=vendor, region=region) for number, (vendor, region) in enumerate(at)]
-    one = case(host(), *(Avoided(site, REASON, NOW) for site in sites))
-    (draft,) = planned(one, offers=offers)
+    avoiding = case(host(), *(Avoided(site, REASON, NOW) for site in sites))
+    (draft,) = planned(avoiding, offers=offers)
     if draft.action == BUY:
         assert (draft.offer["vendor"] or "", draft.offer["region"] or "") not in sites
     else:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host takes if there is nothing of what it wants most, which host gets what, and how long one waits for it."""
+"""Which of several searches a host buys from, how offers are allocated to hosts, and how long a host waits."""
 
 from __future__ import annotations
 
@@ -43,29 +43,31 @@ DEAR = offer(4, 3.5, gpu_count=2)
 
 
 @pytest.mark.parametrize(
-    ("order", "seen", "ids"),
+    ("order", "found", "numbers"),
     [
         (LISTED, [[ONE, TWO], [PAIR]], [1, 2, 3]),
         (CHEAPEST, [[ONE, TWO], [PAIR]], [3, 1, 2]),
-        # Above the choice's own ceiling, or of an unknown price.
+        # The price is above the choice's own ceiling, or unknown.
         (LISTED, [[], [PAIR, DEAR]], [3]),
         (LISTED, [[offer(5, None)], [offer(6, None, gpu_count=2)]], [5]),
-        # Found twice.
+        # Two choices find the same offer.
         (LISTED, [[PAIR], [PAIR]], [3]),
         (LISTED, [[], []], []),
     ],
 )
-def test_what_may_be_bought_best_first(order: str, seen: Sequence[Sequence[Mapping[str, Any]]], ids: list[int]) -> None:
-    offers, _numbers = choose([H100, A100], seen, order)
-    assert [each["offer_id"] for each in offers] == [offer_id(number) for number in ids]
+def test_choose_returns_affordable_offers_best_first(
+    order: str, found: Sequence[Sequence[Mapping[str, Any]]], numbers: list[int]
+) -> None:
+    offers, _choices = choose([H100, A100], found, order)
+    assert [each["offer_id"] for each in offers] == [offer_id(number) for number in numbers]
 
 
-def test_each_offer_has_the_number_of_its_choice() -> None:
+def test_choose_returns_number_of_choice_for_each_offer() -> None:
     _offers, numbers = choose([H100, A100], [[ONE], [PAIR, ONE]], LISTED)
     assert numbers == {offer_id(1): 1, offer_id(3): 2}
 
 
-def test_a_search_that_found_nothing_is_sent_once_more_without_region_and_contract() -> None:
+def test_search_without_offers_is_repeated_without_region_and_contract() -> None:
     compute = {"gpu_type": "H100", "gpu_count": 1}
     assert without_limits(H100.spec, []) == [{"compute": {**compute, "contract_type": "any"}}]
     assert without_limits(A100.spec, []) == [{"compute": {**A100.spec["compute"], "contract_type": "any"}}]
@@ -74,14 +76,14 @@ def test_a_search_that_found_nothing_is_sent_once_more_without_region_and_contra
         assert without_limits(spec, []) == []
 
 
-def test_words() -> None:
+def test_choice_in_words() -> None:
     assert choice_in_words(H100) == "1 x H100, ondemand, EU"
     assert choice_in_words(A100) == "2 x A100, ondemand"
     assert choice_in_words(Choice({"compute": {"gpu_type": "L4", "contract_type": "any"}})) == "1 x L4"
     assert choice_in_words(Choice({})) == "1 x any GPU"
 
 
-def test_what_is_one_of_the_choices_fits() -> None:
+def test_offer_must_match_one_of_the_choices() -> None:
     assert mismatch_with_all([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
     assert "gpu_type nvidia-l4 instead of H100" in mismatch_with_all(
         [H100, A100], {"gpu_type": "nvidia-l4", "gpu_count": 2}
@@ -92,14 +94,14 @@ def test_what_is_one_of_the_choices_fits() -> None:
 prices = st.none() | st.floats(min_value=0, max_value=100)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), prices, prices), max_size=12), st.sampled_from([LISTED, CHEAPEST]))
-def test_nothing_above_a_ceiling_is_ever_chosen(
-    market: list[tuple[int, float | None, float | None]], order: str
+@given(st.lists(st.tuples(st.integers(0, 2), prices), max_size=12), st.sampled_from([LISTED, CHEAPEST]))
+def test_choose_never_returns_offer_above_ceiling_of_its_choice(
+    market: list[tuple[int, float | None]], order: str
 ) -> None:
     choices = [Choice(SPEC, ceiling) for ceiling in (10.0, UNLIMITED, 0.0)]
     offers: list[list[Mapping[str, Any]]] = [[], [], []]
-    for number, (place, price, _other) in enumerate(market):
-        offers[place].append(offer(number, price))
+    for number, (choice, price) in enumerate(market):
+        offers[choice].append(offer(number, price))
     found, number_of = choose(choices, offers, order)
     numbers = [number_of[each["offer_id"]] for each in found]
     for each, number in zip(found, numbers, strict=True):
@@ -109,7 +111,7 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
 
 
 @pytest.mark.parametrize(
-    ("offers", "found", "said"),
+    ("offers", "matching", "reason"),
     [
         ([ONE, offer(7, region="US")], [ONE], ""),
         ([], [], ""),
@@ -117,9 +119,9 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
         ([offer(7, region="US")], [], "with 1 offer of another kind (region US instead of EU)"),
     ],
 )
-def test_what_is_not_what_was_searched_for_is_left_out(offers: list[Any], found: list[Any], said: str) -> None:
-    fits, reason = matching_offers(H100.spec, offers)
-    assert fits == found and said in reason and bool(said) == bool(reason)
+def test_offers_that_do_not_match_search_are_left_out(offers: list[Any], matching: list[Any], reason: str) -> None:
+    found, message = matching_offers(H100.spec, offers)
+    assert found == matching and reason in message and bool(reason) == bool(message)
 
 
 SPOT = offer(8, contract_type="spot")
@@ -129,13 +131,13 @@ SPOT = offer(8, contract_type="spot")
     ("contract", "found"),
     [({}, [ONE]), ({"contract_type": "spot"}, [SPOT]), ({"contract_type": "any"}, [ONE, SPOT])],
 )
-def test_an_answer_of_another_contract_is_left_out(contract: dict[str, str], found: list[Any]) -> None:
-    """Also if the API does not heed the contract."""
+def test_offers_of_another_contract_are_left_out(contract: dict[str, str], found: list[Any]) -> None:
+    """The API may ignore the contract of a search."""
     spec = {"compute": {"gpu_type": "H100", "gpu_count": 1, **contract}}
     assert matching_offers(spec, [ONE, SPOT]) == (found, "")
 
 
-def test_prices_of_all_looks_are_compared() -> None:
+def test_offers_have_highest_price_of_several_answers() -> None:
     prices = highest_prices([ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)])
     assert prices == {offer_id(1): 6.0, offer_id(2): 5.0, offer_id(3): None}
     found = offers_at_prices(prices, [offer(2, None), ONE, TWO])
@@ -146,49 +148,51 @@ def test_prices_of_all_looks_are_compared() -> None:
     ]
 
 
-# The same search, sent again
+# Repeated searches
 
 
-def pool_of(market: list[list[int]], wanted: int) -> list[str]:
-    """The offers for so many hosts, if a search brings these numbers in turn; each costs its number."""
-    searches = iter([[offer(number, float(number)) for number in numbers] for numbers in market])
+def pooled_ids(answers: list[list[int]], wanted: int) -> list[str]:
+    """The ids of the offers that are pooled for so many hosts. ``answers``: of one search in turn; each is a price."""
+    searches = iter([[offer(number, float(number)) for number in numbers] for numbers in answers])
     offers = pooled(next(searches), lambda items: len(items) < wanted, lambda: next(searches, []))
     return [item["offer_id"] for item in offers]
 
 
 @pytest.mark.parametrize(
-    ("market", "wanted", "numbers"),
+    ("answers", "wanted", "numbers"),
     [
-        ([[1, 4]], 2, [1, 4]),  # enough, so there is no other search
-        ([[1, 4], [1, 4], [9]], 3, [1, 4]),  # the offers stay
-        ([[1, 4], [2, 3]], 3, [1, 2, 3, 4]),  # they are made anew
+        ([[1, 4]], 2, [1, 4]),  # enough
+        ([[1, 4], [1, 4], [9]], 3, [1, 4]),  # a repetition without new offers is the last one
+        ([[1, 4], [2, 3]], 3, [1, 2, 3, 4]),  # a repetition with new offers
         ([[1, 4], [2], [3], [5]], 4, [1, 2, 3, 4]),
-        ([[1], []], 2, [1]),  # the second search has failed
+        ([[1], []], 2, [1]),  # the repetition failed
     ],
 )
-def test_offers_of_several_searches_are_pooled(market: list[list[int]], wanted: int, numbers: list[int]) -> None:
-    assert pool_of(market, wanted) == [offer_id(number) for number in numbers]
+def test_search_is_repeated_until_it_has_enough_offers(
+    answers: list[list[int]], wanted: int, numbers: list[int]
+) -> None:
+    assert pooled_ids(answers, wanted) == [offer_id(number) for number in numbers]
 
 
-@pytest.mark.parametrize(("second", "prices"), [([], [3.0]), ([offer(2, 2.0)], [2.0, 3.0])])
-def test_the_highest_price_of_several_searches_counts(second: list[Any], prices: list[float]) -> None:
-    offers = pooled([offer(1, 1.0)], lambda items: len(items) < 3, lambda: [offer(1, 3.0), *second])
+@pytest.mark.parametrize(("new_offers", "prices"), [([], [3.0]), ([offer(2, 2.0)], [2.0, 3.0])])
+def test_highest_price_of_repeated_searches_counts(new_offers: list[Any], prices: list[float]) -> None:
+    offers = pooled([offer(1, 1.0)], lambda items: len(items) < 3, lambda: [offer(1, 3.0), *new_offers])
     assert [item["price_per_hour"] for item in offers] == prices
 
 
-def test_a_market_without_an_end_is_left() -> None:
-    assert len(pool_of([[number] for number in range(1, 200)], 1000)) <= 60
+def test_search_is_repeated_at_most_50_times() -> None:
+    assert len(pooled_ids([[number] for number in range(1, 200)], 1000)) <= 60
 
 
-def test_hosts_in_their_order_the_cheapest_first() -> None:
+def test_hosts_get_cheapest_offers_in_their_order() -> None:
     offers = [offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)]
-    wishes = [
+    requests = [
         OfferRequest("b", offers, 5.0),
         OfferRequest("a", offers, 5.0),
         OfferRequest("c", offers, 2.5),
         OfferRequest("d", offers, 5.0),
     ]
-    found = allocate(wishes)
+    found = allocate(requests)
     assert {host: each["offer_id"] for host, each in found.items()} == {
         "b": offer_id(1),
         "a": offer_id(2),
@@ -196,7 +200,7 @@ def test_hosts_in_their_order_the_cheapest_first() -> None:
     }
 
 
-def test_what_is_spoken_for_is_left_out() -> None:
+def test_taken_offers_are_not_allocated() -> None:
     offers = [offer(1), offer(2)]
     assert allocate([OfferRequest("a", offers)], {offer_id(1)})["a"]["offer_id"] == offer_id(2)
     assert allocate([OfferRequest("a", offers)], {offer_id(1), offer_id(2)}) == {}
@@ -213,7 +217,7 @@ _markets = st.lists(
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.5, 1.0, 2.0, UNLIMITED])), max_size=8),
     st.sets(st.integers(1, 9), max_size=3),
 )
-def test_allocation(
+def test_each_host_gets_first_free_offer_within_its_limit(
     markets: list[list[tuple[int, float | None]]], hosts: list[tuple[int, float]], taken: set[int]
 ) -> None:
     known = [
@@ -223,21 +227,20 @@ def test_allocation(
         )
         for market in markets
     ]
-    wishes = [OfferRequest(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
+    requests = [OfferRequest(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
     ids = {offer_id(each) for each in taken}
-    found = allocate(wishes, ids)
+    found = allocate(requests, ids)
     given_out = [each["offer_id"] for each in found.values()]
     assert len(given_out) == len({*given_out})
     assert not ids & {*given_out}
     earlier = set(ids)
-    for wish in wishes:
+    for request in requests:
         free = [
             each
-            for each in wish.offers
-            if each["offer_id"] not in earlier and passes_max_price(each, wish.max_price_per_hour)
+            for each in request.offers
+            if each["offer_id"] not in earlier and passes_max_price(each, request.max_price_per_hour)
         ]
-        # The first that is left, each host in its turn; and none only if none is left.
-        assert found.get(wish.host) == (free[0] if free else None)
+        assert found.get(request.host) == (free[0] if free else None)
         earlier |= {free[0]["offer_id"]} if free else set()
 
 
@@ -245,7 +248,7 @@ NOW, HOUR = 1_800_000_000.0, 3600.0  # 08:00 UTC
 
 
 @pytest.mark.parametrize(
-    ("wait", "delay", "patience", "said"),
+    ("wait", "delay", "patience", "objection"),
     [
         ("", "10m", Patience(None, 600.0), ""),
         ("8h", "10m", Patience(NOW + 8 * HOUR, 600.0), ""),
@@ -258,14 +261,14 @@ NOW, HOUR = 1_800_000_000.0, 3600.0  # 08:00 UTC
         ("8h", "2027-01-15T10:00Z", Patience(), "provision_wait_delay must be a duration"),
     ],
 )
-def test_patience(wait: Any, delay: Any, patience: Patience, said: str) -> None:
+def test_read_patience(wait: Any, delay: Any, patience: Patience, objection: str) -> None:
     found: list[str] = []
     assert read_patience(wait, delay, NOW, found) == patience
-    assert said in " ".join(found) if said else found == []
+    assert objection in " ".join(found) if objection else found == []
 
 
 @pytest.mark.parametrize(
-    ("patience", "now", "time", "back"),
+    ("patience", "now", "waits", "later_run"),
     [
         (Patience(NOW + HOUR, 600.0), NOW, True, False),
         (Patience(NOW + HOUR, 600.0), NOW + 3000, True, False),
@@ -276,19 +279,21 @@ def test_patience(wait: Any, delay: Any, patience: Patience, said: str) -> None:
         (Patience(NOW + 1e12, 1.0), NOW, True, False),
     ],
 )
-def test_another_look(patience: Patience, now: float, time: bool, back: bool) -> None:
-    assert (patience.has_time(now), patience.has_later_run(now)) == (time, back)
+def test_host_waits_in_this_run_or_for_a_later_one(
+    patience: Patience, now: float, waits: bool, later_run: bool
+) -> None:
+    assert (patience.has_time(now), patience.has_later_run(now)) == (waits, later_run)
 
 
 @pytest.mark.parametrize(
-    ("fields", "may"),
+    ("fields", "waits"),
     [
         ({}, True),
         ({"quote": True}, False),
-        ({"attempts": {"gpu-1": [{}]}}, False),  # something was bought
+        ({"attempts": {"gpu-1": [{}]}}, False),  # a purchase was tried
         ({"failed": ["gpu-1"]}, False),
     ],
 )
-def test_only_a_run_that_has_bought_nothing_waits(fields: dict[str, Any], may: bool) -> None:
+def test_only_run_that_has_tried_no_purchase_waits(fields: dict[str, Any], waits: bool) -> None:
     call = {"quote": False, "attempts": {}, "failed": [], **fields}
-    assert may_wait(call, False) is may and not may_wait(call, True)
+    assert may_wait(call, False) is waits and not may_wait(call, True)
