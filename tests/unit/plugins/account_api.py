@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An account in memory, as the API's client shows it: with a list that lags, and nothing that could change anything."""
+"""A read-only client of an account in memory, whose list of machines may lag."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Json = dict[str, Any]
 
 
 class AccountApi:
-    """The reads of the client. ``listed``: what the list shows; ``now``: by id where that is something else, None: 404.
+    """The client's read methods, on an account in memory.
 
-    ``asked``: all requests. ``bought``: the statuses of offers; all others are free.
+    ``listed``: the machines in the list. ``now``: machines whose own page differs from the list. ``gone``: ids that
+    answer 404. ``bought``: statuses by offer id; all other offers are free. ``asked``: the requests so far.
     """
 
     account = "account"
@@ -40,7 +41,7 @@ class AccountApi:
 
     @property
     def lists(self) -> int:
-        """How often the whole account was listed."""
+        """The number of times the whole account was listed."""
         return self.asked.count("list")
 
     def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the plugins share: a queue of expected requests, raw servers, and no sleep."""
+"""Fixtures of the plugins' tests: a queue of expected requests, raw servers, a home folder, clocks without sleep."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture
 def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the test's own. Pytest's has a link to it, too, which costs more than many a test of ten thousand."""
+    """A folder of the test's own. Pytest's fixture also links to it, which takes longer than many of our tests."""
     folder = tmp_path_factory.getbasetemp() / str(next(_NUMBERS))
     folder.mkdir(mode=0o700)
     return folder
@@ -49,13 +49,13 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody pulls the plug here."""
+    """No test cuts the power, and fsync is slow."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A home folder and an environment that know nothing of the computer's own settings."""
+    """A home folder and an environment without the computer's own settings."""
     for name in (*_FOREIGN, "COMPUTE_INDEX_API_TOKEN", "COMPUTE_INDEX_API_URL", "COMPUTE_INDEX_REGISTRY_URL"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -67,13 +67,13 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def new_sessions() -> None:
-    """No test gets a client that another one has opened."""
+    """No test reuses the API client of another test."""
     operation._client.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that the client would have slept between two attempts."""
+    """The pauses in seconds between the client's attempts; it does not sleep."""
     seconds: list[float] = []
     monkeypatch.setitem(http.HttpClient.__init__.__kwdefaults__, "sleep", seconds.append)
     return seconds
@@ -81,7 +81,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of purchases and their journals."""
+    """The clock of purchases and their journals; sleeping moves it forward."""
     clock = Clock()
     monkeypatch.setattr(procure_offer, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
     monkeypatch.setattr(_purchase, "time", SimpleNamespace(time=clock.time))
@@ -91,28 +91,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """The connection string of a PostgreSQL of the session's own."""
+    """The connection URL of a PostgreSQL server of this test session."""
     with postgresql.server() as url:
         yield url
 
 
 @pytest.fixture
 def registry_url(postgresql_server: str) -> Iterator[str]:
-    """A shared registry in which nobody has made the tables yet."""
+    """The URL of a shared registry without tables."""
     yield postgresql_server
     postgresql.forget(postgresql_server)
 
 
 @pytest.fixture
 def queue() -> Iterator[RequestQueue]:
-    """The requests to `samples.BASE` that must be sent, in their order; nothing else gets out."""
+    """The queue of requests to `samples.BASE`; no other request leaves the process."""
     with responses.RequestsMock(assert_all_requests_are_fired=False, registry=Registry) as mock:
         yield RequestQueue(mock)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """Hold what a test has sent against its queue, be it at the end of the test or beside its failure."""
+    """Compare a test's requests with its queue. A mismatch fails a test that passed; a failed test reports it."""
     expected = pyfuncitem.funcargs.get("queue")
     try:
         outcome = yield
@@ -126,14 +126,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., RawServer]]:
-    """``serve(*steps, tls=None)`` starts a raw server."""
+    """``serve(*steps, tls=None)``: starts a `RawServer`."""
     with raw_servers() as start:
         yield start
 
 
 @pytest.fixture
 def import_without(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str], Any]:
-    """``import_without(module, library)``: a second copy of the module, made where there is no such library."""
+    """``import_without(module, library)``: a second copy of the module, imported while the library is missing."""
 
     def run(module: ModuleType, library: str) -> Any:
         spec = importlib.util.spec_from_file_location(f"{module.__name__}_bare", str(module.__file__))
@@ -149,7 +149,7 @@ def import_without(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str
 
 @pytest.fixture
 def perform() -> Callable[..., dict[str, Any]]:
-    """``perform(operation, check_mode=False, **params)``: the result, with the defaults for all other options."""
+    """``perform(operation, check_mode=False, **params)``: an operation's result; other options have their defaults."""
 
     def run(operation: Operation, check_mode: bool = False, **params: Any) -> dict[str, Any]:
         spec = operation.argument_spec
@@ -160,3 +160,31 @@ def perform() -> Callable[..., dict[str, Any]]:
         return operation.perform({**defaults, **common, **params}, check_mode)
 
     return run
+
+
+# Purchases
+
+
+@pytest.fixture
+def buy(perform: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """``buy(check_mode=False, **params)``: the result of procure_offer, by default for the sample offer."""
+
+    def run(check_mode: bool = False, **params: Any) -> dict[str, Any]:
+        order = {"offer_id": samples.OFFER_ID, "ssh_public_key": samples.KEY}
+        return perform(procure_offer.PROCURE_OFFER, check_mode, **{**order, **params})
+
+    return run
+
+
+@pytest.fixture
+def resource_shown(request: pytest.FixtureRequest) -> None:
+    """Let the API show the bought machine by its id, and list no resource of its offer unless the queue expects it."""
+    if "queue" in request.fixturenames:
+        queue: RequestQueue = request.getfixturevalue("queue")
+        queue.show(samples.resource()).list_nothing_of(samples.OFFER_ID)
+
+
+@pytest.fixture
+def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each random pause take its longest time."""
+    monkeypatch.setattr("random.uniform", lambda _least, most: most)

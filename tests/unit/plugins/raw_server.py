@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server on loopback that does to each connection what its script says, well-behaved or not."""
+"""A scripted server on loopback, whose answers may break HTTP or stop halfway."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Step = Callable[[socket.socket, "RawServer"], None]
 
 
 class RawServer:
-    """Takes one connection after the other; the first step of ``script`` is for the first, the last for all others.
+    """Serves one connection at a time, each with the next step of ``script``; the last step serves all further ones.
 
-    ``received`` holds what each connection sent, as far as a step read it.
+    ``received``: the requests that the steps have read.
     """
 
     def __init__(self, *script: Step, host: str = "127.0.0.1", tls: Any = None, listen: bool = True) -> None:
@@ -41,7 +41,7 @@ class RawServer:
         return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}"
 
     def listen(self) -> None:
-        """Begin to accept connections; until then they are refused."""
+        """Accept connections; before this call they are refused."""
         self._socket.listen()
         self._thread.start()
 
@@ -67,7 +67,7 @@ class RawServer:
                     step(connection, self)
 
     def read_request(self, connection: socket.socket) -> bytes:
-        """Read one request, and note it."""
+        """Read one request and append it to ``received``."""
         data = b""
         while b"\r\n\r\n" not in data:
             data += _receive(connection)
@@ -97,7 +97,7 @@ def read_and_hang_up(connection: socket.socket, server: RawServer) -> None:
 
 
 def stall(connection: socket.socket, server: RawServer) -> None:
-    """Read the request, and say nothing for as long as the test lasts."""
+    """Read the request, and send nothing for 10 seconds or until the server closes."""
     server.read_request(connection)
     server.closing.wait(10)
 
@@ -121,7 +121,7 @@ def say(data: bytes) -> Step:
 
 
 def drip(at_once: bytes, rest: bytes = b"x" * 1000, pause: float = 0.05) -> Step:
-    """Answer with the first bytes at once, and with one of the rest after each pause (seconds)."""
+    """Answer with ``at_once``, then send ``rest`` byte by byte, with a pause in seconds before each."""
 
     def step(connection: socket.socket, server: RawServer) -> None:
         server.read_request(connection)
@@ -136,7 +136,7 @@ def drip(at_once: bytes, rest: bytes = b"x" * 1000, pause: float = 0.05) -> Step
 
 @contextlib.contextmanager
 def raw_servers() -> Iterator[Callable[..., RawServer]]:
-    """A factory of servers that all end with the block."""
+    """A factory of servers that are closed at the end of the block."""
     with contextlib.ExitStack() as stack:
 
         def start(*script: Step, **options: Any) -> RawServer:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A queue of the requests that the code under test must send, in this order, each with its answer."""
+"""A queue of the requests that the code under test must send, in this order, with their answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ UNCHECKED: Any = object()
 
 
 class Registry(OrderedRegistry):
-    """Responses' queue, which keeps its complaints: the code under test takes them for a lost connection."""
+    """The queue of `responses`, which records mismatches: to the code under test they look like a lost connection.
+
+    ``shown``: standing answers by path. They may be read any number of times, or never.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +40,7 @@ class Registry(OrderedRegistry):
 
 
 class RequestQueue:
-    """The requests that are expected; any other, or a missing one, is one of the `complaints` and fails the test."""
+    """The expected requests. An unexpected or a missing one fails the test; `complaints` lists them."""
 
     def __init__(self, mock: responses.RequestsMock) -> None:
         self._mock = mock
@@ -49,12 +52,12 @@ class RequestQueue:
 
     @property
     def timeouts(self) -> list[tuple[float, float]]:
-        """For each request the seconds for connecting, and for the whole of it."""
+        """For each request the limits in seconds for connecting and for the whole exchange."""
         given = [call.req_kwargs["timeout"] for call in self.calls]
         return [(round(timeout.connect_timeout, 1), round(timeout.total, 1)) for timeout in given]
 
     def count(self, method: str, path: str) -> int:
-        """How often such a request was sent."""
+        """The number of requests with this method and path, whatever their query."""
         return sum(call.method == method and call.path_url.partition("?")[0] == path for call in self.calls)
 
     def expect(
@@ -69,9 +72,9 @@ class RequestQueue:
         body: Any = UNCHECKED,
         times: int = 1,
     ) -> RequestQueue:
-        """Expect a request and give an answer: JSON, or bytes as they are, or an exception in place of one.
+        """Expect a request. ``answer``: data for a JSON body, raw bytes, or an exception to raise.
 
-        ``body`` is what the request must carry, decoded.
+        ``body``: the decoded body that the request must have.
         """
         if isinstance(answer, bytes | Exception):
             content: Any = answer
@@ -88,10 +91,19 @@ class RequestQueue:
             )
         return self
 
-    def show(self, resource: dict[str, Any], answer: Any = None, status: int = 200) -> RequestQueue:
-        """Let the API show a resource by its id, whenever and however often it is read as its vendor sees it now.
+    def expect_free_offer(self, **details: Any) -> RequestQueue:
+        """Expect the two reads before each purchase, for an offer that is free: its status and its details."""
+        self.expect("GET", samples.STATUS_PATH, samples.status())
+        return self.expect("GET", samples.OFFER_PATH, samples.offer(**details))
 
-        ``answer``: what it answers instead, with this ``status``.
+    def expect_resources(self, *resources: Any, status: int = 200) -> RequestQueue:
+        """Expect the list of the offer's resources."""
+        return self.expect("GET", "/resources", list(resources), status, query={"offer_id": samples.OFFER_ID})
+
+    def show(self, resource: dict[str, Any], answer: Any = None, status: int = 200) -> RequestQueue:
+        """Let the API show a resource whenever it is read by its id with ``force_refresh``.
+
+        ``answer``, ``status``: another answer to these reads.
         """
         path = f"/resources/{resource['resource_id']}?force_refresh=true"
         registry: Any = self._mock.get_registry()
@@ -100,14 +112,14 @@ class RequestQueue:
         return self
 
     def list_nothing_of(self, offer_id: str) -> RequestQueue:
-        """Let the API list no machine of an offer, whenever nothing else is expected of that list."""
+        """Let the API list no resource of an offer, unless the queue expects that list."""
         path = f"/resources?offer_id={offer_id}"
         registry: Any = self._mock.get_registry()
         registry.shown[path] = responses.Response("GET", samples.BASE + path, body="[]")
         return self
 
     def list_gpus(self, catalog: Any) -> RequestQueue:
-        """Let the API list these GPUs, whenever nothing else is expected of that list."""
+        """Let the API list these GPUs, unless the queue expects that list."""
         registry: Any = self._mock.get_registry()
         body = json.dumps(catalog)
         registry.shown["/available_gpus"] = responses.Response("GET", f"{samples.BASE}/available_gpus", body=body)
@@ -115,9 +127,9 @@ class RequestQueue:
 
     @property
     def complaints(self) -> list[str]:
-        """The requests that were not expected, or were expected and not sent."""
+        """The unexpected requests, and those that were expected and not sent."""
         registry: Any = self._mock.get_registry()
-        missing = [f"{left.method} {left.url} was not sent" for left in registry.registered]
+        missing = [f"{request.method} {request.url} was not sent" for request in registry.registered]
         return list(dict.fromkeys(registry.complaints + missing))
 
 

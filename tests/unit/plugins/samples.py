@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Supply API says, in samples: each a function that takes the fields that a test is about."""
+"""Sample answers of the Supply API: functions that take the fields that matter to a test."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BASE = "https://supply-api.example.com"
 TOKEN = "t0ken-Zq8_vLx.31/a+b=="
 OFFER_ID = "5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11"
 OTHER_ID = "00000000-0000-4000-8000-000000000001"
-ACCOUNT = hashlib.sha256(f"{BASE} {TOKEN}".encode()).hexdigest()[:16]  # as plans name it
+ACCOUNT = hashlib.sha256(f"{BASE} {TOKEN}".encode()).hexdigest()[:16]  # as plans name the account
 RESOURCE_ID = "0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"
 SECOND_RESOURCE_ID = "7d0a5b8e-91d3-4c51-8f55-0a1b2c3d4e5f"
 
-NOT_FOUND = {"detail": "Not found"}  # as the API words a 404; another one tells nothing of what it knows
-AWX_JOB = {"AWX_HOST": "https://awx.example.com", "JOB_ID": "7"}  # the environment of a job of AWX
+NOT_FOUND = {"detail": "Not found"}  # the API's own 404; any other 404 proves nothing about the resource
+AWX_JOB = {"AWX_HOST": "https://awx.example.com", "JOB_ID": "7"}  # the environment of an AWX job
 STATUS_PATH = f"/offers/{OFFER_ID}/status"
 POST = "POST", "/procure_offer"
 OFFER_PATH = f"/offers/{OFFER_ID}"
@@ -56,7 +56,7 @@ def offer(**fields: Any) -> dict[str, Any]:
 def status(
     procurement_status: str | None = "available", offer_status: str | None = None, **fields: Any
 ) -> dict[str, Any]:
-    """GET /offers/{offer_id}/status; an offer that nobody has bought."""
+    """GET /offers/{offer_id}/status; by default of an offer that is free."""
     bought = procurement_status not in ("available", "pending", None)
     return {
         "offer_id": OFFER_ID,

@@ -1,0 +1,32 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Helpers for the tests of procure_offer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import BLANK
+
+from request_queue import RequestQueue
+from samples import STATUS_PATH, status
+
+
+def assert_failed(
+    result: dict[str, Any], error_class: str, outcome: str, code: int | None = None, ids: Any = ()
+) -> str:
+    """Check the fields that each failure has, and return its message."""
+    assert BLANK.keys() | {"msg", "error_class", "status_code", "failed"} <= result.keys()
+    assert result["failed"] is True
+    assert (result["error_class"], result["outcome"]) == (error_class, outcome)
+    assert result["status_code"] == code
+    assert result["resource_ids"] == list(ids)
+    assert result["changed"] is (outcome in ("unknown", "created"))
+    assert "diff" not in result
+    return str(result["msg"])
+
+
+def expect_failed_offer(queue: RequestQueue, *resources: Any) -> None:
+    """Expect the status of the failed offer, and the list of its resources."""
+    queue.expect("GET", STATUS_PATH, status("failed")).expect_resources(*resources)
