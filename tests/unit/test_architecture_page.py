@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of the architecture names files, functions and folders that exist, each where it says that it is."""
+"""docs/architecture.md names existing files, folders and functions, and finds each function in the named file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PROVISION = "plugins/module_utils/_provision/"
 SPAN = r"`[^`\n]+`"
 SPANS = rf"{SPAN}(?:(?:, | and |, and ){SPAN})*"
 FILE = r"`[^`\s]+\.py`"
-ELSEWHERE = {"hostvars.raw_get", "meta.end_play"}
-"""Of Ansible, not of the collection."""
+OF_ANSIBLE = {"hostvars.raw_get", "meta.end_play"}
+"""Names with a dot that belong to Ansible, not to the collection."""
 
 
 @cache
 def paths() -> frozenset[str]:
-    """All files of the collection, and their folders, which end with a slash."""
+    """The files and folders of the collection; folders end with a slash."""
     found = {"noxfile.py"}
     for folder in ("plugins", "roles", "playbooks", "tests", "docs", "meta"):
         for path in (ROOT / folder).rglob("*"):
@@ -38,13 +38,13 @@ def paths() -> frozenset[str]:
 
 @cache
 def matching(name: str) -> list[str]:
-    """The paths that end with this one. A name in angle brackets, or a star, stands for any."""
+    """The paths that end with this name. A word in angle brackets or a star matches any name."""
     pattern = re.sub(r"<\w+>|\\\*", "[^/]*", re.escape(name))
     return sorted(path for path in paths() if re.search(f"(^|/){pattern}$", path))
 
 
 def code(text: str) -> list[str]:
-    """What stands in code spans."""
+    """The contents of a text's code spans."""
     return [span.strip("`") for span in re.findall(SPAN, text)]
 
 
@@ -53,8 +53,8 @@ def is_path(span: str) -> bool:
 
 
 @cache
-def defined(path: str) -> dict[str, frozenset[str]]:
-    """What a file of Python defines at its top, each with the members of a class."""
+def definitions(path: str) -> dict[str, frozenset[str]]:
+    """The top-level names of a Python file, each with its members if it is a class."""
     tree = ast.parse((ROOT / path).read_text())
     return {name: frozenset(members) for node in tree.body for name, members in names_of(node)}
 
@@ -73,14 +73,17 @@ def names_of(node: ast.stmt) -> Iterator[tuple[str, list[str]]]:
 def is_defined(symbol: str, path: str) -> bool:
     """Whether a file defines a function, class, constant or method, or a member of one of its classes."""
     name, _dot, member = symbol.partition(".")
-    names = defined(path)
+    names = definitions(path)
     return (
         member in names[name] if member and name in names else symbol in {*names, *frozenset().union(*names.values())}
     )
 
 
 def pairs(page: str) -> Iterator[tuple[str, str]]:
-    """Symbols, each with the files that it is in: a file, a colon and symbols; or symbols, "in" or "of", and files."""
+    """The page's symbols, each with the files said to define it.
+
+    The page writes a file, a colon and symbols; or symbols, "in" or "of", and files.
+    """
     for file, symbols in re.findall(rf"({FILE}): ({SPANS})", page):
         yield from ((symbol, file) for symbol in code(symbols) if not is_path(symbol))
     for symbols, files in re.findall(rf"({SPANS})\s+(?:in|of)\s+({FILE}(?:(?:, | and ){FILE})*)", page):
@@ -88,7 +91,7 @@ def pairs(page: str) -> Iterator[tuple[str, str]]:
 
 
 def misplaced(page: str) -> list[str]:
-    """The symbols that no file has that the page names beside them."""
+    """The symbols that are in none of the files that the page names for them."""
     return [
         f"{symbol}: {files}"
         for symbol, files in pairs(page)
@@ -97,8 +100,8 @@ def misplaced(page: str) -> list[str]:
 
 
 def unresolved(page: str) -> list[str]:
-    """The names with a dot, as ``module.function`` or ``Class.member``, that nothing in the plugins has."""
-    dotted = {span for span in code(page) if re.fullmatch(r"\w+\.\w+", span) and not is_path(span)} - ELSEWHERE
+    """The names such as ``module.function`` or ``Class.member`` that do not exist in the plugins."""
+    dotted = {span for span in code(page) if re.fullmatch(r"\w+\.\w+", span) and not is_path(span)} - OF_ANSIBLE
     return sorted(span for span in dotted if not is_member(*span.split(".")))
 
 
@@ -106,23 +109,23 @@ def is_member(owner: str, name: str) -> bool:
     """Whether a module or a class of the plugins has the name."""
     files = [path for path in paths() if path.startswith("plugins/") and path.endswith(".py")]
     return any(
-        name in defined(path) if PurePosixPath(path).stem == owner else name in defined(path).get(owner, ())
+        name in definitions(path) if PurePosixPath(path).stem == owner else name in definitions(path).get(owner, ())
         for path in files
     )
 
 
-def test_each_path_exists() -> None:
+def test_paths_exist() -> None:
     named = {span for span in code(PAGE) if is_path(span)}
     assert len(named) > 150
     assert not [name for name in sorted(named) if not matching(name)]
 
 
-def test_each_symbol_is_in_its_file() -> None:
+def test_symbols_are_in_the_files_named_with_them() -> None:
     assert len(list(pairs(PAGE))) > 35
     assert not misplaced(PAGE)
 
 
-def test_each_name_with_a_dot_exists() -> None:
+def test_dotted_names_exist() -> None:
     assert not unresolved(PAGE)
 
 
@@ -132,8 +135,7 @@ def section(title: str) -> list[list[str]]:
     return [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
 
 
-def test_the_rules_are_listed_once_each() -> None:
-    """All files of the rules, and no others, each in one row of the table."""
+def test_files_of_rules_are_listed_once_each() -> None:
     rows = section("The files of `_provision/`")
     listed = [name for first, text in rows for name in code(first)]
     listed += [name for _first, text in rows for name in code(text) if name.endswith(".py") and "<" not in name]
@@ -144,15 +146,15 @@ def test_the_rules_are_listed_once_each() -> None:
 
 
 @pytest.mark.parametrize("cells", section("Rooms"), ids=lambda cells: cells[0].strip())
-def test_a_room_has_the_files_that_its_row_names(cells: list[str]) -> None:
+def test_room_has_the_files_in_its_row(cells: list[str]) -> None:
     folders = [path for name in code(cells[0]) for path in matching(name)]
     names = [name for name in code(cells[1]) if is_path(name) and not name.startswith("test_")]
     assert folders
     assert not [name for name in names if not any(path.startswith(tuple(folders)) for path in matching(name))]
 
 
-def test_each_file_of_a_room_is_named() -> None:
-    """Those of the operations are called like the modules and steps that they are for."""
+def test_files_of_rooms_are_named() -> None:
+    """Except files of operations: they are named after their modules and steps."""
     named = {PurePosixPath(span).name for span in code(PAGE) if is_path(span)}
     rooms = ("plugins/module_utils/", "plugins/plugin_utils/")
     files = {PurePosixPath(path) for path in paths() if path.startswith(rooms) and path.endswith(".py")}
@@ -161,8 +163,7 @@ def test_each_file_of_a_room_is_named() -> None:
     ]
 
 
-def test_the_root_has_the_files_that_the_page_counts() -> None:
-    """In words, such as nine."""
+def test_root_has_the_files_that_the_page_counts() -> None:
     sentence = PAGE.partition("files of plain rules stand at the root")
     number = sentence[0].rsplit(maxsplit=1)[-1]
     names = [name for name in code(sentence[2].partition("\n\n")[0]) if name.endswith(".py")]
@@ -183,18 +184,18 @@ def test_the_root_has_the_files_that_the_page_counts() -> None:
         ("`_provision/holdings.py`: `Holdings.no_such_field`", ["Holdings.no_such_field: `_provision/holdings.py`"]),
     ],
 )
-def test_a_symbol_elsewhere_is_an_error(text: str, wrong: list[str]) -> None:
+def test_misplaced_finds_symbols_in_other_files(text: str, wrong: list[str]) -> None:
     assert misplaced(text) == wrong
 
 
-def test_a_module_or_a_class_without_the_name_is_an_error() -> None:
+def test_unresolved_finds_unknown_members() -> None:
     page = "`holdings.what_is_held`, `holdings.nothing`, `Terms.nothing`, `nowhere.nothing`, `holdings.py`"
     assert unresolved(page) == ["Terms.nothing", "holdings.nothing", "nowhere.nothing"]
     assert matching("_provision/nowhere.py") == [] and matching("_provision/") != []
 
 
-def test_each_rule_has_a_table_of_its_own() -> None:
-    """As the page says below its list."""
+def test_each_file_of_rules_has_a_test_file() -> None:
+    """The page says so below its list."""
     tests = {PurePosixPath(path).name for path in matching("tests/unit/plugins/module_utils/provision/test_*.py")}
     rules = {PurePosixPath(path).name for path in matching(f"{PROVISION}*.py")} - {"__init__.py"}
     assert rules and not {f"test_{name}" for name in rules} - tests

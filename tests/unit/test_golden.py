@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Golden records: what is random has no part in them, and what differs is found."""
+"""Golden records contain no random values, and a comparison finds every difference."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ RECORD: dict[str, Any] = {
 }
 
 
-def test_what_is_random_has_a_name() -> None:
+def test_names_replace_random_values() -> None:
     names, first, second, known = golden.Names(), str(uuid4()), str(uuid4()), str(uuid4())
     names.known |= {known: "OFFER1", "41234": "PORT-OFFER1.1", "nebius-0a1b2c3d": "NAME-OFFER1.1"}
-    said = {
+    recorded = {
         f"{second}.yml": f"{first} {second.upper()} gpu-{known} ssh -p 41234 nebius-0a1b2c3d",
         "since": "2026-01-02T03:04:05.678+00:00",
         "port": 41234,
         "urls": "http://127.0.0.1:41234 http://127.0.0.1:45678/",
         "other": [22, 2.5, None, True, "2026-01-02", "nebius-ffffffff", f"ssh-ed25519 AAAA{'b' * 64} me"],
     }
-    assert names.value(said) == {
+    assert names.value(recorded) == {
         "ID1.yml": "ID2 ID1 gpu-OFFER1 ssh -p PORT-OFFER1.1 NAME-OFFER1.1",
         "since": "TIME",
         "port": "PORT-OFFER1.1",
@@ -54,7 +54,7 @@ def test_what_is_random_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 4])
-def test_the_last_message_of_each_host_is_kept(indent: int | None) -> None:
+def test_failures_keeps_last_message_of_each_host(indent: int | None) -> None:
     lines = [
         f"fatal: [{host}]: FAILED! => {json.dumps({'changed': False, 'msg': message}, indent=indent)}"
         for host, message in (("gpu-1", "first"), ("gpu-2 -> localhost", "it\nfailed"), ("gpu-1", "last"))
@@ -64,14 +64,14 @@ def test_the_last_message_of_each_host_is_kept(indent: int | None) -> None:
 
 
 def write(folder: Path, **tests: list[dict[str, Any]]) -> Path:
-    """A recording of these tests."""
+    """Write a recording of these tests, each with its runs, and return its folder."""
     folder.mkdir()
     for test, runs in tests.items():
         (folder / f"{test}.json").write_text(json.dumps({"test": test, "runs": runs}))
     return folder
 
 
-def test_what_differs_is_printed_facts_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_prints_differing_facts_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = copy.deepcopy(RECORD)
     other["counters"]["gpu-1"]["ok"] = 2
     other["requests"] = ["GET /offers/OFFER1/status", "POST /procure_offer OFFER1", "GET /offers/OFFER1/status"]
@@ -92,7 +92,7 @@ def test_what_differs_is_printed_facts_first(tmp_path: Path, capsys: pytest.Capt
     )
 
 
-def test_what_is_unstable_does_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_ignores_unstable_aspects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again, facts = copy.deepcopy(RECORD), copy.deepcopy(RECORD)
     again["requests"].append("GET /offers/OFFER1/status")
     facts["requests"], facts["returncode"] = again["requests"] * 2, 2
@@ -114,5 +114,5 @@ def test_what_is_unstable_does_not_count(tmp_path: Path, capsys: pytest.CaptureF
         (("billed",), "facts differ"),
     ],
 )
-def test_what_matters_most_says_what_differs(aspects: tuple[str, ...], kind: str) -> None:
+def test_kind_of_names_the_gravest_difference(aspects: tuple[str, ...], kind: str) -> None:
     assert golden.kind_of(set(aspects)) == kind

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of the guarantees' tests names what exists. It never claims more cases than there are."""
+"""The table of the guarantees' tests in CONTRIBUTING.md names existing tests, and claims no more cases than exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = f"""{tool.BEGIN}
 {tool.END}"""
 
 
-def test_all_that_the_page_names_exists() -> None:
+def test_page_names_existing_tests() -> None:
     assert len(tool.checked(tool.PAGE.read_text())) > 20
 
 
@@ -30,12 +30,12 @@ def test_all_that_the_page_names_exists() -> None:
         "`integration/test_failover.py` (`NO_TABLE`)",
     ],
 )
-def test_what_does_not_exist_is_an_error(tests: str) -> None:
+def test_checked_refuses_unknown_tests(tests: str) -> None:
     with pytest.raises(tool.Wrong):
         tool.checked(PAGE.format(tests))
 
 
-def test_tests_and_tables_are_counted() -> None:
+def test_count_adds_tests_and_rows_of_tables() -> None:
     (line,) = tool.checked(PAGE.format("`test_bought_once.py` (`answer_to_the_purchase`, `race`, `LOST`)"))
     ((file, names),) = line[1]
     found = {
@@ -46,7 +46,7 @@ def test_tests_and_tables_are_counted() -> None:
     assert tool.count(file, [], {str(file): found}) == 3
 
 
-def test_only_too_many_cases_are_wrong() -> None:
+def test_claims_too_much_finds_only_numbers_that_are_too_high() -> None:
     page = PAGE.format("`test_bought_once.py`").replace("| 0 |", "| 5 |")
     assert tool.claims_too_much(page, page.replace("| 5 |", "| 6 |")) == []
     assert tool.claims_too_much(page, page.replace("| 5 |", "| 4 |")) == ["this"]

@@ -1,9 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What roles and playbooks may decide, and how large they may be. ``python tests/unit/test_house.py`` prints it all.
+"""Limits for the code: decisions in YAML and operations, sizes, names, wording, and access to Ansible's process.
 
-Decisions about money are Python. What is counted here is what is left of them in Jinja.
+Decisions about money belong in Python, so the decisions in Jinja are counted. Limits are only ever lowered.
+``python tests/unit/test_house.py`` prints each number and its limit.
 """
 
 from __future__ import annotations
@@ -28,27 +29,30 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(folder.name for folder in ROOT.glob("roles/*/"))
 
 SETUP = "playbooks/awx_setup.yml"
-DECISIONS = {"provision": 60, "decommission": 15, "playbooks": 20, SETUP: 45}
-"""Of all YAML of a role, and of all playbooks but the set-up of AWX. Templates of user data are counted apart."""
+DECISIONS = {"provision": 48, "decommission": 9, "playbooks": 20, SETUP: 42}
+"""Most decisions in the YAML files of a role, of all playbooks together, and of the playbook that sets up AWX.
+
+The templates of user data are not included; they have no limit.
+"""
 TASK_FILES = 15
-"""Of a role."""
+"""Most task files in a role."""
 LINES = 115
-"""Of the longest file of a role's tasks, variables, defaults and handlers."""
+"""Most lines in a file of a role's tasks, variables, defaults or handlers."""
 COLUMNS = 80
-"""Of the line in which Ansible prints the name of a role's task, with three stars behind it."""
+"""Width of a terminal: the line with the name of a role's task, ending with three stars, must fit."""
 SHARED_NAMES = 0
-"""Private names that more than one file assigns."""
+"""Most private names that more than one file assigns."""
 SHADOWED_NAMES = 0
-"""Variables of a task that have the name of a fact or a result."""
+"""Most task variables that have the name of a fact or of a registered result."""
 
 BARE = {"when", "until", "failed_when", "changed_when", "that"}
-"""Keys whose values are expressions without braces."""
+"""Keys of a task whose values are expressions without braces."""
 CHOOSING = {"select", "reject", "selectattr", "rejectattr"}
 DECIDING = (nodes.And, nodes.Or, nodes.Not, nodes.Operand, nodes.Test, nodes.CondExpr, nodes.If)
 
 
 class Loader(yaml.SafeLoader):
-    """Takes a value with a tag of Ansible's, such as ``!unsafe``, for a text."""
+    """Reads a value with one of Ansible's tags, such as ``!unsafe``, as text."""
 
 
 Loader.add_multi_constructor("!", lambda _loader, _tag, node: str(node.value))
@@ -56,16 +60,16 @@ Loader.add_multi_constructor("!", lambda _loader, _tag, node: str(node.value))
 
 @dataclass(frozen=True)
 class Measure:
-    """A number, what it may be at most, and what it is the sum of."""
+    """A number, its limit (None: no limit), and the parts that it is the sum of, as lines of text."""
 
-    what: str
+    title: str
     found: int
     limit: int | None
     parts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         limit = "" if self.limit is None else f"; at most {self.limit}"
-        return "\n  ".join((f"{self.what}: {self.found}{limit}", *self.parts))
+        return "\n  ".join((f"{self.title}: {self.found}{limit}", *self.parts))
 
 
 @cache
@@ -74,12 +78,12 @@ def load(path: Path) -> Any:
     return yaml.load(path.read_text(), Loader)
 
 
-def name_of(path: Path) -> str:
+def relative_path(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 def yaml_files(place: str) -> list[Path]:
-    """All YAML of a role, or of the playbooks."""
+    """The YAML files of a role, of the playbooks, or of the playbook that sets up AWX."""
     if place == SETUP:
         return [ROOT / SETUP]
     folder = ROOT / place if place == "playbooks" else ROOT / "roles" / place
@@ -87,12 +91,12 @@ def yaml_files(place: str) -> list[Path]:
 
 
 def all_files() -> list[Path]:
-    """All YAML that is counted."""
+    """The YAML files of all roles and playbooks."""
     return [path for place in (*ROLES, "playbooks", SETUP) for path in yaml_files(place)]
 
 
 def templates_in(value: Any, bare: bool = False) -> Iterator[str]:
-    """All texts in a value that Ansible evaluates; those that are expressions get their braces."""
+    """The texts in a value that Ansible evaluates; expressions without braces are returned with them."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield from templates_in(key)
@@ -105,7 +109,7 @@ def templates_in(value: Any, bare: bool = False) -> Iterator[str]:
 
 
 def decisions(template: str) -> int:
-    """How often a template decides: if, elif, and, or, not, comparisons, tests, and filters that choose."""
+    """Count the decisions of a template: if, elif, and, or, not, comparisons, tests, and filters that choose."""
     tree = jinja2.Environment().parse(template)
     chosen = sum(each.name in CHOOSING for each in tree.find_all(nodes.Filter))
     loops = sum(each.test is not None for each in tree.find_all(nodes.For))
@@ -113,7 +117,7 @@ def decisions(template: str) -> int:
 
 
 def tasks_in(value: Any) -> Iterator[dict[str, Any]]:
-    """All tasks, blocks and plays in a file's content."""
+    """The tasks, blocks and plays in a file's content, including nested ones."""
     for each in value if isinstance(value, list) else ():
         if isinstance(each, dict):
             yield each
@@ -121,8 +125,8 @@ def tasks_in(value: Any) -> Iterator[dict[str, Any]]:
                 yield from tasks_in(each.get(key))
 
 
-def assigned(task: dict[str, Any]) -> set[str]:
-    """The names that a task assigns for good: its facts and its result."""
+def assigned_names(task: dict[str, Any]) -> set[str]:
+    """The names that a task assigns: its facts and its registered result."""
     facts = task.get("ansible.builtin.set_fact")
     names = set(facts) - {"cacheable"} if isinstance(facts, dict) else set()
     return names | ({task["register"]} if "register" in task else set())
@@ -130,22 +134,24 @@ def assigned(task: dict[str, Any]) -> set[str]:
 
 @cache
 def assignments() -> dict[str, list[Path]]:
-    """Which files assign a name."""
+    """For each name the files that assign it."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in all_files():
-        for name in sorted({name for task in tasks_in(load(path)) for name in assigned(task)}):
+        for name in sorted({name for task in tasks_in(load(path)) for name in assigned_names(task)}):
             found[name].append(path)
     return found
 
 
 def measure_decisions(place: str) -> Measure:
-    counts = Counter({name_of(path): sum(map(decisions, templates_in(load(path)))) for path in yaml_files(place)})
+    counts = Counter({relative_path(path): sum(map(decisions, templates_in(load(path)))) for path in yaml_files(place)})
     parts = tuple(f"{count:4} {name}" for name, count in counts.most_common() if count)
     return Measure(f"decisions of {place}", counts.total(), DECISIONS[place], parts)
 
 
 def measure_templates(role: str) -> Measure:
-    counts = {name_of(path): decisions(path.read_text()) for path in sorted(ROOT.glob(f"roles/{role}/templates/*"))}
+    counts = {
+        relative_path(path): decisions(path.read_text()) for path in sorted(ROOT.glob(f"roles/{role}/templates/*"))
+    }
     parts = tuple(f"{count:4} {name}" for name, count in counts.items())
     return Measure(f"decisions of {role}'s templates of user data", sum(counts.values()), None, parts)
 
@@ -158,13 +164,13 @@ def measure_task_files(role: str) -> Measure:
 def measure_lines(role: str) -> Measure:
     kinds = ("tasks", "vars", "defaults", "handlers")
     files = [path for kind in kinds for path in ROOT.glob(f"roles/{role}/{kind}/**/*.yml")]
-    counts = Counter({name_of(path): len(path.read_text().splitlines()) for path in files})
+    counts = Counter({relative_path(path): len(path.read_text().splitlines()) for path in files})
     parts = tuple(f"{count:4} {name}" for name, count in counts.most_common() if count > LINES)
     return Measure(f"lines of {role}'s longest file", max(counts.values()), LINES, parts)
 
 
 def measure_columns(role: str) -> Measure:
-    """A block has no line."""
+    # Ansible prints no line for a block.
     tasks = [task for path in ROOT.glob(f"roles/{role}/tasks/**/*.yml") for task in tasks_in(load(path))]
     lines = [f"TASK [compute_index.supply.{role} : {task['name']}] ***" for task in tasks if "block" not in task]
     widest = max(lines, key=len)
@@ -173,7 +179,7 @@ def measure_columns(role: str) -> Measure:
 
 def measure_shared_names() -> Measure:
     parts = tuple(
-        f"{name}: {', '.join(map(name_of, paths))}"
+        f"{name}: {', '.join(map(relative_path, paths))}"
         for name, paths in sorted(assignments().items())
         if "__" in name and len(paths) > 1
     )
@@ -182,13 +188,13 @@ def measure_shared_names() -> Measure:
 
 def measure_shadowed_names() -> Measure:
     parts = tuple(
-        f"{name}: {name_of(path)}"
+        f"{name}: {relative_path(path)}"
         for path in all_files()
         for task in tasks_in(load(path))
         for name in task.get("vars") or {}
         if name in assignments()
     )
-    return Measure("variables of tasks called as a fact or a result is", len(parts), SHADOWED_NAMES, parts)
+    return Measure("task variables named like a fact or a result", len(parts), SHADOWED_NAMES, parts)
 
 
 def check(measure: Measure) -> None:
@@ -209,71 +215,74 @@ def check(measure: Measure) -> None:
         ("{% for a in b if c %}{% endfor %}", 1),
     ],
 )
-def test_what_is_a_decision(template: str, count: int) -> None:
+def test_decisions_counts_conditions_and_choosing_filters(template: str, count: int) -> None:
     assert decisions(template) == count
 
 
-def test_expressions_without_braces_are_templates() -> None:
+def test_templates_in_includes_expressions_without_braces() -> None:
     task = {"name": "not a decision", "when": ["a and b", True], "vars": {"c": "{{ d }}"}, "assert": {"that": "e"}}
     assert list(templates_in(task)) == ["{{ a and b }}", "{{ d }}", "{{ e }}"]
 
 
 @pytest.mark.parametrize("place", [*ROLES, "playbooks", SETUP])
-def test_decisions(place: str) -> None:
+def test_yaml_decisions_stay_within_limit(place: str) -> None:
     check(measure_decisions(place))
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_task_files(role: str) -> None:
+def test_task_files_of_role_stay_within_limit(role: str) -> None:
     check(measure_task_files(role))
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_longest_file(role: str) -> None:
+def test_longest_file_of_role_stays_within_limit(role: str) -> None:
     check(measure_lines(role))
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_task_name_fits_into_a_line(role: str) -> None:
+def test_task_names_fit_on_one_line(role: str) -> None:
     check(measure_columns(role))
 
 
-def test_a_private_name_is_assigned_in_one_file() -> None:
+def test_private_names_are_assigned_in_one_file() -> None:
     check(measure_shared_names())
 
 
-def test_no_variable_of_a_task_is_called_as_a_fact() -> None:
+def test_task_variables_do_not_shadow_facts_or_results() -> None:
     check(measure_shadowed_names())
 
 
-def test_no_time_limit_for_all_tasks_is_for_one_that_decides() -> None:
-    """As by task_timeout in ansible.cfg: a sweep would end nothing, and what was extended or bought go untold."""
+def test_tasks_that_decide_set_their_own_timeout() -> None:
+    """Else the user's task_timeout in ansible.cfg could stop a sweep, or hide what was extended or bought."""
     tasks = [task for path in all_files() for task in tasks_in(load(path)) if "compute_index.supply.decide" in task]
     assert tasks and [task["name"] for task in tasks if "timeout" not in task] == []
 
 
-def test_no_machine_of_a_run_ends_a_play_without_a_word() -> None:
-    """No block rescues an unreachable host, so nothing would say what is billed; and a frozen machine never answers."""
-    modules = ("compute_index.supply.run_info", "compute_index.supply.run_job")  # those of a run that are no action
+def test_modules_of_a_run_ignore_unreachable_machines_and_have_a_timeout() -> None:
+    """No block can rescue an unreachable host, so the play would end without saying what is billed.
+
+    A frozen machine never answers, hence the timeout.
+    """
+    modules = ("compute_index.supply.run_info", "compute_index.supply.run_job")  # those without an action plugin
     tasks = [task for path in yaml_files("playbooks") for task in tasks_in(load(path))]
-    asks = [task for task in tasks if any(module in task for module in modules)]
-    assert len(asks) >= 4 and not [task["name"] for task in asks if task.get("ignore_unreachable") is not True]
-    assert not [task["name"] for task in asks if not task.get("timeout")]
+    remote = [task for task in tasks if any(module in task for module in modules)]
+    assert len(remote) >= 4 and not [task["name"] for task in remote if task.get("ignore_unreachable") is not True]
+    assert not [task["name"] for task in remote if not task.get("timeout")]
 
 
-def test_a_machine_that_freezes_while_it_is_tested_holds_up_no_play() -> None:
-    """It lets no connection end, and the limit of a task makes a failure of that, whatever else is said of failures."""
+def test_acceptance_tasks_have_a_timeout() -> None:
+    """A machine that freezes during its test keeps the connection open; only the task's timeout ends the wait."""
     modules = ("compute_index.supply.gpu_acceptance", "ansible.builtin.async_status")
     tasks = [task for path in all_files() for task in tasks_in(load(path))]
     tests = [task for task in tasks if any(module in task for module in modules)]
     assert len(tests) >= 4 and not [task["name"] for task in tests if not task.get("timeout")]
-    # What a user has written, and cannot be evaluated, is no reason to judge a machine.
-    fails = [task["name"] for task in tests if task.get("ignore_errors") is not True]
-    assert fails == ["Test the machine"]
+    # This task may fail: if a user's option cannot be evaluated, that is no verdict about the machine.
+    may_fail = [task["name"] for task in tests if task.get("ignore_errors") is not True]
+    assert may_fail == ["Test the machine"]
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """What a file imports, as it is written there: relative names with their dots."""
+    """The names that a file imports, as written there: relative ones with their dots."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             module = f"{'.' * node.level}{node.module or ''}"
@@ -282,21 +291,21 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (name.name for name in node.names)
 
 
-def test_the_rules_know_neither_registries_nor_operations() -> None:
-    """Arrows point one way: what reads and writes imports what decides."""
+def test_rules_import_neither_registry_nor_operations() -> None:
+    """Nor does the registry import operations: code that reads and writes imports code that decides, never reversed."""
     files = sorted(ROOT.glob("plugins/module_utils/_provision/*.py"))
-    lower = [(name_of(path), name) for path in files for name in imports_of(path)]
-    assert lower and not [each for each in lower if "_registry." in each[1] or "_operations." in each[1]]
+    imports = [(relative_path(path), name) for path in files for name in imports_of(path)]
+    assert imports and not [each for each in imports if "_registry." in each[1] or "_operations." in each[1]]
     registry = sorted(ROOT.glob("plugins/module_utils/_registry/*.py"))
-    assert not [name_of(path) for path in registry for name in imports_of(path) if "_operations." in name]
+    assert not [relative_path(path) for path in registry for name in imports_of(path) if "_operations." in name]
 
 
 OPERATIONS = 642
-"""Decisions in the Python of `_operations`, which ask, call a rule and write."""
+"""Most decisions in `_operations`, whose functions only ask, call a rule and write."""
 
 
 def python_decisions(path: Path) -> int:
-    """How often a file decides: if, while, conditions of comprehensions, comparisons, and, or, not, and match cases."""
+    """Count a file's decisions: if, while, comprehension conditions, comparisons, and, or, not, and match cases."""
     count = 0
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, (ast.If, ast.IfExp, ast.While)):
@@ -316,17 +325,17 @@ def python_decisions(path: Path) -> int:
 
 def measure_operations() -> Measure:
     files = sorted(ROOT.glob("plugins/module_utils/_operations/*.py"))
-    counts = Counter({name_of(path): python_decisions(path) for path in files})
+    counts = Counter({relative_path(path): python_decisions(path) for path in files})
     parts = tuple(f"{count:4} {name}" for name, count in counts.most_common() if count)
     return Measure("decisions of _operations", counts.total(), OPERATIONS, parts)
 
 
-# Words that say nothing of what a thing is; the limit only falls. `known_hosts` is ssh's own term.
+# Words that do not say what a variable holds. `known_hosts` is ssh's own term.
 VAGUE = {"each", "found", "known", "own", "said", "seen", "told"}
-MOST_VAGUE = 0.024  # of all names that the plugins bind
+MOST_VAGUE = 0.024  # their largest share among all names in the plugins
 
 
-def bound(source: str) -> Iterator[str]:
+def bound_names(source: str) -> Iterator[str]:
     """The names that a source binds: variables, arguments, functions and classes."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -338,13 +347,13 @@ def bound(source: str) -> Iterator[str]:
 
 
 def is_vague(name: str) -> bool:
-    """Whether a name has one of these words in it."""
+    """Whether a name contains a vague word."""
     words = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower().replace("known_hosts", "")
     return bool(VAGUE.intersection(words.split("_")))
 
 
-def test_names_say_what_things_are() -> None:
-    names = [name for file in (ROOT / "plugins").rglob("*.py") for name in bound(file.read_text())]
+def test_plugins_hardly_use_vague_names() -> None:
+    names = [name for file in (ROOT / "plugins").rglob("*.py") for name in bound_names(file.read_text())]
     vague = [name for name in names if is_vague(name)]
     assert len(vague) / len(names) <= MOST_VAGUE, Counter(vague).most_common(10)
     assert list(map(is_vague, ("each", "_known_ids", "NOT_FOUND", "SeenOffer", "known_hosts", "owner"))) == [
@@ -352,7 +361,7 @@ def test_names_say_what_things_are() -> None:
     ]
 
 
-# Openings and phrases that make readers translate
+# Openings and phrases that a reader has to translate back into plain English.
 OPENINGS = re.compile(r"(The same (of|as|by)|That of|Those|Whose|Whom|Of (the|a|an|what|these|those|all)) (?!.*\?)")
 PHRASES = re.compile(
     r"\b(nobody|who(m)?ever|shall|beside|by itself|is said|(is|are) told(?! apart)|be there|the same of)\b|, too\b",
@@ -370,37 +379,37 @@ def prose(source: str) -> Iterator[str]:
         yield from (part for part in map(str.strip, re.split(r"(?<=[.:;!?])\s+|\n\n", text)) if part)
 
 
-def is_foreign(sentence: str) -> bool:
-    """Whether a sentence is written as no technical writer would."""
+def is_awkward(sentence: str) -> bool:
+    """Whether a sentence has one of the openings or phrases that we avoid."""
     return bool(OPENINGS.match(sentence) or PHRASES.search(sentence))
 
 
-def test_prose_is_plain_english() -> None:
+def test_plugins_avoid_awkward_phrases() -> None:
     files = (ROOT / "plugins").rglob("*.py")
-    foreign = {name_of(file): list(filter(is_foreign, prose(file.read_text()))) for file in files}
-    assert foreign and not {name: sentences for name, sentences in foreign.items() if sentences}
-    assert list(map(is_foreign, ("The same of a cluster.", "Nobody asks.", "It ends, too."))) == [True] * 3
-    assert not any(map(is_foreign, ("Return the ids.", "Those?", "Machines are told apart by name.")))
+    awkward = {relative_path(file): list(filter(is_awkward, prose(file.read_text()))) for file in files}
+    assert awkward and not {name: sentences for name, sentences in awkward.items() if sentences}
+    assert list(map(is_awkward, ("The same of a cluster.", "Nobody asks.", "It ends, too."))) == [True] * 3
+    assert not any(map(is_awkward, ("Return the ids.", "Those?", "Machines are told apart by name.")))
 
 
-def test_a_public_name_has_one_home() -> None:
-    """Who searches for a function or a class of `module_utils` by its name finds one. Methods stand in their class."""
+def test_public_names_of_module_utils_are_unique() -> None:
+    """A search for a function or class finds exactly one. Methods do not count: their class tells them apart."""
     homes: dict[str, list[str]] = defaultdict(list)
     for path in sorted(ROOT.glob("plugins/module_utils/**/*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-                homes[node.name].append(name_of(path))
+                homes[node.name].append(relative_path(path))
     assert homes
     assert not {name: files for name, files in homes.items() if len(files) > 1}
 
 
-def test_operations_hardly_decide() -> None:
+def test_decisions_of_operations_stay_within_limit() -> None:
     check(measure_operations())
 
 
-# What runs in a process of Ansible's leaves it, and what is private to Ansible, alone
+# Plugins run in Ansible's own process: they must not change it, nor use what is private to Ansible.
 
-CHANGES = {
+CHANGES_OF_PROCESS = {
     *(
         f"os.{name}"
         for name in ("chdir", "fchdir", "putenv", "unsetenv", "umask", "nice", "register_at_fork", "setpgid")
@@ -419,51 +428,58 @@ CHANGES = {
         "threading.excepthook",
     ),
 }
-"""What changes a process for all that runs in it, beside whatever the module gc has."""
-OF_ENVIRONMENT = {"clear", "update", "pop", "popitem", "setdefault", "__setitem__", "__delitem__"}
+"""Functions and variables that change the whole process. So does everything in the module gc."""
+METHODS_OF_ENVIRON = {"clear", "update", "pop", "popitem", "setdefault", "__setitem__", "__delitem__"}
 PLUGIN_API = {
     *("_task", "_templar", "_loader", "_connection", "_supports_async", "_supports_check_mode"),
-    *("_play_context", "_shared_loader_obj"),  # which a plugin hands on to another one that it runs
+    *("_play_context", "_shared_loader_obj"),  # passed on to another plugin that a plugin runs
     *("_execute_module", "_low_level_execute_command", "_compute_environment_string"),
     *("_make_tmp_path", "_transfer_file", "_fixup_perms2"),
     *("_read_config_data", "_set_composite_vars", "_add_host_to_composed_groups", "_add_host_to_keyed_groups"),
     *("_compose", "_cache", "_vars"),
 }
-"""What plugins have of the classes that Ansible's guides tell them to extend, for themselves alone."""
-OF_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+"""Private members of the base classes that Ansible's guides tell plugins to extend; allowed on `self` only."""
+METHODS_OF_NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
 ALLOWED = {
     "plugins/plugin_utils/_task.py: _in_child_process": ("_exit", "os.chdir", "os.environ.update"),
     "plugins/plugin_utils/_task.py: play_of": ("_parent", "_parent", "_play"),
 }
-"""Variables and folder of a process of our own, and the way from a task to its play. This list only gets shorter."""
+"""Exceptions: a child process sets its own environment and folder; a task's play has no public access.
+
+Never add to this list.
+"""
 
 
 class Uses(ast.NodeVisitor):
-    """What the functions of a file change in the process, and which private things of others they use."""
+    """For each function of a file, the changes that it makes to the process, and foreign private names that it uses."""
 
     def __init__(self, source: str, ours: frozenset[str]) -> None:
         self.found: dict[str, list[str]] = defaultdict(list)
         self._ours, self._imported, self._functions = ours, dict[str, str](), list[str]()
         tree = ast.parse(source)
-        self._own = names_of(tree)
+        self._own = names_in(tree)
         self.visit(tree)
 
-    def _note(self, what: str) -> None:
-        self.found[".".join(self._functions) or "at import"].append(what)
+    def _note(self, use: str) -> None:
+        self.found[".".join(self._functions) or "at import"].append(use)
 
     def _dotted(self, node: ast.AST) -> str:
-        """The full name of what is used, empty if it is no name of an import."""
+        """The full name of an expression that begins with an imported name, else an empty text."""
         if isinstance(node, ast.Name):
             return self._imported.get(node.id, "")
         base = self._dotted(node.value) if isinstance(node, ast.Attribute) else ""
         return f"{base}.{node.attr}" if base and isinstance(node, ast.Attribute) else ""
 
     def _of_process(self, name: str) -> None:
-        if name in CHANGES or name.partition(".")[0] == "gc":
+        if name in CHANGES_OF_PROCESS or name.partition(".")[0] == "gc":
             self._note(name)
 
     def _private(self, receiver: ast.AST, name: str) -> None:
-        if not name.startswith("_") or name in OF_TUPLES or (name.startswith("__") and name != "__dict__"):
+        if (
+            not name.startswith("_")
+            or name in METHODS_OF_NAMED_TUPLES
+            or (name.startswith("__") and name != "__dict__")
+        ):
             return
         is_self = isinstance(receiver, ast.Name) and receiver.id in ("self", "cls")
         known = self._own | self._ours | PLUGIN_API if is_self else self._own
@@ -495,7 +511,7 @@ class Uses(ast.NodeVisitor):
         name = self._dotted(node)
         self._of_process(name)
         self._private(node.value, node.attr)
-        if self._dotted(node.value) == "os.environ" and node.attr in OF_ENVIRONMENT:
+        if self._dotted(node.value) == "os.environ" and node.attr in METHODS_OF_ENVIRON:
             self._note(name)
         if isinstance(node.ctx, (ast.Store, ast.Del)) and self._dotted(node.value):
             self._note(f"{name} is set")
@@ -507,7 +523,7 @@ class Uses(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if full := self._dotted(node.value):  # another name of the same
+        if full := self._dotted(node.value):  # an alias of an imported name
             self._imported.update({each.id: full for each in node.targets if isinstance(each, ast.Name)})
         self.generic_visit(node)
 
@@ -538,8 +554,8 @@ class Uses(ast.NodeVisitor):
         self.generic_visit(node)
 
 
-def names_of(tree: ast.AST) -> frozenset[str]:
-    """The names that a file gives to functions, classes, variables and attributes of its own objects."""
+def names_in(tree: ast.AST) -> frozenset[str]:
+    """The names that a file gives to functions, classes, variables and attributes of `self`."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -553,20 +569,20 @@ def names_of(tree: ast.AST) -> frozenset[str]:
 
 @cache
 def uses() -> dict[str, tuple[str, ...]]:
-    """By file and function, what plugins change and use, and module utils, which run in the process of Ansible, too."""
+    """The uses of all plugins and module utils (both run in Ansible's process), by file and function."""
     files = {path: path.read_text() for path in sorted(ROOT.glob("plugins/**/*.py"))}
-    ours = frozenset[str]().union(*(names_of(ast.parse(source)) for source in files.values()))
+    ours = frozenset[str]().union(*(names_in(ast.parse(source)) for source in files.values()))
     return {
-        f"{name_of(path)}: {function}": tuple(sorted(found))
+        f"{relative_path(path)}: {function}": tuple(sorted(found))
         for path, source in files.items()
         for function, found in Uses(source, ours).found.items()
     }
 
 
-def test_no_process_is_changed_and_nothing_private_is_used() -> None:
-    further = {place: found for place, found in uses().items() if found != ALLOWED.get(place)}
-    assert not further, "\n".join(f"{place}: {', '.join(found)}" for place, found in further.items())
-    assert not ALLOWED.keys() - uses().keys(), "the list gets shorter"
+def test_plugins_do_not_change_the_process_or_use_private_names() -> None:
+    forbidden = {place: found for place, found in uses().items() if found != ALLOWED.get(place)}
+    assert not forbidden, "\n".join(f"{place}: {', '.join(found)}" for place, found in forbidden.items())
+    assert not ALLOWED.keys() - uses().keys(), "remove exceptions that are no longer needed"
 
 
 @pytest.mark.parametrize(
@@ -603,7 +619,7 @@ def test_no_process_is_changed_and_nothing_private_is_used() -> None:
         "from ansible.vars.manager import _x",
     ],
 )
-def test_what_changes_a_process_or_is_private(source: str) -> None:
+def test_uses_finds_changes_of_process_and_private_names(source: str) -> None:
     assert Uses(source, frozenset()).found
 
 
@@ -616,12 +632,12 @@ def test_what_changes_a_process_or_is_private(source: str) -> None:
         "from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts\n_hosts._own('a')",
     ],
 )
-def test_what_changes_nothing_and_is_not_private(source: str) -> None:
+def test_uses_accepts_code_without_side_effects(source: str) -> None:
     assert not Uses(source, frozenset()).found
 
 
 def measures() -> Iterator[Measure]:
-    """All of them."""
+    """The numbers that this file prints."""
     yield measure_operations()
     yield from map(measure_decisions, [*ROLES, "playbooks", SETUP])
     yield from map(measure_templates, ROLES)
@@ -635,4 +651,4 @@ def measures() -> Iterator[Measure]:
 if __name__ == "__main__":
     print(f"{'':52}{'found':>6}{'limit':>7}")
     for each in measures():
-        print(f"{each.what:52}{each.found:6}{'' if each.limit is None else each.limit:>7}")
+        print(f"{each.title:52}{each.found:6}{'' if each.limit is None else each.limit:>7}")

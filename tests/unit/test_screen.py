@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is counted of a play's output, and what the demo shows of it."""
+"""How the lines of a play's output are counted, and which of them the demo shows."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ RECAP = f"{'gpu-1':<26} : {COUNTERS}   "
         ("[WARNING]: Others count.\nFAILED - RETRYING: [gpu-1]: Wait (9 retries left).\na", 1),
     ],
 )
-def test_lines_are_counted_as_a_terminal_shows_them(output: str, lines: int) -> None:
+def test_lines_counts_as_a_terminal_wraps(output: str, lines: int) -> None:
     assert screen.lines(output) == lines
 
 
-def test_what_ansible_writes_into_one_line_is_not_too_wide() -> None:
+def test_too_wide_ignores_lines_that_ansible_writes() -> None:
     path, ours = f"included: /{'x' * 90} for gpu-1", f'        "{"x" * 80}",'
     assert screen.too_wide("\n".join([path, RECAP, f"fatal: [gpu-1]: {'x' * 90}", "short", ours])) == [ours]
 
@@ -65,7 +65,7 @@ PLAY RECAP *********************************************************************
 """
 
 
-def test_the_demo_shows_what_changes_and_what_is_said() -> None:
+def test_excerpt_of_demo_keeps_changes_messages_and_failures() -> None:
     shown = list(excerpt(OUTPUT.splitlines()))
     heads = [line.rstrip("*") for line in shown if line.startswith(("PLAY", "TASK"))]
     assert heads == ["TASK [Buy] ", "TASK [Show] ", "TASK [Fail] ", "PLAY RECAP "]

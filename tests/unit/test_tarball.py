@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tarball has what a user needs, and nothing else: it is built as for a release, and compared file by file."""
+"""The tarball, built as for a release, contains exactly the files that users need."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# All of these folders is for users.
+# Folders that are for users as a whole, but for LEFT_OUT.
 FOLDERS = ("awx", "docs", "extensions", "meta", "playbooks", "plugins", "roles")
 OTHERS = {
     *("CHANGELOG.md", "LICENSE", "README.md", "bindep.txt", "requirements.txt"),
     "changelogs/changelog.yaml",
-    # For those who check what was uploaded
+    # For the checks of Galaxy and Automation Hub
     *(".ansible-lint", "tests/config.yml"),
-    # Of ansible-galaxy
+    # Made by ansible-galaxy
     *("FILES.json", "MANIFEST.json"),
 }
-# What makes the site and the pictures, and what is for contributors.
+# A page for contributors, and the programs that make the site.
 LEFT_OUT = ("docs/architecture.md", "docs/site/")
 
 
 def is_for_users(name: str) -> bool:
-    """Whether a file of the repository is to be in the tarball."""
+    """Whether a file of the repository belongs in the tarball."""
     if name.startswith(LEFT_OUT) or (name.startswith("docs/pictures/") and not name.endswith(".svg")):
         return False
     return name in OTHERS or name.split("/")[0] in FOLDERS
 
 
-def files_of_the_repository() -> list[str]:
-    """What git would commit, as a release is made of it."""
+def repository_files() -> list[str]:
+    """The files that git would commit, since a release is made from these."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
     return [name for name in names if name and os.path.lexists(ROOT / name)]
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The files in a tarball that was built of the repository."""
+def tarball_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The files in a tarball built from the repository."""
     folder = tmp_path_factory.mktemp("tarball")
-    for name in files_of_the_repository():
+    for name in repository_files():
         (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / "source" / name, follow_symlinks=False)
     galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
@@ -58,16 +58,12 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return {member.name for member in archive if not member.isdir()}
 
 
-def test_the_tarball_has_what_users_need(packed: set[str]) -> None:
-    wanted = set(filter(is_for_users, files_of_the_repository())) | {"FILES.json", "MANIFEST.json"}
-    assert sorted(packed - wanted) == [], "what no user needs: see build_ignore in galaxy.yml"
-    assert sorted(wanted - packed) == []
+def test_tarball_has_exactly_the_files_for_users(tarball_files: set[str]) -> None:
+    files_for_users = set(filter(is_for_users, repository_files())) | {"FILES.json", "MANIFEST.json"}
+    assert sorted(tarball_files - files_for_users) == [], "users need none of these: see build_ignore in galaxy.yml"
+    assert sorted(files_for_users - tarball_files) == []
 
 
-def test_of_the_tests_only_what_sanity_reads_is_in_it(packed: set[str]) -> None:
-    assert {name for name in packed if name.startswith("tests/")} == {"tests/config.yml"}
-
-
-def test_what_is_always_there_is_there(packed: set[str]) -> None:
-    assert packed > OTHERS
-    assert {name.split("/")[0] for name in packed if "/" in name} == {*FOLDERS, "changelogs", "tests"}
+def test_tarball_has_all_folders_and_top_level_files(tarball_files: set[str]) -> None:
+    assert tarball_files > OTHERS
+    assert {name.split("/")[0] for name in tarball_files if "/" in name} == {*FOLDERS, "changelogs", "tests"}
