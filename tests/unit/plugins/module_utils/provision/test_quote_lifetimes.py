@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Until when machines live, what they cost until then, and who buys nothing while clocks differ."""
+"""The end of a lease and its bill, in plans and quotes; refusals while clocks differ; warnings if no sweep runs."""
 
 from __future__ import annotations
 
@@ -34,23 +34,26 @@ NOON = 1_800_000_000.0
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 365 * 86_400.0
 
 
-def free(**fields: Any) -> Case:
+def case_without_machine(**fields: Any) -> Case:
     return Case(host(**fields), entry(), Standing(HostState.FREE))
 
 
-def owner(ends: float | None = 8 * HOUR, **fields: Any) -> Case:
-    noted = {"provision_leased": "8h", "provision_ends_at": None if ends is None else lease.utc_rounded_up(NOON + ends)}
-    known = {"provision_journaled_at": lease.utc_rounded_up(NOON), "provision_price_per_hour": 2.0, **noted, **fields}
-    found = entry(offer_id(1), [machine_id(1)], "made", **known)
-    return Case(host(lease="8h"), found, Standing(HostState.READY, offer_id=offer_id(1)))
+def case_with_machine(ends: float | None = 8 * HOUR, **fields: Any) -> Case:
+    lease_fields = {
+        "provision_leased": "8h",
+        "provision_ends_at": None if ends is None else lease.utc_rounded_up(NOON + ends),
+    }
+    purchase = {"provision_journaled_at": lease.utc_rounded_up(NOON), "provision_price_per_hour": 2.0}
+    registered = entry(offer_id(1), [machine_id(1)], "made", **{**purchase, **lease_fields, **fields})
+    return Case(host(lease="8h"), registered, Standing(HostState.READY, offer_id=offer_id(1)))
 
 
-def buys(case: Case) -> Plan:
+def buying_plan(case: Case) -> Plan:
     return Plan(case.host.host, BUY, offer_id(1), price_per_hour=2.0)
 
 
 @pytest.mark.parametrize(
-    ("fields", "refuses"),
+    ("fields", "is_refused"),
     [
         ({}, False),
         ({"idle_after": "8h"}, False),
@@ -62,59 +65,60 @@ def buys(case: Case) -> Plan:
         ({"budget": "unlimited"}, False),
     ],
 )
-@pytest.mark.parametrize("ahead", [DAY, -DAY, YEAR, 301.0])
-def test_clocks_that_differ_buy_nothing_that_has_an_end(fields: dict[str, Any], refuses: bool, ahead: float) -> None:
-    case = candidates.unless_clocks_differ(free(**fields), Clock.of(NOON, ahead))
-    assert case.buys is not refuses
-    assert bool(case.host.objections) is refuses
-    if refuses:
-        (said,) = case.host.objections
-        assert f"{formatted(NOON)} by this computer, {formatted(NOON + ahead)} by the API" in said
-        assert "Without provision_lease, provision_max_bill and provision_budget it buys." in said
+@pytest.mark.parametrize("api_offset", [DAY, -DAY, YEAR, 301.0])
+def test_host_with_lease_or_budget_is_refused_if_clocks_differ(
+    fields: dict[str, Any], is_refused: bool, api_offset: float
+) -> None:
+    case = candidates.unless_clocks_differ(case_without_machine(**fields), Clock.of(NOON, api_offset))
+    assert case.buys is not is_refused
+    assert bool(case.host.objections) is is_refused
+    if is_refused:
+        (objection,) = case.host.objections
+        assert f"{formatted(NOON)} by this computer, {formatted(NOON + api_offset)} by the API" in objection
+        assert "Without provision_lease, provision_max_bill and provision_budget it buys." in objection
 
 
-def test_clocks_that_agree_change_nothing() -> None:
-    case = free(lease="8h", max_bill=20)
+def test_close_clocks_and_owned_machines_are_not_refused() -> None:
+    case = case_without_machine(lease="8h", max_bill=20)
     assert candidates.unless_clocks_differ(case, Clock.of(NOON, 299.0, NOON + 100)) is case
     assert candidates.unless_clocks_differ(case, Clock(NOON)) is case
-    # What is owned is kept, whatever the clocks say.
-    kept = owner()
-    assert candidates.unless_clocks_differ(kept, Clock.of(NOON, YEAR)) is kept
+    # A host that has its machine buys nothing, so clocks do not matter.
+    owned_case = case_with_machine()
+    assert candidates.unless_clocks_differ(owned_case, Clock.of(NOON, YEAR)) is owned_case
 
 
 @pytest.mark.parametrize(
-    ("clock", "noted"),
+    ("clock", "clock_name"),
     [
         (Clock(NOON), "here"),
         (Clock.of(NOON - 60, 60.0), "api"),
         (Clock.of(NOON - 60, 30.0, NOON), "database"),
     ],
 )
-def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
-    ends = {
+def test_end_of_lease_is_noted_with_its_clock(clock: Clock, clock_name: str) -> None:
+    assert host(lease="8h").noted(clock) == {
         "provision_leased": "8h",
         "provision_ends_at": lease.utc_rounded_up(NOON + 8 * HOUR),
-        "provision_clock": noted,
+        "provision_clock": clock_name,
     }
-    assert host(lease="8h").noted(clock) == ends
     assert host().noted(clock) == {}
-    case = free(lease="8h")
-    (draft,) = host_plans([case], lambda _host: candidates.SearchResult([offer(1)]), {}, now=clock.now())
-    assert (draft.end, draft.bill) == (NOON + 8 * HOUR, 16.0)
+    case = case_without_machine(lease="8h")
+    (plan,) = host_plans([case], lambda _host: candidates.SearchResult([offer(1)]), {}, now=clock.now())
+    assert (plan.end, plan.bill) == (NOON + 8 * HOUR, 16.0)
 
 
 @pytest.mark.parametrize(
-    ("case", "life"),
+    ("case", "expected"),
     [
-        (owner(provision_at_most=16.0), (NOON + 8 * HOUR, 16.0)),
-        (owner(), (NOON + 8 * HOUR, None)),
-        (owner(None), (None, None)),
-        (owner(provision_ends_at="soon"), (None, None)),
+        (case_with_machine(provision_at_most=16.0), (NOON + 8 * HOUR, 16.0)),
+        (case_with_machine(), (NOON + 8 * HOUR, None)),
+        (case_with_machine(None), (None, None)),
+        (case_with_machine(provision_ends_at="soon"), (None, None)),
     ],
 )
-def test_what_is_owned_lives_as_its_registry_notes(case: Case, life: tuple[float | None, float | None]) -> None:
-    (draft,) = host_plans([case], lambda _host: candidates.SearchResult([]), {}, now=NOON + HOUR)
-    assert (draft.action, draft.end, draft.bill) == (WAIT, *life)
+def test_plan_takes_end_and_bill_from_registry(case: Case, expected: tuple[float | None, float | None]) -> None:
+    (plan,) = host_plans([case], lambda _host: candidates.SearchResult([]), {}, now=NOON + HOUR)
+    assert (plan.action, plan.end, plan.bill) == (WAIT, *expected)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_what_is_owned_lives_as_its_registry_notes(case: Case, life: tuple[float
         (lease.utc_rounded_up(NOON + DAY), None, NOON + DAY),
     ],
 )
-def test_what_is_owned_by_name_ends_as_its_host_declares(leased: str, created: float | None, end: float | None) -> None:
+def test_without_registry_lease_begins_with_machine(leased: str, created: float | None, end: float | None) -> None:
     known = machine(1, "gpu-1", offer_id(1), created_at=None if created is None else lease.utc_rounded_up(created))
     status = {"procured_at": known["created_at"]}
     plan = planned(registry="", lease=leased)
@@ -140,18 +144,18 @@ def test_what_is_owned_by_name_ends_as_its_host_declares(leased: str, created: f
 
 
 @pytest.mark.parametrize("place", ["/registry", ""])
-def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) -> None:
+def test_lease_of_adopted_machine_begins_at_adoption(place: str) -> None:
     made = lease.utc_rounded_up(NOON - HOUR)
-    stands = Standing(HostState.READY, offer_id(1), (), 2.0, adopted=True, machines=({"created_at": made},))
-    one = Case(declared(place, lease="8h"), entry(), stands)
-    draft = Plan(one.host.host, WAIT, offer_id(1), price_per_hour=2.0)
-    assert rows.unswept_places([one], [draft]) == ([one.host.registry] if place else [])
-    # Without a registry nothing is noted: the lease has begun with the machine.
-    assert one.lease_end_and_bill(NOON) == ((NOON + 8 * HOUR, 18.0) if place else (NOON + 7 * HOUR, 16.0))
+    standing = Standing(HostState.READY, offer_id(1), (), 2.0, adopted=True, machines=({"created_at": made},))
+    case = Case(declared(place, lease="8h"), entry(), standing)
+    plan = Plan(case.host.host, WAIT, offer_id(1), price_per_hour=2.0)
+    assert rows.unswept_places([case], [plan]) == ([case.host.registry] if place else [])
+    # Without a registry the adoption is not noted, so the lease began with the machine.
+    assert case.lease_end_and_bill(NOON) == ((NOON + 8 * HOUR, 18.0) if place else (NOON + 7 * HOUR, 16.0))
 
 
 @pytest.mark.parametrize(
-    ("swept", "said"),
+    ("swept", "expected_text"),
     [
         (None, "it has never run here"),
         (NOON - HOUR - 1, ""),
@@ -161,36 +165,40 @@ def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) 
         (NOON, ""),
     ],
 )
-def test_sweeps(swept: float | None, said: str) -> None:
-    found = lease.unswept(swept, NOON, refused=False)
-    assert said in found and bool(found) is bool(said)
+def test_unswept_warns_if_last_sweep_is_too_old(swept: float | None, expected_text: str) -> None:
+    warning = lease.unswept(swept, NOON, refused=False)
+    assert expected_text in warning and bool(warning) is bool(expected_text)
 
 
 @pytest.mark.parametrize(
-    ("refused", "by_job", "said"),
+    ("refused", "by_job", "expected_text"),
     [
         (False, False, "compute_index.supply.reap_timer installs a timer for it."),
         (True, False, "provision_lease_unswept is refuse. compute_index.supply.reap_timer"),
         (False, True, "Enable the schedule 'GPU reap every quarter of an hour'."),
     ],
 )
-def test_what_lets_sweeps_run(refused: bool, by_job: bool, said: str) -> None:
-    sentence = lease.unswept(None, NOON, refused=refused, by_job=by_job)
-    assert said in sentence
-    assert sentence.count("reap_timer") + sentence.count("schedule") == 1
+def test_unswept_names_one_way_to_start_sweeps(refused: bool, by_job: bool, expected_text: str) -> None:
+    warning = lease.unswept(None, NOON, refused=refused, by_job=by_job)
+    assert expected_text in warning
+    assert warning.count("reap_timer") + warning.count("schedule") == 1, "one way to start sweeps"
 
 
-def test_registries_that_must_be_swept() -> None:
-    cases = [free(lease="8h"), free(lease="8h", lease_unswept="refuse"), free(), owner()]
-    plans = [*map(buys, cases[:3]), Plan("gpu-1", WAIT)]
+def test_unswept_places_are_those_of_new_leases() -> None:
+    cases = [
+        case_without_machine(lease="8h"),
+        case_without_machine(lease="8h", lease_unswept="refuse"),
+        case_without_machine(),
+        case_with_machine(),
+    ]
+    plans = [*map(buying_plan, cases[:3]), Plan("gpu-1", WAIT)]
     assert rows.unswept_places(cases, plans) == [cases[0].host.registry]
 
 
-def test_lines() -> None:
-    found = [("a", NOON, 16.0), ("b", NOON, 8.0), ("c", None, None), ("d", NOON + 60, None)]
-    assert list(quote.lease_end_lines(Plan(host, "buy", end=end, bill=bill) for host, end, bill in found)) == [
+def test_lease_end_lines_group_hosts_with_same_end() -> None:
+    ends = [("a", NOON, 16.0), ("b", NOON, 8.0), ("c", None, None), ("d", NOON + 60, None)]
+    assert list(quote.lease_end_lines(Plan(name, BUY, end=end, bill=bill) for name, end, bill in ends)) == [
         "a, b: until 2027-01-15 08:00 UTC, at most USD 24.00 together",
         "c: until you end it",
         "d: until 2027-01-15 08:01 UTC, at most an unknown sum",
     ]
-    assert isinstance(owner().entry, Entry)

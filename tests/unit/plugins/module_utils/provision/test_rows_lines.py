@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines with which a purchase ends."""
+"""The last lines of a play: machines with prices and addresses, the next commands, machines that cannot be used."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ COMMON = Common(registry="registry: host_vars", logins=["ssh -F host_vars/.ssh_c
 END = "To end {}: compute_index.supply.decommission"
 
 
-def row(host: str, price: float | None = 2.0, most: float | None = None) -> dict[str, Any]:
-    end = "2026-11-29T15:43:00Z" if most else None
+def row(host: str, price: float | None = 2.0, bill: float | None = None) -> dict[str, Any]:
+    ends_at = "2026-11-29T15:43:00Z" if bill else None
     ssh = "ssh root@192.0.2.1"
     return {
         "host": host,
@@ -30,12 +30,12 @@ def row(host: str, price: float | None = 2.0, most: float | None = None) -> dict
         "price_per_hour": price,
         "ansible_host": "192.0.2.1",
         "ssh": ssh,
-        "ends_at": end,
-        "at_most": most,
+        "ends_at": ends_at,
+        "at_most": bill,
     }
 
 
-def test_what_runs_what_it_costs_and_what_to_type_next() -> None:
+def test_closing_lines_have_table_total_and_commands() -> None:
     assert closing_lines([row("gpu-1"), row("gpu-2", 2.5)], COMMON) == [
         "host      USD/hour  address",
         "gpu-1         2.00  192.0.2.1",
@@ -48,7 +48,7 @@ def test_what_runs_what_it_costs_and_what_to_type_next() -> None:
     ]
 
 
-def test_a_host_alone_has_one_line() -> None:
+def test_closing_lines_of_one_host_have_no_table() -> None:
     assert closing_lines([row("gpu-1")], COMMON) == [
         "gpu-1  2.00 USD/hour  address 192.0.2.1",
         "registry: host_vars",
@@ -62,41 +62,39 @@ def test_a_host_alone_has_one_line() -> None:
     ("rows", "total"),
     [
         ([row("a", 2.0, 16.0), row("b", 1.5, 12.0)], "in total      3.50  -                       28.00"),
-        # The bill of all is known only if that of each is.
+        # The total bill is known only if each host's bill is.
         ([row("a", 2.0, 16.0), row("b", 1.5)], "in total      3.50  -                           -"),
         ([row("a", None, 16.0), row("b", 1.5)], "in total      1.50  -                           -"),
     ],
 )
-def test_sums(rows: list[dict[str, Any]], total: str) -> None:
+def test_total_bill_needs_bill_of_each_host(rows: list[dict[str, Any]], total: str) -> None:
     assert any(line.startswith(total) for line in closing_lines(rows, Common()))
 
 
 @pytest.mark.parametrize(
-    ("shown", "has_config", "titles"),
+    ("rows", "has_config", "titles"),
     [
         ([row("a")], True, ["host", "USD/hour", "address"]),
         ([row("a")], False, ["host", "USD/hour", "ssh"]),
         ([], True, ["host", "USD/hour", "address"]),
-        # Whatever round each was bought in
-        ([row("a"), row("b", most=16.0)], True, ["host", "USD/hour", "until", "at most", "address"]),
+        # Hosts with and without a lease
+        ([row("a"), row("b", bill=16.0)], True, ["host", "USD/hour", "until", "at most", "address"]),
         ([row("a"), {**row("b"), "machines": 2}], True, ["host", "machines", "USD/hour", "address"]),
     ],
 )
-def test_the_table_has_a_column_for_what_there_is(
-    shown: list[dict[str, Any]], has_config: bool, titles: list[str]
-) -> None:
-    assert list(columns(shown, has_config=has_config)) == titles
+def test_table_has_only_columns_with_values(rows: list[dict[str, Any]], has_config: bool, titles: list[str]) -> None:
+    assert list(columns(rows, has_config=has_config)) == titles
 
 
 @pytest.mark.parametrize(
     ("hosts", "option"),
     [
         ([f"gpu-{number}" for number in range(1, 51)], "  -e 'decommission_hosts=gpu-[1:50]'"),
-        (["a b"], "  -e decommission_hosts=<host>"),  # Ansible would take it apart
+        (["a b"], "  -e decommission_hosts=<host>"),  # Ansible would split the name
         ([f"name-{letter}" for letter in "abcdefghij"], "  -e decommission_hosts=<host>"),
     ],
 )
-def test_the_hosts_to_end_fit_a_line(hosts: list[str], option: str) -> None:
+def test_end_command_lists_hosts_if_they_fit(hosts: list[str], option: str) -> None:
     assert option in closing_lines([row(host) for host in hosts], COMMON)
 
 
@@ -109,15 +107,15 @@ def test_check_mode_ends_with_the_total() -> None:
     ]
 
 
-def test_no_line_is_wider_than_a_screen() -> None:
+def test_closing_lines_fit_terminal() -> None:
     rows = [{**row(f"{'x' * 50}-{n}"), "ansible_host": f"{'y' * 60}.example"} for n in range(2)]
-    shown = closing_lines(rows, COMMON)
-    assert max(map(len, (line for line in shown if not line.startswith(("~", "ssh"))))) <= LINE
-    assert f"~ {'y' * 60}.example" in shown, "what was shortened stands below"
+    lines = closing_lines(rows, COMMON)
+    assert max(map(len, (line for line in lines if not line.startswith(("~", "ssh"))))) <= LINE
+    assert f"~ {'y' * 60}.example" in lines, "a shortened address follows below in full"
 
 
 @pytest.mark.parametrize(
-    ("hosts", "rows", "common", "shown"),
+    ("hosts", "rows", "common", "expected"),
     [
         (
             ["gpu-1", "gpu-2"],
@@ -126,14 +124,16 @@ def test_no_line_is_wider_than_a_screen() -> None:
             ["Configured: gpu-1, gpu-2, USD 4.50 per hour in total", "ssh -F host_vars/.ssh_config gpu-1"],
         ),
         (["gpu-1"], [row("gpu-1")], Common(), ["Configured: gpu-1, USD 2.00 per hour", "ssh root@192.0.2.1"]),
-        # What is known of some of them only is no sum.
+        # Without the rows of all hosts there is no total.
         (["gpu-1", "gpu-2"], [row("gpu-1")], Common(), ["Configured: gpu-1, gpu-2", "ssh root@192.0.2.1"]),
         (["gpu-1"], [row("gpu-1", None)], Common(), ["Configured: gpu-1", "ssh root@192.0.2.1"]),
         (["a-1", "a-2", "a-3"], [], COMMON, ["Configured: a-[1:3]"]),
     ],
 )
-def test_what_was_configured(hosts: list[str], rows: list[dict[str, Any]], common: Common, shown: list[str]) -> None:
-    assert configured_lines(hosts, rows, common) == shown
+def test_configured_lines_have_hosts_price_and_login(
+    hosts: list[str], rows: list[dict[str, Any]], common: Common, expected: list[str]
+) -> None:
+    assert configured_lines(hosts, rows, common) == expected
 
 
 PLAN = {"may_release": False, "spared": "", "known_hosts_file": "/keys", "registry": ""}
@@ -151,7 +151,7 @@ BILLED = (
 
 
 @pytest.mark.parametrize(
-    ("plan", "failure", "begins", "has"),
+    ("plan", "failure", "expected_start", "expected_part"),
     [
         ({}, {}, "gpu-1 cannot be used: SSH cannot work on this computer. It is", BILLED),
         ({}, {"cause": "It broke."}, "gpu-1 cannot be used: It broke. It is BOUGHT", BILLED),
@@ -159,7 +159,7 @@ BILLED = (
         ({"may_release": True}, {"cause": ""}, "gpu-1: Another host has failed, which ends this play for all", BILLED),
         ({}, {"resource_ids": [], "price_per_hour": ""}, "gpu-1 cannot", "an unknown price. Resource ids: none known"),
         ({"spared": "It is protected."}, {}, "gpu-1 cannot", f"It is protected. {BILLED}"),
-        # Somebody in between answers with another key: nothing is given back then.
+        # Another host key may be an attacker's: the machine is not given back.
         *(
             ({"may_release": True}, {"other_key": key, "given_back": "Gone."}, "gpu-1 cannot", f"run again. {BILLED}")
             for key in (True, "True")
@@ -167,9 +167,9 @@ BILLED = (
         ({"may_release": True}, {"given_back": "It was given back."}, "gpu-1 cannot", "computer. It was given back."),
     ],
 )
-def test_a_machine_that_cannot_be_used_is_billed(
-    plan: dict[str, Any], failure: dict[str, Any], begins: str, has: str
+def test_unusable_machine_is_reported_with_cause_and_bill(
+    plan: dict[str, Any], failure: dict[str, Any], expected_start: str, expected_part: str
 ) -> None:
     text = unusable("gpu-1", {**PLAN, **plan}, {**FAILURE, **failure})
-    assert text.startswith(begins) and has in text, text
-    assert "are too open" not in text, "what Ansible has shown already is not repeated"
+    assert text.startswith(expected_start) and expected_part in text, text
+    assert "are too open" not in text, "details that Ansible has already shown are not repeated"
