@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Samples for the tests of runs: a request, the record of a run that is over, and a purchase of no run."""
+"""Samples for the tests of runs: the variables of a request, the record of a finished run, and a machine of no run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
 
-ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
+VARIABLES = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
 BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
 RECORD: dict[str, Any] = {
     **{
@@ -33,9 +33,9 @@ RECORD: dict[str, Any] = {
 }
 
 
-def read_asked(**variables: Any) -> tuple[Request, list[str]]:
-    """The request made from the usual and the given variables (None leaves one out), and its mistakes."""
-    wrong: list[str] = []
-    asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
-    run_request.read_name(asked, wrong)
-    return run_request.read_request(asked, wrong), wrong
+def read_variables(**variables: Any) -> tuple[Request, list[str]]:
+    """The request from the usual variables and these (None leaves one out), and its mistakes."""
+    mistakes: list[str] = []
+    given = {name: value for name, value in {**VARIABLES, **variables}.items() if value is not None}
+    run_request.read_name(given, mistakes)
+    return run_request.read_request(given, mistakes), mistakes

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of a run, the results that a sweep fetches, and the messages about job and cost."""
+"""The record of a run, the results that a sweep fetches, and the messages about its job and cost."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from run_samples import ASKED, BOUGHT, RECORD, read_asked
+from run_samples import BOUGHT, RECORD, VARIABLES, read_variables
 
 RUNNING = read_entry(
     {"provision_procured_offer_id": "o1", "provision_resource_ids": ["m1"], "provision_groups": ["supply_run"]}
 )
 
 
-def test_what_makes_another_job() -> None:
-    request, _wrong = read_asked()
+def test_digest_changes_with_code_command_setup_and_env() -> None:
+    request, _mistakes = read_variables()
     digests = {
-        run_record.digest_of(read_asked(**changes)[0], code)
+        run_record.digest_of(read_variables(**changes)[0], code)
         for changes, code in (
             ({}, ""),
             ({}, "code"),
@@ -42,34 +42,37 @@ def test_what_makes_another_job() -> None:
         )
     }
     assert len(digests) == 5
-    # A larger bill, other results and more time do not change the job.
-    more, _wrong = read_asked(run_max_bill=300, run_results="out", run_time="9h")
-    assert run_record.digest_of(more, "") == run_record.digest_of(request, "")
+    # The job stays the same with a larger bill, other results and more time.
+    extended, _mistakes = read_variables(run_max_bill=300, run_results="out", run_time="9h")
+    assert run_record.digest_of(extended, "") == run_record.digest_of(request, "")
 
 
-def test_the_name_alone_follows_what_was_begun() -> None:
-    request, _wrong = read_asked(run_results="out", run_keep="90m")
+def test_name_alone_repeats_variables_of_begun_run() -> None:
+    request, _mistakes = read_variables(run_results="out", run_keep="90m")
     run = run_record.Run(replace(request, digest="digest"))
     record = run_record.ordered(run, "2026-12-01T06:00:00Z")
-    assert run_record.with_variables_of_run({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
+    assert run_record.with_variables_of_run({"run_name": "train"}, record) == {"run_name": "train"}  # not begun yet
     begun = run_record.started(replace(run, record=record), "2026-12-01T06:00:00Z", {})
     completed = run_record.with_variables_of_run({"run_name": "train", "run_follow": "false"}, begun)
-    again = run_request.read_request(completed, [])
-    assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
-    # A machine that should be kept after a failure is kept by any later command, unless that gives another time.
-    assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
+    repeated = run_request.read_request(completed, [])
+    assert (repeated.command, repeated.results, repeated.spec) == (request.command, request.results, request.spec)
+    # A later command keeps the machine after a failure as the first one would, unless it gives another time.
+    assert (repeated.keep, repeated.follow, repeated.by_name, request.by_name) == (5400.0, False, True, False)
     assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
-    assert run_record.digest_of(again, "other code") == "digest"
+    assert run_record.digest_of(repeated, "other code") == "digest"
     # A repeated command fetches the results that the first one named, unless it names other ones.
-    whole = {**ASKED, "run_command": "false"}
-    assert run_record.with_variables_of_run(whole, begun) == {**whole, "run_results": ["out"]}
-    assert run_record.with_variables_of_run({**whole, "run_results": "log"}, begun) == {**whole, "run_results": "log"}
+    other_job = {**VARIABLES, "run_command": "false"}
+    assert run_record.with_variables_of_run(other_job, begun) == {**other_job, "run_results": ["out"]}
+    assert run_record.with_variables_of_run({**other_job, "run_results": "log"}, begun) == {
+        **other_job,
+        "run_results": "log",
+    }
 
 
 @pytest.mark.parametrize(
     ("state", "complete", "keep", "expected"),
     [
-        # whether a state, and that all is home, are noted; whether the machine ends; and until when it is kept
+        # expected: is a state noted, is the phase "home", does the machine end, and until when is it kept
         ("running", True, 0, (False, False, False, None)),
         ("none", True, 0, (False, False, False, None)),
         ("", True, 0, (False, False, False, None)),
@@ -83,7 +86,9 @@ def test_the_name_alone_follows_what_was_begun() -> None:
         ("succeeded", "yes", 0, (True, False, False, None)),
     ],
 )
-def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
+def test_machine_of_finished_job_ends_or_is_kept(
+    state: str, complete: Any, keep: float, expected: tuple[Any, ...]
+) -> None:
     job, results = {"state": state}, {"complete": complete}
     entry = replace(RUNNING, ends_at=utc(1000.0))
     run = run_record.Run(run_request.Request(name="train", keep=keep), {"phase": "started"}, entry, now=100.0)
@@ -95,67 +100,67 @@ def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected:
 
 
 @pytest.mark.parametrize(
-    ("state", "missing", "files", "ends"),
+    ("state", "missing", "files", "is_home"),
     [
-        ("succeeded", [], 0, True),  # it was asked for nothing, or for empty folders
-        ("succeeded", ["ouput"], 3, False),  # a slip of the hand
-        ("succeeded", ["*.csv"], 3, True),  # what may be there or not
-        ("succeeded", ["*.csv", "logs/[0-9].txt"], 0, False),  # nothing at all
+        ("succeeded", [], 0, True),  # run_results is empty, or names empty folders
+        ("succeeded", ["ouput"], 3, False),  # probably mistyped
+        ("succeeded", ["*.csv"], 3, True),  # a pattern may match nothing
+        ("succeeded", ["*.csv", "logs/[0-9].txt"], 0, False),  # but no file at all is suspicious
         ("succeeded", ["*.csv", "out"], 3, False),
-        ("failed", ["out"], 0, True),  # as after an error in its first second
+        ("failed", ["out"], 0, True),  # it may have failed in its first second
         ("interrupted", ["out"], 0, True),
     ],
 )
-def test_a_success_without_what_was_asked_for_keeps_its_machine(
-    state: str, missing: list[str], files: int, ends: bool
+def test_success_without_requested_results_keeps_machine(
+    state: str, missing: list[str], files: int, is_home: bool
 ) -> None:
     results = {"complete": True, "missing": missing, "files": files}
     record = run_record.with_outcome({"phase": "started"}, {"state": state}, results)
-    assert (record["phase"] == "home", record["complete"]) == (ends, ends)
+    assert (record["phase"] == "home", record["complete"]) == (is_home, is_home)
 
 
 @pytest.mark.parametrize(
-    ("groups", "end", "passed", "since", "late"),
+    ("groups", "end", "overdue", "since", "is_due"),
     [
         (["supply_run"], 9000.0, -3600.0, 900.0, True),
         (["supply_run"], 9000.0, -1.0, 900.0, True),
-        (["supply_run"], 9000.0, -3601.0, 900.0, False),  # its job may still run, and other sweeps come
-        (["supply_run"], 9000.0, -3601.0, 3601.0, True),  # by which time the next one would come too late
+        (["supply_run"], 9000.0, -3601.0, 900.0, False),  # its job may still run, and there will be another sweep
+        (["supply_run"], 9000.0, -3601.0, 3601.0, True),  # the next sweep would be too late
         (["supply_run"], 9000.0, -4500.0, 3600.0, True),
         (["supply_run"], 9000.0, -4501.0, 3600.0, False),
         (["supply_run"], 9000.0, -86_400.0, 86_400.0, True),  # sweeps once a day
         (["supply_run"], 9000.0, -4500.0, None, True),  # the first sweep
         (["supply_run"], 9000.0, -4501.0, None, False),
         (["supply_run"], 9000.0, -3600.0, -60.0, True),  # a clock was set back
-        (["supply_run"], 9000.0, 0.0, 900.0, False),  # it ends now
+        (["supply_run"], 9000.0, 0.0, 900.0, False),  # this sweep ends it
         (["supply_run"], None, 0.0, 900.0, False),
         (["gpu"], 9000.0, -60.0, 900.0, False),
     ],
 )
-def test_when_a_sweep_brings_results_home(
-    groups: list[str], end: float | None, passed: float, since: float | None, late: bool
+def test_fetch_is_due_before_lease_ends(
+    groups: list[str], end: float | None, overdue: float, since: float | None, is_due: bool
 ) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": groups})
-    assert run_record.is_fetch_due(entry, end, passed, since) is late
+    assert run_record.is_fetch_due(entry, end, overdue, since) is is_due
 
 
 @given(st.floats(60, 7200), st.floats(0, 0.24), st.lists(st.floats(-0.24, 0.24), max_size=30), st.floats(0, 1e5))
-def test_no_lease_ends_between_two_sweeps_that_saw_it_too_early(
-    interval: float, first: float, drifts: list[float], end: float
+def test_some_sweep_before_end_of_lease_fetches_results(
+    interval: float, first_drift: float, drifts: list[float], end: float
 ) -> None:
-    """Whatever the drift of a schedule is, the last sweep before the end of a lease brings the results home."""
+    """The last sweep before the end of a lease fetches the results, however a schedule drifts."""
     entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": ["supply_run"]})
     sweeps, since = [0.0], interval
-    for drift in (first, *drifts):  # each interval is at most a quarter longer than the one before it
+    for drift in (first_drift, *drifts):  # each interval is at most a quarter longer than the one before it
         since = since * (1 + drift)
         sweeps.append(sweeps[-1] + since)
-    before = [(at, at - sweeps[number - 1]) for number, at in enumerate(sweeps) if number and at < end]
-    if before and sweeps[-1] >= end:
-        at, since = before[-1]
+    earlier_sweeps = [(at, at - sweeps[number - 1]) for number, at in enumerate(sweeps) if number and at < end]
+    if earlier_sweeps and sweeps[-1] >= end:
+        at, since = earlier_sweeps[-1]
         assert run_record.is_fetch_due(entry, end, at - end, since)
 
 
-def test_what_a_run_has_cost() -> None:
+def test_cost_of_run_leaves_out_earlier_purchases() -> None:
     bills = (
         Bill("default", "run-train", "o1", price_per_hour=2.0, begin=0.0, end=3600.0),
         Bill("default", "run-train", "o2", price_per_hour=2.0, begin=10_000.0, end=13_600.0),
@@ -163,10 +168,11 @@ def test_what_a_run_has_cost() -> None:
         Bill("default", "gpu-1", "o4", price_per_hour=9.0, begin=10_000.0),
     )
     ledger = Ledger(bills, 17_200.0)
-    # Whatever this computer's clock says, which is not the one of the purchases
+    # The offers decide, not ``ordered_at``: it is by this computer's clock, the bills by the registry's.
     record = {"ordered_at": "1970-01-01T02:56:40Z", "earlier_offers": ["o1"]}
     assert run_record.cost_of_run(ledger, "run-train", record) == 6.0
-    assert [run_record.cost_of_run(ledger, "run-train", other) for other in ({}, {"earlier_offers": []})] == [8.0, 8.0]
+    assert run_record.cost_of_run(ledger, "run-train", {}) == 8.0
+    assert run_record.cost_of_run(ledger, "run-train", {"earlier_offers": []}) == 8.0
     assert run_record.cost_of_run(ledger, "run-eval", {}) is None
     for offer_id, earlier in (("", ["o1", "o2", "o3"]), ("o3", ["o1", "o2"])):
         entry = read_entry({"provision_procured_offer_id": offer_id})
@@ -176,7 +182,7 @@ def test_what_a_run_has_cost() -> None:
     assert run_record.cost_of_run(unknown, "run-train", record) is None
 
 
-def test_all_runs() -> None:
+def test_all_runs_merges_records_machines_and_answers() -> None:
     records = [
         {
             "folder": "train",
@@ -194,21 +200,21 @@ def test_all_runs() -> None:
     ]
     place = Folder("/host_vars")
     machines = [(place, "run-eval", RUNNING), (place, "run-new", RUNNING)]
-    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(GROUP_OF_RUNS,))
-    others = [BOUGHT, read_entry(left.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
-    assert run_record.is_of_run(RUNNING) and not any(map(run_record.is_of_run, others))
+    storage = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(GROUP_OF_RUNS,))
+    other_entries = [BOUGHT, read_entry(storage.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
+    assert run_record.is_of_run(RUNNING) and not any(map(run_record.is_of_run, other_entries))
     ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
     answer = {"state": "succeeded", "exit_code": 0, "ended_at": None, "log": ["a", "b"]}
     jobs = {"run-eval": answer, "run-new": {"unreachable": True}}
-    found = run_record.all_runs(records, machines, jobs, {place: ledger})
-    shown = [(run["name"], run["state"], run["machine"], run["usd"], run["last_line"]) for run in found]
-    assert shown == [
+    runs = run_record.all_runs(records, machines, jobs, {place: ledger})
+    summaries = [(run["name"], run["state"], run["machine"], run["usd"], run["last_line"]) for run in runs]
+    assert summaries == [
         ("eval", "succeeded", ["m1"], 2.0, "b"),
         ("new", "unknown", ["m1"], None, ""),
         ("train", "succeeded", [], 2.5, ""),
     ]
-    assert found[0]["exit_code"] == 0 and found[0]["began_at"] == "2026-12-01T06:00:00Z"
-    lines = run_record.table_of_runs(found, 0.0)
+    assert runs[0]["exit_code"] == 0 and runs[0]["began_at"] == "2026-12-01T06:00:00Z"
+    lines = run_record.table_of_runs(runs, 0.0)
     assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
     assert run_record.table_of_runs([], 0.0) == ["There are no runs."]
 
@@ -225,11 +231,11 @@ def test_all_runs() -> None:
         ("train.1", None, False, False),  # the folder of an earlier run
     ],
 )
-def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
+def test_sweep_fetches_only_unfinished_runs(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
     record = {"phase": phase} if phase else {}
     job = {"results": ["out"]}
-    found = run_record.sweep_fetch(name, record, job, 3600.0, {"run_fetch_timeout": "5m"}, skips=skips)
-    assert found == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
+    fetch = run_record.sweep_fetch(name, record, job, 3600.0, {"run_fetch_timeout": "5m"}, skips=skips)
+    assert fetch == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
 
 
 @pytest.mark.parametrize(
@@ -245,10 +251,10 @@ def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches
         ("x", 1000.0 + 3600, 1800),
     ],
 )
-def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
-    left = run_record.seconds_left({"ends_at": ends_at}, 1000.0)
-    found = run_record.sweep_fetch("train", {}, {}, left, {"run_fetch_timeout": timeout}, skips=False)
-    assert found["seconds"] == seconds
+def test_sweep_fetch_ends_with_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
+    seconds_of_lease = run_record.seconds_left({"ends_at": ends_at}, 1000.0)
+    fetch = run_record.sweep_fetch("train", {}, {}, seconds_of_lease, {"run_fetch_timeout": timeout}, skips=False)
+    assert fetch["seconds"] == seconds
 
 
 @pytest.mark.parametrize(
@@ -256,15 +262,13 @@ def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float
     [
         ({}, "o1", "train"),
         ({"offer_id": "o1"}, "o1", "train"),
-        ({"offer_id": None}, "o1", "train.o1"),  # ordered here, and begun on another computer
+        ({"offer_id": None}, "o1", "train.o1"),  # ordered here, but begun on another computer
         ({"offer_id": "o1"}, "", "train"),
         ({"offer_id": "o2"}, "o1", "train.o1"),
         ({"offer_id": "o2"}, "../o1", "train.___o1"),
     ],
 )
-def test_results_of_another_run_of_the_name_have_another_folder(
-    record: dict[str, Any], offer_id: str, folder: str
-) -> None:
+def test_results_of_another_purchase_have_another_folder(record: dict[str, Any], offer_id: str, folder: str) -> None:
     assert run_record.sweep_folder("train", record, offer_id) == folder
 
 
@@ -275,35 +279,47 @@ def test_results_of_another_run_of_the_name_have_another_folder(
         ({"phase": "started", "digest": "b"}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "started"),
         ({}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "home"),
         ({}, {"state": "succeeded"}, {"failed": False, "msg": "It took too long."}, "started"),
-        # No requested file has arrived, so the next command must not end the machine and be green.
+        # No requested file has arrived, so the next command must neither end the machine nor succeed.
         ({}, {"state": "succeeded", "msg": "x"}, {"complete": True, "missing": ["ouput"], "files": 0}, "started"),
         ({}, {"state": "running"}, {"complete": False}, None),
         ({"phase": "ordered"}, {"state": "none"}, {}, None),
         ({}, {"unreachable": True}, {}, None),
-        ({"phase": "gone", "complete": True}, {"state": "failed"}, {"complete": True}, None),  # a command was faster
+        ({"phase": "gone", "complete": True}, {"state": "failed"}, {"complete": True}, None),  # a command was first
         ({"phase": "home", "complete": True}, {"state": "failed"}, {"complete": False}, None),
     ],
 )
-def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str) -> None:
+def test_after_sweep_notes_outcome_of_finished_job(
+    record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str
+) -> None:
     fetch = {"name": "train", "fetches": True, "offer_id": "o1"}
     after = run_record.after_sweep(record, fetch, job, results)
-    noted = [] if after is record else [after]
-    assert [item["phase"] for item in noted] == ([phase] if phase else [])
-    assert record or not noted or noted[0]["offer_id"] == "o1"
+    new_records = [] if after is record else [after]
+    assert [item["phase"] for item in new_records] == ([phase] if phase else [])
+    assert record or not new_records or new_records[0]["offer_id"] == "o1"
     line = run_record.swept_line("train", after, job, results, "runs/train")
     assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
     assert "see run.json." in line or not results.get("missing")
     assert run_record.after_sweep(record, {**fetch, "fetches": False}, job, results) is record
 
 
-def test_the_record_of_a_sweep_has_what_that_of_a_command_has() -> None:
-    """Also where no command of this computer has begun the run."""
+def test_sweep_writes_complete_record() -> None:
+    """Another computer may have begun the run, so this one has no record to start from."""
     fetch = {"name": "train", "fetches": True, "offer_id": "o1"}
     times = {"began_at": "2026-12-01T06:00:00Z", "ended_at": "2026-12-01T06:10:00Z"}
     job = {"state": "failed", "exit_code": 3, "command": "python train.py", "digest": "a", **times}
     record = run_record.after_sweep({}, fetch, job, {"complete": True, "files": 1})
-    asked = {"name", "command", "state", "exit_code", "began_at", "ended_at", "offer_id", "cost_usd", "complete"}
-    assert asked <= record.keys() and record["command"] == "python train.py"
+    expected_fields = {
+        "name",
+        "command",
+        "state",
+        "exit_code",
+        "began_at",
+        "ended_at",
+        "offer_id",
+        "cost_usd",
+        "complete",
+    }
+    assert expected_fields <= record.keys() and record["command"] == "python train.py"
 
 
 @pytest.mark.parametrize(
@@ -323,11 +339,11 @@ def test_the_record_of_a_sweep_has_what_that_of_a_command_has() -> None:
         ({"ended_at": "2026-12-01T06:00:41Z"}, "train failed after 41 seconds (exit code 3)."),
     ],
 )
-def test_what_became_of_a_job(changes: dict[str, Any], sentence: str) -> None:
+def test_job_outcome_has_state_duration_and_reason(changes: dict[str, Any], sentence: str) -> None:
     assert run_record.job_outcome({**RECORD, **changes}) == sentence
 
 
-def test_the_last_word() -> None:
+def test_last_result_has_outcome_cost_files_and_log() -> None:
     assert run_record.last_result(RECORD, "runs/train")["lines"] == [
         "train failed after 2 h 5 min (exit code 3).",
         "Nothing is billed any more. It cost at most USD 33.40.",
@@ -339,8 +355,10 @@ def test_the_last_word() -> None:
     ]
     assert "unknown" in run_record.last_result({**RECORD, "cost_usd": None}, "runs/train")["lines"][1]
     assert "Results: runs/train (0 files)" in run_record.last_result({**RECORD, "files": None}, "runs/train")["lines"]
-    kept = " ".join(run_record.last_result({**RECORD, "stays": "run-train keeps its storage."}, "runs/train")["lines"])
-    assert "run-train keeps its storage. It cost" in kept and "Nothing is billed" not in kept
+    text_with_storage = " ".join(
+        run_record.last_result({**RECORD, "stays": "run-train keeps its storage."}, "runs/train")["lines"]
+    )
+    assert "run-train keeps its storage. It cost" in text_with_storage and "Nothing is billed" not in text_with_storage
 
 
 @pytest.mark.parametrize(
@@ -370,10 +388,10 @@ def test_the_last_word() -> None:
         ),
     ],
 )
-def test_lines_fit_into_a_terminal(lines: list[str]) -> None:
+def test_lines_about_runs_fit_terminal(lines: list[str]) -> None:
     assert lines and all(len(line) <= LINE for line in folded_lines(lines))
 
 
-def test_an_offer_without_a_number_of_gpus_is_shown_by_their_kind() -> None:
+def test_offer_without_gpu_count_is_shown_by_gpu_type() -> None:
     lines = run_request.quote_lines({"gpu_count": None, "gpu_type": "H100", "price_per_hour": 16.0}, 7200.0, 48.0, "")
     assert "H100, on demand" in lines

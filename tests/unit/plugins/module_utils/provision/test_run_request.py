@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ru
 from hypothesis import given
 from hypothesis import strategies as st
 
-from run_samples import read_asked
+from run_samples import read_variables
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ from run_samples import read_asked
         ({"run_log_delay": "30d"}, {"log_delay": 3600.0}),
     ],
 )
-def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) -> None:
-    request, wrong = read_asked(**variables)
-    assert not wrong
+def test_request_is_read_from_variables(variables: dict[str, Any], expected: dict[str, Any]) -> None:
+    request, mistakes = read_variables(**variables)
+    assert not mistakes
     assert {name: getattr(request, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("variables", "instead"),
+    ("variables", "remedy"),
     [
         ({"run_name": None}, "-e run_name=train"),
         ({"run_name": "../train"}, "run_name must be a word"),
@@ -78,26 +78,26 @@ def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) 
         ({"run_follow": "maybe"}, "run_follow must be true or false"),
     ],
 )
-def test_a_mistake_says_what_to_write_instead(variables: dict[str, Any], instead: str) -> None:
-    _request, wrong = read_asked(**variables)
-    assert len(wrong) == 1 and instead in wrong[0]
+def test_mistake_is_reported_with_its_remedy(variables: dict[str, Any], remedy: str) -> None:
+    _request, mistakes = read_variables(**variables)
+    assert len(mistakes) == 1 and remedy in mistakes[0]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    wrong: list[str] = []
-    run_request.read_name({}, wrong)
-    run_request.read_request({}, wrong)
-    assert [text.split()[0] for text in wrong] == ["run_name", "run_command", "run_gpu", "run_max_bill"]
+def test_all_mistakes_are_reported_together() -> None:
+    mistakes: list[str] = []
+    run_request.read_name({}, mistakes)
+    run_request.read_request({}, mistakes)
+    assert [text.split()[0] for text in mistakes] == ["run_name", "run_command", "run_gpu", "run_max_bill"]
 
 
 @pytest.mark.parametrize(
-    ("files", "refused"),
+    ("files", "is_refused"),
     [("/p", False), ("/p/runs", False), ("/p/runs/train.1", False), ("/p/runs/train", True), ("/p/runs/train/x", True)],
 )
-def test_code_in_the_folder_of_its_results_is_refused(files: str, refused: bool) -> None:
-    wrong: list[str] = []
-    assert run_request.with_files(Request(name="train", files="."), files, "/p/runs/train", wrong).files == files
-    assert bool(wrong) is refused
+def test_code_inside_results_folder_is_refused(files: str, is_refused: bool) -> None:
+    mistakes: list[str] = []
+    assert run_request.with_files(Request(name="train", files="."), files, "/p/runs/train", mistakes).files == files
+    assert bool(mistakes) is is_refused
 
 
 @pytest.mark.parametrize(
@@ -112,18 +112,18 @@ def test_code_in_the_folder_of_its_results_is_refused(files: str, refused: bool)
         ("/p", "/p/runs [old]*/train", (r"/runs \[old]\*/",)),
     ],
 )
-def test_results_are_no_code_whatever_is_taken_back(files: str, dest: str, pattern: tuple[str, ...]) -> None:
+def test_results_folder_is_excluded_from_code(files: str, dest: str, pattern: tuple[str, ...]) -> None:
     request = run_request.with_files(Request(name="train", files=".", exclude=("!*.json",)), files, dest, [])
     assert request.exclude == ("!*.json", *pattern)
 
 
-def test_what_else_is_wrong() -> None:
+def test_objections_name_refused_variables_and_limit() -> None:
     assert run_request.objections(["run_name", "provision_max_attempts"], limited=False) == []
-    overruled, limited = run_request.objections(["provision_lease"], limited=True)
-    assert "provision_lease itself" in overruled and "--limit" in limited
+    lease_objection, limit_objection = run_request.objections(["provision_lease"], limited=True)
+    assert "provision_lease itself" in lease_objection and "--limit" in limit_objection
     given = ["order_max_price_per_hour", "plan", "provision_hosts", "run_gpu"]
-    (unread,) = run_request.objections(given, limited=False)
-    assert "A run does not read order_max_price_per_hour, plan, provision_hosts: choose" in unread
+    (objection,) = run_request.objections(given, limited=False)
+    assert "A run does not read order_max_price_per_hour, plan, provision_hosts: choose" in objection
     # It limits the purchase, and a run sets no such limit.
     assert not run_request.objections(["provision_max_price_per_hour", "provision_verify"], limited=False)
 
@@ -135,9 +135,9 @@ def test_what_else_is_wrong() -> None:
         ["run_command", "--lr"],  # run_command=python --lr=0.1
     ],
 )
-def test_a_command_that_lost_its_quotes_is_refused(extra: list[str]) -> None:
-    (text,) = run_request.objections(extra, limited=False)
-    assert "Words of -e stand outside quotes, so" in text and "-e 'run_command=\"python train.py\"'" in text
+def test_unquoted_command_is_refused(extra: list[str]) -> None:
+    (objection,) = run_request.objections(extra, limited=False)
+    assert "Words of -e stand outside quotes, so" in objection and "-e 'run_command=\"python train.py\"'" in objection
 
 
 @given(
@@ -145,7 +145,7 @@ def test_a_command_that_lost_its_quotes_is_refused(extra: list[str]) -> None:
     st.floats(0.01, 500),
     st.one_of(st.none(), st.floats(run_request.SHORTEST_JOB, 1e7)),
 )
-def test_a_lease_costs_no_more_than_the_bill(bill: float, price: float, seconds: float | None) -> None:
+def test_lease_never_costs_more_than_bill(bill: float, price: float, seconds: float | None) -> None:
     request = Request(max_bill=bill, seconds=seconds)
     try:
         lease = run_request.lease_of(request, price)
@@ -162,9 +162,9 @@ def test_a_lease_costs_no_more_than_the_bill(bill: float, price: float, seconds:
         assert seconds + run_request.RESULTS_SECONDS - 60 <= lease <= seconds + run_request.RESULTS_SECONDS
 
 
-def test_a_price_that_nobody_knows_needs_a_time() -> None:
+def test_unknown_price_needs_run_time() -> None:
     with pytest.raises(ValueError, match="run_time"):
         run_request.lease_of(Request(max_bill=5), None)
     assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
-    shortest = [run_request.lease_text(Request(seconds=seconds).least_lease) for seconds in (None, 7200.0)]
-    assert shortest == ["70m", "3h"]
+    shortest_leases = [run_request.lease_text(Request(seconds=seconds).least_lease) for seconds in (None, 7200.0)]
+    assert shortest_leases == ["70m", "3h"]

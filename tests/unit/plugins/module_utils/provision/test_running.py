@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The next step of a run, decided from its record, plan and machine, and the lines of its log."""
+"""The next step of a run, decided from its record, plan and machine; new lines of its log."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ NOW = 1_796_000_000.0
 
 
 @pytest.mark.parametrize(
-    ("phase", "same", "again", "expected"),
+    ("phase", "is_same", "again", "expected"),
     [
         ("", False, False, ""),
         ("", False, True, ""),
         ("ordered", True, False, ""),
         ("ordered", False, False, ""),  # nothing has run yet
         ("started", True, False, ""),
-        ("started", True, True, ""),  # it is followed, not begun twice
+        ("started", True, True, ""),  # the job is followed, not started again
         ("started", False, False, "is another job"),
         ("started", False, True, "is another job"),
         ("home", True, False, ""),
@@ -51,15 +51,15 @@ NOW = 1_796_000_000.0
         ("gone", False, False, ""),
     ],
 )
-def test_what_the_record_says(phase: str, same: bool, again: bool, expected: str) -> None:
-    run = Run(Request(digest="a" if same else "b", again=again), {"phase": phase, "digest": "a"} if phase else {})
+def test_another_job_or_finished_run_stops_command(phase: str, is_same: bool, again: bool, expected: str) -> None:
+    run = Run(Request(digest="a" if is_same else "b", again=again), {"phase": phase, "digest": "a"} if phase else {})
     trouble = running.why_stopped(run)
     assert expected in trouble and bool(trouble) is bool(expected)
     assert (running.begin(run).get("hosts") is None) is bool(expected)
 
 
 @pytest.mark.parametrize(
-    ("phase", "free", "expected"),
+    ("phase", "is_free", "expected"),
     [
         ("", True, Course.BUY),
         ("", False, Course.RESUME),  # another controller may have begun it
@@ -72,17 +72,21 @@ def test_what_the_record_says(phase: str, same: bool, again: bool, expected: str
         ("gone", True, Course.BUY),
     ],
 )
-def test_what_the_plan_says(phase: str, free: bool, expected: Course) -> None:
-    assert running.course(phase, is_free=free) is expected
+def test_course_comes_from_phase_and_plan(phase: str, is_free: bool, expected: Course) -> None:
+    assert running.course(phase, is_free=is_free) is expected
 
 
-@pytest.mark.parametrize("way", list(Course))
-def test_a_refusal_of_the_plan_counts_where_something_may_be_bought(way: Course) -> None:
+@pytest.mark.parametrize("course", list(Course))
+def test_refusal_of_plan_counts_only_if_command_may_buy(course: Course) -> None:
     stops = (
-        pytest.raises(ValueError, match="too dear") if way in (Course.BUY, Course.RESUME) else contextlib.nullcontext()
+        pytest.raises(ValueError, match="too dear")
+        if course in (Course.BUY, Course.RESUME)
+        else contextlib.nullcontext()
     )
     with stops:
-        running.lease_for(way, Run(Request(name="train", max_bill=20)), PRICE, "It is too dear.", "", has_registry=True)
+        running.lease_for(
+            course, Run(Request(name="train", max_bill=20)), PRICE, "It is too dear.", "", has_registry=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -101,66 +105,64 @@ def test_a_refusal_of_the_plan_counts_where_something_may_be_bought(way: Course)
         ({}, "did not report on its job: it did not answer."),
     ],
 )
-def test_what_is_done_with_the_machine(job: dict[str, Any], trouble: str | None) -> None:
-    found = running.next_on_machine(Run(Request(name="train", files="code", digest="a")), job)
-    assert (found.get("starts"), found.get("copies")) == ((True, True) if trouble is None else (None, None))
-    assert (trouble or "") in found.get("trouble", "") and ("trouble" in found) is bool(trouble)
+def test_job_starts_only_on_machine_without_job(job: dict[str, Any], trouble: str | None) -> None:
+    decision = running.next_on_machine(Run(Request(name="train", files="code", digest="a")), job)
+    assert (decision.get("starts"), decision.get("copies")) == ((True, True) if trouble is None else (None, None))
+    assert (trouble or "") in decision.get("trouble", "") and ("trouble" in decision) is bool(trouble)
 
 
 @pytest.mark.parametrize(
-    ("asked", "entry", "expected"),
+    ("requested", "entry", "expected"),
     [
-        # Bought an hour ago, by this command or by one with the same request
+        # Bought an hour ago for the same request
         ({"seconds": 7200.0, "max_bill": 20}, {}, None),
         ({"max_bill": 6}, {}, None),
-        ({"max_bill": 6}, {"ends_at": NOW + 7250}, None),  # rounded
-        # Bought by a command that asked for more
+        ({"max_bill": 6}, {"ends_at": NOW + 7250}, None),  # a lease is rounded up
+        # Bought for a larger request
         ({"max_bill": 5}, {"ends_at": NOW + 200_000}, NOW + 5400),
         ({"max_bill": 5, "seconds": 36_000.0}, {"ends_at": NOW + 200_000}, NOW + 5400),
-        ({"max_bill": 5}, {"ends_at": None}, NOW + 5400),  # for ever
+        ({"max_bill": 5}, {"ends_at": None}, NOW + 5400),  # without a lease
         ({"max_bill": 4}, {"ends_at": NOW + 200_000}, "no time left for the job"),
         ({"max_bill": 0}, {"ends_at": NOW + 200_000}, "no time left for the job"),
-        # The lease stays if it is longer than the job's time.
+        # A lease longer than the job's time stays, if the bill pays for it.
         ({"max_bill": 1000, "seconds": 3600.0}, {"ends_at": NOW + 200_000}, None),
         ({"max_bill": 100, "seconds": 36_000.0}, {}, None),
-        # Without a price or a purchase time, a bill sets no end.
+        # Without a price or a purchase time, the bill cannot set an end.
         ({"max_bill": 1}, {"price": None, "ends_at": NOW + 200_000}, None),
         ({"max_bill": 1}, {"bought": None, "ends_at": NOW + 200_000}, None),
     ],
 )
-def test_a_machine_that_was_bought_for_more_ends_by_what_is_asked_for_now(
-    asked: dict[str, Any], entry: dict[str, Any], expected: Any
-) -> None:
-    known = {"bought": NOW - 3600, "ends_at": NOW + 7200, "price": 2.0, **entry}
-    moments = {name: utc(known[name]) if known[name] else "" for name in ("bought", "ends_at")}
-    owned = read_entry(
+def test_lease_is_shortened_to_requested_bill(requested: dict[str, Any], entry: dict[str, Any], expected: Any) -> None:
+    entry_values = {"bought": NOW - 3600, "ends_at": NOW + 7200, "price": 2.0, **entry}
+    moments = {name: utc(entry_values[name]) if entry_values[name] else "" for name in ("bought", "ends_at")}
+    own_entry = read_entry(
         {
             "provision_procured_offer_id": "o",
             "provision_journaled_at": moments["bought"],
             "provision_ends_at": moments["ends_at"],
-            "provision_price_per_hour": known["price"],
+            "provision_price_per_hour": entry_values["price"],
         }
     )
-    request = Request(name="train", **asked)
-    found = running.next_on_machine(Run(request, entry=owned, now=NOW), {"state": "none"})
+    request = Request(name="train", **requested)
+    decision = running.next_on_machine(Run(request, entry=own_entry, now=NOW), {"state": "none"})
     if isinstance(expected, str):
-        assert list(found) == ["trouble"] and expected in found["trouble"]
+        assert list(decision) == ["trouble"] and expected in decision["trouble"]
     else:
-        assert found["until"] == expected and found["seconds"] <= (request.seconds or 10**6)
+        assert decision["until"] == expected and decision["seconds"] <= (request.seconds or 10**6)
 
 
 @dataclass
 class World:
-    """A machine with its job, and a command that performs its steps until it is killed.
+    """The record of a run, its machine and job, and a command that is killed after ``budget`` steps.
 
-    ``budget``: the number of steps before the kill; everything that was written stays.
+    A kill leaves what was written before it. ``purchases`` and ``job_starts`` count what must happen only once.
     """
 
     record: dict[str, Any] = field(default_factory=dict)
     machine: bool = False
     job: str = "none"
-    bought: int = 0
-    begun: int = 0
+    purchases: int = 0
+    job_starts: int = 0
     budget: float = math.inf
 
     def step(self) -> None:
@@ -169,7 +171,7 @@ class World:
         self.budget -= 1
 
     def command(self) -> str:
-        """The outcome that a command shows at its end; "killed" if it was killed before."""
+        """Run the command: "done", or "killed" if its budget did not suffice."""
         try:
             return self._command()
         except TimeoutError:
@@ -179,11 +181,11 @@ class World:
         request = Request(name="train", command="true", digest="digest")
         if Run(request, self.record).is_done:
             return "done"
-        way = running.course(self.record.get("phase") or "", is_free=not self.machine)
+        course = running.course(self.record.get("phase") or "", is_free=not self.machine)
         self.step()
-        if way is Course.LOST:
+        if course is Course.LOST:
             self.record = run_record.after_job(Run(request, self.record), {}, {}, has_gone=True)
-        if way in (Course.BUY, Course.RESUME):
+        if course in (Course.BUY, Course.RESUME):
             self.record = run_record.ordered(Run(request, self.record), "2026-12-01T06:00:00Z")
             self.step()
             self._work(request)
@@ -196,15 +198,15 @@ class World:
     def _work(self, request: Request) -> None:
         if not self.machine:
             self.machine, self.job = True, "none"
-            self.bought += 1
+            self.purchases += 1
         self.step()
         run = Run(request, self.record)
-        found = running.next_on_machine(run, {"state": self.job, "digest": "digest"})
+        decision = running.next_on_machine(run, {"state": self.job, "digest": "digest"})
         self.record = run_record.started(run, "2026-12-01T06:00:00Z", {})
         self.step()
-        if found.get("starts"):
+        if decision.get("starts"):
             self.job = "running"
-            self.begun += 1
+            self.job_starts += 1
         self.step()
         self.job = "succeeded" if self.job == "running" else self.job
         self.step()
@@ -215,63 +217,65 @@ class World:
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=8))
-def test_killed_at_any_step_and_repeated_the_command_runs_once(kills: list[tuple[int, bool]]) -> None:
-    """Whenever a command is killed, or the machine is taken away between two: at the end nothing is billed."""
-    world, taken = World(), 0
-    for budget, takes in kills:
+def test_command_killed_at_any_step_and_repeated_runs_job_once(kills: list[tuple[int, bool]]) -> None:
+    """Also if the machine vanishes between two commands. At the end nothing is billed."""
+    world, vanished = World(), 0
+    for budget, vanishes in kills:
         world.budget = budget
         world.command()
-        if takes and world.machine:
-            world.machine, taken = False, taken + 1
+        if vanishes and world.machine:
+            world.machine, vanished = False, vanished + 1
     world.budget = math.inf
     assert world.command() == "done" and world.command() == "done"
     assert not world.machine and world.record["phase"] == "gone"
-    assert world.begun <= 1 and world.bought <= 1 + taken
+    assert world.job_starts <= 1 and world.purchases <= 1 + vanished
     assert world.record["state"] in ("succeeded", "lost")
     if world.record["state"] == "succeeded":
-        assert world.begun == 1 and world.record["complete"]
+        assert world.job_starts == 1 and world.record["complete"]
 
 
 @pytest.mark.parametrize(
-    ("way", "entry", "unswept", "registry", "refusal"),
+    ("course", "entry", "unswept", "has_registry", "refusal"),
     [
         (Course.BUY, read_entry({}), "", True, ""),
         (Course.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
         (Course.BUY, read_entry({}), "", False, "needs a registry"),
         (Course.BUY, BOUGHT, "", True, "was not bought by a run (m)"),
         (Course.RESUME, BOUGHT, "", True, "was not bought by a run (m)"),
-        (Course.RESUME, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
+        (Course.RESUME, read_entry({}), "No sweep is known.", True, ""),  # its machine is bought already
         (Course.LOST, read_entry({}), "No sweep is known.", True, ""),
     ],
 )
-def test_why_nothing_may_be_bought(way: Course, entry: Any, unswept: str, registry: bool, refusal: str) -> None:
+def test_lease_for_refuses_purchase_without_registry_or_sweeps(
+    course: Course, entry: Any, unswept: str, has_registry: bool, refusal: str
+) -> None:
     try:
         run = Run(Request(name="train", max_bill=20), entry=entry)
-        lease = running.lease_for(way, run, PRICE, "", unswept, has_registry=registry)
+        lease = running.lease_for(course, run, PRICE, "", unswept, has_registry=has_registry)
     except ValueError as error:
         assert refusal and refusal in str(error)
     else:
         assert not refusal and lease >= run_request.SHORTEST_JOB + run_request.RESULTS_SECONDS
-    if way is Course.BUY and unswept:  # which a person may accept
+    if course is Course.BUY and unswept:  # run_unswept accepts that
         accepted = Run(Request(name="train", max_bill=20, unswept=True), entry=entry)
-        assert running.lease_for(way, accepted, PRICE, "", unswept, has_registry=True) == 36_000.0
+        assert running.lease_for(course, accepted, PRICE, "", unswept, has_registry=True) == 36_000.0
 
 
 @pytest.mark.parametrize(
     ("leased", "seconds"), [("3h", 10_800.0), ("", 7200.0), ("2026-12-01T06:00:00Z", 7200.0), ("long", 7200.0)]
 )
-def test_a_command_that_looks_at_its_machine_declares_the_lease_that_it_has(leased: str, seconds: float) -> None:
-    """Else a person who repeats a command reads that the machine is another one than was asked for."""
+def test_repeated_command_declares_lease_of_its_machine(leased: str, seconds: float) -> None:
+    """With another lease, a repeated command would report that the machine differs from the request."""
     entry = read_entry(
         {"provision_procured_offer_id": "o", "provision_leased": leased, "provision_groups": [GROUP_OF_RUNS]}
     )
     run = Run(Request(name="train", max_bill=20, seconds=3600.0), entry=entry)
-    for way in (Course.RESUME, Course.END, Course.LOST):
-        assert running.lease_for(way, run, PRICE, "", "", has_registry=True) == seconds
+    for course in (Course.RESUME, Course.END, Course.LOST):
+        assert running.lease_for(course, run, PRICE, "", "", has_registry=True) == seconds
 
 
 @pytest.mark.parametrize(
-    ("phase", "noted", "has", "ended", "expected"),
+    ("phase", "offer_noted", "offer_owned", "ended", "expected"),
     [
         ("ordered", None, "", (), ""),
         ("started", "o1", "o1", (), ""),
@@ -280,83 +284,91 @@ def test_a_command_that_looks_at_its_machine_declares_the_lease_that_it_has(leas
         ("home", "o1", "", (), "IT MAY BE BILLED"),
         ("home", "o1", "o2", ("o1",), "the machine of another run (offer o2)"),
         ("started", "o1", "o2", (), "the machine of another run (offer o2)"),
-        ("gone", "o1", "o2", (), ""),  # the run is over, whatever has come since
+        ("gone", "o1", "o2", (), ""),  # the run is over; the new machine is not its concern
         ("gone", "o1", "", (), ""),
     ],
 )
-def test_nothing_has_ended_that_is_not_proven(
-    phase: str, noted: str | None, has: str, ended: tuple[str, ...], expected: str
+def test_begun_run_without_its_machine_is_in_doubt(
+    phase: str, offer_noted: str | None, offer_owned: str, ended: tuple[str, ...], expected: str
 ) -> None:
-    record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
-    entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
+    record = {"phase": phase, "offer_id": offer_noted, "name": "train", "host": "run-train"}
+    entry = read_entry(
+        {"provision_procured_offer_id": offer_owned, "provision_purchase": "made"} if offer_owned else None
+    )
     ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
     run = Run(Request(name="train"), record=record, entry=entry, ledger=ledger)
     assert run.is_over is (expected == "ended" or phase == "gone")
     doubt = "" if expected == "ended" else expected
     assert doubt in running.why_in_doubt(run) and bool(running.why_in_doubt(run)) is bool(doubt)
-    assert not doubt or f"began with offer {noted}" in running.why_in_doubt(run)
+    assert not doubt or f"began with offer {offer_noted}" in running.why_in_doubt(run)
 
 
-def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
-    noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **running.shorter_lease(3600.0)}
-    assert lease.end_of(noted["provision_leased"], noted["provision_ends_at"], 1000.0) == 3600.0
+def test_shorter_lease_replaces_end_of_lease() -> None:
+    lease_fields = {
+        "provision_leased": "3h",
+        "provision_ends_at": "2026-12-01T06:00:00Z",
+        **running.shorter_lease(3600.0),
+    }
+    assert lease.end_of(lease_fields["provision_leased"], lease_fields["provision_ends_at"], 1000.0) == 3600.0
 
 
-def test_the_name_alone_starts_nothing() -> None:
-    """It follows a job, but says neither its code nor its setup and environment."""
-    named = Run(Request(name="train", by_name=True, digest="a"))
-    found = running.next_on_machine(named, {"state": "none"})
+def test_name_alone_follows_but_never_starts_job() -> None:
+    """With its name alone a job can be followed. To start it, its code, setup and environment are needed."""
+    named_run = Run(Request(name="train", by_name=True, digest="a"))
+    found = running.next_on_machine(named_run, {"state": "none"})
     assert list(found) == ["trouble"] and found["trouble"].startswith("Repeat the whole command")
-    assert not running.next_on_machine(named, {"state": "running", "digest": "a"})
-    # The whole command would not start it again, either.
-    begun = replace(named, record={"phase": "started", "digest": "a", "began_at": "2026-12-01T06:00:00Z"})
-    assert "it is not started again" in running.next_on_machine(begun, {"state": "none"})["trouble"]
+    assert not running.next_on_machine(named_run, {"state": "running", "digest": "a"})
+    # A job that has begun is not started again.
+    begun_run = replace(named_run, record={"phase": "started", "digest": "a", "began_at": "2026-12-01T06:00:00Z"})
+    assert "it is not started again" in running.next_on_machine(begun_run, {"state": "none"})["trouble"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "left", "seconds", "said"),
+    ("requested", "seconds_left", "seconds", "expected_text"),
     [
         ({"seconds": 7200.0}, 10_800.0, 7200, ""),
-        ({"seconds": 7200.0}, 10_300.0, 6700, ""),  # its first boot took a while
+        ({"seconds": 7200.0}, 10_300.0, 6700, ""),  # a few minutes less, after the first boot
         ({"seconds": 7200.0}, 10_100.0, 6500, "The job may take 1 h 48 min, since the lease of its machine ends at"),
         ({}, 4300.0, 700, ""),
         ({}, 4100.0, 500, "The job may take 8 min"),
     ],
 )
-def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
-    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + left)})
-    request = Request(name="train", max_bill=20, **asked)
-    found = running.next_on_machine(Run(request, entry=entry, now=NOW), {"state": "none"})
-    assert found["starts"] and found["seconds"] == seconds
-    assert said in " ".join(found["lines"]) and bool(said) is bool(found["lines"])
+def test_message_tells_that_job_gets_less_time(
+    requested: dict[str, Any], seconds_left: float, seconds: int, expected_text: str
+) -> None:
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + seconds_left)})
+    request = Request(name="train", max_bill=20, **requested)
+    decision = running.next_on_machine(Run(request, entry=entry, now=NOW), {"state": "none"})
+    assert decision["starts"] and decision["seconds"] == seconds
+    assert expected_text in " ".join(decision["lines"]) and bool(expected_text) is bool(decision["lines"])
 
 
-def test_a_job_moves_no_cursor_of_the_terminal() -> None:
-    """Names of files, commands and reasons come from the machine, where the job may have made them up."""
-    odd = "out\x1b]0;bought\x07\x9b2J\nfatal: [run-train]"
-    record = {**RECORD, "incomplete": [{"path": odd, "reason": odd}], "reason": odd}
+def test_control_characters_from_machine_are_removed() -> None:
+    """Names of files, commands and reasons come from the machine, so the job can forge them."""
+    forged = "out\x1b]0;bought\x07\x9b2J\nfatal: [run-train]"
+    record = {**RECORD, "incomplete": [{"path": forged, "reason": forged}], "reason": forged}
     texts = [
-        *run_record.incomplete_result(Run(Request(), record), odd)["lines"],
-        run_record.swept_line("train", {}, {}, {"msg": odd}, "runs/train"),
-        running.next_on_machine(Run(Request()), {"command": odd, "state": "running", "digest": "a"})["trouble"],
-        running.next_on_machine(Run(Request()), {"msg": odd})["trouble"],
+        *run_record.incomplete_result(Run(Request(), record), forged)["lines"],
+        run_record.swept_line("train", {}, {}, {"msg": forged}, "runs/train"),
+        running.next_on_machine(Run(Request()), {"command": forged, "state": "running", "digest": "a"})["trouble"],
+        running.next_on_machine(Run(Request()), {"msg": forged})["trouble"],
     ]
     assert not any(character in text for text in texts for character in "\x1b\x07\x9b\n")
 
 
 @pytest.mark.parametrize(
-    ("until", "billed", "part"),
+    ("until", "is_billed", "expected_part"),
     [
         ("", False, "Nothing is billed for run-train."),
         ("", True, "run-train may have a machine that is billed."),
         ("2026-12-01T09:00:00Z", True, "It is billed until its lease ends at 2026-12-01 09:00 UTC."),
     ],
 )
-def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: bool, part: str) -> None:
-    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": until} if billed else {})
+def test_failure_message_names_bill_and_command_to_end(until: str, is_billed: bool, expected_part: str) -> None:
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": until} if is_billed else {})
     text = running.failure_message({}, Run(Request(name="train"), entry=entry), "SSH does not answer.")
-    assert text.startswith("SSH does not answer.") and part in text
-    assert ("decommission_hosts=run-train" in text) is billed
+    assert text.startswith("SSH does not answer.") and expected_part in text
+    assert ("decommission_hosts=run-train" in text) is is_billed
 
 
 @pytest.mark.parametrize(
@@ -366,20 +378,20 @@ def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: b
         ([], ["a", "b"], ["a", "b"]),
         (["a", "b"], ["b", "c", "d"], ["c", "d"]),
         (["a", "b"], ["a", "b"], []),
-        (["a", "b"], ["x", "y"], ["x", "y"]),  # more than a look has
-        (["begins", "loads", "10 %"], ["begins", "loads", "50 %"], ["50 %"]),  # a bar that overwrites its line
+        (["a", "b"], ["x", "y"], ["x", "y"]),  # more new lines than one look returns
+        (["begins", "loads", "10 %"], ["begins", "loads", "50 %"], ["50 %"]),  # a progress bar overwrites its line
     ],
 )
-def test_lines_that_are_new(shown: list[str], lines: list[str], expected: list[str]) -> None:
+def test_new_lines_follow_those_shown_before(shown: list[str], lines: list[str], expected: list[str]) -> None:
     assert running.new_lines(shown, lines) == expected
 
 
 @given(st.lists(st.integers(0, 50), max_size=8), st.integers(1, 9))
-def test_no_line_is_shown_twice_and_of_those_that_a_look_has_none_is_left_out(sizes: list[int], most: int) -> None:
-    before, shown, log = list[str](), list[str](), list[str]()
+def test_new_lines_neither_repeat_nor_skip(sizes: list[int], limit: int) -> None:
+    last_look, shown, log = list[str](), list[str](), list[str]()
     for size in sizes:
         log += [f"line {len(log) + number}" for number in range(size)]
-        shown += running.new_lines(before, log[-most:])
-        before = log[-most:]
-        assert shown[-min(size, most) :] == log[-min(size, most) :] or not size
+        shown += running.new_lines(last_look, log[-limit:])
+        last_look = log[-limit:]
+        assert shown[-min(size, limit) :] == log[-min(size, limit) :] or not size
     assert len(shown) == len(set(shown))
