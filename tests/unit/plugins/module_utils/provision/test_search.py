@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A search: its keys and their page, its contract, its GPUs; what the API has not applied, and which offers match."""
+"""Searches: keys and their page, contract, GPUs, filters that the API did not apply, and offers that do not match."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tools import spec_page
         ({"gpu_type": "H100"}, "ondemand", {"gpu_type": "H100", "contract_type": "ondemand"}),
         ({"contract_type": " Spot "}, "spot", {"contract_type": "spot"}),
         ({"contract_type": ""}, "ondemand", {"contract_type": "ondemand"}),
-        ({"gpu_count": 1, "contract_type": "any"}, "any", {"gpu_count": 1}),  # the API knows no such word
+        ({"gpu_count": 1, "contract_type": "any"}, "any", {"gpu_count": 1}),  # the API has no word for any contract
         ({}, "", {}),
         ("H100", "", "H100"),
     ],
 )
-def test_a_search_is_for_on_demand_machines_unless_it_says_otherwise(compute: Any, contract: str, sent: Any) -> None:
+def test_search_without_contract_is_for_ondemand(compute: Any, contract: str, sent: Any) -> None:
     spec = {"region": "EU", "compute": compute}
     assert search.contract_of(spec) == contract
     assert search.with_contract(spec) == {"region": "EU", "compute": sent}
@@ -51,14 +51,14 @@ def test_a_search_is_for_on_demand_machines_unless_it_says_otherwise(compute: An
         ({"compute": {"gpu_type": "H100", "contract_type": "on-demand"}}, "must be ondemand, spot or any"),
     ],
 )
-def test_a_search_that_would_find_something_else_is_refused(spec: dict[str, Any], reason: str) -> None:
+def test_check_spec_refuses_incomplete_or_misspelled_search(spec: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=r"^(needs|has)") as caught:
         search.check_spec(spec)
     assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("spec", [{"storage": [{"size_gb": 1}]}, {"compute": {"gpu_type": "H100"}}])
-def test_a_search_for_machines_or_storage_is_sent(spec: dict[str, Any]) -> None:
+def test_check_spec_accepts_machines_or_storage(spec: dict[str, Any]) -> None:
     assert search.check_spec(spec) is spec
 
 
@@ -66,7 +66,7 @@ CATALOG = {"H100": ["nvidia-h100-sxm5-80gb"], "RTX 4090": ["nvidia-rtx-4090-24gb
 
 
 @pytest.mark.parametrize(
-    ("gpu_type", "catalog", "words"),
+    ("gpu_type", "catalog", "expected_text"),
     [
         ("H100", CATALOG, ""),
         ("H100 | nvidia-rtx-4090-24gb", CATALOG, ""),
@@ -81,11 +81,9 @@ CATALOG = {"H100": ["nvidia-h100-sxm5-80gb"], "RTX 4090": ["nvidia-rtx-4090-24gb
         (None, CATALOG, ""),
     ],
 )
-def test_a_gpu_that_the_api_does_not_list_is_named_with_the_nearest(
-    gpu_type: str | None, catalog: Any, words: str
-) -> None:
-    found = search.unlisted_gpus({"compute": {"gpu_type": gpu_type}}, catalog)
-    assert len(found) == bool(words) and words in "".join(found)
+def test_unlisted_gpus_suggests_nearest_name(gpu_type: str | None, catalog: Any, expected_text: str) -> None:
+    sentences = search.unlisted_gpus({"compute": {"gpu_type": gpu_type}}, catalog)
+    assert len(sentences) == bool(expected_text) and expected_text in "".join(sentences)
 
 
 FILTERED = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "nvlink": None}, "storage": []}
@@ -101,7 +99,7 @@ FILTERED = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "nvl
         ({"region": "EU", "compute": {"gpu_type": "H100"}}, "compute.gpu_count"),
     ],
 )
-def test_a_filter_that_was_not_applied_is_named(filters: Any, lost: str) -> None:
+def test_unapplied_keys_names_missing_filter(filters: Any, lost: str) -> None:
     sentence = f"The API lists the filters that it applied, without {lost}: it may have ignored that."
     assert search.unapplied_keys(FILTERED, filters) == [sentence] * bool(lost)
 
@@ -112,16 +110,9 @@ def test_a_filter_that_was_not_applied_is_named(filters: Any, lost: str) -> None
         lambda part: st.lists(part) | st.dictionaries(st.text(), part),
     )
 )
-def test_filters_of_any_form_are_read(filters: Any) -> None:
+def test_unapplied_keys_reads_filters_of_any_form(filters: Any) -> None:
     texts = search.unapplied_keys({"region": "EU", "compute": {"gpu_type": "H100"}, "network": 7}, filters)
     assert len(texts) <= 1
-
-
-def test_keys_that_no_page_documents_are_named() -> None:
-    assert search.undocumented_keys({"compute": {"gpu_type": "H100", "quantum": 1}}) == [
-        "spec has compute.quantum, which no page of the API documents: it may be ignored."
-    ]
-    assert search.undocumented_keys({"compute": {"gpu_type": "H100", "gpu_count": 1}}) == []
 
 
 GPU = {"gpu_type": "H100", "gpu_count": 1}
@@ -129,7 +120,7 @@ EVERY_KEY = spec_page.example()
 
 
 @pytest.mark.parametrize(
-    ("spec", "path", "meant"),
+    ("spec", "path", "suggestion"),
     [
         ({"regoin": "EU", "compute": GPU}, "regoin", "region"),
         ({"computer": GPU}, "computer", "compute"),
@@ -137,17 +128,17 @@ EVERY_KEY = spec_page.example()
         ({"compute": GPU, "storage": [{"typ": "filesystem"}]}, "storage.typ", "storage.type"),
         ({"compute": GPU, "storage": {"sise": "1TB"}}, "storage.sise", "storage.size"),
         ({"compute": GPU, "network": {"support_cilium": True}}, "network.support_cilium", "network.supports_cilium"),
-        # Limits that would limit nothing
+        # Limits that would have no effect
         ({"compute": GPU, "max_price_per_hou": 4}, "max_price_per_hou", "max_price_per_hour"),
         ({"compute": {**GPU, "max_price_per_hour": 4}}, "compute.max_price_per_hour", ""),
         ({"compute": GPU, "max_price_per_gpu_hour": 4}, "max_price_per_gpu_hour", ""),
         ({"compute": GPU, "storage": [{"min_size": 4}]}, "storage.min_size", ""),
     ],
 )
-def test_a_key_that_would_not_count_is_refused(spec: dict[str, Any], path: str, meant: str) -> None:
-    (slip,) = misspelled_keys(spec, (CEILING,))
-    advice = f"did you mean '{meant}'?" if meant else "leave it out."
-    assert slip == f"has '{path}', which the API does not document: {advice}"
+def test_misspelled_or_misplaced_key_is_refused(spec: dict[str, Any], path: str, suggestion: str) -> None:
+    (sentence,) = misspelled_keys(spec, (CEILING,))
+    advice = f"did you mean '{suggestion}'?" if suggestion else "leave it out."
+    assert sentence == f"has '{path}', which the API does not document: {advice}"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +150,7 @@ def test_a_key_that_would_not_count_is_refused(spec: dict[str, Any], path: str, 
         ({"compute": "H100", "storage": "500GB", "network": None, 7: 8}, ["7"]),
     ],
 )
-def test_what_no_page_documents_is_no_slip(spec: dict[Any, Any], unknown: list[str]) -> None:
+def test_undocumented_key_is_reported_but_not_refused(spec: dict[Any, Any], unknown: list[str]) -> None:
     assert misspelled_keys(spec) == []
     assert undocumented_keys(spec) == [
         f"spec has {', '.join(unknown)}, which no page of the API documents: it may be ignored."
@@ -170,14 +161,14 @@ def test_what_no_page_documents_is_no_slip(spec: dict[Any, Any], unknown: list[s
     ("section", "name"), [(section, name) for section in DOCUMENTED for name in DOCUMENTED[section]]
 )
 @given(data=st.data())
-def test_no_key_with_a_letter_too_few_is_sent(section: str, name: str, data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(name) - 1))
-    slip = name[:place] + name[place + 1 :]
-    (sentence,) = misspelled_keys({section: {slip: 1}} if section else {slip: 1})
+def test_key_with_a_missing_letter_is_refused(section: str, name: str, data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(name) - 1))
+    misspelled = name[:index] + name[index + 1 :]
+    (sentence,) = misspelled_keys({section: {misspelled: 1}} if section else {misspelled: 1})
     assert f"did you mean '{search.path_of(section, name)}'?" in sentence
 
 
-def test_the_keys_are_those_that_the_simulator_reads() -> None:
+def test_documented_keys_are_those_of_simulator() -> None:
     models = {
         "": simulated.Search,
         "compute": simulated.Compute,
@@ -187,30 +178,30 @@ def test_the_keys_are_those_that_the_simulator_reads() -> None:
     assert models.keys() == DOCUMENTED.keys()
     for section, model in models.items():
         names = {field.alias or name for name, field in model.model_fields.items()}
-        # How many machines a cluster has is on no page.
+        # The API documents no key for the number of machines in a cluster.
         assert names - {"node_count"} == set(DOCUMENTED[section]), section
 
 
-def test_each_key_is_on_the_page_once_and_the_page_is_up_to_date() -> None:
+def test_page_of_keys_is_up_to_date() -> None:
     page = spec_page.page()
     assert spec_page.PAGE.read_text() == page, f"python {spec_page.__file__}"
-    shown = {section: [key.name for key in spec_page.keys_of(section)] for section in spec_page.SECTIONS}
-    known = {section: [name for name in names if name not in DOCUMENTED] for section, names in DOCUMENTED.items()}
-    assert shown == {**known, "": [*known[""], CEILING]}
+    names_on_page = {section: [key.name for key in spec_page.keys_of(section)] for section in spec_page.SECTIONS}
+    documented = {section: [name for name in names if name not in DOCUMENTED] for section, names in DOCUMENTED.items()}
+    assert names_on_page == {**documented, "": [*documented[""], CEILING]}
     rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
-    assert rows == [f"| `{name}`" for names in shown.values() for name in names]
+    assert rows == [f"| `{name}`" for names in names_on_page.values() for name in names]
 
 
-def test_the_example_of_the_page_is_a_search() -> None:
+def test_example_on_page_is_valid_search() -> None:
     spec = {name: value for name, value in EVERY_KEY.items() if name != CEILING}
     assert check_spec(spec) is spec and undocumented_keys(spec) == []
 
 
-# What was asked for
+# Offers that differ from the search
 
 
 @pytest.mark.parametrize(
-    ("compute", "fields", "odd"),
+    ("compute", "fields", "difference"),
     [
         ({}, {}, ""),
         ({"gpu_type": "H100"}, {}, ""),
@@ -239,17 +230,17 @@ def test_the_example_of_the_page_is_a_search() -> None:
         ({"gpu_count": 8}, {"gpu_count": None}, ""),
         ({"contract_type": "spot"}, {}, "contract_type ondemand instead of spot"),
         ({"contract_type": "ondemand"}, {"contract_type": None}, ""),
-        # Of a machine that runs already
+        # A search without a contract, or for any, accepts a spot offer.
         ({}, {"contract_type": "spot"}, ""),
         ({"contract_type": "any"}, {"contract_type": "spot"}, ""),
     ],
 )
-def test_compute(compute: dict[str, Any], fields: dict[str, Any], odd: str) -> None:
-    assert mismatch({"compute": compute}, offer(1, **fields)) == odd
+def test_mismatch_compares_gpu_and_contract(compute: dict[str, Any], fields: dict[str, Any], difference: str) -> None:
+    assert mismatch({"compute": compute}, offer(1, **fields)) == difference
 
 
 @pytest.mark.parametrize(
-    ("spec", "odd"),
+    ("spec", "difference"),
     [
         (SPEC, ""),
         ({"region": "eu"}, ""),
@@ -263,12 +254,12 @@ def test_compute(compute: dict[str, Any], fields: dict[str, Any], odd: str) -> N
         ),
     ],
 )
-def test_specs(spec: dict[str, Any], odd: str) -> None:
-    assert mismatch(spec, offer(1)) == odd
+def test_mismatch_compares_region_and_vendor(spec: dict[str, Any], difference: str) -> None:
+    assert mismatch(spec, offer(1)) == difference
 
 
 @pytest.mark.parametrize(
-    ("planned", "page", "odd"),
+    ("planned", "page", "difference"),
     [
         ({}, {"gpu_type": "A100", "contract_type": "spot"}, ""),
         ({"gpu_type": "A100", "vendor": "acme", "gpu_count": 8, "contract_type": "ondemand"}, {}, ""),
@@ -300,11 +291,13 @@ def test_specs(spec: dict[str, Any], odd: str) -> None:
         ),
     ],
 )
-def test_an_offer_that_turns_into_another_one(planned: dict[str, Any], page: dict[str, Any], odd: str) -> None:
-    assert search.other_than_planned(planned, page) == odd
+def test_other_than_planned_compares_offer_page_with_search(
+    planned: dict[str, Any], page: dict[str, Any], difference: str
+) -> None:
+    assert search.other_than_planned(planned, page) == difference
 
 
-def test_what_an_offer_turns_into_is_told_as_it_came() -> None:
-    """A secret that a server echoes is found by its letters, and a control character harms a terminal."""
-    told = search.other_than_planned({"vendor": "acme"}, {"vendor": f"Bearer toKen-1\x1b[2J{'x' * 5000}"})
-    assert "Bearer toKen-1" in told and "\x1b" not in told and len(told) < 1000
+def test_other_than_planned_quotes_value_without_control_characters() -> None:
+    """Secrets are masked by their exact text, so a sentence keeps it. Control characters would harm a terminal."""
+    difference = search.other_than_planned({"vendor": "acme"}, {"vendor": f"Bearer toKen-1\x1b[2J{'x' * 5000}"})
+    assert "Bearer toKen-1" in difference and "\x1b" not in difference and len(difference) < 1000
