@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ceilings of the account and of a month: what counts, what is left for buyers, and that nothing unknown passes."""
+"""Ceilings of a play, an account and a month: what counts, and that an unknown price exceeds each of them."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ HOUR = 3600.0
 
 
 def bill(begin: float | None = -10, end: float | None = None, price: float | None = 2.0, **fields: Any) -> Bill:
-    """A purchase; its moments are hours from now."""
-    moments = [None if each is None else NOW + each * HOUR for each in (begin, end)]
-    known = {"project": "default", "host": "gpu-9", "offer_id": "old", **fields}
-    return Bill(price_per_hour=price, begin=moments[0], end=moments[1], **known)
+    """The bill of a purchase. ``begin``, ``end``: in hours from now."""
+    times = [None if hours is None else NOW + hours * HOUR for hours in (begin, end)]
+    purchase = {"project": "default", "host": "gpu-9", "offer_id": "old", **fields}
+    return Bill(price_per_hour=price, begin=times[0], end=times[1], **purchase)
 
 
-def buys(
-    host: str, offer_id: str, price_per_hour: float | None, ends_at: float | None = None, stays: float | None = 0.0
+def planned_bill(
+    host: str, offer_id: str, price: float | None, ends_at: float | None = None, stays_per_hour: float | None = 0.0
 ) -> Bill:
-    """A purchase that is planned."""
+    """The bill of a planned purchase."""
     return Bill(
-        "default", host, offer_id, price_per_hour=price_per_hour, begin=NOW, ends_at=ends_at, stays_per_hour=stays
+        "default", host, offer_id, price_per_hour=price, begin=NOW, ends_at=ends_at, stays_per_hour=stays_per_hour
     )
 
 
@@ -68,23 +68,26 @@ def buys(
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "prices", "unread"), [(UNLIMITED, [9.0, None], ["gpu-2"]), (9.0, [9.0], []), (10.0, [9.0], [])]
+    ("ceiling", "prices", "unread", "reason"),
+    [
+        (UNLIMITED, [9.0, None], ["gpu-2"], ""),
+        (9.0, [9.0], [], ""),
+        (10.0, [9.0], [], ""),
+        (9.0, [1.0], ["gpu-2"], "(gpu-2) cannot be counted"),
+        (9.0, [9.01], [], "USD 9.01 per hour together"),
+        (9.0, [1.0, None], [], "1 unknown price(s)"),
+    ],
 )
-def test_of_a_play(ceiling: float, prices: list[float | None], unread: list[str]) -> None:
-    assert play_refusal(ceiling, Count(billed(*prices)), unread) == ""
-
-
-def test_a_play_is_refused() -> None:
-    assert "(gpu-2) cannot be counted" in play_refusal(9.0, Count(billed(1.0)), ["gpu-2"])
-    assert "USD 9.01 per hour together" in play_refusal(9.0, Count(billed(9.01)), [])
-    assert "1 unknown price(s)" in play_refusal(9.0, Count(billed(1.0, None)), [])
+def test_play_refusal(ceiling: float, prices: list[float | None], unread: list[str], reason: str) -> None:
+    refusal = play_refusal(ceiling, Count(billed(*prices)), unread)
+    assert reason in refusal and bool(reason) == bool(refusal)
 
 
 # The account
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "live", "wanted", "said"),
+    ("ceiling", "live", "planned", "reason"),
     [
         (UNLIMITED, Prices(unreadable="down"), [None], ""),
         (10.0, Prices(), [4.0], ""),
@@ -100,9 +103,9 @@ def test_a_play_is_refused() -> None:
         (10.0, Prices(unreadable="It is down."), [2.0], "is not known: It is down. Nothing was sent."),
     ],
 )
-def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None], said: str) -> None:
-    refusal = account_refusal(ceiling, live, [CeilingPart("gpu-1", price, State.ORDERED) for price in wanted])
-    assert said in refusal and bool(said) == bool(refusal)
+def test_account_refusal(ceiling: float, live: Prices, planned: list[float | None], reason: str) -> None:
+    refusal = account_refusal(ceiling, live, [CeilingPart("gpu-1", price, State.ORDERED) for price in planned])
+    assert reason in refusal and bool(reason) == bool(refusal)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None],
         (1.0, Prices((), billed(3.0)), 0.0),
     ],
 )
-def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Prices, limit: float) -> None:
+def test_ceiling_for_registered_leaves_out_unregistered_machines(ceiling: float, live: Prices, limit: float) -> None:
     assert ceiling_for_registered(ceiling, live) == limit
 
 
@@ -124,22 +127,26 @@ VOLUME = machine(2, None, X, kind="storage", price_per_hour=0.5)
 @pytest.mark.parametrize(
     ("machines", "entries", "buying", "registered", "foreign"),
     [
-        pytest.param([machine(1)], [], (), (), (2.0,), id="nothing of it is known"),
+        pytest.param([machine(1)], [], (), (), (2.0,), id="in no registry"),
         pytest.param([machine(1)], [entry(X, [M], "made")], (), (2.0,), (), id="known by its id"),
         pytest.param([machine(1, None, X)], [entry(X, purchase="sent")], (), (2.0,), (), id="known by its offer"),
-        pytest.param([machine(1, None, X)], [entry(X, purchase="sent")], [X], (2.0,), (), id="listed, and bought on"),
-        pytest.param([], [entry(X, purchase="sent")], [X], (), (), id="its price counts with the plan"),
+        pytest.param(
+            [machine(1, None, X)], [entry(X, purchase="sent")], [X], (2.0,), (), id="listed, and bought again"
+        ),
+        pytest.param([], [entry(X, purchase="sent")], [X], (), (), id="counts as planned purchase"),
         pytest.param([], [entry(X, [M], provision_price_per_hour=3.0)], [Y], (3.0,), (), id="not listed yet"),
-        pytest.param([], [entry(X, [M], provision_price_per_hour=None)], (), (None,), (), id="at an unknown price"),
-        pytest.param([], [entry(X, purchase="refused"), entry()], (), (), (), id="came to nothing"),
-        pytest.param([machine(1, None, X)], [entry(X, purchase="refused")], (), (), (2.0,), id="bought by others"),
+        pytest.param([], [entry(X, [M], provision_price_per_hour=None)], (), (None,), (), id="unknown price"),
+        pytest.param([], [entry(X, purchase="refused"), entry()], (), (), (), id="nothing bought"),
+        pytest.param(
+            [machine(1, None, X)], [entry(X, purchase="refused")], (), (), (2.0,), id="bought by someone else"
+        ),
         pytest.param(
             [VOLUME],
             [entry(X, [M, N], "made", provision_price_per_hour=3.0)],
             (),
             (3.0,),
             (),
-            id="storage that an earlier version has noted, and its machine is not listed yet",
+            id="storage noted by an earlier version, machine not listed yet",
         ),
         pytest.param(
             [VOLUME],
@@ -147,7 +154,7 @@ VOLUME = machine(2, None, X, kind="storage", price_per_hour=0.5)
             (),
             (3.0,),
             (),
-            id="storage, and its machine is not listed yet",
+            id="storage, machine not listed yet",
         ),
         pytest.param(
             [machine(1), VOLUME],
@@ -155,30 +162,30 @@ VOLUME = machine(2, None, X, kind="storage", price_per_hour=0.5)
             (),
             (2.5,),
             (),
-            id="both are listed",
+            id="machine and storage listed",
         ),
-        pytest.param([VOLUME], [read_entry(Storage(N).entry("h"))], (), (0.5,), (), id="storage that is kept"),
+        pytest.param([VOLUME], [read_entry(Storage(N).entry("h"))], (), (0.5,), (), id="kept storage"),
         pytest.param(
-            [], [read_entry(Storage(N, price_per_hour=0.6).entry("h"))], (), (0.6,), (), id="and is not listed"
+            [], [read_entry(Storage(N, price_per_hour=0.6).entry("h"))], (), (0.6,), (), id="kept storage, not listed"
         ),
-        pytest.param([machine(1, status="deleted")], [], (), (), (), id="it is gone"),
-        pytest.param([machine(1, status="deleting")], [], (), (), (2.0,), id="billed until it is gone"),
+        pytest.param([machine(1, status="deleted")], [], (), (), (), id="gone"),
+        pytest.param([machine(1, status="deleting")], [], (), (), (2.0,), id="being deleted"),
         pytest.param(
-            [machine(1, price_per_hour=None), machine(2)], [entry(Y, [N])], (), (2.0,), (None,), id="both kinds"
+            [machine(1, price_per_hour=None), machine(2)], [entry(Y, [N])], (), (2.0,), (None,), id="registered and not"
         ),
     ],
 )
-def test_what_is_billed_on_an_account(
+def test_account_prices_by_registry_entries(
     machines: list[Any], entries: list[Any], buying: Any, registered: tuple[float | None, ...], foreign: Any
 ) -> None:
-    found = account_prices(machines, [("gpu-1", each) for each in entries], buying)
-    assert [(each.name, each.cost) for each in found.registered] == [("gpu-1", price) for price in registered]
-    assert [each.cost for each in found.foreign] == list(foreign)
-    assert {each.state for each in found.foreign} <= {State.UNOWNED}
+    found = account_prices(machines, [("gpu-1", item) for item in entries], buying)
+    assert [(part.name, part.cost) for part in found.registered] == [("gpu-1", price) for price in registered]
+    assert [part.cost for part in found.foreign] == list(foreign)
+    assert {part.state for part in found.foreign} <= {State.UNOWNED}
 
 
 @pytest.mark.parametrize(
-    ("facts", "known", "has_registry", "costs"),
+    ("facts", "entries", "has_registry", "costs"),
     [
         ({}, {}, True, ([], [])),
         ({"a": 2.0, "b": "3"}, {}, True, ([2.0, 3.0], [])),
@@ -191,23 +198,24 @@ def test_what_is_billed_on_an_account(
         ({"a": 4.0}, {"a": entry(X, [M], "made")}, True, ([4.0], [])),
     ],
 )
-def test_what_other_hosts_of_the_play_cost(facts: Any, known: Any, has_registry: bool, costs: Any) -> None:
-    parts, unread = parts_of_other_hosts(facts, known, has_registry=has_registry)
-    assert ([each.cost for each in parts], unread) == costs
+def test_other_hosts_count_by_their_facts_or_entries(facts: Any, entries: Any, has_registry: bool, costs: Any) -> None:
+    parts, unread = parts_of_other_hosts(facts, entries, has_registry=has_registry)
+    assert ([part.cost for part in parts], unread) == costs
 
 
 @pytest.mark.parametrize(
-    ("place", "fields", "template", "count"),
+    ("place", "fields", "template", "is_refused"),
     [
-        ("/registry", {"max_total_price_per_hour": 9, "budget": 9}, "job", 1),
-        ("/registry", {"max_total_price_per_hour": 9}, "", 0),
-        ("/registry", {"max_account_price_per_hour": 9}, "job", 1),
-        ("/registry", {"max_price_per_hour": 9}, "job", 0),
-        ("shared:default", {"max_total_price_per_hour": 9}, "job", 0),
+        ("/registry", {"max_total_price_per_hour": 9, "budget": 9}, "job", True),
+        ("/registry", {"max_total_price_per_hour": 9}, "", False),
+        ("/registry", {"max_account_price_per_hour": 9}, "job", True),
+        ("/registry", {"budget": 9}, "job", True),
+        ("/registry", {"max_price_per_hour": 9}, "job", False),
+        ("shared:default", {"max_total_price_per_hour": 9}, "job", False),
     ],
 )
-def test_a_slice_sees_too_few_hosts_for_some_ceilings(place: str, fields: Any, template: str, count: int) -> None:
-    assert bool(objection_in_a_slice(declared(place, **fields), template)) is bool(count)
+def test_sliced_job_refuses_ceilings_of_several_hosts(place: str, fields: Any, template: str, is_refused: bool) -> None:
+    assert bool(objection_in_a_slice(declared(place, **fields), template)) is is_refused
 
 
 # A month
@@ -221,139 +229,147 @@ def test_a_slice_sees_too_few_hosts_for_some_ceilings(place: str, fields: Any, t
         ("2028-02-01T00:00:00Z", "2028-02", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
     ],
 )
-def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> None:
+def test_month_is_a_calendar_month_in_utc(now: str, name: str, begin: str, end: str) -> None:
     assert month_of(at(now)) == (name, at(begin), at(end))
 
 
 @pytest.mark.parametrize(
-    ("bills", "wanted", "spent", "runs", "bought"),
+    ("bills", "planned", "spent", "runs_on", "ordered"),
     [
-        pytest.param([], [], 0.0, 0.0, 0.0, id="nothing"),
-        pytest.param([bill(-10, -5)], [], 10.0, 0.0, 0.0, id="it has ended"),
-        pytest.param([bill(-1000, -990)], [], 0.0, 0.0, 0.0, id="in the last month"),
-        pytest.param([bill(-1000, -620)], [], 8.0, 0.0, 0.0, id="partly in the last month"),
-        pytest.param([bill()], [], 20.0, 96.0, 0.0, id="it runs"),
-        pytest.param([bill(-10, 1)], [], 22.0, 0.0, 0.0, id="it ends in an hour, by another clock"),
-        pytest.param([bill(ends_at=NOW + 5 * HOUR)], [], 20.0, 10.0, 0.0, id="until its lease is over"),
-        pytest.param([bill(ends_at=NOW + 500 * HOUR)], [], 20.0, 96.0, 0.0, id="its lease is longer than the month"),
-        pytest.param([bill(ends_at=NOW - HOUR)], [], 20.0, 96.0, 0.0, id="its lease is over, and it runs"),
-        pytest.param([], [buys("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="wanted"),
-        pytest.param([], [buys("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="wanted with a lease"),
-        # Storage is in the price of the machine, and goes on after it.
-        pytest.param([bill(stays_per_hour=0.5)], [], 20.0, 96.0, 0.0, id="with storage"),
+        pytest.param([], [], 0.0, 0.0, 0.0, id="no purchase"),
+        pytest.param([bill(-10, -5)], [], 10.0, 0.0, 0.0, id="ended"),
+        pytest.param([bill(-1000, -990)], [], 0.0, 0.0, 0.0, id="last month"),
+        pytest.param([bill(-1000, -620)], [], 8.0, 0.0, 0.0, id="partly last month"),
+        pytest.param([bill()], [], 20.0, 96.0, 0.0, id="runs"),
+        pytest.param([bill(-10, 1)], [], 22.0, 0.0, 0.0, id="ended in the future by another clock"),
+        pytest.param([bill(ends_at=NOW + 5 * HOUR)], [], 20.0, 10.0, 0.0, id="lease"),
+        pytest.param([bill(ends_at=NOW + 500 * HOUR)], [], 20.0, 96.0, 0.0, id="lease beyond the month"),
+        pytest.param([bill(ends_at=NOW - HOUR)], [], 20.0, 96.0, 0.0, id="runs although lease is over"),
+        pytest.param([], [planned_bill("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="planned"),
+        pytest.param([], [planned_bill("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="planned with lease"),
+        # The price of the machine includes storage, which is billed on after the lease.
+        pytest.param([bill(stays_per_hour=0.5)], [], 20.0, 96.0, 0.0, id="storage"),
         pytest.param(
             [bill(ends_at=NOW + 8 * HOUR, stays_per_hour=0.5)],
             [],
             20.0,
             36.0,
             0.0,
-            id="storage goes on after its lease",
+            id="storage and lease",
         ),
-        pytest.param([bill(-10, -5, stays_per_hour=0.5)], [], 10.0, 0.0, 0.0, id="that is kept has a bill of its own"),
+        pytest.param([bill(-10, -5, stays_per_hour=0.5)], [], 10.0, 0.0, 0.0, id="kept storage has its own bill"),
         pytest.param(
-            [], [buys("gpu-1", "new", 3.0, NOW + 8 * HOUR, 0.5)], 0.0, 0.0, 44.0, id="wanted with storage and a lease"
+            [],
+            [planned_bill("gpu-1", "new", 3.0, NOW + 8 * HOUR, 0.5)],
+            0.0,
+            0.0,
+            44.0,
+            id="planned with storage and lease",
         ),
         pytest.param(
             [bill(host="gpu-1", offer_id="new")],
-            [buys("gpu-1", "new", 3.0)],
+            [planned_bill("gpu-1", "new", 3.0)],
             20.0,
             0.0,
             144.0,
-            id="once more",
+            id="planned again",
         ),
     ],
 )
-def test_what_a_month_costs(bills: list[Bill], wanted: list[Bill], spent: float, runs: float, bought: float) -> None:
-    found = costs_of_month(bills, wanted, NOW)
+def test_costs_of_month(bills: list[Bill], planned: list[Bill], spent: float, runs_on: float, ordered: float) -> None:
+    found = costs_of_month(bills, planned, NOW)
     states = (State.SPENT, State.RUNS_ON, State.ORDERED)
-    assert [found.count.sum_of(each).total for each in states] == [spent, runs, bought]
-    assert dollars(found.total) == spent + runs + bought and found.unknown == ()
+    assert [found.count.sum_of(state).total for state in states] == [spent, runs_on, ordered]
+    assert dollars(found.total) == spent + runs_on + ordered and found.unknown == ()
 
 
-@pytest.mark.parametrize(("ahead", "spent", "runs"), [(-5, 20.0, 96.0), (2, 24.0, 92.0), (900, 116.0, 0.0)])
-def test_a_clock_that_is_ahead_neither_begins_another_month_nor_makes_it_longer(
-    ahead: float, spent: float, runs: float
+@pytest.mark.parametrize(("hours_ahead", "spent", "runs_on"), [(-5, 20.0, 96.0), (2, 24.0, 92.0), (900, 116.0, 0.0)])
+def test_registry_clock_that_is_ahead_does_not_shift_the_month(
+    hours_ahead: float, spent: float, runs_on: float
 ) -> None:
-    """What has ended in this month counts, and what is planned begins now."""
-    known = [bill(), bill(-10, -5, offer_id="over")]
-    found = costs_of_month(known, [buys("gpu-1", "new", 3.0, NOW + 2 * HOUR)], NOW, NOW + ahead * HOUR)
+    bills = [bill(), bill(-10, -5, offer_id="over")]
+    planned = [planned_bill("gpu-1", "new", 3.0, NOW + 2 * HOUR)]
+    found = costs_of_month(bills, planned, NOW, NOW + hours_ahead * HOUR)
     states = (State.SPENT, State.RUNS_ON, State.ORDERED)
-    assert [found.count.sum_of(state).total for state in states] == [spent + 10.0, runs, 6.0]
+    assert [found.count.sum_of(state).total for state in states] == [spent + 10.0, runs_on, 6.0]
     assert (found.name, found.unknown) == (month_of(NOW)[0], ())
 
 
-def test_what_is_not_known_is_named() -> None:
+def test_hosts_with_unknown_price_or_start_are_named() -> None:
     bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
-    assert costs_of_month(bills, [buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
+    assert costs_of_month(bills, [planned_bill("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
     bills = [bill(stays_per_hour=None), bill(-10, -5, stays_per_hour=None, host="gpu-8")]
-    assert costs_of_month(bills, [buys("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")
+    assert costs_of_month(bills, [planned_bill("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")
 
 
 @pytest.mark.parametrize(
-    ("budget", "bills", "wanted", "said"),
+    ("budget", "bills", "planned", "reason"),
     [
         (UNLIMITED, [bill(price=None)], [], ""),
-        (100.0, [], [buys("h", "o", 2.0)], ""),
-        (100.0, [bill(-10, -5)], [buys("h", "o", 2.0, NOW + 45 * HOUR)], ""),
+        (100.0, [], [planned_bill("h", "o", 2.0)], ""),
+        (100.0, [bill(-10, -5)], [planned_bill("h", "o", 2.0, NOW + 45 * HOUR)], ""),
         (
             99.99,
             [bill(-10, -5)],
-            [buys("h", "o", 2.0, NOW + 45 * HOUR)],
+            [planned_bill("h", "o", 2.0, NOW + 45 * HOUR)],
             "would cost USD 100.00: 10.00 spent",
         ),
         (100.0, [bill(price=None)], [], "price or start of gpu-9 is unknown"),
-        (0.0, [], [buys("h", "o", 2.0)], "provision_budget is USD 0.00"),
+        (0.0, [], [planned_bill("h", "o", 2.0)], "provision_budget is USD 0.00"),
     ],
 )
-def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Bill], said: str) -> None:
-    refusal = budget_refusal(budget, "default", costs_of_month(bills, wanted, NOW))
-    assert said in refusal and bool(said) == bool(refusal)
+def test_budget_refusal(budget: float, bills: list[Bill], planned: list[Bill], reason: str) -> None:
+    refusal = budget_refusal(budget, "default", costs_of_month(bills, planned, NOW))
+    assert reason in refusal and bool(reason) == bool(refusal)
 
 
-def test_the_refusal_of_a_month_says_since_when_each_host_has_cost() -> None:
+def test_budget_refusal_names_start_of_first_purchase_of_each_host() -> None:
     bills = [bill(-10, -5), bill(-3, -2)]
-    refusal = budget_refusal(1.0, "default", costs_of_month(bills, [buys("h", "o", 2.0, NOW + HOUR)], NOW))
+    refusal = budget_refusal(1.0, "default", costs_of_month(bills, [planned_bill("h", "o", 2.0, NOW + HOUR)], NOW))
     assert f"gpu-9 USD 12.00 (spent since {formatted(NOW - 10 * HOUR)}); h USD 2.00 (would be bought)." in refusal
 
 
 hours = st.floats(-700, 60, allow_nan=False)
+lease_ends = st.none() | hours.map(lambda number: NOW + number * HOUR)
+storage_prices = st.just(0.0) | st.floats(0, 50)
 bills = st.builds(
     bill,
     begin=hours,
     end=st.none() | hours,
     price=st.floats(0, 50),
     offer_id=st.uuids().map(str),
-    ends_at=st.none() | hours.map(lambda each: NOW + each * HOUR),
-    stays_per_hour=st.just(0.0) | st.floats(0, 50),
+    ends_at=lease_ends,
+    stays_per_hour=storage_prices,
 )
-purchases = st.builds(
-    buys,
+planned_bills = st.builds(
+    planned_bill,
     host=st.just("gpu-1"),
     offer_id=st.uuids().map(str),
-    price_per_hour=st.floats(0, 50),
-    ends_at=st.none() | hours.map(lambda each: NOW + each * HOUR),
-    stays=st.just(0.0) | st.floats(0, 50),
+    price=st.floats(0, 50),
+    ends_at=lease_ends,
+    stays_per_hour=storage_prices,
 )
 
 
-@given(st.lists(bills, max_size=4), st.lists(purchases, min_size=1, max_size=3), st.floats(0, 5000), st.floats(0, 48))
-def test_what_passes_stays_within_the_budget(
-    known: list[Bill], wanted: list[Bill], budget: float, later: float
+@given(
+    st.lists(bills, max_size=4), st.lists(planned_bills, min_size=1, max_size=3), st.floats(0, 5000), st.floats(0, 48)
+)
+def test_allowed_purchases_never_exceed_budget_within_the_month(
+    known: list[Bill], planned: list[Bill], budget: float, hours_later: float
 ) -> None:
-    """Whenever in the month one looks: each machine ends with its lease, if that is still to come; storage goes on."""
-    if budget_refusal(budget, "default", costs_of_month(known, wanted, NOW)):
+    """A machine ends with its lease, or runs on if that is over or missing; storage is billed on."""
+    if budget_refusal(budget, "default", costs_of_month(known, planned, NOW)):
         return
-    moment, begin = NOW + later * HOUR, month_of(NOW)[1]
-    ends = {each.offer_id: each.ends_at if each.end is None else each.end for each in known}
+    moment, begin = NOW + hours_later * HOUR, month_of(NOW)[1]
     total = 0
-    for each in known:
-        end = ends[each.offer_id]
-        if end is None or (each.end is None and end <= NOW):
+    for item in known:
+        end = item.ends_at if item.end is None else item.end
+        if end is None or (item.end is None and end <= NOW):
             end = moment
-        total += millionths_of_usd(each.price_per_hour, max(begin, each.begin or 0.0), min(end, moment))
-        total += millionths_of_usd(each.stays_per_hour, end, moment) if each.end is None else 0
-    for each_wanted in wanted:
-        end = each_wanted.ends_at if each_wanted.ends_at is not None and each_wanted.ends_at > NOW else moment
-        total += millionths_of_usd(each_wanted.price_per_hour, NOW, min(end, moment))
-        total += millionths_of_usd(each_wanted.stays_per_hour, end, moment)
+        total += millionths_of_usd(item.price_per_hour, max(begin, item.begin or 0.0), min(end, moment))
+        total += millionths_of_usd(item.stays_per_hour, end, moment) if item.end is None else 0
+    for item in planned:
+        end = item.ends_at if item.ends_at is not None and item.ends_at > NOW else moment
+        total += millionths_of_usd(item.price_per_hour, NOW, min(end, moment))
+        total += millionths_of_usd(item.stays_per_hour, end, moment)
     assert dollars(total) <= budget + 1e-4

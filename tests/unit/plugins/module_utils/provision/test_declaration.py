@@ -32,16 +32,19 @@ def objections(registry_dir: str = REGISTRY, **fields: Any) -> str:
     return " ".join(declared(registry_dir, **fields).objections)
 
 
-def test_nothing_is_wrong_with_a_plain_host() -> None:
-    known = declared()
-    assert known.objections == ()
-    assert (known.declared_max_price_per_hour, known.max_total_price_per_hour, known.max_price_per_hour) == (
+def test_valid_declaration_has_no_objections() -> None:
+    found = declared()
+    assert found.objections == ()
+    assert (found.declared_max_price_per_hour, found.max_total_price_per_hour, found.max_price_per_hour) == (
         4.0,
         UNLIMITED,
         4.0,
     )
-    assert known.registry_file == f"{REGISTRY}/gpu-1/compute_index_supply.yml"
-    assert not known.by_name
+
+
+def test_host_without_registry_is_identified_by_name() -> None:
+    assert declared().registry_file == f"{REGISTRY}/gpu-1/compute_index_supply.yml"
+    assert not declared().by_name
     assert declared("").by_name and declared("").registry_file == ""
 
 
@@ -49,7 +52,7 @@ def test_nothing_is_wrong_with_a_plain_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "read"),
+    ("value", "limit"),
     [
         (4, 4.0),
         (4.5, 4.5),
@@ -68,15 +71,15 @@ def test_nothing_is_wrong_with_a_plain_host() -> None:
         (None, None),
     ],
 )
-def test_ceilings(said: Any, read: float | None) -> None:
-    known = declared(max_price_per_hour=said, max_total_price_per_hour=said, offer_id=offer_id(1))
-    assert known.objections == ()
-    assert known.declared_max_price_per_hour == read
-    assert known.max_total_price_per_hour == (UNLIMITED if read is None else read)
+def test_ceiling_is_a_decimal_number_or_unlimited(value: Any, limit: float | None) -> None:
+    found = declared(max_price_per_hour=value, max_total_price_per_hour=value, offer_id=offer_id(1))
+    assert found.objections == ()
+    assert found.declared_max_price_per_hour == limit
+    assert found.max_total_price_per_hour == (UNLIMITED if limit is None else limit)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "value",
     [
         *("3,5", "1e3", ".5", "4.", "-1", "+1", "1_0", "0x10", "4 USD", "$4", "4 5", "1.2.3", "1/2", "4\n5", "null"),
         *("\N{ARABIC-INDIC DIGIT FOUR}", "\N{FULLWIDTH DIGIT FOUR}", "\N{SUPERSCRIPT TWO}", "nan", "inf", "Unlimited"),
@@ -84,29 +87,20 @@ def test_ceilings(said: Any, read: float | None) -> None:
         "{{ 4 }}",
     ],
 )
-def test_what_is_no_ceiling_lets_nothing_pass(said: Any) -> None:
-    known = declared(
-        max_price_per_hour=said, max_total_price_per_hour=said, max_account_price_per_hour=said, budget=said
+def test_invalid_ceiling_is_an_objection_and_allows_nothing(value: Any) -> None:
+    found = declared(
+        max_price_per_hour=value, max_total_price_per_hour=value, max_account_price_per_hour=value, budget=value
     )
-    assert (
-        known.declared_max_price_per_hour,
-        known.max_total_price_per_hour,
-        known.max_account_price_per_hour,
-        known.budget,
-    ) == (
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-    )
-    assert len(known.objections) == 4
-    assert "provision_max_price_per_hour" in known.objections[0]
-    assert "provision_max_total_price_per_hour" in known.objections[1]
-    assert "provision_max_account_price_per_hour" in known.objections[2]
-    assert "provision_budget must be a number (USD a month)" in known.objections[3]
+    limits = (found.declared_max_price_per_hour, found.max_total_price_per_hour, found.max_account_price_per_hour)
+    assert (*limits, found.budget) == (0.0, 0.0, 0.0, 0.0)
+    assert len(found.objections) == 4
+    assert "provision_max_price_per_hour" in found.objections[0]
+    assert "provision_max_total_price_per_hour" in found.objections[1]
+    assert "provision_max_account_price_per_hour" in found.objections[2]
+    assert "provision_budget must be a number (USD a month)" in found.objections[3]
 
 
-def test_a_budget_needs_a_registry() -> None:
+def test_budget_needs_registry() -> None:
     assert "provision_budget needs a registry" in declared("", budget=100).objections[0]
     assert not declared("", budget="unlimited").objections and not declared(budget=100).objections
     assert declared().budget == UNLIMITED == declared().max_account_price_per_hour
@@ -115,73 +109,75 @@ def test_a_budget_needs_a_registry() -> None:
 @given(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=1)
 )
-def test_a_ceiling_is_the_number_that_was_written_or_refused(said: Any) -> None:
-    known = declared(max_price_per_hour=said, offer_id=offer_id(1))
-    if known.objections:
-        assert known.declared_max_price_per_hour == 0.0
-    elif known.declared_max_price_per_hour is None:
-        assert str(said if said is not None else "").strip() == ""
+def test_ceiling_is_exactly_the_given_number_or_refused(value: Any) -> None:
+    found = declared(max_price_per_hour=value, offer_id=offer_id(1))
+    limit = found.declared_max_price_per_hour
+    if found.objections:
+        assert limit == 0.0
+    elif limit is None:
+        assert str(value if value is not None else "").strip() == ""
     else:
-        assert known.declared_max_price_per_hour == (math.inf if str(said).strip() == "unlimited" else float(str(said)))
+        assert limit == (math.inf if str(value).strip() == "unlimited" else float(str(value)))
 
 
-def test_a_search_needs_a_ceiling() -> None:
+def test_search_needs_ceiling() -> None:
     assert "provision_max_price_per_hour must say" in objections(max_price_per_hour="")
     assert objections(max_price_per_hour="unlimited") == ""
     assert declared(max_price_per_hour="", offer_id=offer_id(1)).max_price_per_hour == UNLIMITED
 
 
 @pytest.mark.parametrize(
-    "said", ["0", 0, -1, "3.0", 3.5, True, None, "", "many", [3], "1_0", "\N{ARABIC-INDIC DIGIT THREE}"]
+    "value", ["0", 0, -1, "3.0", 3.5, True, None, "", "many", [3], "1_0", "\N{ARABIC-INDIC DIGIT THREE}"]
 )
-def test_attempts(said: Any) -> None:
-    known = declared(max_attempts=said)
-    assert "provision_max_attempts must be a whole number from 1 to" in " ".join(known.objections)
-    assert known.max_attempts == 1
+def test_invalid_max_attempts_is_an_objection(value: Any) -> None:
+    found = declared(max_attempts=value)
+    assert "provision_max_attempts must be a whole number from 1 to" in " ".join(found.objections)
+    assert found.max_attempts == 1
 
 
 @pytest.mark.parametrize(
-    ("said", "wrong"),
+    ("value", "is_refused"),
     [
         *(("30m", False), ("90", False), ("0.5h", False), (600, False), ("soon", True), ("", True)),
         *(("1d", False), ("86401", True), ("999999999d", True)),
     ],
 )
-def test_how_long_a_first_boot_may_take(said: Any, wrong: bool) -> None:
-    assert ("provision_boot_timeout must be" in objections(boot_timeout=said)) is wrong
+def test_boot_timeout_is_a_duration_of_at_most_a_day(value: Any, is_refused: bool) -> None:
+    assert ("provision_boot_timeout must be" in objections(boot_timeout=value)) is is_refused
 
 
-@pytest.mark.parametrize(("said", "seconds"), [("1h", 3600), ("61m", 0), ("99999999d", 0)])
-def test_a_machine_that_is_paid_for_is_looked_at_every_hour(said: str, seconds: int) -> None:
-    known = declared(poll_delay=said)
-    assert known.poll_delay == seconds
-    assert known.objections == (() if seconds else (f"provision_poll_delay must be at most 1 hour, not '{said}'.",))
+@pytest.mark.parametrize(("value", "seconds"), [("1h", 3600), ("61m", 0), ("99999999d", 0)])
+def test_poll_delay_is_at_most_an_hour(value: str, seconds: int) -> None:
+    """The machine is billed meanwhile."""
+    found = declared(poll_delay=value)
+    assert found.poll_delay == seconds
+    assert found.objections == (() if seconds else (f"provision_poll_delay must be at most 1 hour, not '{value}'.",))
 
 
-def test_counts_that_came_as_texts() -> None:
-    known = declared(max_attempts=" 2 ", poll_delay="0", poll_retries="240")
-    assert (known.max_attempts, known.poll_delay, known.poll_retries) == (2, 0, 240)
-    assert known.objections == ()
+def test_counts_may_be_texts() -> None:
+    found = declared(max_attempts=" 2 ", poll_delay="0", poll_retries="240")
+    assert (found.max_attempts, found.poll_delay, found.poll_retries) == (2, 0, 240)
+    assert found.objections == ()
 
 
 @pytest.mark.parametrize(
-    ("said", "read"),
+    ("value", "expected"),
     [
-        *[(each, True) for each in (True, 1, "true", "True", " yes ", "on", "1", "Y", "t")],
-        *[(each, False) for each in (False, None, 0, "", "false", "False", "no", "off", "0", "n", "f")],
+        *[(value, True) for value in (True, 1, "true", "True", " yes ", "on", "1", "Y", "t")],
+        *[(value, False) for value in (False, None, 0, "", "false", "False", "no", "off", "0", "n", "f")],
     ],
 )
-def test_booleans_that_came_as_texts(said: Any, read: bool) -> None:
-    assert is_true(said) is read
-    known = declared(all_or_nothing=said, adopt=said, reach=said)
-    assert (known.all_or_nothing, known.adopt, known.reach) == (read,) * 3
+def test_booleans_may_be_texts(value: Any, expected: bool) -> None:
+    assert is_true(value) is expected
+    found = declared(all_or_nothing=value, adopt=value, reach=value)
+    assert (found.all_or_nothing, found.adopt, found.reach) == (expected,) * 3
 
 
-# The order
+# What to buy
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "objection"),
     [
         ({"spec": {}}, "must say what to buy"),
         ({"spec": []}, "must say what to buy"),
@@ -194,54 +190,46 @@ def test_booleans_that_came_as_texts(said: Any, read: bool) -> None:
         ({"offer_id": "x" * 200}, f"not '{'x' * 60}'."),
     ],
 )
-def test_orders(fields: dict[str, Any], said: str) -> None:
-    assert said in objections(**fields)
+def test_search_or_offer_id_must_be_valid(fields: dict[str, Any], objection: str) -> None:
+    assert objection in objections(**fields)
 
 
-def test_a_name_that_two_hosts_may_have_needs_a_registry() -> None:
+def test_name_that_another_project_may_use_needs_registry() -> None:
     fields = {"host": "gpu-1", "project": "team-a", "name": "team-a-gpu-1"}
-    (said,) = [each for each in declared("", **fields).objections if "only its name identifies a machine" in each]
-    assert "also that of host a-gpu-1 of project team." in said and "leave provision_project out" in said
-    assert "only its name identifies a machine" not in objections(**fields)
-    for other in ({**fields, "name": "mine"}, {**fields, "project": "team_a", "name": "team_a-gpu-1"}):
-        assert "only its name identifies a machine" not in " ".join(declared("", **other).objections)
+    words = "only its name identifies a machine"
+    (objection,) = [text for text in declared("", **fields).objections if words in text]
+    assert "also that of host a-gpu-1 of project team." in objection and "leave provision_project out" in objection
+    assert words not in objections(**fields)
+    for unique in ({**fields, "name": "mine"}, {**fields, "project": "team_a", "name": "team_a-gpu-1"}):
+        assert words not in objections("", **unique)
 
 
-def test_an_offers_id_in_capitals_with_blanks() -> None:
-    known = declared(spec={}, offer_id=f" {offer_id(10).upper()}\n", max_price_per_hour="")
-    assert (known.offer_id, known.objections) == (offer_id(10), ())
+def test_offer_id_is_read_without_blanks_in_lower_case() -> None:
+    found = declared(spec={}, offer_id=f" {offer_id(10).upper()}\n", max_price_per_hour="")
+    assert (found.offer_id, found.objections) == (offer_id(10), ())
 
 
-def test_an_unsuited_key_is_an_objection() -> None:
+def test_unsuited_key_is_an_objection() -> None:
     assert declared(key_fault="There is no SSH public key.").objections == ("There is no SSH public key.",)
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
-    assert (
-        len(
-            declared(
-                spec={},
-                max_price_per_hour="3,5",
-                max_attempts=0,
-                slips=["provision_specs is a slip."],
-                host="localhost",
-            ).objections
-        )
-        == 5
-    )
+def test_all_objections_are_reported_together() -> None:
+    slips = ["provision_specs is a slip."]
+    found = declared(spec={}, max_price_per_hour="3,5", max_attempts=0, slips=slips, host="localhost")
+    assert len(found.objections) == 5
 
 
 # The host
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
-def test_this_computer_is_no_machine(name: str) -> None:
+def test_localhost_is_refused(name: str) -> None:
     for reach in (True, False):
         assert "is this computer" in objections(host=name, reach=reach)
 
 
 @pytest.mark.parametrize(
-    ("connection", "reach", "refused"),
+    ("connection", "reach", "is_refused"),
     [
         ("local", True, True),
         (" local ", True, True),
@@ -254,12 +242,14 @@ def test_this_computer_is_no_machine(name: str) -> None:
         (None, True, False),
     ],
 )
-def test_a_local_connection_would_configure_this_computer(connection: str | None, reach: bool, refused: bool) -> None:
-    assert ("connection of gpu-1 is local" in objections(connection=connection, reach=reach)) is refused
+def test_local_connection_is_refused_if_machine_is_to_be_reached(
+    connection: str | None, reach: bool, is_refused: bool
+) -> None:
+    assert ("connection of gpu-1 is local" in objections(connection=connection, reach=reach)) is is_refused
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "..", ".", "a/b", "/etc"])
-def test_a_host_keeps_a_folder_of_its_own(name: str) -> None:
+def test_host_name_must_be_a_folder_name_if_registry_is_a_folder(name: str) -> None:
     assert "cannot be the name of a folder" in objections(host=name)
     assert objections("", host=name) == ""
 
@@ -267,28 +257,28 @@ def test_a_host_keeps_a_folder_of_its_own(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["gpu 1", "gpü-1", "007", "100%", "it's", "a;b", "-x", "x" * 240, "#a", "$x", "a\\b", "..."]
 )
-def test_odd_names_of_hosts(name: str) -> None:
+def test_unusual_host_names_are_accepted(name: str) -> None:
     assert objections(host=name, name=name) == ""
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\t"])
-def test_an_empty_name_tells_nothing(name: str) -> None:
+def test_resource_name_must_not_be_empty(name: str) -> None:
     for folder in (REGISTRY, ""):
         assert "provision_resource_name must not be empty" in objections(folder, name=name)
 
 
-def test_a_name_that_is_a_number_is_a_text() -> None:
+def test_numeric_names_are_read_as_texts() -> None:
     assert (declared(name=7).name, declared(host=101).host) == ("7", "101")
 
 
 @pytest.mark.parametrize("part", ['a"b', "a{{ b }}", "a{% b %}", "a{# b #}", "a\nb", "a${HOME}", "a\\\\b", "a\\'b"])
-def test_paths_that_ssh_or_ansible_misread(part: str) -> None:
+def test_registry_path_that_ssh_or_ansible_misreads_is_refused(part: str) -> None:
     for fields in ({"registry_dir": f"/{part}"}, {"registry_dir": REGISTRY, "host": part}):
         assert "has characters that ssh or Ansible cannot read" in objections(**{"name": "gpu-1", **fields})
     assert objections("", host=part) == ""
 
 
-def test_a_seeded_host_key_needs_a_registry() -> None:
+def test_seeded_host_key_needs_registry() -> None:
     assert "needs a registry" in objections("", host_key_trust="seeded")
     assert objections(host_key_trust="seeded") == ""
 
@@ -296,35 +286,28 @@ def test_a_seeded_host_key_needs_a_registry() -> None:
 # The first boot
 
 
-def test_a_text_is_no_list() -> None:
-    said = objections(texts=["provision_users", "provision_commands"])
-    assert said == "provision_users, provision_commands must be given as lists."
+def test_texts_instead_of_lists_are_refused() -> None:
+    found = objections(texts=["provision_users", "provision_commands"])
+    assert found == "provision_users, provision_commands must be given as lists."
 
 
-def test_what_the_argument_specs_say_is_said_once() -> None:
+def test_argument_spec_objects_only_to_variables_without_objection() -> None:
     invalid = ["value of provision_on_failure must be one of: keep, release, got: drop", "provision_max_attempts: 'x'"]
-    said = objections(max_attempts="x", invalid=invalid)
-    assert said.startswith("provision_max_attempts must be a whole number")
-    assert said.endswith(" value of provision_on_failure must be one of: keep, release, got: drop.")
+    found = objections(max_attempts="x", invalid=invalid)
+    assert found.startswith("provision_max_attempts must be a whole number")
+    assert found.endswith(" value of provision_on_failure must be one of: keep, release, got: drop.")
 
 
-SCRIPT = {"cloud_init_template": "startup.sh.j2"}
+@pytest.mark.parametrize("template", ["startup.sh.j2", "/mine/startup.sh.j2"])
+@pytest.mark.parametrize("has_cloud_init", [True, "true"])
+def test_startup_script_takes_no_cloud_config_keys(template: str, has_cloud_init: Any) -> None:
+    refused = objections(cloud_init_template=template, has_cloud_init=has_cloud_init)
+    assert "provision_cloud_init holds cloud-config keys" in refused
+    assert objections(cloud_init_template=template, has_cloud_init=False) == ""
+    assert objections(cloud_init_template="cloud-config.yaml.j2", has_cloud_init=has_cloud_init) == ""
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"has_cloud_init": True}, "provision_cloud_init holds cloud-config keys"),
-        ({"has_cloud_init": "true"}, "provision_cloud_init holds cloud-config keys"),
-        ({"cloud_init_template": "/mine/startup.sh.j2", "has_cloud_init": True}, "provision_cloud_init holds"),
-    ],
-)
-def test_what_a_script_cannot_do(fields: dict[str, Any], said: str) -> None:
-    assert said in objections(**{**SCRIPT, **fields})
-    assert objections(**{**fields, "cloud_init_template": "cloud-config.yaml.j2"}) == ""
-
-
-# Whatever comes
+# Arbitrary values
 
 
 _values = st.recursive(
@@ -334,47 +317,24 @@ _values = st.recursive(
 )
 _fields = st.sampled_from(
     [
-        *(
-            "host",
-            "name",
-            "project",
-            "spec",
-            "offer_id",
-            "max_price_per_hour",
-            "max_total_price_per_hour",
-            "max_attempts",
-            "all_or_nothing",
-        ),
-        *("max_account_price_per_hour", "budget"),
-        *(
-            "adopt",
-            "cluster_name",
-            "reach",
-            "verify",
-            "verify_expect",
-            "avoid",
-            "host_key_trust",
-            "on_failure",
-            "poll_delay",
-            "poll_retries",
-            "boot_timeout",
-            "connection",
-        ),
-        *("cloud_init_template", "has_cloud_init"),
+        *("host", "name", "project", "spec", "offer_id", "max_price_per_hour", "max_total_price_per_hour"),
+        *("max_account_price_per_hour", "budget", "max_attempts", "all_or_nothing", "adopt", "cluster_name", "reach"),
+        *("verify", "verify_expect", "avoid", "host_key_trust", "on_failure", "poll_delay", "poll_retries"),
+        *("boot_timeout", "connection", "cloud_init_template", "has_cloud_init"),
     ]
 )
 
 
 @given(st.dictionaries(_fields, _values, max_size=3), st.sampled_from(["", REGISTRY]))
-def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
-    known = read_declaration(raw(**fields), place_of(folder))
-    assert all(isinstance(each, str) and each for each in known.objections)
-    if not known.objections:
-        assert known.name.strip() and (known.choices or known.offer_id)
+def test_arbitrary_values_never_raise(fields: dict[str, Any], folder: str) -> None:
+    found = read_declaration(raw(**fields), place_of(folder))
+    assert all(isinstance(objection, str) and objection for objection in found.objections)
+    if not found.objections:
+        assert found.name.strip() and (found.choices or found.offer_id)
         assert (
-            known.offer_id
-            or known.declared_max_price_per_hour is not None
-            or all(c.max_price_per_hour != UNLIMITED for c in known.choices)
+            found.offer_id
+            or found.declared_max_price_per_hour is not None
+            or all(choice.max_price_per_hour != UNLIMITED for choice in found.choices)
         )
 
 
@@ -382,7 +342,7 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "objection"),
     [
         ({"lease": "8h"}, ""),
         ({"lease": "8h", "lease_max": "8h"}, ""),
@@ -406,31 +366,36 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
         ({"lease": "8h", "max_bill": "3,5"}, "provision_max_bill must be a number (USD, for the whole lease)"),
     ],
 )
-def test_leases(fields: dict[str, Any], said: str) -> None:
+def test_invalid_leases_and_bills_are_objections(fields: dict[str, Any], objection: str) -> None:
     found = " ".join(read_declaration(raw(**fields), Folder(REGISTRY), now=3600.0).objections)
-    assert said in found if said else found == ""
+    assert objection in found if objection else found == ""
 
 
-def test_a_lease_that_cannot_be_read_is_not_missing() -> None:
+def test_invalid_lease_does_not_count_as_missing() -> None:
     found = read_declaration(raw(lease="8 hours", lease_max="9h", max_bill=20), Folder(REGISTRY), now=0.0).objections
     assert len(found) == 1 and found[0].startswith("provision_lease must be a duration such as 8h")
 
 
-def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
-    found = declared(lease="8h", max_bill="16", max_price_per_hour="4")
-    assert found.max_price_per_hour == pytest.approx(2.0) and found.max_price_per_hour >= 2.0
-    assert found.ceiling.startswith("provision_max_bill")
-    below = declared(lease="8h", max_bill="32.1", max_price_per_hour="4")
-    assert below.ceiling.startswith("provision_max_price_per_hour")
-    assert declared(lease="8h", max_bill="unlimited", max_price_per_hour="4").max_price_per_hour == 4.0
-    assert declared(lease="8h", max_bill="0", max_price_per_hour="4").max_price_per_hour == 0.0
-    assert declared(
-        offer_id=offer_id(1), lease="8h", max_bill="16", max_price_per_hour=""
-    ).max_price_per_hour == pytest.approx(2.0)
+@pytest.mark.parametrize(
+    ("fields", "price_per_hour", "ceiling"),
+    [
+        ({"max_bill": "16", "max_price_per_hour": "4"}, 2.0, "provision_max_bill"),
+        ({"max_bill": "32.1", "max_price_per_hour": "4"}, 4.0, "provision_max_price_per_hour"),
+        ({"max_bill": "unlimited", "max_price_per_hour": "4"}, 4.0, "provision_max_price_per_hour"),
+        ({"max_bill": "0", "max_price_per_hour": "4"}, 0.0, "provision_max_bill"),
+        ({"max_bill": "16", "max_price_per_hour": "", "offer_id": offer_id(1)}, 2.0, "provision_max_bill"),
+    ],
+)
+def test_lower_of_price_limit_and_largest_bill_is_the_ceiling(
+    fields: dict[str, Any], price_per_hour: float, ceiling: str
+) -> None:
+    found = declared(lease="8h", **fields)
+    assert found.max_price_per_hour == pytest.approx(price_per_hour) and found.max_price_per_hour >= price_per_hour
+    assert found.ceiling.startswith(ceiling)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "objection"),
     [
         ({"idle_after": "8h"}, ""),
         ({"idle_after": "8h", "idle_gpu_percent": "0"}, ""),
@@ -440,11 +405,11 @@ def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
         ({"idle_gpu_percent": "-1"}, "provision_idle_gpu_percent must be a whole number"),
     ],
 )
-def test_idleness(fields: dict[str, Any], said: str) -> None:
-    assert said in objections(**fields) if said else objections(**fields) == ""
+def test_idle_limits_must_be_valid(fields: dict[str, Any], objection: str) -> None:
+    assert objection in objections(**fields) if objection else objections(**fields) == ""
 
 
-# Second choices
+# Several searches
 
 
 H100, A100 = ({"compute": {"gpu_type": name}} for name in ("H100", "A100"))
@@ -462,14 +427,14 @@ H100, A100 = ({"compute": {"gpu_type": name}} for name in ("H100", "A100"))
         (None, []),
     ],
 )
-def test_searches_in_the_order_of_preference(spec: Any, ceilings: list[float]) -> None:
+def test_spec_is_a_search_or_a_list_in_order_of_preference(spec: Any, ceilings: list[float]) -> None:
     found = declared(spec=spec, offer_id=offer_id(1))
     assert [choice.max_price_per_hour for choice in found.choices] == ceilings
     assert all("max_price_per_hour" not in choice.spec for choice in found.choices)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "objection"),
     [
         ({"spec": [H100, "A100"]}, "provision_spec must be a search (a mapping), or a list of them."),
         ({"spec": "H100"}, "provision_spec must be a search (a mapping), or a list of them."),
@@ -488,8 +453,11 @@ def test_searches_in_the_order_of_preference(spec: Any, ceilings: list[float]) -
         ({"spec": [{**H100, "max_price_per_hour": 3}], "max_price_per_hour": ""}, ""),
     ],
 )
-def test_what_is_no_list_of_searches(fields: dict[str, Any], said: str) -> None:
-    assert said in objections(**fields) if said else objections(**fields) == ""
+def test_invalid_list_of_searches_is_an_objection(fields: dict[str, Any], objection: str) -> None:
+    assert objection in objections(**fields) if objection else objections(**fields) == ""
+
+
+# The acceptance test
 
 
 @pytest.mark.parametrize(
@@ -500,17 +468,17 @@ def test_what_is_no_list_of_searches(fields: dict[str, Any], said: str) -> None:
         *[(value, value) for value in ("health", "load", "burnin")],
     ],
 )
-def test_the_level_of_a_test(value: Any, level: str) -> None:
+def test_read_level(value: Any, level: str) -> None:
     assert read_level(value) == level
 
 
 @pytest.mark.parametrize("value", ["perhaps", "healthy", ["specs"], {}, 2])
-def test_no_level_of_a_test(value: Any) -> None:
+def test_unknown_level_is_an_objection(value: Any) -> None:
     found = declared(verify=value)
     assert found.verify == "" and found.objections[0].startswith("provision_verify must be none, specs, health,")
 
 
-def test_what_a_test_expects() -> None:
+def test_read_expected() -> None:
     value = {"min_driver": 550, "min_cuda": 12.4, "thresholds": {"clock": "5"}}
     assert read_expected(value) == {
         "min_driver": "550",
@@ -523,8 +491,9 @@ def test_what_a_test_expects() -> None:
 @pytest.mark.parametrize(
     "value", ["550", ["550"], {"driver": "550"}, {"min_driver": "new"}, {"thresholds": {"clok": 1}}, {"thresholds": 7}]
 )
-def test_what_cannot_be_expected(value: Any) -> None:
+def test_invalid_expectation_is_an_objection(value: Any) -> None:
     found = declared(verify_expect=value)
-    (said,) = found.objections
-    assert said.startswith("provision_verify_expect") and said.endswith(".") and not said.endswith("..")
-    assert found.expected == read_expected(None)  # a machine that runs may be tested all the same
+    (objection,) = found.objections
+    assert objection.startswith("provision_verify_expect")
+    assert objection.endswith(".") and not objection.endswith("..")
+    assert found.expected == read_expected(None)  # existing machines can still be tested

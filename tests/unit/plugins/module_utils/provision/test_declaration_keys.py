@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objections to keys, before a machine is bought that nobody could log in to."""
+"""Objections to SSH keys, so that no machine is bought that does not let the user log in."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from samples import KEY, PRIVATE_KEY
 
 
 @pytest.mark.parametrize(
-    ("fault", "has_key", "text", "reason"),
+    ("fault", "has_key", "file_text", "objection"),
     [
         ("", True, "", ""),
-        ("", True, PRIVATE_KEY, ""),  # the file does not count then
+        ("", True, PRIVATE_KEY, ""),  # the variable replaces the file
         ("is a PRIVATE key", True, KEY, "provision_ssh_public_key is a PRIVATE key."),
         ("", False, KEY, ""),
         (
@@ -38,21 +38,23 @@ from samples import KEY, PRIVATE_KEY
         ),
     ],
 )
-def test_a_key_that_lets_nobody_in_is_told_before_a_purchase(fault: str, has_key: bool, text: str, reason: str) -> None:
-    told = why_key_unsuited(raw(has_ssh_public_key=has_key, ssh_key_fault=fault), "/k.pub", text)
-    assert reason in told and bool(reason) == bool(told) and "b3BlbnNz" not in told
+def test_missing_or_private_key_is_an_objection(fault: str, has_key: bool, file_text: str, objection: str) -> None:
+    found = why_key_unsuited(raw(has_ssh_public_key=has_key, ssh_key_fault=fault), "/k.pub", file_text)
+    assert objection in found and bool(objection) == bool(found) and "b3BlbnNz" not in found
 
 
 @pytest.mark.parametrize(
-    ("fields", "job_keys", "needs"),
+    ("fields", "job_keys", "is_locked_out"),
     [({}, None, False), ({}, "", True), ({"reach": False}, "", False), ({"identity_file": "/key"}, "", False)],
 )
-def test_only_jobs_of_awx_log_in_by_an_agent_alone(fields: dict[str, Any], job_keys: str | None, needs: bool) -> None:
-    assert bool(why_locked_out(declared(**fields), "SHA256:a", "", job_keys)) is needs
+def test_only_awx_job_without_identity_file_needs_key_in_agent(
+    fields: dict[str, Any], job_keys: str | None, is_locked_out: bool
+) -> None:
+    assert bool(why_locked_out(declared(**fields), "SHA256:a", "", job_keys)) is is_locked_out
 
 
 @pytest.mark.parametrize(
-    ("fingerprint", "job_keys", "is_out"),
+    ("fingerprint", "job_keys", "is_locked_out"),
     [
         ("SHA256:a", "256 SHA256:a x (ED25519)\n", False),
         ("SHA256:a", "256 SHA256:ab x (ED25519)\n", True),
@@ -60,6 +62,6 @@ def test_only_jobs_of_awx_log_in_by_an_agent_alone(fields: dict[str, Any], job_k
         ("", "", False),
     ],
 )
-def test_a_job_with_other_keys_is_locked_out(fingerprint: str, job_keys: str, is_out: bool) -> None:
-    assert bool(why_locked_out(declared(), fingerprint, "", job_keys)) is is_out
+def test_awx_job_whose_agent_lacks_the_key_is_locked_out(fingerprint: str, job_keys: str, is_locked_out: bool) -> None:
+    assert bool(why_locked_out(declared(), fingerprint, "", job_keys)) is is_locked_out
     assert bool(why_locked_out(declared(), "", KEY, job_keys)) is True

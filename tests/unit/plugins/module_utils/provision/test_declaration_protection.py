@@ -20,7 +20,7 @@ OWNED = Entry(offer_id="o", resource_ids=("r",))
 NOTED = Entry(offer_id="o", resource_ids=("r",), protected_since=SINCE)
 ALLOWED = "Set provision_protect: false for it (or -e provision_protect=false) if its machine may end."
 DECLARED = f"gpu-1 is protected. {ALLOWED}"
-FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
+NOTED_SINCE = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
 
 
 @pytest.mark.parametrize(
@@ -31,39 +31,34 @@ FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
         *((value, False) for value in (False, "false", "No", "off", 0, "0", "n", "F")),
     ],
 )
-def test_what_the_variable_says(value: Any, declared: bool | None) -> None:
+def test_read_switch(value: Any, declared: bool | None) -> None:
     assert declaration.read_switch(value) is declared
 
 
 @pytest.mark.parametrize("value", ["ture", "maybe", 2, [], {}, "{{ x }}"])
-def test_a_slip_is_no_answer_and_counts_as_protected(value: Any) -> None:
+def test_invalid_provision_protect_counts_as_protected(value: Any) -> None:
     with pytest.raises(ValueError, match="must be true or false, not"):
         declaration.read_switch(value)
     assert "gpu-1 counts as protected: provision_protect must be" in declaration.why_protected("gpu-1", value, OWNED)
 
 
 @pytest.mark.parametrize(
-    ("value", "entry", "told"),
+    ("value", "entry", "reason"),
     [
         (None, OWNED, ""),
         ("", OWNED, ""),
         (False, OWNED, ""),
         (True, OWNED, DECLARED),
         ("yes", Entry(), DECLARED),
-        pytest.param(None, NOTED, FOR_LONG, id="no variable: the registry"),
-        pytest.param(True, NOTED, FOR_LONG, id="both"),
-        pytest.param(False, NOTED, "", id="the variable removes it"),
-        pytest.param("false", NOTED, "", id="also as an extra variable"),
-        pytest.param(
-            None,
-            Entry(protected_since="since ever"),
-            f"gpu-1 is protected. {ALLOWED}",
-            id="a person wrote it",
-        ),
+        pytest.param(None, NOTED, NOTED_SINCE, id="registry alone"),
+        pytest.param(True, NOTED, NOTED_SINCE, id="variable and registry"),
+        pytest.param(False, NOTED, "", id="variable overrides registry"),
+        pytest.param("false", NOTED, "", id="extra variable overrides registry"),
+        pytest.param(None, Entry(protected_since="since ever"), DECLARED, id="invalid time in registry"),
     ],
 )
-def test_who_is_protected(value: Any, entry: Entry, told: str) -> None:
-    assert declaration.why_protected("gpu-1", value, entry) == told
+def test_variable_decides_before_registry(value: Any, entry: Entry, reason: str) -> None:
+    assert declaration.why_protected("gpu-1", value, entry) == reason
 
 
 @pytest.mark.parametrize(
@@ -71,29 +66,27 @@ def test_who_is_protected(value: Any, entry: Entry, told: str) -> None:
     [
         (True, OWNED, {"provision_protected_since": SINCE}),
         (False, OWNED, {}),
-        pytest.param(True, NOTED, {}, id="since then"),
+        pytest.param(True, NOTED, {}, id="noted before"),
         (False, NOTED, {"provision_protected_since": None}),
-        pytest.param(True, Entry(), {}, id="nothing to protect"),
-        pytest.param(True, Entry(offer_id="o"), {}, id="a purchase notes it itself"),
-        pytest.param(True, Entry(resource_ids=("r",), held_by="run 7"), {}, id="another run buys at this moment"),
+        pytest.param(True, Entry(), {}, id="no machine"),
+        pytest.param(True, Entry(offer_id="o"), {}, id="purchase under way"),
+        pytest.param(True, Entry(resource_ids=("r",), held_by="run 7"), {}, id="another run is buying"),
     ],
 )
-def test_what_a_run_notes(protects: bool, entry: Entry, changes: dict[str, Any]) -> None:
+def test_run_notes_changed_protection_of_its_machine(protects: bool, entry: Entry, changes: dict[str, Any]) -> None:
     assert Declaration("h", "h", protect=protects).changed_protection(entry, 1_796_104_800.0) == changes
 
 
-def test_what_a_purchase_notes() -> None:
-    assert Declaration("h", "h").noted(Clock(0.0)) == {}
-    noted = {"provision_protected_since": SINCE}
-    assert Declaration("h", "h", protect=True).noted(Clock(1_796_104_800.0)) == noted
-    assert Declaration("h", "h", protect=True, idle_after="2h").noted_of_purchase(Clock(1_796_104_800.0)) == {
-        **noted,
-        "provision_idles": "2h",
-    }
+def test_purchase_notes_protection_and_idle_limit() -> None:
+    clock, since = Clock(1_796_104_800.0), {"provision_protected_since": SINCE}
+    assert Declaration("h", "h").noted(clock) == {}
+    assert Declaration("h", "h", protect=True).noted(clock) == since
+    found = Declaration("h", "h", protect=True, idle_after="2h").noted_of_purchase(clock)
+    assert found == {**since, "provision_idles": "2h"}
 
 
 @given(st.booleans(), st.sampled_from([OWNED, NOTED]))
-def test_once_it_is_noted_the_variable_and_the_registry_agree(protects: bool, entry: Entry) -> None:
+def test_noted_protection_agrees_with_the_variable(protects: bool, entry: Entry) -> None:
     changed = Declaration("h", "h", protect=protects).changed_protection(entry, 0.0)
     since = changed.get("provision_protected_since", entry.protected_since) or ""
     after = Entry(resource_ids=("r",), protected_since=since)
