@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registry entries are read tolerantly, whatever a person has written."""
+"""Reading of registry entries, which people may have written."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ X, M = offer_id(1), machine_id(1)
         (entry(X, purchase="a word of a later version"), False, True, False),
         (entry(X, purchase="made"), False, False, False),
         (entry(X, purchase="refused"), False, False, True),
-        # Machines prove a purchase, whatever else is noted.
+        # Machine ids prove a purchase.
         (entry(X, [M], "refused"), False, False, False),
         (entry(X, [M], "sent"), False, False, False),
         (entry("", [M]), False, False, False),
     ],
 )
-def test_what_became_of_the_purchase(known: Entry, is_empty: bool, is_open: bool, is_refused: bool) -> None:
+def test_entry_is_empty_open_or_refused(known: Entry, is_empty: bool, is_open: bool, is_refused: bool) -> None:
     assert (known.is_empty, known.is_open, known.is_refused) == (is_empty, is_open, is_refused)
 
 
 @pytest.mark.parametrize(
-    ("written", "read"),
+    ("value", "ids"),
     [
         (None, ()),
         ([], ()),
@@ -55,19 +55,19 @@ def test_what_became_of_the_purchase(known: Entry, is_empty: bool, is_open: bool
         ((M,), (M,)),
     ],
 )
-def test_ids_by_hand(written: Any, read: tuple[str, ...]) -> None:
-    assert read_entry({"provision_resource_ids": written}).resource_ids == read
+def test_handwritten_ids_are_read(value: Any, ids: tuple[str, ...]) -> None:
+    assert read_entry({"provision_resource_ids": value}).resource_ids == ids
 
 
 @pytest.mark.parametrize(
-    ("written", "read"),
+    ("value", "price"),
     [(2, 2.0), ("2.50", 2.5), (None, None), (True, None), ("free", None), (-1, None), ("-0.5", None), ("nan", None)],
 )
-def test_a_price_that_is_none_is_unknown(written: Any, read: float | None) -> None:
-    assert read_entry({"provision_price_per_hour": written}).price_per_hour == read
+def test_invalid_price_is_unknown(value: Any, price: float | None) -> None:
+    assert read_entry({"provision_price_per_hour": value}).price_per_hour == price
 
 
-def test_the_offer_in_the_apis_spelling() -> None:
+def test_offer_id_is_read_without_blanks_in_lower_case() -> None:
     assert entry(f" {X.upper()} ").offer_id == X
 
 
@@ -78,11 +78,11 @@ def test_the_offer_in_the_apis_spelling() -> None:
         ({"provision_instances": []}, False),
         ({"provision_instances": ["no mapping"]}, False),
         ({"provision_instances": [{"ansible_host": "192.0.2.1"}]}, True),
-        # What was taken over may be in use.
+        # An adopted machine may be in use.
         ({"provision_adopted": True}, True),
     ],
 )
-def test_what_may_be_in_use(fields: dict[str, Any], was_ready: bool) -> None:
+def test_registered_or_adopted_machine_was_ready(fields: dict[str, Any], was_ready: bool) -> None:
     assert entry(X, [M], **fields).was_ready is was_ready
 
 
@@ -94,17 +94,17 @@ def test_what_may_be_in_use(fields: dict[str, Any], was_ready: bool) -> None:
         ({"provision_resource_name": "a-gpu-1", "provision_project": "a"}, "a", False),
         ({"provision_resource_name": "a-gpu-1", "provision_project": "a"}, "b", True),
         ({"provision_resource_name": "a-gpu-1", "provision_project": "a"}, "default", True),
-        # Taken over, or written by hand.
+        # The entry was adopted or handwritten.
         ({}, "a", False),
     ],
 )
-def test_whose_entry_it_is(noted: dict[str, Any], project: str, is_another: bool) -> None:
+def test_entry_with_purchase_may_be_of_another_project(noted: dict[str, Any], project: str, is_another: bool) -> None:
     assert entry(X, [M], "made", **noted).is_of_another_project(project) is is_another
-    assert not entry(X, [], "refused", **noted).is_of_another_project(project), "nothing of it is anybody's"
+    assert not entry(X, [], "refused", **noted).is_of_another_project(project)
     assert not entry(**noted).is_of_another_project(project)
 
 
-def test_nothing_is_an_empty_entry() -> None:
+def test_missing_variables_are_read_as_empty_entry() -> None:
     assert read_entry(None) == read_entry({}) == Entry(connection=dict.fromkeys(CONNECTION))
 
 
@@ -123,7 +123,7 @@ _names = st.sampled_from(
 
 
 @given(st.dictionaries(_names, _anything))
-def test_no_entry_raises(variables: dict[str, Any]) -> None:
+def test_arbitrary_variables_never_raise(variables: dict[str, Any]) -> None:
     known = read_entry(variables)
     assert all(known.resource_ids)
     assert known.price_per_hour is None or known.price_per_hour >= 0
@@ -131,13 +131,13 @@ def test_no_entry_raises(variables: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("ids", [[None], [""], True, None, []])
-def test_ids_that_are_none_prove_no_purchase(ids: Any) -> None:
+def test_invalid_ids_prove_no_purchase(ids: Any) -> None:
     known = read_entry({"provision_procured_offer_id": X, "provision_resource_ids": ids})
     assert known.is_open and not known.is_made and known.may_have_bought
 
 
 @given(st.dictionaries(_names, _anything))
-def test_an_entry_is_open_made_or_frees_its_host(variables: dict[str, Any]) -> None:
+def test_entry_is_either_open_or_made_or_frees_its_host(variables: dict[str, Any]) -> None:
     known = read_entry(variables)
     assert known.is_open + known.is_made + (known.is_empty or known.is_refused) == 1
     assert known.may_have_bought == (known.is_open or known.is_made)

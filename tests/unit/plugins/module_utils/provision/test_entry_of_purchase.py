@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a purchase changes its host's entry: a table for each step."""
+"""How each step of a purchase changes its host's entry."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MADE = {registry_entry.PURCHASE: "made", registry_entry.STATUS: None, registry_e
         ),
     ],
 )
-def test_what_is_kept_of_an_order(body: Any, project: str, note: Any, facts: Any) -> None:
+def test_entry_keeps_facts_of_the_order(body: Any, project: str, note: Any, facts: Any) -> None:
     assert registry_entry.facts_of_order({"offer_id": X, **body}, project, note) == facts
 
 
@@ -43,7 +43,7 @@ def test_what_is_kept_of_an_order(body: Any, project: str, note: Any, facts: Any
     ("offer", "ids", "purchase", "fields", "is_forbidden"),
     [
         ("", [], "", {}, False),
-        (X, [], "sent", {}, False),  # the same purchase goes on
+        (X, [], "sent", {}, False),  # the same purchase
         (X, [M], "made", {}, False),
         (Y, [], "sent", {}, True),
         (Y, [M], "made", {}, True),
@@ -52,7 +52,7 @@ def test_what_is_kept_of_an_order(body: Any, project: str, note: Any, facts: Any
         ("", [], "", {"provision_held_by": "another run"}, True),
     ],
 )
-def test_another_purchase_of_the_host_forbids_this_one(
+def test_other_purchase_or_run_forbids_buying(
     offer: str, ids: list[str], purchase: str, fields: dict[str, Any], is_forbidden: bool
 ) -> None:
     assert registry_entry.forbids_buying(entry(offer, ids, purchase, **fields), X) is is_forbidden
@@ -63,19 +63,19 @@ def test_another_purchase_of_the_host_forbids_this_one(
     [
         ({}, False, False),
         (SENT, True, True),
-        ({registry_entry.OFFER: X.upper()}, True, False),  # as a person may have written it
+        ({registry_entry.OFFER: X.upper()}, True, False),  # handwritten
         ({**SENT, registry_entry.OFFER: Y}, False, False),
     ],
 )
-def test_an_entry_is_about_one_offer(variables: dict[str, Any], is_about: bool, is_journaled: bool) -> None:
+def test_entry_is_about_its_offer_only(variables: dict[str, Any], is_about: bool, is_journaled: bool) -> None:
     found = registry_entry.is_about(variables, X), registry_entry.is_journaled(variables, X)
     assert found == (is_about, is_journaled)
 
 
 @pytest.mark.parametrize(
-    ("variables", "changes", "says"),
+    ("variables", "changes", "has_them"),
     [
-        (None, {}, False),  # there is no entry
+        (None, {}, False),  # no entry
         ({}, {}, True),
         ({"a": 1}, {"a": 1}, True),
         ({"a": 1}, {"a": 2}, False),
@@ -83,11 +83,11 @@ def test_an_entry_is_about_one_offer(variables: dict[str, Any], is_about: bool, 
         ({"a": 1}, {"a": None}, False),
     ],
 )
-def test_nothing_is_written_twice(variables: Any, changes: dict[str, Any], says: bool) -> None:
-    assert registry_entry.has_already(variables, changes) is says
+def test_has_already(variables: Any, changes: dict[str, Any], has_them: bool) -> None:
+    assert registry_entry.has_already(variables, changes) is has_them
 
 
-def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
+def test_journal_has_known_facts_before_the_purchase() -> None:
     facts, clock = {registry_entry.OFFER: X, "provision_lease": None}, {registry_entry.JOURNALED: SENT_AT}
     order = {"provision_ordered": {"a": "b"}, "provision_boot_mark": None}
     assert registry_entry.entry_before_sending(facts, 2.0, clock, order) == {
@@ -99,22 +99,22 @@ def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "ids", "strange", "changes"),
+    ("before", "ids", "listed_before", "changes"),
     [
-        pytest.param({}, [M], [], {**FACTS, **MADE, "provision_resource_ids": [M]}, id="without a journal"),
+        pytest.param({}, [M], [], {**FACTS, **MADE, "provision_resource_ids": [M]}, id="no journal"),
         pytest.param(
             SENT,
             [M],
             [],
             {**MADE, registry_entry.OFFER: X, "provision_price_per_hour": 2.0, "provision_resource_ids": [M]},
-            id="the moment of its journal stays",
+            id="keeps time of the journal",
         ),
         pytest.param(
             {**SENT, "provision_price_per_hour": 3.0},
             [],
             [],
             {**MADE, registry_entry.OFFER: X},
-            id="ids that the answer leaves out remove nothing",
+            id="keeps noted ids that the answer omits",
         ),
         pytest.param(
             {**SENT, "provision_price_per_hour": 3.0},
@@ -126,26 +126,26 @@ def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
                 "provision_resource_ids": [M],
                 "provision_listed_before": [N],
             },
-            id="ids that were there before",
+            id="ids listed before the purchase",
         ),
         pytest.param(
             {registry_entry.OFFER: Y, registry_entry.PURCHASE: "refused", "provision_lease": "8h"},
             [M],
             [],
             {**FACTS, **MADE, "provision_lease": None, "provision_resource_ids": [M]},
-            id="another offer's entry goes",
+            id="replaces entry of another offer",
         ),
         pytest.param(
             {**FACTS, registry_entry.PURCHASE: "made", "provision_resource_ids": [M]},
             [M],
             [],
             {},
-            id="what is said already is not written",
+            id="unchanged",
         ),
     ],
 )
-def test_a_purchase_that_was_made(before: Any, ids: list[str], strange: list[str], changes: Any) -> None:
-    assert registry_entry.changes_once_made(before, FACTS, ids, strange) == changes
+def test_changes_once_made(before: Any, ids: list[str], listed_before: list[str], changes: Any) -> None:
+    assert registry_entry.changes_once_made(before, FACTS, ids, listed_before) == changes
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_a_purchase_that_was_made(before: Any, ids: list[str], strange: list[str
     [
         (SENT, SENT, True),
         (SENT, {**SENT, registry_entry.PURCHASE: "made"}, True),
-        (SENT, {**SENT, registry_entry.JOURNALED: "2026-01-31T13:00:00Z"}, False),  # another run has begun it anew
-        (SENT, {}, False),  # the entry is gone, or about another offer
+        (SENT, {**SENT, registry_entry.JOURNALED: "2026-01-31T13:00:00Z"}, False),  # another run has sent it again
+        (SENT, {}, False),  # entry removed, or about another offer
         ({}, {}, False),
     ],
 )
-def test_what_another_run_has_begun_is_not_freed(before: Any, now: Any, is_same: bool) -> None:
+def test_purchase_sent_by_another_run_is_not_the_same(before: Any, now: Any, is_same: bool) -> None:
     assert registry_entry.is_same_purchase(before, now) is is_same
 
 
@@ -167,19 +167,19 @@ FREED = {registry_entry.PURCHASE: "refused", registry_entry.EXPIRED: None, "prov
 
 
 @pytest.mark.parametrize(
-    ("status", "is_made", "kept", "notes"),
+    ("status", "is_made", "kept", "steps"),
     [
         (None, False, [], [FREED]),
         (409, False, [], [{**FREED, registry_entry.STATUS: 409}]),
-        # What failed after it was made has been billed, so the ledger learns first that it was bought.
+        # If it was made and failed later, it was billed, so the ledger must first see that it was made.
         (None, True, [], [{registry_entry.OFFER: X, registry_entry.PURCHASE: "made"}, FREED]),
     ],
 )
-def test_a_purchase_of_which_nothing_came(status: int | None, is_made: bool, kept: Any, notes: Any) -> None:
-    assert registry_entry.changes_once_freed(X, status, is_made=is_made, kept=kept) == notes
+def test_changes_once_freed(status: int | None, is_made: bool, kept: Any, steps: Any) -> None:
+    assert registry_entry.changes_once_freed(X, status, is_made=is_made, kept=kept) == steps
 
 
-def test_the_storage_that_is_left_is_noted_with_the_purchase() -> None:
+def test_kept_storage_is_noted_before_the_purchase_is_freed() -> None:
     first, last = registry_entry.changes_once_freed(X, None, is_made=True, kept=[DISK])
     assert "disk" in str(first) and last == FREED
 
@@ -188,18 +188,14 @@ def test_the_storage_that_is_left_is_noted_with_the_purchase() -> None:
     ("expired", "journaled", "seconds"),
     [
         ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z", 600.0),
-        ("2026-01-31T12:00:00Z", "2026-01-31T12:05:00Z", 300.0),  # since the later one
+        ("2026-01-31T12:00:00Z", "2026-01-31T12:05:00Z", 300.0),  # the later time counts
         ("2026-01-31T12:05:00Z", "2026-01-31T12:00:00Z", 300.0),
-        ("2026-01-31T13:00:00Z", "2026-01-31T12:00:00Z", 0.0),  # a clock that was ahead
-        ("2026-01-31T12:00:00Z", "no moment", 600.0),
+        ("2026-01-31T13:00:00Z", "2026-01-31T12:00:00Z", 0.0),  # the clock was ahead
+        ("2026-01-31T12:00:00Z", "invalid", 600.0),
         ("", "", 0.0),
     ],
 )
-def test_how_long_an_offer_has_been_gone(expired: str, journaled: str, seconds: float) -> None:
+def test_seconds_since_expired(expired: str, journaled: str, seconds: float) -> None:
     now = 1_769_861_400.0  # 2026-01-31T12:10:00Z
-    assert (
-        registry_entry.seconds_since_expired(
-            {registry_entry.EXPIRED: expired, registry_entry.JOURNALED: journaled}, now
-        )
-        == seconds
-    )
+    known = {registry_entry.EXPIRED: expired, registry_entry.JOURNALED: journaled}
+    assert registry_entry.seconds_since_expired(known, now) == seconds

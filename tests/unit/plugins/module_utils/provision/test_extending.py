@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much more time a machine may get."""
+"""Extension of leases: the new end, its cost, and why an extension is refused."""
 
 from __future__ import annotations
 
@@ -37,26 +37,27 @@ BOUGHT = 1_800_000_000.0
 ENDS = utc_rounded_up(BOUGHT + 8 * HOUR)
 
 
-def known(leased: str = "8h", ends_at: Any = ENDS, **more: Any) -> Any:
-    fields = {"provision_leased": leased, "provision_ends_at": ends_at, "provision_price_per_hour": 2.0}
-    fields = {"provision_journaled_at": utc_rounded_up(BOUGHT), **fields, **more}
-    own = {"provision_procured_offer_id": offer_id(1), "provision_resource_ids": [machine_id(1)]}
-    return read_entry({**own, **fields})
+def leased_entry(leased: str = "8h", ends_at: Any = ENDS, **fields: Any) -> Any:
+    lease = {"provision_leased": leased, "provision_ends_at": ends_at, "provision_price_per_hour": 2.0}
+    purchase = {"provision_procured_offer_id": offer_id(1), "provision_resource_ids": [machine_id(1)]}
+    return read_entry({**purchase, **lease, "provision_journaled_at": utc_rounded_up(BOUGHT), **fields})
 
 
 @pytest.mark.parametrize(
-    ("wish", "hours", "end", "more", "at_most"),
+    ("time_request", "hours", "end", "more", "at_most"),
     [
         (TimeRequest(Lease(seconds=4 * HOUR)), 1.0, 12, 8.0, 24.0),
         (TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), 1.0, 12, 8.0, 24.0),
         (TimeRequest(Lease(moment=BOUGHT + 8 * HOUR)), 1.0, 8, 0.0, 16.0),
-        # What is over already gets it from now on.
+        # A lease that is over is extended from now on.
         (TimeRequest(Lease(seconds=4 * HOUR)), 9.0, 13, 10.0, 26.0),
         (TimeRequest(Lease(seconds=4 * HOUR), longest=read_lease("12h"), max_bill=24.0), 1.0, 12, 8.0, 24.0),
     ],
 )
-def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_most: float) -> None:
-    found = extension_of(known(), wish, Clock(BOUGHT + hours * HOUR))
+def test_extension_has_new_end_and_cost(
+    time_request: TimeRequest, hours: float, end: float, more: float, at_most: float
+) -> None:
+    found = extension_of(leased_entry(), time_request, Clock(BOUGHT + hours * HOUR))
     assert (found.end, found.more, found.at_most) == (
         BOUGHT + end * HOUR,
         pytest.approx(more),
@@ -70,100 +71,100 @@ def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_
 
 
 @pytest.mark.parametrize(
-    ("entry", "wish", "said"),
+    ("entry", "time_request", "reason"),
     [
         (read_entry(None), TimeRequest(Lease(seconds=HOUR)), "knows no machine of it"),
         (
-            known(provision_resource_ids=[], provision_purchase="refused"),
+            leased_entry(provision_resource_ids=[], provision_purchase="refused"),
             TimeRequest(Lease(seconds=HOUR)),
             "knows no machine",
         ),
-        (known(ends_at="soon"), TimeRequest(Lease(seconds=HOUR)), "cannot be read"),
-        (known(ends_at=""), TimeRequest(Lease(seconds=HOUR)), "has no lease, so nothing ends it."),
+        (leased_entry(ends_at="soon"), TimeRequest(Lease(seconds=HOUR)), "cannot be read"),
+        (leased_entry(ends_at=""), TimeRequest(Lease(seconds=HOUR)), "has no lease, so nothing ends it."),
         (
-            known(ends_at=""),
+            leased_entry(ends_at=""),
             TimeRequest(Lease(seconds=HOUR)),
             "instead of extend_by: -e extend_until=2027-01-15T10:00:00Z",
         ),
-        (known(), TimeRequest(Lease(moment=BOUGHT)), "cannot be extended until 2027-01-15 08:00 UTC"),
-        (known(), TimeRequest(Lease(moment=BOUGHT + 7 * HOUR)), "may live until 2027-01-15 16:00 UTC already"),
-        (known(), TimeRequest(Lease(seconds=HOUR), longest=read_lease("8h")), "longer than provision_lease_max (8h)"),
+        (leased_entry(), TimeRequest(Lease(moment=BOUGHT)), "cannot be extended until 2027-01-15 08:00 UTC"),
+        (leased_entry(), TimeRequest(Lease(moment=BOUGHT + 7 * HOUR)), "may live until 2027-01-15 16:00 UTC already"),
         (
-            known(provision_journaled_at=None),
+            leased_entry(),
+            TimeRequest(Lease(seconds=HOUR), longest=read_lease("8h")),
+            "longer than provision_lease_max (8h)",
+        ),
+        (
+            leased_entry(provision_journaled_at=None),
             TimeRequest(Lease(seconds=HOUR), longest=read_lease("80h")),
             "its purchase has no date",
         ),
         (
-            known(),
+            leased_entry(),
             TimeRequest(Lease(seconds=HOUR), max_bill=17.99),
             "up to USD 18.00 in all, and provision_max_bill is USD 17.99",
         ),
         (
-            known(provision_price_per_hour=None),
+            leased_entry(provision_price_per_hour=None),
             TimeRequest(Lease(seconds=HOUR), max_bill=1e6),
             "would cost an unknown sum",
         ),
-        # A purchase in the future was noted by a wrong clock.
+        # A purchase time in the future comes from a wrong clock.
         (
-            known(provision_journaled_at=utc_rounded_up(BOUGHT + 9 * HOUR)),
+            leased_entry(provision_journaled_at=utc_rounded_up(BOUGHT + 9 * HOUR)),
             TimeRequest(Lease(seconds=HOUR), max_bill=99.0),
             "would cost an unknown sum",
         ),
         (
-            known(provision_reaped_at=utc_rounded_up(BOUGHT + HOUR)),
+            leased_entry(provision_reaped_at=utc_rounded_up(BOUGHT + HOUR)),
             TimeRequest(Lease(seconds=HOUR)),
             "A run began to end its machine",
         ),
     ],
 )
-def test_no_more_time(entry: Any, wish: TimeRequest, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
-        extension_of(entry, wish, Clock(BOUGHT + HOUR))
+def test_refused_extension_gives_reason(entry: Any, time_request: TimeRequest, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        extension_of(entry, time_request, Clock(BOUGHT + HOUR))
 
 
 @pytest.mark.parametrize(("project", "file", "is_own"), [("red", "f", True), ("blue", "f", False), ("blue", "", True)])
-def test_a_file_of_another_projects_host_gives_no_more_time(project: str, file: str, is_own: bool) -> None:
-    entry = known(provision_resource_name="red-gpu-1", provision_project="red")
+def test_entry_file_of_another_project_is_not_extended(project: str, file: str, is_own: bool) -> None:
+    entry = leased_entry(provision_resource_name="red-gpu-1", provision_project="red")
     raw = {"host": "gpu-1", "project": project, "lease_max": "", "max_bill": "", "budget": ""}
-    said = "f was written for gpu-1 of the project red, but provision_project is blue."
-    with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(said)):
+    reason = "f was written for gpu-1 of the project red, but provision_project is blue."
+    with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(reason)):
         extension_of(entry, with_limits(TimeRequest(Lease(seconds=HOUR)), raw, file), Clock(BOUGHT))
 
 
-def test_a_machine_without_a_lease_gets_one() -> None:
-    found = extension_of(known("", ""), TimeRequest(Lease(moment=BOUGHT + 5 * HOUR)), Clock(BOUGHT + HOUR))
+def test_machine_without_lease_gets_one() -> None:
+    found = extension_of(leased_entry("", ""), TimeRequest(Lease(moment=BOUGHT + 5 * HOUR)), Clock(BOUGHT + HOUR))
     assert (found.end, found.more, found.at_most) == (BOUGHT + 5 * HOUR, None, 10.0)
 
 
-def test_what_a_sweep_could_not_end_may_be_extended_later() -> None:
-    entry = known(provision_reaped_at=utc_rounded_up(BOUGHT + 8 * HOUR))
-    wish = TimeRequest(Lease(seconds=HOUR))
+def test_machine_with_failed_end_may_be_extended_later() -> None:
+    entry = leased_entry(provision_reaped_at=utc_rounded_up(BOUGHT + 8 * HOUR))
+    one_hour = TimeRequest(Lease(seconds=HOUR))
     with pytest.raises(ValueError, match="A run began to end its machine"):
-        extension_of(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
-    assert extension_of(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
+        extension_of(entry, one_hour, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
+    assert extension_of(entry, one_hour, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
 
 
 @pytest.mark.parametrize("groups", [["gpu", "supply_run"], ["gpu"]])
-def test_a_job_that_has_begun_gets_no_more_time_and_that_is_said(groups: list[str]) -> None:
-    found = extension_of(known(provision_groups=groups), TimeRequest(Lease(seconds=HOUR)), Clock(BOUGHT + HOUR))
-    shown = extension_lines({"run-train": found})
-    assert any("A job that has begun ends as planned (run-train)" in line for line in shown) == ("supply_run" in groups)
-    assert max(map(len, shown)) <= 70
+def test_report_warns_about_jobs_that_get_no_more_time(groups: list[str]) -> None:
+    found = extension_of(leased_entry(provision_groups=groups), TimeRequest(Lease(seconds=HOUR)), Clock(BOUGHT + HOUR))
+    lines = extension_lines({"run-train": found})
+    assert any("A job that has begun ends as planned (run-train)" in line for line in lines) == ("supply_run" in groups)
+    assert max(map(len, lines)) <= 70
 
 
-def test_an_empty_wish_has_no_limit() -> None:
-    assert TimeRequest(Lease()).longest == Lease()
-
-
-def test_the_clock_that_noted_the_end_moves_it() -> None:
-    """A controller that is a day ahead takes and gives no time."""
-    entry, clock = known(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
+def test_lease_is_extended_by_the_clock_that_noted_its_end() -> None:
+    """The clock of this controller is a day ahead."""
+    entry, clock = leased_entry(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
     assert clock.now(API_CLOCK) == BOUGHT + HOUR
     assert extension_of(entry, TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 24.0
-    assert extension_of(known(), TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 58.0
+    assert extension_of(leased_entry(), TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 58.0
 
 
-# The month has 17 days and 16 hours left, of 31.
+# 17 days and 16 hours of the month are left.
 BILLS = [
     Bill("default", "gpu-1", "o1", price_per_hour=2.0, begin=BOUGHT, ends_at=BOUGHT + 8 * HOUR),
     Bill("default", "gpu-2", "o2", price_per_hour=1.0, begin=BOUGHT, ends_at=BOUGHT + 10 * HOUR),
@@ -176,32 +177,34 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
 
 
 @pytest.mark.parametrize(
-    ("hours", "budget", "bills", "moved", "said"),
+    ("hours", "budget", "bills", "moved", "reason"),
     [
-        # 16 and 10 for what runs, and 30 for what is over
+        # 24 and 10 for the machines that run, and 30 for the one that has ended
         (12, "64", BILLS, {}, ""),
         (12, "63.99", BILLS, {}, "the month 2027-01 of project default would cost USD 64.00, and provision_budget is"),
         (12, "63.99", BILLS, {}, "is USD 63.99. -e provision_budget=<USD> allows more."),
         (12, "", BILLS, {}, ""),
         (12, "unlimited", BILLS, {}, ""),
-        # With what this run has extended before
+        # This run has extended another lease before.
         (12, "73.99", BILLS, MOVED, "would cost USD 74.00"),
         (12, "74", BILLS, MOVED, ""),
-        # Storage of an earlier machine goes on until the month is over, for 400 hours
+        # Storage of an earlier machine is billed until the end of the month, for 400 hours.
         (12, "423.99", [BILLS[0], STORAGE], {}, "would cost USD 424.00"),
         (12, "424", [BILLS[0], STORAGE], {}, ""),
-        # The month costs too much already
+        # The month exceeds its budget even without the extension.
         (910, "1", [BILLS[0]._replace(ends_at=LATER)], {}, "-e provision_budget=<USD> allows more."),
         (12, "1000000", [*BILLS, BILLS[1]._replace(price_per_hour=None)], {}, "would cost an unknown sum"),
         (12, "1", [BILLS[0]._replace(price_per_hour=None)], {}, "-e provision_budget=unlimited allows more."),
     ],
 )
-def test_the_budget_of_a_month(hours: float, budget: str, bills: Any, moved: Any, said: str) -> None:
+def test_extension_must_stay_within_budget(hours: float, budget: str, bills: Any, moved: Any, reason: str) -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": budget}
     ledgers = {"default": Ledger(tuple(bills), BOUGHT + HOUR)}
-    why = why_above_budget(
+    found = why_above_budget(
         with_limits(TimeRequest(Lease()), raw), raw, moved, ledgers.__getitem__, BOUGHT + HOUR, BOUGHT + hours * HOUR
     )
-    assert (said in why) if said else not why, why
-    with pytest.raises(ValueError, match=re.escape(said)) if said else nullcontext():
-        extension_of(known(), TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), Clock(BOUGHT), lambda _now, _end: why)
+    assert (reason in found) if reason else not found, found
+    with pytest.raises(ValueError, match=re.escape(reason)) if reason else nullcontext():
+        extension_of(
+            leased_entry(), TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), Clock(BOUGHT), lambda _now, _end: found
+        )
