@@ -1,17 +1,17 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Golden records: what each command of a test did, to hold the same tests of changed code against.
+"""Golden records: what each command of a test did, to compare with the same tests of changed code.
 
 Tests that run with ``SUPPLY_GOLDEN=FOLDER`` write a file for each test there. With ``PYTHONPATH=tests``:
 
-- ``python -m golden mark OLD AGAIN ...`` notes in OLD what differs between recordings of the same code: unstable.
-- ``python -m golden compare OLD NEW`` prints what differs, facts first, and fails if anything stable does, other than
-  how often a machine is looked at while it boots; ``--facts`` leaves out requests and counters.
+- ``python -m golden mark OLD AGAIN ...`` notes in OLD the differences between recordings of the same code as unstable.
+- ``python -m golden compare OLD NEW`` prints the differences, facts first, and fails if one is stable, other than how
+  often a machine is looked at while it boots. ``--facts`` leaves out requests and counters.
 
-Two recordings of the same code are equal as far as it behaves the same: the simulator's offers are ``OFFER1`` and so
-on as they were listed, the machines of the first one ``OFFER1.1`` and so on, wherever their ids, generated names and
-ports are found; other ids are ``ID1`` and so on as they appear in the test.
+A recording contains no random values, so recordings of the same behaviour are equal: the simulator's offers are called
+``OFFER1`` and so on in the order of the list, the machines of the first ``OFFER1.1`` and so on, in place of their ids,
+generated names and ports. Other ids are called ``ID1`` and so on, in the order in which they appear in the test.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
 FOLDER = os.environ.get("SUPPLY_GOLDEN")
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = "unstable.json"
-#: What money and safety depend on; then the ways, which may be others.
+#: Facts decide about money and safety. Ways may differ.
 FACTS = ("command", "returncode", "purchases", "billed", "registry", "failures", "errors", "changed")
 WAYS = ("requests", "looks", "order", "counters")
 KINDS = ("equal", "facts differ", "ways differ", "looks differ", "unstable")
 LOOK = re.compile(r"GET /offers/[^/ ]+/status")
-#: As far as a line of a difference goes.
+#: Characters of a line about a difference.
 WIDTH = 200
 
 Json = dict[str, Any]
 
 UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-#: Ids, generated names of machines and ports: looked up, and left alone if nobody knows them.
+#: Ids, generated names of machines and ports. Those that are not known to the recording stay as they are.
 KNOWN = re.compile(rf"(?<![0-9a-fA-F]){UUID}|\b[a-z]+-[0-9a-f]{{8}}\b(?!-[0-9a-f]{{4}}-)|\b\d{{5}}\b")
-#: What is as random as an id, but need not be told apart.
+#: Other random values, which need no number.
 RANDOM = (
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL), "KEY"),
     (re.compile(r"\bAAAA[0-9A-Za-z+/]{40,}={0,2}"), "KEY"),
@@ -67,7 +67,7 @@ RANDOM = (
 
 
 class Names:
-    """Texts and structures without what differs from recording to recording."""
+    """Replaces the values that differ from recording to recording."""
 
     def __init__(self) -> None:
         self.fixed: dict[str, str] = {
@@ -79,7 +79,7 @@ class Names:
         self.offers = self.others = 0
 
     def learn(self, project: Project) -> None:
-        """Take over the offers and machines that there are by now."""
+        """Learn the ids of the present offers and machines."""
         simulator = project.simulator
         self.fixed[simulator.url] = "URL"
         for offer_id, offer in list(simulator.offers.items()):
@@ -91,7 +91,7 @@ class Names:
                 self.learn_machine(resource, f"{name}.{place}")
 
     def learn_machine(self, resource: Resource, name: str) -> None:
-        """Take over a machine of the simulator."""
+        """Learn the ids of a machine of the simulator."""
         self.known[resource.resource_id] = name
         if generated := re.match(r"[a-z]+-[0-9a-f]{8}\b", resource.name):
             self.known[generated[0]] = f"NAME-{name}"
@@ -100,7 +100,7 @@ class Names:
             self.known[str(resource.address.port)] = f"PORT-{name}"
 
     def known_or_new(self, found: re.Match[str]) -> str:
-        """The name of an id, and of a machine's name or port if it is one."""
+        """The name for an id, for the generated name of a machine, or for its port."""
         text = found[0]
         if text.lower() in self.known:
             return self.known[text.lower()]
@@ -110,16 +110,16 @@ class Names:
         return self.known.setdefault(text.lower(), f"ID{self.others}")
 
     def text(self, text: str) -> str:
-        """A text with names in it."""
+        """The text with its random values replaced."""
         for found in sorted(self.fixed, key=len, reverse=True):
             text = text.replace(found, self.fixed[found])
         for pattern, name in RANDOM:
             text = pattern.sub(name, text)
-        # Left over is where another simulator answers.
+        # Any other address is another simulator's.
         return re.sub(r"\b127\.0\.0\.1:\d{5}\b", "127.0.0.1:PORT", KNOWN.sub(self.known_or_new, text))
 
     def value(self, value: Any) -> Any:
-        """What JSON can hold, with names in it."""
+        """The JSON value with its random values replaced."""
         if isinstance(value, dict):
             return {self.text(str(key)): self.value(each) for key, each in value.items()}
         if isinstance(value, (list, tuple)):
@@ -132,22 +132,22 @@ class Names:
 
 
 class Recorder:
-    """Writes down the runs of a project."""
+    """Records the commands of a project."""
 
-    #: The runs of each test that this process has run: a test may have several projects.
+    #: The records of each test that this process has run. A test may have several projects.
     tests: dict[str, list[Json]] = {}
     lock = Lock()
 
     def __init__(self, folder: Path, project: Project) -> None:
         self.folder = folder
         self.project = project
-        self.place = project.folder  # a test may move its project to somewhere within
+        self.place = project.folder  # a test may move its project to a subfolder
         self.names = Names()
         self.names.fixed |= {str(self.place): "FOLDER", project.public_key.split()[1]: "KEY"}
         self.purchases = self.requests = 0
 
     def note(self, words: tuple[str, ...], run: Run) -> None:
-        """Write down a run that has ended, and what has happened at the simulator since the one before."""
+        """Record a command that has ended, and what has happened at the simulator since the command before it."""
         test = os.environ.get("PYTEST_CURRENT_TEST", "unknown").rpartition(" (")[0]
         with self.lock:
             runs = self.tests.setdefault(test, [])
@@ -158,7 +158,7 @@ class Recorder:
             file.write_text(json.dumps({"test": test, "runs": runs}, indent=1, ensure_ascii=False) + "\n")
 
     def record(self, words: tuple[str, ...], run: Run) -> Json:
-        """The run as it is written down."""
+        """The record of a command."""
         names, simulator = self.names, self.project.simulator
         names.learn(self.project)
         bought, asked = simulator.purchases[self.purchases :], simulator.requests[self.requests :]
@@ -192,7 +192,7 @@ class Recorder:
         return found[0] if found else ""
 
     def line(self, request: Request) -> str:
-        """A request on one line: with the search's specification, and of a purchase who buys and what is sent."""
+        """A request on one line, with its body; of a purchase, the offer, the name and the keys of the body."""
         words = [request.method, request.path + (f"?{request.query}" if request.query else "")]
         try:
             body = yaml.safe_load(request.body) if request.body else None
@@ -206,7 +206,7 @@ class Recorder:
 
 
 def recorder(project: Project) -> Recorder | None:
-    """Who writes down what this project's commands do; None if nobody asked for it."""
+    """The recorder of a project's commands; None without ``SUPPLY_GOLDEN``."""
     return Recorder(Path(FOLDER).absolute(), project) if FOLDER else None
 
 
@@ -216,18 +216,18 @@ def is_purchase(request: Request) -> bool:
 
 
 def recap(run: Run) -> dict[str, dict[str, int]]:
-    """All counters of each host, of the last recap that has it."""
+    """All counters of each host, by the last recap that names it."""
     found = re.findall(r"^(\S+) +: (ok=\d+ .*)$", run.output, re.MULTILINE)
     return {host: {name: int(n) for name, n in re.findall(r"(\w+)=(\d+)", counters)} for host, counters in found}
 
 
 def failures(run: Run) -> dict[str, str]:
-    """The message of each host's last failed task, even of one that was rescued."""
+    """The message of each host's last failed task, including rescued ones."""
     said = {}
     for found in re.finditer(r"^fatal: \[(.+?)(?: -> .*?)?\]: (\S+) => ?(.*)$", run.output, re.MULTILINE):
         host, how, rest = found.groups()
         try:
-            # With -vvv it goes on below.
+            # With -vvv the result continues on the next lines.
             result, _end = json.JSONDecoder().raw_decode(run.output, found.start(3))
             rest = result["msg"]
         except (ValueError, KeyError, TypeError):
@@ -237,18 +237,18 @@ def failures(run: Run) -> dict[str, str]:
 
 
 def errors(run: Run) -> list[str]:
-    """What a failed command says of no host."""
+    """The errors of a failed command that name no host."""
     if run.returncode == 0 or failures(run):
         return []
     return sorted(set(re.findall(r"^\[?ERROR[]!].*", run.output, re.MULTILINE)))
 
 
 def registry(place: Path) -> Json:
-    """The registry's folders, wherever they are: what their files hold, and their modes."""
+    """The content and mode of each file in the registry's folders, wherever they are."""
     entries = (file for file in place.rglob("compute_index_supply.yml"))
     folders = {*(file.parent for file in entries), *(each for each in place.rglob("host_vars/*") if each.is_dir())}
     files = sorted(file for folder in folders for file in folder.iterdir() if file.is_file())
-    # What tests give a host themselves.
+    # Tests write own.yml themselves.
     return {str(file.relative_to(place)): content(file) for file in files if file.name != "own.yml"}
 
 
@@ -267,7 +267,7 @@ def content(file: Path) -> Json:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs in a run."""
+    """One difference between two records of a command."""
 
     run: int
     command: str
@@ -276,7 +276,7 @@ class Difference:
 
 
 def compared(run: Json, aspect: str) -> Any:
-    """What an aspect of a run compares: how often a host waits and when it is its turn is not the same twice."""
+    """The value to compare for an aspect. How often hosts wait, and in which order they run, varies."""
     requests = run["requests"]
     if aspect == "requests":
         return Counter(line for line in requests if not LOOK.match(line))
@@ -294,7 +294,7 @@ def compared(run: Json, aspect: str) -> Any:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each single value of a structure and where it is."""
+    """Each single value of a structure, with its path."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from leaves(each, f"{path} {key}")
@@ -306,7 +306,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def short(old: Any, new: Any) -> str:
-    """Two values, and of long texts what stands around the first difference."""
+    """Two values; of long texts, the part around the first difference."""
     texts = ["nothing" if each is None else each if isinstance(each, str) else json.dumps(each) for each in (old, new)]
     same = next((n for n, (one, other) in enumerate(zip(*texts, strict=False)) if one != other), min(map(len, texts)))
     begin = same - 30 if max(map(len, texts)) > WIDTH // 2 and same > 40 else 0
@@ -315,7 +315,7 @@ def short(old: Any, new: Any) -> str:
 
 
 def differences(old: list[Json], new: list[Json]) -> list[Difference]:
-    """What differs between the runs of a test, facts first."""
+    """The differences between two recordings of a test, facts first."""
     found = []
     if len(old) != len(new):
         found.append(Difference(0, "", "runs", short(len(old), len(new))))
@@ -336,7 +336,7 @@ def read(folder: Path) -> dict[str, list[Json]]:
 
 
 def marks(*folders: Path) -> dict[str, set[tuple[int, str]]]:
-    """What is known to be unstable: of each test in which run what."""
+    """The aspects that are known to be unstable, with the number of the command, by test."""
     found: dict[str, set[tuple[int, str]]] = {}
     for folder in folders:
         if (folder / MARKS).exists():
@@ -346,7 +346,7 @@ def marks(*folders: Path) -> dict[str, set[tuple[int, str]]]:
 
 
 def mark(old: Path, others: Iterable[Path]) -> None:
-    """Note what differs between recordings of the same code, beside what is noted already."""
+    """Add the differences between recordings of the same code to the noted ones."""
     unstable, before = marks(old), read(old)
     for other in others:
         for test, runs in read(other).items():
@@ -359,7 +359,7 @@ def mark(old: Path, others: Iterable[Path]) -> None:
 
 
 def kind_of(aspects: set[str]) -> str:
-    """What a test is called where these differ. How often a machine is looked at depends on the computer's load."""
+    """The kind of a test's difference. How often a machine is looked at depends on the computer's load."""
     if not aspects:
         return "equal"
     if aspects - set(WAYS):
@@ -368,13 +368,13 @@ def kind_of(aspects: set[str]) -> str:
 
 
 def compare(old: Path, new: Path, facts_only: bool, most: int) -> int:
-    """Print what differs; 1 if something does that is not known to be unstable."""
+    """Print the differences. Returns 1 if a fact or a way differs that is not known to be unstable."""
     before, after, unstable = read(old), read(new), marks(old, new)
     wanted = {"runs", *FACTS} if facts_only else {"runs", *FACTS, *WAYS}
     count: Counter[str] = Counter()
     for test in sorted(before.keys() & after.keys()):
         found = [each for each in differences(before[test], after[test]) if each.aspect in wanted]
-        # Where the number of runs is not the same twice, nothing is.
+        # If the number of commands varies, everything may vary.
         known = [each for each in found if {(each.run, each.aspect), (0, "runs")} & unstable.get(test, set())]
         stable = [each for each in found if each not in known]
         kind = kind_of({each.aspect for each in stable}) if stable or not found else "unstable"
@@ -396,7 +396,7 @@ def compare(old: Path, new: Path, facts_only: bool, most: int) -> int:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m golden", description="Compares what tests did.")
     commands = parser.add_subparsers(dest="command", required=True)
     marking = commands.add_parser("mark", help="note what differs between recordings of the same code")

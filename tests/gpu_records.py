@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the programs of GPU machines print, made by the documented form of each: nobody has run them on a GPU for this.
+"""The output of the programs of GPU machines, written from their documentation. It was not recorded on a real GPU.
 
 ``Card`` knows a model, ``Machine`` has cards and faults, and writes the output of nvidia-smi, dcgmi and the others.
 """
@@ -22,7 +22,7 @@ Paths = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Card:
-    """A model of GPU, and what nvidia-smi says of one that is well and idle."""
+    """A model of GPU, with the values that nvidia-smi shows for a sound, idle one."""
 
     model: str
     mebibytes: int
@@ -220,7 +220,7 @@ class Machine:
         return f"# Out of bounds values : 0 OK\n# Avg bus bandwidth    : {self.bandwidth} \n#\n"
 
     def answers(self, level: str) -> dict[str, CommandResult]:
-        """What the module hears at a level."""
+        """The answers of the programs that the module runs at a level."""
         texts = {"nvidia-smi": self.smi()}
         if level != "specs":
             texts |= {"nvlink": self.nvlink(), "journalctl": self.kernel_log()}
@@ -441,11 +441,11 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         Machine(replaced=says("dcgmi", Machine().dcgmi(), 1)),
         *("ok", "unknown", {"under_load"}),
     ),
-    "a GPU of which the load says nothing": (
+    "the load test reports nothing about one GPU": (
         Machine(replaced=says("load", Machine(count=7).gpu_burn())),
         *("ok", "unknown", {"under_load"}),
     ),
-    "a load that says nothing of any GPU": (
+    "the load test reports nothing": (
         Machine(replaced=says("load", "")),
         *("ok", "unknown", {"under_load"}),
     ),

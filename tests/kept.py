@@ -1,11 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the commands of ansible-core would make anew in each process, kept for those that the launcher starts.
+"""Keep compiled code, translated templates and ZIP files of modules for the commands that the launcher starts.
 
-Each task has a process of its own, which translates its templates, and builds the ZIP file of its module, for itself:
-a quarter of a play's processor time. What comes of it follows from what is read here for its name; whatever else there
-is, such as a filter that is asked the time, is not kept.
+Each task of Ansible has its own process, which translates its templates and builds the ZIP file of its module, in a
+quarter of the processor time of a play. A kept file is named by a hash of everything that its content depends on. A template
+that depends on more, such as a filter that returns the time, is not kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment, nodes
 
 FOLDER = Path(__file__).resolve().parents[1] / ".build" / "compiled" / str(sys.implementation.cache_tag)
-# How Jinja reads a template.
+# The settings by which Jinja reads a template.
 READING = (
     *("block_start_string", "block_end_string", "variable_start_string", "variable_end_string"),
     *("comment_start_string", "comment_end_string", "line_statement_prefix", "line_comment_prefix"),
@@ -32,12 +32,12 @@ READING = (
 
 
 def digest(*facts: object) -> str:
-    """A name for what follows from these facts alone."""
+    """A name for content that depends on these facts alone."""
     return hashlib.sha256("\n".join(map(str, facts)).encode(errors="surrogatepass")).hexdigest()
 
 
 def write(file: Path, content: bytes) -> None:
-    """Write a file at once. Whoever may not write there keeps nothing."""
+    """Write a file atomically, if the folder may be written to."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(f"{file.name}-{os.urandom(8).hex()}")
@@ -46,7 +46,7 @@ def write(file: Path, content: bytes) -> None:
 
 
 def compile_once(source: str, filename: str, *options: Any, **others: Any) -> CodeType:
-    """What `compile` returns; the same source of the same file is not compiled again."""
+    """Compile as `compile` does, but each source of a file only once."""
     file = FOLDER / digest(filename, source)
     with suppress(OSError):
         code: CodeType = marshal.loads(file.read_bytes())
@@ -57,7 +57,7 @@ def compile_once(source: str, filename: str, *options: Any, **others: Any) -> Co
 
 
 def state_of(collection: Path) -> str:
-    """A name for this ansible-core with this state of the collection, whose filters and modules may change."""
+    """A name for this version of ansible-core with the present code of the collection."""
     from ansible import __file__ as core
     from ansible import __version__ as version
     from jinja2 import __version__ as of_jinja
@@ -67,14 +67,14 @@ def state_of(collection: Path) -> str:
 
 
 def keep_templates(state: str) -> None:
-    """Let Jinja translate a template once."""
+    """Let Jinja translate each template only once."""
     from jinja2 import Environment, environment
 
     environment.compile = compile_once  # type: ignore[attr-defined]
     translate = Environment.compile
     try:
         from ansible._internal._templating._jinja_bits import _TemplateCompileContext as Context
-    except ImportError:  # where ansible-core doubles backslashes before Jinja has the template
+    except ImportError:  # an older ansible-core, which doubles backslashes before Jinja gets the template
         Context = None
 
     def translate_once(
@@ -101,7 +101,7 @@ def keep_templates(state: str) -> None:
 
 
 def is_computed(template: nodes.Template) -> bool:
-    """Whether Jinja may call a plugin of Ansible's while it translates this; what that says may change."""
+    """Whether Jinja may call an Ansible plugin while it translates this; the plugin's result may change."""
     from jinja2 import nodes
 
     for node in template.find_all((nodes.Filter, nodes.Test)):
@@ -112,19 +112,19 @@ def is_computed(template: nodes.Template) -> bool:
 
 
 def modules_of(folder: str) -> Path:
-    """Where ansible-core looks for the ZIP files of modules, in a command's temporary folder."""
+    """The folder in a command's temporary folder where ansible-core looks for the ZIP files of modules."""
     return Path(folder, "ansiballz_cache")
 
 
 def bring_modules(state: str, folder: str) -> None:
-    """Let a command find the modules that others have built."""
+    """Let a command find the modules that other commands have built."""
     modules_of(folder).mkdir()
     for file in (FOLDER / state).glob("*"):
         (modules_of(folder) / file.name).symlink_to(file)
 
 
 def keep_modules(state: str, folder: str, collection: str) -> None:
-    """Keep the modules that a command has built, of ansible-core and of this collection."""
+    """Keep the modules of ansible-core and of this collection that a command has built."""
     for file in modules_of(folder).glob("*"):
         is_whole = not file.is_symlink() and not file.name.endswith(("-part", ".lock"))
         if is_whole and file.name.startswith(("ansible.modules.", f"{collection}.")):

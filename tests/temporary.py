@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plugin of pytest: what programs leave in the folder for temporary files goes with the session.
+"""A pytest plugin that removes the temporary files of programs at the end of the session.
 
-Tests kill them before they can tidy up. The folder is none of pytest's own, which keeps those of the last sessions for
-whoever looks for a fault, since the paths of sockets must be short.
+Tests kill programs before they can tidy up. The folder is not pytest's own, which is kept for people who look for a
+fault, since the paths of sockets must be short.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FOLDER = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder, and let this process and all that it starts find it. Pytest's own stay where they are."""
-    if hasattr(config, "workerinput"):  # a worker of pytest-xdist, started where there is one
+    """Make the folder, and set it for this process and the programs that it starts. Pytest's folders do not move."""
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist inherits the folder
         return
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     config.stash[FOLDER] = folder = Path(tempfile.mkdtemp(prefix="supply-"))
@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove it."""
+    """Remove the folder."""
     folder = config.stash.get(FOLDER, None)
     if folder:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A clock that is ahead, for commands whose PYTHONPATH begins with this folder."""
+"""Sets the clock ahead, for commands whose PYTHONPATH begins with this folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 
 def move() -> None:
-    """Let time go on from as many seconds ahead as SUPPLY_CLOCK_AHEAD says."""
+    """Add SUPPLY_CLOCK_AHEAD seconds to the time."""
     ahead, now = float(os.environ.get("SUPPLY_CLOCK_AHEAD") or 0), time.time
     if ahead:
         time.time = lambda: now() + ahead

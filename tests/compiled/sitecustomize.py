@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps what was compiled, for programs whose PYTHONPATH has this folder.
+"""Keeps compiled code, for programs with this folder in their PYTHONPATH.
 
-Ansible sends a module in a ZIP file of sources, so each run of each module compiles all that it imports: half of its
-processor time. Here a source is compiled once, and found again by its hash.
+Ansible sends a module as a ZIP file of sources, so each run compiles everything that the module imports: half of its
+processor time. With this file each source is compiled once, and found again by its hash.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FOLDER = f"{__file__.rpartition('/tests/')[0]}/.build/compiled/{sys.implementati
 
 
 def keep() -> None:
-    """Let zipimport look there before it compiles a source."""
-    # A name of the standard library's own; without it all is as slow as ever.
+    """Let zipimport look in the folder before it compiles a source."""
+    # A private function of the standard library; without it, nothing is kept.
     compiles = getattr(zipimport, "_compile_source", None)
 
     def find_or_compile(path: str, source: bytes) -> Any:
@@ -39,7 +39,7 @@ def keep() -> None:
                 marshal.dump(code, new)
             os.replace(new.name, file)
         except OSError:
-            pass  # whoever may not write there compiles again
+            pass  # without the right to write there, it compiles each time
         return code
 
     if compiles is not None:
