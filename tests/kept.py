@@ -4,8 +4,8 @@
 """Keep compiled code, translated templates and ZIP files of modules for the commands that the launcher starts.
 
 Each task of Ansible has its own process, which translates its templates and builds the ZIP file of its module, in a
-quarter of the processor time of a play. A kept file is named by a hash of everything that its content depends on. A template
-that depends on more, such as a filter that returns the time, is not kept.
+quarter of the processor time of a play. A kept file is named by a hash of everything that its content depends on. A
+template that depends on more, such as a filter that returns the time, is not kept.
 """
 
 from __future__ import annotations
