@@ -16,7 +16,7 @@ HANGS = 900
 
 
 def until(look: Callable[[], T], pause: float = 0.02) -> T:
-    """Call ``look`` every ``pause`` seconds until its result is true; return that. Raises AssertionError if it hangs."""
+    """Call ``look`` every ``pause`` seconds until its result is true; return that; AssertionError if it hangs."""
     end = time.monotonic() + HANGS
     while not (seen := look()):
         assert time.monotonic() < end, f"not seen within {HANGS} seconds"
