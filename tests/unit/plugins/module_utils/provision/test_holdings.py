@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a purchase holds: the table of docs/architecture.md row by row, and properties of every combination."""
+"""The holdings of a purchase: the table of docs/architecture.md row by row, and a property of every look."""
 
 from __future__ import annotations
 
@@ -25,52 +25,52 @@ SENT_AT = 1_769_860_800.0  # 2026-01-31T12:00:00Z, when the samples' machines we
 LATER = SENT_AT + 3600
 
 M = machine_id(1)
-MINE = machine(1, "gpu-1", OURS)
-SILENT = machine(1, "gpu-1", None)
-OTHER = machine(1, "gpu-1", THEIRS)
-VOLUME = machine(1, "data", THEIRS, kind="storage")
+OWN = machine(1, "gpu-1", OURS)
+OFFERLESS = machine(1, "gpu-1", None)
+FOREIGN = machine(1, "gpu-1", THEIRS)
+FOREIGN_VOLUME = machine(1, "data", THEIRS, kind="storage")
 
 HELD, PENDING, AFFECTED = HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED
 CONTRADICTION, IGNORED = HoldingState.CONTRADICTION, HoldingState.IGNORED
 
 TABLE: list[tuple[str, Proof, Any, str, float | None, HoldingState]] = [
     # our purchase's own answer (2xx)
-    ("answer, ours", Proof.ANSWER, MINE, "", SENT_AT, HELD),
-    ("answer, nothing", Proof.ANSWER, SILENT, "", LATER, HELD),
-    ("answer, not readable yet", Proof.ANSWER, None, "", SENT_AT, HELD),
-    ("answer, certain other, a machine", Proof.ANSWER, OTHER, "", SENT_AT, CONTRADICTION),
-    ("answer, ours, another host holds it", Proof.ANSWER, MINE, "gpu-2", SENT_AT, CONTRADICTION),
-    ("answer, nothing, another host holds it", Proof.ANSWER, SILENT, "gpu-2", SENT_AT, CONTRADICTION),
-    ("answer, certain other, storage", Proof.ANSWER, VOLUME, "", SENT_AT, AFFECTED),
+    ("answer, our offer", Proof.ANSWER, OWN, "", SENT_AT, HELD),
+    ("answer, no offer", Proof.ANSWER, OFFERLESS, "", LATER, HELD),
+    ("answer, 404", Proof.ANSWER, None, "", SENT_AT, HELD),
+    ("answer, another offer", Proof.ANSWER, FOREIGN, "", SENT_AT, CONTRADICTION),
+    ("answer, our offer, another host holds it", Proof.ANSWER, OWN, "gpu-2", SENT_AT, CONTRADICTION),
+    ("answer, no offer, another host holds it", Proof.ANSWER, OFFERLESS, "gpu-2", SENT_AT, CONTRADICTION),
+    ("answer, storage of another offer", Proof.ANSWER, FOREIGN_VOLUME, "", SENT_AT, AFFECTED),
     # the status, or a filtered list, of an answered purchase
-    ("status, ours", Proof.STATUS, MINE, "", SENT_AT, HELD),
-    ("status, nothing", Proof.STATUS, SILENT, "", SENT_AT, HELD),
-    ("status, nothing, sending time unknown", Proof.STATUS, SILENT, "", None, HELD),
-    ("status, nothing, older than the purchase", Proof.STATUS, SILENT, "", LATER, CONTRADICTION),
-    ("status, nothing, another host holds it", Proof.STATUS, SILENT, "gpu-2", SENT_AT, CONTRADICTION),
+    ("status, our offer", Proof.STATUS, OWN, "", SENT_AT, HELD),
+    ("status, no offer", Proof.STATUS, OFFERLESS, "", SENT_AT, HELD),
+    ("status, no offer, sending time unknown", Proof.STATUS, OFFERLESS, "", None, HELD),
+    ("status, no offer, older than the purchase", Proof.STATUS, OFFERLESS, "", LATER, CONTRADICTION),
+    ("status, no offer, another host holds it", Proof.STATUS, OFFERLESS, "gpu-2", SENT_AT, CONTRADICTION),
     ("status, 404 or not listed", Proof.STATUS, None, "", SENT_AT, PENDING),
-    ("status, certain other", Proof.STATUS, OTHER, "", SENT_AT, CONTRADICTION),
-    ("status, certain other, storage", Proof.STATUS, VOLUME, "", SENT_AT, AFFECTED),
-    ("status, ours, another host holds it", Proof.STATUS, MINE, "gpu-2", SENT_AT, CONTRADICTION),
-    # a further id beside a held one
-    ("itself, ours", Proof.OFFER, MINE, "", SENT_AT, HELD),
-    ("itself, another host holds it", Proof.OFFER, MINE, "gpu-2", SENT_AT, CONTRADICTION),
+    ("status, another offer", Proof.STATUS, FOREIGN, "", SENT_AT, CONTRADICTION),
+    ("status, storage of another offer", Proof.STATUS, FOREIGN_VOLUME, "", SENT_AT, AFFECTED),
+    ("status, our offer, another host holds it", Proof.STATUS, OWN, "gpu-2", SENT_AT, CONTRADICTION),
+    # a further resource, which names our offer itself
+    ("resource, our offer", Proof.OFFER, OWN, "", SENT_AT, HELD),
+    ("resource, our offer, another host holds it", Proof.OFFER, OWN, "gpu-2", SENT_AT, CONTRADICTION),
     # the host's name, and an unanswered purchase of ours
-    ("name, ours", Proof.NAME, MINE, "", SENT_AT, HELD),
-    ("name, nothing", Proof.NAME, SILENT, "", SENT_AT, HELD),
-    ("name, nothing, older than the purchase", Proof.NAME, SILENT, "", LATER, IGNORED),
-    ("name, certain other", Proof.NAME, OTHER, "", SENT_AT, IGNORED),
+    ("name, our offer", Proof.NAME, OWN, "", SENT_AT, HELD),
+    ("name, no offer", Proof.NAME, OFFERLESS, "", SENT_AT, HELD),
+    ("name, no offer, older than the purchase", Proof.NAME, OFFERLESS, "", LATER, IGNORED),
+    ("name, another offer", Proof.NAME, FOREIGN, "", SENT_AT, IGNORED),
 ]
 
 
 @pytest.mark.parametrize(
-    ("proof", "resource", "holder", "sent_at", "verdict"), [each[1:] for each in TABLE], ids=[each[0] for each in TABLE]
+    ("proof", "resource", "holder", "sent_at", "state"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
-def test_what_follows_for_one_resource(
-    proof: Proof, resource: Any, holder: str, sent_at: float | None, verdict: HoldingState
+def test_state_of_resource_by_its_proof(
+    proof: Proof, resource: Any, holder: str, sent_at: float | None, state: HoldingState
 ) -> None:
     observed = Observation(machine_id(1), proof, resource, holder)
-    assert what_is_held(observed, OURS, sent_at)[0] is verdict
+    assert what_is_held(observed, OURS, sent_at)[0] is state
 
 
 def look(**fields: Any) -> PurchaseLook:
@@ -81,55 +81,57 @@ def listed(*machines: dict[str, Any]) -> dict[str, Any]:
     return {each["resource_id"]: each for each in machines}
 
 
-def test_an_id_that_a_later_status_omits_stays() -> None:
-    found, contradictions = look(noted=(machine_id(1), machine_id(2)), named=(machine_id(2),)).concluded
-    assert (found.ids, contradictions) == ((machine_id(1), machine_id(2)), ())
+def test_id_that_a_later_status_omits_stays_held() -> None:
+    holdings, contradictions = look(noted=(machine_id(1), machine_id(2)), named=(machine_id(2),)).concluded
+    assert (holdings.ids, contradictions) == ((machine_id(1), machine_id(2)), ())
 
 
-def test_a_further_machine_of_the_offer_is_held_beside_the_first() -> None:
+def test_further_machine_of_the_offer_is_also_held() -> None:
     second = machine(2, "gpu-1-2", OURS)
-    assert look(listed=listed(MINE, second)).concluded[0].ids == (machine_id(1), machine_id(2))
+    assert look(listed=listed(OWN, second)).concluded[0].ids == (machine_id(1), machine_id(2))
     assert look(named=(machine_id(2),), read=listed(second)).concluded[0].ids == (machine_id(1), machine_id(2))
 
 
-def test_a_contradiction_names_both_sides_and_overwrites_nothing() -> None:
-    found, (contradiction,) = look(named=(machine_id(2),), read=listed(machine(2, "train", THEIRS))).concluded
-    assert found.ids == (machine_id(1),) and machine_id(2) not in found.billable
+def test_contradiction_names_source_and_offer_and_changes_no_holding() -> None:
+    holdings, (contradiction,) = look(named=(machine_id(2),), read=listed(machine(2, "train", THEIRS))).concluded
+    assert holdings.ids == (machine_id(1),) and machine_id(2) not in holdings.billable
     assert all(part in str(contradiction) for part in (machine_id(2), "called train", THEIRS, "the offer's status"))
 
 
-def test_the_offer_that_only_the_list_names_contradicts_like_that_of_a_page() -> None:
+def test_other_offer_named_only_by_the_list_contradicts() -> None:
     other = machine(2, None, THEIRS)
     page = {machine_id(2): {**other, "offer_id": None}}
-    found, contradictions = look(named=(machine_id(2),), listed=listed(other), read=page).concluded
-    assert (found.ids, len(contradictions)) == ((machine_id(1),), 1)
+    holdings, contradictions = look(named=(machine_id(2),), listed=listed(other), read=page).concluded
+    assert (holdings.ids, len(contradictions)) == ((machine_id(1),), 1)
 
 
-def test_what_is_pending_is_billed_and_not_held() -> None:
-    found, contradictions = look(noted=(), named=(machine_id(2),), read={machine_id(2): None}).concluded
-    assert (found.ids, found.billable, contradictions) == ((), (machine_id(2),), ())
+def test_pending_id_is_billable_but_not_held() -> None:
+    holdings, contradictions = look(noted=(), named=(machine_id(2),), read={machine_id(2): None}).concluded
+    assert (holdings.ids, holdings.billable, contradictions) == ((), (machine_id(2),), ())
 
 
-def test_only_what_was_told_gone_goes() -> None:
+def test_left_of_drops_only_gone_machines() -> None:
     gone = {**machine(2, None, OURS), "status": "deleted"}
-    one = look(noted=(machine_id(1), machine_id(2)), listed=listed(gone))
-    assert one.left_of(one.concluded[0].billable) == (machine_id(1),)
+    both = look(noted=(machine_id(1), machine_id(2)), listed=listed(gone))
+    assert both.left_of(both.concluded[0].billable) == (machine_id(1),)
 
 
 @pytest.mark.parametrize(
     ("fields", "ids_to_prove"),
     [
         ({}, ()),
-        ({"listed": listed(MINE)}, ()),
-        ({"listed": listed(SILENT), "named": (machine_id(1),)}, ()),
-        ({"listed": listed(OTHER)}, (machine_id(1),)),
+        ({"listed": listed(OWN)}, ()),
+        ({"listed": listed(OFFERLESS), "named": (machine_id(1),)}, ()),
+        ({"listed": listed(FOREIGN)}, (machine_id(1),)),
         ({"named": (machine_id(2),)}, (machine_id(2),)),
         ({"named": (machine_id(2),), "listed": listed(machine(2, None, OURS))}, ()),
         ({"named": (machine_id(2),), "listed": listed(machine(2, None, None))}, (machine_id(2),)),
         ({"named": (machine_id(2),), "read": {machine_id(2): None}}, ()),
     ],
 )
-def test_only_what_decides_is_read_by_its_id(fields: dict[str, Any], ids_to_prove: tuple[str, ...]) -> None:
+def test_ids_to_prove_are_those_that_the_list_leaves_open(
+    fields: dict[str, Any], ids_to_prove: tuple[str, ...]
+) -> None:
     assert look(**fields).ids_to_prove == ids_to_prove
 
 
@@ -147,24 +149,28 @@ looks = st.builds(
     noted=some_ids,
     named=some_ids,
     sent_at=st.just(SENT_AT),
-    listed=st.lists(resources).map(lambda shown: listed(*shown)),
-    read=st.builds(lambda unknown, shown: {**dict.fromkeys(unknown), **listed(*shown)}, some_ids, st.lists(resources)),
+    listed=st.lists(resources).map(lambda machines: listed(*machines)),
+    read=st.builds(
+        lambda missing, machines: {**dict.fromkeys(missing), **listed(*machines)}, some_ids, st.lists(resources)
+    ),
     holders=st.dictionaries(ids, st.just("gpu-2")),
 )
 
 
 @given(looks)
-def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(one: PurchaseLook) -> None:
-    held, contradictions = one.concluded
-    observed = {each.resource_id: each for each in one.observations()}
-    assert {*one.noted, *one.named} <= set(observed)
-    odd = [each.observation.resource_id for each in contradictions]
-    assert sorted([*held.ids, *held.pending, *held.affected, *held.storage, *odd]) == sorted(observed)
-    for each in held.ids:
-        seen = observed[each]
-        assert (seen.resource or {}).get("offer_id") in (None, OURS) and not seen.holder
-    for each in held.pending:
-        assert observed[each].resource is None and each not in one.noted
+def test_every_observed_id_has_one_state_and_foreign_ids_are_not_held(purchase_look: PurchaseLook) -> None:
+    holdings, contradictions = purchase_look.concluded
+    observed = {item.resource_id: item for item in purchase_look.observations()}
+    assert {*purchase_look.noted, *purchase_look.named} <= set(observed)
+    contradicting = [item.observation.resource_id for item in contradictions]
+    assert sorted([*holdings.ids, *holdings.pending, *holdings.affected, *holdings.storage, *contradicting]) == sorted(
+        observed
+    )
+    for resource_id in holdings.ids:
+        observation = observed[resource_id]
+        assert (observation.resource or {}).get("offer_id") in (None, OURS) and not observation.holder
+    for resource_id in holdings.pending:
+        assert observed[resource_id].resource is None and resource_id not in purchase_look.noted
 
 
 @pytest.mark.parametrize(
@@ -173,57 +179,57 @@ def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(one
         ("running", {}, True),
         ("deleted", {}, False),
         ("deleting", {}, True),
-        pytest.param("running", {M: {**MINE, "status": "deleted"}}, False, id="the list lags"),
-        pytest.param("deleted", {M: MINE}, True, id="the list errs"),
+        pytest.param("running", {M: {**OWN, "status": "deleted"}}, False, id="the list lags"),
+        pytest.param("deleted", {M: OWN}, True, id="the list errs"),
         pytest.param("running", {M: None}, True, id="a 404 proves nothing"),
-        pytest.param("deleted", {M: None}, False, id="nor does it take back what the API has said"),
-        pytest.param(None, {M: None}, True, id="nobody shows it"),
+        pytest.param("deleted", {M: None}, False, id="a 404 does not undo the list"),
+        pytest.param(None, {M: None}, True, id="neither shows it"),
     ],
 )
-def test_what_is_left_goes_by_its_own_page(listed: str | None, read: Any, is_left: bool) -> None:
-    shown = {} if listed is None else {M: {**MINE, "status": listed}}
-    look = PurchaseLook(OURS, (M,), (), SENT_AT, shown, read)
+def test_left_of_believes_the_page_more_than_the_list(listed: str | None, read: Any, is_left: bool) -> None:
+    by_id = {} if listed is None else {M: {**OWN, "status": listed}}
+    look = PurchaseLook(OURS, (M,), (), SENT_AT, by_id, read)
     assert look.left_of(look.ids) == ((M,) if is_left else ())
 
 
 @pytest.mark.parametrize(
-    ("since", "made", "offer", "is_ours"),
+    ("linked_since", "machine_created", "offer", "is_bought"),
     [
         ("2026-01-31T12:20:00Z", "2026-01-31T12:00:00Z", None, True),
-        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", None, False),  # linked by a person, and may be a colleague's
-        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", OURS, True),  # it says so itself
+        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", None, False),  # a person may have linked a colleague's storage
+        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", OURS, True),  # it names our offer
         ("2026-01-31T15:00:00Z", None, None, True),
         (None, "2026-01-31T12:00:00Z", None, True),
     ],
 )
-def test_storage_that_was_attached_later_has_not_come_with_the_machine(
-    since: str | None, made: str | None, offer: str | None, is_ours: bool
+def test_storage_linked_long_after_the_machine_was_made_is_not_bought(
+    linked_since: str | None, machine_created: str | None, offer: str | None, is_bought: bool
 ) -> None:
     volume = machine(2, "data", offer, kind="storage", created_at="2026-01-31T14:00:00Z")
-    link = {"resource_id": machine_id(2), "kind": "storage", "linked_since": since}
-    mine = {**MINE, "created_at": made, "linked_resources": [link]}
-    look = PurchaseLook(OURS, (M,), sent_at=SENT_AT, listed={M: mine, machine_id(2): volume})
-    held, contradictions = look.concluded
-    assert (held.ids, held.storage, contradictions) == ((M,), (machine_id(2),) if is_ours else (), ())
+    link = {"resource_id": machine_id(2), "kind": "storage", "linked_since": linked_since}
+    own = {**OWN, "created_at": machine_created, "linked_resources": [link]}
+    look = PurchaseLook(OURS, (M,), sent_at=SENT_AT, listed={M: own, machine_id(2): volume})
+    holdings, contradictions = look.concluded
+    assert (holdings.ids, holdings.storage, contradictions) == ((M,), (machine_id(2),) if is_bought else (), ())
 
 
-@pytest.mark.parametrize("until", [None, "2026-01-31T13:00:00Z"])
+@pytest.mark.parametrize("linked_until", [None, "2026-01-31T13:00:00Z"])
 @pytest.mark.parametrize("status", ["active", "failed", "deleting", "deleted"])
-def test_the_links_of_a_machine_end_with_it_and_storage_goes_on(status: str, until: str | None) -> None:
-    """While the machine runs, a link that has ended means that the storage was detached."""
+def test_ended_link_proves_storage_only_if_its_machine_has_ended(status: str, linked_until: str | None) -> None:
+    """If a link ends while the machine runs, the storage was detached from it."""
     volume = machine(2, "data", kind="storage", created_at="2026-01-31T12:20:00Z")
-    mine = {
+    own = {
         **machine(1, "gpu-1", OURS, status=status),
-        "linked_resources": [{"resource_id": machine_id(2), "kind": "storage", "linked_until": until}],
+        "linked_resources": [{"resource_id": machine_id(2), "kind": "storage", "linked_until": linked_until}],
     }
-    held, contradictions = PurchaseLook(OURS, (M,), read={M: mine, machine_id(2): volume}).concluded
-    is_ours = until is None or status in ("deleting", "deleted")
-    assert (held.storage, contradictions) == ((machine_id(2),) if is_ours else (), ())
+    holdings, contradictions = PurchaseLook(OURS, (M,), read={M: own, machine_id(2): volume}).concluded
+    is_bought = linked_until is None or status in ("deleting", "deleted")
+    assert (holdings.storage, contradictions) == ((machine_id(2),) if is_bought else (), ())
 
 
 @pytest.mark.parametrize(("offer", "state"), [(None, AFFECTED), (OURS, HoldingState.STORAGE), (THEIRS, AFFECTED)])
 @pytest.mark.parametrize("proof", [Proof.ANSWER, Proof.STATUS, Proof.LINK])
-def test_storage_that_was_listed_before_the_purchase_is_ours_only_if_it_says_so(
+def test_storage_listed_before_the_purchase_is_bought_only_if_it_names_the_offer(
     proof: Proof, offer: str | None, state: HoldingState
 ) -> None:
     """Its age proves nothing: two projects may attach a volume within minutes of each other."""

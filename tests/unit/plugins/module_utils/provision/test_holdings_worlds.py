@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random worlds that keep accounts: whatever the API names, only the host's own machines are registered or ended.
+"""Random worlds with their own books: whatever the API names, only the host's own machines are registered or ended.
 
-Machines have storage, which no end and no host takes for a machine, and which is kept as far as anything tells of it.
+Storage is never taken for a machine, and any bought storage that a source shows stays noted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OURS, COLLEAGUE, NEIGHBOUR = "ours", "a colleague", "gpu-2"
 
 @dataclass(frozen=True)
 class Truth:
-    """A machine, who has bought it, and how the API shows it."""
+    """A machine, its buyer, and how the API shows it. ``lags``: the list omits it."""
 
     number: int
     buyer: str
@@ -55,7 +55,7 @@ class Truth:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The machine as the tolerant reader returns it. Only our own is certainly not older than the purchase."""
+        """The machine as the tolerant reader returns it. Machines of others are older than the purchase."""
         offer = (X if self.buyer == OURS else Y) if self.shows_offer else None
         name = ("gpu-1" if self.buyer != COLLEAGUE else "train") if self.keeps_name else f"vm-{self.number}"
         return machine(self.number, name, offer, created_at=AFTER if self.buyer == OURS else BEFORE)
@@ -63,9 +63,10 @@ class Truth:
 
 @dataclass(frozen=True)
 class World:
-    """What the books say, and what the registry and the offer's status name.
+    """Machines and storage with their buyers, and what the registry and the offer's status name.
 
-    ``stored``: the storage that the registry has noted as such. Storage of others may be linked to our machines, too.
+    ``noted``: ids that the registry has as machines. ``stored``: storage that it has noted as such. ``named``: ids in
+    the status. Storage of others may also be linked to our machines.
     """
 
     machines: tuple[Truth, ...]
@@ -77,7 +78,7 @@ class World:
 
     @property
     def ours(self) -> set[str]:
-        """Our machines."""
+        """The ids of our machines."""
         return {each.id for each in self.machines if each.buyer == OURS}
 
     @property
@@ -90,27 +91,27 @@ class World:
 
     @property
     def provable(self) -> set[str]:
-        """Our storage that any source shows as ours."""
+        """The ids of our storage that any source shows as ours."""
         named = {*self.noted, *self.named}
         shown = [m for m in self.machines if m.buyer == OURS and (m.id in named or (m.shows_offer and not m.lags))]
-        told = [
+        proved = [
             volume
             for volume in self.own_volumes
             if (volume.form.is_listed and volume.form.names_offer) or (volume.form.is_linked and shown)
         ]
-        return ids_of([*told, *self.stored]) | (named & ids_of(self.own_volumes))
+        return ids_of([*proved, *self.stored]) | (named & ids_of(self.own_volumes))
 
     @property
     def by_id(self) -> dict[str, dict[str, Any] | None]:
-        beside = [v for v in self.volumes if v.owner == OURS or v.number % 2]
-        machines = {each.id: linked(each.shown, beside if each.buyer == OURS else ()) for each in self.machines}
+        linkable = [v for v in self.volumes if v.owner == OURS or v.number % 2]
+        machines = {each.id: linked(each.shown, linkable if each.buyer == OURS else ()) for each in self.machines}
         return {**machines, **{volume.id: volume.shown for volume in self.volumes}}
 
     @property
     def listed(self) -> list[dict[str, Any]]:
-        late = {each.id for each in self.machines if each.lags}
-        late |= {volume.id for volume in self.volumes if not volume.form.is_listed}
-        return [shown for each, shown in self.by_id.items() if shown and each not in late]
+        unlisted = {each.id for each in self.machines if each.lags}
+        unlisted |= {volume.id for volume in self.volumes if not volume.form.is_listed}
+        return [shown for each, shown in self.by_id.items() if shown and each not in unlisted]
 
     @property
     def status(self) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class World:
             "ready": ready,
             "resource_ids": list(self.named),
             "connections": connections,
-            "msg": "Seen.",
+            "msg": "It was read.",
         }
 
     @property
@@ -150,7 +151,7 @@ class World:
 
     @property
     def is_honest(self) -> bool:
-        """Whether status, list and books agree."""
+        """Whether the status names only our own resources, and the list omits none of the machines."""
         return {*self.named} <= {*self.ours, *ids_of(self.own_volumes)} and not any(m.lags for m in self.machines)
 
 
@@ -160,7 +161,7 @@ def worlds(draw: st.DrawFn) -> World:
     flags = st.booleans()
     machines = tuple(Truth(n, buyer, draw(flags), draw(flags), draw(flags)) for n, buyer in enumerate(buyers, 1))
     volumes = tuple(
-        Volume(n, buyer, draw(FORMS), draw(st.sampled_from(["gpu-1", "data"])), *_bought(buyer))
+        Volume(n, buyer, draw(FORMS), draw(st.sampled_from(["gpu-1", "data"])), *_offer_and_date(buyer))
         for n, buyer in enumerate(draw(st.lists(st.sampled_from([OURS, OURS, COLLEAGUE, NEIGHBOUR]), max_size=3)), 11)
     )
     ids = [each.id for each in (*machines, *volumes)]
@@ -173,8 +174,8 @@ def worlds(draw: st.DrawFn) -> World:
     return World(machines, volumes, tuple(noted), stored, tuple(named), phase)
 
 
-def _bought(buyer: str) -> tuple[str, str]:
-    """Return the offer that brought a buyer's storage, and when it was created."""
+def _offer_and_date(buyer: str) -> tuple[str, str]:
+    """Return the offer that a buyer's storage came with, and when it was created."""
     return (X, AFTER) if buyer == OURS else (Y, BEFORE)
 
 
@@ -201,14 +202,14 @@ def judged(world: World) -> JudgedHost:
 
 
 @given(worlds())
-def test_only_what_the_purchase_bought_is_registered_and_given_back(world: World) -> None:
+def test_only_bought_resources_are_registered_or_released(world: World) -> None:
     case = judged(world)
     verdict = case.verdict(False)
     event(verdict.value)
-    kept = case.noted(verdict).get("provision_resource_ids", [])
-    assert set(kept) <= world.ours
+    noted_ids = case.noted(verdict).get("provision_resource_ids", [])
+    assert set(noted_ids) <= world.ours
     if verdict is not Verdict.AGAIN:
-        assert set(kept) >= world.noted_machines or not kept, "ids that were proved are never removed"
+        assert set(noted_ids) >= world.noted_machines or not noted_ids, "proved ids are never removed"
     assert set(case.endable) <= world.ours
     if verdict is Verdict.RELEASE:
         assert case.proved and set(case.proved) <= world.ours
@@ -222,39 +223,39 @@ def test_only_what_the_purchase_bought_is_registered_and_given_back(world: World
 
 
 @given(worlds())
-def test_a_later_run_keeps_what_is_held(world: World) -> None:
-    seen = account(world)
+def test_later_run_keeps_the_holdings(world: World) -> None:
+    before = account(world)
     statuses: Any = {X: world.status}
-    ids = ids_to_prove({"gpu-1": world.entry}, statuses, seen)
-    seen = replace(seen, read=read(world, ids))
-    stands = standing_of(host(), world.entry, world.status, seen)
-    event(stands.kind.value)
-    free = stands.kind is HostState.FREE or stands.void
+    ids = ids_to_prove({"gpu-1": world.entry}, statuses, before)
+    seen = replace(before, read=read(world, ids))
+    standing = standing_of(host(), world.entry, world.status, seen)
+    event(standing.kind.value)
+    free = standing.kind is HostState.FREE or standing.void
     assert not (free and world.is_findable), "nothing else may be bought for the host"
-    if stands.kind is HostState.READY:
+    if standing.kind is HostState.READY:
         # Earlier versions noted storage as machines; ids that no source shows yet stay as noted.
         hidden = {*world.noted} & ids_of(volume for volume in world.own_volumes if not volume.form.is_listed)
-        assert world.noted_machines <= set(stands.resource_ids) <= world.ours | hidden
-    if stands.void:
-        assert world.provable <= {item.resource_id for item in stands.storage} <= ids_of(world.own_volumes)
+        assert world.noted_machines <= set(standing.resource_ids) <= world.ours | hidden
+    if standing.void:
+        assert world.provable <= {item.resource_id for item in standing.storage} <= ids_of(world.own_volumes)
     if world.is_honest and world.status["ready"] and not any(each.buyer == NEIGHBOUR for each in world.machines):
-        assert stands.kind is HostState.READY
+        assert standing.kind is HostState.READY
 
 
 @given(worlds())
-def test_only_what_the_purchase_bought_ends(world: World) -> None:
-    # Resources that may be the host's are read by their ids, whatever a list shows.
+def test_decommission_ends_only_bought_machines(world: World) -> None:
+    # Resources that may be the host's are read by their ids, even if they are listed.
     claims = account(world).claims.values()
-    asked = [claim for claim in claims if claim.host == "gpu-1"]
-    wanted = ids_to_read_before_end(asked, world.named, world.listed)
+    own_claims = [claim for claim in claims if claim.host == "gpu-1"]
+    wanted = ids_to_read_before_end(own_claims, world.named, world.listed)
     pages = {each: page for each, page in read(world, sorted(wanted)).items() if page}
     shown = {**{each["resource_id"]: each for each in world.listed}, **pages}
     unknown = {each: "GET answered 404." for each in wanted if each not in world.by_id}
-    seen = ApiView(Account.of(claims, list(shown.values())), {X: world.status}, unknown)
-    ended = what_ends(EndRequest("gpu-1", "gpu-1", world.entry), seen)
+    view = ApiView(Account.of(claims, list(shown.values())), {X: world.status}, unknown)
+    ended = what_ends(EndRequest("gpu-1", "gpu-1", world.entry), view)
     event(ended.action.value)
     assert set(ended.ids) <= world.ours
-    assert ended.action in (Action.END, Action.STOP) or not world.is_findable, "what runs is never forgotten"
+    assert ended.action in (Action.END, Action.STOP) or not world.is_findable, "a running machine is never forgotten"
     if ended.action is Action.END:
         assert world.noted_machines <= set(ended.ids)
     if ended.action in (Action.END, Action.FORGET):
