@@ -33,7 +33,7 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=timezone.utc).timestamp()
 
 
 @pytest.mark.parametrize(
-    ("given_", "seconds", "moment"),
+    ("value", "seconds", "moment"),
     [
         ("8h", 8 * HOUR, None),
         (" 90m ", 1.5 * HOUR, None),
@@ -48,9 +48,9 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=timezone.utc).timestamp()
         (None, None, None),
     ],
 )
-def test_leases(given_: Any, seconds: float | None, moment: float | None) -> None:
-    found = read_lease(given_)
-    assert (found.seconds, found.moment, bool(found)) == (seconds, moment, (seconds, moment) != (None, None))
+def test_read_lease_of_duration_or_moment(value: Any, seconds: float | None, moment: float | None) -> None:
+    lease = read_lease(value)
+    assert (lease.seconds, lease.moment, bool(lease)) == (seconds, moment, (seconds, moment) != (None, None))
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_leases(given_: Any, seconds: float | None, moment: float | None) -> Non
         *("9999-01-01T00:00Z", "1969-12-31T23:59Z"),
     ],
 )
-def test_what_is_no_lease(text: str) -> None:
+def test_read_lease_rejects_other_text(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         read_lease(text)
 
 
-def test_when_it_is_over() -> None:
+def test_lease_end_and_remaining_seconds() -> None:
     assert read_lease("8h").end(NOON) == NOON + 8 * HOUR
     assert read_lease("2026-11-26T12:00Z").end(0.0) == read_lease("2026-11-26T12:00Z").end(None) == NOON
     assert read_lease("8h").end(None) is None
@@ -79,38 +79,40 @@ def test_when_it_is_over() -> None:
 @pytest.mark.parametrize(
     ("leased", "noted", "created", "end"),
     [
-        # The later one holds: clocks differ, and an API needs its time.
+        # The lease counts from the creation if that is later: clocks differ, and the API takes time.
         ("8h", utc_rounded_up(NOON + 8 * HOUR), None, NOON + 8 * HOUR),
         ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + 60, NOON + 8 * HOUR + 60),
         ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON - 60, NOON + 8 * HOUR),
-        # The API's records move with a resync: an hour at most.
+        # The API's time may change when its records are synchronized, so it moves the end by at most an hour.
         ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + HOUR, NOON + 9 * HOUR),
         ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + DAY, NOON + 9 * HOUR),
-        # An end that was moved is later than what the lease says.
+        # The lease was extended.
         ("8h", utc_rounded_up(NOON + 20 * HOUR), NOON + 60, NOON + 20 * HOUR),
-        # A time is meant as it was said.
+        # A lease until a time does not depend on the creation.
         ("2026-11-26T12:00Z", utc_rounded_up(NOON), NOON + 60, NOON),
         ("2026-11-26T12:00Z", utc_rounded_up(NOON + DAY), NOON + 60, NOON + DAY),
-        # What a person has written counts as it stands.
+        # Without a readable lease the noted end counts.
         ("", utc_rounded_up(NOON), NOON + 60, NOON),
         ("eight", utc_rounded_up(NOON), NOON + 60, NOON),
         ("8h", "", NOON, None),
         ("8h", None, NOON, None),
     ],
 )
-def test_the_end_of_a_machine(leased: str, noted: Any, created: float | None, end: float | None) -> None:
+def test_end_of_is_the_later_of_noted_end_and_lease_from_creation(
+    leased: str, noted: Any, created: float | None, end: float | None
+) -> None:
     assert end_of(leased, noted, created) == end
 
 
 @pytest.mark.parametrize("noted", ["soon", "2026-11-26T12:00", "8h", 5, True])
-def test_an_end_that_cannot_be_read(noted: Any) -> None:
+def test_end_of_rejects_unreadable_end(noted: Any) -> None:
     with pytest.raises(ValueError, match="not a time with its zone"):
         end_of("8h", noted, NOON)
 
 
-def test_moments() -> None:
+def test_utc_rounded_up_never_ends_a_lease_early() -> None:
     assert moment_of(utc_rounded_up(NOON)) == NOON
-    assert utc_rounded_up(NOON + 0.2) == "2026-11-26T12:00:01Z"  # never early
+    assert utc_rounded_up(NOON + 0.2) == "2026-11-26T12:00:01Z"
     assert formatted(NOON + 59.9) == "2026-11-26 12:00 UTC"
 
 
@@ -118,13 +120,13 @@ def test_moments() -> None:
     ("price", "seconds", "usd"),
     [(2.0, 8 * HOUR, 16.0), (7.2, 8 * HOUR, 57.6), (None, HOUR, None), (2.0, math.inf, None), (0.0, HOUR, 0.0)],
 )
-def test_the_most_that_it_costs(price: float | None, seconds: float, usd: float | None) -> None:
+def test_cost_in_usd(price: float | None, seconds: float, usd: float | None) -> None:
     assert cost_in_usd(price, seconds) == (None if usd is None else pytest.approx(usd))
 
 
 @given(st.decimals(min_value="0.01", max_value="500", places=2), st.integers(min_value=1, max_value=10_000))
-def test_a_price_that_just_makes_the_bill_passes(price: Any, hours: int) -> None:
-    # As people write both: the product is exact in decimals, and must pass as floats.
+def test_price_that_exactly_reaches_max_bill_passes(price: Any, hours: int) -> None:
+    # People write both as decimals, whose product is exact; rounding of floats must not refuse the price.
     limit = max_price_for_bill(float(price * hours), hours * HOUR)
     assert float(price) <= limit < float(price) + 1e-6
     assert (max_price_for_bill(None, HOUR), max_price_for_bill(5.0, math.inf)) == (UNLIMITED, UNLIMITED)
@@ -138,12 +140,12 @@ def test_a_price_that_just_makes_the_bill_passes(price: Any, hours: int) -> None
         (NOON, None, "until 2026-11-26 12:00 UTC, at most an unknown sum"),
     ],
 )
-def test_a_line(end: float | None, bill: float | None, line: str) -> None:
+def test_until_gives_end_and_largest_bill(end: float | None, bill: float | None, line: str) -> None:
     assert until(end, bill) == line
 
 
 @pytest.mark.parametrize("moment", [-1.0, -1e18, 253_400_000_000.0, 1e18, math.inf, -math.inf, math.nan])
-def test_a_moment_outside_the_calendar_is_unknown(moment: float) -> None:
+def test_moment_outside_the_calendar_is_unknown(moment: float) -> None:
     assert (utc_rounded_up(moment), formatted(moment)) == ("unknown", "unknown")
     assert until(moment, 5.0) == "until unknown, at most USD 5.00"
 
@@ -155,13 +157,15 @@ def test_a_moment_outside_the_calendar_is_unknown(moment: float) -> None:
         (None, NOON, False, NOON),
         (None, None, False, None),
         (NOON, NOON + 60, False, NOON + 60),
-        # By another clock, or moved.
+        # The API's time is earlier, or much later: its clock is wrong, or its records have moved.
         (NOON, NOON - 60, False, NOON),
         (NOON, NOON + DAY, False, NOON),
         (NOON, NOON - 365 * DAY, False, NOON),
-        # What is taken over is older than its entry.
+        # An adopted machine is older than its entry.
         (NOON, NOON - DAY, True, NOON - DAY),
     ],
 )
-def test_when_it_was_bought(noted: float | None, created: float | None, adopted: bool, begin: float | None) -> None:
+def test_begin_of_trusts_api_time_within_an_hour(
+    noted: float | None, created: float | None, adopted: bool, begin: float | None
+) -> None:
     assert begin_of(noted, created, adopted=adopted) == begin

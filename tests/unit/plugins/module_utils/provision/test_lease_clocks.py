@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What time it is, by each clock that can be read."""
+"""The clocks of controller, API and database: which one notes a lease, and which one ends it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ HOUR, DAY = 3600.0, 86_400.0
         (CLOCKS_APART, None, API_CLOCK, CLOCKS_APART, False),
         (CLOCKS_APART + 1, None, API_CLOCK, CLOCKS_APART + 1, True),
         (-DAY, None, API_CLOCK, -DAY, True),
-        # The database's against the API's, whatever this computer's says
+        # The API's and the database's clock each agree with this computer's, but not with each other.
         (200.0, -200.0, DATABASE_CLOCK, -200.0, True),
     ],
 )
-def test_what_begins_now(ahead: float | None, database: float | None, noting: str, now: float, is_apart: bool) -> None:
+def test_clock_that_notes_a_new_lease(
+    ahead: float | None, database: float | None, noting: str, now: float, is_apart: bool
+) -> None:
     clock = Clock.of(NOON, ahead, None if database is None else NOON + database)
     assert (clock.noting, clock.now(), clock.is_apart) == (noting, NOON + now, is_apart)
 
@@ -45,12 +47,12 @@ def test_what_begins_now(ahead: float | None, database: float | None, noting: st
         (Clock(NOON, NOON + DAY, NOON - DAY), LOCAL_CLOCK, 0.0),
         (Clock(NOON, NOON + DAY, NOON - DAY), API_CLOCK, DAY),
         (Clock(NOON, NOON + DAY, NOON - DAY), DATABASE_CLOCK, -DAY),
-        # It cannot be read: the earliest of the others.
+        # The noting clock cannot be read: the earliest of the others counts.
         (Clock(NOON, None, NOON - DAY), API_CLOCK, -DAY),
         (Clock(NOON, NOON + DAY), DATABASE_CLOCK, 0.0),
     ],
 )
-def test_what_was_noted(clock: Clock, noted_by: str, now: float) -> None:
+def test_now_is_read_from_the_noting_clock(clock: Clock, noted_by: str, now: float) -> None:
     assert clock.now(noted_by) == NOON + now
 
 
@@ -59,13 +61,13 @@ def test_what_was_noted(clock: Clock, noted_by: str, now: float) -> None:
     [
         (Clock(NOON, NOON + DAY), LOCAL_CLOCK, 0.0),
         (Clock(NOON, NOON + DAY), API_CLOCK, DAY),
-        # It cannot be read: over by all others, or an hour later by one of them.
+        # The noting clock cannot be read: over by all the others, or an hour later by one of them.
         (Clock(NOON, NOON + DAY), DATABASE_CLOCK, DAY - LEASE_OVER_AFTER),
         (Clock(NOON, NOON + HOUR / 2), DATABASE_CLOCK, 0.0),
         (Clock(NOON, NOON - 60), DATABASE_CLOCK, -60.0),
     ],
 )
-def test_a_lease_that_ends_at_noon(clock: Clock, noted_by: str, since: float) -> None:
+def test_since_is_measured_by_the_noting_clock(clock: Clock, noted_by: str, since: float) -> None:
     assert clock.since(NOON, noted_by) == since
 
 
@@ -80,5 +82,5 @@ def test_a_lease_that_ends_at_noon(clock: Clock, noted_by: str, since: float) ->
         ([], LOCAL_CLOCK),
     ],
 )
-def test_the_clock_of_an_entry(noted: object, clock: str) -> None:
+def test_clock_of_an_entry(noted: object, clock: str) -> None:
     assert clock_of(noted) == clock

@@ -16,7 +16,7 @@ M = machine_id(1)
 
 
 @pytest.mark.parametrize(("ids", "text"), [([], "none known yet"), (["a"], "a"), (["a", "b"], "a, b")])
-def test_ids(ids: list[str], text: str) -> None:
+def test_may_be_bought_lists_ids(ids: list[str], text: str) -> None:
     assert messages.may_be_bought(2.0, ids) == (
         f"It MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: {text}."
     )
@@ -32,21 +32,22 @@ def test_ids(ids: list[str], text: str) -> None:
         ({"price_per_hour": None, "created_at": ""}, f"{M} (called gpu-1, running, an unknown price)"),
     ],
 )
-def test_a_machine_in_a_sentence(fields: dict[str, Any], text: str) -> None:
-    own = {**machine(1, "gpu-1"), **fields}
-    assert messages.described([own]) == text and messages.described([own, own]) == f"{text}; {text}"
+def test_described_names_state_price_and_age_of_machines(fields: dict[str, Any], text: str) -> None:
+    gpu = {**machine(1, "gpu-1"), **fields}
+    assert messages.described([gpu]) == text
+    assert messages.described([gpu, gpu]) == f"{text}; {text}"
 
 
 @pytest.mark.parametrize(("ids", "text"), [([], ""), (["a"], ""), (["a", "b"], "Offers tried: a, b.")])
-def test_one_offer_is_no_list(ids: list[str], text: str) -> None:
+def test_offers_tried_is_empty_for_one_offer(ids: list[str], text: str) -> None:
     assert messages.offers_tried(ids) == text
 
 
-def test_what_stops_a_host_says_what_may_be_billed_and_what_to_do() -> None:
-    still = messages.still_open("gpu-1", offer_id(1), None, [M])
-    assert "an unknown price" in still and M in still and offer_id(1) in still
-    odd = messages.does_not_fit("gpu-1", "gpu-1", [machine(1, "gpu-1")], "H100 instead of A100")
-    assert M in odd and "It was not adopted, and nothing was bought" in odd
+def test_messages_of_stopped_hosts_name_ids_and_next_step() -> None:
+    open_purchase = messages.still_open("gpu-1", offer_id(1), None, [M])
+    assert "an unknown price" in open_purchase and M in open_purchase and offer_id(1) in open_purchase
+    misfit = messages.does_not_fit("gpu-1", "gpu-1", [machine(1, "gpu-1")], "H100 instead of A100")
+    assert M in misfit and "It was not adopted, and nothing was bought" in misfit
     assert messages.NOTHING_SENT in messages.shared_name("gpu-1", ["gpu-2"])
     assert f"-e decommission_forget={M},x" in messages.forget_advice("gpu-1", [M, "x"])
     assert messages.nothing_billed("gpu-1") == "Nothing is billed for gpu-1."

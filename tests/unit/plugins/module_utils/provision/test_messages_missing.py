@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What reports show of machines that looks do not find."""
+"""Rows and lines of reports about missing machines."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from provision_samples import machine_id
 
 M, N = machine_id(1), machine_id(2)
 SINCE = "2026-01-31T12:00:00Z"
-COUNTS = missing_row("gpu-1", SINCE, 2.0, [M], counts=True)
-FREE = missing_row("gpu-2", SINCE, None, [N], counts=False)
+COUNTED = missing_row("gpu-1", SINCE, 2.0, [M], counts=True)
+UNCOUNTED = missing_row("gpu-2", SINCE, None, [N], counts=False)
 
 
-def test_a_row_is_what_a_workflow_gets() -> None:
-    assert COUNTS == {
+def test_missing_row_has_fields_for_workflows() -> None:
+    assert COUNTED == {
         **{"host": "gpu-1", "since": SINCE, "price_per_hour": 2.0},
         **{"counts": True, "resource_ids": [M]},
     }
@@ -33,10 +33,10 @@ def test_a_row_is_what_a_workflow_gets() -> None:
     ("rows", "titles"),
     [
         ([], []),
-        ([COUNTS], ["MISSING: the API does not find it. It may be billed, and it counts"]),
-        ([FREE], ["MISSING after two looks: maybe billed, but in no ceiling per hour"]),
+        ([COUNTED], ["MISSING: the API does not find it. It may be billed, and it counts"]),
+        ([UNCOUNTED], ["MISSING after two looks: maybe billed, but in no ceiling per hour"]),
         (
-            [FREE, COUNTS],
+            [UNCOUNTED, COUNTED],
             [
                 "MISSING: the API does not find it. It may be billed, and it counts",
                 "MISSING after two looks: maybe billed, but in no ceiling per hour",
@@ -44,13 +44,13 @@ def test_a_row_is_what_a_workflow_gets() -> None:
         ),
     ],
 )
-def test_what_counts_is_shown_apart(rows: list[dict[str, Any]], titles: list[str]) -> None:
-    found = missing_lines(rows)
-    assert [line for line in found if line.startswith("MISSING")] == titles
-    assert found[-len(ADVICE_ON_MISSING) - 1 :] == ([*ADVICE_ON_MISSING, ""] if rows else [])
-    assert all(any(row["host"] in line and "01-31 12:00" in line for line in found) for row in rows)
+def test_missing_lines_separate_counted_and_uncounted_machines(rows: list[dict[str, Any]], titles: list[str]) -> None:
+    lines = missing_lines(rows)
+    assert [line for line in lines if line.startswith("MISSING")] == titles
+    assert lines[-len(ADVICE_ON_MISSING) - 1 :] == ([*ADVICE_ON_MISSING, ""] if rows else [])
+    assert all(any(row["host"] in line and "01-31 12:00" in line for line in lines) for row in rows)
 
 
-def test_the_price_of_an_offer_is_shown_once() -> None:
-    found = missing_lines([missing_row("gpu-1", SINCE, 16.0, [M, N], counts=True)])
-    assert [("16.00" in line) for line in found if M in line or N in line] == [True, False]
+def test_missing_lines_show_price_of_an_offer_once() -> None:
+    lines = missing_lines([missing_row("gpu-1", SINCE, 16.0, [M, N], counts=True)])
+    assert [("16.00" in line) for line in lines if M in line or N in line] == [True, False]

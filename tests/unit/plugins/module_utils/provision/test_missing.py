@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps after a look at machines that the account does not list, case by case."""
+"""The steps after a look at machines, and the counts and reports of missing ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ def machine(key: str, status: str | None = "running", **fields: Any) -> Json:
 
 
 def entry(*keys: str, since: float | None = None, at: float | None = None, ready: bool = True, **more: Any) -> Entry:
-    """The entry of a host that owns these machines. ``since``, ``at``: how many seconds ago looks did not find them."""
+    """The entry of a host that owns these machines.
+
+    ``since``, ``at``: how many seconds ago the first and the second look did not find them. ``ready``: whether the
+    machines were noted as ready.
+    """
     looks = {
         name: utc_rounded_up(NOW - ago) for name, ago in ((MISSING_SINCE, since), (MISSING_AT, at)) if ago is not None
     }
@@ -54,13 +58,11 @@ def entry(*keys: str, since: float | None = None, at: float | None = None, ready
     return read_entry({**known, "provision_instances": [ADDRESS]} if ready else known)
 
 
-def look(
-    own: Entry, *listed: Json, read: Mapping[str, Json | None], others: int = 1, clock: Clock | None = None
-) -> MissingLook:
-    """A look at the entry, and at a number of others that are found."""
-    beside = [machine(f"other-{number}") for number in range(others)]
-    found = {each["resource_id"]: each for each in beside}
-    return MissingLook([*beside, *listed], {**found, **read}, clock or Clock(NOW))
+def look(*listed: Json, read: Mapping[str, Json | None], others: int = 1, clock: Clock | None = None) -> MissingLook:
+    """A look that also finds a number of ``others`` of our machines."""
+    other_machines = [machine(f"other-{number}") for number in range(others)]
+    found = {each["resource_id"]: each for each in other_machines}
+    return MissingLook([*other_machines, *listed], {**found, **read}, clock or Clock(NOW))
 
 
 def step_of(own: Entry, seen: MissingLook, phase: str | None = None, **status: Any) -> MissingStep | None:
@@ -74,31 +76,55 @@ ABSENT: Json = {"r": None}
 GONE: Json = {"r": machine("r", "deleted")}
 TABLE: list[Any] = [
     pytest.param(entry("r"), {"read": ABSENT}, None, MissingStep.FIRST, id="not found"),
-    pytest.param(entry("r", since=APART), {"read": ABSENT}, None, MissingStep.SECOND, id="again, half an hour later"),
-    pytest.param(entry("r", since=APART - 1), {"read": ABSENT}, None, None, id="again, a second earlier"),
+    pytest.param(
+        entry("r", since=APART), {"read": ABSENT}, None, MissingStep.SECOND, id="not found again half an hour later"
+    ),
+    pytest.param(entry("r", since=APART - 1), {"read": ABSENT}, None, None, id="not found again a second earlier"),
     pytest.param(entry("r", since=-10), {"read": ABSENT}, None, None, id="another run has looked just now"),
     pytest.param(
-        entry("r", **{MISSING_SINCE: "soon"}), {"read": ABSENT}, None, MissingStep.FIRST, id="an odd first look"
+        entry("r", **{MISSING_SINCE: "soon"}),
+        {"read": ABSENT},
+        None,
+        MissingStep.FIRST,
+        id="the first look has an unreadable time",
     ),
-    pytest.param(entry("r", since=9e6), {"read": ABSENT}, None, MissingStep.SECOND, id="again, months later"),
+    pytest.param(entry("r", since=9e6), {"read": ABSENT}, None, MissingStep.SECOND, id="not found again months later"),
     pytest.param(entry("r", since=9e3, at=7e3), {"read": ABSENT}, None, None, id="missing already"),
-    # Which looks prove something
+    # Evidence
     pytest.param(entry("r"), {"read": ABSENT, "others": 0}, None, None, id="no other machine is found"),
-    pytest.param(entry("r", since=9e3), {"read": ABSENT, "others": 0}, None, None, id="nor at the second look"),
-    pytest.param(entry("r", "s"), {"read": {"r": None, "s": None}}, None, MissingStep.FIRST, id="two beside one"),
-    pytest.param(entry("r"), {"listed": [machine("r")], "read": ABSENT}, None, None, id="the list has it, no page has"),
-    pytest.param(entry("r"), {"listed": [machine("r", "deleted")], "read": ABSENT}, None, None, id="the list ends it"),
+    pytest.param(
+        entry("r", since=9e3),
+        {"read": ABSENT, "others": 0},
+        None,
+        None,
+        id="no other machine is found at the second look",
+    ),
+    pytest.param(
+        entry("r", "s"),
+        {"read": {"r": None, "s": None}},
+        None,
+        MissingStep.FIRST,
+        id="two of one host, another machine is found",
+    ),
+    pytest.param(entry("r"), {"listed": [machine("r")], "read": ABSENT}, None, None, id="listed, but 404"),
+    pytest.param(
+        entry("r"), {"listed": [machine("r", "deleted")], "read": ABSENT}, None, None, id="listed as deleted, but 404"
+    ),
     pytest.param(entry("r"), {"read": {}}, None, None, id="its page cannot be read"),
     pytest.param(entry("r", "s"), {"read": {"r": None}, "others": 5}, None, None, id="one of two cannot be read"),
     pytest.param(entry("r", "s"), {"read": {"r": None, "s": machine("s")}}, None, None, id="one of two is found"),
-    # Whether it was ever there
-    pytest.param(entry("r", ready=False), {"read": ABSENT}, "going_on", None, id="never seen, on its way"),
-    pytest.param(entry("r", ready=False), {"read": ABSENT}, None, None, id="never seen, of an unknown offer"),
-    pytest.param(entry("r", ready=False), {"read": ABSENT}, "failed", None, id="never seen, of a failed offer"),
-    pytest.param(entry("r", ready=False), {"read": ABSENT}, "ready", MissingStep.FIRST, id="its offer calls it ready"),
+    # Machines that were never seen ready
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, "going_on", None, id="never ready, its offer goes on"),
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, None, None, id="never ready, its offer is unknown"),
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, "failed", None, id="never ready, its offer has failed"),
     pytest.param(
-        entry("r"), {"read": ABSENT}, "going_on", MissingStep.FIRST, id="it was ready once, whatever its offer says"
+        entry("r", ready=False),
+        {"read": ABSENT},
+        "ready",
+        MissingStep.FIRST,
+        id="never noted as ready, its offer is ready",
     ),
+    pytest.param(entry("r"), {"read": ABSENT}, "going_on", MissingStep.FIRST, id="was ready, its offer goes on"),
     # Found again
     pytest.param(
         entry("r", since=9e3), {"listed": [machine("r")], "read": {}}, None, MissingStep.CLEAR, id="listed again"
@@ -111,80 +137,103 @@ TABLE: list[Any] = [
         {"read": {"r": machine("r", "deleting")}},
         None,
         MissingStep.CLEAR,
-        id="found ending",
+        id="found while it is deleted",
     ),
     pytest.param(
         entry("r", since=9e3, at=7e3),
         {"listed": [machine("s", offer_id="o-r")], "read": ABSENT},
         None,
         MissingStep.CLEAR,
-        id="another machine of its purchase is found",
+        id="another machine of its offer is found",
     ),
     pytest.param(
         entry("r"),
         {"listed": [machine("s", offer_id="o-r", kind="storage")], "read": ABSENT},
         None,
         MissingStep.FIRST,
-        id="storage of its purchase is no machine",
-    ),
-    pytest.param(entry("r"), {"listed": [machine("r")], "read": {}}, None, None, id="nothing is to be cleared"),
-    # Told gone
-    pytest.param(entry("r"), {"read": GONE}, "ended", MissingStep.END, id="told to be gone"),
-    pytest.param(entry("r", since=9e3, at=7e3), {"read": GONE}, None, MissingStep.END, id="told after all"),
-    pytest.param(entry("r"), {"read": GONE, "others": 0}, None, MissingStep.END, id="told, the only one"),
-    pytest.param(entry("r"), {"listed": [machine("r", "deleted")], "read": {}}, None, None, id="only the list says so"),
-    pytest.param(entry("r"), {"read": GONE}, "going_on", None, id="more of its purchase may come"),
-    pytest.param(
-        entry("r", "s"), {"read": {**GONE, "s": None}, "others": 2}, None, MissingStep.FIRST, id="one told, one not"
+        id="storage of its offer is found",
     ),
     pytest.param(
-        entry("r"), {"read": {"r": machine("r", "deleted", offer_id="other")}}, None, None, id="one of another purchase"
+        entry("r"), {"listed": [machine("r")], "read": {}}, None, None, id="found, and never noted as missing"
+    ),
+    # Gone by its own page
+    pytest.param(entry("r"), {"read": GONE}, "ended", MissingStep.END, id="deleted by its page"),
+    pytest.param(
+        entry("r", since=9e3, at=7e3),
+        {"read": GONE},
+        None,
+        MissingStep.END,
+        id="deleted by its page after it was missing",
+    ),
+    pytest.param(
+        entry("r"),
+        {"read": GONE, "others": 0},
+        None,
+        MissingStep.END,
+        id="deleted by its page, no other machine is found",
+    ),
+    pytest.param(
+        entry("r"), {"listed": [machine("r", "deleted")], "read": {}}, None, None, id="deleted by the list alone"
+    ),
+    pytest.param(entry("r"), {"read": GONE}, "going_on", None, id="deleted, but its offer goes on"),
+    pytest.param(
+        entry("r", "s"),
+        {"read": {**GONE, "s": None}, "others": 2},
+        None,
+        MissingStep.FIRST,
+        id="one of two deleted, the other 404",
+    ),
+    pytest.param(
+        entry("r"),
+        {"read": {"r": machine("r", "deleted", offer_id="other")}},
+        None,
+        None,
+        id="deleted, but of another offer",
     ),
 ]
 
 
 @pytest.mark.parametrize(("own", "seen", "phase", "expected"), TABLE)
-def test_what_follows_from_a_look(own: Entry, seen: Json, phase: str | None, expected: MissingStep | None) -> None:
-    how = dict(seen)
-    assert step_of(own, look(own, *how.pop("listed", ()), **how), phase) is expected
+def test_step_after_a_look(own: Entry, seen: Json, phase: str | None, expected: MissingStep | None) -> None:
+    fields = dict(seen)
+    assert step_of(own, look(*fields.pop("listed", ()), **fields), phase) is expected
 
 
-def test_an_offer_whose_status_cannot_be_read_may_bring_more() -> None:
-    own = entry("r")
-    assert step_of(own, look(own, read=GONE), transient_error=True) is None
+def test_gone_machine_ends_nothing_while_its_offer_status_is_unreadable() -> None:
+    """The status may name more machines."""
+    assert step_of(entry("r"), look(read=GONE), transient_error=True) is None
 
 
-def test_what_another_run_is_buying_is_left_to_it() -> None:
+def test_entry_held_by_another_run_is_not_changed() -> None:
     own = entry("r", since=9e3, provision_held_by="alice")
-    assert step_of(own, look(own, machine("r"), read={})) is None
+    assert step_of(own, look(machine("r"), read={})) is None
 
 
-def test_others_are_read_if_any_is_lacking() -> None:
+def test_to_read_adds_other_machines_if_the_list_lacks_any() -> None:
     known = [entry(f"r-{number}") for number in range(20)]
     listed = [machine(f"r-{number}") for number in range(3, 20)]
     assert to_read(known, [*listed, machine("r-0")]) >= {"r-1", "r-2"}
     ids = to_read(known, listed)
     assert ids >= {"r-0", "r-1", "r-2"} and len(ids) == 3 + 3
-    # If nothing is lacking, nothing is read.
     assert to_read(known[3:], listed) == set()
-    # What the list calls gone says so itself, or not.
+    # Only its own page proves that a machine is gone.
     assert to_read(known[3:], [machine("r-3", "deleted"), *listed[1:]]) == {"r-3"}
 
 
-def test_the_clock_of_the_registry_decides() -> None:
-    """The computer's clock has moved by an hour; neither the API's nor the database's has."""
+def test_step_is_timed_by_the_clock_of_the_registry() -> None:
+    """Here the computer's clock has jumped by an hour, and the clocks of API and database have not."""
     clock = Clock(NOW + 3600, api=NOW, database=NOW)
-    own = entry("r", since=APART - 60, provision_clock="api")
-    seen = look(own, read=ABSENT, clock=clock)
+    by_api_clock = entry("r", since=APART - 60, provision_clock="api")
+    seen = look(read=ABSENT, clock=clock)
     for place in (FOLDER, SharedProject("blue")):
-        assert seen.step("gpu-1", own, place, {}, Account) is None
-    here = entry("r", since=APART - 60)
-    assert look(here, read=ABSENT, clock=clock).step("gpu-1", here, FOLDER, {}, Account) is MissingStep.SECOND
+        assert seen.step("gpu-1", by_api_clock, place, {}, Account) is None
+    by_own_clock = entry("r", since=APART - 60)
+    assert seen.step("gpu-1", by_own_clock, FOLDER, {}, Account) is MissingStep.SECOND
 
 
-def test_the_second_moment_is_that_at_which_the_look_began() -> None:
+def test_changes_note_when_the_second_look_began() -> None:
     own = entry("r", since=9e3)
-    seen = look(own, read=ABSENT)
+    seen = look(read=ABSENT)
     assert seen.changes(MissingStep.FIRST, own, FOLDER, NOW + 50) == {
         MISSING_SINCE: utc_rounded_up(NOW + 50),
         MISSING_AT: None,
@@ -193,40 +242,42 @@ def test_the_second_moment_is_that_at_which_the_look_began() -> None:
     assert seen.changes(MissingStep.CLEAR, own, FOLDER, NOW) == dict.fromkeys((MISSING_SINCE, MISSING_AT))
 
 
-def test_what_is_missing_fills_no_ceiling_and_keeps_its_price() -> None:
-    own, gone = entry("r"), entry("s", since=9e3, at=7e3)
-    once = entry("t", since=9e3)
-    assert [each.is_missing for each in (own, gone, once)] == [False, True, False]
-    assert gone.price_per_hour == 2.0 and gone.may_have_bought
-    known = [("a", own), ("b", gone), ("c", once)]
+def test_missing_machine_counts_in_no_ceiling_and_keeps_its_price() -> None:
+    found, missing, missed_once = entry("r"), entry("s", since=9e3, at=7e3), entry("t", since=9e3)
+    assert [each.is_missing for each in (found, missing, missed_once)] == [False, True, False]
+    assert missing.price_per_hour == 2.0 and missing.may_have_bought
+    known = [("a", found), ("b", missing), ("c", missed_once)]
     count = Count(account_prices([], known, ()).registered)
     assert count.sum.total == 4.0 and "Not counted: b USD 2.00 (missing since" in count.parts_in_words
-    # Found again, it counts, whatever is noted.
+    # If it is listed again it counts, although the entry still notes it as missing.
     assert Count(account_prices([machine("s")], known, ()).registered).sum.total == 6.0
-    parts, unread = parts_of_other_hosts({"a": 2.0, "b": 2.0, "c": None}, {"b": gone, "c": gone}, has_registry=True)
+    parts, unread = parts_of_other_hosts(
+        {"a": 2.0, "b": 2.0, "c": None}, {"b": missing, "c": missing}, has_registry=True
+    )
     assert (Count(tuple(parts)).sum.total, unread) == (2.0, [])
 
 
-def test_entries_of_earlier_versions_say_nothing_of_it() -> None:
+def test_entry_without_missing_fields_is_not_missing() -> None:
     assert not read_entry(made_entry("r")).is_missing and read_entry(made_entry("r")).missing_since == ""
 
 
-def test_an_audit_shows_what_it_does_not_find_from_the_first_look_on() -> None:
-    lost, second, back = entry("r"), entry("s", since=9e3, at=7e3), entry("t", since=9e3)
-    told = entry("u")
+def test_missing_rows_begin_with_the_first_look() -> None:
+    missed_now, missing, found_again = entry("r"), entry("s", since=9e3, at=7e3), entry("t", since=9e3)
+    deleted = entry("u")
     read: Json = {"r": None, "s": None, "t": machine("t"), "u": machine("u", "deleted")}
     seen = MissingLook([], read, Clock(NOW))
-    shown = missing_rows([("gpu-1", lost), ("gpu-2", second), ("gpu-3", back), ("gpu-4", told)], seen, NOW)
-    assert [(row["host"], row["since"], row["counts"]) for row in shown] == [
+    entries = [("gpu-1", missed_now), ("gpu-2", missing), ("gpu-3", found_again), ("gpu-4", deleted)]
+    rows = missing_rows(entries, seen, NOW)
+    assert [(row["host"], row["since"], row["counts"]) for row in rows] == [
         ("gpu-1", utc_rounded_up(NOW), True),
         ("gpu-2", utc_rounded_up(NOW - 9e3), False),
     ]
 
 
-def test_the_lines_of_a_report_fit_where_ansible_prints_a_list() -> None:
-    few = [(f"gpu-{number:03d}-of-a-long-name", entry(f"{number:036d}")) for number in range(3)]
-    many = entry(*(f"{number:036d}" for number in range(8)), since=9e3, at=7e3)
-    lines = missing_lines(missing_rows([*few, ("cluster", many)], MissingLook(), NOW))
+def test_missing_lines_fit_into_a_list_that_ansible_prints() -> None:
+    hosts = [(f"gpu-{number:03d}-of-a-long-name", entry(f"{number:036d}")) for number in range(3)]
+    cluster = entry(*(f"{number:036d}" for number in range(8)), since=9e3, at=7e3)
+    lines = missing_lines(missing_rows([*hosts, ("cluster", cluster)], MissingLook(), NOW))
     assert sum("MISSING" in line for line in lines) == 2
     assert max(map(len, lines)) <= 69, lines
     assert missing_lines([]) == []

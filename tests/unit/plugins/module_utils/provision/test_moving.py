@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How entries and ledgers in files are moved to a shared registry."""
+"""Moving entries and ledgers from files to a shared registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FACTS = {"provision_procured_offer_id": X, "provision_resource_ids": [M], "provi
 
 
 @pytest.mark.parametrize(
-    ("known", "offer", "waits"),
+    ("known", "registered_offer", "stops"),
     [
         (MADE, "", True),
         (MADE, X, False),  # the registry knows it
@@ -32,11 +32,13 @@ FACTS = {"provision_procured_offer_id": X, "provision_resource_ids": [M], "provi
         (EMPTY, "", False),
     ],
 )
-def test_a_host_waits_while_its_file_names_another_purchase(known: Entry, offer: str, waits: bool) -> None:
-    found = place.why_not_imported("/vars/gpu-1/compute_index_supply.yml", known, offer)
-    assert bool(found) is waits
-    assert not waits or (
-        found.startswith(f"/vars/gpu-1/compute_index_supply.yml names offer {X}") and "registry" in found
+def test_why_not_imported_stops_host_whose_file_names_another_purchase(
+    known: Entry, registered_offer: str, stops: bool
+) -> None:
+    reason = place.why_not_imported("/vars/gpu-1/compute_index_supply.yml", known, registered_offer)
+    assert bool(reason) is stops
+    assert not stops or (
+        reason.startswith(f"/vars/gpu-1/compute_index_supply.yml names offer {X}") and "registry" in reason
     )
 
 
@@ -47,38 +49,43 @@ def test_a_host_waits_while_its_file_names_another_purchase(known: Entry, offer:
         (MADE, MADE, False),
         (MADE, entry(Y, [N], "made"), True),
         (OPEN, entry(Y, [], "refused"), True),
-        (REFUSED, entry(Y, [N], "made"), False),  # nothing was bought by the file
+        (REFUSED, entry(Y, [N], "made"), False),  # the file's purchase was refused
     ],
 )
-def test_a_host_has_one_purchase(known: Entry, noted: Entry | None, is_contradicted: bool) -> None:
-    found = moving.why_contradicted("the file", known, "the database", noted)
-    assert bool(found) is is_contradicted and (not found or (X in found and Y in found))
+def test_why_contradicted_if_the_registry_has_another_purchase(
+    known: Entry, noted: Entry | None, is_contradicted: bool
+) -> None:
+    reason = moving.why_contradicted("the file", known, "the database", noted)
+    assert bool(reason) is is_contradicted and (not reason or (X in reason and Y in reason))
 
 
 @pytest.mark.parametrize(
-    ("known", "facts", "claims"), [(OPEN, None, True), (MADE, None, False), (OPEN, {}, False), (REFUSED, None, False)]
+    ("known", "registered", "is_claimed"),
+    [(OPEN, None, True), (MADE, None, False), (OPEN, {}, False), (REFUSED, None, False)],
 )
-def test_what_may_be_under_way_is_claimed(known: Entry, facts: Any, claims: bool) -> None:
-    assert moving.is_to_be_claimed(known, facts) is claims
+def test_open_entry_unknown_to_the_registry_is_moved_as_claim(known: Entry, registered: Any, is_claimed: bool) -> None:
+    assert moving.is_to_be_claimed(known, registered) is is_claimed
 
 
 @pytest.mark.parametrize(
     ("known", "noted", "note"),
     [
-        pytest.param(None, EMPTY, FACTS, id="the registry knows nothing"),
-        pytest.param({"provision_lease": "1h"}, MADE, None, id="it knows all"),
+        pytest.param(None, EMPTY, FACTS, id="the registry has no entry"),
+        pytest.param({"provision_lease": "1h"}, MADE, None, id="the registry knows all"),
         pytest.param(
             {"provision_lease": "1h"},
             OPEN,
             {**FACTS, "provision_lease": None, "provision_purchase": "made"},
-            id="it learns what was bought, and keeps what it has",
+            id="the purchase is noted, other values stay",
         ),
-        pytest.param({}, entry(X, [N], "made"), {**FACTS, "provision_purchase": "made"}, id="a machine is new"),
+        pytest.param(
+            {}, entry(X, [N], "made"), {**FACTS, "provision_purchase": "made"}, id="a machine is new to the registry"
+        ),
     ],
 )
-def test_what_the_registry_learns(known: Any, noted: Entry, note: Any) -> None:
-    wanted = None if note is None else {name: value for name, value in note.items() if value is not None}
-    assert moving.facts_to_note(FACTS, MADE, known, noted) == wanted
+def test_facts_to_note(known: Any, noted: Entry, note: Any) -> None:
+    expected = None if note is None else {name: value for name, value in note.items() if value is not None}
+    assert moving.facts_to_note(FACTS, MADE, known, noted) == expected
 
 
 EARLY, LATE = "2026-12-01T06:00:00Z", "2026-12-02T06:00:00Z"
@@ -87,73 +94,75 @@ EARLY, LATE = "2026-12-01T06:00:00Z", "2026-12-02T06:00:00Z"
 @pytest.mark.parametrize(
     ("ends_at", "noted_end", "is_noted"),
     [
-        pytest.param(LATE, EARLY, True, id="it was extended there"),
-        pytest.param(EARLY, LATE, False, id="it was extended here"),
-        pytest.param(EARLY, EARLY, False, id="another clone has moved it"),
-        pytest.param(EARLY, "", True, id="it has no end here"),
-        pytest.param("", EARLY, False, id="it has no end there"),
+        pytest.param(LATE, EARLY, True, id="extended in the file"),
+        pytest.param(EARLY, LATE, False, id="extended in the registry"),
+        pytest.param(EARLY, EARLY, False, id="the same end"),
+        pytest.param(EARLY, "", True, id="no end in the registry"),
+        pytest.param("", EARLY, False, id="no end in the file"),
     ],
 )
 @pytest.mark.parametrize("ids", [[M], [M, N]], ids=["known machines", "a machine is new"])
-def test_the_later_end_of_two_leases_holds(ends_at: str, noted_end: str, is_noted: bool, ids: list[str]) -> None:
+def test_later_end_of_two_leases_is_noted(ends_at: str, noted_end: str, is_noted: bool, ids: list[str]) -> None:
     lease = {"provision_leased": "8h", "provision_ends_at": ends_at, "provision_at_most": 16.0} if ends_at else {}
     facts = {**FACTS, "provision_resource_ids": ids, **lease}
     known = {**FACTS, **({"provision_leased": "8h", "provision_ends_at": noted_end} if noted_end else {})}
     found = moving.facts_to_note(facts, read_entry(facts), known, read_entry(known)) or {}
     assert {name: found[name] for name in lease if name in found and is_noted} == (lease if is_noted else {})
     assert is_noted or "provision_ends_at" not in found
-    assert found.get("provision_resource_ids", []) == (ids if N in ids else []), "what was seen to be missing stays so"
+    assert found.get("provision_resource_ids", []) == (ids if N in ids else []), "known machines are not noted again"
 
 
 FOLDER, OTHER = place_of("/a"), place_of("/b")
 
 
 @pytest.mark.parametrize(
-    ("host", "folder", "project", "moved", "stays"),
+    ("host", "folder", "project", "moved", "file_stays"),
     [
         ("gpu-1", FOLDER, "", ["gpu-1"], False),
-        ("extra", FOLDER, "", ["gpu-1", "extra"], False),  # of the group that uses the folder
+        ("extra", FOLDER, "", ["gpu-1", "extra"], False),  # its group uses the folder
         ("extra", FOLDER, "blue", ["gpu-1"], True),
         ("extra", OTHER, "", ["gpu-1"], True),
     ],
 )
-def test_hosts_that_were_added_move_with_their_group(
-    host: str, folder: Any, project: str, moved: list[str], stays: bool
+def test_hosts_outside_the_inventory_move_with_their_group(
+    host: str, folder: Any, project: str, moved: list[str], file_stays: bool
 ) -> None:
     rows = [{"host": "gpu-1", "project": "default"}, {"host": "gpu", "project": "default", "group": "gpu"}]
     known = entry(X, [M], "made", provision_project=project)
     inventory = {"gpu-1", "keeps"}
     entries = [(folder, host, known), (FOLDER, "keeps", known)]
     hosts, sentences = moving.hosts_to_move(rows, [FOLDER, FOLDER], entries, inventory)
-    assert ([row["host"] for row in hosts], len(sentences)) == (moved, stays), "a host that keeps files keeps its own"
+    assert ([row["host"] for row in hosts], len(sentences)) == (moved, file_stays), (
+        "a host of the inventory that keeps its file is not moved"
+    )
 
 
-RUNS = Bill("default", "gpu-1", X, (M,), begin=1.0)
+RUNNING = Bill("default", "gpu-1", X, (M,), begin=1.0)
 
 
 @pytest.mark.parametrize(
-    ("bill", "counts"),
+    ("bill", "is_moved"),
     [
-        (RUNS, False),  # its entry moves
-        (RUNS._replace(registered=False), True),
-        (RUNS._replace(end=2.0), True),
-        (RUNS._replace(end=2.0, why="moved"), False),
-        (RUNS._replace(begin=None, end=2.0), False),
+        (RUNNING, False),  # its entry moves
+        (RUNNING._replace(registered=False), True),
+        (RUNNING._replace(end=2.0), True),
+        (RUNNING._replace(end=2.0, why="moved"), False),
+        (RUNNING._replace(begin=None, end=2.0), False),
     ],
 )
-def test_what_a_ledger_has_beside_the_entries(bill: Bill, counts: bool) -> None:
-    assert moving.bills_without_entry([bill]) == ([bill] if counts else [])
-    assert [item.offer_id for item in moving.bills_without_entry([RUNS._replace(offer_id="", end=2.0)])] == [M]
+def test_bills_without_entry(bill: Bill, is_moved: bool) -> None:
+    assert moving.bills_without_entry([bill]) == ([bill] if is_moved else [])
+    assert [item.offer_id for item in moving.bills_without_entry([RUNNING._replace(offer_id="", end=2.0)])] == [M]
 
 
-def test_purchases_that_a_ledger_has_are_not_noted_again() -> None:
-    bills = [RUNS, RUNS._replace(offer_id=Y), RUNS._replace(offer_id="")]
-    assert moving.missing_bills([Ledger((RUNS,), 2.0)], bills) == [bills[1]]
+def test_missing_bills_are_in_no_ledger() -> None:
+    bills = [RUNNING, RUNNING._replace(offer_id=Y), RUNNING._replace(offer_id="")]
+    assert moving.missing_bills([Ledger((RUNNING,), 2.0)], bills) == [bills[1]]
     assert moving.missing_bills([], bills) == bills[:2]
 
 
 @pytest.mark.parametrize(
-    ("made", "would", "words"),
+    ("made", "would", "verb"),
     [
         (True, True, "would be made"),
         (True, False, "were made"),
@@ -161,5 +170,5 @@ def test_purchases_that_a_ledger_has_are_not_noted_again() -> None:
         (False, False, "exist"),
     ],
 )
-def test_what_is_said_of_the_tables(made: bool, would: bool, words: str) -> None:
-    assert moving.tables_made("the registry", made, would=would) == f"The tables {words}: the registry"
+def test_tables_made(made: bool, would: bool, verb: str) -> None:
+    assert moving.tables_made("the registry", made, would=would) == f"The tables {verb}: the registry"
