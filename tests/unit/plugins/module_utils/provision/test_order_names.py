@@ -36,7 +36,7 @@ NAMES = RoleVariables(SPECS["main"]["options"])
 
 
 @pytest.mark.parametrize(
-    ("playbook", "name", "meant"),
+    ("prefix", "name", "part"),
     [
         ("order_", "order_max_total_price_per_hou", "order_max_total_price_per_hour"),
         ("order_", "odrer_gpu_type", "order_gpu_type"),
@@ -69,22 +69,22 @@ NAMES = RoleVariables(SPECS["main"]["options"])
         ("decommission_", "extend_host", ""),
     ],
 )
-def test_a_name_that_means_another_one_is_told(playbook: str, name: str, meant: str) -> None:
-    told = refused_of_playbook([name, *PLAYBOOK_VARIABLES], playbook)
-    assert len(told) == bool(meant)
-    assert all(line.startswith(f"{name} is not a variable of this collection") and meant in line for line in told)
+def test_refused_of_playbook_names_similar_or_reserved_names(prefix: str, name: str, part: str) -> None:
+    refusals = refused_of_playbook([name, *PLAYBOOK_VARIABLES], prefix)
+    assert len(refusals) == bool(part)
+    assert all(text.startswith(f"{name} is not a variable of this collection") and part in text for text in refusals)
 
 
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("order_ticket", ""), ("order_", ""), ("order_gpu_typ", "order_gpu_type"), ("Order_Lease", "order_lease")],
 )
-def test_the_inventorys_own_variables_are_refused_only_if_they_are_misspelled(name: str, meant: str) -> None:
+def test_inventory_variable_is_refused_only_if_misspelled(name: str, meant: str) -> None:
     refusal = " ".join(refused_of_playbook([name], "order_", [name]))
     assert f"Did you mean {meant}?" in refusal if meant else refusal == ""
 
 
-def test_the_names_are_those_of_the_guide_of_the_role_and_of_the_surveys() -> None:
+def test_playbook_variables_are_those_of_guide_role_and_surveys() -> None:
     guide = (ROOT / "docs" / "playbooks.md").read_text()
     cells = [row.partition("|")[2].partition("|")[0] for row in guide.splitlines() if row.startswith("| `")]
     role = yaml.safe_load((ROOT / "roles" / "decommission" / "meta" / "argument_specs.yml").read_text())
@@ -114,21 +114,21 @@ def edited(word: str, kind: str, place: int, letter: str) -> str:
         max_size=2,
     ),
 )
-def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: list[tuple[str, int, str]]) -> None:
-    """Wherever the two errors are, even in the prefix of the role's names."""
-    slip = name
-    for each in slips:
-        slip = edited(slip, *each)
-    found = NAMES.refusals([slip])
-    is_own = slip.startswith("provision__") and plain_name(slip) not in NAMES.variables
-    if slip in NAMES.variables | RESULTS or is_own:
-        assert not found
-    elif nearest(slip, sorted(NAMES.variables)):  # one letter that slips twice may be further
-        assert len(found) == 1 and found[0].startswith(f"{slip} is not a variable of this collection")
+def test_name_within_two_typing_errors_of_a_variable_is_refused(name: str, errors: list[tuple[str, int, str]]) -> None:
+    """The errors may be anywhere, even in the prefix of the role's names."""
+    misspelled = name
+    for each in errors:
+        misspelled = edited(misspelled, *each)
+    refusals = NAMES.refusals([misspelled])
+    is_own = misspelled.startswith("provision__") and plain_name(misspelled) not in NAMES.variables
+    if misspelled in NAMES.variables | RESULTS or is_own:
+        assert not refusals
+    elif nearest(misspelled, sorted(NAMES.variables)):  # two errors in one place may be further away
+        assert len(refusals) == 1 and refusals[0].startswith(f"{misspelled} is not a variable of this collection")
 
 
 @pytest.mark.parametrize(
-    ("slip", "words"),
+    ("misspelled", "part"),
     [
         ("provison_max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
         ("porvision_max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
@@ -143,6 +143,15 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
         ("provision_host", "Did you mean provision_hosts?"),
         ("provisioned_max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
         ("revision_lease", "Did you mean provision_lease?"),
+        ("provision_onfailure", "Did you mean provision_on_failure?"),
+        ("provision_on_failrue", "Did you mean provision_on_failure?"),
+        ("provision_max_price_perhour", "Did you mean provision_max_price_per_hour?"),
+        ("provision_Max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
+        ("provision_max_price_per_hours", "Did you mean provision_max_price_per_hour?"),
+        ("provision_specs", "Did you mean provision_spec?"),
+        ("provision_all_or_nothng", "Did you mean provision_all_or_nothing?"),
+        ("provision_adopts", "Did you mean provision_adopt?"),
+        ("provision_ofer_ids", "Did you mean provision_offer_id?"),
         ("PROVISION_MAX_USD", "reserves names that begin with provision_"),
         ("provision_bill", "reserves names that begin with provision_"),
         ("provision_dry_run", "reserves names that begin with provision_"),
@@ -151,9 +160,9 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
         ("provision_price_", "reserves names that begin with provision_"),
     ],
 )
-def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> None:
-    (found,) = NAMES.refusals([slip])
-    assert words in found
+def test_misspelled_or_reserved_name_is_refused(misspelled: str, part: str) -> None:
+    (refusal,) = NAMES.refusals([misspelled])
+    assert refusal.startswith(f"{misspelled} is not a variable of this collection") and part in refusal
 
 
 @pytest.mark.parametrize(
@@ -165,42 +174,42 @@ def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> 
         *("provision__declared", "ansible_provision", "42", "provision_waiting"),
     ],
 )
-def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> None:
+def test_similar_names_of_others_are_accepted(name: str) -> None:
     assert NAMES.refusals([name]) == []
 
 
-def test_a_result_of_the_role_is_no_extra_variable() -> None:
+def test_result_of_the_role_is_refused_as_extra_variable() -> None:
     """The registry may set it on a host, but as an extra variable it would have no effect."""
     names = ["provision_plan", "provision_price_per_hour", "provision_ends_at", "provision_groups"]
-    told = NAMES.refusals(names, [*names, "provision_hosts", "provision_group", "provision_lease"])
-    assert told == [f"{name} is a result of the role: leave it out." for name in sorted(names)]
+    refusals = NAMES.refusals(names, [*names, "provision_hosts", "provision_group", "provision_lease"])
+    assert refusals == [f"{name} is a result of the role: leave it out." for name in sorted(names)]
 
 
 @pytest.mark.parametrize(
-    "slips",
+    "refusals_of",
     [
         NAMES.refusals,
         *(partial(refused_of_playbook, prefix=name) for name in ("order_", "reap_", "decommission_")),
     ],
 )
-def test_words_that_ansible_leaves_out_are_told(slips: Callable[[list[str]], list[str]]) -> None:
-    """For example those of ``-e "provision_budget= 9"``, which sets no budget."""
-    left = sorted(parse_kv("provision_budget= 9"))
-    assert left == ["_raw_params", "provision_budget"]
-    (told,) = slips(left)
-    assert "Words of -e stand outside quotes" in told and "no space after an equals sign" in told
-    assert slips(["provision_budget"]) == []
+def test_words_lost_by_ansible_are_refused(refusals_of: Callable[[list[str]], list[str]]) -> None:
+    """For example ``-e "provision_budget= 9"`` would set no budget."""
+    names = sorted(parse_kv("provision_budget= 9"))
+    assert names == ["_raw_params", "provision_budget"]
+    (refusal,) = refusals_of(names)
+    assert "Words of -e stand outside quotes" in refusal and "no space after an equals sign" in refusal
+    assert refusals_of(["provision_budget"]) == []
 
 
-def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
+def test_names_of_roles_and_ansible_are_accepted() -> None:
     roles = [path for path in (ROOT / "roles").iterdir() if path.name != "provision"]
     names = {each for role in roles for each in yaml.safe_load((role / "defaults" / "main.yml").read_text())}
     magic = {"ansible_play_hosts_all", "groups", "hostvars", "inventory_hostname", "play_hosts", "role_path", "vars"}
     assert NAMES.refusals(names | PLAYBOOK_VARIABLES | magic | RESULTS | NAMES.variables) == []
 
 
-def test_names_cost_little_for_each_host() -> None:
-    """For 500 hosts with 200 variables each, in the single process that declares for all hosts."""
+def test_refusals_for_500_hosts_are_fast() -> None:
+    """One process declares for all hosts: here 500 with 200 variables each."""
     names = [
         f"{word}_{number}" for number in range(25) for word in ("ansible", "my", "app", "disk", "net", "gpu", "os")
     ]
@@ -209,50 +218,28 @@ def test_names_cost_little_for_each_host() -> None:
     begin = time.process_time()
     for _host in range(500):
         assert len(role.refusals(names)) == 25
-    assert time.process_time() - begin < 2.0  # it takes a tenth of that
+    assert time.process_time() - begin < 2.0  # a tenth of this is usual
 
 
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("provision_onfailure", "provision_on_failure"),
-        ("provision_on_failrue", "provision_on_failure"),
-        ("provision_max_price_perhour", "provision_max_price_per_hour"),
-        ("provision_Max_price_per_hour", "provision_max_price_per_hour"),
-        ("provision_max_price_per_hours", "provision_max_price_per_hour"),
-        ("provision_specs", "provision_spec"),
-        ("provision_all_or_nothng", "provision_all_or_nothing"),
-        ("provision_adopts", "provision_adopt"),
-        ("provision_ofer_ids", "provision_offer_id"),
-    ],
-)
-def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
-    assert f"{name} is not a variable of this collection. Did you mean {meant}?" in " ".join(NAMES.refusals([name]))
-
-
-def test_the_roles_own_names_are_no_slips() -> None:
-    assert NAMES.refusals(NAMES.variables | RESULTS) == []
-
-
-def test_what_an_entry_says_is_no_slip() -> None:
+def test_variables_of_registry_entries_are_accepted() -> None:
     """Ansible reads entries in files as variables of the host."""
-    asked: set[str] = set()
+    read_names: set[str] = set()
 
     class Entry(dict[str, Any]):
         def get(self, name: str, default: Any = None) -> Any:
-            asked.add(name)
+            read_names.add(name)
             return default
 
     read_entry(Entry(known=True))
-    ours = {name for name in asked if name.startswith("provision_")}
-    assert len(ours) > 25 and ours - {HELD_BY, BOUGHT_BY} <= NAMES.variables | RESULTS, ours
+    role_names = {name for name in read_names if name.startswith("provision_")}
+    assert len(role_names) > 25 and role_names - {HELD_BY, BOUGHT_BY} <= NAMES.variables | RESULTS, role_names
 
 
-def test_a_variable_is_not_given_by_the_role_too() -> None:
+def test_variables_and_results_of_the_role_are_disjoint() -> None:
     assert not NAMES.variables & RESULTS
 
 
-def test_what_the_role_gives_to_hosts_is_known() -> None:
+def test_facts_set_by_the_role_are_results() -> None:
     given_names = set()
     for file in (ROOT / "roles" / "provision" / "tasks").glob("*.yml"):
         for task in yaml.safe_load(file.read_text()):

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which machines an offer has: the filter of a list proves nothing."""
+"""The machines of an offer, and of other purchases with the same name. The filter of a list proves nothing."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def linked(offer_id: Any, role: str | None = None) -> dict[str, Any]:
         ({"offer_id": 7, "offer_history": "?"}, None),
     ],
 )
-def test_a_machine_says_for_certain_what_it_was_bought_with(fields: dict[str, Any], offer: str | None) -> None:
+def test_read_resource_names_an_offer_only_if_it_is_certain(fields: dict[str, Any], offer: str | None) -> None:
     assert read_resource({"resource_id": "x", **fields})["offer_id"] == offer
 
 
-def test_only_what_an_offer_names_or_what_says_so_is_the_offers() -> None:
+def test_bought_with_needs_an_id_of_the_status_or_the_offer_of_the_machine() -> None:
     named = {"resource_id": "1", "offer_id": None}
     own = {"resource_id": "2", "offer_id": A}
     others = [
@@ -59,14 +59,14 @@ def test_only_what_an_offer_names_or_what_says_so_is_the_offers() -> None:
     assert bought_with(others, A, []) == []
 
 
-def test_ids_are_in_the_status_or_in_its_instances() -> None:
+def test_ids_in_status_and_in_its_instances() -> None:
     instances = [{"resource_id": "b"}, {"instance_id": "c"}, {"resource_id": 7}, {"instance_id": ""}, {}]
     status = {"resource_ids": ["a", "b"], "instances": instances}
     assert (ids_in(status), ids_for_match(status)) == (["a", "b"], ["a", "b", "c"])
     assert ids_in({"resource_ids": [], "instances": instances}) == ["b"]
 
 
-def test_what_is_gone_is_not_billed() -> None:
+def test_ids_not_gone() -> None:
     machines = [
         {"resource_id": str(number), "status": word}
         for number, word in enumerate(["running", "deleted", "deleting", "failed", "terminated", None])
@@ -101,7 +101,7 @@ OWN = machine(5, offer_id=A, minute=5)
         ([], []),
     ],
 )
-def test_two_purchases_of_one_name_are_told_apart(machines: list[dict[str, Any]], others: list[str]) -> None:
+def test_namesakes_are_machines_of_other_purchases(machines: list[dict[str, Any]], others: list[str]) -> None:
     assert [each["resource_id"] for each in namesakes(machines, "gpu-1", A, ["5"])] == others
 
 
@@ -123,7 +123,7 @@ def test_two_purchases_of_one_name_are_told_apart(machines: list[dict[str, Any]]
         ([], [machine(1, minute=9)], True),
     ],
 )
-def test_of_two_purchases_one_is_the_later_one(
+def test_is_later_compares_the_first_machines(
     own: list[dict[str, Any]], others: list[dict[str, Any]], later: bool
 ) -> None:
     assert is_later(own, others) is later

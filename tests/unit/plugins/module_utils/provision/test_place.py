@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Places of registry entries: their differences, and how plans carry them."""
+"""Places of registry entries, and how plans carry them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 FOLDER, SHARED = Folder("/inventory/host_vars"), SharedProject("red")
 
 
-def test_of_two_projects_whose_machines_have_one_name_one_has_a_twin() -> None:
-    """However a name is split into a project and a host, at most one of the two hosts is accepted."""
+def test_twin_of_names_the_other_project_with_the_same_machine_name() -> None:
+    """A name can be split into project and host in several ways; exactly one of them is accepted."""
     parts = ["team", "a", "gpu", "1"]
     cuts = [("-".join(parts[:cut]), "-".join(parts[cut:])) for cut in range(1, len(parts))]
     assert {prefix_of(project) + host for project, host in cuts} == {"team-a-gpu-1"}
@@ -31,12 +31,12 @@ def test_of_two_projects_whose_machines_have_one_name_one_has_a_twin() -> None:
 
 
 @pytest.mark.parametrize("place", [NOWHERE, FOLDER, SHARED, Folder("/shared:red"), SharedProject("shared:x")])
-def test_a_plan_carries_it_as_text(place: Place) -> None:
+def test_place_survives_as_text(place: Place) -> None:
     assert place_of(place.text) == place and hash(place_of(place.text)) == hash(place)
 
 
 @pytest.mark.parametrize(
-    ("place", "exists", "sums", "keys", "facts", "file", "where", "ssh"),
+    ("place", "exists", "keeps_sums", "keeps_keys", "hands_facts", "file", "entry_place", "ssh_config"),
     [
         (NOWHERE, False, False, False, False, "", "", ""),
         (
@@ -47,20 +47,28 @@ def test_a_plan_carries_it_as_text(place: Place) -> None:
         (SHARED, True, True, True, True, "", "the shared registry", ""),
     ],
 )
-def test_how_places_differ(
-    place: Place, exists: bool, sums: bool, keys: bool, facts: bool, file: str, where: str, ssh: str
+def test_properties_of_each_place(
+    place: Place,
+    exists: bool,
+    keeps_sums: bool,
+    keeps_keys: bool,
+    hands_facts: bool,
+    file: str,
+    entry_place: str,
+    ssh_config: str,
 ) -> None:
-    assert (bool(place), place.keeps_sums, place.keeps_host_keys, place.hands_facts) == (exists, sums, keys, facts)
-    assert (place.entry_file("gpu-1"), place.entry_place("gpu-1"), place.ssh_config) == (file, where, ssh)
+    assert bool(place) is exists
+    assert (place.keeps_sums, place.keeps_host_keys, place.hands_facts) == (keeps_sums, keeps_keys, hands_facts)
+    assert (place.entry_file("gpu-1"), place.entry_place("gpu-1"), place.ssh_config) == (file, entry_place, ssh_config)
 
 
-def test_paths_of_this_controller_mean_nothing_to_others() -> None:
+def test_noted_facts_in_a_shared_registry_omit_paths() -> None:
     facts = {"ansible_host": "192.0.2.1", "provision_identity_file": "/home/me/.ssh/id"}
     assert FOLDER.noted_facts(facts) == facts
     assert SHARED.noted_facts(facts) == {"ansible_host": "192.0.2.1"}
 
 
-def test_the_place_of_a_purchase_is_where_its_registry_keeps_all_hosts() -> None:
+def test_place_of_purchase_by_url_or_file() -> None:
     assert place_of_purchase("postgresql://db", "team", "") == SharedProject("team")
     assert place_of_purchase("postgresql://db", None, None) == SharedProject("default")
     assert place_of_purchase(None, "team", "/r/host_vars/gpu-1/compute_index_supply.yml") == Folder("/r/host_vars")
