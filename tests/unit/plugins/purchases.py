@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import BLANK
 
 from request_queue import RequestQueue
@@ -27,6 +31,25 @@ def assert_failed(
     return str(result["msg"])
 
 
+def outcome_of(result: dict[str, Any]) -> tuple[Any, ...]:
+    """Outcome, error class (None without a failure), and resource ids of a result."""
+    return result["outcome"], result.get("error_class"), result["resource_ids"]
+
+
 def expect_failed_offer(queue: RequestQueue, *resources: Any) -> None:
     """Expect the status of the failed offer, and the list of its resources."""
     queue.expect("GET", STATUS_PATH, status("failed")).expect_resources(*resources)
+
+
+def before_request(
+    monkeypatch: pytest.MonkeyPatch, action: Callable[[], object], method: str = "procure", *, call: int = 1
+) -> None:
+    """Run an action right before one call of a client's method: the first, or the one with this number."""
+    original, calls = getattr(Market, method), itertools.count(1)
+
+    def run(*args: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            action()
+        return original(*args, **options)
+
+    monkeypatch.setattr(Market, method, run)
