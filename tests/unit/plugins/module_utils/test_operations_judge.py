@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a purchase whose task has not told its end: it was killed, or stopped before an open one went on."""
+"""The steps judge, reached and release: purchases without a result, other runs, and storage of released machines."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from samples import BASE
 
 X, Y = offer_id(1), offer_id(2)
 MAYBE = "MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: none known yet."
-NO_API: Any = None  # nothing is asked
+NO_API: Any = None  # no request is sent
 
 
-def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
-    """What host gpu-1 says that was to buy X, after this result of its task; ``registry``: its file, None for none."""
+def stop_message(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
+    """The message with which gpu-1 stops, whose task should buy X, after this result. ``registry``: the file's text."""
     file = folder / "gpu-1" / "compute_index_supply.yml"
     if registry:
         file.parent.mkdir()
@@ -79,29 +79,29 @@ def journal(offer: str, purchase: str = "sent") -> str:
         (KILLED, None, f"The task that was buying offer {X} ended", MAYBE),
         (KILLED, "[", f"The task that was buying offer {X} ended without a result (The registry file ", MAYBE),
         ({}, journal(X), f"The task that was buying offer {X} ended", MAYBE),
-        # It ended before it had noted anything.
+        # It ended before it noted its purchase.
         (KILLED, "", "MODULE FAILURE", "Nothing is billed for gpu-1."),
         (KILLED, journal(Y, "refused"), "MODULE FAILURE", "Nothing is billed for gpu-1."),
-        # What an earlier run has sent may still be bought.
+        # The purchase of an earlier run may still be executed.
         (REFUSED, journal(X), REFUSED["msg"], f"was sent for gpu-1 before, and its outcome is not known. It {MAYBE}"),
         (REFUSED, journal(X, "refused"), REFUSED["msg"], "Nothing is billed for gpu-1."),
         (REFUSED, "", REFUSED["msg"], "Nothing is billed for gpu-1."),
     ],
 )
-def test_a_purchase_without_an_end_says_what_may_be_billed(
+def test_purchase_without_a_result_names_what_may_be_billed(
     tmp_path: Path, purchase: dict[str, Any], registry: str | None, begin: str, end: str
 ) -> None:
-    said = judged(purchase, registry, tmp_path)
-    assert said.startswith(begin) and end in said, said
+    msg = stop_message(purchase, registry, tmp_path)
+    assert msg.startswith(begin) and end in msg, msg
 
 
-def test_one_host_skips_for_all_if_nothing_follows_for_any() -> None:
+def test_next_round_is_skipped_for_all_hosts_if_none_needs_it() -> None:
     params = {"plans": [], "purchases": {}, "offers": {}, "before": {}, "inventory": {}}
     assert judge(NO_API, params, True)["all_skip_next"] is True
 
 
 class Account:
-    """An API that lists these machines. ``pages``: how they show themselves, where that is otherwise."""
+    """An API that lists these machines. ``pages``: machines whose own page differs from the list."""
 
     ahead = 0.0
 
@@ -116,8 +116,8 @@ class Account:
         return self.machines
 
 
-def test_few_of_many_machines_are_compared_with_a_purchase() -> None:
-    """And the same ones are found as among all: of its name, and of the names that the API gave to its own machines."""
+def test_related_machines_include_all_namesakes_of_a_purchase() -> None:
+    """Namesakes have the name of the host, or a name that the API gave to its machines."""
     own = {**machine(1, "gpu-1"), "resource_id": "5"}
     numbered = {**machine(1, "gpu-1-2"), "resource_id": "6"}
     others = [
@@ -139,30 +139,30 @@ FAILED = {"phase": "failed", "ready": False, "resource_ids": [machine_id(1)], "c
 
 
 @pytest.mark.parametrize(
-    ("word", "verdict"), [("running", Verdict.STOP), ("deleting", Verdict.STOP), ("deleted", Verdict.AGAIN)]
+    ("state", "verdict"), [("running", Verdict.STOP), ("deleting", Verdict.STOP), ("deleted", Verdict.AGAIN)]
 )
-def test_a_failed_machine_that_only_the_list_calls_gone_speaks_for_itself(word: str, verdict: Verdict) -> None:
-    """A list may be wrong, and what may be billed is replaced by nothing."""
+def test_failed_machine_is_replaced_only_if_its_own_page_shows_deleted(state: str, verdict: Verdict) -> None:
+    """The list may be wrong, and a machine that may be billed is not replaced."""
     own = machine(1, "gpu-1", X, status="deleted")
-    api: Any = Account([own], {**own, "status": word})
+    api: Any = Account([own], {**own, "status": state})
     case = JudgedHost(planned(may_release=False), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
     assert _Observer(api, api, []).observed(case).verdict(False) is verdict
 
 
-@pytest.mark.parametrize(("word", "doubles"), [("running", 1), ("deleted", 0), ("deleting", 0)])
-def test_a_second_machine_that_only_the_list_shows_makes_no_double(word: str, doubles: int) -> None:
-    """A list lags behind the end of the machine that was given back before."""
+@pytest.mark.parametrize(("state", "count"), [("running", 1), ("deleted", 0), ("deleting", 0)])
+def test_namesake_counts_only_if_its_own_page_shows_running(state: str, count: int) -> None:
+    """The list may still show a machine that was released before."""
     own, before = machine(1, "gpu-1", X), machine(2, "gpu-1", offer_id(2))
     ready = {**FAILED, "phase": "ready", "ready": True}
     bought = JudgedHost(planned(), MADE, ready, entry(X, [machine_id(1)], "made"))
 
-    def seen(plan: Any, *pages: dict[str, Any]) -> JudgedHost:
+    def observed(plan: Any, *pages: dict[str, Any]) -> JudgedHost:
         api: Any = Account([own, before], *pages)
         return _Observer(api, Registries(None, "", read_only=False), [plan]).observed(bought)
 
     plan = {**planned(), "attempts": []}
-    assert len(seen(plan, {**before, "status": word}).namesakes) == doubles
-    assert seen({**plan, "attempts": [{"ended": [machine_id(2)]}]}).namesakes == []
+    assert len(observed(plan, {**before, "status": state}).namesakes) == count
+    assert observed({**plan, "attempts": [{"ended": [machine_id(2)]}]}).namesakes == []
 
 
 @pytest.fixture(params=[False, True], ids=["file", "database"])
@@ -173,10 +173,8 @@ def store(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[str | None, P
     return None, Folder(str(tmp_path))
 
 
-def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
-    tmp_path: Path, store: tuple[str | None, Place]
-) -> None:
-    """The purchase has noted what its answer named; the host's own machine must end by the registry alone."""
+def test_machine_of_another_offer_is_removed_from_the_registry(tmp_path: Path, store: tuple[str | None, Place]) -> None:
+    """The purchase has noted all ids of its answer; the wrong one must not end with the host's machine."""
     url, place = store
     ids = [machine_id(1), machine_id(2)]
     plan = planned(registry=place.text, round="1", unused=True)
@@ -202,8 +200,8 @@ def params_of(plan: dict[str, Any], purchase: dict[str, Any], url: str | None, h
     return {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
 
 
-def test_a_machine_whose_registry_cannot_be_read_any_more_is_red(tmp_path: Path) -> None:
-    """Its purchase could not be noted either, so the next command would know nothing of it."""
+def test_ready_machine_with_an_unreadable_registry_stops_its_host(tmp_path: Path) -> None:
+    """The purchase could not be noted, so the next command would not know it."""
     file = tmp_path / "gpu-1" / "compute_index_supply.yml"
     file.parent.mkdir()
     file.write_text("[")
@@ -221,11 +219,11 @@ def test_a_machine_whose_registry_cannot_be_read_any_more_is_red(tmp_path: Path)
 
 
 @pytest.mark.parametrize("outcome", ["not_sent", "rejected"])
-@pytest.mark.parametrize("offer", [X, Y], ids=["the same offer", "another one"])
-def test_what_another_run_has_bought_meanwhile_stays_noted_and_is_told(
+@pytest.mark.parametrize("offer", [X, Y], ids=["same offer", "other offer"])
+def test_purchase_of_another_run_stays_noted_and_stops_the_host(
     tmp_path: Path, store: tuple[str | None, Place], offer: str, outcome: str
 ) -> None:
-    """This one has bought nothing, as for its price or its user data, and is judged once all hosts have bought."""
+    """This run has bought nothing, and is judged after all hosts have bought."""
     url, place = store
     plan = planned(registry=place.text, round="1", unused=True, attempts_left=3)
     purchase = {"failed": True, "outcome": outcome, "error_class": "price", "msg": "It is too expensive."}
@@ -247,11 +245,11 @@ def test_what_another_run_has_bought_meanwhile_stays_noted_and_is_told(
     assert verdict["stop"] == f"It is too expensive. {theirs_now} No other offer is tried: run again."
 
 
-@pytest.mark.parametrize("offer", [X, Y], ids=["the same offer", "another one"])
-def test_a_purchase_that_another_run_has_left_open_meanwhile_stays_noted(
+@pytest.mark.parametrize("offer", [X, Y], ids=["same offer", "other offer"])
+def test_open_purchase_of_another_run_stays_noted_and_stops_the_host(
     tmp_path: Path, store: tuple[str | None, Place], offer: str
 ) -> None:
-    """This run's was refused, which it has noted; the other one was killed while it bought."""
+    """The purchase of this run was refused; the other run was killed while it bought."""
     url, place = store
     plan = planned(registry=place.text, round="1", unused=True, attempts_left=3)
     purchase = {"failed": True, "outcome": "rejected", "error_class": "conflict", "msg": "No.", "resource_ids": []}
@@ -269,11 +267,11 @@ def test_a_purchase_that_another_run_has_left_open_meanwhile_stays_noted(
     assert (of_host().read() or {}).get("provision_procured_offer_id") == offer
 
 
-@pytest.mark.parametrize(("offer", "is_verified"), [(X, True), (Y, False)], ids=["its own", "another one"])
-def test_that_a_machine_was_reached_is_noted_of_no_other_one(
+@pytest.mark.parametrize(("offer", "is_verified"), [(X, True), (Y, False)], ids=["same offer", "other offer"])
+def test_reached_machine_is_noted_only_for_its_own_offer(
     tmp_path: Path, store: tuple[str | None, Place], offer: str, is_verified: bool
 ) -> None:
-    """While this run waited for its machine, somebody has ended it, and another run has bought one for the host."""
+    """While this run waited for its machine, someone ended it, and another run bought one for the host."""
     url, place = store
     plan = planned(registry=place.text, round="1", verify="specs")
     theirs = Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
@@ -287,9 +285,7 @@ def test_that_a_machine_was_reached_is_noted_of_no_other_one(
     assert ("provision_bootstrap_host_key" in noted) is not is_verified
 
 
-def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
-    tmp_path: Path, store: tuple[str | None, Place]
-) -> None:
+def test_refused_purchase_without_an_entry_notes_nothing(tmp_path: Path, store: tuple[str | None, Place]) -> None:
     url, place = store
     purchase = {"failed": True, "outcome": "rejected", "error_class": "quota", "msg": "No credit.", "resource_ids": []}
     params = params_of(planned(registry=place.text, round="1", unused=True, attempts_left=1), purchase, url, tmp_path)
@@ -299,29 +295,29 @@ def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
     assert not (tmp_path / "gpu-1").exists()
 
 
-# Storage that was bought with it
+# Storage of the purchase
 
 MACHINE, VOLUME = machine_id(1), machine_id(2)
 DISK = {**machine(2, "gpu-1-data", X, kind="storage", linked_resources=[]), "price_per_hour": None}
 SOLD = {"storage_details": [{"name": "data", "hourly_cost": 0.05, "persistent": True}]}
 
 
-class Selling(Account):
-    """An API that has sold a machine, and storage that it shows among the answer's ``ids``, in the list, or by links.
+class SellingAccount(Account):
+    """An API that has sold a machine with storage.
 
-    ``word``: the machine's status.
+    ``shown``: it shows the storage among the ``ids`` of the answer, in the ``list``, or by the machine's ``links``.
     """
 
     ahead = 0.0
 
-    def __init__(self, shown: str, word: str) -> None:
+    def __init__(self, shown: str, state: str) -> None:
         links = [{"resource_id": VOLUME, "kind": "storage", "linked_until": None}] if shown == "links" else []
-        own = machine(1, "gpu-1", X, status=word, kind="machine", linked_resources=links)
+        own = machine(1, "gpu-1", X, status=state, kind="machine", linked_resources=links)
         super().__init__([own] if shown == "links" else [own, DISK], DISK)
 
 
-def bought(shown: str, word: str, folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The API, and the parameters of a step after a purchase that has failed; ``folder`` has its journal."""
+def failed_purchase(shown: str, state: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The API and the options of judge after a purchase that has failed. ``folder``: where its journal is."""
     file = folder / "gpu-1" / "compute_index_supply.yml"
     file.parent.mkdir()
     file.write_text(journal(X) + "provision_journaled_at: '2026-01-31T11:59:00Z'\n")
@@ -333,18 +329,18 @@ def bought(shown: str, word: str, folder: Path) -> tuple[Any, dict[str, Any]]:
         "before": {"attempts": [{"offer_id": X, "msg": "It failed."}]},
         "inventory": {},
     }
-    api: Any = Selling(shown, word)
+    api: Any = SellingAccount(shown, state)
     return api, params
 
 
-def kept_in(folder: Path) -> dict[str, Any]:
-    """What the registry has of gpu-1."""
-    kept: dict[str, Any] = yaml.safe_load((folder / "gpu-1" / "compute_index_supply.yml").read_text())
-    return kept
+def entry_in(folder: Path) -> dict[str, Any]:
+    """The registry's entry of gpu-1."""
+    entry: dict[str, Any] = yaml.safe_load((folder / "gpu-1" / "compute_index_supply.yml").read_text())
+    return entry
 
 
-def _unanswered(folder: Path, params: Any) -> None:
-    """The purchase was never answered, and only its status says that it was made, and failed."""
+def note_unanswered(folder: Path, params: Any) -> None:
+    """Change the options to a purchase without an answer, whose status says that it was made and failed."""
     params["purchases"]["gpu-1"] = {**MADE, "outcome": "rejected", "error_class": "conflict", "msg": "It failed."}
     params["plans"][0]["is_new"] = True
     noted = {"provision_purchase": "made", "provision_resource_ids": [MACHINE]}
@@ -353,34 +349,32 @@ def _unanswered(folder: Path, params: Any) -> None:
 
 @pytest.mark.parametrize("answered", [True, False])
 @pytest.mark.parametrize("shown", ["ids", "list", "links"])
-def test_a_machine_that_is_given_back_keeps_its_storage(tmp_path: Path, shown: str, answered: bool) -> None:
-    api, params = bought(shown, "failed", tmp_path)
+def test_storage_of_a_released_machine_is_kept(tmp_path: Path, shown: str, answered: bool) -> None:
+    api, params = failed_purchase(shown, "failed", tmp_path)
     if not answered:
-        _unanswered(tmp_path, params)
+        note_unanswered(tmp_path, params)
     (verdict,) = judge(api, params, False)["verdicts"]
     assert (verdict["next"], verdict["release"]) == ("give_back", [MACHINE])
-    assert kept_in(tmp_path)["provision_storage_ids"] == [VOLUME]
+    assert entry_in(tmp_path)["provision_storage_ids"] == [VOLUME]
 
-    api = Selling(shown, "deleted")
+    api = SellingAccount(shown, "deleted")
     result = release(api, {**params, "deleted": [{"resource_id": MACHINE, "billing_stopped": True}]}, False)
     assert result["over"] and result["again"]
     for text in (result["money"], result["stop"], result["attempts"][-1]["msg"]):
         assert f"gpu-1-data {VOLUME}, USD 0.05 per hour" in text and "decommission_storage=end" in text
     assert "Nothing is billed" not in result["stop"]
-    known = kept_in(tmp_path)
+    known = entry_in(tmp_path)
     (storage,) = known["provision_storage"]
     assert storage["resource_id"] == VOLUME and storage["price_per_hour"] == 0.05 and storage["kept_since"]
     assert "provision_resource_ids" not in known
 
 
 @pytest.mark.parametrize("is_over", [True, False])
-def test_storage_of_a_machine_that_is_given_back_ends_after_it_if_the_host_says_so(
-    tmp_path: Path, is_over: bool
-) -> None:
-    api, params = bought("ids", "failed", tmp_path)
+def test_storage_ends_after_its_released_machine_if_the_host_ends_storage(tmp_path: Path, is_over: bool) -> None:
+    api, params = failed_purchase("ids", "failed", tmp_path)
     params["plans"][0]["ends_storage"] = True
     judge(api, params, False)
-    api = Selling("ids", "deleted" if is_over else "failed")
+    api = SellingAccount("ids", "deleted" if is_over else "failed")
     deleted = [{"resource_id": MACHINE, "billing_stopped": is_over, "msg": "It runs."}]
     result = release(api, {**params, "deleted": deleted}, False)
     end = result["storage"]
@@ -388,11 +382,11 @@ def test_storage_of_a_machine_that_is_given_back_ends_after_it_if_the_host_says_
     if not is_over:
         return
     assert f"Its storage also ends: {VOLUME}." in result["stop"] and "keeps its storage" not in result["stop"]
-    # Until it has ended for certain the registry keeps it.
-    still = {"resource_id": VOLUME, "billing_stopped": False, "msg": "It is still attached."}
+    # The registry keeps it until its billing has stopped.
+    attached = {"resource_id": VOLUME, "billing_stopped": False, "msg": "It is still attached."}
     with pytest.raises(Failure) as failure:
-        storage_ended(api, {**params, "end": end, "deleted": [still]}, False)
-    assert failure.value.result["left"] == [VOLUME] and kept_in(tmp_path)["provision_storage_ids"] == [VOLUME]
+        storage_ended(api, {**params, "end": end, "deleted": [attached]}, False)
+    assert failure.value.result["left"] == [VOLUME] and entry_in(tmp_path)["provision_storage_ids"] == [VOLUME]
     gone = {"resource_id": VOLUME, "billing_stopped": True}
     assert storage_ended(api, {**params, "end": end, "deleted": [gone]}, False)["changed"]
     assert not (tmp_path / "gpu-1").exists()
@@ -401,18 +395,18 @@ def test_storage_of_a_machine_that_is_given_back_ends_after_it_if_the_host_says_
 
 
 @pytest.mark.parametrize("shown", ["ids", "list", "links"])
-def test_a_purchase_that_is_forgotten_leaves_its_storage(tmp_path: Path, shown: str) -> None:
-    """Its machine has ended already, so the entry goes at once."""
-    api, params = bought(shown, "deleted", tmp_path)
+def test_storage_of_an_ended_machine_is_kept(tmp_path: Path, shown: str) -> None:
+    """The machine has ended already, so its entry is removed at once."""
+    api, params = failed_purchase(shown, "deleted", tmp_path)
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["again"] and verdict["release"] == []
-    known = kept_in(tmp_path)
+    known = entry_in(tmp_path)
     assert [item["resource_id"] for item in known["provision_storage"]] == [VOLUME]
     assert known["provision_storage"][0]["kept_since"] and "provision_procured_offer_id" not in known
 
 
-def test_the_last_attempt_says_what_storage_is_left(tmp_path: Path) -> None:
-    api, params = bought("ids", "deleted", tmp_path)
+def test_last_attempt_names_remaining_storage(tmp_path: Path) -> None:
+    api, params = failed_purchase("ids", "deleted", tmp_path)
     params["plans"][0]["attempts_left"] = 1
     (verdict,) = judge(api, params, False)["verdicts"]
     assert VOLUME in verdict["stop"] and "Nothing is billed" not in verdict["stop"]

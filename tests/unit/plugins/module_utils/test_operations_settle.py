@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Claims whose runs are gone, and who settles them: an audit that is asked to, a sweep, two at the same moment."""
+"""Claims of dead runs are settled by an audit with ``settle``, or by a sweep; also by two runs at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from samples import BASE, NOT_FOUND, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RES
 
 Result = dict[str, Any]
 BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
-OF_OFFER = {"offer_id": OFFER_ID}
 HOST = {
     **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
     **{"inventory_dir": None, "declares": False},
@@ -46,8 +45,8 @@ def database(url: str, run: str = "test") -> Database:
     return Database(url, {"host": "bastion", "user": "alice", "run": run})
 
 
-def sent(url: str, *, held: bool = False, **note: Any) -> Row:
-    """The claim of a run that has sent its purchase an hour ago, and died, or still holds it."""
+def sent_claim(url: str, *, held: bool = False, **note: Any) -> Row:
+    """Claim trainer for a run that has sent its purchase an hour ago. ``held``: it still runs; else it has died."""
     wanted = Purchase(
         str(uuid.uuid4()), "default", "trainer", BASE, OFFER_ID, 2.0, {"provision_resource_name": "trainer", **note}
     )
@@ -58,21 +57,22 @@ def sent(url: str, *, held: bool = False, **note: Any) -> Row:
     return row
 
 
-def stored(url: str) -> list[tuple[Any, ...]]:
-    """All that the registry has on record."""
+def stored_rows(url: str) -> list[tuple[Any, ...]]:
+    """The rows of all purchases."""
     return postgresql.execute(url, "SELECT * FROM compute_index_supply.purchase ORDER BY claimed_at")
 
 
-def state(url: str) -> tuple[str, list[str]]:
+def claim_state(url: str) -> tuple[str, list[str]]:
+    """The state of the claim of the sample offer, and its machines."""
     query = "SELECT state, claim FROM compute_index_supply.purchase WHERE offer = %(offer)s"
-    ((found, claim),) = postgresql.execute(url, query, {"offer": OFFER_ID})
+    ((state, claim),) = postgresql.execute(url, query, {"offer": OFFER_ID})
     query = "SELECT resource FROM compute_index_supply.machine WHERE claim = %(claim)s ORDER BY resource"
-    return found, [each for (each,) in postgresql.execute(url, query, {"claim": claim})]
+    return state, [each for (each,) in postgresql.execute(url, query, {"claim": claim})]
 
 
 @pytest.fixture
 def audit(perform: Callable[..., Result], queue: RequestQueue, registry_url: str) -> Callable[..., Result]:
-    """``audit(settle)``: its look at the offers is what the test expects, and its list comes after it."""
+    """``audit(settle, *machines)``: it lists these machines of the account, after it has settled claims."""
 
     def run(settle: bool = True, *machines: Result, check_mode: bool = False) -> Result:
         queue.expect("GET", "/resources", list(machines))
@@ -83,14 +83,14 @@ def audit(perform: Callable[..., Result], queue: RequestQueue, registry_url: str
     return run
 
 
-def test_an_audit_settles_only_what_it_is_asked_to(
+def test_audit_without_settling_or_in_check_mode_changes_nothing(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    sent(registry_url)
-    before = stored(registry_url)
-    for asked, check_mode in ((False, False), (True, True)):
-        result = audit(asked, check_mode=check_mode)
-        assert (result["changed"], stored(registry_url)) == (False, before)
+    sent_claim(registry_url)
+    before = stored_rows(registry_url)
+    for settles, check_mode in ((False, False), (True, True)):
+        result = audit(settles, check_mode=check_mode)
+        assert (result["changed"], stored_rows(registry_url)) == (False, before)
         text = "\n".join(result["lines"])
         assert "BUYING: purchases that count, with no known machine yet" in text
         (row,) = result["audit"]["buying"]
@@ -99,53 +99,43 @@ def test_an_audit_settles_only_what_it_is_asked_to(
         assert max(map(len, result["lines"])) <= 80
 
 
-def bought(queue: RequestQueue, *machines: Result, answer: Result | None = None, code: int = 200) -> None:
+def expect_bought_offer(queue: RequestQueue, *machines: Result, answer: Result | None = None, code: int = 200) -> None:
     queue.expect("GET", STATUS_PATH, answer or BOUGHT, code)
-    queue.expect("GET", "/resources", list(machines), query=OF_OFFER)
+    queue.expect_resources(*machines)
 
 
-def test_what_was_made_is_noted_and_shown(queue: RequestQueue, audit: Callable[..., Result], registry_url: str) -> None:
-    sent(registry_url)
-    bought(queue, resource())
+def test_bought_claim_is_noted_and_listed(queue: RequestQueue, audit: Callable[..., Result], registry_url: str) -> None:
+    sent_claim(registry_url)
+    expect_bought_offer(queue, resource())
     result = audit(True, resource())
-    assert (result["changed"], state(registry_url)) == (True, ("live", [RESOURCE_ID]))
+    assert (result["changed"], claim_state(registry_url)) == (True, ("live", [RESOURCE_ID]))
     assert result["audit"]["buying"] == [] and [row["hosts"] for row in result["audit"]["claimed"]] == [["trainer"]]
     (warning,) = [each for each in result["warnings"] if OFFER_ID in each]
     assert RESOURCE_ID in warning and "USD 2.00 per hour" in warning and "sent for trainer" in warning
 
 
-def test_a_contradiction_frees_nothing_and_is_named(
+def test_machine_of_another_offer_in_the_status_is_not_noted(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    """The status names a colleague's machine beside ours; its own page says with which offer it was bought."""
-    sent(registry_url)
+    """The status also names a colleague's machine, whose own page shows that it was bought with another offer."""
+    sent_claim(registry_url)
     other = resource(SECOND_RESOURCE_ID, offer_history=[{"offer_id": OTHER_ID, "role": "primary"}])
     both = status("provisioning", resource_ids=[RESOURCE_ID, SECOND_RESOURCE_ID])
-    bought(queue, resource(), other, answer=both)
+    expect_bought_offer(queue, resource(), other, answer=both)
     queue.expect("GET", f"/resources/{SECOND_RESOURCE_ID}", other, query={"force_refresh": "true"})
     result = audit(True, resource(), other)
-    assert (state(registry_url), result["changed"]) == (("live", [RESOURCE_ID]), True)
+    assert (claim_state(registry_url), result["changed"]) == (("live", [RESOURCE_ID]), True)
     assert any(SECOND_RESOURCE_ID in each and f"bought with offer {OTHER_ID}" in each for each in result["warnings"])
 
 
-def test_a_machine_that_the_list_omits_is_asked_for_by_its_id(
+def test_failed_purchase_ends_the_claim_and_its_bill(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    sent(registry_url)
-    bought(queue)
-    queue.show(resource())
-    audit(True)
-    assert state(registry_url) == ("live", [RESOURCE_ID])
-
-
-def test_a_failure_frees_the_claim_and_ends_what_it_may_have_cost(
-    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
-) -> None:
-    sent(registry_url)
-    bought(queue, answer=status("failed"))
+    sent_claim(registry_url)
+    expect_bought_offer(queue, answer=status("failed"))
     result = audit(True)
     assert (result["changed"], result["audit"]["buying"]) == (True, [])
-    assert state(registry_url) == ("ended", []) and database(registry_url).counted() == []
+    assert claim_state(registry_url) == ("ended", []) and database(registry_url).counted() == []
     (bill,) = database(registry_url).ledger("default").bills
     assert bill.end is not None and bill.why == "failed"
 
@@ -159,14 +149,14 @@ SOLD = {"storage_details": [{"name": "data", "hourly_cost": 0.05, "persistent": 
     [
         ({}, [VOLUME], True),
         ({}, [VOLUME, resource(status="deleted")], True),
-        # The purchase was refused, or a machine of another name shows that somebody else was faster.
+        # The purchase was refused, or a machine of another name shows that someone else has bought the offer.
         ({"provision_refused_status": 409}, [VOLUME], False),
         ({}, [VOLUME, resource(status="deleted", name="another")], False),
         ({}, [{**VOLUME, "offer_history": [{"offer_id": OTHER_ID, "role": "primary"}]}], False),
         ({}, [{**VOLUME, "status": "deleted"}], False),
     ],
 )
-def test_storage_that_a_failure_has_left_is_kept(
+def test_storage_of_a_failed_purchase_is_kept(
     queue: RequestQueue,
     audit: Callable[..., Result],
     registry_url: str,
@@ -174,39 +164,39 @@ def test_storage_that_a_failure_has_left_is_kept(
     listed: list[Result],
     is_kept: bool,
 ) -> None:
-    sent(registry_url, **note, provision_offer=SOLD)
-    bought(queue, *listed, answer=status("failed"))
+    sent_claim(registry_url, **note, provision_offer=SOLD)
+    expect_bought_offer(queue, *listed, answer=status("failed"))
     queue.show(*listed)
     result = audit(True, VOLUME)
     assert [row["hosts"] for row in result["audit"]["storage"]] == ([["trainer"]] if is_kept else [])
     assert len(result["audit"]["orphans"]) == (not is_kept)
-    (told,) = [each for each in result["warnings"] if OFFER_ID in each]
-    assert (f"{SECOND_RESOURCE_ID}, USD 0.05 per hour" in told and "decommission_storage=end" in told) == is_kept
+    (warning,) = [each for each in result["warnings"] if OFFER_ID in each]
+    assert (f"{SECOND_RESOURCE_ID}, USD 0.05 per hour" in warning and "decommission_storage=end" in warning) == is_kept
     storage = [row.offer for row in database(registry_url).counted() if row.price_per_hour is not None]
     assert storage == ([SECOND_RESOURCE_ID] if is_kept else [])
     bills = [bill for bill in database(registry_url).ledger("default").bills if bill.runs]
     assert [(bill.host, bill.price_per_hour) for bill in bills] == ([("trainer", 0.05)] if is_kept else [])
 
 
-def test_what_a_failure_has_left_is_the_host_s(
+def test_machine_of_a_failed_purchase_is_noted(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    sent(registry_url)
-    bought(queue.show(resource(status="failed")), resource(status="failed"), answer=status("failed"))
+    sent_claim(registry_url)
+    expect_bought_offer(queue.show(resource(status="failed")), resource(status="failed"), answer=status("failed"))
     audit(True, resource(status="failed"))
-    assert state(registry_url) == ("live", [RESOURCE_ID])
+    assert claim_state(registry_url) == ("live", [RESOURCE_ID])
 
 
-def test_an_expired_offer_frees_the_claim_when_it_is_seen_again_half_an_hour_later(
+def test_expired_offer_frees_the_claim_after_half_an_hour(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    sent(registry_url)
+    sent_claim(registry_url)
     for passed, expected in ((0, "buying"), (20, "buying"), (11, "void")):
         query = f"UPDATE compute_index_supply.purchase SET expired_seen = expired_seen - interval '{passed} minutes'"
         postgresql.execute(registry_url, query)
         queue.expect("GET", STATUS_PATH, status("available", "expired"))
         result = audit(True)
-        assert (state(registry_url), result["changed"]) == ((expected, []), expected == "void")
+        assert (claim_state(registry_url), result["changed"]) == ((expected, []), expected == "void")
 
 
 @pytest.mark.parametrize(
@@ -214,96 +204,97 @@ def test_an_expired_offer_frees_the_claim_when_it_is_seen_again_half_an_hour_lat
     [
         pytest.param((status(), 200), id="unbought"),
         pytest.param(({}, 500), id="unreadable"),
-        pytest.param(({}, 403), id="not ours to ask"),
-        pytest.param((LOST, 200), id="no answer"),
-        pytest.param((NOT_FOUND, 404), id="unknown for a moment"),
+        pytest.param(({}, 403), id="forbidden"),
+        pytest.param((LOST, 200), id="lost"),
+        pytest.param((NOT_FOUND, 404), id="404"),
     ],
 )
-def test_nothing_is_freed_without_an_answer(
+def test_claim_stays_open_if_the_status_settles_nothing(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str, answer: Any
 ) -> None:
-    row = sent(registry_url)
+    row = sent_claim(registry_url)
     queue.expect("GET", STATUS_PATH, *answer)
     result = audit(True)
-    assert (state(registry_url), result["changed"]) == (("buying", []), False)
+    assert (claim_state(registry_url), result["changed"]) == (("buying", []), False)
     (warning,) = [each for each in result["warnings"] if OFFER_ID in each]
     assert "MAY BE BOUGHT" in warning and "USD 2.00 per hour" in warning and "alice at bastion" in warning
     (after,) = database(registry_url).counted()
-    assert (after.epoch, after.held) == (row.epoch + 1, False), "taken over, and let go"
+    assert (after.epoch, after.held) == (row.epoch + 1, False), "taken over, and no longer held"
     with pytest.raises(_postgresql.TakenOver):
         database(registry_url, "dead").void(row, "not made", {})
 
 
 @pytest.mark.parametrize("word", ["provisioning", "failed"])
 @pytest.mark.parametrize("code", [404, 410, 500])
-def test_a_list_that_cannot_be_read_says_nothing_of_the_offer(
+def test_unreadable_machine_and_list_leave_the_claim_open(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str, word: str, code: int
 ) -> None:
-    sent(registry_url)
+    sent_claim(registry_url)
     query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '1 hour'"
     postgresql.execute(registry_url, query)
     queue.expect("GET", STATUS_PATH, status(word, resource_ids=[RESOURCE_ID]))
-    queue.expect("GET", "/resources", {}, code, query=OF_OFFER).show(resource(), {}, code)
-    assert audit(True)["changed"] is False and state(registry_url) == ("buying", [])
+    queue.expect_resources(status=code).show(resource(), {}, code)
+    assert audit(True)["changed"] is False and claim_state(registry_url) == ("buying", [])
 
 
-def test_a_machine_whose_list_cannot_be_read_is_asked_for_by_its_id(
-    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+@pytest.mark.parametrize("code", [200, 500], ids=["missing in the list", "unreadable list"])
+def test_bought_machine_that_is_not_listed_is_read_by_its_id(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str, code: int
 ) -> None:
-    sent(registry_url)
-    queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", "/resources", {}, 500, query=OF_OFFER).show(resource())
+    sent_claim(registry_url)
+    queue.expect("GET", STATUS_PATH, BOUGHT).expect_resources(status=code).show(resource())
     audit(True)
-    assert state(registry_url) == ("live", [RESOURCE_ID])
+    assert claim_state(registry_url) == ("live", [RESOURCE_ID])
 
 
-def test_a_claim_in_other_hands_is_left_to_them(
+def test_claim_held_by_a_run_is_not_settled(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    sent(registry_url, held=True)
-    before = stored(registry_url)
+    sent_claim(registry_url, held=True)
+    before = stored_rows(registry_url)
     result = audit(True)
-    assert (stored(registry_url), result["changed"]) == (before, False)
+    assert (stored_rows(registry_url), result["changed"]) == (before, False)
     assert len(result["audit"]["buying"]) == 1
 
 
-def test_of_two_that_settle_at_the_same_moment_one_does(
+def test_claim_taken_over_by_another_settler_is_not_settled(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent(registry_url)
-    real = Database.take_over
+    sent_claim(registry_url)
+    original = Database.take_over
 
-    def beaten(self: Database, row: Row) -> Row:
-        monkeypatch.setattr(Database, "take_over", real)
+    def take_over_late(self: Database, row: Row) -> Row:
+        monkeypatch.setattr(Database, "take_over", original)
         database(registry_url, "faster").take_over(row)
-        return real(self, row)
+        return original(self, row)
 
-    monkeypatch.setattr(Database, "take_over", beaten)
+    monkeypatch.setattr(Database, "take_over", take_over_late)
     result = audit(True)
-    assert (state(registry_url), result["changed"]) == (("buying", []), False)
+    assert (claim_state(registry_url), result["changed"]) == (("buying", []), False)
     assert queue.count("GET", STATUS_PATH) == 0
 
 
-def test_a_purchase_that_is_sent_again_meanwhile_is_not_freed_by_the_refusal_before(
+def test_earlier_refusal_does_not_free_a_purchase_that_was_sent_again(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own run wakes up right before it is taken over, sends the offer again, and dies before the answer."""
-    dead = sent(registry_url, provision_refused_status=410)
-    real = Database.take_over
+    """The run wakes up right before its claim is taken over, sends the offer again, and dies before the answer."""
+    dead = sent_claim(registry_url, provision_refused_status=410)
+    original = Database.take_over
 
-    def beaten(self: Database, row: Row) -> Row:
-        monkeypatch.setattr(Database, "take_over", real)
+    def take_over_late(self: Database, row: Row) -> Row:
+        monkeypatch.setattr(Database, "take_over", original)
         database(registry_url, "dead").claim_again(dead, 2.0, {"provision_resource_name": "trainer"}, Ceilings())
         postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
-        return real(self, row)
+        return original(self, row)
 
-    monkeypatch.setattr(Database, "take_over", beaten)
-    assert (audit(True)["changed"], state(registry_url)) == (False, ("buying", []))
+    monkeypatch.setattr(Database, "take_over", take_over_late)
+    assert (audit(True)["changed"], claim_state(registry_url)) == (False, ("buying", []))
     queue.expect("GET", STATUS_PATH, status("available", "expired"))
-    assert (audit(True)["changed"], state(registry_url)) == (False, ("buying", []))
+    assert (audit(True)["changed"], claim_state(registry_url)) == (False, ("buying", []))
 
 
 @pytest.mark.parametrize(("step", "answer"), [("void", 410), ("note", None), ("take_over", None)])
-def test_what_cannot_be_noted_is_not_settled(
+def test_outcome_that_cannot_be_noted_leaves_the_claim_open(
     queue: RequestQueue,
     audit: Callable[..., Result],
     registry_url: str,
@@ -311,47 +302,47 @@ def test_what_cannot_be_noted_is_not_settled(
     step: str,
     answer: int | None,
 ) -> None:
-    """The database goes away between two steps: the claim still counts, and no report may say otherwise."""
-    sent(registry_url, **({"provision_refused_status": answer} if answer else {}))
+    """The database fails between two steps: the claim still counts, and no report may call it settled."""
+    sent_claim(registry_url, **({"provision_refused_status": answer} if answer else {}))
 
-    def away(*_args: Any, **_further: Any) -> Any:
+    def fail(*_args: Any, **_options: Any) -> Any:
         raise RegistryError("The registry cannot be reached.")
 
-    monkeypatch.setattr(Database, step, away)
+    monkeypatch.setattr(Database, step, fail)
     if step == "void":
         queue.list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
     elif step == "note":
-        bought(queue, resource())
+        expect_bought_offer(queue, resource())
     result = audit(True)
-    assert (result["changed"], state(registry_url)) == (False, ("buying", []))
+    assert (result["changed"], claim_state(registry_url)) == (False, ("buying", []))
     assert any(OFFER_ID in each and "The registry cannot be reached." in each for each in result["warnings"])
 
 
-def test_a_claim_of_another_account_is_not_asked_for(
+def test_claim_of_another_account_is_not_settled(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    sent(registry_url)
+    sent_claim(registry_url)
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET account = 'https://elsewhere.invalid'")
-    before = stored(registry_url)
-    assert audit(True)["changed"] is False and stored(registry_url) == before
+    before = stored_rows(registry_url)
+    assert audit(True)["changed"] is False and stored_rows(registry_url) == before
 
 
-def test_a_refusal_that_was_noted_last_counts(
+def test_noted_refusal_and_an_expired_offer_free_the_claim_at_once(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
-    """Its run has died between the refusal and its look at the status."""
-    sent(registry_url, provision_refused_status=410)
+    """The run has died after it noted the refusal, before it read the status."""
+    sent_claim(registry_url, provision_refused_status=410)
     queue.list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
-    assert audit(True)["changed"] is True and state(registry_url) == ("void", [])
+    assert audit(True)["changed"] is True and claim_state(registry_url) == ("void", [])
 
 
 @pytest.mark.parametrize(("name", "code"), [("trainer", 404), ("trainer", 409), ("trainer", 410), ("", 409)])
 @pytest.mark.parametrize(
     "answer",
     [(status("available", "expired"), 200), (BOUGHT, 200), (NOT_FOUND, 404)],
-    ids=["the status lags", "it is sold", "the offer is gone"],
+    ids=["lagging status", "sold", "404"],
 )
-def test_a_refusal_frees_nothing_while_the_account_has_a_machine_of_the_offer(
+def test_refusal_frees_nothing_while_the_account_has_a_machine_of_the_offer(
     queue: RequestQueue,
     audit: Callable[..., Result],
     registry_url: str,
@@ -359,16 +350,16 @@ def test_a_refusal_frees_nothing_while_the_account_has_a_machine_of_the_offer(
     code: int,
     answer: tuple[Result, int],
 ) -> None:
-    """A gateway may have sent the request twice, and the API may keep no names, or none was asked for."""
-    sent(registry_url, provision_refused_status=code, provision_resource_name=name)
-    bought(queue, resource(name="vm-1"), answer=answer[0], code=answer[1])
+    """A gateway may have sent the request twice, and the machine may have no name, or another."""
+    sent_claim(registry_url, provision_refused_status=code, provision_resource_name=name)
+    expect_bought_offer(queue, resource(name="vm-1"), answer=answer[0], code=answer[1])
     result = audit(True)
-    assert result["changed"] is False and state(registry_url) == ("buying", [])
+    assert result["changed"] is False and claim_state(registry_url) == ("buying", [])
     assert "MAY BE BOUGHT" in " ".join(result["warnings"])
 
 
-class Api:
-    """What the API answers, whenever it is asked."""
+class StaticApi:
+    """An API with the same answers at any time."""
 
     def __init__(self, answer: Result, *machines: Result) -> None:
         self._status, self._machines = read_status(answer, OFFER_ID), [read_resource(each) for each in machines]
@@ -382,26 +373,26 @@ class Api:
 
 
 class Killed(BaseException):
-    """The end of a process."""
+    """The process is killed."""
 
 
 @pytest.mark.parametrize(
     ("api", "expected"),
     [
-        (Api(BOUGHT, resource()), ("live", [RESOURCE_ID])),
-        (Api(status("failed")), ("ended", [])),
-        (Api(status("failed"), VOLUME), ("ended", [])),
+        (StaticApi(BOUGHT, resource()), ("live", [RESOURCE_ID])),
+        (StaticApi(status("failed")), ("ended", [])),
+        (StaticApi(status("failed"), VOLUME), ("ended", [])),
     ],
     ids=["bought", "failed", "failed with storage"],
 )
-def test_a_settler_that_is_killed_at_any_statement_does_no_harm(
+def test_settling_can_be_killed_at_any_statement(
     registry_url: str, monkeypatch: pytest.MonkeyPatch, api: Any, expected: tuple[str, list[str]]
 ) -> None:
-    """The next one comes to the same end, once the hold of the one before has run out."""
+    """The next run comes to the same result, once the hold of the killed one is over."""
     params = {"registry_url": registry_url, "api_url": BASE}
     real = Database._execute
     for at in itertools.count(1):
-        sent(registry_url)
+        sent_claim(registry_url)
         query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '1 hour'"
         postgresql.execute(registry_url, query)
         passed = itertools.count(1)
@@ -417,11 +408,11 @@ def test_a_settler_that_is_killed_at_any_statement_does_no_harm(
         survived = next(passed) <= at
         postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
         settle(api, params, [SharedProject()])
-        found, machines = state(registry_url)
-        # One that has failed may be on record as made: it counts, and the host's own next run ends it.
-        begun = {"live"} if expected[0] == "ended" and not survived else set()
-        assert machines == expected[1] and found in {expected[0], *begun}, at
-        # What it has left counts once it has ended, or with it.
+        found, machines = claim_state(registry_url)
+        # A failed purchase may have been noted as made: it counts, and the next run of the host ends it.
+        half_settled = {"live"} if expected[0] == "ended" and not survived else set()
+        assert machines == expected[1] and found in {expected[0], *half_settled}, at
+        # Its storage counts once the purchase has ended; until then the purchase itself counts.
         kept = {row.offer for row in database(registry_url).counted()} - {OFFER_ID}
         assert kept == ({SECOND_RESOURCE_ID} if api.has_storage and found == "ended" else set()), at
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
@@ -431,10 +422,10 @@ def test_a_settler_that_is_killed_at_any_statement_does_no_harm(
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_a_sweep_settles_its_projects(
+def test_sweep_settles_only_claims_of_its_projects(
     queue: RequestQueue, perform: Callable[..., Result], registry_url: str, check_mode: bool
 ) -> None:
-    sent(registry_url)
+    sent_claim(registry_url)
     query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '31 minutes'"
     postgresql.execute(registry_url, query)
     for project in ("blue", "default"):
@@ -445,5 +436,5 @@ def test_a_sweep_settles_its_projects(
         host = {**HOST, "project": project}
         result = perform(REAP, check_mode, step="reap", registry_url=registry_url, hosts=[host], here="/")
         assert (result["changed"], result["trouble"]) == (freed, "")
-        assert state(registry_url) == ("void" if freed else "buying", [])
+        assert claim_state(registry_url) == ("void" if freed else "buying", [])
         assert any("Nothing was bought." in each for each in result["warnings"]) is freed
