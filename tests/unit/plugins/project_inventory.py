@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A folder with an inventory as Ansible reads it, and what the steps of decide gather there."""
+"""An inventory in a folder, as Ansible reads it, and the parameters that steps of `decide` gather from it."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 
 Json = dict[str, Any]
-# A merge conflict, and a file for a vault password that nobody has.
+# A file with a merge conflict, and one that is encrypted with an unknown vault password
 CONFLICT = "<<<<<<< HEAD\npassword: hunter2\n=======\na: 1\n>>>>>>> theirs\n"
 VAULTED = "$ANSIBLE_VAULT;1.1;AES256\n" + "\n".join(["61" * 40] * 4) + "\n"
 
 
 class Inventory:
-    """The folder; hosts and groups are written as YAML, files of variables beside them."""
+    """A folder with hosts and groups in a YAML file, and with files of variables."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.extra: Json = {}
-        self.play: Json = {}  # its variables
-        self.hosts: _hosts.Hosts  # of the last step that was gathered
+        self.play: Json = {}  # variables of the play
+        self.hosts: _hosts.Hosts  # as the last step has read them
 
     def write(self, groups: Json) -> None:
         (self.folder / "hosts.yml").write_text(yaml.safe_dump(groups))
 
     def variables(self, kind: str, name: str, text: Json | str, file: str = "own.yml") -> Path:
-        """A file of variables of a host (``host_vars``) or a group (``group_vars``)."""
+        """Write a file of variables of a host (``host_vars``) or a group (``group_vars``), and return its path."""
         path = self.folder / kind / name / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text if isinstance(text, str) else yaml.safe_dump(text))
         return path
 
     def gathered(self, step: str, **args: Any) -> Json:
-        """What a step of decide on localhost has as parameters."""
+        """The parameters of a step of `decide` on localhost."""
         loader = DataLoader()
         loader.set_basedir(str(self.folder))
         inventory = InventoryManager(loader, sources=[str(self.folder / "hosts.yml")])

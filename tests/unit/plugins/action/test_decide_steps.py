@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of decide, and what is imported for them."""
+"""The steps of the action `decide`: their options, their documentation, and the parameters that they gather."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ HOSTS = ("gpu-1", "gpu-2")
         (None, False),
     ],
 )
-def test_no_step_gets_a_value_of_the_environment_of_a_job(environment: Any, given: Any) -> None:
+def test_steps_get_no_values_of_run_env(environment: Any, given: Any) -> None:
     action = decide.ActionModule(*[Mock()] * 6)
     action._templar = ansible.template.Templar(loader=None)
     assert action._run({"run_env": environment}) == {"given": {"run_env": given}}
 
 
-OF_PLAYBOOKS = [
+VARIABLES_OF_PLAYBOOKS = [
     ("audit", "audit_settle", True, {"settle": True}),
     ("audit", "audit_fail_on_orphans", False, {"fail_on_orphans": False}),
     ("audit", "audit_names", ["a"], {"names": ["a"]}),
@@ -72,8 +72,8 @@ OF_PLAYBOOKS = [
 ]
 
 
-@pytest.mark.parametrize(("step", "variable", "value", "options"), OF_PLAYBOOKS, ids=str)
-def test_variables_of_a_playbook_are_the_options_of_its_step(
+@pytest.mark.parametrize(("step", "variable", "value", "options"), VARIABLES_OF_PLAYBOOKS, ids=str)
+def test_variables_of_a_playbook_become_options_of_its_step(
     step: str, variable: str, value: Any, options: dict[str, Any]
 ) -> None:
     template = getattr(ansible.template, "trust_as_template", str)("{{ typo }}")
@@ -85,20 +85,20 @@ def test_variables_of_a_playbook_are_the_options_of_its_step(
         return action._of_variables(decide.STEPS[step].prefix, variables)
 
     assert given({variable: value, "other": 1}) == options
-    assert given({variable: ""}) == given({variable: None}) == {}, "a survey that was not answered"
+    assert given({variable: ""}) == given({variable: None}) == {}, "an unanswered question of a survey is no option"
     if options:
         with pytest.raises(AnsibleActionFail, match=f"^{variable} cannot be evaluated: 'typo' is undefined"):
             given({variable: template})
 
 
-def test_a_file_for_a_quote_that_cannot_be_evaluated_is_named() -> None:
+def test_quote_file_that_cannot_be_evaluated_is_named() -> None:
     template = getattr(ansible.template, "trust_as_template", str)("{{ typo }}.json")
     action = decide.ActionModule(*[Mock()] * 4, ansible.template.Templar(DataLoader(), variables={}), Mock())
     with pytest.raises(AnsibleActionFail, match=r"^quote_file cannot be evaluated: 'typo' is undefined"):
         action._quote_file({"quote_file": template})
 
 
-def test_an_unknown_step_is_told_with_all_that_there_are() -> None:
+def test_unknown_step_fails_with_list_of_steps() -> None:
     with pytest.raises(AnsibleActionFail, match=r"must be one of declare, plan, .*probe, probe_purchase.*, not 'prob'"):
         decide.ActionModule.run(Mock(_task=Mock(args={"step": "prob"})), None, {})
 
@@ -111,36 +111,36 @@ def operations() -> dict[str, Operation]:
     return {name: decide.operation_of(step) for name, step in decide.STEPS.items() if step.operation}
 
 
-def test_the_documentation_has_every_step() -> None:
+def test_documentation_has_every_step() -> None:
     documented = DOCUMENTED["step"]
     assert documented["choices"] == list(decide.STEPS)
     assert all(f"V({step})" in " ".join(documented["description"]) for step in documented["choices"])
 
 
-def test_the_documentation_has_every_option_of_a_task() -> None:
-    """Ansible compares them for no module that is documentation alone."""
+def test_documentation_has_every_option_of_a_task() -> None:
+    """ansible-test does not compare them, since the module `decide` consists of documentation only."""
     options = {name: dict(option) for name, option in DOCUMENTED.items() if name != "step"}
     assert all(option.pop("description") for option in options.values())
     assert options == steps.OPTIONS
 
 
 @pytest.mark.parametrize("option", steps.OPTIONS)
-def test_the_documentation_says_which_steps_take_an_option(option: str) -> None:
+def test_documentation_names_steps_that_take_an_option(option: str) -> None:
     documented = set(re.findall(r"O\(step=(\w+)\)", " ".join(DOCUMENTED[option]["description"])))
     taking = {name for name, operation in operations().items() if option in operation.argument_spec}
     assert documented and documented <= taking
 
 
-def test_the_table_has_what_a_step_is() -> None:
-    """A prefix is that of a playbook's variables; a name stands for one operation, and what it gathers is its own."""
+def test_table_of_steps_is_consistent() -> None:
+    """Steps have operations, and each prefix is one of a playbook's variables."""
     assert all(isinstance(operation, Operation) for operation in operations().values())
     words = [step.prefix.format(verb=verb) for step in decide.STEPS.values() for verb in ("decommission", "extend")]
-    prefixes = set(" ".join(words).split()) - {"registry_"}  # which has none of its own
+    prefixes = set(" ".join(words).split()) - {"registry_"}  # the playbook registry has no variables of its own
     assert all(any(name.startswith(prefix) for name in PLAYBOOK_VARIABLES) for prefix in prefixes)
     assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end", "ended"]
 
 
-def test_a_step_that_is_told_a_fact_of_the_play_takes_it_and_no_task_gives_it() -> None:
+def test_steps_take_facts_of_the_play_and_tasks_cannot_set_them() -> None:
     taken = set().union(*(operation.argument_spec for operation in operations().values()))
     assert decide.FACTS.keys() <= taken - steps.OPTIONS.keys()
     for name, step in decide.STEPS.items():
@@ -148,7 +148,7 @@ def test_a_step_that_is_told_a_fact_of_the_play_takes_it_and_no_task_gives_it() 
         assert {option for option in ("given", "got") if getattr(step, option)} <= takes.keys(), name
 
 
-def test_what_few_plays_need_is_imported_by_them_alone() -> None:
+def test_importing_decide_imports_no_rarely_used_operations() -> None:
     name = "ansible_collections.compute_index.supply.plugins"
     program = f"import sys, {name}.action.decide; print([each for each in sys.modules if each.startswith('{name}')])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -158,7 +158,7 @@ def test_what_few_plays_need_is_imported_by_them_alone() -> None:
     ]
 
 
-def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_login_names_missing_ssh(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide._no_login({}) == ""
     monkeypatch.setenv("PATH", "")
     assert decide._no_login({}).startswith("This computer has no ssh, so it could not log in")
@@ -166,8 +166,8 @@ def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("hosts", [1, 40, 500])
-def test_one_worker_declares_for_all_however_long_it_takes(monkeypatch: pytest.MonkeyPatch, hosts: int) -> None:
-    """What is printed must not depend on the load: each host's templates take an hour here."""
+def test_one_worker_declares_for_all_hosts_at_any_duration(monkeypatch: pytest.MonkeyPatch, hosts: int) -> None:
+    """The output must not depend on the computer's load. Here the templates of each host take an hour."""
     hours = itertools.count(step=3600)
     monkeypatch.setattr("time.monotonic", lambda: next(hours))
     monkeypatch.setattr(decide._task, "PlayVariables", lambda *_play: Mock(of=lambda host: {"host": host}))
@@ -180,8 +180,8 @@ def test_one_worker_declares_for_all_however_long_it_takes(monkeypatch: pytest.M
     assert found["all_declared"] and list(found["declarations"]) == batch
 
 
-def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> None:
-    """Of the one that has, only what the new plan says holds: not the offer of the round before."""
+def test_later_round_keeps_plans_of_other_hosts() -> None:
+    """The host of the new round gets only its new plan: the offer of the round before no longer holds."""
     plans = {host: {"host": host, "declaration": host, "round": "first", "next": ""} for host in HOSTS}
     own: dict[str, dict[str, Any]] = {
         host: {
@@ -218,7 +218,7 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
         ("timer", steps.TIMER, {"state": "off"}, "reap_timer_state"),
     ],
 )
-def test_a_wrong_type_is_told_by_the_playbooks_variable(step: str, spec: Any, args: Any, variable: str) -> None:
+def test_option_error_names_variable_of_playbook(step: str, spec: Any, args: Any, variable: str) -> None:
     action = decide.ActionModule(Mock(args={"step": step}), *[Mock()] * 5)
     (msg,) = ArgumentSpecValidator(spec).validate({"step": step, **args}).error_messages
     words = (f"{variable} is of type", f"Elements value {variable}", f"{variable} must be one of")
@@ -229,11 +229,11 @@ def test_a_wrong_type_is_told_by_the_playbooks_variable(step: str, spec: Any, ar
     ("given", "items"),
     [("a, b,,", ["a", " b"]), ("", []), (None, []), (["a"], ["a"]), (("a",), ["a"]), (True, [True]), (5, [5])],
 )
-def test_ids_may_be_given_in_any_form(given: Any, items: list[Any]) -> None:
+def test_listed_accepts_any_form_of_ids(given: Any, items: list[Any]) -> None:
     assert decide._listed(given) == items
 
 
-def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
+def test_reports_and_texts_are_wrapped_to_the_screen() -> None:
     long = " ".join(["word"] * 40)
     action = decide.ActionModule(Mock(args={"step": "audit"}), *[Mock()] * 5)
     action.operation = steps.AUDIT
@@ -244,26 +244,26 @@ def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
         assert len(lines) == 3 and max(map(len, lines)) <= LINE and " ".join(map(str.strip, lines)) == long
 
 
-def test_a_play_that_enters_a_role_in_its_middle_is_refused() -> None:
+def test_play_that_starts_in_middle_of_role_is_refused() -> None:
     variables = {"inventory_hostname": "gpu-1"}
     with pytest.raises(AnsibleActionFail, match="gpu-1 has declared nothing, so nothing can be"):
         decide._undecided({"gpu-2": {"host": "gpu-2", "id": "2"}}, (), variables)
     assert decide._undecided({"gpu-1": {"host": "gpu-1", "id": "1"}}, ("1",), variables) == []
 
 
-def test_a_test_of_machines_may_run_as_long_as_its_level_takes() -> None:
+def test_lookup_plan_returns_time_limit_of_test_level() -> None:
     seconds = {level: LookupModule().run([], {}, level=level) for level in (*TIMEOUTS, "none")}
     assert seconds == {"specs": [3660], "health": [180], "load": [660], "burnin": [3660], "none": [3660]}
 
 
-def test_tasks_wait_as_long_between_two_looks_as_their_number_counts_on() -> None:
+def test_delay_of_loops_matches_divisor_of_their_retries() -> None:
     files = [path for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml")]
     loops = re.findall(r"retries: \"(.*)\"\n\s+delay: ([0-9]+)\n", "".join(path.read_text() for path in files))
-    of_tests = [(retries, delay) for retries, delay in loops if "//" in retries]
-    assert len(of_tests) == 2 and all(retries.endswith(f"// {delay} }}}}") for retries, delay in of_tests)
+    computed = [(retries, delay) for retries, delay in loops if "//" in retries]
+    assert len(computed) == 2 and all(retries.endswith(f"// {delay} }}}}") for retries, delay in computed)
 
 
-def test_the_second_answer_counts_where_there_was_a_second_question() -> None:
+def test_newest_prefers_second_answer_unless_skipped() -> None:
     first, again = {"state": "idle"}, {"state": "active"}
     assert decide.newest(first, again) == again
     assert decide.newest(first, {"skipped": True}) == decide.newest(first, None) == first

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Following a job: a silent machine is waited for, and known facts about the job are kept."""
+"""Following a job: the action waits for a silent machine, and keeps known facts about the job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEGAN = "2026-12-01T06:00:00Z"
 
 
 class Action(run_follow.ActionModule):  # type: ignore[misc]
-    """The action with a machine whose answers are known beforehand; an answer is due each second."""
+    """The action with a machine that gives these answers, one for each look."""
 
     def follow(self, answers: list[Any]) -> Result:
         self.answers = iter(answers)
@@ -32,7 +32,7 @@ class Action(run_follow.ActionModule):  # type: ignore[misc]
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def displayed_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The displayed lines; each pause lets its seconds pass."""
     clock, lines = [0.0], list[str]()
     monkeypatch.setattr(run_follow, "time", SimpleNamespace(monotonic=lambda: clock[0] + 1000))
@@ -53,32 +53,39 @@ def logged(state: str, *lines: str) -> Result:
     return {"state": state, "log": list(lines), "began_at": None if state == "none" else BEGAN, "invocation": {}}
 
 
-def test_each_line_is_shown_once_and_moves_no_cursor(shown: list[str]) -> None:
+def test_each_log_line_is_shown_once_without_control_characters(displayed_lines: list[str]) -> None:
     answers = [logged("running", "a", "b\x1b[2J"), None, logged("failed", "b\x1b[2J", "c", "d")]
     followed = follow(answers)
-    of_log = [line for line in shown if not line.startswith(("  gpu-1", "    "))]
-    assert of_log == ["  a", "  b\N{REPLACEMENT CHARACTER}[2J", "  c", "  d"]
+    log_lines = [line for line in displayed_lines if not line.startswith(("  gpu-1", "    "))]
+    assert log_lines == ["  a", "  b\N{REPLACEMENT CHARACTER}[2J", "  c", "  d"]
     assert (followed["is_over"], followed["lost_sight"], followed["state"]) == (True, False, "failed")
     assert "invocation" not in followed
 
 
 @pytest.mark.parametrize(
-    ("silent", "lost"),
-    [(3, False), (4, True)],  # half an hour has passed with the fourth
+    ("silent_looks", "lost_sight"),
+    [(3, False), (4, True)],  # looks are ten minutes apart
 )
-def test_a_silent_machine_is_waited_for(shown: list[str], silent: int, lost: bool) -> None:
-    answers = [logged("running"), *[None] * (silent - 1), {"unreachable": True, "msg": "cut"}, logged("succeeded")]
+def test_run_follow_waits_half_an_hour_for_silent_machine(
+    displayed_lines: list[str], silent_looks: int, lost_sight: bool
+) -> None:
+    answers = [
+        logged("running"),
+        *[None] * (silent_looks - 1),
+        {"unreachable": True, "msg": "cut"},
+        logged("succeeded"),
+    ]
     followed = follow(answers)
-    assert (followed["lost_sight"], followed["is_over"]) == (lost, not lost)
-    assert followed["state"] == ("running" if lost else "succeeded")
-    assert not lost or followed["msg"] == "the machine does not answer (its job needs no connection): cut"
+    assert (followed["lost_sight"], followed["is_over"]) == (lost_sight, not lost_sight)
+    assert followed["state"] == ("running" if lost_sight else "succeeded")
+    assert not lost_sight or followed["msg"] == "the machine does not answer (its job needs no connection): cut"
 
 
-def test_who_does_not_follow_looks_once(shown: list[str]) -> None:
+def test_run_without_follow_looks_once(displayed_lines: list[str]) -> None:
     assert follow([logged("running", "a")], follow=False)["state"] == "running"
     assert follow([None], follow=False)["lost_sight"]
 
 
-def test_a_machine_that_has_lost_its_disk_had_begun_its_job(shown: list[str]) -> None:
+def test_job_keeps_its_start_time_if_machine_loses_its_disk(displayed_lines: list[str]) -> None:
     followed = follow([logged("running"), logged("none")])
     assert (followed["state"], followed["began_at"], followed["is_over"]) == ("none", BEGAN, False)

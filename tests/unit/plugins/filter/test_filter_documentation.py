@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written of the filters is what they are."""
+"""The pages of the filters match their functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_each_filter_has_a_page() -> None:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_is_found_and_documented_with_its_parameters_and_an_example(name: str) -> None:
+def test_filter_page_matches_signature_and_has_example(name: str) -> None:
     page, function = yaml.safe_load((FOLDER / f"{name}.yml").read_text()), FILTERS[name]
     document = page["DOCUMENTATION"]
     assert function.__name__ == name

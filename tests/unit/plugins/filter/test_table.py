@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mappings as the lines of a table."""
+"""The filter table: mappings as the lines of a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = {"name": "name"}
 @pytest.mark.parametrize(
     ("rows", "columns", "lines"),
     [
-        pytest.param([], NAME, [], id="nothing"),
+        pytest.param([], NAME, [], id="no rows"),
         pytest.param([{"name": "a"}], {"Host": "name"}, ["Host", "a"], id="the title is wider"),
         pytest.param([{"name": "ab"}, {"name": "a"}], {"n": "name"}, ["n", "ab", "a"], id="no blanks at the end"),
         pytest.param([{"a": "xx", "b": "y"}], {"B": "b", "A": "a"}, ["B  A", "y  xx"], id="order of the columns"),
@@ -33,7 +33,7 @@ NAME = {"name": "name"}
         ),
         pytest.param(
             [{"b": True, "n": "x"}, {"b": False, "n": "y"}], {"b": "b", "n": "n"}, ["b      n", "True   x", "False  y"],
-            id="booleans are no numbers",
+            id="booleans are not numbers",
         ),
         pytest.param(
             [{"ids": ["a", "b"]}, {"ids": []}, {"ids": ("c", 7)}], {"ids": "ids"}, ["ids", "a, b", "-", "c, 7"],
@@ -54,7 +54,7 @@ NAME = {"name": "name"}
         pytest.param([{"name": "a"}], {}, ["", ""], id="no columns"),
     ],
 )  # fmt: skip
-def test_a_table(rows: list[Any], columns: dict[str, str], lines: list[str]) -> None:
+def test_narrow_table_formats_rows(rows: list[Any], columns: dict[str, str], lines: list[str]) -> None:
     assert narrow_table(rows, columns) == lines
 
 
@@ -68,7 +68,7 @@ ROW = {
 }
 
 
-def test_a_single_row_can_do_without_a_table() -> None:
+def test_single_row_may_be_one_line() -> None:
     (line,) = FilterModule().filters()["table"]([ROW], COLUMNS, alone=True)
     assert line == ("gpu-1  3 machines  2.50 USD/hour  until 2026-11-27 13:00 UTC  60.00 at most  address 192.0.2.1")
     for rows in ([], [ROW, ROW]):

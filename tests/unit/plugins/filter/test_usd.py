@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prices in sentences."""
+"""The filter usd: prices in sentences."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ from ansible_collections.compute_index.supply.plugins.filter.adapters import usd
         ("", "an unknown price"),
     ],
 )
-def test_a_price_in_words(price: float | str | None, words: str) -> None:
+def test_usd_puts_price_into_words(price: float | str | None, words: str) -> None:
     assert usd(price) == words

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How people name hosts, and what a host has of the round."""
+"""Patterns with which people name hosts, the machines of a host, and lookups with another host's variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
 
 
 @pytest.mark.parametrize(
-    ("asked", "names"),
+    ("given", "names"),
     [
         ("gpu-[1:3]", "gpu-1,gpu-2,gpu-3"),
         ("a, b-[08:10]\nc", "a,b-08,b-09,b-10,c"),
@@ -36,23 +36,23 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
         ("gpu-[ab]", "gpu-[ab]"),
     ],
 )
-def test_ranges_are_those_of_inventories(asked: Any, names: Any) -> None:
-    assert with_ranges_expanded("provision_hosts", asked) == names
+def test_with_ranges_expanded_accepts_ranges_of_inventories(given: Any, names: Any) -> None:
+    assert with_ranges_expanded("provision_hosts", given) == names
 
 
-@pytest.mark.parametrize("asked", ["r[1:2]-[a:b]", "gpu-[1:]", "gpu-[1:x]", "gpu-[1:99999999]", "gpu-[:3:1:2]"])
-def test_what_is_no_range_is_refused(asked: str) -> None:
+@pytest.mark.parametrize("given", ["r[1:2]-[a:b]", "gpu-[1:]", "gpu-[1:x]", "gpu-[1:99999999]", "gpu-[:3:1:2]"])
+def test_invalid_range_is_refused(given: str) -> None:
     with pytest.raises(AnsibleActionFail, match=r"provision_hosts: .* is not a range of names"):
-        with_ranges_expanded("provision_hosts", asked)
+        with_ranges_expanded("provision_hosts", given)
 
 
-def test_a_pattern_may_stand_in_lines() -> None:
+def test_pattern_parts_splits_at_commas_and_lines() -> None:
     assert pattern_parts("decommission_hosts", "a\r\nb, c\n") == ["a", "b", "c"]
     assert pattern_parts("decommission_hosts", ["a,b", "c"]) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "hosts"),
+    ("given", "hosts"),
     [
         ("gpu 5", ["gpu 5"]),
         (["gpu 5", "gpu-1"], ["gpu 5", "gpu-1"]),
@@ -61,35 +61,35 @@ def test_a_pattern_may_stand_in_lines() -> None:
         ("gpu,!gpu 5", ["gpu-1", "gpu-2"]),
     ],
 )
-def test_a_hosts_name_is_not_taken_apart(asked: Any, hosts: list[str]) -> None:
+def test_host_name_with_space_is_not_split(given: Any, hosts: list[str]) -> None:
     names = ["gpu 5", "gpu-1", "gpu-2"]
     patterns = Patterns({"groups": {"gpu": names, "all": [*names, "5"]}}, DataLoader(), "decommission_hosts")
-    assert patterns.hosts(pattern_parts("decommission_hosts", asked, patterns.names)) == hosts
+    assert patterns.hosts(pattern_parts("decommission_hosts", given, patterns.names)) == hosts
 
 
-@pytest.mark.parametrize("asked", ["gpu", "gpu-1,!gpu", ["gpu-1", "&gpu"]])
-def test_a_group_with_a_hosts_name_matches_nothing(asked: Any) -> None:
+@pytest.mark.parametrize("given", ["gpu", "gpu-1,!gpu", ["gpu-1", "&gpu"]])
+def test_name_of_both_a_group_and_a_host_is_refused(given: Any) -> None:
     """Ansible would take the host, which may be a colleague's machine that the inventory plugin lists."""
     patterns = Patterns({"groups": {"gpu": ["gpu-1"], "all": ["gpu", "gpu-1"]}}, DataLoader(), "decommission_hosts")
     with pytest.raises(AnsibleActionFail, match="decommission_hosts: 'gpu' names a group and a host"):
-        patterns.hosts(pattern_parts("decommission_hosts", asked, patterns.names))
+        patterns.hosts(pattern_parts("decommission_hosts", given, patterns.names))
     assert patterns.hosts(["gpu-1"]) == ["gpu-1"]
 
 
 @pytest.mark.parametrize(
     ("variables", "ids"),
     [
-        ({}, []),  # an order has added it
+        ({}, []),  # a host that an order has added
         ({"provision_spec": {"compute": {}}, "inventory_file": "hosts"}, []),
         ({"provision_resource_ids": ["R"], "supply_resource_id": "S"}, ["R"]),
         ({"supply_resource_id": "S"}, ["S"]),
-        # A name is no claim of a host that shall own a machine and has a registry.
+        # A machine with the name of a host that buys machines and has a registry is not the host's.
         ({"supply_resource_id": "S", "provision_spec": {"compute": {}}}, []),
         ({"supply_resource_id": "S", "provision_offer_id": "O", "provision_registry_dir": "folder"}, []),
         ({"supply_resource_id": "S", "provision_spec": {"compute": {}}, "provision_registry_dir": ""}, ["S"]),
     ],
 )
-def test_the_machines_of_a_host(variables: dict[str, Any], ids: list[str]) -> None:
+def test_machine_ids_of_host(variables: dict[str, Any], ids: list[str]) -> None:
     task_vars = {"hostvars": Mock(raw_get=lambda host: {"gpu-1": variables}[host])}
     assert machine_ids("gpu-1", task_vars) == ids
     assert lacks_machine("gpu-1", task_vars) is (not ids)
@@ -98,23 +98,23 @@ def test_the_machines_of_a_host(variables: dict[str, Any], ids: list[str]) -> No
 @pytest.mark.parametrize(
     "variables", [{"inventory_file": "hosts"}, {"ansible_host": "192.0.2.1", "provision_spec": {"compute": {}}}]
 )
-def test_a_machine_of_the_users_own_may_be_tested(variables: dict[str, Any]) -> None:
+def test_lacks_machine_accepts_hosts_of_the_user(variables: dict[str, Any]) -> None:
     assert not lacks_machine("gpu-1", {"hostvars": Mock(raw_get={"gpu-1": variables}.get)})
 
 
-def test_a_host_of_which_no_step_has_left_anything_has_an_empty_round() -> None:
+def test_round_of_host_without_results_is_empty() -> None:
     assert round_of({"inventory_hostname": "gpu-1"}).host == "gpu-1"
 
 
-def test_a_lookup_reads_the_variables_of_the_host_that_is_meant() -> None:
-    """Before ansible-core 2.19 those of a templar's copy read the variables of its original."""
+def test_lookup_reads_variables_of_the_given_host() -> None:
+    """Before ansible-core 2.19, lookups in a copied templar read the variables of the original."""
     templar = Templar(loader=DataLoader(), variables={"mine": 1, "hostvars": {}})
     text = as_templates("{{ lookup('vars', 'mine') }} {{ mine }}")
 
-    def found() -> str:
+    def evaluated() -> str:
         return str(evaluate("price", text, templar))
 
     with pytest.raises(AnsibleActionFail), using_variables(templar, {"mine": 2, "hostvars": {}}):
-        assert found() == "2 2"
-        raise AnsibleActionFail("It is left in whatever way.")
-    assert found() == "1 1"
+        assert evaluated() == "2 2"
+        raise AnsibleActionFail("The block may end with an exception.")
+    assert evaluated() == "1 1"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why variables cannot be read, without the secrets in them."""
+"""Messages about variables and files that cannot be read do not repeat secrets in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ URL = "postgresql://user:hunter2@db/supply"
     [
         ("provision_registry_url", f"'x' is undefined in {URL}", "cannot be evaluated"),
         ("provision_spec", "'gpu' is undefined.", "cannot be evaluated: 'gpu' is undefined"),
-        ("provision_spec", "a. a. b.", "cannot be evaluated: a. b"),  # older versions say it twice
+        ("provision_spec", "a. a. b.", "cannot be evaluated: a. b"),  # older versions repeat the reason
         ("provision_spec", f"no filter. String: {URL}", "cannot be evaluated: no filter"),
         (
             "provision_spec",
@@ -26,7 +26,7 @@ URL = "postgresql://user:hunter2@db/supply"
         ("provision_spec", f"bad. The offending line appears to be:\n\n{URL}\n^ here", "cannot be evaluated: bad"),
     ],
 )
-def test_an_error_repeats_no_secret(name: str, error: str, reason: str) -> None:
+def test_why_unevaluated_hides_secrets(name: str, error: str, reason: str) -> None:
     assert _hosts.why_unevaluated(name, error) == reason
     assert "hunter2" not in _hosts.why_unevaluated(name, error)
 
@@ -39,11 +39,11 @@ def test_an_error_repeats_no_secret(name: str, error: str, reason: str) -> None:
         (f"mapping values are not allowed here: {URL}", "it is not a YAML mapping"),
     ],
 )
-def test_a_file_is_not_repeated(error: str, reason: str) -> None:
+def test_why_unreadable_hides_content_of_file(error: str, reason: str) -> None:
     assert _hosts.why_unreadable(error) == f"cannot be read: {reason}"
 
 
-def test_a_sentence_names_the_hosts_and_what_to_do() -> None:
+def test_messages_name_hosts_and_remedy() -> None:
     assert _hosts.why_unread(["a", "b"], "provision_spec", "is odd") == "a, b: provision_spec is odd."
     text = _hosts.why_play_ends("gpu-1", "host_vars/gpu-1.yml is odd.")
     assert text.startswith("host_vars/gpu-1.yml is odd. ") and "--limit 'all:!gpu-1'" in text

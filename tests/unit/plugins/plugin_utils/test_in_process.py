@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done in a process of our own leaves that of Ansible alone, and is in doubt if it ends without a result."""
+"""Operations in Ansible's process or in a child process: when each is used, and a child that ends without a result."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 BLANK = {"changed": False, "outcome": "", "offer_id": None}
 
 
-def seen(params: Any, check_mode: bool) -> dict[str, Any]:
-    """What the work sees of its process."""
+def report_process(params: Any, check_mode: bool) -> dict[str, Any]:
+    """An operation that returns facts about its process."""
     return {
         "pid": os.getpid(),
         "folder": os.getcwd(),
@@ -59,25 +59,25 @@ def action(function: Any, folder: Path, environment: dict[str, str], **args: Any
         ({"SECOND": "2"}, "entries/a.yml", True),
     ],
 )
-def test_other_variables_and_another_folder_have_a_process_of_their_own(
+def test_other_environment_or_folder_needs_a_child_process(
     tmp_path: Path, environment: dict[str, str], file: str | None, is_apart: bool
 ) -> None:
     before = dict(os.environ), os.getcwd()
-    found = action(seen, tmp_path, environment, **({"file": file} if file else {})).perform("gpu-1")
+    found = action(report_process, tmp_path, environment, **({"file": file} if file else {})).perform("gpu-1")
     assert (dict(os.environ), os.getcwd()) == before
     assert (found["pid"] != os.getpid()) == found["is_apart"] == is_apart
     assert found["folder"] == (str(tmp_path) if is_apart else before[1])
     assert found["variables"] == [environment.get("HTTPS_PROXY"), environment.get("SECOND")]
     assert found["token"] == environment.get("SECOND") and len(found["text"]) == 300_000
-    if "invocation" in found:  # which the newer versions show where they are asked to
+    if "invocation" in found:  # newer versions of ansible-core show it on request only
         assert os.path.basename(found["invocation"]["module_args"]["file"] or "") == os.path.basename(file or "")
 
 
-def test_a_relative_path_needs_nothing_where_the_folder_is_the_same(
+def test_relative_path_in_current_folder_needs_no_child_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert action(seen, tmp_path, {}, file="a.yml").perform("gpu-1")["pid"] == os.getpid()
+    assert action(report_process, tmp_path, {}, file="a.yml").perform("gpu-1")["pid"] == os.getpid()
 
 
 def killed(_params: Any, _check_mode: bool) -> dict[str, Any]:
@@ -85,16 +85,16 @@ def killed(_params: Any, _check_mode: bool) -> dict[str, Any]:
     return {}
 
 
-def no_json(_params: Any, _check_mode: bool) -> dict[str, Any]:
+def not_serializable(_params: Any, _check_mode: bool) -> dict[str, Any]:
     return {"changed": object}
 
 
-def no_more(_params: Any, _check_mode: bool) -> dict[str, Any]:
+def exiting(_params: Any, _check_mode: bool) -> dict[str, Any]:
     raise SystemExit
 
 
-@pytest.mark.parametrize("function", [killed, no_json, no_more])
-def test_a_process_that_ends_without_a_result_leaves_all_in_doubt(tmp_path: Path, function: Any) -> None:
+@pytest.mark.parametrize("function", [killed, not_serializable, exiting])
+def test_child_process_without_result_leaves_unknown_outcome(tmp_path: Path, function: Any) -> None:
     found = action(function, tmp_path, {"A": "b"}).perform("gpu-1")
     assert found["failed"] and found["changed"] and found["outcome"] == "unknown" and found["offer_id"] is None
     assert found["error_class"] == "unknown_outcome"
@@ -102,7 +102,7 @@ def test_a_process_that_ends_without_a_result_leaves_all_in_doubt(tmp_path: Path
 
 
 @given(st.text("ab c.,-/\n", max_size=400))
-def test_a_warning_fits_a_screen_and_keeps_its_words(text: str) -> None:
+def test_folded_warning_fits_the_screen_and_keeps_its_words(text: str) -> None:
     words = ["First", *(word for word in text.split() if len(word) <= 60)]
     lines = f"[WARNING]: {folded_warning(' '.join(words))}".split("\n")
     assert max(map(len, lines)) <= 80 and all(line.startswith("    ") for line in lines[1:])

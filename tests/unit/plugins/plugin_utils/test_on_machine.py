@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A task whose limit is over leaves no process behind."""
+"""Tasks on machines that may be frozen: their time limits, processes, connections and failures."""
 
 from __future__ import annotations
 
@@ -25,34 +25,35 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
 
 
 class LimitIsOver(BaseException):
-    """As Ansible's own is no Exception."""
+    """Like Ansible's own timeout, this is not an Exception."""
 
 
 @pytest.fixture(params=["/proc", "ps"])
-def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def process_listing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where child processes are found: in /proc, or where that is missing, by ps."""
     if request.param == "ps":
         monkeypatch.setattr(_task.glob, "glob", lambda _pattern: [])
 
 
-@pytest.mark.usefixtures("by")
-def test_what_was_begun_ends_with_all_that_it_has_begun() -> None:
-    # Beside a proxy that it has begun, and that ignores the end of its parent.
+@pytest.mark.usefixtures("process_listing")
+def test_ending_child_processes_kills_descendants() -> None:
+    # Like a proxy of ssh, the grandchild ignores the end of its parent.
     script = "trap '' TERM HUP; sleep 1000 & echo $!; wait"
-    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as begun:
-        assert begun.stdout is not None
-        proxy = int(begun.stdout.readline())
-        assert {begun.pid, proxy} <= set(child_processes(os.getpid()))
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        proxy = int(child.stdout.readline())
+        assert {child.pid, proxy} <= set(child_processes(os.getpid()))
         with pytest.raises(LimitIsOver), ending_child_processes():
             raise LimitIsOver
-        assert begun.wait(30) < 0
-        assert begun.stdout.read() == ""  # the proxy had it open, too
+        assert child.wait(30) < 0
+        assert child.stdout.read() == ""  # at its end only if the proxy has ended as well
 
 
-def test_a_command_that_does_not_end_is_ended_here() -> None:
-    """Whether it then fails or not, the machine counts as one out of reach; another failure stays as it is."""
-    said = "no command ended within 0.1 seconds"
+def test_time_limit_ends_hanging_command() -> None:
+    """The machine then counts as unreachable, whether the command fails or not. Other failures are passed on."""
+    message = "no command ended within 0.1 seconds"
     for error in (None, AnsibleError("it was killed")):
-        with pytest.raises(AnsibleConnectionFailure, match=said), time_limit(0.1):
+        with pytest.raises(AnsibleConnectionFailure, match=message), time_limit(0.1):
             assert subprocess.run(["sleep", "1000"], check=False).returncode < 0
             if error:
                 raise error
@@ -66,8 +67,8 @@ def test_a_command_that_does_not_end_is_ended_here() -> None:
 
 
 @pytest.mark.parametrize("method", ["_connect", "_ask"])
-def test_a_first_boot_is_asked_only_for_so_long(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    """A machine may let in, keep the connection alive, and end no command."""
+def test_wait_for_boot_limits_each_look(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A machine may accept a login and keep the connection alive, but never finish a command."""
     monkeypatch.setattr(wait_for_boot, "LOOK", 0.1)
     action = wait_for_boot.ActionModule(Mock(), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
     frozen = Mock(side_effect=lambda *_words, **_how: subprocess.run(["sleep", "1000"], check=False))
@@ -76,7 +77,7 @@ def test_a_first_boot_is_asked_only_for_so_long(monkeypatch: pytest.MonkeyPatch,
         getattr(action, method)(*([False] if method == "_connect" else []))
 
 
-def test_a_job_whose_machine_freezes_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_follow_survives_frozen_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_follow, "LOOK", 0.1)
     action = run_follow.ActionModule(Mock(), Mock(), Mock(), Mock(), Mock(), Mock())
     frozen = Mock(side_effect=lambda *_words, **_how: subprocess.run(["sleep", "1000"], check=False))
@@ -85,7 +86,7 @@ def test_a_job_whose_machine_freezes_is_asked_again(monkeypatch: pytest.MonkeyPa
     assert answer["failed"] and "no command ended within" in answer["msg"]
 
 
-def test_what_ends_by_itself_is_left_alone() -> None:
+def test_ending_child_processes_ends_nothing_without_exception() -> None:
     with subprocess.Popen(["sleep", "1000"]) as other:
         with ending_child_processes():
             pass
@@ -93,7 +94,7 @@ def test_what_ends_by_itself_is_left_alone() -> None:
         other.kill()
 
 
-def test_a_users_own_options_of_ssh_stay_in_force() -> None:
+def test_limit_connection_attempts_keeps_ssh_options_of_user() -> None:
     connection = Mock(transport="ssh", get_option=Mock(return_value="-o ServerAliveInterval=60"))
     limit_connection_attempts(connection, 7)
     options = dict(call.args for call in connection.set_option.call_args_list)
@@ -105,14 +106,19 @@ def test_a_users_own_options_of_ssh_stay_in_force() -> None:
 
 
 @pytest.mark.parametrize("plugin", [run_files, run_follow, run_results, wait_for_boot])
-def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_them(plugin: ModuleType) -> None:
-    """Ansible removes them once the task has its result, which would not count any more."""
+def test_failed_cleanup_does_not_make_machine_unreachable(plugin: ModuleType) -> None:
+    """Ansible removes the task's files after its result is known; an error would replace that result."""
     connection = Mock(_shell=Mock(tmpdir="/home/me/.ansible/tmp/task"))
     action = plugin.ActionModule(Mock(async_val=0), connection, Mock(), Mock(), Mock(), Mock())
     gone = Mock(side_effect=AnsibleConnectionFailure("Connection refused"))
     action._remove_tmp_path = gone
     action.cleanup()
     assert gone.called
+
+
+def test_checked_answer_returns_answer_of_successful_module() -> None:
+    answer = {"changed": False, "has": True}
+    assert checked_answer(answer) == answer
 
 
 @pytest.mark.parametrize(
@@ -124,16 +130,23 @@ def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_the
             {"msg": "MODULE FAILURE", "module_stderr": "sh: no python", "exception": object()},
             "MODULE FAILURE sh: no python",
         ),
+        ({"msg": "MODULE FAILURE", "module_stderr": "sh: no python"}, "MODULE FAILURE sh: no python"),
+        ({"msg": "No space left."}, "No space left."),
         ({"exception": None}, "The machine does not answer."),
     ],
 )
-def test_why_a_machine_could_not_do_it_is_a_sentence(answer: dict[str, Any], sentence: str) -> None:
+def test_checked_answer_raises_message_of_failed_module(answer: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         checked_answer({"failed": True, **answer})
 
 
-def test_a_sweep_goes_on_past_a_host_whose_connection_is_local() -> None:
-    """An exception would pass failed_when by: the host would leave its play, and all such would end the sweep."""
+def test_checked_answer_refuses_unreachable_machine() -> None:
+    with pytest.raises(ValueError, match=r"^The machine does not answer\.$"):
+        checked_answer({"unreachable": True})
+
+
+def test_sweep_treats_host_with_local_connection_as_unreachable() -> None:
+    """An exception would remove the host from the play despite failed_when; if all hosts were local, it would end."""
     action = _task.BriefAction(Mock(async_val=0), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
     answer = action.run(task_vars={"reap__sweep": {}})
     assert answer["unreachable"] and "this computer would be taken for its machine" in answer["msg"]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The variables that a task would have for other hosts, against those that Ansible itself would give it."""
+"""A task's variables for other hosts, compared with Ansible's own; and refusals that depend on the task's play."""
 
 from __future__ import annotations
 
@@ -29,81 +29,81 @@ from hypothesis import strategies as st
 
 HOSTS = ("gpu-1", "gpu-2", "gpu-3")
 NAMES = ("a", "b", "c")
-# Who may say something: for all hosts, or for one; in the order in which they count.
-FOR_ALL = ("default", "group", "play", "role", "task", "extra")
-FOR_ONE = ("host", "fact", "included", "set")
-BY_PLAY = ("play", "role", "task")
-# What Ansible's own task for the host alone would have.
-REACHED = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "alice"}
+# Scopes in which a variable can be set, for all hosts or for one, in ascending order of precedence
+SCOPES_OF_ALL_HOSTS = ("default", "group", "play", "role", "task", "extra")
+SCOPES_OF_ONE_HOST = ("host", "fact", "included", "set")
+SCOPES_OF_THE_PLAY = ("play", "role", "task")
+# Connection variables of the task's own host, which other hosts must not inherit
+OWN_CONNECTION = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "alice"}
 
-Said = dict[str, dict[str, Any]]
+Assigned = dict[str, dict[str, Any]]
 
 
 def tasks_in(blocks: list[Any]) -> Iterator[Any]:
-    """The tasks of blocks, and of those in them."""
+    """The tasks of blocks, including nested ones."""
     for each in blocks:
         yield from tasks_in(each.block) if hasattr(each, "block") else [each]
 
 
 class World:
-    """A play with one role, whose one task runs for the first host; each variable is said by whom the test says."""
+    """A play with one role, whose only task runs for the first host; variables are set in the given scopes."""
 
-    def __init__(self, folder: Path, for_all: Said, for_one: dict[str, Said]) -> None:
-        for part, said in (("defaults", "default"), ("vars", "role")):
+    def __init__(self, folder: Path, common: Assigned, by_host: dict[str, Assigned]) -> None:
+        for part, scope in (("defaults", "default"), ("vars", "role")):
             (folder / "roles" / "ours" / part).mkdir(parents=True)
-            (folder / "roles" / "ours" / part / "main.yml").write_text(yaml.safe_dump(for_all.get(said) or {}))
+            (folder / "roles" / "ours" / part / "main.yml").write_text(yaml.safe_dump(common.get(scope) or {}))
         (folder / "roles" / "ours" / "tasks").mkdir()
         (folder / "roles" / "ours" / "tasks" / "main.yml").write_text("[{name: Do it, ansible.builtin.meta: noop}]")
-        hosts = {host: for_one.get(host, {}).get("host") or {} for host in HOSTS}
-        (folder / "hosts.yml").write_text(yaml.safe_dump({"gpu": {"hosts": hosts, "vars": for_all.get("group") or {}}}))
+        hosts = {host: by_host.get(host, {}).get("host") or {} for host in HOSTS}
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"gpu": {"hosts": hosts, "vars": common.get("group") or {}}}))
         loader = DataLoader()
         loader.set_basedir(str(folder))
         self.inventory = InventoryManager(loader, sources=[str(folder / "hosts.yml")])
         self.manager = VariableManager(loader=loader, inventory=self.inventory)
-        self.extra = self.manager._extra_vars = for_all.get("extra") or {}
+        self.extra = self.manager._extra_vars = common.get("extra") or {}
         self.hostvars = HostVars(self.inventory, self.manager, loader)
-        for host, said in for_one.items():
-            self.manager.set_host_facts(host, {"ansible_facts_of": host, **said.get("fact", {})})
-            for name, value in said.get("included", {}).items():
+        for host, scopes in by_host.items():
+            self.manager.set_host_facts(host, {"ansible_facts_of": host, **scopes.get("fact", {})})
+            for name, value in scopes.get("included", {}).items():
                 self.manager.set_host_variable(host, name, value)
-            self.manager.set_nonpersistent_facts(host, said.get("set", {}))
-        role = {"ansible.builtin.import_role": {"name": "ours"}, "vars": for_all.get("task") or {}}
-        source = {"name": "A play", "hosts": "gpu", "gather_facts": False, "vars": for_all.get("play") or {}}
+            self.manager.set_nonpersistent_facts(host, scopes.get("set", {}))
+        role = {"ansible.builtin.import_role": {"name": "ours"}, "vars": common.get("task") or {}}
+        source = {"name": "A play", "hosts": "gpu", "gather_facts": False, "vars": common.get("play") or {}}
         self.play = Play.load({**source, "tasks": [role]}, variable_manager=self.manager, loader=loader)
         (self.task,) = (task for task in tasks_in(self.play.compile()) if task.name == "Do it")
-        self.defaults, self.fixed = for_all.get("default") or {}, for_all.get("role") or {}
+        self.defaults, self.fixed = common.get("default") or {}, common.get("role") or {}
 
-    def truth(self, host: str) -> dict[str, Any]:
-        """What Ansible would give the task."""
+    def ansible_variables(self, host: str) -> dict[str, Any]:
+        """The variables with which Ansible would run the task for a host."""
         inventory, task = self.inventory.get_host(host), self.task
         found = self.manager.get_vars(
             play=self.play, host=inventory, task=task, _hosts=list(HOSTS), _hosts_all=list(HOSTS)
         )
         return {**found, "ansible_search_path": ["/somewhere"]}
 
-    def for_all(self) -> _task.PlayVariables:
-        own = {**self.truth("gpu-1"), **REACHED, "hostvars": self.hostvars}
+    def play_variables(self) -> _task.PlayVariables:
+        own = {**self.ansible_variables("gpu-1"), **OWN_CONNECTION, "hostvars": self.hostvars}
         return _task.PlayVariables(self.task, own, self.defaults, self.fixed, self.extra)
 
 
 def comparable(variables: dict[str, Any]) -> dict[str, Any]:
-    """Without all of it again, and without a view of other hosts, which is the same for all."""
+    """Variables without `vars`, which repeats them, and without `hostvars`, which is the same for all hosts."""
     return {name: value for name, value in variables.items() if name not in ("vars", "hostvars")}
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Said, dict[str, Said]]:
+def worlds(draw: st.DrawFn) -> tuple[Assigned, dict[str, Assigned]]:
     values = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([1, 2, {"x": 1}, {"y": 2}, "{{ c }}", None]))
-    for_all = draw(st.dictionaries(st.sampled_from(FOR_ALL), values))
-    one = st.dictionaries(st.sampled_from(FOR_ONE), values)
-    return for_all, draw(st.fixed_dictionaries(dict.fromkeys(HOSTS, one)))
+    common = draw(st.dictionaries(st.sampled_from(SCOPES_OF_ALL_HOSTS), values))
+    one = st.dictionaries(st.sampled_from(SCOPES_OF_ONE_HOST), values)
+    return common, draw(st.fixed_dictionaries(dict.fromkeys(HOSTS, one)))
 
 
-def depends(for_all: Said, own: Said) -> bool:
-    """Whether both the play and a host say something of a variable that nobody has said for good."""
-    by_play = {name for who in BY_PLAY for name in for_all.get(who, {})}
-    by_host = {name for said in (*own.values(), for_all.get("group", {})) for name in said}
-    return bool(by_play & by_host - set(for_all.get("extra", {})))
+def is_ambiguous(common: Assigned, own: Assigned) -> bool:
+    """Whether both the play and a host set a variable that is not an extra variable, which would decide."""
+    in_play = {name for scope in SCOPES_OF_THE_PLAY for name in common.get(scope, {})}
+    in_inventory = {name for scope in (*own.values(), common.get("group", {})) for name in scope}
+    return bool(in_play & in_inventory - set(common.get("extra", {})))
 
 
 @settings(max_examples=50, deadline=None)
@@ -113,48 +113,48 @@ def depends(for_all: Said, own: Said) -> bool:
 )
 @example(({"role": {"a": 1}}, {"gpu-1": {"set": {"a": 1}}, "gpu-2": {}, "gpu-3": {"set": {"a": 2}}}))
 @given(worlds())
-def test_a_host_has_what_ansible_would_give_it_or_says_by_itself(world: tuple[Said, dict[str, Said]]) -> None:
-    for_all, for_one = world
+def test_variables_of_other_hosts_match_ansible_unless_ambiguous(world: tuple[Assigned, dict[str, Assigned]]) -> None:
+    common, by_host = world
     with TemporaryDirectory() as folder:
-        made = World(Path(folder), for_all, for_one)
-        variables = made.for_all()
+        play = World(Path(folder), common, by_host)
+        variables = play.play_variables()
         for host in HOSTS:
             try:
                 found = variables.of(host)
             except AnsibleActionFail:
-                assert depends(for_all, for_one[host]), f"{host} is left out for nothing"
+                assert is_ambiguous(common, by_host[host]), f"{host} is left out without need"
             else:
-                assert comparable(found) == comparable(made.truth(host)), host
-                assert found["vars"]["inventory_hostname"] == host and found["hostvars"] is made.hostvars
+                assert comparable(found) == comparable(play.ansible_variables(host)), host
+                assert found["vars"]["inventory_hostname"] == host and found["hostvars"] is play.hostvars
 
 
 @pytest.mark.parametrize(("setting", "value"), [("PLAYBOOK_VARS_ROOT", "all"), ("DEFAULT_HASH_BEHAVIOUR", "merge")])
-def test_nothing_is_said_for_others_where_settings_put_variables_together_in_another_way(
+def test_settings_that_change_precedence_leave_out_other_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str
 ) -> None:
-    variables = World(tmp_path, {}, {}).for_all()
+    variables = World(tmp_path, {}, {}).play_variables()
     assert variables.of("gpu-2")["inventory_hostname"] == "gpu-2"
     monkeypatch.setattr(C, setting, value)
     with pytest.raises(AnsibleActionFail, match="gpu-2: "):
         variables.of("gpu-2")
 
 
-def test_a_host_is_reached_as_it_says_or_the_play_does(tmp_path: Path) -> None:
-    said = {"gpu-2": {"host": {"ansible_host": "192.0.2.7"}}}
-    variables = World(tmp_path, {"play": {"ansible_connection": "local"}}, said).for_all()
+def test_connection_variables_come_from_host_or_play(tmp_path: Path) -> None:
+    by_host = {"gpu-2": {"host": {"ansible_host": "192.0.2.7"}}}
+    variables = World(tmp_path, {"play": {"ansible_connection": "local"}}, by_host).play_variables()
     found = {host: variables.of(host) for host in HOSTS[1:]}
     assert [one.get("ansible_host") for one in found.values()] == ["192.0.2.7", None]
     assert [one["ansible_connection"] for one in found.values()] == ["local", "local"]
 
 
 @pytest.mark.parametrize("parent", [None, Mock(_play=None, _parent=None)])
-def test_a_play_that_cannot_be_found_is_refused(parent: Any) -> None:
+def test_task_without_play_is_refused(parent: Any) -> None:
     task = Mock(_parent=parent)
     assert "strategy" in _task.why_forbidden(task) and _task.play_keyword(task, "serial") == ""
 
 
 @pytest.mark.parametrize(("strategy", "refused"), [("linear", False), ("debug", False), ("free", True), (None, False)])
-def test_only_strategies_that_run_a_task_once_may_buy(strategy: str | None, refused: bool) -> None:
+def test_strategies_other_than_linear_and_debug_are_refused(strategy: str | None, refused: bool) -> None:
     block = Mock(_play=None, _parent=Mock(_play=Mock(strategy=strategy, serial=[2])))
     found = _task.why_forbidden(Mock(_parent=block))
     assert found.endswith("Use linear, Ansible's default. Nothing was sent.") if refused else not found
@@ -162,13 +162,11 @@ def test_only_strategies_that_run_a_task_once_may_buy(strategy: str | None, refu
 
 
 PLAYBOOKS = Path(_task.__file__).parents[2] / "playbooks"
-
-
 REAP = ("compute_index.supply.reap",)
 
 
 @pytest.mark.parametrize(
-    ("words", "started", "hosts"),
+    ("options", "playbooks", "hosts"),
     [
         ({}, REAP, "localhost"),
         ({"limit": "gpu-1"}, REAP, "localhost,all"),
@@ -179,18 +177,18 @@ REAP = ("compute_index.supply.reap",)
         ({"run_tags": ("tagged",)}, REAP, ""),
         ({"run_tags": ("all",), "skip_tags": ("untagged",)}, REAP, ""),
         ({"run_tags": ("all",), "skip_tags": ("all",)}, REAP, ""),
-        # Of a playbook of the user's own, whatever is left out of it
+        # Tags may skip any task of a user's own playbook.
         ({"run_tags": ("deploy",)}, ("reap.yml",), "localhost"),
         ({"start_at_task": "Judge the tests"}, REAP, ""),
         ({"start_at_task": "Judge the tests"}, ("reap.yml",), "localhost"),
     ],
     ids=str,
 )
-def test_no_playbook_of_ours_is_left_out_unseen(
-    words: dict[str, Any], started: tuple[str, ...], hosts: str, monkeypatch: pytest.MonkeyPatch
+def test_tags_that_skip_all_tasks_of_a_playbook_fail(
+    options: dict[str, Any], playbooks: tuple[str, ...], hosts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_task.context, "CLIARGS", {"args": started, **words})
-    given = {f"ansible_{name}": value for name, value in words.items()}
+    monkeypatch.setattr(_task.context, "CLIARGS", {"args": playbooks, **options})
+    given = {f"ansible_{name}": value for name, value in options.items()}
     variables = {"ansible_run_tags": ("all",), "groups": {"all": ["gpu-1"]}, **given}
     if hosts:
         assert _task.hosts_of_playbook("", variables) == hosts
@@ -201,8 +199,8 @@ def test_no_playbook_of_ours_is_left_out_unseen(
 
 
 @pytest.mark.parametrize(("limit", "hosts"), [("gpu-1", ""), ("all", ""), ("localhost", "localhost,all")])
-def test_a_limit_of_no_hosts_fails(limit: str, hosts: str) -> None:
-    """Ansible itself says so only if the inventory has others."""
+def test_limit_without_hosts_fails(limit: str, hosts: str) -> None:
+    """Ansible itself fails only if the inventory has other hosts."""
     variables = {"ansible_run_tags": ("all",), "ansible_limit": limit, "groups": {"all": [], "ungrouped": []}}
     if hosts:
         assert _task.hosts_of_playbook("", variables) == hosts
@@ -212,7 +210,7 @@ def test_a_limit_of_no_hosts_fails(limit: str, hosts: str) -> None:
 
 
 @pytest.mark.parametrize("hosts_of", [_task.hosts_of_playbook, _task.group_of_playbook])
-def test_no_playbook_is_for_a_group_with_a_hosts_name(hosts_of: Any) -> None:
+def test_group_with_name_of_a_host_is_refused(hosts_of: Any) -> None:
     groups = {"all": ["gpu", "gpu-1"], "gpu": ["gpu-1"], "train": ["gpu-1"]}
     with pytest.raises(AnsibleLookupError, match="'gpu' names a group and a host of the inventory"):
         hosts_of("gpu", {"groups": groups})
@@ -220,26 +218,26 @@ def test_no_playbook_is_for_a_group_with_a_hosts_name(hosts_of: Any) -> None:
     assert _task.group_of_playbook("gpu", {"groups": {**groups, f"{ORDER_GROUP}0000002a": ["gpu-1"]}}) != "gpu"
 
 
-OURS = "- name: Sweep\n  ansible.builtin.import_playbook: compute_index.supply.reap\n"
-OWN = "- hosts: localhost\n  tasks:\n    - debug:\n"
+IMPORT_OF_REAP = "- name: Sweep\n  ansible.builtin.import_playbook: compute_index.supply.reap\n"
+PLAY_OF_USER = "- hosts: localhost\n  tasks:\n    - debug:\n"
 
 
 @pytest.mark.parametrize(
     ("text", "refused"),
     [
-        (OURS, True),
-        (OURS + OURS, True),
-        (OURS + OWN, False),
+        (IMPORT_OF_REAP, True),
+        (IMPORT_OF_REAP + IMPORT_OF_REAP, True),
+        (IMPORT_OF_REAP + PLAY_OF_USER, False),
         ("- import_playbook: 'compute_index.supply.reap'", True),
-        (OURS + "  tags: sweep\n", False),
-        (OURS + "- import_playbook: mine.yml\n", False),
-        (OURS + "- import_playbook: other.collection.reap\n", False),
+        (IMPORT_OF_REAP + "  tags: sweep\n", False),
+        (IMPORT_OF_REAP + "- import_playbook: mine.yml\n", False),
+        (IMPORT_OF_REAP + "- import_playbook: other.collection.reap\n", False),
     ],
 )
-def test_a_playbook_of_which_tags_can_choose_nothing_is_not_left_out_unseen(
+def test_tags_fail_for_user_playbooks_that_only_import_ours(
     text: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWX's job templates start a user's playbooks, which import ours."""
+    """Job templates of AWX start such playbooks of users."""
     (tmp_path / "site.yml").write_text(text)
     monkeypatch.setattr(_task.context, "CLIARGS", {"args": (str(tmp_path / "site.yml"),)})
     assert _task.hosts_of_playbook("gpu", {"ansible_run_tags": ("all",)}) == "gpu"
@@ -248,18 +246,18 @@ def test_a_playbook_of_which_tags_can_choose_nothing_is_not_left_out_unseen(
 
 
 def first_plays(name: str) -> Iterator[dict[str, Any]]:
-    """The first play of a playbook, in each of the files that its first import may mean."""
+    """The first play of a playbook. If its first import is a template: of each file that the template may name."""
     play = yaml.safe_load((PLAYBOOKS / name).read_text())[0]
     if imported := play.get("ansible.builtin.import_playbook"):
-        beside = Path(name).parent / imported
-        for also in {re.sub(r"{{.*}}", part, str(beside)) for part in ("", "asked_", "bought_")}:
-            if (PLAYBOOKS / also).exists():
-                yield from first_plays(also)
+        file = str(Path(name).parent / imported)
+        for possible in {re.sub(r"{{.*}}", part, file) for part in ("", "asked_", "bought_")}:
+            if (PLAYBOOKS / possible).exists():
+                yield from first_plays(possible)
     else:
         yield play
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in PLAYBOOKS.glob("*.yml")))
-def test_each_playbook_of_ours_asks_for_its_tags_first(name: str) -> None:
+def test_first_play_of_each_playbook_checks_tags(name: str) -> None:
     plays = list(first_plays(name))
     assert plays and all("lookup('compute_index.supply.plan', hosts=" in play["hosts"] for play in plays)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the sealed plan of a run comes from."""
+"""How a run reads its sealed plan, and which plans it refuses."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from samples import AWX_JOB
 PLAN = {"number": "7f", "hosts": {"gpu-1": {}}}
 
 
-def test_a_plan_is_a_file_or_what_a_quote_has_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_is_a_file_json_or_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(PLAN, indent=1))
     monkeypatch.chdir(tmp_path)
     for given in ("plan.json", str(tmp_path / "plan.json"), json.dumps(PLAN), PLAN):
         assert plan_of({"plan": given, "quote": {"hosts": {}}}) == PLAN
-    for nothing in ({}, {"quote": "a word of the user's own"}):
-        assert plan_of(nothing) == {}
+    for without_plan in ({}, {"quote": "a variable of the user's"}):
+        assert plan_of(without_plan) == {}
     for name, value in AWX_JOB.items():
         monkeypatch.setenv(name, value)
     for unanswered in ("", {}, None):
@@ -50,15 +50,15 @@ def test_a_plan_is_a_file_or_what_a_quote_has_published(tmp_path: Path, monkeypa
         ({"quote": {"hosts": {}}}, "quote is not sealed, so it is not bought"),
     ],
 )
-def test_what_is_no_plan_is_refused(extra: dict[str, Any], reason: str) -> None:
+def test_invalid_plan_is_refused(extra: dict[str, Any], reason: str) -> None:
     with pytest.raises(AnsibleActionFail, match="Nothing was sent") as refused:
         plan_of(extra)
     assert reason in str(refused.value)
 
 
-def test_what_buys_refuses_a_plan_by_another_name() -> None:
+def test_purchase_refuses_plan_under_another_name() -> None:
     for name in ("plan_file", "quote_file"):
-        assert plan_of({name: "plan.json"}) == {}, "it may be a quote's"
+        assert plan_of({name: "plan.json"}) == {}, "a quote uses these names for its own file"
         assert plan_of({name: "plan.json", "plan": PLAN}, buys=True) == PLAN
         with pytest.raises(AnsibleActionFail, match=f"Purchases ignore {name}. .* Nothing was sent"):
             plan_of({name: "plan.json"}, buys=True)
