@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a purchase may be sent, what its answer means, when it is sent again, and what the registry notes of it."""
+"""When a purchase may be sent or sent again, how its answer is read, and how its end is noted in the registry."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from provision_samples import entry
 
 
 @pytest.mark.parametrize(
-    ("planned", "fresh", "counts"),
+    ("planned", "fresh", "expected"),
     [(None, 4.0, 4.0), (5.0, 4.0, 5.0), (4.0, 5.0, 5.0), (5.0, None, None), (None, None, None), (0.0, 4.0, 4.0)],
 )
-def test_the_higher_price_counts_and_an_unknown_fresh_one_stays_unknown(
-    planned: float | None, fresh: float | None, counts: float | None
+def test_price_that_counts_is_higher_one_and_needs_fresh_price(
+    planned: float | None, fresh: float | None, expected: float | None
 ) -> None:
-    assert Terms(price_per_hour=planned).price_that_counts(fresh) == counts
+    assert Terms(price_per_hour=planned).price_that_counts(fresh) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,20 +58,20 @@ def test_the_higher_price_counts_and_an_unknown_fresh_one_stays_unknown(
         (4.0, None, "names no price in USD"),
     ],
 )
-def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal: str) -> None:
-    told = Terms(max_price_per_hour=limit).price_refusal("o", price)
-    assert refusal in told and bool(told) is bool(refusal)
+def test_price_refusal_above_max_price_per_hour(limit: float | None, price: float | None, refusal: str) -> None:
+    actual = Terms(max_price_per_hour=limit).price_refusal("o", price)
+    assert refusal in actual and bool(actual) is bool(refusal)
 
 
 @pytest.mark.parametrize(
-    ("currency", "is_bought"), [(None, True), ("", True), ("USD", True), (" usd", True), ("EUR", False), (7, False)]
+    ("currency", "is_accepted"), [(None, True), ("", True), ("USD", True), (" usd", True), ("EUR", False), (7, False)]
 )
-def test_an_offer_in_another_currency_is_not_bought_whatever_its_limit(currency: Any, is_bought: bool) -> None:
+def test_page_refusal_for_other_currency(currency: Any, is_accepted: bool) -> None:
     expected = f"Offer o is sold in {currency}. Only prices in USD are compared and counted."
-    assert Terms().page_refusal("o", {"currency": currency}) == ("" if is_bought else expected)
+    assert Terms().page_refusal("o", {"currency": currency}) == ("" if is_accepted else expected)
 
 
-def test_an_offer_that_differs_from_what_the_search_found_is_not_bought() -> None:
+def test_page_refusal_for_page_that_differs_from_search() -> None:
     terms = Terms(offer={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "EU"})
     assert terms.page_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb", "region": "US"}) == (
         "Offer o differs from what the search found. Its own page says: region US instead of EU, gpu_type"
@@ -85,12 +85,12 @@ TERMS = Terms(price_per_hour=5.0, host="gpu-1")
 
 
 @pytest.mark.parametrize(
-    ("has", "limit", "offer_id", "most"),
+    ("own_entry", "limit", "offer_id", "max_price"),
     [
         (entry(), None, "new", None),
         (entry("old", purchase="refused"), None, "new", None),
-        (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None),  # the plan reports it
-        (entry("", ["r"]), None, "new", None),  # written by a person, without the offer
+        (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None),  # the plan reports the other run
+        (entry("", ["r"]), None, "new", None),  # a person has written ids without an offer
         (entry("new", purchase="sent"), None, "new", None),
         (entry("old", purchase="sent"), None, "old", 2.0),
         (entry("old", purchase="sent"), 4.0, "old", 4.0),
@@ -98,12 +98,14 @@ TERMS = Terms(price_per_hour=5.0, host="gpu-1")
         (entry("old", ["r"]), 1.0, "old", 1.0),
     ],
 )
-def test_what_a_host_has_takes_precedence(has: Entry, limit: float | None, offer_id: str, most: float | None) -> None:
+def test_noted_purchase_takes_precedence_over_offer_of_task(
+    own_entry: Entry, limit: float | None, offer_id: str, max_price: float | None
+) -> None:
     terms = replace(TERMS, max_price_per_hour=limit)
-    asked, agreed, warnings = precedence(has, "new", terms)
-    assert (asked, agreed.max_price_per_hour) == (offer_id, most)
+    chosen_offer, agreed, warnings = precedence(own_entry, "new", terms)
+    assert (chosen_offer, agreed.max_price_per_hour) == (offer_id, max_price)
     assert (agreed == terms, len(warnings)) == (offer_id == "new", int(offer_id == "old"))
-    assert agreed.price_per_hour == (None if warnings else 5.0), "it is the price of the other offer"
+    assert agreed.price_per_hour == (None if warnings else 5.0), "the planned price is the other offer's"
     assert all("gpu-1" in warning and "old" in warning and "new" in warning for warning in warnings)
 
 
@@ -112,7 +114,7 @@ def resource(price: float | None, status: str = "running") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("limit", "price", "resources", "refused"),
+    ("limit", "price", "resources", "is_refused"),
     [
         (None, None, [resource(None)], False),
         (4.0, 2.0, [resource(2.0)], False),
@@ -123,9 +125,11 @@ def resource(price: float | None, status: str = "running") -> dict[str, Any]:
         (4.0, 2.0, [resource(None)], True),
     ],
 )
-def test_the_limit_of_an_account(limit: float | None, price: float | None, resources: Any, refused: bool) -> None:
+def test_account_refusal_above_max_account_price_per_hour(
+    limit: float | None, price: float | None, resources: Any, is_refused: bool
+) -> None:
     account = account_prices(resources, (), ())
-    assert bool(Terms(max_account_price_per_hour=limit).account_refusal("o", price, account)) is refused
+    assert bool(Terms(max_account_price_per_hour=limit).account_refusal("o", price, account)) is is_refused
 
 
 @pytest.mark.parametrize(
@@ -140,16 +144,18 @@ def test_the_limit_of_an_account(limit: float | None, price: float | None, resou
         (False, False, "gpu-1", True, "max_total_price_per_hour needs registry_url"),
     ],
 )
-def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total: bool, refusal: str) -> None:
-    told = registry_refusal(file=file, url=url, host=host, has_total=has_total)
-    assert refusal in told and bool(told) is bool(refusal)
+def test_registry_refusal_for_contradictory_options(
+    file: bool, url: bool, host: str, has_total: bool, refusal: str
+) -> None:
+    actual = registry_refusal(file=file, url=url, host=host, has_total=has_total)
+    assert refusal in actual and bool(actual) is bool(refusal)
 
 
 # Answers
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_success"),
+    ("fields", "expected"),
     [
         ({}, True),
         ({"status": "reserved"}, True),
@@ -157,24 +163,24 @@ def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total
         ({"status": "available"}, False),
         ({"status": "expired"}, False),
         ({"error": "no stock"}, False),
-        # An answer with a machine or a time means a purchase, whatever its outcome
+        # An answer with a resource or a purchase time proves a purchase.
         ({"status": "failed", "resource_ids": ["r"]}, True),
         ({"status": "failed", "procured_at": "2026-01-31T12:00:00Z"}, True),
         ({"error": "slow", "odd_ids": ["?"]}, True),
         ({"status": "available", "procured_at": "2026-01-31T12:00:00Z"}, True),
     ],
 )
-def test_what_an_answer_means(fields: dict[str, Any], is_success: bool) -> None:
-    blank = {"status": "procured", "procured_at": None, "resource_ids": [], "odd_ids": [], "error": None}
-    assert is_made({**blank, **fields}) is is_success
+def test_is_made_needs_success_or_proof_of_purchase(fields: dict[str, Any], expected: bool) -> None:
+    success = {"status": "procured", "procured_at": None, "resource_ids": [], "odd_ids": [], "error": None}
+    assert is_made({**success, **fields}) is expected
 
 
 @pytest.mark.parametrize(
-    ("sends", "retries", "refused", "is_busy", "again"),
+    ("sends", "retries", "refused", "is_busy", "may_send"),
     [
-        (0, 5, None, False, True),  # after a lost answer it is sent once more
+        (0, 5, None, False, True),  # a lost answer: sent again once
         (1, 5, None, False, False),
-        (0, 5, 429, True, True),  # while the API is busy it is sent again and again
+        (0, 5, 429, True, True),  # a busy API: sent again, up to the number of retries
         (4, 5, 429, True, True),
         (4, 5, None, True, True),
         (5, 5, 429, True, False),
@@ -182,38 +188,38 @@ def test_what_an_answer_means(fields: dict[str, Any], is_success: bool) -> None:
         (0, 0, 429, True, False),
     ],
 )
-def test_what_may_be_sent_after_an_answer(
-    sends: int, retries: int, refused: int | None, is_busy: bool, again: bool
+def test_after_lost_answer_or_429_purchase_is_sent_again(
+    sends: int, retries: int, refused: int | None, is_busy: bool, may_send: bool
 ) -> None:
     history = after(History(sends=sends), retries, refused, busy=is_busy)
     assert (history.sends, history.refused, history.unanswered) == (sends + 1, refused, refused is None)
-    assert (history.may_send, history.busy) == (again, again and is_busy)
+    assert (history.may_send, history.busy) == (may_send, may_send and is_busy)
 
 
-def test_of_several_answers_the_one_that_proves_least_counts() -> None:
+def test_of_several_answers_least_certain_one_counts() -> None:
     history = after(History(sends=1, unanswered=True), 5, 409, busy=False)
     assert history.unanswered and history.refused == 409
-    for vague in (429, ANSWERED_NO):
-        history = after(after(History(), 5, vague, busy=True), 5, 409, busy=False)
-        assert history.refused == vague and history.may_be_ours and not history.unanswered
+    for uncertain in (429, ANSWERED_NO):
+        history = after(after(History(), 5, uncertain, busy=True), 5, 409, busy=False)
+        assert history.refused == uncertain and history.may_be_ours and not history.unanswered
 
 
 @pytest.mark.parametrize(
-    ("history", "end"),
+    ("history", "expected"),
     [
         (History(), Decision.NOT_SENT),
         (History(sends=1, refused=409), Decision.REJECTED),
         (History(unanswered=True), None),
-        # The API may show only later that it has bought the offer.
+        # After a 429 the purchase may still show up.
         (History(sends=1, refused=429), None),
     ],
 )
-def test_an_objection_ends_what_is_certainly_not_under_way(history: History, end: Decision | None) -> None:
-    assert outcome_unsent(history) is end
+def test_outcome_unsent_needs_proof_that_nothing_is_under_way(history: History, expected: Decision | None) -> None:
+    assert outcome_unsent(history) is expected
 
 
 @pytest.mark.parametrize(
-    ("step", "history", "left", "needed"),
+    ("step", "history", "billed", "expected"),
     [
         (NextStep(Decision.REJECTED, Reason.REFUSED), History(sends=1, refused=409), [], True),
         (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), ["theirs"], True),
@@ -225,17 +231,17 @@ def test_an_objection_ends_what_is_certainly_not_under_way(history: History, end
     ],
     ids=str,
 )
-def test_who_makes_room_for_another_offer_must_hold_the_purchase(
-    step: NextStep, history: History, left: list[str], needed: bool
+def test_only_refusal_that_frees_host_needs_claim(
+    step: NextStep, history: History, billed: list[str], expected: bool
 ) -> None:
-    assert needs_claim(step, history, left) is needed
+    assert needs_claim(step, history, billed) is expected
 
 
-# What the registry notes
+# Notes in the registry
 
 
 @pytest.mark.parametrize(
-    ("step", "history", "left", "made"),
+    ("step", "history", "billed", "expected"),
     [
         (NextStep(Decision.UNKNOWN, Reason.SILENT), History(sends=1, unanswered=True), [], None),
         (NextStep(Decision.NOT_SENT, Reason.UNREADABLE), History(), [], None),
@@ -244,7 +250,7 @@ def test_who_makes_room_for_another_offer_must_hold_the_purchase(
         (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), [], False),
         (NextStep(Decision.REJECTED, Reason.EXPIRED), History(unanswered=True), [], False),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(unanswered=True), ["r"], None),
-        # If the purchase may have been ours, the ledger counts its possible cost.
+        # If the purchase may have been ours, the ledger counts its cost up to now.
         (NextStep(Decision.REJECTED, Reason.FAILED), History(made=True), [], True),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(unanswered=True), [], True),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1, refused=409), [], False),
@@ -255,14 +261,14 @@ def test_who_makes_room_for_another_offer_must_hold_the_purchase(
     ],
     ids=str,
 )
-def test_what_the_registry_notes_of_an_end(
-    step: NextStep, history: History, left: list[str], made: bool | None
+def test_freed_notes_end_as_billed_void_or_open(
+    step: NextStep, history: History, billed: list[str], expected: bool | None
 ) -> None:
-    assert freed(step, history, left, UNSEEN) is made
+    assert freed(step, history, billed, UNSEEN) is expected
 
 
 @pytest.mark.parametrize("owner", [OURS, THEIRS, UNSEEN])
 @pytest.mark.parametrize("history", [History(sends=1, refused=410), History()], ids=str)
-def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(history: History, owner: str) -> None:
+def test_refused_offer_with_machine_of_our_name_was_billed(history: History, owner: str) -> None:
     is_ours = owner == OURS and history.refused is not None
     assert freed(NextStep(Decision.REJECTED, Reason.ENDED), history, [], owner) is is_ours

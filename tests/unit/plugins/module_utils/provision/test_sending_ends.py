@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the end of a purchase reads. For each end of `next_step` test_purchase.py checks the sentence."""
+"""Messages at the end of a purchase. test_purchase.py checks the sentence for each end of `next_step`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Answer(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error_class", "words"),
+    ("error_class", "expected_text"),
     [
         ("conflict", "POST /procure_offer answered 409. Nothing was bought."),
         ("expired", "The offer has expired; search again. Nothing was bought."),
@@ -48,33 +48,34 @@ class Answer(Exception):
         ("invalid", "POST /procure_offer answered 409. Nothing was bought."),
     ],
 )
-def test_a_refusal_says_what_it_means(error_class: str, words: str) -> None:
+def test_refusal_gives_advice_by_error_class(error_class: str, expected_text: str) -> None:
     story = Story(X, History(sends=1, refused=409), error=Answer(error_class))
-    found = ending_of(NextStep(Decision.REJECTED, Reason.REFUSED), story)
-    assert (found.error_class, found.ids, found.answer["status_code"]) == (error_class, (), 409)
-    assert words in found.msg
+    ending = ending_of(NextStep(Decision.REJECTED, Reason.REFUSED), story)
+    assert (ending.error_class, ending.ids, ending.answer["status_code"]) == (error_class, (), 409)
+    assert expected_text in ending.msg
 
 
 @pytest.mark.parametrize(
-    ("ids", "sends", "price", "words"),
+    ("ids", "price", "expected_text"),
     [
-        ([M], 1, 2.0, f"These resources may still be billed, at USD 2.00 per hour: {M}."),
-        ([M], 0, None, f"These resources may still be billed, at an unknown price: {M}."),
-        ([], 1, 2.0, "No resource of it is known."),
-        ([], 0, None, "No resource of it is known."),
+        ([M], 2.0, f"These resources may still be billed, at USD 2.00 per hour: {M}."),
+        ([M], None, f"These resources may still be billed, at an unknown price: {M}."),
+        ([], 2.0, "No resource of it is known."),
     ],
 )
-def test_what_a_failed_offer_has_left(ids: list[str], sends: int, price: float | None, words: str) -> None:
-    story = Story(X, History(sends=sends), ids=ids, reason="no disk", price_per_hour=price)
-    found = ending_of(NextStep(Decision.REJECTED, Reason.FAILED), story)
-    assert found.msg == f"Offer {X} failed: no disk. {words}" and list(found.ids) == ids
+def test_failed_offer_names_resources_that_may_be_billed(
+    ids: list[str], price: float | None, expected_text: str
+) -> None:
+    story = Story(X, History(sends=1), ids=ids, reason="no disk", price_per_hour=price)
+    ending = ending_of(NextStep(Decision.REJECTED, Reason.FAILED), story)
+    assert ending.msg == f"Offer {X} failed: no disk. {expected_text}" and list(ending.ids) == ids
 
 
-@pytest.mark.parametrize(("price", "shown"), [(2.0, "USD 2.00 per hour"), (None, "an unknown price")])
+@pytest.mark.parametrize(("price", "price_in_words"), [(2.0, "USD 2.00 per hour"), (None, "an unknown price")])
 @pytest.mark.parametrize("ids", [[M], []])
-def test_what_was_bought_is_named_with_its_price(ids: list[str], price: float | None, shown: str) -> None:
+def test_bought_messages_name_price_and_resources(ids: list[str], price: float | None, price_in_words: str) -> None:
     for text in (bought_not_noted(X, price, ids, "The disk is full."), bought_with_odd_ids(X, price, ids, ["x y"])):
-        assert text.startswith(f"Offer {X} was BOUGHT and is billed at {shown}, resources: ")
+        assert text.startswith(f"Offer {X} was BOUGHT and is billed at {price_in_words}, resources: ")
         assert (M in text) is bool(ids)
 
 
@@ -95,12 +96,12 @@ FACTS = {
         ("planned", f"Offer {X} would be bought at USD 16.00 per hour."),
     ],
 )
-def test_the_result_of_a_purchase(outcome: str, msg: str) -> None:
-    found = result_of_purchase(
+def test_result_of_purchase_has_message_and_diff(outcome: str, msg: str) -> None:
+    result = result_of_purchase(
         outcome, FACTS, {"offer_id": X, "ssh_public_key": "ssh-ed25519 AAAA", "resource_name": "gpu-1"}
     )
-    assert (found["changed"], found["outcome"], found["msg"]) == (True, outcome, msg)
-    assert found["diff"]["before"] == {} and found["diff"]["after"] == {
+    assert (result["changed"], result["outcome"], result["msg"]) == (True, outcome, msg)
+    assert result["diff"]["before"] == {} and result["diff"]["after"] == {
         **{"offer_id": X, "status": "ready", "gpus": "8 x h100", "contract_type": "ondemand", "vendor": "nebius"},
         **{"region": "eu-north1", "price_per_hour": 16.0, "resource_ids": [M], "cloud_init_sha256": None},
         "resource_name": "gpu-1",
@@ -108,6 +109,6 @@ def test_the_result_of_a_purchase(outcome: str, msg: str) -> None:
 
 
 @pytest.mark.parametrize(("fields", "region"), [({}, "eu-north1"), ({"vendor_region": None}, "EU")])
-def test_the_vendors_own_name_of_a_region_is_shown_first(fields: dict[str, Any], region: str) -> None:
+def test_diff_prefers_region_name_of_vendor(fields: dict[str, Any], region: str) -> None:
     facts = {**FACTS, "offer": {**OFFER, **fields}}
     assert result_of_purchase("created", facts, {"offer_id": X})["diff"]["after"]["region"] == region

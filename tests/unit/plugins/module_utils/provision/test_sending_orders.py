@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The digests of an order: they distinguish two orders, and reveal nothing of their contents."""
+"""Digests of an order: they show whether two orders differ, and do not reveal their contents."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ ORDER = {"offer_id": X, "ssh_public_key": "ssh-ed25519 A", "resource_name": "gpu
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "parts"),
     [
         ({}, ""),
-        ({"offer_id": offer_id(2)}, ""),  # the plan names it
+        ({"offer_id": offer_id(2)}, ""),  # the plan itself names the offer
         ({"cloud_init": "#!/bin/sh\n"}, "other user data (cloud_init)"),
         ({"cloud_init": None}, "other user data (cloud_init)"),
         (
@@ -43,34 +43,34 @@ ORDER = {"offer_id": X, "ssh_public_key": "ssh-ed25519 A", "resource_name": "gpu
         ({"cluster_name": "gpu-1"}, "another cluster_name"),
     ],
 )
-def test_in_which_parts_an_order_differs_from_its_plan(changes: dict[str, Any], words: str) -> None:
-    now = {name: value for name, value in {**ORDER, **changes}.items() if value is not None}
-    digests = order_digests(now, TOKEN, {})
-    check_sealed({}, digests)  # there is no plan
-    with pytest.raises(ValueError, match=re.escape(f"quoted with {words}.")) if words else contextlib.nullcontext():
+def test_check_sealed_names_differing_parts_of_order(changes: dict[str, Any], parts: str) -> None:
+    order = {name: value for name, value in {**ORDER, **changes}.items() if value is not None}
+    digests = order_digests(order, TOKEN, {})
+    check_sealed({}, digests)  # without a plan
+    with pytest.raises(ValueError, match=re.escape(f"quoted with {parts}.")) if parts else contextlib.nullcontext():
         check_sealed(order_digests(ORDER, TOKEN, {}), digests)
     with pytest.raises(ValueError, match="another token"):
         check_sealed(order_digests(ORDER, "of yesterday", {}), digests)
 
 
-def test_user_data_with_a_host_key_of_this_run_are_not_compared() -> None:
-    seeded = {"provision_bootstrap_host_key": "ssh-ed25519 H"}
-    runs = [order_digests({**ORDER, "cloud_init": text}, TOKEN, seeded) for text in ("one", "two")]
-    assert runs[0] == runs[1] and "cloud_init" not in runs[0]
+def test_user_data_with_seeded_host_key_have_no_digest() -> None:
+    note = {"provision_bootstrap_host_key": "ssh-ed25519 H"}
+    digests = [order_digests({**ORDER, "cloud_init": text}, TOKEN, note) for text in ("one", "two")]
+    assert digests[0] == digests[1] and "cloud_init" not in digests[0]
 
 
 @given(st.text(), st.text(min_size=8))
-def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -> None:
-    """For no secret is a digest of it alone, or of the token alone, kept."""
-    noted = order_digests({**ORDER, "cloud_init": secret}, token, {})
-    plain = {hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in (secret, token)}
-    assert plain.isdisjoint(noted.values())
-    assert noted != order_digests({**ORDER, "cloud_init": secret}, f"{token}x", {})
-    assert all(len(value) == 64 for value in noted.values()), "as long for any secret"
+def test_digests_are_keyed_with_token(secret: str, token: str) -> None:
+    """A plain digest of user data or token would let a reader of the registry test guesses."""
+    digests = order_digests({**ORDER, "cloud_init": secret}, token, {})
+    unkeyed = {hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in (secret, token)}
+    assert unkeyed.isdisjoint(digests.values())
+    assert digests != order_digests({**ORDER, "cloud_init": secret}, f"{token}x", {})
+    assert all(len(value) == 64 for value in digests.values()), "the length does not depend on the secret"
 
 
 @pytest.mark.parametrize(("user_data", "mark"), [("#!/bin/sh", True), (f"# {NO_MARK}", None), ("", None), (None, None)])
-def test_which_user_data_leave_a_mark(user_data: str | None, mark: bool | None) -> None:
+def test_boot_mark_is_true_if_user_data_leave_mark(user_data: str | None, mark: bool | None) -> None:
     assert boot_mark(user_data) is mark
 
 
@@ -78,7 +78,7 @@ BEFORE = order_digests({**ORDER, "cloud_init": "#!/bin/sh\ndate"}, TOKEN, {})
 
 
 @pytest.mark.parametrize(
-    ("purchase", "first", "is_told"),
+    ("purchase", "noted_digests", "warns"),
     [
         *[("sent", BEFORE, True), ("made", BEFORE, True), ("refused", BEFORE, False)],
         ("sent", order_digests(ORDER, TOKEN, {}), False),
@@ -87,18 +87,18 @@ BEFORE = order_digests({**ORDER, "cloud_init": "#!/bin/sh\ndate"}, TOKEN, {})
         *(("sent", value, False) for value in (None, "", 7, [], {"token": 1}, {"token": None})),
     ],
 )
-def test_another_order_of_a_purchase_that_is_noted_is_told(purchase: str, first: Any, is_told: bool) -> None:
-    """This holds for anything that a person has written there instead of digests."""
-    known = entry(X, purchase=purchase, provision_ordered=first)
-    texts = ordered_otherwise(known, noted_order(order_digests(ORDER, TOKEN, {}), "#!/bin/sh"))
-    words = "with another key, name or user data: its machine was or will be bought as first ordered."
-    assert texts == ([f"Offer {X} was ordered before {words}"] if is_told else [])
-    assert ordered_otherwise(known, {}) == [], "a run that settles the purchase of another one orders nothing"
+def test_repeated_purchase_with_another_order_warns(purchase: str, noted_digests: Any, warns: bool) -> None:
+    """A person may have written anything in place of the digests."""
+    own_entry = entry(X, purchase=purchase, provision_ordered=noted_digests)
+    warnings = ordered_otherwise(own_entry, noted_order(order_digests(ORDER, TOKEN, {}), "#!/bin/sh"))
+    reason = "with another key, name or user data: its machine was or will be bought as first ordered."
+    assert warnings == ([f"Offer {X} was ordered before {reason}"] if warns else [])
+    assert ordered_otherwise(own_entry, {}) == [], "a run that only settles the purchase has no order"
 
 
-def test_what_was_ordered_first_stays_noted() -> None:
+def test_first_order_stays_noted() -> None:
     first = noted_order(BEFORE, "#!/bin/sh\ndate")
     assert first == {"provision_ordered": BEFORE, "provision_boot_mark": True}
     assert entry(X, purchase="sent", **first).first_order == first
-    nothing = {"provision_ordered": None, "provision_boot_mark": None}
-    assert entry(X, purchase="sent").first_order == nothing
+    no_order = {"provision_ordered": None, "provision_boot_mark": None}
+    assert entry(X, purchase="sent").first_order == no_order
