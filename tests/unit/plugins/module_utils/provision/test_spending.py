@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What purchases have cost at most, and that all ways to add it up agree."""
+"""The largest cost of purchases by day, host, group and project; all sums agree."""
 
 from __future__ import annotations
 
@@ -49,84 +49,86 @@ def ended(when: str, **fields: Any) -> Bill:
 @pytest.mark.parametrize(
     ("bill", "since", "days"),
     [
-        pytest.param(BILL, 0.0, {"2026-02-27": 14.4, "2026-02-28": 57.6, "2026-03-01": 28.8}, id="it runs"),
-        pytest.param(ended("2026-02-27T19:00:00Z"), 0.0, {"2026-02-27": 2.4}, id="it has ended"),
-        pytest.param(ended("2026-02-28T00:00:00Z"), 0.0, {"2026-02-27": 14.4}, id="at midnight"),
-        pytest.param(BILL, at("2026-02-28T12:00:00Z"), {"2026-02-28": 28.8, "2026-03-01": 28.8}, id="since a moment"),
-        pytest.param(ended("2026-02-27T19:00:00Z"), at("2026-02-28T00:00:00Z"), {}, id="ended before that"),
-        pytest.param(BILL._replace(begin=NOW + 5), 0.0, {}, id="by a clock that is ahead"),
+        pytest.param(BILL, 0.0, {"2026-02-27": 14.4, "2026-02-28": 57.6, "2026-03-01": 28.8}, id="running"),
+        pytest.param(ended("2026-02-27T19:00:00Z"), 0.0, {"2026-02-27": 2.4}, id="ended"),
+        pytest.param(ended("2026-02-28T00:00:00Z"), 0.0, {"2026-02-27": 14.4}, id="ended at midnight"),
+        pytest.param(BILL, at("2026-02-28T12:00:00Z"), {"2026-02-28": 28.8, "2026-03-01": 28.8}, id="since noon"),
+        pytest.param(ended("2026-02-27T19:00:00Z"), at("2026-02-28T00:00:00Z"), {}, id="ended before since"),
+        pytest.param(BILL._replace(begin=NOW + 5), 0.0, {}, id="begins in the future"),
         pytest.param(
-            ended("2026-03-01T13:00:00Z"), at("2026-03-01T00:00:00Z"), {"2026-03-01": 31.2}, id="by ours later"
+            ended("2026-03-01T13:00:00Z"), at("2026-03-01T00:00:00Z"), {"2026-03-01": 31.2}, id="ends in the future"
         ),
-        pytest.param(BILL._replace(price_per_hour=0.0, begin=NOW - 60), 0.0, {"2026-03-01": 0.0}, id="for nothing"),
+        pytest.param(BILL._replace(price_per_hour=0.0, begin=NOW - 60), 0.0, {"2026-03-01": 0.0}, id="free of charge"),
         pytest.param(BILL._replace(price_per_hour=None), 0.0, {}, id="price unknown"),
-        pytest.param(BILL._replace(begin=None), 0.0, {}, id="beginning unknown"),
+        pytest.param(BILL._replace(begin=None), 0.0, {}, id="begin unknown"),
     ],
 )
-def test_days(bill: Bill, since: float, days: dict[str, float]) -> None:
-    found = spending_of([bill], NOW, since)
-    assert {day: dollars(millionths) for day, millionths in found.total.days.items()} == days
-    assert dollars(found.total.millionths) == round(sum(days.values()), 6)
+def test_spending_counts_each_day_in_utc(bill: Bill, since: float, days: dict[str, float]) -> None:
+    spending = spending_of([bill], NOW, since)
+    assert {day: dollars(millionths) for day, millionths in spending.total.days.items()} == days
+    assert dollars(spending.total.millionths) == round(sum(days.values()), 6)
     is_over = bill.end is not None and bill.end <= since
-    assert found.total.unknown == (not bill.is_known(NOW)) and len(found.hosts) == (not is_over)
+    assert spending.total.unknown == (not bill.is_known(NOW)) and len(spending.hosts) == (not is_over)
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_what_was_moved_between_registries_counts_once(first: bool) -> None:
+def test_bill_moved_between_registries_counts_once(first: bool) -> None:
     moved, other = ended("2026-02-27T20:00:00Z")._replace(why="moved"), BILL._replace(host="gpu-2", offer_id="p")
     ledgers = [Ledger((moved, other), NOW - 1, ("one",)), Ledger((BILL, BILL._replace(project="team")), NOW, ("two",))]
-    found = combined_ledger(ledgers if first else ledgers[::-1], 0.0)
-    assert sorted(found.bills) == sorted([BILL, BILL._replace(project="team"), other])
-    assert (found.now, sorted(found.warnings), combined_ledger([], 5.0)) == (NOW, ["one", "two"], Ledger((), 5.0))
+    combined = combined_ledger(ledgers if first else ledgers[::-1], 0.0)
+    assert sorted(combined.bills) == sorted([BILL, BILL._replace(project="team"), other])
+    assert (combined.now, sorted(combined.warnings), combined_ledger([], 5.0)) == (NOW, ["one", "two"], Ledger((), 5.0))
 
 
-def test_rows() -> None:
+def test_spending_adds_up_hosts_groups_and_months() -> None:
     bills = [
         BILL,
         ended("2026-02-27T19:00:00Z", offer_id="p", groups=("gpu", "train")),
         BILL._replace(host="gpu-2", price_per_hour=None),
         BILL._replace(host="gpu-2", project="red", groups=(), price_per_hour=1.0, begin=at("2026-03-01T11:00:00Z")),
     ]
-    found = spending_of(bills, NOW)
-    assert list(found.hosts) == ["gpu-1", "gpu-2", "red/gpu-2"]
-    first, second, third = found.hosts.values()
+    spending = spending_of(bills, NOW)
+    assert list(spending.hosts) == ["gpu-1", "gpu-2", "red/gpu-2"]
+    first, second, third = spending.hosts.values()
     assert (first.purchases, first.seconds, dollars(first.millionths)) == (2, 43 * 3600.0, 103.2)
     assert (first.runs, second.runs, third.runs) == (Sum(2.4), Sum(0.0, 1), Sum(1.0))
     assert (second.unknown, second.millionths, second.purchases) == (1, 0, 1)
-    assert {name: (row.purchases, dollars(row.millionths)) for name, row in found.groups.items()} == {
+    assert {name: (row.purchases, dollars(row.millionths)) for name, row in spending.groups.items()} == {
         "gpu": (3, 103.2),
         "train": (1, 2.4),
         "ungrouped": (1, 1.0),
     }
-    assert {month: dollars(millionths) for month, millionths in found.total.months.items()} == {
+    assert {month: dollars(millionths) for month, millionths in spending.total.months.items()} == {
         "2026-02": 74.4,
         "2026-03": 29.8,
     }
-    assert (dollars(found.total.millionths), found.total.runs, found.total.unknown) == (104.2, Sum(3.4, 1), 1)
+    assert (dollars(spending.total.millionths), spending.total.runs, spending.total.unknown) == (104.2, Sum(3.4, 1), 1)
 
 
-def test_of_many_purchases_those_are_published_that_may_run_or_have_ended_last() -> None:
-    over = [ended("2026-02-27T19:00:00Z")] * 3
+def test_published_purchases_are_running_or_newest() -> None:
+    ended_last = [ended("2026-02-27T19:00:00Z")] * 3
     older = [ended("2026-02-26T19:00:00Z", begin=at("2026-02-26T18:00:00Z"))] * MOST_PUBLISHED
-    found = spending_of([*older, BILL, *over], NOW).published
-    assert found["purchases_left_out"] == 4 and len(found["purchases"]) == MOST_PUBLISHED
-    assert [each["end"] for each in found["purchases"][-4:]] == [*["2026-02-27T19:00:00Z"] * 3, None]
-    assert found["groups"]["gpu"]["purchases"] == MOST_PUBLISHED + 4
-    assert spending_of([BILL, *over], NOW).published["purchases_left_out"] == 0
+    published = spending_of([*older, BILL, *ended_last], NOW).published
+    assert published["purchases_left_out"] == 4 and len(published["purchases"]) == MOST_PUBLISHED
+    assert [each["end"] for each in published["purchases"][-4:]] == [*["2026-02-27T19:00:00Z"] * 3, None]
+    assert published["groups"]["gpu"]["purchases"] == MOST_PUBLISHED + 4
+    assert spending_of([BILL, *ended_last], NOW).published["purchases_left_out"] == 0
 
 
-@given(price=st.floats(0, 1000).map(lambda price: round(price, 6)), begin=st.integers(0, 10**9), more=st.floats(0, 1e7))
-def test_whole_seconds_cost_what_fractions_of_them_do(price: float, begin: int, more: float) -> None:
-    for end in (begin + more, float(begin + int(more))):
+@given(
+    price=st.floats(0, 1000).map(lambda price: round(price, 6)), begin=st.integers(0, 10**9), duration=st.floats(0, 1e7)
+)
+def test_cost_is_exact_for_whole_and_fractional_seconds(price: float, begin: int, duration: float) -> None:
+    for end in (begin + duration, float(begin + int(duration))):
         exact = Fraction(str(price)) * (Fraction(end) - begin) * MILLION / 3600
         assert millionths_of_usd(price, float(begin), end) == pytest.approx(math.ceil(exact), abs=1)
 
 
-def test_what_is_published() -> None:
-    found = spending_of(
+def test_published_spending_has_times_and_costs() -> None:
+    spending = spending_of(
         [ended("2026-02-27T19:00:00.5Z"), BILL._replace(price_per_hour=None, begin=None)], NOW, at("2026-02-01")
     )
-    published = found.published
+    published = spending.published
     assert (published["since"], published["until"]) == ("2026-02-01T00:00:00Z", "2026-03-01T12:00:00Z")
     assert (published["usd"], published["unknown"], published["price_per_hour"]) == (2.400334, 1, 0.0)
     first, second = published["purchases"]
@@ -135,16 +137,16 @@ def test_what_is_published() -> None:
     assert published["hosts"]["gpu-1"]["purchases"] == 2
 
 
-@pytest.mark.parametrize(("millionths", "shown"), [(0, 0.0), (1, 0.01), (10_000, 0.01), (2_400_334, 2.41)])
-def test_cents(millionths: int, shown: float) -> None:
-    assert cents(millionths) == shown
+@pytest.mark.parametrize(("millionths", "usd"), [(0, 0.0), (1, 0.01), (10_000, 0.01), (2_400_334, 2.41)])
+def test_cents_round_up(millionths: int, usd: float) -> None:
+    assert cents(millionths) == usd
 
 
 @pytest.mark.parametrize(
     ("price", "seconds", "millionths"),
     [(3.6, 1, 1000), (0.57, 3600, 570_000), (0.1, 1, 28), (2.5, 0, 0), (2.5, -1, 0), (None, 9, 0)],
 )
-def test_it_is_rounded_up(price: float | None, seconds: float, millionths: int) -> None:
+def test_millionths_of_usd_round_up(price: float | None, seconds: float, millionths: int) -> None:
     assert millionths_of_usd(price, 100.0, 100.0 + seconds) == millionths
 
 
@@ -163,27 +165,27 @@ bills = st.builds(
 
 
 @given(st.lists(bills, max_size=6), st.just(0.0) | moments)
-def test_all_sums_agree(found: list[Bill], since: float) -> None:
-    spending = spending_of(found, NOW, since)
+def test_sums_by_host_month_and_bill_agree(some_bills: list[Bill], since: float) -> None:
+    spending = spending_of(some_bills, NOW, since)
     total = spending.total.millionths
     assert total == sum(spending.total.months.values()) == sum(row.millionths for row in spending.hosts.values())
     assert sum(row.unknown for row in spending.hosts.values()) == spending.total.unknown
-    # What `decommission` says of each is rounded up in the same way.
-    assert total == sum(bill.cost(since, NOW) for bill in found)
-    begun = [(bill, max(bill.begin, since)) for bill in found if bill.begin is not None]
+    # `decommission` reports each bill, rounded up in the same way.
+    assert total == sum(bill.cost(since, NOW) for bill in some_bills)
+    begun = [(bill, max(bill.begin, since)) for bill in some_bills if bill.begin is not None]
     exact = sum(millionths_of_usd(bill.price_per_hour, begin, bill.until(NOW)) for bill, begin in begun)
-    assert exact - len(found) <= total <= exact + sum(2 + len(spending.total.days) for _bill in found)
+    assert exact - len(some_bills) <= total <= exact + sum(2 + len(spending.total.days) for _bill in some_bills)
     assert spending.total.runs.unknown == sum(row.runs.unknown for row in spending.hosts.values())
 
 
 @given(st.lists(bills, max_size=6), moments)
-def test_a_period_and_what_was_before_are_all(found: list[Bill], since: float) -> None:
-    """But for what is rounded up on the day that is cut."""
-    later = spending_of(found, NOW, since)
-    before = spending_of([bill._replace(end=min(bill.end or NOW, since)) for bill in found], NOW)
-    whole = spending_of(found, NOW)
-    more = later.total.millionths + before.total.millionths - whole.total.millionths
-    assert -len(found) <= more <= len(found) or since > NOW
+def test_costs_before_and_since_add_up_to_total(some_bills: list[Bill], since: float) -> None:
+    """Except for rounding up on the day that is divided."""
+    since_then = spending_of(some_bills, NOW, since)
+    before = spending_of([bill._replace(end=min(bill.end or NOW, since)) for bill in some_bills], NOW)
+    whole = spending_of(some_bills, NOW)
+    excess = since_then.total.millionths + before.total.millionths - whole.total.millionths
+    assert -len(some_bills) <= excess <= len(some_bills) or since > NOW
 
 
 @pytest.mark.parametrize(
@@ -201,12 +203,12 @@ def test_a_period_and_what_was_before_are_all(found: list[Bill], since: float) -
         ("2026-02-01T10:00", at("2026-02-01T10:00:00Z")),
     ],
 )
-def test_since_when(value: object, moment: float) -> None:
+def test_read_since_accepts_durations_and_times(value: object, moment: float) -> None:
     assert read_since(value, NOW) == moment
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected_text"),
     [
         *(
             (value, "must be a date, an ISO 8601 time")
@@ -219,14 +221,14 @@ def test_since_when(value: object, moment: float) -> None:
         (utc(NOW + 60), "must lie in the past"),
     ],
 )
-def test_what_is_no_moment(value: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_read_since_refuses_other_texts_and_future(value: object, expected_text: str) -> None:
+    with pytest.raises(ValueError, match=expected_text):
         read_since(value, NOW)
 
 
-def test_a_spreadsheet_has_a_line_for_each_purchase_and_no_formula() -> None:
-    odd = ended("2026-02-27T19:00:00Z", host="=cmd", groups=("a,b", "c"), resource_ids=("r", "s"))
-    header, first, second, end = sheet(spending_of([odd, BILL], NOW).published["purchases"]).split("\n")
+def test_sheet_has_line_for_each_purchase_and_no_formula() -> None:
+    bill_with_formula = ended("2026-02-27T19:00:00Z", host="=cmd", groups=("a,b", "c"), resource_ids=("r", "s"))
+    header, first, second, end = sheet(spending_of([bill_with_formula, BILL], NOW).published["purchases"]).split("\n")
     assert header == "project,host,groups,begin,end,why,price_per_hour,usd,offer_id,resource_ids,registered"
     assert first.startswith('default,\'=cmd,"a,b c",') and first.endswith(",2.4,2.4,o,r s,True")
     assert second == "default,gpu-1,gpu,2026-02-27T18:00:00Z,,,2.4,100.8,o,r,True"
@@ -250,22 +252,22 @@ REPORTED = Bill("default", "gpu-1", "o-1", ("r-1",), ("gpu",), 2.0, REPORTED_AT 
         ),
     ],
 )
-def test_the_last_line_has_the_sum(bill: Bill, end: str) -> None:
-    found = cost_lines(spending_of([bill], REPORTED_AT, 0.0))
-    assert found[-1] == end
-    assert max(map(len, found)) <= 80 and any(line.startswith("gpu-1 ") for line in found)
-    assert any("MISSING" in line for line in found) is bill.is_missing
+def test_cost_lines_end_with_total(bill: Bill, end: str) -> None:
+    lines = cost_lines(spending_of([bill], REPORTED_AT, 0.0))
+    assert lines[-1] == end
+    assert max(map(len, lines)) <= 80 and any(line.startswith("gpu-1 ") for line in lines)
+    assert any("MISSING" in line for line in lines) is bill.is_missing
 
 
-def test_of_many_days_the_last_ones_are_shown() -> None:
-    found = cost_lines(spending_of([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
-    assert f"The last {DAYS} of 41 days; the result has all of them." in found
-    assert sum(line.startswith(("2026-12-", "2027-01-")) and len(line.split()[0]) == 10 for line in found) == DAYS
+def test_cost_lines_show_newest_days() -> None:
+    lines = cost_lines(spending_of([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
+    assert f"The last {DAYS} of 41 days; the result has all of them." in lines
+    assert sum(line.startswith(("2026-12-", "2027-01-")) and len(line.split()[0]) == 10 for line in lines) == DAYS
     assert not [line for line in cost_lines(spending_of([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
 
 
 @pytest.mark.parametrize(
-    ("bill", "uncounted", "words"),
+    ("bill", "uncounted", "expected_text"),
     [
         (REPORTED, [], ""),
         (REPORTED._replace(registered=False), [], "has no entry for gpu-1's offer o-1 (r-1) any more"),
@@ -276,11 +278,11 @@ def test_of_many_days_the_last_ones_are_shown() -> None:
         (REPORTED._replace(project="red", begin=None), [], "unknown: red/gpu-1."),
     ],
 )
-def test_what_is_in_no_sum_is_said(bill: Bill, uncounted: list[str], words: str) -> None:
-    found = list(warnings(spending_of([bill], REPORTED_AT, 0.0), uncounted, ()))
-    assert len(found) == bool(words) and words in "".join(found)
+def test_warnings_name_costs_in_no_sum(bill: Bill, uncounted: list[str], expected_text: str) -> None:
+    sentences = list(warnings(spending_of([bill], REPORTED_AT, 0.0), uncounted, ()))
+    assert len(sentences) == bool(expected_text) and expected_text in "".join(sentences)
 
 
-def test_another_project_says_how_to_count_it() -> None:
-    (told,) = warnings(spending_of([REPORTED], REPORTED_AT, 0.0), (), ["red"])
-    assert "-e provision_project=red counts it." in told
+def test_warning_about_other_project_has_option_to_count_it() -> None:
+    (warning,) = warnings(spending_of([REPORTED], REPORTED_AT, 0.0), (), ["red"])
+    assert "-e provision_project=red counts it." in warning

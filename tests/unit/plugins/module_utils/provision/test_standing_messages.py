@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a host stops before the plan: nothing was bought, what may be billed, and what to do."""
+"""Messages of hosts that stop before the plan: what may be billed, that nothing was bought, and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = [machine(1, "gpu-1", X)]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("message", "expected_part"),
     [
         (
             standing.claimed_twice("gpu-1", ["gpu-2"], X, [M]),
@@ -33,8 +33,8 @@ OWN = [machine(1, "gpu-1", X)]
         ),
     ],
 )
-def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
-    assert words in text and "Nothing was bought" in text and (M in text or X in text)
+def test_stop_messages_name_ids_and_that_nothing_was_bought(message: str, expected_part: str) -> None:
+    assert expected_part in message and "Nothing was bought" in message and (M in message or X in message)
 
 
 @pytest.mark.parametrize(
@@ -44,32 +44,34 @@ def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
         (False, ["remove provision_offer_id"], ["never answered", "remove the registry entry"]),
     ],
 )
-def test_a_machine_of_another_name_may_be_ours_if_one_was_sent(
+def test_bought_by_another_depends_on_unanswered_purchase(
     was_sent: bool, present: list[str], absent: list[str]
 ) -> None:
-    text = standing.bought_by_another("gpu-1", "gpu-1", X, OWN, was_sent=was_sent)
-    assert all(item in text for item in present) and not any(item in text for item in absent)
+    message = standing.bought_by_another("gpu-1", "gpu-1", X, OWN, was_sent=was_sent)
+    assert all(item in message for item in present) and not any(item in message for item in absent)
 
 
-@pytest.mark.parametrize("place", [Folder("/vars"), SharedProject("default")])
-def test_only_a_registry_of_files_may_be_in_another_folder(place: Place) -> None:
-    text = standing.unregistered_namesake(Declaration("gpu-1", "gpu-1", registry=place), OWN)
-    assert ("provision_registry_dir" in text) is isinstance(place, Folder) and "provision_adopt: true" in text
+@pytest.mark.parametrize("registry", [Folder("/vars"), SharedProject("default")])
+def test_namesake_message_names_other_folder_only_for_files(registry: Place) -> None:
+    message = standing.unregistered_namesake(Declaration("gpu-1", "gpu-1", registry=registry), OWN)
+    assert ("provision_registry_dir" in message) is isinstance(registry, Folder) and "provision_adopt: true" in message
 
 
 @pytest.mark.parametrize(
-    ("machines", "would", "begin", "what"),
+    ("machines", "would", "expected_start", "expected_end"),
     [
         (OWN, False, "gpu-1 takes over ", "by its name."),
         (OWN, True, "gpu-1 would take over ", "by its name."),
         ([], True, "gpu-1 would take over ", f"the machines of its offer {X}, since provision_adopt is set."),
     ],
 )
-def test_what_is_adopted(machines: list[Any], would: bool, begin: str, what: str) -> None:
-    text = standing.what_is_adopted("gpu-1", machines, X, would=would)
-    assert text.startswith(begin) and text.endswith(what)
+def test_adoption_message_names_machines_or_offer(
+    machines: list[Any], would: bool, expected_start: str, expected_end: str
+) -> None:
+    message = standing.what_is_adopted("gpu-1", machines, X, would=would)
+    assert message.startswith(expected_start) and message.endswith(expected_end)
 
 
-def test_a_run_is_not_told_to_take_over_what_it_never_takes() -> None:
-    text = standing.unregistered_namesake(Declaration("run-a", "run-a", groups=("supply_run",)), OWN)
-    assert "choose another run_name" in text and "provision_adopt" not in text
+def test_namesake_message_for_run_does_not_suggest_adopt() -> None:
+    message = standing.unregistered_namesake(Declaration("run-a", "run-a", groups=("supply_run",)), OWN)
+    assert "choose another run_name" in message and "provision_adopt" not in message
