@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Persistent storage in each form in which the API may show it, for all worlds whose machines have some."""
+"""Persistent storage in each form in which the API may show it, for the random worlds of tests."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ PRICE = 0.25  # USD per hour
 
 @dataclass(frozen=True)
 class Form:
-    """How the API shows storage, as the simulator's switches have it. ``word``: its ``resource_type``.
+    """How the API shows storage, like the switches of the simulator. ``word``: its ``resource_type``.
 
-    ``shown``: named like a machine by answers (``ids``), only in the list (``list``), or only linked (``links``).
-    ``names_offer``: whether its page names the offer that has brought it.
+    ``appears_in``: ``ids`` (answers name it like a machine), ``list`` (only the list does), or ``links`` (only its
+    machine's page does). ``names_offer``: whether its page names the offer with which it was bought.
     """
 
-    shown: str = "ids"
+    appears_in: str = "ids"
     word: str = "block_disk"
     names_offer: bool = True
 
     @property
     def is_listed(self) -> bool:
-        return self.shown != "links"
+        return self.appears_in != "links"
 
     @property
     def is_linked(self) -> bool:
-        """Whether its machine names it."""
-        return self.shown != "list"
+        """Whether its machine's page names it."""
+        return self.appears_in != "list"
 
     @property
     def is_provable(self) -> bool:
-        """Whether anything tells of its purchase."""
+        """Whether its own page or its machine's shows with which purchase it was bought."""
         return self.names_offer or self.is_linked
 
     def link(self, resource_id: str) -> Json:
-        """It as its machine's page names it."""
+        """Its item among the linked resources of its machine's page."""
         return {"resource_id": resource_id, "resource_type": self.word, "link_type": "storage"}
 
 
@@ -59,7 +59,7 @@ FORMS = st.builds(
 
 @dataclass
 class Volume:
-    """Storage, by the books. ``offer_id``: the one that has brought it; an empty one if it is nobody's, or too old."""
+    """A volume as it really is. ``offer_id``: its purchase; empty if it has no owner, or was bought long before."""
 
     number: int
     owner: str
@@ -78,26 +78,26 @@ class Volume:
         return self.status != "deleted"
 
     @property
-    def shown(self) -> Json:
+    def page(self) -> Json:
         """Its page, as the tolerant reader returns it."""
-        named = [{"offer_id": self.offer_id, "role": "primary"}] if self.offer_id and self.form.names_offer else []
-        page = {"resource_id": self.id, "resource_type": self.form.word, "name": self.name, "status": self.status}
-        place = {"vendor": "nebius", "vendor_region": "eu-north1", "created_at": self.created_at}
-        return read_resource({**page, **place, "pricing_total_hourly": PRICE, "offer_history": named})
+        offers = [{"offer_id": self.offer_id, "role": "primary"}] if self.offer_id and self.form.names_offer else []
+        fields = {"resource_id": self.id, "resource_type": self.form.word, "name": self.name, "status": self.status}
+        origin = {"vendor": "nebius", "vendor_region": "eu-north1", "created_at": self.created_at}
+        return read_resource({**fields, **origin, "pricing_total_hourly": PRICE, "offer_history": offers})
 
     @property
-    def noted(self) -> Json:
-        """What a registry has of it."""
+    def entry_item(self) -> Json:
+        """Its item in a host's registry entry."""
         return {"resource_id": self.id, "price_per_hour": PRICE}
 
 
 def listed(volumes: Iterable[Volume]) -> list[Json]:
-    """Those that the account's list has."""
-    return [volume.shown for volume in volumes if volume.form.is_listed]
+    """The pages of the storage in the account's list."""
+    return [volume.page for volume in volumes if volume.form.is_listed]
 
 
 def linked(machine: Json, volumes: Iterable[Volume]) -> Json:
-    """A machine as the tolerant reader returns it, with these linked to it as far as they are shown there."""
+    """A machine as the tolerant reader returns it, with those of these volumes that its page links to."""
     links = [volume.form.link(volume.id) for volume in volumes if volume.form.is_linked and volume.is_billed]
     return {**machine, "linked_resources": read_resource({**machine, "linked_resources": links})["linked_resources"]}
 

@@ -101,10 +101,10 @@ class World:
             "provision_leased": "8h",
             "provision_ends_at": utc_rounded_up(time.time() + (-3 * HOUR if host.over else HOUR)),
             "provision_groups": [host.group],
-            **({"provision_storage": [volume.noted]} if volume else {}),
+            **({"provision_storage": [volume.entry_item]} if volume else {}),
         }
         if volume and host.kept:
-            entry = {"provision_storage": [{**volume.noted, "kept_since": utc_rounded_up(time.time() - HOUR)}]}
+            entry = {"provision_storage": [{**volume.entry_item, "kept_since": utc_rounded_up(time.time() - HOUR)}]}
         file.write_text(BROKEN["entry"] if host.broken == "entry" else yaml.safe_dump(entry))
         if host.kept:
             return
@@ -140,7 +140,7 @@ class Api:
         return [dict(each) for each in (*self._machines, *listed(self._volumes))]
 
     def resource(self, resource_id: str, **_how: Any) -> Json:
-        shown = (*self._machines, *(volume.shown for volume in self._volumes))
+        shown = (*self._machines, *(volume.page for volume in self._volumes))
         return next(dict(each) for each in shown if each["resource_id"] == resource_id)
 
 

@@ -107,7 +107,7 @@ class Api:
     def resource(self, resource_id: str, **_how: Any) -> Json:
         volumes = [volume for volume in self.volumes if volume.id == resource_id]
         if volumes and not self.wrong:
-            return volumes[0].shown
+            return volumes[0].page
         found = next((each for each in self.machines if each.key == resource_id), Machine(0, hidden=True))
         if found.flaky:
             raise ApiError("The API answered 503.", "unavailable", status_code=503, transient=True)
@@ -120,7 +120,7 @@ class Api:
         if self.wrong and found:
             raise ApiError("The API answered 404.", "not_found", status_code=404)
         ids = [each.key for each in found]
-        ids += [each.volume.id for each in found if each.volume and each.volume.form.shown == "ids"]
+        ids += [each.volume.id for each in found if each.volume and each.volume.form.appears_in == "ids"]
         return read_status({**status("ready" if found else "available", resource_ids=ids), "offer_id": wanted}, wanted)
 
     def offer(self, wanted: str) -> Json:
@@ -167,7 +167,7 @@ class World:
         self.api = Api(self.machines, volumes, lists_ended=lists_ended)
         self.books = {each.number: Books() for each in self.machines}
         for each in self.machines:
-            noted = [each.volume.noted] if each.volume and each.stored else []
+            noted = [each.volume.entry_item] if each.volume and each.stored else []
             registered.buy(f"gpu-{each.number}", {**each.shown, "price_per_hour": each.price}, storage=noted)
 
     # What happens

@@ -135,7 +135,7 @@ class World:
         reached = {"provision_instances": [{**address, "resource_id": machine_id(number)}], **address}
         store.read()
         store.claim({**offer, "provision_purchase": "sent", "provision_resource_name": name})
-        store.note({**offer, **made, **reached, **({"provision_storage": [left.noted]} if left else {})})
+        store.note({**offer, **made, **reached, **({"provision_storage": [left.entry_item]} if left else {})})
         if left:
             store.end()
         store.close()

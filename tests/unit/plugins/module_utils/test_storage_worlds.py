@@ -84,7 +84,7 @@ class Shop(Server):
 
     def _status(self, key: str) -> Any:
         volumes = self.volumes
-        named = [v.id for v in volumes if v.form.shown == "ids" and v.owner != COLLEAGUE and OURS[v.owner] == key]
+        named = [v.id for v in volumes if v.form.appears_in == "ids" and v.owner != COLLEAGUE and OURS[v.owner] == key]
         self.machines = [each for each in self.machines if not isinstance(each, Volume)]
         try:
             answer = super()._status(key)

@@ -145,7 +145,7 @@ class Account(Api):
         return [*super().resources(), *listed(self.volumes)]
 
     def resource(self, resource_id: str, **how: Any) -> Json:
-        found = [volume.shown for volume in self.volumes if volume.id == resource_id]
+        found = [volume.page for volume in self.volumes if volume.id == resource_id]
         return found[0] if found else super().resource(resource_id, **how)
 
 
@@ -190,7 +190,7 @@ class Sweep:
         if world.form and world.noted_as == "id":
             more["provision_resource_ids"] = [f"r-{host}", self.volumes[host].id]
         elif world.form and world.noted_as == "storage":
-            more["provision_storage"] = [self.volumes[host].noted]
+            more["provision_storage"] = [self.volumes[host].entry_item]
         file = write(self.folder, host, f"r-{host}", world.hours, **more)
         if world.file:
             file.write_bytes(world.file.encode(errors="surrogateescape"))

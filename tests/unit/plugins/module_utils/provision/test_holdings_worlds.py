@@ -105,7 +105,7 @@ class World:
     def by_id(self) -> dict[str, dict[str, Any] | None]:
         linkable = [v for v in self.volumes if v.owner == OURS or v.number % 2]
         machines = {each.id: linked(each.shown, linkable if each.buyer == OURS else ()) for each in self.machines}
-        return {**machines, **{volume.id: volume.shown for volume in self.volumes}}
+        return {**machines, **{volume.id: volume.page for volume in self.volumes}}
 
     @property
     def listed(self) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ class World:
 
     @property
     def entry(self) -> Entry:
-        storage = [volume.noted for volume in self.stored]
+        storage = [volume.entry_item for volume in self.stored]
         return entry(X, self.noted, "made", provision_journaled_at=SENT_AT, provision_storage=storage)
 
     @property
@@ -139,7 +139,7 @@ class World:
 
     @property
     def neighbour(self) -> Entry:
-        storage = [volume.noted for volume in self.volumes if volume.owner == NEIGHBOUR]
+        storage = [volume.entry_item for volume in self.volumes if volume.owner == NEIGHBOUR]
         return entry(Y, self.neighbours, "made", provision_storage=storage)
 
     @property

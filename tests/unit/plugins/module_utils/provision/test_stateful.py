@@ -145,7 +145,7 @@ class Api:
         phase, ids = self.offers[asked].phase, self.ids(asked)
         if phase == "ready" and all(self.machines[each]["status"] == "deleted" for each in ids):
             phase = "ended"
-        ready, named = phase == "ready", [volume.id for volume in self.brought(asked) if volume.form.shown == "ids"]
+        ready, named = phase == "ready", [volume.id for volume in self.brought(asked) if volume.form.appears_in == "ids"]
         reached = [
             {"resource_id": each, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
             for each in ids
@@ -169,7 +169,7 @@ class Api:
 
     def _by_id(self, resource_id: str) -> dict[str, Any] | None:
         if resource_id in self.volumes:
-            return self.volumes[resource_id].shown
+            return self.volumes[resource_id].page
         return self.page(self.machines[resource_id]) if resource_id in self.machines else None
 
 
