@@ -1,24 +1,16 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a host's machines: what is left, what the registry keeps, and what it has cost."""
+"""After an end: which machines may still run, what the registry keeps, the cost, and the lines about each host."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    ended,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import (
-    NotEnded,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
-    Action,
-    End,
-    EndRequest,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ended
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import NotEnded
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, End, EndRequest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
@@ -44,25 +36,29 @@ PLAN = {
 }
 
 
+RAW = {"host": "gpu-1", "name": "gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
+
+
 def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
+    """An entry at 2 USD per hour."""
     return entry(OFFER, ids, purchase, **{"provision_price_per_hour": 2.0, **fields})
 
 
 @pytest.mark.parametrize(
-    ("entry_", "plan", "left", "notes"),
+    ("entry_", "plan", "left", "changes"),
     [
         (known(), {}, [], {}),
         (known([M, N]), {}, [N], {"provision_resource_ids": [N], **MADE}),
         (known([M, N]), {"in_doubt": [N], "resource_ids": [M, N]}, [N], {"provision_resource_ids": [N], **MADE}),
-        # An id in doubt that no registry has proved, and that may be a stranger's
+        # A new id in doubt may be a stranger's, so it is not noted.
         (known((), "sent"), {"in_doubt": [N], "resource_ids": []}, [N], {"provision_resource_ids": None, **MADE}),
         (known((), "made"), {"in_doubt": [N], "resource_ids": []}, [M, N], {"provision_resource_ids": [M], **MADE}),
-        # What is open: a shared registry ends only what it knows to be bought.
+        # An open purchase becomes made or refused, since a shared registry ends only confirmed purchases.
         (known((), "sent"), {}, [], {**MADE, "provision_resource_ids": [M]}),
         (known((), "sent"), {"ids": [], "gone": [M]}, [], MADE),
         (known((), "sent"), {"ids": [], "forgotten": [M]}, [], MADE),
         (known((), "sent"), {"ids": []}, [], {"provision_purchase": "refused"}),
-        # The API alone knows when it was made.
+        # Only the API knows when the machine was made.
         (
             known(),
             {"began": utc_rounded_up(NOON)},
@@ -72,16 +68,15 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
         (known(provision_journaled_at=utc_rounded_up(NOON)), {"began": utc_rounded_up(NOON)}, [], {}),
     ],
 )
-def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[str], notes: dict[str, Any]) -> None:
-    assert ended.entry_changes(entry_, {**PLAN, **plan}, left) == notes
+def test_entry_changes(entry_: Any, plan: dict[str, Any], left: list[str], changes: dict[str, Any]) -> None:
+    assert ended.entry_changes(entry_, {**PLAN, **plan}, left) == changes
 
 
 @pytest.mark.parametrize(("left", "marks"), [([], [True, True]), ([M], [None, True])])
-def test_storage_is_to_end_once_its_machine_has_ended(left: list[str], marks: list[Any]) -> None:
+def test_storage_is_marked_to_end_only_if_its_machine_has_ended(left: list[str], marks: list[Any]) -> None:
     items = [Storage("new", is_to_end=True), Storage("old", kept_since=utc_rounded_up(NOON), is_to_end=True)]
-    noted = ended.entry_changes(known(), {**PLAN, "storage": [item.variables for item in items]}, left)[
-        "provision_storage"
-    ]
+    plan = {**PLAN, "storage": [item.variables for item in items]}
+    noted = ended.entry_changes(known(), plan, left)["provision_storage"]
     assert [item.get("is_to_end") for item in noted] == marks
 
 
@@ -89,11 +84,11 @@ BILL = Bill("", "gpu-1", OFFER, price_per_hour=2.0, begin=NOON, end=NOON + 5 * H
 
 
 @pytest.mark.parametrize(
-    ("bills", "usd", "said"),
+    ("bills", "usd", "cost"),
     [
         ([BILL], 10.0, "USD 10.00"),
         ([BILL, BILL], 20.0, "USD 20.00"),
-        # A clock that was wrong at the purchase
+        # The clock was wrong at the purchase.
         ([BILL, BILL._replace(end=NOON - 60)], None, "unknown"),
         ([BILL._replace(price_per_hour=None)], None, "unknown"),
         ([BILL._replace(end=None)], None, "unknown"),
@@ -101,13 +96,13 @@ BILL = Bill("", "gpu-1", OFFER, price_per_hour=2.0, begin=NOON, end=NOON + 5 * H
         ([], None, ""),
     ],
 )
-def test_what_it_has_cost(bills: Any, usd: float | None, said: str) -> None:
+def test_cost_of(bills: Any, usd: float | None, cost: str) -> None:
     found = ended.cost_of(bills)
-    assert (found.get("usd"), found.get("cost", "")) == (usd, said)
+    assert (found.get("usd"), found.get("cost", "")) == (usd, cost)
 
 
 @pytest.mark.parametrize(
-    ("entry_", "machines", "found"),
+    ("entry_", "machines", "expected"),
     [
         (
             known(provision_journaled_at=utc_rounded_up(NOON), provision_clock="api"),
@@ -125,7 +120,7 @@ def test_what_it_has_cost(bills: Any, usd: float | None, said: str) -> None:
             (5.0, utc_rounded_up(NOON)),
         ),
         (known((), "refused"), [], (None, "")),
-        # The API's texts are moments in any zone, or nonsense.
+        # The API may use any time zone, or an invalid text.
         (
             entry(),
             [
@@ -138,13 +133,13 @@ def test_what_it_has_cost(bills: Any, usd: float | None, said: str) -> None:
         (entry(), [machine(1, created_at="1 day ago")], (2.0, "")),
     ],
 )
-def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[Any, ...]) -> None:
-    noted = ended.price_and_begin(entry_, End(Action.END, tuple(machines)))
-    assert (noted["price_per_hour"], noted["began"]) == found
+def test_price_and_begin(entry_: Any, machines: Any, expected: tuple[Any, ...]) -> None:
+    found = ended.price_and_begin(entry_, End(Action.END, tuple(machines)))
+    assert (found["price_per_hour"], found["began"]) == expected
 
 
 @pytest.mark.parametrize(
-    ("answers", "left"),
+    ("answers", "expected"),
     [
         ([{"resource_id": M, "billing_stopped": True}], NotEnded((), (), over=(M,))),
         ([], NotEnded((M,), ("The answer to a deletion is unknown.",))),
@@ -152,15 +147,15 @@ def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[
         ([{"resource_id": M, "msg": "no", "error_class": "auth"}], NotEnded((M,), ("no",), "auth")),
     ],
 )
-def test_what_is_left(answers: list[dict[str, Any]], left: NotEnded) -> None:
-    assert ended.not_ended(PLAN, [M], {each["resource_id"]: each for each in answers}) == left
+def test_not_ended(answers: list[dict[str, Any]], expected: NotEnded) -> None:
+    assert ended.not_ended(PLAN, [M], {answer["resource_id"]: answer for answer in answers}) == expected
 
 
 @pytest.mark.parametrize(
     ("fields", "is_late"),
     [({}, True), ({"status": "deleted"}, False), ({"offer_id": offer_id(2)}, False), ({"resource_id": M}, False)],
 )
-def test_what_came_while_the_others_ended(fields: dict[str, Any], is_late: bool) -> None:
+def test_late_machines_are_new_live_machines_of_the_offer(fields: dict[str, Any], is_late: bool) -> None:
     found = ended.late_machines(PLAN, [machine(2, offer=OFFER, **fields)])
     assert (found.ids, bool(found.sentences)) == ((N,) if is_late else (), is_late)
 
@@ -174,16 +169,15 @@ def test_what_came_while_the_others_ended(fields: dict[str, Any], is_late: bool)
         (known((), "sent"), False, None),
     ],
 )
-def test_the_age_of_a_journal(entry_: Any, by_name: bool, age: float | None) -> None:
-    raw = {"host": "gpu-1", "name": "gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
-    one = ended.end_request(raw, entry_, NOWHERE if by_name else Folder("/registry"))
-    assert ended.with_age(one, Clock.of(NOON, DAY)).age == age
+def test_age_of_purchase_is_by_the_clock_that_noted_it(entry_: Any, by_name: bool, age: float | None) -> None:
+    request = ended.end_request(RAW, entry_, NOWHERE if by_name else Folder("/registry"))
+    assert ended.with_age(request, Clock.of(NOON, DAY)).age == age
 
 
-def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> None:
-    raw = {"host": "gpu-1", "name": "team-a-gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
-    one = ended.end_request({**raw, "project": "team-a"}, known(), NOWHERE)
-    assert (one.by_name, one.twin) == (True, "host a-gpu-1 of project team")
+def test_end_request_without_registry_names_twin_in_another_project() -> None:
+    raw = {**RAW, "name": "team-a-gpu-1"}
+    request = ended.end_request({**raw, "project": "team-a"}, known(), NOWHERE)
+    assert (request.by_name, request.twin) == (True, "host a-gpu-1 of project team")
     assert ended.end_request({**raw, "host": "a-gpu-1", "project": "team"}, known(), NOWHERE).twin == ""
 
 
@@ -201,11 +195,11 @@ def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> Non
         (End(Action.END, (machine(1),)), []),
     ],
 )
-def test_what_there_is_to_say_of_an_end(end: End, lines: list[str]) -> None:
+def test_lines_of_end(end: End, lines: list[str]) -> None:
     assert ended.lines_of_end("gpu-1", known(), end, would=False) == lines
 
 
-def test_check_mode_says_what_would_end() -> None:
+def test_check_mode_lists_machines_and_storage_that_would_end() -> None:
     end = End(Action.END, (machine(1),), storage=(DISK,), storage_ends=("d1",))
     assert ended.lines_of_end("gpu-1", known(), end, would=True) == [
         f"gpu-1: would end {M}, USD 2.00/h",
@@ -230,7 +224,7 @@ DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:0
         ),
     ],
 )
-def test_a_host_without_a_machine_may_have_storage(end: End, line: str) -> None:
+def test_line_of_host_without_machine_names_its_storage(end: End, line: str) -> None:
     assert ended.lines_of_end("gpu-1", entry(), end, would=False) == [line]
 
 
@@ -238,7 +232,9 @@ def test_a_host_without_a_machine_may_have_storage(end: End, line: str) -> None:
     ("offer", "ids", "is_as_planned"),
     [(OFFER, [M], True), (OFFER, [], False), (OFFER, [M, N], False), (offer_id(2), [M], False), ("", [], False)],
 )
-def test_an_end_is_noted_only_of_what_was_planned(offer: str, ids: list[str], is_as_planned: bool) -> None:
+def test_entry_is_as_planned_if_offer_and_machines_are_unchanged(
+    offer: str, ids: list[str], is_as_planned: bool
+) -> None:
     plan = {**PLAN, "offer_id": OFFER, "resource_ids": [M]}
     assert ended.is_as_planned(entry(offer, ids, "made"), plan) is is_as_planned
 
@@ -254,56 +250,58 @@ FAILS: Json = {**OVER, "failed": True, "msg": "It may run.", "usd": None, "cost"
 STOPS: Json = {**ENDS, "next": "stop", "refusal": "Whose is it?", "ids": []}
 STORES: Json = {**ENDS, "storage_ends": ["disk"]}
 CHECKED: Json = {**ENDS, "check_mode": True, "lines": [f"gpu-1: would end {ID}, USD 2.50/h"]}
-FORGETS: Json = {**ENDS, "next": "note", "ids": [], "lines": ["a sentence"]}
+FORGETS: Json = {**ENDS, "next": "note", "ids": [], "lines": ["a sentence"]}  # its machine had ended before
 IDLE: Json = {**ENDS, "next": "", "ids": [], "lines": ["a sentence"]}
 
 
 @pytest.mark.parametrize(
-    ("plan", "noted", "follows", "stop", "over"),
+    ("plan", "noted", "next_file", "stop", "over"),
     [
-        pytest.param(ENDS, OVER, "", "", True, id="it has ended"),
-        pytest.param(FORGETS, OVER, "say", "", True, id="it had ended before"),
-        pytest.param(ENDS, FAILS, "say", "It may run.", False, id="it has not"),
-        pytest.param(STOPS, OVER, "say", "Whose is it?", False, id="nothing was ended"),
-        pytest.param(IDLE, OVER, "say", "", False, id="there was nothing"),
+        pytest.param(ENDS, OVER, "", "", True, id="ended"),
+        pytest.param(FORGETS, OVER, "say", "", True, id="had ended before"),
+        pytest.param(ENDS, FAILS, "say", "It may run.", False, id="not ended"),
+        pytest.param(STOPS, OVER, "say", "Whose is it?", False, id="stopped"),
+        pytest.param(IDLE, OVER, "say", "", False, id="nothing to end"),
         pytest.param(CHECKED, OVER, "say", "", False, id="check mode"),
-        pytest.param(ENDS, {**OVER, "storage": ["a line"]}, "say", "", True, id="its storage stays"),
-        pytest.param(STORES, OVER, "", "", True, id="its storage has ended"),
-        pytest.param(STORES, FAILS, "say", "It may run.", False, id="its storage has not"),
-        pytest.param({**STORES, "next": "storage"}, OVER, "", "", True, id="of a host without a machine"),
+        pytest.param(ENDS, {**OVER, "storage": ["a line"]}, "say", "", True, id="storage stays"),
+        pytest.param(STORES, OVER, "", "", True, id="storage ended"),
+        pytest.param(STORES, FAILS, "say", "It may run.", False, id="storage not ended"),
+        pytest.param({**STORES, "next": "storage"}, OVER, "", "", True, id="storage alone ended"),
     ],
 )
-def test_what_follows(plan: Json, noted: Json, follows: str, stop: str, over: bool) -> None:
-    one = ended.outcomes([plan], {"gpu-1": noted})["gpu-1"]
-    assert (one["next"], one["stop"], one["over"]) == (follows, stop, over)
+def test_outcome_of_a_host(plan: Json, noted: Json, next_file: str, stop: str, over: bool) -> None:
+    outcome = ended.outcomes([plan], {"gpu-1": noted})["gpu-1"]
+    assert (outcome["next"], outcome["stop"], outcome["over"]) == (next_file, stop, over)
 
 
 @pytest.mark.parametrize(
-    ("plan", "noted", "over", "lines"),
+    ("plan", "noted", "labels", "lines"),
     [
         pytest.param(ENDS, OVER, [f"{ID}, USD 22.50"], [], id="ended"),
         pytest.param(ENDS, {**OVER, "usd": None, "cost": "unknown"}, [f"{ID}, unknown"], [], id="cost unknown"),
-        pytest.param({**ENDS, "ids": [ID, ID]}, OVER, ["2 resources, USD 22.50"], [], id="a cluster"),
-        pytest.param(STORES, OVER, ["2 resources, USD 22.50"], [], id="with its storage"),
-        pytest.param(ENDS, {**OVER, "usd": None, "cost": ""}, [ID], [], id="nothing was bought"),
+        pytest.param({**ENDS, "ids": [ID, ID]}, OVER, ["2 resources, USD 22.50"], [], id="cluster"),
+        pytest.param(STORES, OVER, ["2 resources, USD 22.50"], [], id="machine and storage"),
+        pytest.param(ENDS, {**OVER, "usd": None, "cost": ""}, [ID], [], id="nothing bought"),
         pytest.param(
             {**ENDS, "lines": ["gpu-1: its lease"]}, OVER, [f"{ID}, USD 22.50"], ["gpu-1: its lease"], id="swept"
         ),
         pytest.param(CHECKED, OVER, [], [f"gpu-1: would end {ID}, USD 2.50/h"], id="check mode"),
         pytest.param(ENDS, FAILS, [], [], id="not ended"),
         pytest.param(STOPS, OVER, [], [], id="stopped"),
-        pytest.param(IDLE, OVER, [], ["a sentence"], id="nothing"),
+        pytest.param(IDLE, OVER, [], ["a sentence"], id="nothing to end"),
         pytest.param(FORGETS, {**OVER, "usd": None, "cost": ""}, ["has ended"], ["a sentence"], id="forgotten"),
     ],
 )
-def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines: list[str]) -> None:
+def test_cost_labels_and_lines_of_a_host_fit_the_screen(
+    plan: Json, noted: Json, labels: list[str], lines: list[str]
+) -> None:
     found = ended.outcomes([plan], {"gpu-1": noted})
     assert ended.cost_labels([plan], found) == [
-        {"host": "gpu-1", "label": label, "storage": ["kept"]} for label in over
+        {"host": "gpu-1", "label": label, "storage": ["kept"]} for label in labels
     ]
     assert ended.end_lines([plan], found) == lines
-    # As Ansible prints the item of a loop, for hosts whose names have six letters, and the item of a list.
-    printed = [f"ok: [gpu-10 -> gpu-11] => (item={label})" for label in over]
+    # As Ansible prints a loop's item, for hosts whose names have six letters, and a list's item.
+    printed = [f"ok: [gpu-10 -> gpu-11] => (item={label})" for label in labels]
     printed += [f'        "{line}",' for line in lines]
     assert max(map(len, printed), default=0) <= 80
 
@@ -317,56 +315,50 @@ def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines:
         (STOPS, OVER, []),
     ],
 )
-def test_a_sum_of_several_ends_has_only_what_has_ended(second: Json, noted: Json, total: list[str]) -> None:
+def test_total_is_shown_for_several_ended_hosts_only(second: Json, noted: Json, total: list[str]) -> None:
     plans = [ENDS, {**second, "host": "gpu-2"}]
     found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": noted})
     labels = [row["label"] for row in ended.cost_labels(plans, found) if "in total" in row["label"]]
     assert labels == total
 
 
-def test_the_sum_of_check_mode_is_what_would_be_saved() -> None:
+def test_check_mode_shows_total_savings() -> None:
     plans = [CHECKED, {**CHECKED, "host": "gpu-2"}]
     found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER})
     assert ended.end_lines(plans, found)[-1] == "in total: would save USD 5.00/h"
 
 
-def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
-    """Else each host would need a worker to see that there is nothing."""
+def test_all_hosts_have_the_same_next_file() -> None:
+    """So that one host can include it for all, without a worker for each host."""
     plans = [ENDS, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
     found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans})
-    assert [one["next"] for one in found.values()] == ["say", "say", "say"]
-    assert ended.one_acts_for_all({host: found[host] for host in ("gpu-1", "gpu-2")}, alone=True)
+    assert [outcome["next"] for outcome in found.values()] == ["say", "say", "say"]
 
 
 @pytest.mark.parametrize(
-    ("follows", "stops", "alone", "stands"),
-    [
-        ("", ["", ""], True, True),
-        ("say", ["", ""], True, True),
-        ("say", ["", "Why."], True, False),
-        ("", ["", ""], False, False),
-    ],
+    ("stops", "alone", "expected"),
+    [(["", ""], True, True), (["", "Why."], True, False), (["", ""], False, False)],
 )
-def test_one_host_stands_for_all_if_none_stops(follows: str, stops: list[str], alone: bool, stands: bool) -> None:
-    found = {str(number): {"next": follows, "stop": stop} for number, stop in enumerate(stops)}
-    assert ended.one_acts_for_all(found, alone=alone) is stands
+def test_one_acts_for_all_unless_a_host_stops(stops: list[str], alone: bool, expected: bool) -> None:
+    found = {str(number): {"stop": stop} for number, stop in enumerate(stops)}
+    assert ended.one_acts_for_all(found, alone=alone) is expected
 
 
 @pytest.mark.parametrize(
-    ("left", "noted", "text"),
+    ("left", "noted", "message"),
     [
         (["r"], True, "It runs. Not known to have ended for gpu-1: r. Its entry stays in /vars/gpu-1/"),
         (["r", "s"], False, "It runs. Not known to have ended for gpu-1: r, s. Run again."),
         ([], False, "It runs. All that gpu-1 had has ended. Run again."),
     ],
 )
-def test_what_is_unfinished_may_be_run_again(left: list[str], noted: bool, text: str) -> None:
-    said = ended.unfinished({"host": "gpu-1", "registry": "/vars"}, ["It runs."], left, noted=noted)
-    assert said.startswith(text) and said.endswith(" Run again.")
+def test_message_of_unfinished_end_names_ids_and_entry(left: list[str], noted: bool, message: str) -> None:
+    found = ended.unfinished({"host": "gpu-1", "registry": "/vars"}, ["It runs."], left, noted=noted)
+    assert found.startswith(message) and found.endswith(" Run again.")
 
 
 @pytest.mark.parametrize(
-    ("raw", "held_by", "of_registry", "why"),
+    ("raw", "held_by", "registry_reasons", "reason"),
     [
         ({}, "", {}, ""),
         ({"trouble": "Its variables."}, "alice", {"unread": "Broken."}, "Its variables."),
@@ -377,14 +369,16 @@ def test_what_is_unfinished_may_be_run_again(left: list[str], noted: bool, text:
         ({}, "", {"foreign": "Another project."}, "Another project."),
     ],
 )
-def test_why_nothing_ends(raw: dict[str, Any], held_by: str, of_registry: dict[str, str], why: str) -> None:
-    one = EndRequest("gpu-1", "gpu-1", known(provision_held_by=held_by))
-    found = ended.why_nothing_ends(raw, one, **{"unread": "", "stale": "", "foreign": "", **of_registry})
-    assert found.startswith(why) and bool(found) is bool(why)
+def test_why_nothing_ends_is_the_first_reason(
+    raw: dict[str, Any], held_by: str, registry_reasons: dict[str, str], reason: str
+) -> None:
+    request = EndRequest("gpu-1", "gpu-1", known(provision_held_by=held_by))
+    found = ended.why_nothing_ends(raw, request, **{"unread": "", "stale": "", "foreign": "", **registry_reasons})
+    assert found.startswith(reason) and bool(found) is bool(reason)
 
 
 @pytest.mark.parametrize(
-    ("plan", "of_purchase", "of_storage"),
+    ("plan", "why_ended", "why_storage_ended"),
     [
         ({"ids": [M], "reaped": True}, "reaped", "reaped"),
         ({"ids": [M], "reaped": False}, "decommissioned", "decommissioned"),
@@ -392,10 +386,12 @@ def test_why_nothing_ends(raw: dict[str, Any], held_by: str, of_registry: dict[s
         ({"ids": [], "reaped": False, "why": "released"}, "gone", "released"),
     ],
 )
-def test_why_a_purchase_has_ended(plan: dict[str, Any], of_purchase: str, of_storage: str) -> None:
-    assert (ended.why_ended(plan), ended.why_storage_ended(plan)) == (of_purchase, of_storage)
+def test_ledger_notes_why_purchase_and_storage_ended(
+    plan: dict[str, Any], why_ended: str, why_storage_ended: str
+) -> None:
+    assert (ended.why_ended(plan), ended.why_storage_ended(plan)) == (why_ended, why_storage_ended)
 
 
-def test_while_the_list_cannot_be_read_all_may_go_on() -> None:
+def test_all_ids_are_left_if_late_machines_cannot_be_listed() -> None:
     found = ended.late_unknown(PLAN, OSError("HTTP 503."))
     assert found.ids == (M,) and found.sentences[0].endswith("whether it brought more machines is unknown: HTTP 503.")
