@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Supply API: each endpoint's request, and the tolerant reader of its answers."""
+"""The API client: the request of each endpoint, and the tolerant reader of its answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ USER_DATA = (
 )
 ORDER = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "cloud_init": USER_DATA}
 
-# Each method of the API as a call without arguments.
+# Calls each method of the API with sample arguments.
 METHODS: dict[str, Callable[[Market], Any]] = {
     "search_offers": lambda api: api.search_offers({"compute": {"gpu_type": "H100"}}),
     "offer": lambda api: api.offer(OFFER_ID),
@@ -59,7 +59,7 @@ METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
 
 class Canned:
-    """Replaces the HTTP client: the same answer to each request."""
+    """Replaces the HTTP client; gives the same answer to each request."""
 
     base_url = "https://supply-api.example.com"
 
@@ -119,9 +119,9 @@ def test_each_method_sends_one_request(
     assert headers["Accept"] == "application/json"
 
 
-def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: Market) -> None:
+def test_search_sends_spec_as_yaml(queue: RequestQueue, api: Market) -> None:
     class Text(str):
-        """What Ansible's templates make."""
+        """A subclass of str, like the texts that Ansible's templates return."""
 
     spec = {"region": Text("EU"), "compute": {"gpu_type": "H100 | A100", "gpu_count": 8}, "storage": [{"size": "2TB"}]}
     queue.expect("POST", "/get_offers", {"offers": [], "total_count": 0}, body=spec)
@@ -129,7 +129,7 @@ def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: Market) -> 
     assert queue.calls[0].headers["Content-Type"] == "application/yaml"
 
 
-def test_the_search_keeps_order_and_letters_of_its_spec(queue: RequestQueue, api: Market) -> None:
+def test_search_keeps_key_order_and_non_ascii_text(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/get_offers", [])
     api.search_offers({"vendor": "Z\u00fcrich", "compute": {"gpu_type": "L4"}})
     body = queue.calls[0].body
@@ -140,15 +140,15 @@ def test_the_search_keeps_order_and_letters_of_its_spec(queue: RequestQueue, api
 @pytest.mark.parametrize(
     "order",
     [{"offer_id": OFFER_ID, "ssh_public_key": KEY}, {**ORDER, "resource_name": "trainer", "cluster_name": "c"}],
-    ids=["least", "all"],
+    ids=["required fields", "all fields"],
 )
-def test_the_purchase_sends_its_order_as_json(queue: RequestQueue, api: Market, order: dict[str, str]) -> None:
+def test_purchase_sends_order_as_json(queue: RequestQueue, api: Market, order: dict[str, str]) -> None:
     queue.expect("POST", "/procure_offer", procurement(), body=order)
     api.procure(order, timeout=600)
     assert queue.calls[0].headers["Content-Type"] == "application/json"
 
 
-def test_the_purchase_has_its_own_timeout(queue: RequestQueue, api: Market) -> None:
+def test_purchase_and_status_use_their_own_timeouts(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", procurement()).expect("GET", STATUS_PATH, status())
     api.procure(ORDER, timeout=600)
     api.offer_status(OFFER_ID, timeout=3)
@@ -160,13 +160,13 @@ def test_all_resources_are_listed_without_a_query(queue: RequestQueue, api: Mark
     assert [item["resource_id"] for item in api.resources()] == [RESOURCE_ID]
 
 
-def test_an_id_cannot_leave_its_place_in_the_path(queue: RequestQueue, api: Market) -> None:
+def test_ids_are_quoted_in_paths(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", "/offers/a%2Fb%3Fc%23d", offer(offer_id=None))
     api.offer("a/b?c#d")
 
 
 @pytest.mark.parametrize("name", ["search_offers", "offer", "offer_status", "resources", "resource", "catalog"])
-def test_reads_are_repeated(queue: RequestQueue, name: str) -> None:
+def test_reads_are_retried(queue: RequestQueue, name: str) -> None:
     method, path = {
         "search_offers": ("POST", "/get_offers"),
         "offer": ("GET", OFFER_PATH),
@@ -187,7 +187,7 @@ def test_reads_are_repeated(queue: RequestQueue, name: str) -> None:
     [("procure", ("POST", "/procure_offer")), ("delete_resource", ("DELETE", f"/resources/{RESOURCE_ID}"))],
 )
 @pytest.mark.parametrize(("reply", "code"), [(LOST, 200), ({}, 500), ({}, 503)], ids=["lost", "500", "503"])
-def test_changes_are_not_repeated(
+def test_changes_are_not_retried(
     queue: RequestQueue, name: str, request_line: tuple[str, str], reply: Any, code: int
 ) -> None:
     queue.expect(*request_line, reply, code)
@@ -195,7 +195,7 @@ def test_changes_are_not_repeated(
     assert (error.sent, error.error_class, error.refused) == (True, "unavailable", False)
 
 
-def test_a_forced_refresh_and_a_forced_deletion_say_so(queue: RequestQueue, api: Market) -> None:
+def test_force_refresh_and_force_are_sent_in_the_query(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(), query={"force_refresh": "true"})
     queue.expect("DELETE", f"/resources/{RESOURCE_ID}", {"status": "deleting"}, query={"force": "true"})
     api.resource(RESOURCE_ID, force_refresh=True)
@@ -210,7 +210,7 @@ def test_a_forced_refresh_and_a_forced_deletion_say_so(queue: RequestQueue, api:
         ("resource", f"/resources/{OFFER_ID}", None),
     ],
 )
-def test_a_read_can_do_without_retries(queue: RequestQueue, name: str, path: str, query: Any) -> None:
+def test_reads_accept_zero_retries(queue: RequestQueue, name: str, path: str, query: Any) -> None:
     queue.expect("GET", path, status=503, query=query)
     api = Market(HttpClient(BASE, TOKEN, "tests", retries=5))
     assert error_of(lambda api: getattr(api, name)(OFFER_ID, retries=0), api).status_code == 503
@@ -226,7 +226,7 @@ def test_check_mode_sends_reads_only(queue: RequestQueue) -> None:
             METHODS[name](api)
 
 
-def test_a_search_needs_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_without_pyyaml_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     error = error_of(METHODS["search_offers"], canned([]))
     assert (error.error_class, error.sent) == ("invalid", False)
@@ -269,31 +269,34 @@ def test_a_search_needs_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
         (599, "unavailable", True, False),
     ],
 )
-def test_each_status_has_its_class(method: Any, code: int, error_class: str, transient: bool, refused: bool) -> None:
+def test_each_status_code_has_an_error_class(
+    method: Any, code: int, error_class: str, transient: bool, refused: bool
+) -> None:
     error = error_of(method, canned({"detail": "because"}, code))
-    is_gone = code == 410 and method is METHODS["resource"]  # of a resource it means what a 404 means
-    assert (error.error_class, error.status_code) == ("not_found" if is_gone else error_class, code)
+    if code == 410 and method is METHODS["resource"]:
+        error_class = "not_found"  # a 410 says no more about a resource than a 404
+    assert (error.error_class, error.status_code) == (error_class, code)
     assert (error.transient, error.refused, error.sent) == (transient, refused, True)
     assert str(code) in str(error) or 300 <= code < 400
 
 
 @METHOD
 @pytest.mark.parametrize("code", [400, 402, 403, 409, 422])
-def test_a_refusal_for_a_quota_has_its_own_class(method: Any, code: int) -> None:
+def test_refusal_that_mentions_a_quota_has_class_quota(method: Any, code: int) -> None:
     error = error_of(method, canned({"detail": "Quota exceeded for GPUs in eu-north1"}, code))
     assert (error.error_class, error.transient, error.refused) == ("quota", False, True)
 
 
 @METHOD
 @pytest.mark.parametrize("code", [401, 404, 408, 410, 425, 429, 500, 503])
-def test_a_transient_error_or_one_about_the_offer_is_not_a_quota(method: Any, code: int) -> None:
+def test_quota_text_does_not_change_class_of_other_status_codes(method: Any, code: int) -> None:
     words = "Quota exceeded for GPUs in eu-north1"
     plain = error_of(method, canned({"detail": "because"}, code))
     assert error_of(method, canned({"detail": words}, code)).error_class == plain.error_class
 
 
 @pytest.mark.parametrize("status", [409, 410])
-def test_an_html_page_does_not_prove_that_an_offer_is_sold_or_gone(status: int) -> None:
+def test_html_page_does_not_prove_offer_sold_or_expired(status: int) -> None:
     error = error_of(METHODS["procure"], canned({"detail": "no"}, status, is_html=True))
     assert (error.refused, error.transient, error.error_class) == (False, True, "unavailable")
     assert error_of(METHODS["procure"], canned({}, status)).refused
@@ -304,10 +307,10 @@ def test_an_html_page_does_not_prove_that_an_offer_is_sold_or_gone(status: int) 
     "answer",
     [
         pytest.param({"data": None, "is_json": False}, id="no JSON"),
-        pytest.param({"data": {"detail": "Not found"}, "is_html": True}, id="JSON that says it is a page"),
-        pytest.param({"data": {}}, id="nothing"),
+        pytest.param({"data": {"detail": "Not found"}, "is_html": True}, id="JSON sent as HTML"),
+        pytest.param({"data": {}}, id="an empty object"),
         pytest.param({"data": []}, id="a list"),
-        pytest.param({"data": {"detail": ""}}, id="no reason"),
+        pytest.param({"data": {"detail": ""}}, id="an empty detail"),
         pytest.param({"data": {"message": "no Route matched with those values"}}, id="a gateway's message"),
         pytest.param({"data": {"error": "Not Found", "path": "/resources", "status": 404}}, id="a framework's error"),
         pytest.param(
@@ -315,14 +318,14 @@ def test_an_html_page_does_not_prove_that_an_offer_is_sold_or_gone(status: int) 
         ),
     ],
 )
-def test_a_404_in_another_form_than_the_apis_proves_nothing(method: Any, answer: Any) -> None:
+def test_404_in_a_form_other_than_the_apis_is_transient(method: Any, answer: Any) -> None:
     error = error_of(method, canned(status=404, **answer))
     assert (error.error_class, error.transient, error.refused, error.sent) == ("unavailable", True, False, True)
 
 
 @METHOD
 @pytest.mark.parametrize("code", [200, 201, 204])
-def test_a_success_without_json_is_a_transient_error(method: Any, code: int) -> None:
+def test_success_without_json_is_a_transient_error(method: Any, code: int) -> None:
     error = error_of(method, canned(None, code, is_json=False))
     assert (error.error_class, error.status_code, error.transient, error.sent) == ("protocol", code, True, True)
     assert not error.refused
@@ -331,7 +334,7 @@ def test_a_success_without_json_is_a_transient_error(method: Any, code: int) -> 
 
 @METHOD
 @pytest.mark.parametrize(("sent", "permanent"), [(True, False), (False, False), (False, True)])
-def test_a_lost_connection_is_an_error(
+def test_transport_error_has_class_unavailable(
     method: Any, sent: bool, permanent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_args: Any, **_how: Any) -> Answer:
@@ -352,7 +355,7 @@ def test_a_lost_connection_is_an_error(
 
 @pytest.mark.parametrize("unreachable", [False, True])
 @pytest.mark.parametrize("host", [*client.HOSTS, "supply-api.example.com"])
-def test_the_other_documented_host_is_named_if_one_cannot_be_reached(
+def test_unreachable_host_error_names_the_other_documented_host(
     host: str, unreachable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_args: Any, **_how: Any) -> Answer:
@@ -360,30 +363,32 @@ def test_the_other_documented_host_is_named_if_one_cannot_be_reached(
 
     monkeypatch.setattr(Canned, "exchange", lose)
     monkeypatch.setattr(Canned, "base_url", f"https://{host}")
-    said = str(error_of(METHODS["resources"], canned()))
-    others = [name for name in client.HOSTS if f"try api_url https://{name}." in said]
-    assert others == ([name for name in client.HOSTS if name != host] if unreachable and host in client.HOSTS else [])
+    message = str(error_of(METHODS["resources"], canned()))
+    named = [name for name in client.HOSTS if f"try api_url https://{name}." in message]
+    assert named == ([name for name in client.HOSTS if name != host] if unreachable and host in client.HOSTS else [])
 
 
-def test_503_with_retry_after_may_have_been_accepted() -> None:
+def test_503_with_retry_after_is_not_a_refusal() -> None:
     error = error_of(METHODS["procure"], canned({}, 503, retry_after=7.0))
     assert (error.sent, error.refused, error.retry_after, error.transient) == (True, False, 7.0, True)
     assert str(error) == "POST /procure_offer answered 503. It asks to wait 7 seconds."
 
 
-def test_retry_after_is_reported_only_if_waiting_helps() -> None:
+def test_retry_after_is_reported_only_for_transient_errors() -> None:
     assert str(error_of(METHODS["offer"], canned({"detail": "no"}, 404, retry_after=7.0))).endswith("answered 404: no.")
 
 
 @METHOD
-def test_a_404_without_an_id_is_about_the_address(method: Any) -> None:
-    said = str(error_of(method, canned({"detail": "Not Found"}, 404)))
-    request = said.split(" answered ")[0]
-    assert ("Check api_url" in said) == (request.split("/")[1:] in (["resources"], ["get_offers"], ["available_gpus"]))
+def test_404_advises_to_check_api_url_only_if_request_has_no_id(method: Any) -> None:
+    message = str(error_of(method, canned({"detail": "Not Found"}, 404)))
+    request = message.split(" answered ")[0]
+    assert ("Check api_url" in message) == (
+        request.split("/")[1:] in (["resources"], ["get_offers"], ["available_gpus"])
+    )
 
 
 @pytest.mark.parametrize("data", [None, {}, {"detail": "Moved"}])
-def test_a_redirect_names_the_origin_it_points_to(data: Any) -> None:
+def test_redirect_error_names_its_target(data: Any) -> None:
     error = error_of(METHODS["offer"], canned(data, 302, location="https://login.example.com:443"))
     assert str(error).startswith(f"GET {OFFER_PATH} was redirected to https://login.example.com:443, ")
 
@@ -394,7 +399,7 @@ def test_a_redirect_names_the_origin_it_points_to(data: Any) -> None:
         pytest.param({"detail": "Offer has expired."}, "Offer has expired", id="text"),
         pytest.param({"detail": "  two\n lines "}, "two lines", id="text of several lines"),
         pytest.param({"detail": None}, "", id="null"),
-        pytest.param({"detail": None, "message": "gone"}, "gone", id="null beside a message"),
+        pytest.param({"detail": None, "message": "gone"}, "gone", id="null and a message"),
         pytest.param({"detail": 7}, "", id="number"),
         pytest.param({"detail": True}, "", id="boolean"),
         pytest.param({"detail": ""}, "", id="empty"),
@@ -432,12 +437,12 @@ def test_a_redirect_names_the_origin_it_points_to(data: Any) -> None:
         pytest.param({"detail": {"code": 7}}, "", id="object without text"),
     ],
 )
-def test_the_explanation_of_the_server_is_read_in_all_its_forms(data: Any, expected: str) -> None:
+def test_error_detail_is_read_in_all_forms(data: Any, expected: str) -> None:
     error = error_of(METHODS["offer"], canned(data, 400))
     assert str(error) == f"GET {OFFER_PATH} answered 400{': ' + expected if expected else ''}."
 
 
-def test_a_long_explanation_is_cut() -> None:
+def test_long_error_detail_is_cut() -> None:
     error = error_of(METHODS["offer"], canned({"detail": "x" * _text.LONGEST_LINE}, 400))
     assert str(error).endswith(": " + "x" * _text.LONGEST_LINE + ".")
     error = error_of(METHODS["offer"], canned({"detail": "x" * 10_000}, 400))
@@ -445,7 +450,7 @@ def test_a_long_explanation_is_cut() -> None:
     assert len(str(error)) < _text.LONGEST_LINE + 100
 
 
-def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: Market) -> None:
+def test_error_message_does_not_quote_html(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", OFFER_PATH, b"<html>Bad gateway</html>", 502)
     assert str(error_of(METHODS["offer"], api)) == f"GET {OFFER_PATH} answered 502."
 
@@ -463,24 +468,24 @@ def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: M
         pytest.param(lambda text: {"status": "failed", "error": f"cannot use {text}"}, id="procurement"),
     ],
 )
-def test_the_answer_to_a_purchase_reveals_no_secret(queue: RequestQueue, api: Market, code: int, echo: Any) -> None:
+def test_answer_to_purchase_reveals_no_secret(queue: RequestQueue, api: Market, code: int, echo: Any) -> None:
     queue.expect("POST", "/procure_offer", echo(f"{TOKEN} {USER_DATA}"), code)
     try:
-        told = repr(api.procure(ORDER, timeout=60))
+        shown = repr(api.procure(ORDER, timeout=60))
     except ApiError as error:
-        told = f"{error} {error!r}"
-    assert [secret for secret in (TOKEN, *SECRETS) if secret in told] == []
+        shown = f"{error} {error!r}"
+    assert [secret for secret in (TOKEN, *SECRETS) if secret in shown] == []
 
 
 @pytest.mark.parametrize("line", [line.strip() for line in USER_DATA.splitlines()[1:]])
-def test_a_single_line_of_user_data_is_hidden(queue: RequestQueue, api: Market, line: str) -> None:
+def test_echoed_line_of_user_data_is_hidden(queue: RequestQueue, api: Market, line: str) -> None:
     queue.expect("POST", "/procure_offer", {"detail": f"cannot run: {line}"}, 422)
     error = error_of(METHODS["procure"], api)
     assert "cannot run" in str(error)
     assert [secret for secret in SECRETS if secret in str(error)] == []
 
 
-def test_a_line_that_begins_like_another_is_hidden_whole(queue: RequestQueue, api: Market) -> None:
+def test_line_that_starts_with_another_line_is_hidden_whole(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "sh: export KEY=abc123: not found"}, 422)
     order = {**ORDER, "cloud_init": "#!/bin/sh\nexport KEY\nexport KEY=abc123\n"}
     assert "abc123" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
@@ -489,31 +494,32 @@ def test_a_line_that_begins_like_another_is_hidden_whole(queue: RequestQueue, ap
 @pytest.mark.parametrize(
     "line", ["[{}]", "{{list: '{}'}}", "export KEY={}", "key: [a, {}, b]", "root:{}", '{{"a": "{}"}}']
 )
-def test_a_value_that_the_server_read_out_of_user_data_is_hidden(queue: RequestQueue, api: Market, line: str) -> None:
+def test_echoed_value_from_user_data_is_hidden(queue: RequestQueue, api: Market, line: str) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "bad value hf_Abcdefghijkl123"}, 422)
     order = {**ORDER, "cloud_init": f"#!/bin/sh\n{line.format('hf_Abcdefghijkl123')}\n"}
     assert "hf_Abcdefghijkl123" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
-def test_a_line_whose_blanks_are_collapsed_is_hidden(queue: RequestQueue, api: Market) -> None:
-    queue.expect("POST", "/procure_offer", {"detail": "cannot run: login   sp4ce\tx"}, 422)
+@pytest.mark.parametrize("echo", ["login   sp4ce\tx", "login sp4ce x"])
+def test_line_is_hidden_with_and_without_repeated_blanks(queue: RequestQueue, api: Market, echo: str) -> None:
+    queue.expect("POST", "/procure_offer", {"detail": f"cannot run: {echo}"}, 422)
     order = {**ORDER, "cloud_init": "#!/bin/sh\nlogin   sp4ce\tx\n"}
     assert "sp4ce" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
 @pytest.mark.parametrize("before", range(_text.LONGEST_LINE - len(TOKEN), _text.LONGEST_LINE, 5))
-def test_a_secret_is_hidden_before_a_text_is_cut(queue: RequestQueue, api: Market, before: int) -> None:
+def test_secret_is_hidden_before_text_is_cut(queue: RequestQueue, api: Market, before: int) -> None:
     queue.expect("GET", OFFER_PATH, {"detail": "x" * before + TOKEN}, 422)
     assert TOKEN[:5] not in str(error_of(METHODS["offer"], api))
 
 
-def test_a_token_in_the_target_of_a_redirect_is_hidden(queue: RequestQueue) -> None:
+def test_token_in_redirect_target_is_hidden(queue: RequestQueue) -> None:
     token = "lower.case-t0ken"
     queue.expect("GET", OFFER_PATH, {}, 302, headers={"Location": f"https://{token}.example.com/"})
     assert token not in str(error_of(METHODS["offer"], Market(HttpClient(BASE, token, "tests", retries=0))))
 
 
-def test_the_header_of_user_data_is_not_a_secret(queue: RequestQueue, api: Market) -> None:
+def test_user_data_header_is_not_a_secret(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "must begin with #cloud-config"}, 422)
     assert "must begin with #cloud-config" in str(error_of(METHODS["procure"], api))
 
@@ -524,12 +530,12 @@ def test_later_answers_reveal_no_secret_of_the_purchase(queue: RequestQueue, api
     queue.expect("GET", STATUS_PATH, status("failed", **{field: f"{TOKEN}: cannot run {USER_DATA}"}))
     with pytest.raises(ApiError):
         api.procure(ORDER, timeout=60)
-    told = repr(api.offer_status(OFFER_ID))
-    assert "cannot run" in told
-    assert [secret for secret in (TOKEN, *SECRETS) if secret in told] == []
+    shown = repr(api.offer_status(OFFER_ID))
+    assert "cannot run" in shown
+    assert [secret for secret in (TOKEN, *SECRETS) if secret in shown] == []
 
 
-def test_a_state_is_never_taken_for_a_secret(queue: RequestQueue) -> None:
+def test_state_equal_to_the_token_is_not_hidden(queue: RequestQueue) -> None:
     queue.expect("GET", STATUS_PATH, status("ready"))
     assert Market(HttpClient(BASE, "ready", "tests")).offer_status(OFFER_ID)["phase"] == "ready"
 
@@ -544,25 +550,25 @@ ENVELOPES = {
         name: (lambda items, name=name: {name: items, "region": "EU"})
         for name in ("resources", "items", "data", "results")
     },
-    "after another field": lambda items: {"items": None, "data": "x", "results": items},
+    "after fields that are not lists": lambda items: {"items": None, "data": "x", "results": items},
 }
 
 
 @pytest.mark.parametrize("wrap", ENVELOPES.values(), ids=ENVELOPES.keys())
 @pytest.mark.parametrize("items", [[], [resource()], [resource(), resource(SECOND_RESOURCE_ID)]], ids=len)
-def test_a_list_of_resources_is_found(wrap: Any, items: list[Any]) -> None:
+def test_resource_list_is_found_in_every_envelope(wrap: Any, items: list[Any]) -> None:
     found = canned(wrap(items)).resources(OFFER_ID)
     assert [item["resource_id"] for item in found] == [item["resource_id"] for item in items]
 
 
 @pytest.mark.parametrize("data", [None, "x", 7, {}, {"resources": {}}, {"items": "x"}, {"offers": []}])
-def test_an_answer_without_a_list_of_resources_is_an_error(data: Any) -> None:
+def test_answer_without_resource_list_is_an_error(data: Any) -> None:
     error = error_of(METHODS["resources"], canned(data))
     assert (error.error_class, error.transient) == ("protocol", True)
 
 
 @pytest.mark.parametrize("data", [[7], [None], {"resources": ["x"]}])
-def test_a_resource_that_is_not_an_object_is_an_error(data: Any) -> None:
+def test_resource_that_is_not_an_object_is_an_error(data: Any) -> None:
     assert error_of(METHODS["resources"], canned(data)).error_class == "protocol"
 
 
@@ -580,7 +586,7 @@ NEXT = {"page": "2"}
         f"http://me:{TOKEN}@127.0.0.1:9/?page=2",
     ],
 )
-def test_only_the_query_of_a_link_to_the_next_page_is_used(
+def test_only_the_query_of_a_next_link_is_used(
     queue: RequestQueue, api: Market, link: str, query: dict[str, str]
 ) -> None:
     following = {"items": [resource(SECOND_RESOURCE_ID)], "next": None}
@@ -593,28 +599,28 @@ def test_only_the_query_of_a_link_to_the_next_page_is_used(
 
 
 @pytest.mark.parametrize("link", [None, "", False, 0, [], {}], ids=str)
-def test_an_empty_link_ends_the_list(link: Any) -> None:
+def test_empty_next_link_ends_the_list(link: Any) -> None:
     assert len(canned({"items": [resource()], "next": link}).resources()) == 1
 
 
 @pytest.mark.parametrize("link", ["cursor", "/resources/2", "?", "?page=", "?page", 2, True, ["?page=2"], {"page": 2}])
-def test_a_link_that_does_not_lead_on_is_an_error(link: Any) -> None:
+def test_next_link_without_usable_query_is_an_error(link: Any) -> None:
     error = error_of(METHODS["resources"], canned({"items": [resource()], "next": link}))
     assert (error.error_class, error.transient) == ("protocol", False)
     assert "lists only a part" in str(error)
 
 
-@pytest.mark.parametrize("again", [[resource()], [resource(name="other")]], ids=["same", "same id"])
-def test_a_page_that_brings_nothing_new_ends_the_reading(queue: RequestQueue, api: Market, again: list[Any]) -> None:
+@pytest.mark.parametrize("second_page", [[resource()], [resource(name="other")]], ids=["same", "same id"])
+def test_page_without_new_resources_is_an_error(queue: RequestQueue, api: Market, second_page: list[Any]) -> None:
     queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
-    queue.expect("GET", "/resources", {"items": again, "next": "?page=3"}, query=NEXT)
+    queue.expect("GET", "/resources", {"items": second_page, "next": "?page=3"}, query=NEXT)
     error = error_of(lambda api: api.resources(), api)
     assert (error.error_class, error.transient) == ("protocol", False)
     assert str(error) == "GET /resources: the API's pages do not come to an end."
 
 
 class Pages(Canned):
-    """Replaces the HTTP client: page after page of new resources, each with a link to the next."""
+    """Replaces the HTTP client; each page has new resources and a link to the next page, up to page ``last``."""
 
     def __init__(self, size: int, last: float = math.inf) -> None:
         super().__init__()
@@ -628,7 +634,7 @@ class Pages(Canned):
         return Answer(200, True, {"items": items, "next": following})
 
 
-def test_pages_without_end_are_an_error() -> None:
+def test_endless_pages_are_an_error() -> None:
     http: Any = Pages(1)
     assert "do not come to an end" in str(error_of(lambda api: api.resources(), Market(http)))
     assert http.pages == client.MOST_PAGES
@@ -639,13 +645,13 @@ def test_ten_thousand_machines_on_four_pages_are_listed() -> None:
     assert len(Market(http).resources()) == 10_000
 
 
-def test_a_page_that_fails_leaves_no_short_list(queue: RequestQueue, api: Market) -> None:
+def test_failing_page_fails_the_whole_list(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
     queue.expect("GET", "/resources", {}, 500, query=NEXT)
     assert error_of(lambda api: api.resources(), api).status_code == 500
 
 
-def test_a_resource_on_two_pages_is_listed_once(queue: RequestQueue, api: Market) -> None:
+def test_resource_on_two_pages_is_listed_once(queue: RequestQueue, api: Market) -> None:
     first = {"items": [resource(), resource("r2")], "next": "?page=2", "total_count": 3}
     for _reading in range(2):
         queue.expect("GET", "/resources", first)
@@ -654,13 +660,13 @@ def test_a_resource_on_two_pages_is_listed_once(queue: RequestQueue, api: Market
 
 
 @pytest.mark.parametrize("nameless", [None, 7, {}, ""], ids=str)
-def test_resources_without_an_id_are_not_taken_for_one(nameless: Any) -> None:
+def test_resources_without_id_are_all_listed(nameless: Any) -> None:
     found = canned({"items": [resource(nameless), resource(nameless)], "total_count": 2}).resources()
     assert [item["resource_id"] for item in found] == [None, None]
 
 
 @pytest.mark.parametrize("count", [2, "2", 2.0])
-def test_a_list_that_is_shorter_than_its_count_is_an_error(count: Any) -> None:
+def test_list_shorter_than_its_count_is_an_error(count: Any) -> None:
     for items in ([resource()], [resource(), resource()]):
         error = error_of(METHODS["resources"], canned({"items": items, "total_count": count}))
         assert (error.error_class, error.transient) == ("protocol", False)
@@ -668,7 +674,7 @@ def test_a_list_that_is_shorter_than_its_count_is_an_error(count: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 0, -1, None, True, "many", "", [2], {"relation": 2}, float("inf")], ids=str)
-def test_a_smaller_or_unreadable_count_is_ignored(count: Any) -> None:
+def test_smaller_or_unreadable_count_is_ignored(count: Any) -> None:
     assert len(canned({"items": [resource()], "total_count": count}).resources()) == 1
 
 
@@ -683,7 +689,7 @@ def test_a_smaller_or_unreadable_count_is_ignored(count: Any) -> None:
         pytest.param({"offers": [offer()], "total_count": True}, 1, id="boolean"),
     ],
 )
-def test_a_search_returns_offers_and_their_count(data: Any, count: int) -> None:
+def test_search_returns_offers_count_and_filters(data: Any, count: int) -> None:
     offers, total_count, filters = canned(data).search_offers({})
     assert filters == ({} if count == 7 else None)
     assert [item["offer_id"] for item in offers] == [OFFER_ID]
@@ -691,11 +697,11 @@ def test_a_search_returns_offers_and_their_count(data: Any, count: int) -> None:
 
 
 @pytest.mark.parametrize("data", [None, {}, {"offers": None}, {"resources": []}, [7]])
-def test_a_search_without_offers_in_it_is_an_error(data: Any) -> None:
+def test_search_answer_without_offer_list_is_an_error(data: Any) -> None:
     assert error_of(METHODS["search_offers"], canned(data)).error_class == "protocol"
 
 
-def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
+def test_offers_are_sorted_by_price_unknown_prices_last() -> None:
     prices = [3.0, None, 0, "1.5", 2, "?", float("inf")]
     items = [offer(offer_id=str(n), total_price_per_hour=p, gpu_price_per_hour=None) for n, p in enumerate(prices)]
     offers, *_rest = canned({"offers": items}).search_offers({})
@@ -706,7 +712,7 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
 
 
 def volumes(*costs: Any) -> list[dict[str, Any]]:
-    """The storage of an offer, at these prices."""
+    """The ``storage_details`` of an offer with these prices."""
     return [{"name": "data", "hourly_cost": cost} for cost in costs]
 
 
@@ -798,13 +804,13 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
     ],
     ids=str,
 )
-def test_the_price_of_an_offer(fields: dict[str, Any], price: float | None) -> None:
+def test_price_per_hour_of_offer(fields: dict[str, Any], price: float | None) -> None:
     assert market.price_per_hour(fields) == price
     assert market.read_offer(fields)["price_per_hour"] == price
 
 
 @pytest.mark.parametrize("storage", [-0.5, "-0.5", -100])
-def test_a_negative_price_of_storage_is_not_a_discount(storage: Any) -> None:
+def test_negative_storage_price_is_not_a_discount(storage: Any) -> None:
     price = market.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
     assert price is None or price >= 2
 
@@ -812,7 +818,7 @@ def test_a_negative_price_of_storage_is_not_a_discount(storage: Any) -> None:
 # The tolerant reader: offers
 
 
-def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
+def test_offer_has_all_documented_fields_and_keeps_others() -> None:
     read = market.read_offer({"offer_id": OFFER_ID, "infiniband_bandwidth_gbps": 400})
     assert read["infiniband_bandwidth_gbps"] == 400
     assert {name: read[name] for name in ("gpu_type", "vendor", "status", "expires_at", "price_per_hour")} == {
@@ -826,7 +832,7 @@ def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
 
 @pytest.mark.parametrize("name", sorted(METHODS.keys() - {"catalog"}))
 @pytest.mark.parametrize("data", [None, "x", 7, True, ["x"]])
-def test_json_of_another_kind_is_an_error(name: str, data: Any) -> None:
+def test_json_of_wrong_type_is_an_error(name: str, data: Any) -> None:
     error = error_of(METHODS[name], canned(data))
     assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, True)
     assert (error.sent, error.refused) == (True, False)
@@ -854,55 +860,55 @@ ODD_IDS: list[tuple[Any, str]] = [
     ({"id": "a"}, "{'id': 'a'}"),
 ]
 ODD = pytest.mark.parametrize(("odd", "shown"), ODD_IDS, ids=[shown for _odd, shown in ODD_IDS])
+# In a list of ids, an object may name its id in ``resource_id``.
+ODD_IN_LIST = pytest.mark.parametrize(("odd", "shown"), ODD_IDS[:-1], ids=[shown for _odd, shown in ODD_IDS[:-1]])
 
 
 @pytest.mark.parametrize("value", [RESOURCE_ID.replace("-", ""), RESOURCE_ID.replace("-", "").upper()])
-def test_a_uuid_has_one_normal_form(value: str) -> None:
-    """An id noted in another form could neither be found in the list nor ended."""
+def test_uuid_without_hyphens_is_normalized(value: str) -> None:
+    """An id noted in two forms could be neither found in a list nor ended."""
     assert client.read_resource(resource(value))["resource_id"] == RESOURCE_ID
     assert client.ids_and_odd_ids({"resource_ids": [value, RESOURCE_ID]}) == ([RESOURCE_ID], [])
     assert client.normalized_id(f"{value}0") == f"{value}0".lower()
 
 
 @pytest.mark.parametrize("value", [RESOURCE_ID, RESOURCE_ID.upper(), "r2", "abc-123", "a_b", "0", "x" * 64])
-def test_accepted_ids(value: str) -> None:
+def test_valid_ids_become_lower_case(value: str) -> None:
     assert client.normalized_id(value) == value.lower()
     read = client.read_resource(resource(value))
     assert (read["resource_id"], "odd_id" in read) == (value.lower(), False)
 
 
 @ODD
-def test_a_resource_without_a_usable_id_stays_listed(odd: Any, shown: str) -> None:
+def test_resource_with_odd_id_stays_listed(odd: Any, shown: str) -> None:
     found = canned([resource(odd), resource()]).resources()
     assert [(item["resource_id"], item.get("odd_id")) for item in found] == [(None, shown), (RESOURCE_ID, None)]
     assert found[0]["price_per_hour"] == 2.0
 
 
 @ODD
-def test_an_offer_without_a_usable_id_comes_last(odd: Any, shown: str) -> None:
+def test_offer_with_odd_id_comes_last(odd: Any, shown: str) -> None:
     items = [offer(offer_id=odd, total_price_per_hour=0.1), offer(), offer(total_price_per_hour=None, gpu_count=None)]
     found, *_rest = canned(items).search_offers({})
     assert [item["offer_id"] for item in found] == [OFFER_ID, OFFER_ID, None]
     assert found[2]["odd_id"] == shown
 
 
-@ODD
-def test_a_purchase_with_odd_ids_reports_them(odd: Any, shown: str) -> None:
+@ODD_IN_LIST
+def test_purchase_reports_odd_ids(odd: Any, shown: str) -> None:
     for ids in ([odd, RESOURCE_ID], [{"resource_id": odd}, {"resource_id": RESOURCE_ID}, None, ""]):
         bought = canned(procurement(resource_ids=ids)).procure(ORDER, timeout=60)
-        if not isinstance(odd, dict):
-            assert (bought["resource_ids"], bought["odd_ids"]) == ([RESOURCE_ID], [shown])
+        assert (bought["resource_ids"], bought["odd_ids"]) == ([RESOURCE_ID], [shown])
+
+
+@ODD_IN_LIST
+def test_offer_status_with_odd_ids_counts_as_bought(odd: Any, shown: str) -> None:
+    read = canned(status("pending", resource_ids=[odd])).offer_status(OFFER_ID)
+    assert (read["phase"], read["resource_ids"], read["odd_ids"]) == ("going_on", [], [shown])
 
 
 @ODD
-def test_an_offer_with_odd_ids_is_bought(odd: Any, shown: str) -> None:
-    if not isinstance(odd, dict):
-        read = canned(status("pending", resource_ids=[odd])).offer_status(OFFER_ID)
-        assert (read["phase"], read["resource_ids"], read["odd_ids"]) == ("going_on", [], [shown])
-
-
-@ODD
-def test_an_instance_with_an_odd_id_is_not_taken_for_a_machine_that_it_does_not_name(odd: Any, shown: str) -> None:
+def test_instance_with_odd_id_is_matched_to_no_resource(odd: Any, shown: str) -> None:
     read = client.read_status(status("ready", instances=[instance(None, resource_id=odd)]), OFFER_ID)
     assert (read["instances"][0]["resource_id"], read["instances"][0]["odd_id"]) == (None, shown)
     machines = connection.machines(read["instances"], [client.read_resource(resource())])
@@ -910,18 +916,18 @@ def test_an_instance_with_an_odd_id_is_not_taken_for_a_machine_that_it_does_not_
 
 
 @ODD
-def test_the_offer_of_a_resource_is_named_by_an_id_only(odd: Any, shown: str) -> None:
+def test_odd_offer_ids_of_a_resource_are_ignored(odd: Any, shown: str) -> None:
     read = client.read_resource(resource(offer_id=odd, offer_history=[{"offer_id": odd}]))
     assert (read["offer_id"], read["resource_id"], "odd_id" in read) == (None, RESOURCE_ID, False)
 
 
-def test_an_odd_id_reveals_no_secret(queue: RequestQueue, api: Market) -> None:
+def test_odd_id_reveals_no_secret(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", procurement(resource_ids=[f"{TOKEN} a"]))
     assert TOKEN not in repr(api.procure(ORDER, timeout=60))
 
 
 @pytest.mark.parametrize("other", [SECOND_RESOURCE_ID, "a b", 7])
-def test_an_answer_about_something_else_is_an_error(other: Any) -> None:
+def test_answer_about_another_id_is_an_error(other: Any) -> None:
     for method, data in (("resource", resource(other)), ("offer", offer(offer_id=other))):
         error = error_of(METHODS[method], canned(data))
         assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, False)
@@ -929,7 +935,7 @@ def test_an_answer_about_something_else_is_an_error(other: Any) -> None:
 
 
 @pytest.mark.parametrize("same", [str.upper, str.lower, lambda _id: None, lambda _id: ""])
-def test_the_spelling_of_an_id_does_not_matter(same: Any) -> None:
+def test_answered_id_may_differ_in_case_or_be_missing(same: Any) -> None:
     assert canned(resource(same(RESOURCE_ID))).resource(RESOURCE_ID)["resource_id"].lower() == RESOURCE_ID
     assert canned(offer(offer_id=same(OFFER_ID))).offer(OFFER_ID)["offer_id"].lower() == OFFER_ID
 
@@ -951,7 +957,7 @@ def test_the_spelling_of_an_id_does_not_matter(same: Any) -> None:
     ],
     ids=ascii,
 )
-def test_a_name_harms_no_terminal_and_does_not_become_another_one(name: Any, shown: str | None) -> None:
+def test_names_have_no_control_characters_and_limited_length(name: Any, shown: str | None) -> None:
     assert client.read_resource(resource(name=name))["name"] == shown
     assert (
         client.read_status(status("ready", instances=[instance(name=name)]), OFFER_ID)["instances"][0]["name"] == shown
@@ -959,7 +965,7 @@ def test_a_name_harms_no_terminal_and_does_not_become_another_one(name: Any, sho
 
 
 @pytest.mark.parametrize("field", ["progress", "failure_reason"])
-def test_a_sentence_is_cut_to_a_line(field: str) -> None:
+def test_long_texts_are_cut_to_one_line(field: str) -> None:
     read = canned(status(**{field: "two\nlines \x1b[2J" + "x" * 5_000_000})).offer_status(OFFER_ID)
     assert read[field].startswith("two lines \ufffd[2Jx") and len(read[field]) == _text.LONGEST_LINE + 3
     bought = canned(procurement("failed", error=" \n")).procure(ORDER, timeout=60)
@@ -970,7 +976,7 @@ def test_a_sentence_is_cut_to_a_line(field: str) -> None:
 
 
 @pytest.mark.parametrize("data", [{"H100": ["nvidia-h100-sxm5-80gb"]}, ["nebius"], [{"name": "EU"}], {}, [], None, "x"])
-def test_a_catalogue_is_passed_on(data: Any) -> None:
+def test_catalogue_is_returned_unchanged(data: Any) -> None:
     assert canned(data).catalog("vendors") == data
 
 
@@ -996,13 +1002,13 @@ def test_a_catalogue_is_passed_on(data: Any) -> None:
     ],
     ids=str,
 )
-def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], ids: list[str]) -> None:
+def test_resource_ids_are_read_in_all_forms(fields: dict[str, Any], ids: list[str]) -> None:
     assert client.read_status({"status": "procured", **fields}, OFFER_ID)["resource_ids"] == ids
     assert market.read_procurement({"status": "procured", **fields})["resource_ids"] == ids
 
 
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": "", "procurement_status": "  "}, {"status": 7}])
-def test_a_status_without_a_state_is_a_transient_error(data: Any) -> None:
+def test_offer_status_without_state_is_a_transient_error(data: Any) -> None:
     error = error_of(METHODS["offer_status"], canned(data))
     assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, True)
 
@@ -1016,11 +1022,11 @@ def test_a_status_without_a_state_is_a_transient_error(data: Any) -> None:
     ],
     ids=str,
 )
-def test_one_of_the_two_states_is_enough(data: Any, phase: str) -> None:
+def test_one_of_status_and_procurement_status_is_enough(data: Any, phase: str) -> None:
     assert canned(data).offer_status(OFFER_ID)["phase"] == phase
 
 
-def test_a_status_has_all_its_fields() -> None:
+def test_offer_status_has_all_fields() -> None:
     assert canned({"procurement_status": " Pending ", "status": "AVAILABLE"}).offer_status(OFFER_ID) == {
         "offer_id": OFFER_ID,
         "status": "available",
@@ -1036,13 +1042,13 @@ def test_a_status_has_all_its_fields() -> None:
 
 
 @pytest.mark.parametrize("field", ["progress", "message", "status_message"])
-def test_the_progress_is_found_under_each_name(field: str) -> None:
+def test_progress_is_read_from_each_field_name(field: str) -> None:
     read = client.read_status(status("provisioning", **{field: "2/4 instances running"}), OFFER_ID)
     assert read["progress"] == "2/4 instances running"
 
 
 @pytest.mark.parametrize("value", [None, "", 7, [], {"done": 1}])
-def test_a_value_that_is_not_a_text_is_none(value: Any) -> None:
+def test_values_that_are_not_text_become_none(value: Any) -> None:
     read = client.read_status(status(progress=value, failure_reason=value, procured_at=value), OFFER_ID)
     assert (read["progress"], read["failure_reason"], read["procured_at"]) == (None, None, None)
     bought = market.read_procurement(procurement(error=value, procured_at=value))
@@ -1073,7 +1079,7 @@ def test_instances_are_a_list_of_objects(value: Any, instances: list[Any]) -> No
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_an_offer_with_machines_is_bought_whatever_its_state(fields: dict[str, Any]) -> None:
+def test_pending_offer_with_machines_counts_as_bought(fields: dict[str, Any]) -> None:
     assert client.read_status({**status("pending"), **fields}, OFFER_ID)["phase"] == "going_on"
 
 
@@ -1088,18 +1094,18 @@ def test_an_offer_with_machines_is_bought_whatever_its_state(fields: dict[str, A
             procurement("provisioning_in_progress"), ("provisioning_in_progress", None, [], [], None), id="in progress"
         ),
         pytest.param(procurement("failed", error="no stock"), ("failed", None, [], [], "no stock"), id="failed"),
-        pytest.param({"status": " Procured "}, ("procured", None, [], [], None), id="least"),
+        pytest.param({"status": " Procured "}, ("procured", None, [], [], None), id="status only"),
         pytest.param(
-            {"status": "reserved", "error": {}, "procured_at": 7}, ("reserved", None, [], [], None), id="unknown"
+            {"status": "reserved", "error": {}, "procured_at": 7}, ("reserved", None, [], [], None), id="unknown status"
         ),
     ],
 )
-def test_the_answer_to_a_purchase(data: Any, expected: tuple[Any, ...]) -> None:
+def test_read_procurement(data: Any, expected: tuple[Any, ...]) -> None:
     assert tuple(canned(data).procure(ORDER, timeout=60).values()) == expected
 
 
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": ""}, {"status": 200}, {"detail": "ok"}])
-def test_an_answer_to_a_purchase_without_a_status_leaves_it_open(data: Any) -> None:
+def test_purchase_answer_without_status_is_no_refusal(data: Any) -> None:
     error = error_of(METHODS["procure"], canned(data))
     assert (error.error_class, error.status_code, error.sent, error.refused) == ("protocol", 200, True, False)
 
@@ -1107,7 +1113,7 @@ def test_an_answer_to_a_purchase_without_a_status_leaves_it_open(data: Any) -> N
 # The tolerant reader: resources
 
 
-def test_a_resource_has_all_documented_fields_and_keeps_others() -> None:
+def test_resource_has_all_documented_fields_and_keeps_others() -> None:
     read = canned({"resource_id": RESOURCE_ID, "status": " Running ", "spot": True}).resource(RESOURCE_ID)
     assert (read["resource_id"], read["status"], read["spot"]) == (RESOURCE_ID, "running", True)
     assert (read["access"], read["spec"], read["price_per_hour"], read["name"]) == ({}, {}, None, None)
@@ -1116,7 +1122,7 @@ def test_a_resource_has_all_documented_fields_and_keeps_others() -> None:
 @pytest.mark.parametrize(
     ("word", "kind"), [("vm", "machine"), ("warp-core", "machine"), (None, "machine"), ("volume", "storage")]
 )
-def test_each_resource_type_has_a_kind(word: str | None, kind: str) -> None:
+def test_kind_follows_resource_type(word: str | None, kind: str) -> None:
     assert client.read_resource(resource(resource_type=word, kind="Resource"))["kind"] == kind
 
 
@@ -1146,22 +1152,25 @@ def test_access_and_spec_are_always_mappings(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "price"), [(2, 2.0), ("2.5", 2.5), (None, None), (True, None), ("?", None), (1e300, None)]
+    ("fields", "price"),
+    [
+        ({"pricing_total_hourly": 2}, 2.0),
+        ({"pricing_total_hourly": "2.5"}, 2.5),
+        ({"pricing_total_hourly": None}, None),
+        ({"pricing_total_hourly": True}, None),
+        ({"pricing_total_hourly": "?"}, None),
+        ({"pricing_total_hourly": 1e300}, None),
+        ({"pricing_total_hourly": -1}, None),
+        ({"pricing_total_hourly": 2, "currency": "EUR"}, None),
+    ],
+    ids=str,
 )
-def test_the_price_of_a_resource(value: Any, price: float | None) -> None:
-    assert client.read_resource(resource(pricing_total_hourly=value))["price_per_hour"] == price
-
-
-def test_a_negative_price_of_a_resource_is_none() -> None:
-    assert client.read_resource(resource(pricing_total_hourly=-1))["price_per_hour"] is None
-
-
-def test_a_price_of_a_resource_in_another_currency_is_unknown() -> None:
-    assert client.read_resource(resource(pricing_total_hourly=2, currency="EUR"))["price_per_hour"] is None
+def test_price_per_hour_of_resource(fields: dict[str, Any], price: float | None) -> None:
+    assert client.read_resource(resource(**fields))["price_per_hour"] == price
 
 
 def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) -> dict[str, Any]:
-    """A resource made at noon, whose history names an offer."""
+    """The fields of a resource created at noon whose history names an offer."""
     history = [*others, {"offer_id": offer_id, "role": role, "created_at": at}]
     return {"created_at": "2026-01-31T12:00:00Z", "offer_history": history}
 
@@ -1173,7 +1182,7 @@ def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) ->
         ({"offer_id": "a"}, "a"),
         ({"offer_id": "A"}, "a"),
         ({"offer_id": "a", "offer_history": [{"offer_id": "a"}]}, "a"),
-        # Several offers, and nothing says which one it was bought with: that is not certain.
+        # Several offers, none of them marked as the one it was bought with
         ({"offer_id": "a", "offer_history": [{"offer_id": "b"}]}, None),
         ({"offer_history": [{"offer_id": "a", "created_at": "2026-02"}, {"offer_id": "b"}]}, None),
         ({"offer_history": [{"offer_id": "a", "role": "first"}, {"offer_id": "b", "role": "other"}]}, None),
@@ -1183,10 +1192,10 @@ def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) ->
         ({"offer_history": [{"offer_id": "a", "created_at": 7}]}, "a"),
         ({"offer_id": 7, "offer_history": {"offer_id": "a"}}, None),
         ({"offer_history": [{"offer_id": "a", "role": "PRIMARY"}, {"offer_id": "b", "role": "other"}]}, "a"),
-        # An offer linked more than an hour after the resource was made is not the one it was bought with.
+        # An offer linked more than an hour after the resource was created is not the one it was bought with,
         (linked("a", "volume", "2026-01-31T13:00:01Z"), None),
         (linked("a", "volume", "2026-01-31T12:59:59Z"), "a"),
-        # Nor is one that a machine calls attached, whenever that was, even if it is the only one.
+        # nor is an offer that a machine calls attached, whenever it was linked, even if it is the only one.
         (linked("a", "attached", "2026-01-31T12:00:01Z"), None),
         (linked("a", "Attached", "no moment", {"offer_id": None, "role": "primary"}), None),
         ({**linked("a", "linked", "2026-01-31T12:00:00Z"), "resource_type": "volume"}, "a"),
@@ -1198,7 +1207,7 @@ def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) ->
     ],
     ids=str,
 )
-def test_the_offer_of_a_resource(fields: dict[str, Any], offer_id: str | None) -> None:
+def test_offer_id_of_resource(fields: dict[str, Any], offer_id: str | None) -> None:
     assert client.read_resource(resource(**{"offer_history": None, **fields}))["offer_id"] == offer_id
 
 
@@ -1223,30 +1232,30 @@ PLACES = {
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-def test_a_resource_does_not_repeat_user_data(name: str, place: Any) -> None:
+def test_resource_drops_fields_with_user_data(name: str, place: Any) -> None:
     read = client.read_resource(place({name: "hunter22"}))
     assert "hunter22" not in json.dumps(read)
     assert read["resource_id"] == RESOURCE_ID
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
-def test_an_instance_does_not_repeat_user_data(name: str) -> None:
+def test_instance_drops_fields_with_user_data(name: str) -> None:
     read = client.read_status(status("ready", instances=[instance(**{name: "hunter22"})]), OFFER_ID)
     assert "hunter22" not in json.dumps(read)
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
-def test_an_offer_and_a_catalogue_do_not_repeat_user_data(name: str) -> None:
+def test_offer_and_catalogue_drop_fields_with_user_data(name: str) -> None:
     assert "hunter22" not in json.dumps(market.read_offer(offer(**{name: "hunter22"})))
     assert "hunter22" not in json.dumps(canned([{"last": {name: "hunter22"}}]).catalog("storage"))
 
 
-def test_other_fields_of_a_spec_are_kept() -> None:
+def test_other_fields_of_spec_are_kept() -> None:
     spec = {"gpus": 8, "image": {"name": "x"}, "description": "y", "requested_at": "z", "user": "root", "status": "ok"}
     assert client.read_resource(resource(spec=spec))["spec"] == spec
 
 
-# Any answer of the API
+# Arbitrary answers
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | st.text(max_size=8)
@@ -1258,7 +1267,7 @@ JSON = st.recursive(
 
 
 def shaped(**likely: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Objects with some of these fields, each of its likely kind or of any."""
+    """Objects with some of these fields, each with a likely value or with arbitrary JSON."""
     return st.fixed_dictionaries({}, optional={name: strategy | JSON for name, strategy in likely.items()})
 
 
@@ -1372,7 +1381,7 @@ SHAPES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], bool]]] = {
 
 @pytest.mark.parametrize("name", METHODS)
 @given(data=st.data())
-def test_any_json_gives_the_documented_shape_or_an_api_error(name: str, data: st.DataObject) -> None:
+def test_any_json_gives_documented_shape_or_protocol_error(name: str, data: st.DataObject) -> None:
     strategy, has_shape = SHAPES[name]
     try:
         value = METHODS[name](canned(data.draw(strategy | JSON)))
@@ -1383,7 +1392,7 @@ def test_any_json_gives_the_documented_shape_or_an_api_error(name: str, data: st
 
 
 @given(ERRORS | JSON, st.integers(300, 599), st.none() | st.floats(0, 1e9))
-def test_any_error_gives_an_api_error_of_a_known_class(data: Any, code: int, retry_after: float | None) -> None:
+def test_any_error_answer_gives_a_known_error_class(data: Any, code: int, retry_after: float | None) -> None:
     error = error_of(METHODS["procure"], canned(data, code, retry_after=retry_after))
     assert error.error_class in {
         "auth", "not_found", "conflict", "expired", "invalid", "rate_limited", "unavailable", "protocol", "quota",
@@ -1392,5 +1401,5 @@ def test_any_error_gives_an_api_error_of_a_known_class(data: Any, code: int, ret
     assert len(str(error)) < 600
 
 
-def test_the_user_agent_names_the_collection_and_its_version() -> None:
+def test_user_agent_names_collection_and_version() -> None:
     assert f"compute_index.supply/{VERSION}" == client.USER_AGENT

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A list in pages is read completely, or it is an error."""
+"""Lists of resources: all pages are read, or the list is an error."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ Body = dict[str, Any]
 
 @dataclass
 class Server:
-    """Replaces the HTTP client: lists ``ids`` in pages of ``size``, and marks them by ``style``.
+    """Replaces the HTTP client: lists ``ids`` in pages of ``size``. ``style`` adds marks such as links and counts.
 
-    ``understands``: whether it follows the queries of its own marks. ``base``: the first page's number.
-    ``between`` is called between two requests.
+    ``understands``: whether it follows the queries of its own links; else each page is the first one. ``between`` is
+    called before each request but the first.
     """
 
     ids: list[str]
     size: int
     style: Callable[[Server, int, int, Body], dict[str, str] | None]
     understands: bool = True
-    base: int = 1
     between: Callable[[Server], None] | None = None
     requests: list[dict[str, str]] = field(default_factory=list)
 
@@ -43,7 +42,7 @@ class Server:
         self.requests.append(query)
         page = begin = 0
         if self.understands:
-            page = int(query.get("page", self.base)) - self.base
+            page = int(query.get("page", 1)) - 1
             begin = int(query.get("offset") or query.get("cursor") or page * self.size)
         body: Body = {"items": [{"resource_id": each} for each in self.ids[begin : begin + self.size]]}
         headers = self.style(self, begin // self.size, begin, body)
@@ -58,15 +57,15 @@ class Server:
 
 
 def by_numbers(server: Server, page: int, begin: int, body: Body) -> None:
-    """As fastapi-pagination does."""
+    """The form of fastapi-pagination."""
     body.update(total=len(server.ids), page=page + 1, size=server.size, pages=server.pages)
 
 
-def by_numbers_without_a_total(server: Server, page: int, begin: int, body: Body) -> None:
+def by_numbers_without_total(server: Server, page: int, begin: int, body: Body) -> None:
     body.update(page=page + 1, pages=server.pages)
 
 
-def by_numbers_and_a_total(server: Server, page: int, begin: int, body: Body) -> None:
+def by_numbers_and_total(server: Server, page: int, begin: int, body: Body) -> None:
     body.update(total=len(server.ids), page=page + 1, size=server.size)
 
 
@@ -74,7 +73,7 @@ def by_offset(server: Server, page: int, begin: int, body: Body) -> None:
     body.update(total=len(server.ids), limit=server.size, offset=begin)
 
 
-def by_offset_without_a_total(server: Server, page: int, begin: int, body: Body) -> None:
+def by_offset_without_total(server: Server, page: int, begin: int, body: Body) -> None:
     body.update(limit=server.size, offset=begin)
 
 
@@ -111,7 +110,7 @@ def by_header(server: Server, page: int, begin: int, body: Body) -> dict[str, st
     return {"link": ", ".join(links)}
 
 
-def by_header_with_a_title(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
+def by_header_with_title(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
     more = not server.last(begin)
     return {"link": f"<?page={page + 2}>; title=\"a, b\"; rel='next'"} if more else {}
 
@@ -121,14 +120,14 @@ def by_header_and_limit(server: Server, page: int, begin: int, body: Body) -> di
     return by_header(server, page, begin, body)
 
 
-def by_numbers_of_a_cloud(server: Server, page: int, begin: int, body: Body) -> None:
-    """Two objects deep, as Hetzner, DigitalOcean and Strapi have them."""
+def by_nested_numbers(server: Server, page: int, begin: int, body: Body) -> None:
+    """The form of Hetzner, DigitalOcean and Strapi."""
     following = None if server.last(begin) else page + 2
     marks = {"page": page + 1, "per_page": server.size, "next_page": following, "total_entries": len(server.ids)}
     body["meta"] = {"pagination": marks}
 
 
-def by_links_of_a_cloud(server: Server, page: int, begin: int, body: Body) -> None:
+def by_deeply_nested_links(server: Server, page: int, begin: int, body: Body) -> None:
     body["links"] = {"pages": {} if server.last(begin) else {"next": f"https://api.example.com/?page={page + 2}"}}
 
 
@@ -137,11 +136,11 @@ def by_numbers_in_headers(server: Server, page: int, begin: int, body: Body) -> 
     return {"x-page": str(page + 1), "x-total-pages": str(server.pages), "x-next-page": following}
 
 
-READ = (by_link, by_header, by_header_with_a_title, by_header_and_limit)
+FOLLOWED = (by_link, by_header, by_header_with_title, by_header_and_limit)
 
 
 def only(**marks: Callable[[Server, int], Any]) -> Callable[..., None]:
-    """Marks of an incomplete list that do not say how to read the rest."""
+    """A style of list: each mark is a field of the answer, computed from the server and the first index of the page."""
 
     def style(server: Server, _page: int, begin: int, body: Body) -> None:
         body.update({name: mark(server, begin) for name, mark in marks.items()})
@@ -161,9 +160,9 @@ REFUSED = {
     **{
         style.__name__: style
         for style in (
-            *(by_numbers, by_numbers_without_a_total, by_numbers_and_a_total, by_offset, by_offset_without_a_total),
+            *(by_numbers, by_numbers_without_total, by_numbers_and_total, by_offset, by_offset_without_total),
             *(by_cursor, by_camel_case, by_next_page, by_nested_link, by_list_of_links, by_numbers_in_headers),
-            *(by_numbers_of_a_cloud, by_links_of_a_cloud),
+            *(by_nested_numbers, by_deeply_nested_links),
         )
     },
     "total": only(total=count),
@@ -186,19 +185,19 @@ REFUSED = {
     "metadata": lambda server, _page, begin, body: body.update(
         metadata={"continue": "abc" if more(server, begin) else "", "remainingItemCount": more(server, begin) * 7}
     ),
-    "a cursor alone": only(cursor=lambda server, begin: "abc" if more(server, begin) else None),
+    "cursor": only(cursor=lambda server, begin: "abc" if more(server, begin) else None),
     "done": only(done=lambda server, begin: server.last(begin)),
     "more_results_available": only(moreResultsAvailable=more),
     **{
-        f"{name} and a number": only(**{name: count})
+        f"{name}: count": only(**{name: count})
         for name in ("recordsTotal", "grand_total", "total_machines", "machine_count", "cnt")
     },
     **{
-        f"{name} and a mark": only(**{name: lambda server, begin: "x" if more(server, begin) else None})
+        f"{name}: cursor": only(**{name: lambda server, begin: "x" if more(server, begin) else None})
         for name in ("page_token", "endCursor", "nextStart", "next_batch", "has_more_data")
     },
     **{
-        f"{name} and a word": only(**{name: lambda server, begin: str(server.last(begin)).lower()})
+        f"{name}: true or false": only(**{name: lambda server, begin: str(server.last(begin)).lower()})
         for name in ("last", "isLastPage", "final", "done", "is_completed")
     },
     "x-continuation-token": lambda server, _page, begin, _body: (
@@ -207,7 +206,7 @@ REFUSED = {
     "info": lambda server, _page, _begin, body: body.update(info={"count": len(server.ids)}),
     "range": lambda server, _page, begin, _body: {"content-range": f"items 0-{server.size}/{len(server.ids)}"},
 }
-STYLES = {**{style.__name__: style for style in READ}, **REFUSED}
+STYLES = {**{style.__name__: style for style in FOLLOWED}, **REFUSED}
 
 
 def market(server: Any) -> Market:
@@ -221,32 +220,32 @@ def listed(server: Server) -> list[str]:
 IDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(10)]
 
 
-@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
+@pytest.mark.parametrize("style", FOLLOWED, ids=lambda style: style.__name__)
 @pytest.mark.parametrize("size", [1, 3, 5, 9])
-def test_pages_are_read_to_the_end(style: Any, size: int) -> None:
+def test_pages_with_followable_links_are_all_read(style: Any, size: int) -> None:
     assert listed(Server(IDS, size, style)) == IDS
 
 
 @pytest.mark.parametrize("style", REFUSED.values(), ids=REFUSED.keys())
 @pytest.mark.parametrize("size", [1, 9])
-def test_a_list_that_is_known_to_go_on_is_an_error(style: Any, size: int) -> None:
+def test_list_marked_as_incomplete_is_an_error(style: Any, size: int) -> None:
     with pytest.raises(ApiError, match="GET /resources: the API") as caught:
         listed(Server(IDS, size, style))
     assert caught.value.error_class == "protocol"
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
-def test_one_page_with_all_resources_is_complete(style: Any) -> None:
+def test_single_page_with_all_resources_is_complete(style: Any) -> None:
     assert listed(Server(IDS, 11, style)) == IDS
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
-def test_an_account_without_machines_is_complete(style: Any) -> None:
+def test_empty_list_is_complete(style: Any) -> None:
     assert listed(Server([], 5, style)) == []
 
 
-@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
-def test_an_api_that_repeats_its_first_page_is_an_error(style: Any) -> None:
+@pytest.mark.parametrize("style", FOLLOWED, ids=lambda style: style.__name__)
+def test_repeated_first_page_is_an_error(style: Any) -> None:
     with pytest.raises(ApiError, match="do not come to an end"):
         listed(Server(IDS, 5, style, understands=False))
 
@@ -304,8 +303,8 @@ def test_marks_of_an_incomplete_list(marks: Body) -> None:
         listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks)))
 
 
-def test_a_partial_answer_is_an_error() -> None:
-    """By its status alone (RFC 9110, 15.3.7)."""
+def test_status_206_is_an_error() -> None:
+    """Partial content (RFC 9110, 15.3.7)."""
     server = Server(IDS, 5, lambda *_args: None)
     answer = server.exchange("GET", "/resources", {})
     server.exchange = lambda *_args, **_how: Answer(206, True, answer.data)  # type: ignore[method-assign]
@@ -313,51 +312,51 @@ def test_a_partial_answer_is_an_error() -> None:
         listed(server)
 
 
-def test_a_link_to_a_next_page_that_cannot_be_followed_is_an_error() -> None:
+def test_next_link_without_query_is_an_error() -> None:
     for link in ('</resources/2>; rel="last next"', "</resources/2>; rel=next"):
         with pytest.raises(ApiError, match="lists only a part"):
             listed(Server(IDS, 5, lambda *_args, link=link: {"link": link}))  # type: ignore[misc]
 
 
-def test_a_range_of_unknown_size_is_an_error() -> None:
+def test_content_range_of_unknown_size_is_an_error() -> None:
     with pytest.raises(ApiError, match="lists only a part"):
         listed(Server(IDS, 5, lambda *_args: {"content-range": "items 0-4/*"}))
 
 
-def test_headers_that_are_about_something_else() -> None:
+def test_unrelated_headers_are_ignored() -> None:
     headers = {"x-retry-count": "3", "x-more-info": "yes", "x-nextjs-cache": "HIT", "content-length": "7"}
     assert listed(Server(IDS, 10, lambda *_args: headers)) == IDS
 
 
-@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
-def test_a_machine_that_moves_to_a_page_already_read_is_not_left_out(style: Any) -> None:
-    """The first resource ends after the first page was read, so one of the second page moves to the first."""
+@pytest.mark.parametrize("style", FOLLOWED, ids=lambda style: style.__name__)
+def test_machine_that_moves_to_a_page_already_read_is_listed(style: Any) -> None:
+    """The first machine ends after the first page was read, so a machine of the second page moves to the first."""
 
-    def first_ends(server: Server) -> None:
+    def end_first(server: Server) -> None:
         if len(server.requests) == 1:
             del server.ids[0]
             server.ids.append("new")
 
-    assert listed(Server(list(IDS), 5, style, between=first_ends)) == [*IDS[1:], "new"]
+    assert listed(Server(list(IDS), 5, style, between=end_first)) == [*IDS[1:], "new"]
 
 
-@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
-def test_a_machine_that_is_bought_while_a_list_of_the_newest_first_is_read_is_no_error(style: Any) -> None:
-    """The last resource of the first page is also on the second one, so fewer are listed than the API counts."""
+@pytest.mark.parametrize("style", FOLLOWED, ids=lambda style: style.__name__)
+def test_machine_bought_while_pages_are_read_is_listed(style: Any) -> None:
+    """The newest machine comes first, so the last one of the first page is also on the second page."""
 
-    def one_is_bought(server: Server) -> None:
+    def add_first(server: Server) -> None:
         if len(server.requests) == 1:
             server.ids.insert(0, "new")
 
-    assert listed(Server(list(IDS), 5, style, between=one_is_bought)) == ["new", *IDS]
+    assert listed(Server(list(IDS), 5, style, between=add_first)) == ["new", *IDS]
 
 
-def test_a_list_that_keeps_changing_is_an_error() -> None:
-    def rotates(server: Server) -> None:
+def test_list_that_keeps_changing_is_an_error() -> None:
+    def rotate(server: Server) -> None:
         server.ids = [*server.ids[1:], f"new-{len(server.requests)}"]
 
     with pytest.raises(ApiError, match="changes faster than its pages can be read") as caught:
-        listed(Server(list(IDS), 4, by_link, between=rotates))
+        listed(Server(list(IDS), 4, by_link, between=rotate))
     assert caught.value.transient
 
 
@@ -366,14 +365,12 @@ ID = st.sampled_from(IDS).flatmap(lambda each: st.sampled_from([each, each.upper
 
 @settings(max_examples=300, deadline=None)
 @given(ids=st.lists(ID, max_size=12), size=st.integers(1, 6), style=st.sampled_from(sorted(STYLES)), data=st.data())
-def test_an_incomplete_list_is_never_taken_for_a_complete_one(
-    ids: list[str], size: int, style: str, data: st.DataObject
-) -> None:
-    """Lists of any style, with upper-case and repeated ids, while machines end and are bought between requests."""
+def test_incomplete_list_never_passes_as_complete(ids: list[str], size: int, style: str, data: st.DataObject) -> None:
+    """Lists of any style, with upper-case and repeated ids, while machines end or are bought between requests."""
     spelled = [each if data.draw(st.booleans()) else each.upper() for each in ids]
     chance = random.Random(data.draw(st.integers()))
     changes = data.draw(st.integers(0, 3))
-    lived = {each.lower() for each in ids}  # all the time
+    always_listed = {each.lower() for each in ids}
 
     def change(server: Server) -> None:
         nonlocal changes
@@ -382,7 +379,7 @@ def test_an_incomplete_list_is_never_taken_for_a_complete_one(
             if server.ids and chance.random() < 0.7:
                 gone = server.ids.pop(chance.randrange(len(server.ids)))
                 server.ids = [each for each in server.ids if each.lower() != gone.lower()]
-                lived.discard(gone.lower())
+                always_listed.discard(gone.lower())
             else:
                 server.ids.append(f"new-{changes}")
 
@@ -392,6 +389,6 @@ def test_an_incomplete_list_is_never_taken_for_a_complete_one(
     except ApiError as error:
         assert error.error_class == "protocol"
         return
-    assert lived <= set(found)
+    assert always_listed <= set(found)
     assert len(found) == len(set(found))
     assert all(each == each.lower() for each in found)
