@@ -228,8 +228,12 @@ def _sorted(seen: Exchanges) -> Observations:
     return [(prices == sorted(prices), f"{prices[0]:g} first, {prices[-1]:g} last")] if len(prices) > 1 else []
 
 
+def _offer_id(offer: Json) -> str | None:
+    return normalized_id(offer.get("offer_id"))
+
+
 def _same_again(seen: Exchanges) -> Observations:
-    first, again = ({item.get("offer_id") for item in seen.items(name)} for name in ("search", "without_count"))
+    first, again = (set(filter(None, map(_offer_id, seen.items(name)))) for name in ("search", "without_count"))
     same = len(first & again)
     return [(same, f"{same} of {plural(len(first), 'offer')} found again")] if first and again else []
 
@@ -266,8 +270,8 @@ def _offer_life(seen: Exchanges) -> Observations:
 
 
 def _fresh_price(seen: Exchanges) -> Observations:
-    listed = {offer.get("offer_id"): price_per_hour(offer) for offer in seen.offers}
-    pairs = [(price_per_hour(offer), listed.get(offer.get("offer_id"))) for offer in seen.objects("offer")]
+    listed = {_offer_id(offer): price_per_hour(offer) for offer in seen.offers if _offer_id(offer)}
+    pairs = [(price_per_hour(offer), listed.get(_offer_id(offer))) for offer in seen.objects("offer")]
     return [(fresh == price, f"{fresh} there, {price} in the search") for fresh, price in pairs if price is not None]
 
 
