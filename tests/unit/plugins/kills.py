@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kills what a test does before any line of it."""
+"""Kills an action before each of its lines in turn."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from types import FrameType, ModuleType
 from typing import Any
 
 
-def ends_before(number: int, modules: Collection[ModuleType], act: Callable[[], Any]) -> bool:
-    """Act in a process that is killed before the so manieth line of these modules that is new to it; whether it was."""
+def is_killed_before_line(number: int, modules: Collection[ModuleType], action: Callable[[], Any]) -> bool:
+    """Run the action in a process that is killed before its line with this number. Returns whether it was killed.
+
+    Only lines of these modules count, each at its first execution.
+    """
     files = {module.__file__ for module in modules}
     child = os.fork()
     if child:
         status = os.waitpid(child, 0)[1]
-        assert status in (0, signal.SIGKILL), f"what is killed fails by itself before line {number}"
+        assert status in (0, signal.SIGKILL), f"the action failed before line {number}"
         return status != 0
     lines = set[tuple[str, int]]()
 
@@ -36,16 +39,16 @@ def ends_before(number: int, modules: Collection[ModuleType], act: Callable[[], 
     code = 1
     try:
         sys.settrace(trace)
-        act()
+        action()
         code = 0
     finally:
         os._exit(code)
 
 
-def kills(modules: Collection[ModuleType], act: Callable[[], Any]) -> Iterator[int]:
-    """Act again and again, killed one line later each time, until it is killed no more."""
+def kills(modules: Collection[ModuleType], action: Callable[[], Any]) -> Iterator[int]:
+    """Run the action repeatedly, killed one line later each time, until it completes. Yields after each kill."""
     for number in count(1):
-        if not ends_before(number, modules, act):
-            assert number > 10, "nothing of these modules was traced"
+        if not is_killed_before_line(number, modules, action):
+            assert number > 10, "no lines of these modules were traced"
             return
         yield number

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""User data is checked before money is spent, and no message repeats any of it."""
+"""The checks of user data before a purchase. No message quotes the user data, which may contain secrets."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.u
 from hypothesis import given
 from hypothesis import strategies as st
 
-FULL = MOST_BYTES - len("#!/bin/sh\n")
+LONGEST_SCRIPT = MOST_BYTES - len("#!/bin/sh\n")
 
 
 @pytest.mark.parametrize(
     "text",
     [
         pytest.param("#cloud-config\npackages: [git]\n", id="mapping"),
-        pytest.param("#cloud-config\n", id="nothing below the header"),
+        pytest.param("#cloud-config\n", id="header only"),
         pytest.param("#cloud-config", id="no line end"),
         pytest.param("#cloud-config\n---\n# a comment\n", id="comments only"),
-        pytest.param("#cloud-config  \npackages: [git]\n", id="blanks behind the header"),
+        pytest.param("#cloud-config  \npackages: [git]\n", id="blanks after the header"),
         pytest.param("#cloud-config\nfinal_message: \U0001f600 \u00fc\n", id="non-ASCII"),
         pytest.param("#cloud-config\nswap: &x {size: 1G}\nntp: {<<: *x, size: 2G}\n", id="anchors"),
         pytest.param("#cloud-config\nbootcmd:\n  - echo {{ no template\n", id="half a template mark"),
         pytest.param("#cloud-config\nmerge_how: &x [*x]\n", id="loop"),
         pytest.param("#!/bin/bash\necho 'unbalanced\n", id="script"),
         pytest.param("#!/bin/sh\nrun_cmd: 1\nruncmd: 1\nruncmd: 1\n", id="script that looks like YAML"),
-        pytest.param("#!/usr/bin/env python3\nprint({1: 2})\n", id="script of another kind"),
-        pytest.param("#!/bin/sh\n" + "x" * FULL, id="as large as it may be"),
+        pytest.param("#!/usr/bin/env python3\nprint({1: 2})\n", id="Python script"),
+        pytest.param("#!/bin/sh\n" + "x" * LONGEST_SCRIPT, id="largest size"),
     ],
 )
-def test_user_data_that_works(text: str) -> None:
+def test_valid_user_data_is_accepted(text: str) -> None:
     assert check_user_data(text) == []
 
 
@@ -50,12 +50,12 @@ def test_user_data_that_works(text: str) -> None:
         pytest.param("", "must begin with", id="empty"),
         pytest.param(" \n", "must begin with", id="blank"),
         pytest.param("packages: [git]\n", "must begin with a line '#cloud-config' or with '#!/', and", id="no header"),
-        pytest.param("\n#cloud-config\n", "must begin with", id="blank line before"),
-        pytest.param(" #cloud-config\n", "must begin with", id="blank before"),
-        pytest.param("\t#cloud-config\na: [", "must begin with", id="tab before"),
+        pytest.param("\n#cloud-config\n", "must begin with", id="blank line before the header"),
+        pytest.param(" #cloud-config\n", "must begin with", id="blank before the header"),
+        pytest.param("\t#cloud-config\na: [", "must begin with", id="tab before the header"),
         pytest.param("\ufeff#cloud-config\n", "must begin with", id="BOM"),
         pytest.param(" #!/bin/sh\n", "must begin with", id="blank before a script"),
-        pytest.param("#! /bin/sh\n", "must begin with", id="blank in a script's header"),
+        pytest.param("#! /bin/sh\n", "must begin with", id="blank after #!"),
         pytest.param("#!bin/sh\n", "must begin with", id="relative interpreter"),
         pytest.param("#Cloud-Config\n", "must begin with", id="wrong case"),
         pytest.param("#cloud-configuration\n", "must begin with", id="longer word"),
@@ -64,8 +64,14 @@ def test_user_data_that_works(text: str) -> None:
         pytest.param("Content-Type: multipart/mixed\n", "must begin with", id="MIME"),
         pytest.param("## template: jinja\n#cloud-config\n", "must begin with", id="jinja"),
         pytest.param("#cloud-config-archive\n- {type: text/cloud-config, content: x}\n", "must begin", id="archive"),
-        pytest.param("#!/bin/sh\n" + "x" * (FULL + 1), "is 65537 bytes long; .* at most 65536", id="a byte too large"),
-        pytest.param("#!/bin/sh\n" + "\u00fc" * (FULL // 2 + 1), "is 65538 bytes long", id="bytes, not characters"),
+        pytest.param(
+            "#!/bin/sh\n" + "x" * (LONGEST_SCRIPT + 1), "is 65537 bytes long; .* at most 65536", id="one byte too large"
+        ),
+        pytest.param(
+            "#!/bin/sh\n" + "\u00fc" * (LONGEST_SCRIPT // 2 + 1),
+            "is 65538 bytes long",
+            id="too large in bytes, not in characters",
+        ),
         pytest.param("#cloud-config\n- a\n", "must be a YAML mapping", id="list"),
         pytest.param("#cloud-config\njust words\n", "must be a YAML mapping", id="text"),
         pytest.param("#cloud-config\nfalse\n", "must be a YAML mapping", id="boolean"),
@@ -77,16 +83,16 @@ def test_user_data_that_works(text: str) -> None:
         pytest.param("#cloud-config\n---\na: 1\n---\nb: 2\n", "is no valid YAML", id="two documents"),
         pytest.param("#cloud-config\n{[a]: b}\n", "is no valid YAML", id="unhashable key"),
         pytest.param("#cloud-config\na: \x00\n", "is no valid YAML", id="control character"),
-        pytest.param("#cloud-config\na: \ud800\n", "is no valid YAML", id="half a character"),
+        pytest.param("#cloud-config\na: \ud800\n", "is no valid YAML", id="lone surrogate"),
         pytest.param("#cloud-config\na: 2026-99-99\n", "is no valid YAML", id="impossible date"),
         pytest.param("#cloud-config\na: " + "[" * 5000 + "]" * 5000, "is no valid YAML", id="nested too deeply"),
         pytest.param('#cloud-config\na: !!int ""\n', "is no valid YAML", id="empty number"),
         pytest.param('#cloud-config\na: !!float ""\n', "is no valid YAML", id="empty fraction"),
-        pytest.param("#cloud-config\na: !!bool maybe\n", "is no valid YAML", id="no boolean"),
-        pytest.param("#cloud-config\na: !!timestamp soon\n", "is no valid YAML", id="no time"),
+        pytest.param("#cloud-config\na: !!bool maybe\n", "is no valid YAML", id="invalid boolean"),
+        pytest.param("#cloud-config\na: !!timestamp soon\n", "is no valid YAML", id="invalid timestamp"),
     ],
 )
-def test_user_data_that_cannot_work(text: str, reason: str) -> None:
+def test_invalid_user_data_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}"):
         check_user_data(text)
 
@@ -100,17 +106,17 @@ def test_user_data_that_cannot_work(text: str, reason: str) -> None:
         ("#cloud-config\n## template: jinja\nhostname: x{{ ds.x }}\n", "holds template marks in line 3;"),
     ],
 )
-def test_user_data_that_may_be_meant_as_it_is(text: str, warning: str) -> None:
+def test_template_marks_cause_a_warning(text: str, warning: str) -> None:
     [message] = check_user_data(text)
     assert message.startswith("cloud_init ") and warning in message
 
 
-def test_several_warnings_may_come_together() -> None:
+def test_all_warnings_are_returned() -> None:
     assert len(check_user_data(f"#!/bin/sh\n{{{{ a }}}}\nhf_{'a' * 34}\n")) == 2
 
 
 @pytest.mark.parametrize(
-    ("key", "named", "nearest"),
+    ("key", "shown", "nearest"),
     [
         ("write_file", " write_file", "write_files"),
         ("run_cmd", " run_cmd", "runcmd"),
@@ -124,14 +130,14 @@ def test_several_warnings_may_come_together() -> None:
         ("x" * 41, "", ""),
     ],
 )
-def test_a_key_that_cloud_init_does_not_know(key: str, named: str, nearest: str) -> None:
+def test_unknown_key_causes_a_warning(key: str, shown: str, nearest: str) -> None:
     [message] = check_user_data(f"#cloud-config\npackages: [git]\n\n{key}: [x]\n")
     hint = f"; did you mean {nearest}?" if nearest else "."
-    assert message == f"cloud_init holds the key{named}, which cloud-init does not know and ignores{hint}"
+    assert message == f"cloud_init holds the key{shown}, which cloud-init does not know and ignores{hint}"
 
 
 @pytest.mark.parametrize(
-    ("line", "kind"),
+    ("line", "fault"),
     [
         ("write_files: /etc/motd", "write_files must be a list"),
         ("runcmd: ls", "runcmd must be a list"),
@@ -150,23 +156,24 @@ def test_a_key_that_cloud_init_does_not_know(key: str, named: str, nearest: str)
         ("disable_root: 1", "disable_root should be true or false"),
     ],
 )
-def test_a_value_of_another_kind_is_refused_where_cloud_init_would_stop(line: str, kind: str) -> None:
+def test_wrong_type_is_refused_or_causes_a_warning(line: str, fault: str) -> None:
+    """A type that would stop cloud-init is refused."""
     text = f"#cloud-config\n{line}\n"
-    if " must " in kind:
-        with pytest.raises(ValueError, match=f"^{kind}$"):
+    if " must " in fault:
+        with pytest.raises(ValueError, match=f"^{fault}$"):
             check_user_data(text)
     else:
-        assert check_user_data(text) == [f"cloud_init may not work as intended: {kind}."]
+        assert check_user_data(text) == [f"cloud_init may not work as intended: {fault}."]
 
 
 @pytest.mark.parametrize(
     "line", ["ntp:", "users: default", "groups: {a: [b]}", "ssh_pwauth: unchanged", "locale: false", "mounts: []"]
 )
-def test_a_value_that_cloud_init_takes(line: str) -> None:
+def test_values_of_accepted_types_cause_no_warning(line: str) -> None:
     assert check_user_data(f"#cloud-config\n{line}\n") == []
 
 
-def test_the_keys_whose_values_are_looked_at_are_cloud_inits() -> None:
+def test_keys_with_checked_types_are_known_and_unique() -> None:
     keys = [key for _demand, _kinds, names in user_data._KINDS for key in names.split()]
     assert len(keys) == len(set(keys)) and user_data.KEYS.issuperset(keys)
 
@@ -185,20 +192,20 @@ PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\n    x\n\n    -----END OPENSSH PRIVAT
         ("#!/bin/sh\n# -----BEGIN PUBLIC KEY-----\n", None),
     ],
 )
-def test_a_private_key_is_warned_of_but_not_the_machines_own(text: str, line: int | None) -> None:
+def test_private_key_outside_ssh_keys_causes_a_warning(text: str, line: int | None) -> None:
     warning = (
         "cloud_init seems to hold a private key in line {}. Every process of the machine, and the vendor, can read it."
     )
     assert check_user_data(text) == ([] if line is None else [warning.format(line)])
 
 
-def test_all_unknown_keys_are_named_but_only_those_of_the_top() -> None:
+def test_only_unknown_keys_at_the_top_cause_warnings() -> None:
     messages = check_user_data("#cloud-config\nfoo: 1\nswap: {bar: 1}\nqux: 1\n")
     assert ["key foo," in messages[0], "key qux," in messages[1], len(messages)] == [True, True, 2]
 
 
 @pytest.mark.parametrize("key", ["launch-index", "ca-certs", "merge_how", "vendor_data", "rpi_userconf", "apt_sources"])
-def test_keys_that_cloud_init_knows(key: str) -> None:
+def test_known_keys_cause_no_warning(key: str) -> None:
     assert check_user_data(f"#cloud-config\n{key}: {{}}\n") == []
 
 
@@ -215,21 +222,21 @@ TOKENS = [
 
 
 @pytest.mark.parametrize("line", TOKENS)
-def test_what_looks_like_a_token(line: str) -> None:
+def test_token_causes_a_warning(line: str) -> None:
     assert check_user_data(f"#!/bin/sh\n\n{line}\n{line}\n") == [
         "cloud_init seems to hold a token in line 3. Every process of the machine, and the vendor, can read it."
     ]
 
 
 @pytest.mark.parametrize("line", ["hf_transfer", f"mkfs /dev/disk-{LETTERS}", "gh_x", "AKIA", "password: RANDOM"])
-def test_what_is_no_token(line: str) -> None:
+def test_other_words_are_not_taken_for_tokens(line: str) -> None:
     assert check_user_data(f"#!/bin/sh\n{line}\n") == []
 
 
 @pytest.mark.parametrize("piece", ["{{", "{%", ":a", "password:", "wandb", "a|chpasswd ", "sk-", "-----BEGIN ", " "])
-def test_no_text_takes_long(piece: str) -> None:
+def test_check_of_any_text_takes_less_than_a_second(piece: str) -> None:
     before = time.process_time()
-    check_user_data("#!/bin/sh\n" + (piece * FULL)[:FULL])
+    check_user_data("#!/bin/sh\n" + (piece * LONGEST_SCRIPT)[:LONGEST_SCRIPT])
     assert time.process_time() - before < 1
 
 
@@ -264,7 +271,7 @@ PIECES = st.sampled_from([*TAGS, *SCALARS, *LINES, *KEYS, *CHARACTERS])
     st.sampled_from(["", "#cloud-config\n", "#cloud-config-archive\n", "#!/bin/sh\n", " #cloud-config\n", "\ufeff#!/"]),
     st.text() | st.lists(PIECES, max_size=12).map("".join),
 )
-def test_any_text_is_accepted_or_refused_without_repeating_it(header: str, rest: str) -> None:
+def test_messages_about_any_text_do_not_quote_it(header: str, rest: str) -> None:
     try:
         messages = check_user_data(header + rest)
     except ValueError as error:
@@ -296,16 +303,15 @@ def test_any_text_is_accepted_or_refused_without_repeating_it(header: str, rest:
         SECRET,
     ],
 )
-def test_a_message_never_repeats_the_user_data(line: str) -> None:
+def test_messages_about_invalid_yaml_do_not_quote_it(line: str) -> None:
     with pytest.raises(ValueError) as caught:
         check_user_data(f"#cloud-config\n{line}\n")
     assert SECRET not in str(caught.value)
 
 
-def written(*files: Any, mounts: Any = ()) -> Any:
-    """Whether each of these files is written late."""
-    found = completed({"write_files": files, "mounts": mounts})
-    return [file.get("defer") for file in found["write_files"]]
+def defer_values(*files: Any, mounts: Any = ()) -> Any:
+    """The key `defer` of each of these files in the completed cloud-config."""
+    return [file.get("defer") for file in completed({"write_files": files, "mounts": mounts})["write_files"]]
 
 
 @pytest.mark.parametrize(
@@ -319,14 +325,14 @@ def written(*files: Any, mounts: Any = ()) -> Any:
         ({"runcmd": ["a", ["b"]], "timezone": "UTC"}, {"runcmd": ["a", ["b"]], "timezone": "UTC"}),
     ],
 )
-def test_a_cloud_config_is_completed_and_what_is_empty_is_left_out(config: Any, complete: Any) -> None:
+def test_completed_adds_required_keys_and_drops_empty_values(config: Any, complete: Any) -> None:
     assert completed(config) == complete
 
 
-def test_files_of_users_and_on_mounts_are_written_late() -> None:
+def test_completed_defers_files_of_users_and_on_mounts() -> None:
     owned = [{"path": "/a", "owner": owner} for owner in ("root", "root:root", "ml:ml", "root:adm", "rooted")]
-    assert written({"path": "/a"}, *owned) == [None, None, None, True, True, True]
+    assert defer_values({"path": "/a"}, *owned) == [None, None, None, True, True, True]
     mounts = [["/dev/vdb", "/data"], ["/dev/vdc", "/sr.v", "xfs"], ["swap"], ["ephemeral0", None]]
     paths = [{"path": path} for path in ("/data/x", "/database/x", "/data", "/sr.v/x", "/srXv/x", "/home/data/x")]
-    assert written(*paths, mounts=mounts) == [True, None, None, True, None, None]
-    assert written({"path": "/data/x", "defer": False}, mounts=mounts) == [False], "who says it gets it"
+    assert defer_values(*paths, mounts=mounts) == [True, None, None, True, None, None]
+    assert defer_values({"path": "/data/x", "defer": False}, mounts=mounts) == [False]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a machine is reached: only plain addresses, users and ports get through."""
+"""Connections to machines: addresses, users and ports from the API. Only plain values are accepted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from samples import RESOURCE_ID, SECOND_RESOURCE_ID, instance, resource
 
-NOTHING = (None, None, None)
+NO_TARGET = (None, None, None)
 PLAIN_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
 PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
 
@@ -49,10 +49,10 @@ PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
         ("ssh -l ubuntu 203.0.113.7", ("203.0.113.7", None, "ubuntu")),
         ("ssh 203.0.113.7 -lubuntu", ("203.0.113.7", None, "ubuntu")),
         ("ssh -l ubuntu root@203.0.113.7", ("203.0.113.7", None, "ubuntu")),
-        ("ssh 'a b'@203.0.113.7", NOTHING),
+        ("ssh 'a b'@203.0.113.7", NO_TARGET),
         ("ssh -l -oProxyCommand=id 203.0.113.7", ("203.0.113.7", None, None)),
-        ("ssh first@second@203.0.113.7", NOTHING),
-        ("ssh @203.0.113.7", NOTHING),
+        ("ssh first@second@203.0.113.7", NO_TARGET),
+        ("ssh @203.0.113.7", NO_TARGET),
         # other options
         ("ssh -i ~/.ssh/id -o StrictHostKeyChecking=no root@203.0.113.7", ("203.0.113.7", None, "root")),
         ("ssh -i id root@203.0.113.7 -A -p 22022 -v", ("203.0.113.7", 22022, "root")),
@@ -70,40 +70,40 @@ PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
         ("ssh ::1", ("::1", None, None)),
         ("ssh ::ffff:203.0.113.7", ("::ffff:203.0.113.7", None, None)),
         ("ssh root@fe80::1%eth0", ("fe80::1%eth0", None, "root")),
-        ("ssh ssh://-oProxyCommand=id", NOTHING),
-        # nothing to be trusted
-        ("", NOTHING),
-        ("ssh", NOTHING),
-        ("ssh -p 22", NOTHING),
-        ("ssh ssh://root@203.0.113.7:22022", NOTHING),
-        ("ssh root@", NOTHING),
-        ("root@203.0.113.7", NOTHING),
-        ("sshpass -p x ssh root@203.0.113.7", NOTHING),
-        ("scp root@203.0.113.7", NOTHING),
-        ("sh -c 'ssh root@203.0.113.7'", NOTHING),
-        ("ssh root@'203.0.113.7", NOTHING),
-        ('ssh "root@203.0.113.7', NOTHING),
-        ("ssh root@203.0.113.7\\", NOTHING),
-        ("ssh -oProxyCommand=id", NOTHING),
-        ("ssh -- -oProxyCommand=id", NOTHING),
-        ("ssh root@-oProxyCommand=id", NOTHING),
-        ("ssh 'root@203.0.113.7 -oProxyCommand=id'", NOTHING),
-        ("ssh 'root@203.0.113.7\n'", NOTHING),
-        ("ssh 'root@203.0.113.7\nid'", NOTHING),
-        ("ssh root@$(id)", NOTHING),
-        ("ssh root@203.0.113.7;id", NOTHING),
-        ("ssh root@203.0.113.7, nvidia-smi", NOTHING),
-        ("ssh root@h\u00f6st", NOTHING),
-        ("ssh root@{{ lookup('pipe','id') }}", NOTHING),
-        ("ssh root@" + "a" * 254, NOTHING),
-        (None, NOTHING),
-        (7, NOTHING),
-        ([], NOTHING),
-        ({"ssh": "root@203.0.113.7"}, NOTHING),
+        ("ssh ssh://-oProxyCommand=id", NO_TARGET),
+        # no ssh command, or values that are not plain
+        ("", NO_TARGET),
+        ("ssh", NO_TARGET),
+        ("ssh -p 22", NO_TARGET),
+        ("ssh ssh://root@203.0.113.7:22022", NO_TARGET),
+        ("ssh root@", NO_TARGET),
+        ("root@203.0.113.7", NO_TARGET),
+        ("sshpass -p x ssh root@203.0.113.7", NO_TARGET),
+        ("scp root@203.0.113.7", NO_TARGET),
+        ("sh -c 'ssh root@203.0.113.7'", NO_TARGET),
+        ("ssh root@'203.0.113.7", NO_TARGET),
+        ('ssh "root@203.0.113.7', NO_TARGET),
+        ("ssh root@203.0.113.7\\", NO_TARGET),
+        ("ssh -oProxyCommand=id", NO_TARGET),
+        ("ssh -- -oProxyCommand=id", NO_TARGET),
+        ("ssh root@-oProxyCommand=id", NO_TARGET),
+        ("ssh 'root@203.0.113.7 -oProxyCommand=id'", NO_TARGET),
+        ("ssh 'root@203.0.113.7\n'", NO_TARGET),
+        ("ssh 'root@203.0.113.7\nid'", NO_TARGET),
+        ("ssh root@$(id)", NO_TARGET),
+        ("ssh root@203.0.113.7;id", NO_TARGET),
+        ("ssh root@203.0.113.7, nvidia-smi", NO_TARGET),
+        ("ssh root@h\u00f6st", NO_TARGET),
+        ("ssh root@{{ lookup('pipe','id') }}", NO_TARGET),
+        ("ssh root@" + "a" * 254, NO_TARGET),
+        (None, NO_TARGET),
+        (7, NO_TARGET),
+        ([], NO_TARGET),
+        ({"ssh": "root@203.0.113.7"}, NO_TARGET),
     ],
     ids=lambda value: repr(value)[:60] if not isinstance(value, tuple) else "",
 )
-def test_what_an_ssh_command_says(command: Any, expected: tuple[Any, ...]) -> None:
+def test_parse_ssh_command(command: Any, expected: tuple[Any, ...]) -> None:
     assert tuple(parse(command)) == expected
 
 
@@ -113,7 +113,7 @@ PIECES = st.sampled_from([*WORDS, *CHARACTERS])
 
 
 @given(st.text() | st.lists(PIECES).map("".join) | st.lists(PIECES).map(lambda words: "ssh " + " ".join(words)))
-def test_any_command_gives_a_plain_address_or_none(command: str) -> None:
+def test_parse_ssh_command_returns_only_plain_values(command: str) -> None:
     host, port, user = parse(command)
     assert host is None or PLAIN_HOST.fullmatch(host)
     assert port is None or 0 <= port < 65536
@@ -129,8 +129,8 @@ ANY = st.none() | st.booleans() | st.integers(-1, 70000) | st.floats() | st.text
     st.fixed_dictionaries({}, optional=dict.fromkeys(("ssh_command", "external_ip", "ssh_port"), ANY)),
     st.fixed_dictionaries({}, optional=dict.fromkeys(("ssh_command", "external_ip", "ssh_port"), ANY)),
 )
-def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], access: dict[str, Any]) -> None:
-    found = connection_of(one, access)
+def test_connection_of_returns_only_plain_values(instance_fields: dict[str, Any], access: dict[str, Any]) -> None:
+    found = connection_of(instance_fields, access)
     if found is not None:
         assert PLAIN_HOST.fullmatch(found["ansible_host"])
         assert found["ansible_port"].__class__ is int and 0 < found["ansible_port"] < 65536
@@ -141,7 +141,7 @@ def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], acce
 
 
 @pytest.mark.parametrize(
-    ("one", "access", "expected"),
+    ("instance_fields", "access", "expected"),
     [
         ({}, {}, None),
         ({"external_ip": None, "ssh_command": None}, {"external_ip": None}, None),
@@ -173,12 +173,12 @@ def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], acce
     ],
     ids=str,
 )
-def test_a_connection_comes_out_of_instance_and_access(one: Any, access: Any, expected: Any) -> None:
-    found = connection_of(one, access)
+def test_connection_of(instance_fields: Any, access: Any, expected: Any) -> None:
+    found = connection_of(instance_fields, access)
     assert (found and tuple(found.values())) == expected
 
 
-def test_a_connection_has_ansibles_names() -> None:
+def test_connection_uses_ansible_variable_names() -> None:
     assert connection_of(instance(), {}) == {
         "ansible_host": "203.0.113.7",
         "ansible_port": 22,
@@ -193,7 +193,7 @@ A, B = "203.0.113.7", "203.0.113.8"
 DISK = resource(R2, None, resource_type="block_disk", kind="storage")
 
 
-def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
+def hosts_and_ids(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
     return [(machine["ansible_host"], machine["resource_id"]) for machine in machines(instances, resources)]
 
 
@@ -217,7 +217,10 @@ def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
             id="by instance_id",
         ),
         pytest.param(
-            [instance(A, resource_id=R2)], [resource(R1, A), resource(R2, B)], [(A, R2)], id="the id before the address"
+            [instance(A, resource_id=R2)],
+            [resource(R1, A), resource(R2, B)],
+            [(A, R2)],
+            id="the id takes precedence over the address",
         ),
         pytest.param(
             [instance(B), instance(A)], [resource(R1, A), resource(R2, B)], [(B, R2), (A, R1)], id="by address"
@@ -229,48 +232,55 @@ def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
             [instance(A), instance(A)],
             [resource(R1, A), resource(R2, A)],
             [(A, R1), (A, R2)],
-            id="one address, by place",
+            id="by position, since the address is shared",
         ),
         pytest.param(
             [instance(None), instance(None)],
             [resource(R1, A), resource(R2, B)],
             [(A, R1), (B, R2)],
-            id="no address, by place",
+            id="by position, without addresses",
         ),
-        pytest.param([instance(A)], [resource(R1, B), resource(R2, B)], [(A, None)], id="none that fits"),
-        pytest.param([instance(A)], [resource(R1, A), resource(R2, A)], [(A, None)], id="two that fit"),
+        pytest.param([instance(A)], [resource(R1, B), resource(R2, B)], [(A, None)], id="no match"),
+        pytest.param([instance(A)], [resource(R1, A), resource(R2, A)], [(A, None)], id="two matches"),
         pytest.param(
-            [instance(A, instance_id="i-1")], [resource(R1, None)], [(A, None)], id="another id is not by place"
+            [instance(A, instance_id="i-1")], [resource(R1, None)], [(A, None)], id="not by position with another id"
         ),
         pytest.param(
-            [instance(A, instance_id="i-1")], [resource(R1, A)], [(A, R1)], id="the vendor's id, but the address"
+            [instance(A, instance_id="i-1")], [resource(R1, A)], [(A, R1)], id="by address with the vendor's id"
         ),
         pytest.param([instance(A)], [resource(None, A)], [(A, None)], id="a resource without an id"),
-        pytest.param([instance(None)], [resource(R1, A), DISK], [(A, R1)], id="storage beside it, by place"),
-        pytest.param([], [resource(R1, A), DISK], [(A, R1)], id="storage beside it, without instances"),
+        pytest.param([instance(None)], [resource(R1, A), DISK], [(A, R1)], id="by position, without storage"),
+        pytest.param([], [resource(R1, A), DISK], [(A, R1)], id="no instances, without storage"),
         pytest.param(
             [instance(A, resource_id=R1), instance(None, resource_id=R2)],
             [resource(R1, A), DISK],
             [(A, R1)],
             id="storage among the instances",
         ),
-        pytest.param([instance(None, instance_id=R2)], [resource(R1, A), DISK], [(A, R1)], id="storage alone"),
-        pytest.param([], [resource(R1, A, resource_type="warp")], [(None, R1)], id="an unknown word, alone"),
         pytest.param(
-            [instance(A)], [resource(R1, None, resource_type="warp")], [(A, R1)], id="an instance with an unknown word"
+            [instance(None, instance_id=R2)], [resource(R1, A), DISK], [(A, R1)], id="only an instance of storage"
+        ),
+        pytest.param(
+            [], [resource(R1, A, resource_type="warp")], [(None, R1)], id="unknown resource type without an instance"
+        ),
+        pytest.param(
+            [instance(A)],
+            [resource(R1, None, resource_type="warp")],
+            [(A, R1)],
+            id="unknown resource type with an instance",
         ),
     ],
 )
-def test_an_instance_finds_its_resource(instances: Any, resources: Any, expected: Any) -> None:
-    assert pairs(instances, resources) == expected
+def test_instances_are_matched_to_resources(instances: Any, resources: Any, expected: Any) -> None:
+    assert hosts_and_ids(instances, resources) == expected
 
 
-def test_no_resource_is_given_to_two_instances() -> None:
-    # The first instance is at the position of the resource that has the second one's address.
-    assert pairs([instance(None), instance(A)], [resource(R1, A), resource(R2, B)]) == [(None, None), (A, R1)]
+def test_resource_is_matched_to_at_most_one_instance() -> None:
+    # The first instance has the position of the resource with the second instance's address.
+    assert hosts_and_ids([instance(None), instance(A)], [resource(R1, A), resource(R2, B)]) == [(None, None), (A, R1)]
 
 
-def test_a_machine_has_name_status_and_the_instances_own_fields() -> None:
+def test_machine_has_fields_of_instance_and_resource() -> None:
     [machine] = machines(
         [instance(A, gpu_uuid="GPU-1")], [resource(R1, A, access={"ssh_port": 22022, "external_ip": A})]
     )
@@ -287,30 +297,30 @@ def test_a_machine_has_name_status_and_the_instances_own_fields() -> None:
     }
 
 
-def test_a_machine_that_nobody_knows_has_all_keys() -> None:
+def test_empty_instance_has_all_keys() -> None:
     assert machines([{}], []) == [
         dict.fromkeys(("status", "name", "resource_id", "ansible_host", "ansible_port", "ansible_user"))
     ]
 
 
-def test_connection_variables_of_the_api_itself_do_not_count() -> None:
+def test_connection_variables_in_an_instance_are_ignored() -> None:
     [machine] = machines([{"ansible_host": "evil", "ansible_user": "-x", "ansible_port": 1}], [])
     assert (machine["ansible_host"], machine["ansible_user"], machine["ansible_port"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("value", [[], {}, {"id": R1}, [R1], 7, True])
-def test_an_id_of_another_kind_is_none(value: Any) -> None:
-    assert pairs([instance(A, resource_id=value)], []) == [(A, None)]
-    assert pairs([instance(A, resource_id=value)], [resource(R1, A)]) == [(A, R1)]
+def test_id_that_is_not_text_is_ignored(value: Any) -> None:
+    assert hosts_and_ids([instance(A, resource_id=value)], []) == [(A, None)]
+    assert hosts_and_ids([instance(A, resource_id=value)], [resource(R1, A)]) == [(A, R1)]
 
 
-def test_a_resource_gets_connection_variables() -> None:
+def test_with_connection_adds_connection_variables() -> None:
     found = connection.with_connection(resource(access={"external_ip": A, "ssh_port": 22022}))
     assert (found["ansible_host"], found["ansible_port"], found["ansible_user"]) == (A, 22022, "root")
     assert (found["resource_id"], found["name"]) == (R1, "trainer")
 
 
 @pytest.mark.parametrize("access", [{}, {"external_ip": None}, {"external_ip": "-oProxyCommand=id"}])
-def test_a_resource_without_an_address_has_none(access: Any) -> None:
+def test_with_connection_gives_none_without_a_plain_address(access: Any) -> None:
     found = connection.with_connection(resource(access=access))
     assert (found["ansible_host"], found["ansible_port"], found["ansible_user"]) == (None, None, None)

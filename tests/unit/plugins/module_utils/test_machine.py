@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hardware of a machine, and the sizes at which it is less than was paid for."""
+"""Reads the hardware of a machine, and compares it with the offer."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ MACHINE = {"gpus": [H100] * 4, "vcpu_count": 16, "memory_in_gb": 190.0, "boot_di
 
 
 def shortfalls(machine: dict[str, Any], offer: dict[str, Any]) -> list[str]:
-    """The size at which a machine is bad, compared with its offer."""
-    looks = Readings({"nvidia-smi": CommandResult((), 0, "<nvidia_smi_log></nvidia_smi_log>")})
-    looks.machine = machine
-    made = findings(looks, Wanted("specs", offer))
-    return list(dict.fromkeys(finding.sentence() for finding in made if finding.verdict == "bad"))
+    """The bad findings about a machine compared with its offer, in words."""
+    readings = Readings({"nvidia-smi": CommandResult((), 0, "<nvidia_smi_log></nvidia_smi_log>")})
+    readings.machine = machine
+    found = findings(readings, Wanted("specs", offer))
+    return list(dict.fromkeys(finding.sentence() for finding in found if finding.verdict == "bad"))
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The root of a computer with 8 GB and no PCI device."""
+    """The root folder of a computer with 8 GB of memory and no PCI device."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text("MemTotal:        7812500 kB\nMemFree: 1 kB\n")
     return tmp_path
 
 
 def add_device(root: Path, slot: str, vendor: str, kind: str, device: str) -> None:
-    """A device on the PCI bus."""
+    """Add a device to the PCI bus."""
     folder = root / "sys" / "bus" / "pci" / "devices" / slot
     folder.mkdir(parents=True)
     for name, value in (("vendor", vendor), ("class", kind), ("device", device)):
         (folder / name).write_text(value + "\n")
 
 
-def test_gpus_are_those_of_the_driver(root: Path) -> None:
+def test_gpus_are_read_from_nvidia_smi(root: Path) -> None:
     gpu = "<gpu><product_name>{}</product_name><fb_memory_usage><total>{}</total></fb_memory_usage></gpu>"
     gpus = gpu.format("NVIDIA H100 80GB HBM3", "81559 MiB") + gpu.format("Odd, name", "N/A")
     smi = smi_of(CommandResult((), 0, f"<nvidia_smi_log>{gpus}</nvidia_smi_log>"))
@@ -69,8 +69,8 @@ def test_gpus_are_those_of_the_driver(root: Path) -> None:
     assert machine["boot_disk_in_gb"] > 0
 
 
-@pytest.mark.parametrize("script", [None, "exit 9", "sleep 9"], ids=["none", "no driver", "hangs"])
-def test_without_a_driver_the_bus_tells(
+@pytest.mark.parametrize("script", [None, "exit 9", "sleep 9"], ids=["no nvidia-smi", "no driver", "nvidia-smi hangs"])
+def test_without_driver_gpus_are_counted_on_the_pci_bus(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
 ) -> None:
     if script:
@@ -85,10 +85,10 @@ def test_without_a_driver_the_bus_tells(
     machine = acceptance.measure_hardware(str(root), seconds=0.2)
     assert machine["gpu_source"] == "pci"
     assert machine["gpus"] == [{"model": None, "memory_in_gb": None}] * 2
-    assert count_devices(str(root)) == 1, "a switch"
+    assert count_devices(str(root)) == 1  # an NVSwitch
 
 
-def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
+def test_unknown_hardware_is_none(tmp_path: Path) -> None:
     machine = hardware_of(None, str(tmp_path / "nowhere"))
     assert (machine["gpus"], machine["memory_in_gb"], machine["boot_disk_in_gb"]) == ([], None, None)
 
@@ -145,14 +145,12 @@ def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
         ({"gpus": [{"model": None, "memory_in_gb": None}] * 4}, {}, []),
     ],
 )
-def test_each_field_that_falls_short_is_named(
-    machine: dict[str, Any], offer: dict[str, Any], expected: list[str]
-) -> None:
+def test_findings_name_each_shortfall(machine: dict[str, Any], offer: dict[str, Any], expected: list[str]) -> None:
     assert shortfalls({**MACHINE, **machine}, {**OFFER, **offer}) == expected
 
 
 @pytest.mark.parametrize(
-    ("gpu_type", "model", "same"),
+    ("gpu_type", "model", "is_same"),
     [
         ("nvidia-rtx4090-pcie-24gb", "NVIDIA GeForce RTX 4090", True),
         ("nvidia-l4-pcie-24gb", "NVIDIA L4", True),
@@ -163,7 +161,7 @@ def test_each_field_that_falls_short_is_named(
         ("nvidia-h200-sxm5-141gb", "NVIDIA H100 80GB HBM3", False),
     ],
 )
-def test_models_are_known_by_their_family(gpu_type: str, model: str, same: bool) -> None:
+def test_models_are_compared_by_family(gpu_type: str, model: str, is_same: bool) -> None:
     gpus = [{"model": model, "memory_in_gb": None}]
     found = shortfalls({**MACHINE, "gpus": gpus}, {"gpu_type": gpu_type, "gpu_count": 1})
-    assert (found == []) == same
+    assert (found == []) == is_same

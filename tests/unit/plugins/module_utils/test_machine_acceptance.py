@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which machines are kept: every record of a machine has its verdict, and no reading that disappears improves one."""
+"""The acceptance test of machines: every record gets its verdict, and no missing reading improves a verdict."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from hypothesis import strategies as st
 from gpu_records import H100, LINK, RECORDS, RUBBISH, Machine, says
 
 ROOT = Path(__file__).parents[4]
-WORDS = ["", "N/A", "[N/A]", "[Unknown Error]", "[GPU requires reset]", "???", "None"]
+UNREADABLE = ["", "N/A", "[N/A]", "[Unknown Error]", "[GPU requires reset]", "???", "None"]
 Answers = dict[str, CommandResult]
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The files of a machine whose first boot is over."""
+    """The root folder of a machine that has finished its first boot."""
     folder = tmp_path_factory.mktemp("machine")
     for name, text in {
         "run/cloud-init/result.json": '{"v1": {"datasource": "DataSourceNone", "errors": []}}',
@@ -47,51 +47,51 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def judged(answers: Answers, root: str, machine: Machine, level: str) -> list[Finding]:
+def findings_of(answers: Answers, root: str, machine: Machine, level: str) -> list[Finding]:
     wanted = Wanted(level, machine.offer, min_driver="535", min_cuda="12")
     return verdicts.findings(Readings(answers, root, 0.5), wanted)
 
 
-def verdict_of(made: list[Finding]) -> str:
-    return verdicts.worst(finding.verdict for finding in made)
+def worst_verdict(found: list[Finding]) -> str:
+    return verdicts.worst(finding.verdict for finding in found)
 
 
 def verdict(answers: Answers, root: str, machine: Machine, level: str) -> str:
-    return verdict_of(judged(answers, root, machine, level))
+    return worst_verdict(findings_of(answers, root, machine, level))
 
 
-def worse_than_ok(made: list[Finding]) -> set[str]:
-    return {finding.check for finding in made if finding.verdict != "ok"}
+def failed_checks(found: list[Finding]) -> set[str]:
+    return {finding.check for finding in found if finding.verdict != "ok"}
 
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_each_record_has_its_verdict(name: str, root: str) -> None:
     machine, health, burnin, _checks = RECORDS[name]
     for level, expected in (("health", health), ("load", None), ("burnin", burnin)):
-        made = judged(machine.answers(level), root, machine, level)
-        assert expected in (None, verdict_of(made)), [finding for finding in made if finding.verdict != "ok"]
+        found = findings_of(machine.answers(level), root, machine, level)
+        assert expected in (None, worst_verdict(found)), [finding for finding in found if finding.verdict != "ok"]
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_each_fault_is_of_its_check(name: str, root: str) -> None:
-    """Only the check of a fault fails; without GPUs the checks of GPUs are unknown."""
+def test_fault_fails_only_its_own_check(name: str, root: str) -> None:
+    """Without GPUs, all checks of GPUs are unknown as well."""
     machine, _health, _burnin, checks = RECORDS[name]
-    made = judged(machine.answers("burnin"), root, machine, "burnin")
-    bad = {finding.check for finding in made if finding.verdict in ("bad", "degraded")}
-    assert bad <= checks <= worse_than_ok(made)
-    if all(finding.gpu is not None or finding.check != "ecc" for finding in made):
-        assert worse_than_ok(made) == checks
+    found = findings_of(machine.answers("burnin"), root, machine, "burnin")
+    bad = {finding.check for finding in found if finding.verdict in ("bad", "degraded")}
+    assert bad <= checks <= failed_checks(found)
+    if all(finding.gpu is not None or finding.check != "ecc" for finding in found):
+        assert failed_checks(found) == checks
 
 
-# No reading that disappears or gets worse improves a verdict
+# Missing or worse readings never improve a verdict
 
 
 def paths_of(machine: Machine) -> list[str]:
     return list(machine.card.elements(0))
 
 
-def without(text: str, gpu: int, path: str, word: str | None) -> str:
-    """nvidia-smi's answer with another word in an element of a GPU, or without the element."""
+def with_element(text: str, gpu: int, path: str, word: str | None) -> str:
+    """nvidia-smi's output with this word in an element of a GPU. Without a word, the element is removed."""
     parts = re.split(r"(?=<gpu id=)", text)
     if gpu + 1 >= len(parts):
         return text
@@ -109,47 +109,48 @@ def without(text: str, gpu: int, path: str, word: str | None) -> str:
     return "".join(parts)
 
 
-def changed(answers: Answers, name: str, text: str) -> Answers:
+def with_output(answers: Answers, name: str, text: str) -> Answers:
     return {**answers, name: replace(answers[name], output=text)}
 
 
-def read_by_rules() -> set[str]:
-    """The elements that the rules read of nvidia-smi's answer about a GPU."""
+def elements_read_by_rules() -> set[str]:
+    """The elements of a GPU in nvidia-smi's output that the rules read."""
     paths, text = set[str](), Gpu.text
 
-    def noted(gpu: Gpu, path: str) -> str:
+    def noting_text(gpu: Gpu, path: str) -> str:
         paths.add(path)
         return text(gpu, path)
 
-    with mock.patch.object(Gpu, "text", noted):
+    with mock.patch.object(Gpu, "text", noting_text):
         for machine, *_expected in RECORDS.values():
-            judged(machine.answers("burnin"), "/nowhere", machine, "burnin")
+            findings_of(machine.answers("burnin"), "/nowhere", machine, "burnin")
     return paths
 
 
-READ = read_by_rules()
+READ = elements_read_by_rules()
 
 
 @pytest.mark.parametrize("word", [None, "N/A"])
 @pytest.mark.parametrize(
     "name", [name for name, (machine, *_rest) in RECORDS.items() if machine.faults or machine.under_load]
 )
-def test_no_element_that_disappears_hides_a_fault(name: str, word: str | None, root: str) -> None:
-    """Each element of nvidia-smi's answer that can show a fault of a GPU, alone and together."""
+def test_missing_elements_never_hide_a_fault(name: str, word: str | None, root: str) -> None:
+    """Removes or blanks each element that the rules read, alone and together with its neighbours."""
     machine, _health, expected, _checks = RECORDS[name]
     gpu = min({*machine.faults, *machine.under_load})
     answers = machine.answers("burnin")
-    single = sorted(READ & machine.card.elements(0).keys())
-    together = [
-        [path for path in single if path.startswith(f"{top}/")] for top in {path.split("/")[0] for path in single}
+    paths_read = sorted(READ & machine.card.elements(0).keys())
+    branches = [
+        [path for path in paths_read if path.startswith(f"{top}/")]
+        for top in {path.split("/")[0] for path in paths_read}
     ]
-    for paths in [*([path] for path in single), *together] if expected != "ok" else ():
+    for paths in [*([path] for path in paths_read), *branches] if expected != "ok" else ():
         mutated = answers
         for source in {"nvidia-smi", "loaded"} & answers.keys():
             text = answers[source].output
             for path in paths:
-                text = without(text, gpu, path, word)
-            mutated = changed(mutated, source, text)
+                text = with_element(text, gpu, path, word)
+            mutated = with_output(mutated, source, text)
         assert verdict(mutated, root, machine, "burnin") != "ok", paths
 
 
@@ -157,37 +158,37 @@ OPTIONAL = {"pci/rx_util", "pci/tx_util"}
 
 
 @pytest.mark.parametrize("path", sorted(READ & H100.elements(0).keys() - OPTIONAL))
-def test_a_healthy_machine_of_which_something_cannot_be_read_is_neither_ok_nor_bad(path: str, root: str) -> None:
+def test_unreadable_element_of_healthy_machine_is_unknown(path: str, root: str) -> None:
     machine = Machine()
     answers = machine.answers("health")
-    made = {
+    found = {
         verdict(
-            changed(answers, "nvidia-smi", without(answers["nvidia-smi"].output, 3, path, word)),
+            with_output(answers, "nvidia-smi", with_element(answers["nvidia-smi"].output, 3, path, word)),
             root,
             machine,
             "health",
         )
         for word in (None, "[Unknown Error]")
     }
-    # Elements that only older GPUs have, and those that a link at its best does not need
-    spare = path.startswith("retired_pages/") or path in ("temperature/gpu_temp", "utilization/gpu_util")
-    assert made == {"ok" if spare else "unknown"}
+    # Elements of older GPUs, and readings that matter only if another value is suspicious
+    is_optional = path.startswith("retired_pages/") or path in ("temperature/gpu_temp", "utilization/gpu_util")
+    assert found == {"ok" if is_optional else "unknown"}
 
 
-def test_what_no_check_reads_changes_nothing(root: str) -> None:
-    """All of it at once, since it could only make the verdict worse."""
+def test_elements_read_by_no_check_do_not_matter(root: str) -> None:
+    """All elements at once, since each could only make the verdict worse."""
     kept = ("ecc_errors", "pci/pci_bus_id", "mig_devices")
     unread = [path for path in H100.elements(0).keys() - READ if not path.startswith(kept)]
     answers = Machine().answers("burnin")
     text = answers["nvidia-smi"].output
     for path in unread:
-        before, text = text, without(text, 3, path, "???")
+        before, text = text, with_element(text, 3, path, "???")
         assert text != before, path
-    assert verdict(changed(answers, "nvidia-smi", text), root, Machine(), "burnin") == "ok"
+    assert verdict(with_output(answers, "nvidia-smi", text), root, Machine(), "burnin") == "ok"
 
 
 class Mutation:
-    """Mutations of a machine's answers, each of which removes or worsens a reading."""
+    """Removes or worsens a reading in a machine's answers."""
 
     def __init__(self, kind: str, tool: str, number: int, path: str, word: str | None) -> None:
         self.kind, self.tool, self.number, self.path, self.word = kind, tool, number, path, word
@@ -203,11 +204,11 @@ class Mutation:
             output, top = answer.output, f"{self.path.partition('/')[0]}/"
             for path in H100.elements(0) if self.kind == "branch" else [self.path]:
                 if path == self.path or path.startswith(top):
-                    output = without(output, self.number % 8, path, self.word)
+                    output = with_element(output, self.number % 8, path, self.word)
             return {**answers, self.tool: replace(answer, output=output)}
-        if self.kind == "gone" and self.tool not in ("dcgmi", "load"):  # each may be what is not installed
+        if self.kind == "gone" and self.tool not in ("dcgmi", "load"):  # these may be not installed
             return {name: item for name, item in answers.items() if name != self.tool}
-        if self.kind == "truncate" and self.tool != "journalctl":  # a log has no end that would be missed
+        if self.kind == "truncate" and self.tool != "journalctl":  # a log may end anywhere
             return {
                 **answers,
                 self.tool: replace(answer, output=answer.output[: self.number * len(answer.output) // 1000]),
@@ -228,15 +229,15 @@ mutations = st.builds(
     st.sampled_from([*TOOLS, "nvidia-smi", "loaded"]),
     st.integers(0, 999),
     st.sampled_from(sorted(H100.elements(0))),
-    st.sampled_from([None, *WORDS]),
+    st.sampled_from([None, *UNREADABLE]),
 )
-SICK = [name for name, (_machine, _health, burnin, _checks) in RECORDS.items() if burnin != "ok"]
+FAULTY = [name for name, (_machine, _health, burnin, _checks) in RECORDS.items() if burnin != "ok"]
 quickly = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quickly
-@given(name=st.sampled_from(SICK), several=st.lists(mutations, min_size=1, max_size=3))
-def test_no_mutation_turns_a_verdict_to_ok(name: str, several: list[Mutation], root: str) -> None:
+@given(name=st.sampled_from(FAULTY), several=st.lists(mutations, min_size=1, max_size=3))
+def test_lost_or_worse_answers_never_hide_a_fault(name: str, several: list[Mutation], root: str) -> None:
     machine, _health, _burnin, _checks = RECORDS[name]
     answers = machine.answers("burnin")
     for mutation in several:
@@ -263,19 +264,19 @@ WORSE: Mapping[str, st.SearchStrategy[str]] = {
 
 
 SAMPLED = ("clocks", "temperature", "pci")
-"""Checks that are also judged under load, where a value may be good again."""
+"""The beginnings of elements that are also read under load, where the value may be good again."""
 
 
 @quickly
 @given(path=st.sampled_from(sorted(WORSE)), gpu=st.integers(0, 7), data=st.data())
-def test_no_reading_that_gets_worse_is_ok(path: str, gpu: int, data: st.DataObject, root: str) -> None:
+def test_worse_reading_is_never_ok(path: str, gpu: int, data: st.DataObject, root: str) -> None:
     answers = Machine().answers("burnin")
     source = "loaded" if path.startswith(SAMPLED) else "nvidia-smi"
-    text = without(answers[source].output, gpu, path, data.draw(WORSE[path]))
-    assert verdict(changed(answers, source, text), root, Machine(), "burnin") != "ok"
+    text = with_element(answers[source].output, gpu, path, data.draw(WORSE[path]))
+    assert verdict(with_output(answers, source, text), root, Machine(), "burnin") != "ok"
 
 
-# Readers and arbitrary texts
+# Readers
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode(errors="replace")) | st.just(RUBBISH))
@@ -287,10 +288,10 @@ def test_no_reading_that_gets_worse_is_ok(path: str, gpu: int, data: st.DataObje
 )
 @example("{" * 100_000)
 @example('{"v1": {"errors": 7}}')
-def test_no_reader_raises(text: str) -> None:
+def test_readers_accept_any_text(text: str) -> None:
     names = ("nvidia-smi", "loaded", "journalctl", "nvlink", "dcgmi", "load", "all_reduce", "fabric_manager")
-    for said in (text, f"<nvidia_smi_log>{text}</nvidia_smi_log>"):
-        answers = {name: CommandResult((name,), 0, said) for name in names}
+    for output in (text, f"<nvidia_smi_log>{text}</nvidia_smi_log>"):
+        answers = {name: CommandResult((name,), 0, output) for name in names}
         verdicts.findings(Readings(answers, "/nowhere", None), Wanted("burnin", Machine().offer))
 
 
@@ -305,7 +306,7 @@ def test_no_reader_raises(text: str) -> None:
         ("", None),
     ],
 )
-def test_an_address_has_one_spelling(text: str, address: str | None) -> None:
+def test_pci_address(text: str, address: str | None) -> None:
     assert readings.pci_address(text) == address
 
 
@@ -325,15 +326,15 @@ DCGM_3 = {
 }
 
 
-def diagnosed(text: str) -> list[Finding]:
+def diagnosis_of(text: str) -> list[Finding]:
     return verdicts.diagnosis_of(Readings({"dcgmi": CommandResult(("dcgmi",), 0, text)}))
 
 
-def test_both_forms_of_a_diagnosis_are_read() -> None:
-    old = diagnosed(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
+def test_diagnoses_of_dcgm_3_and_4_are_read() -> None:
+    old = diagnosis_of(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
     assert [(item.gpu, item.verdict) for item in old] == [(0, "ok"), (1, "bad")]
     assert old[1] == Finding("bad", "Denylist: it is denied", "pass", 1)
-    assert [item.gpu for item in diagnosed(Machine().dcgmi())] == [*range(8)]
+    assert [item.gpu for item in diagnosis_of(Machine().dcgmi())] == [*range(8)]
 
 
 @pytest.mark.parametrize(
@@ -348,7 +349,7 @@ def test_both_forms_of_a_diagnosis_are_read() -> None:
         ([], "bad"),
     ],
 )
-def test_a_failure_is_as_bad_as_its_severities(severities: list[int], expected: str) -> None:
+def test_severities_decide_between_degraded_and_bad(severities: list[int], expected: str) -> None:
     warnings = [{"error_severity": severity, "warning": "x"} for severity in severities]
     assert verdicts.finding_of_dcgm("software", {"status": "Fail", "warnings": warnings}).verdict == expected
 
@@ -371,7 +372,7 @@ SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": 
         ("H100", "Not Started, N/A", 4, "active", "bad"),
         ("H100", "N/A, N/A", 0, "active", "unknown"),
         ("H100", ", ", 0, None, "unknown"),
-        # Before Hopper only systemd knows.
+        # Before Hopper, only systemd knows the state.
         ("A100", "N/A, N/A", 6, "active", "ok"),
         ("A100", "N/A, N/A", 6, "inactive", "bad"),
         ("A100", "N/A, N/A", 6, "failed", "bad"),
@@ -382,7 +383,9 @@ SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": 
         ("", "N/A, N/A", 0, None, "unknown"),
     ],
 )
-def test_the_fabric(model: str, state: str, switches: int, service: str | None, expected: str, tmp_path: Path) -> None:
+def test_verdict_on_fabric(
+    model: str, state: str, switches: int, service: str | None, expected: str, tmp_path: Path
+) -> None:
     word, _comma, status = state.partition(", ")
     name = f"<product_name>{SXM.get(model, '')}</product_name>"
     xml = f"{name}<fabric><state>{word}</state><status>{status}</status></fabric>"
@@ -391,14 +394,14 @@ def test_the_fabric(model: str, state: str, switches: int, service: str | None, 
         device.mkdir(parents=True)
         (device / "vendor").write_text("0x10de\n")
         (device / "class").write_text("0x068000\n")
-    for count, verdict_of_it in ((2, expected), (1, "ok" if model else "unknown")):
+    for count, verdict_by_count in ((2, expected), (1, "ok" if model else "unknown")):
         answers = says("nvidia-smi", f"<nvidia_smi_log>{f'<gpu>{xml}</gpu>' * count}</nvidia_smi_log>")
-        looks = Readings({**answers, **says("fabric_manager", service or "", 3)}, str(tmp_path))
-        made = verdicts.findings(looks, Wanted("health"))
-        assert {finding.verdict for finding in made if finding.check == "fabric"} == {verdict_of_it}
+        machine_readings = Readings({**answers, **says("fabric_manager", service or "", 3)}, str(tmp_path))
+        found = verdicts.findings(machine_readings, Wanted("health"))
+        assert {finding.verdict for finding in found if finding.check == "fabric"} == {verdict_by_count}
 
 
-def test_a_load_of_copies_will_do(root: str) -> None:
+def test_load_by_nvbandwidth_is_accepted(root: str) -> None:
     answers = {name: item for name, item in Machine().answers("load").items() if name != "dcgmi"}
     for code, expected in ((0, "ok"), (1, "unknown")):
         answers["load"] = CommandResult(("nvbandwidth",), code, "Running...\nSUM host_to_device_memcpy_ce 440.1\n")
@@ -412,7 +415,7 @@ def test_a_load_of_copies_will_do(root: str) -> None:
     ("option", "value"),
     [("min_driver", "new"), ("min_cuda", "12."), ("thresholds", {"clok": 1}), ("thresholds", {"clock": "x"})],
 )
-def test_an_option_that_cannot_be_used_is_refused(option: str, value: object) -> None:
+def test_unusable_options_are_refused(option: str, value: object) -> None:
     options = {"level": "specs", "expected": {}, "min_driver": "", "min_cuda": "", "thresholds": {}, "timeout": None}
     with pytest.raises(ValueError, match="must be"):
         acceptance.accept_by_options({**options, "tool_timeout": 1.0, "controller_time": None, option: value}, False)
@@ -422,41 +425,40 @@ def test_an_option_that_cannot_be_used_is_refused(option: str, value: object) ->
     ("version", "least", "is_enough"),
     [("12.4", "12.4.0", True), ("12.4", "12.4.1", False), ("550.54.15", "550", True), ("12", "12.0", True)],
 )
-def test_a_version_may_have_zeros_at_its_end(version: str, least: str, is_enough: bool) -> None:
+def test_version_of_ignores_trailing_zeros(version: str, least: str, is_enough: bool) -> None:
     assert (version_of(version) >= version_of(least)) is is_enough
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(0.0, "ok"), (-60.0, "ok"), (61.0, "degraded"), (-1e6, "degraded")])
-def test_the_clock(ahead: float, expected: str, root: str) -> None:
-    looks = Readings(Machine().answers("health"), root, ahead)
-    made = verdicts.findings(looks, Wanted("health", Machine().offer))
-    assert [finding.verdict for finding in made if finding.check == "clock"] == [expected]
+def test_verdict_on_clock(ahead: float, expected: str, root: str) -> None:
+    machine_readings = Readings(Machine().answers("health"), root, ahead)
+    found = verdicts.findings(machine_readings, Wanted("health", Machine().offer))
+    assert [finding.verdict for finding in found if finding.check == "clock"] == [expected]
 
 
-def test_a_machine_without_gpus_is_not_asked_for_them(root: str) -> None:
+def test_offer_without_gpus_skips_gpu_checks(root: str) -> None:
     answers = {**Machine().answers("burnin"), "nvidia-smi": CommandResult((), 127)}
-    made = verdicts.findings(Readings(answers, root, None), Wanted("burnin", {"gpu_count": 0}))
-    assert {finding.check for finding in made} == {"answers", "gpu_count", "disk_write", "user_data"}
-    assert verdict_of(made) == "ok"
+    found = verdicts.findings(Readings(answers, root, None), Wanted("burnin", {"gpu_count": 0}))
+    assert {finding.check for finding in found} == {"answers", "gpu_count", "disk_write", "user_data"}
+    assert worst_verdict(found) == "ok"
 
 
-def test_a_missing_driver_is_no_fault_of_what_was_paid_for(root: str) -> None:
+def test_missing_driver_is_bad_only_if_min_driver_is_given(root: str) -> None:
     answers = {"nvidia-smi": CommandResult((), 127)}
     for demand, expected in (("", "unknown"), ("535", "bad")):
-        made = verdicts.findings(Readings(answers, root, None), Wanted("specs", {}, min_driver=demand))
-        assert verdict_of(made) == expected
+        found = verdicts.findings(Readings(answers, root, None), Wanted("specs", {}, min_driver=demand))
+        assert worst_verdict(found) == expected
 
 
-def test_an_xid_of_a_gpu_that_is_not_listed_is_a_neighbours(root: str) -> None:
-    """If it is one of ours, nvidia-smi lists too few GPUs, which is bad anyway."""
+def test_xid_of_unlisted_gpu_is_ignored(root: str) -> None:
+    """It is probably a neighbour's. If not, nvidia-smi lists too few GPUs, which is bad anyway."""
     machine = Machine(count=7, offered=7, xids=[("0000:eb:00", 79)])
     assert verdict(machine.answers("health"), root, machine, "health") == "ok"
 
 
-# The table
+# The page docs/acceptance.md
 
-
-# The table of the page: for each check its level, subject, source, and when it is degraded and bad
+# The rows of its table: for each check its level, subject and source, and when it is degraded and bad
 ROWS = {
     name: cells
     for name, *cells in re.findall(
@@ -467,29 +469,28 @@ ROWS = {
 }
 
 
-def test_every_threshold_of_the_table_is_the_codes_own() -> None:
+def test_page_has_default_thresholds() -> None:
     degraded = {name: cells[3] for name, cells in ROWS.items()}
     assert degraded["clock"] == f"over {THRESHOLDS['clock']:g}"
     assert degraded["disk_write"] == f"under {THRESHOLDS['disk_write']:g}"
     assert degraded["temperature"] == f"under {THRESHOLDS['temperature_margin']:g}"
 
 
-def test_every_verdict_of_the_table_is_reached_by_a_record(root: str) -> None:
-    """The records show for each check whether it can be `degraded` and `bad`."""
+def test_records_reach_every_verdict_of_the_page(root: str) -> None:
     shown: dict[str, set[str]] = {check.name: set() for check in CHECKS}
     for machine, _health, _burnin, _checks in RECORDS.values():
-        for finding in judged(machine.answers("burnin"), root, machine, "burnin"):
+        for finding in findings_of(machine.answers("burnin"), root, machine, "burnin"):
             shown[finding.check].add(finding.verdict)
     rows = {
         name: {word for word, cell in zip(("degraded", "bad"), ROWS[name][3:], strict=True) if cell} for name in shown
     }
-    elsewhere = {"vcpu_count", "memory_in_gb", "boot_disk_in_gb", "clock", "user_data"}
+    tested_elsewhere = {"vcpu_count", "memory_in_gb", "boot_disk_in_gb", "clock", "user_data"}
     for name, words in rows.items():
         assert shown[name] & {"degraded", "bad"} <= words, name
-        assert name in elsewhere or words <= shown[name], name
+        assert name in tested_elsewhere or words <= shown[name], name
 
 
-def test_the_page_has_the_codes_own_table() -> None:
+def test_page_lists_all_checks_and_xids() -> None:
     assert [(name, level, source) for name, (level, _about, source, *_when) in ROWS.items()] == [
         (check.name, check.level, check.source) for check in CHECKS
     ]
@@ -498,13 +499,13 @@ def test_the_page_has_the_codes_own_table() -> None:
     assert all(", ".join(map(str, codes)) in page for _verdict, _words, codes in verdicts.XIDS)
 
 
-def test_the_module_documents_its_options() -> None:
+def test_module_documents_its_options_and_results() -> None:
     documented = yaml.safe_load(gpu_acceptance.DOCUMENTATION)["options"]
-    said = {
+    documented = {
         name: {key: value for key, value in option.items() if key != "description"}
         for name, option in documented.items()
     }
-    assert said == gpu_acceptance.SPEC
+    assert documented == gpu_acceptance.SPEC
     assert documented["level"]["choices"] == list(LEVELS)
     assert (
         yaml.safe_load(gpu_acceptance.RETURN).keys()
@@ -515,7 +516,7 @@ def test_the_module_documents_its_options() -> None:
 # Evidence
 
 
-def test_evidence_fits_and_keeps_serial_numbers() -> None:
+def test_evidence_is_cut_but_keeps_serial_numbers() -> None:
     noise = "NVRM: \u00e4\u4e16\U0001f600\n" * 100_000
     answers = {**Machine().answers("burnin"), "journalctl": CommandResult(("journalctl",), 0, noise)}
     rows = acceptance.evidence(answers)
@@ -527,6 +528,6 @@ def test_evidence_fits_and_keeps_serial_numbers() -> None:
 
 
 @given(st.lists(st.text(max_size=300), max_size=5), st.integers(1000, 3000))
-def test_evidence_is_never_larger(texts: list[str], most: int) -> None:
+def test_evidence_never_exceeds_its_limit(texts: list[str], most: int) -> None:
     answers = {str(index): CommandResult((str(index),), 0, text) for index, text in enumerate(texts)}
     assert len(json.dumps(acceptance.evidence(answers, most))) <= most

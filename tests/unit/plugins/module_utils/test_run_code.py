@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The code of a run: what is left out, as git does it; its digest; and its way into the folder of the machine."""
+"""The code of a run: which files are packed (by git's rules), its digest, and unpacking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ODD = ["two words", "a\nb", "-x", "*", os.fsdecode(b"caf\xe9"), "é", "$(false)"
 PATHS = ("a", "b", "a.log", "out/a", "out/deep/a.log", "src/out/x", "src/a.py", "src/deep/er/b", "[x]", "a b")
 
 
-def tree(folder: Path, paths: Sequence[str] = PATHS) -> Path:
+def make_tree(folder: Path, paths: Sequence[str] = PATHS) -> Path:
+    """Create these files in the folder, and return it."""
     for path in paths:
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -29,84 +30,88 @@ def tree(folder: Path, paths: Sequence[str] = PATHS) -> Path:
     return folder
 
 
-def packed(folder: Path, exclude: list[str] | None = None) -> set[str]:
-    """The files that are packed."""
+def packed_files(folder: Path, exclude: list[str] | None = None) -> set[str]:
+    """The files in the archive of the folder."""
     archive = str(folder.parent / "code.tar.gz")
     code_files.pack(str(folder), exclude or [], archive)
     with tarfile.open(archive, encoding="utf-8", errors="surrogateescape") as tar:
         return {member.name for member in tar if not member.isdir()}
 
 
-def test_a_folder_of_a_repository_has_the_patterns_above_it(tmp_path: Path) -> None:
-    """They may name secrets and data that must stay private. A nested repository has its own."""
+def test_gitignore_of_parent_folders_and_nested_repositories_applies(tmp_path: Path) -> None:
+    """Its patterns may name secrets and data that must stay private."""
     top = tmp_path / "top"
-    folder = tree(top / "code" / "run", [*PATHS, "inner/a", "inner/b"])
+    folder = make_tree(top / "code" / "run", [*PATHS, "inner/a", "inner/b"])
     (top / ".gitignore").write_text("/code/run/a\n*.log\n", encoding="utf-8-sig")
     (top / "code" / ".gitignore").write_text("[[]x]\n!out/a.log\n")
     (folder / "inner" / ".gitignore").write_text("b\n")
     for place in (top, folder / "inner"):
         subprocess.run(["git", "init", "-q", str(place)], check=True)
     expected = {path for path in PATHS if not path.startswith("src/")} - {"a", "[x]", "a.log", "out/deep/a.log"}
-    assert packed(folder, ["/src/"]) == {*expected, "inner/a", "inner/.gitignore"}
+    assert packed_files(folder, ["/src/"]) == {*expected, "inner/a", "inner/.gitignore"}
 
 
-def test_the_variables_of_a_repository_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A play may be started by a git hook."""
-    folder = tree(tmp_path / "code")
+def test_git_environment_variables_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A git hook, which has such variables, may start a play."""
+    folder = make_tree(tmp_path / "code")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
-    assert packed(folder) == set(PATHS)
+    assert packed_files(folder) == set(PATHS)
 
 
-def test_a_folder_that_git_ignores_is_refused(tmp_path: Path) -> None:
-    folder = tree(tmp_path / "code")
+def test_folder_that_is_ignored_completely_is_refused(tmp_path: Path) -> None:
+    folder = make_tree(tmp_path / "code")
     (folder / ".gitignore").write_text("*\n")
     with pytest.raises(ValueError, match=r"^.* has no files to pack: .*excludes all of it\.$"):
         code_files.pack(str(folder), [])
 
 
-def test_without_git_nothing_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tree(tmp_path / "code")
+def test_missing_git_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_tree(tmp_path / "code")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"^Install git on this computer"):
         code_files.pack(str(folder), [])
 
 
-def test_what_a_user_excludes_beats_all_files(tmp_path: Path) -> None:
-    folder = tree(tmp_path / "code")
+def test_exclude_option_overrides_gitignore(tmp_path: Path) -> None:
+    folder = make_tree(tmp_path / "code")
     (folder / "src" / ".gitignore").write_text("!a.py\n")
-    assert packed(folder, ["*.py", "/out/"]) == {*PATHS, "src/.gitignore"} - {"out/a", "out/deep/a.log", "src/a.py"}
+    assert packed_files(folder, ["*.py", "/out/"]) == {*PATHS, "src/.gitignore"} - {
+        "out/a",
+        "out/deep/a.log",
+        "src/a.py",
+    }
 
 
-def test_git_and_the_registry_stay_at_home(tmp_path: Path) -> None:
+def test_git_folder_and_registry_are_never_packed(tmp_path: Path) -> None:
     registry = ["host_vars/gpu-1/compute_index_supply.yml", "host_vars/.compute_index_supply.ledger"]
-    folder = tree(tmp_path / "code", ["a", *registry])
+    folder = make_tree(tmp_path / "code", ["a", *registry])
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
     (folder / ".gitignore").write_text("!.git\n!compute_index_supply.yml\n")
     before = code_files.pack(str(folder), [])
-    assert packed(folder, ["!.git", "!*.ledger"]) == {"a", ".gitignore"}
-    (folder / registry[0]).write_text("bought meanwhile")
+    assert packed_files(folder, ["!.git", "!*.ledger"]) == {"a", ".gitignore"}
+    (folder / registry[0]).write_text("changed by a purchase")
     assert code_files.pack(str(folder), []) == before
 
 
-def test_a_purchase_beside_the_code_makes_no_other_code_of_it(tmp_path: Path) -> None:
+def test_files_of_a_purchase_do_not_change_the_digest(tmp_path: Path) -> None:
     """Without an inventory, the code is in the inventory folder, where a purchase makes folders and files."""
-    folder = tree(tmp_path / "code", ["a.py"])
+    folder = make_tree(tmp_path / "code", ["a.py"])
     before = code_files.pack(str(folder), [])
-    tree(folder / "host_vars", [".ssh_config", ".compute_index_supply.ledger", "run-train/.known_hosts"])
-    tree(folder / "host_vars" / "run-train", ["compute_index_supply.yml"])
-    assert code_files.pack(str(folder), []) == before and packed(folder) == {"a.py"}
+    make_tree(folder / "host_vars", [".ssh_config", ".compute_index_supply.ledger", "run-train/.known_hosts"])
+    make_tree(folder / "host_vars" / "run-train", ["compute_index_supply.yml"])
+    assert code_files.pack(str(folder), []) == before and packed_files(folder) == {"a.py"}
 
 
 # The digest
 
 
-def test_the_digest_is_that_of_paths_modes_and_contents(tmp_path: Path) -> None:
-    folder = tree(tmp_path / "code")
+def test_digest_depends_on_paths_modes_and_contents(tmp_path: Path) -> None:
+    folder = make_tree(tmp_path / "code")
     digests = {code_files.pack(str(folder), [])}
 
-    def differs() -> None:
+    def assert_new_digest() -> None:
         digest = code_files.pack(str(folder), [])
         assert digest not in digests
         digests.add(digest)
@@ -115,37 +120,37 @@ def test_the_digest_is_that_of_paths_modes_and_contents(tmp_path: Path) -> None:
     os.chmod(folder / "b", 0o600)
     assert code_files.pack(str(folder), []) in digests
     (folder / "a").write_text("another")
-    differs()
+    assert_new_digest()
     (folder / "b").rename(folder / "c")
-    differs()
+    assert_new_digest()
     (folder / "c").chmod(0o755)
-    differs()
+    assert_new_digest()
     (folder / "link").symlink_to("a")
-    differs()
+    assert_new_digest()
     (folder / "link").unlink()
     (folder / "link").symlink_to("/etc/passwd")
-    differs()
+    assert_new_digest()
 
 
-def test_a_copy_elsewhere_has_the_same_digest(tmp_path: Path) -> None:
-    folder = tree(tmp_path / "code", [*PATHS, *ODD])
+def test_copied_folder_has_the_same_digest(tmp_path: Path) -> None:
+    folder = make_tree(tmp_path / "code", [*PATHS, *ODD])
     shutil.copytree(folder, tmp_path / "other", symlinks=True)
     assert code_files.pack(str(tmp_path / "other"), []) == code_files.pack(str(folder), [])
-    assert packed(folder) == {*PATHS, *ODD}
+    assert packed_files(folder) == {*PATHS, *ODD}
 
 
 @pytest.mark.parametrize("missing", ["nowhere", "file"])
-def test_what_is_no_folder_is_said(tmp_path: Path, missing: str) -> None:
+def test_path_that_is_no_folder_is_refused(tmp_path: Path, missing: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"is not a folder\.$"):
         code_files.pack(str(tmp_path / missing), [])
 
 
-# The way to the machine
+# Unpacking
 
 
-def bring(folder: Path, run: Path) -> str:
-    """Pack a folder here, and unpack it there; its digest."""
+def pack_and_unpack(folder: Path, run: Path) -> str:
+    """Pack a folder, unpack it in the folder of a run, and return its digest."""
     archive = str(run.parent / "code.tar.gz")
     digest = code_files.pack(str(folder), [], archive)
     run.mkdir(exist_ok=True)
@@ -153,32 +158,32 @@ def bring(folder: Path, run: Path) -> str:
     return digest
 
 
-def test_all_arrives_as_it_was(tmp_path: Path) -> None:
-    folder = tree(tmp_path / "code", [*PATHS, *ODD])
+def test_unpacked_code_equals_packed_code(tmp_path: Path) -> None:
+    folder = make_tree(tmp_path / "code", [*PATHS, *ODD])
     (folder / "a").chmod(0o755)
     os.link(folder / "b", folder / "second")
     for name, target in (("in", "src/a.py"), ("out of it", "/etc/passwd"), ("up", "../.."), ("dangling", "nix")):
         (folder / name).symlink_to(target)
     os.mkfifo(folder / "pipe")
-    digest = bring(folder, tmp_path / "run")
+    digest = pack_and_unpack(folder, tmp_path / "run")
     assert digest == code_files.pack(str(folder), []) == code_files.digest_at(str(tmp_path / "run"))
     assert code_files.pack(str(tmp_path / "run" / "work"), []) == digest
     assert (tmp_path / "run" / "work" / "second").read_text() == (folder / "b").read_text()
 
 
-def test_new_code_takes_the_place_of_the_old(tmp_path: Path) -> None:
-    folder, run = tree(tmp_path / "code"), tmp_path / "run"
-    first = bring(folder, run)
+def test_new_code_replaces_old_code(tmp_path: Path) -> None:
+    folder, run = make_tree(tmp_path / "code"), tmp_path / "run"
+    first = pack_and_unpack(folder, run)
     (folder / "a").unlink()
-    second = bring(folder, run)
+    second = pack_and_unpack(folder, run)
     assert first != second == code_files.digest_at(str(run))
     assert not (run / "work" / "a").exists()
     assert sorted(os.listdir(run)) == ["code.sha256", "work"]
 
 
-def test_a_damaged_archive_changes_nothing(tmp_path: Path) -> None:
-    folder, run = tree(tmp_path / "code"), tmp_path / "run"
-    first = bring(folder, run)
+def test_damaged_archive_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    folder, run = make_tree(tmp_path / "code"), tmp_path / "run"
+    first = pack_and_unpack(folder, run)
     archive = tmp_path / "code.tar.gz"
     whole = archive.read_bytes()
     for damaged in (whole[:-20], whole[:99] + bytes([whole[99] ^ 1]) + whole[100:], b"", b"no archive"):
@@ -188,13 +193,13 @@ def test_a_damaged_archive_changes_nothing(tmp_path: Path) -> None:
     assert code_files.digest_at(str(run)) == first
 
 
-def test_a_kill_leaves_code_with_its_own_digest_or_none_and_the_next_run_completes_it(tmp_path: Path) -> None:
-    old, new, run = tree(tmp_path / "old", ["a", "b"]), tree(tmp_path / "new", ["a", "c/d"]), tmp_path / "run"
-    bring(old, run)
-    for _number in kills([code_files], lambda: bring(new, run)):
+def test_killed_unpacking_leaves_matching_digest_or_none(tmp_path: Path) -> None:
+    old, new, run = make_tree(tmp_path / "old", ["a", "b"]), make_tree(tmp_path / "new", ["a", "c/d"]), tmp_path / "run"
+    pack_and_unpack(old, run)
+    for _number in kills([code_files], lambda: pack_and_unpack(new, run)):
         if digest := code_files.digest_at(str(run)):
             assert code_files.pack(str(run / "work"), []) == digest
-        bring(old, run)
+        pack_and_unpack(old, run)
         assert sorted(os.listdir(run)) == ["code.sha256", "work"]
-    bring(new, run)
+    pack_and_unpack(new, run)
     assert code_files.pack(str(run / "work"), []) == code_files.pack(str(new), [])

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The jobs of runs: real processes that start once, whatever is killed, and whose ends are never taken for success."""
+"""The jobs of runs, with real processes: a job starts once, and a killed job never counts as successful."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Report = dict[str, Any]
 
 
 class Runs:
-    """A machine's folder of runs."""
+    """The folder of all runs on a machine, and the run `train` in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,7 +37,7 @@ class Runs:
         self.work = self.run / "work"
 
     def start(self, command: str, digest: str = "1", check_mode: bool = False, **options: Any) -> Report:
-        """Do what the module `run_job` does."""
+        """Start a job as the module `run_job` does."""
         params = {
             "name": "train",
             "command": command,
@@ -55,16 +55,16 @@ class Runs:
         return job.report("train", lines)
 
     def wait(self, *states: str) -> Report:
-        """The report once the run has one of these states, or is over."""
+        """The report as soon as the run has one of these states; without states, as soon as it is over."""
         return until(lambda: report if (report := self.info())["state"] in (states or OVER) else {})
 
-    def ended(self, command: str, **options: Any) -> Report:
-        """Start a command; the report when it is over."""
+    def complete(self, command: str, **options: Any) -> Report:
+        """Start a command, wait for its end, and return the report."""
         self.start(command, **options)
         return self.wait()
 
     def pids(self) -> list[int]:
-        """The processes of the job, the first one at first."""
+        """The processes of the job, in the order of their ids."""
         found = []
         for name in os.listdir("/proc"):
             with contextlib.suppress(OSError):
@@ -72,8 +72,8 @@ class Runs:
                 found += [int(name)] if str(self.run / "pid") in handles else []
         return sorted(found)
 
-    def end_all(self) -> None:
-        """Kill all of the job, as a restart of the machine does."""
+    def kill_all(self) -> None:
+        """Kill all processes of the job, as a restart of the machine does."""
         while pids := self.pids():
             for pid in pids:
                 with contextlib.suppress(OSError):
@@ -82,12 +82,12 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
-    """A machine's folder of runs, with a short grace period for jobs whose time is up."""
+    """The runs of a machine, with a short grace period for jobs whose time is up."""
     monkeypatch.setattr(job, "_WRAPPER", job._WRAPPER.replace("-k 30", "-k 1"))
     monkeypatch.setenv(job.FOLDER_VARIABLE, str(tmp_path / "runs"))
     runs = Runs(tmp_path / "runs")
     yield runs
-    runs.end_all()
+    runs.kill_all()
 
 
 # Ends
@@ -106,8 +106,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
         ("(", "failed", 2, "The job failed (exit code"),
     ],
 )
-def test_how_a_command_ends(runs: Runs, command: str, state: str, code: int, words: str) -> None:
-    report = runs.ended(command, time=600)
+def test_exit_code_decides_the_state(runs: Runs, command: str, state: str, code: int, words: str) -> None:
+    report = runs.complete(command, time=600)
     assert report["state"] == state
     assert report["exit_code"] == code or command == "("
     assert words in report["msg"]
@@ -115,8 +115,8 @@ def test_how_a_command_ends(runs: Runs, command: str, state: str, code: int, wor
     assert int((runs.run / "pid").read_text()) > 1
 
 
-def test_output_code_and_folder_are_those_of_the_run(runs: Runs) -> None:
-    report = runs.ended("pwd; echo error >&2; [ -t 0 ] || cat; echo $HOME; touch made", env={"A": "b"})
+def test_job_runs_in_work_folder_with_home_and_log(runs: Runs) -> None:
+    report = runs.complete("pwd; echo error >&2; [ -t 0 ] || cat; echo $HOME; touch made", env={"A": "b"})
     assert report["log"] == [os.path.realpath(runs.work), "error", os.environ["HOME"]]
     assert (runs.work / "made").exists()
     assert stat.S_IMODE(os.stat(runs.run).st_mode) == 0o700
@@ -125,53 +125,53 @@ def test_output_code_and_folder_are_those_of_the_run(runs: Runs) -> None:
 @pytest.mark.parametrize(
     "command", ["sleep 600", "trap '' TERM; while :; do sleep 0.1; done", "trap 'exit 0' TERM; sleep 600 & wait"]
 )
-def test_its_time_is_over(runs: Runs, command: str) -> None:
-    report = runs.ended(command, time=0.3)
+def test_job_is_interrupted_when_its_time_is_up(runs: Runs, command: str) -> None:
+    report = runs.complete(command, time=0.3)
     assert report["state"] == "interrupted"
     assert report["msg"] == "The job was interrupted (its time was up)."
     until(lambda: not runs.pids())
 
 
-def test_the_time_counts_for_the_setup_too(runs: Runs) -> None:
-    report = runs.ended("touch ran", setup="sleep 600", time=0.3)
+def test_time_limit_includes_the_setup(runs: Runs) -> None:
+    report = runs.complete("touch ran", setup="sleep 600", time=0.3)
     assert (report["state"], report["reason"]) == ("interrupted", "its time was up")
     assert not (runs.work / "ran").exists()
 
 
-def test_what_it_leaves_running_keeps_neither_its_end_nor_the_next_job(runs: Runs) -> None:
-    assert runs.ended("sleep 600 & exit 3")["exit_code"] == 3
-    left = runs.pids()
-    assert left and runs.ended("true", digest="2")["state"] == "succeeded"
-    for pid in left:
+def test_background_process_blocks_neither_the_end_nor_the_next_job(runs: Runs) -> None:
+    assert runs.complete("sleep 600 & exit 3")["exit_code"] == 3
+    background = runs.pids()
+    assert background and runs.complete("true", digest="2")["state"] == "succeeded"
+    for pid in background:
         os.kill(pid, signal.SIGKILL)
 
 
 # Setup
 
 
-def test_a_setup_that_succeeded_is_remembered_until_it_or_the_code_changes(runs: Runs, tmp_path: Path) -> None:
+def test_setup_runs_again_only_if_setup_or_code_changes(runs: Runs, tmp_path: Path) -> None:
     count = tmp_path / "count"
     setup = f"echo setup >> {count}"
-    runs.ended("true", setup=setup)
-    runs.ended("true", setup=setup, digest="2")
+    runs.complete("true", setup=setup)
+    runs.complete("true", setup=setup, digest="2")
     assert count.read_text().count("setup") == 1
-    runs.ended("true", setup=f"{setup} ", digest="3")
+    runs.complete("true", setup=f"{setup} ", digest="3")
     assert count.read_text().count("setup") == 2
     (runs.run / "code.sha256").write_text("another")
-    runs.ended("true", setup=f"{setup} ", digest="4")
+    runs.complete("true", setup=f"{setup} ", digest="4")
     assert count.read_text().count("setup") == 3
 
 
-def test_a_setup_that_fails_is_not_remembered_and_nothing_runs(runs: Runs) -> None:
-    report = runs.ended("touch ran", setup="echo no >&2; exit 4")
+def test_failed_setup_fails_the_job_and_runs_again(runs: Runs) -> None:
+    report = runs.complete("touch ran", setup="echo no >&2; exit 4")
     assert (report["state"], report["exit_code"]) == ("failed", 4)
     assert report["msg"] == "The job failed (exit code 4, of its setup)."
     assert report["log"] == ["no"]
     assert not (runs.work / "ran").exists()
-    assert runs.ended("touch ran", setup="echo no >&2; exit 4", again=True)["exit_code"] == 4
+    assert runs.complete("touch ran", setup="echo no >&2; exit 4", again=True)["exit_code"] == 4
 
 
-def test_a_setup_runs_first_and_may_leave_a_service_behind(runs: Runs) -> None:
+def test_setup_runs_before_the_command_and_may_start_a_service(runs: Runs) -> None:
     runs.start("touch ran; sleep 0.1", setup="while [ ! -e go ]; do sleep 0.02; done; sleep 600 & echo $! > service")
     assert runs.info()["state"] == "running"
     (runs.work / "go").touch()
@@ -184,7 +184,7 @@ def test_a_setup_runs_first_and_may_leave_a_service_behind(runs: Runs) -> None:
 # Once
 
 
-def test_the_same_job_starts_once(runs: Runs) -> None:
+def test_same_job_starts_once_unless_again_is_set(runs: Runs) -> None:
     command = "echo ran >> ran; while [ ! -e go ]; do sleep 0.02; done"
     assert runs.start(command, check_mode=True) == {
         **{"changed": True, "state": "none", "msg": "The job has not begun."},
@@ -206,7 +206,7 @@ def test_the_same_job_starts_once(runs: Runs) -> None:
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that does what systemd-run does, which a test may replace."""
+    """A replacement of systemd-run that runs its command with the variable IN_UNIT. A test may overwrite it."""
     program = tmp_path / "bin" / "systemd-run"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nIN_UNIT=1 exec "$@"\n')
@@ -218,11 +218,11 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes units of the system")
 @pytest.mark.parametrize("works", [True, False])
-def test_a_job_of_root_is_a_unit_where_systemd_makes_one(runs: Runs, systemd: Path, works: bool) -> None:
-    """Else systemd may end it with the connection. Its variables are in no file of systemd's."""
+def test_root_job_runs_in_a_systemd_scope_if_possible(runs: Runs, systemd: Path, works: bool) -> None:
+    """Otherwise systemd may end the job with the connection."""
     if not works:
         systemd.write_text("#!/bin/sh\necho Failed to connect to bus; exit 1\n")
-    report = runs.ended("echo ran$IN_UNIT >> ran; cat ran; test $TOKEN", env={"TOKEN": SECRET})
+    report = runs.complete("echo ran$IN_UNIT >> ran; cat ran; test $TOKEN", env={"TOKEN": SECRET})
     assert (report["state"], report["log"]) == ("succeeded", ["ran1" if works else "ran"])
     assert int((runs.run / "pid").read_text()) > 1
 
@@ -241,7 +241,7 @@ def test_a_job_of_root_is_a_unit_where_systemd_makes_one(runs: Runs, systemd: Pa
         ("", "", "", "user-1000.slice/session-3.scope", False),  # no busctl
     ],
 )
-def test_a_job_that_logind_would_end_with_the_connection_is_refused(
+def test_job_that_logind_would_end_at_logout_is_refused(
     runs: Runs,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -251,8 +251,8 @@ def test_a_job_that_logind_would_end_with_the_connection_is_refused(
     group: str,
     is_refused: bool,
 ) -> None:
-    """It was interrupted a minute after the play had ended, and its machine billed for nothing."""
-    runs.ended("true", digest="0")
+    """Such a job was interrupted a minute after the play, and its machine was billed for nothing."""
+    runs.complete("true", digest="0")
     (tmp_path / "cgroup").write_text(f"0::/user.slice/{group}\n")
     program = tmp_path / "busctl"
     program.write_text(f"#!/bin/sh\nprintf '%s\\n' 'b {kills}' 'as {only}' 'as {excluded}'\n")
@@ -265,17 +265,17 @@ def test_a_job_that_logind_would_end_with_the_connection_is_refused(
     if is_refused:
         with pytest.raises(ValueError, match="ends all processes of alice at logout"):
             runs.start("true")
-        assert runs.info()["digest"] == "0", "what an earlier job has left stays"
+        assert runs.info()["digest"] == "0", "the earlier job's record stays"
     else:
-        assert runs.ended("true")["state"] == "succeeded"
+        assert runs.complete("true")["state"] == "succeeded"
 
 
-@pytest.mark.parametrize("unit", [True, False])
-def test_a_start_that_is_killed_anywhere_and_repeated_starts_it_once(
-    runs: Runs, tmp_path: Path, request: pytest.FixtureRequest, unit: bool
+@pytest.mark.parametrize("in_unit", [True, False])
+def test_start_that_is_killed_and_repeated_starts_the_job_once(
+    runs: Runs, tmp_path: Path, request: pytest.FixtureRequest, in_unit: bool
 ) -> None:
-    """Each round has a job of its own, so that each is the first start, or one in place of another."""
-    if unit:
+    """Each round starts a new job, which replaces that of the round before."""
+    if in_unit:
         request.getfixturevalue("systemd")
     counts = [tmp_path / "count"]
 
@@ -289,10 +289,10 @@ def test_a_start_that_is_killed_anywhere_and_repeated_starts_it_once(
         counts.append(tmp_path / f"count-{number}")
 
 
-def test_a_job_that_is_about_to_begin_is_the_one_that_runs(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its module was killed; who repeats the command must not read that another job has the machine."""
-    slow = "while [ ! -e go ]; do sleep 0.02; done\n"
-    monkeypatch.setattr(job, "_WRAPPER", slow + job._WRAPPER)
+def test_job_that_has_not_yet_begun_counts_as_running(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module was killed. Repeating the command must not fail because another job seems to run."""
+    delay = "while [ ! -e go ]; do sleep 0.02; done\n"
+    monkeypatch.setattr(job, "_WRAPPER", delay + job._WRAPPER)
     child = os.fork()
     if not child:
         runs.start("echo ran", digest="1")
@@ -308,31 +308,31 @@ def test_a_job_that_is_about_to_begin_is_the_one_that_runs(runs: Runs, monkeypat
     assert runs.wait()["log"] == ["ran"]
 
 
-def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_that_ends_during_the_check_has_succeeded(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.start("while [ ! -e go ]; do sleep 0.02; done")
-    look = job._is_running
+    is_running = job._is_running
 
     def end_after(folder: str) -> bool:
         (runs.work / "go").touch()
         until(lambda: not runs.pids())
-        return look(folder)
+        return is_running(folder)
 
     monkeypatch.setattr(job, "_is_running", end_after)
     assert runs.info()["state"] == "succeeded"
 
 
-def test_a_command_that_cannot_begin_is_a_failure(runs: Runs, monkeypatch: Any) -> None:
+def test_command_that_cannot_start_is_an_error(runs: Runs, monkeypatch: Any) -> None:
     monkeypatch.setattr(job, "_WRAPPER", "exit 1")
     with pytest.raises(ValueError, match="could not be started"):
         runs.start("true", env={"TOKEN": SECRET})
     assert runs.info()["state"] == "none"
-    assert not holders(runs.folder)
+    assert not files_with_secret(runs.folder)
 
 
 # Kills
 
 
-def test_a_wrapper_that_is_killed_leaves_a_run_that_never_succeeds(runs: Runs) -> None:
+def test_job_without_its_killed_wrapper_never_succeeds(runs: Runs) -> None:
     command = "while [ ! -e go ]; do sleep 0.02; done; touch ran"
     runs.start(command)
     until(lambda: len(runs.pids()) > 1)
@@ -347,9 +347,9 @@ def test_a_wrapper_that_is_killed_leaves_a_run_that_never_succeeds(runs: Runs) -
     assert runs.start(command)["changed"] is False
 
 
-def test_all_of_it_that_is_killed_as_by_a_restart_is_interrupted(runs: Runs) -> None:
+def test_job_whose_processes_are_all_killed_is_interrupted(runs: Runs) -> None:
     runs.start("sleep 600")
-    runs.end_all()
+    runs.kill_all()
     report = runs.info()
     assert report["msg"] == "The job was interrupted (its processes are gone, and no exit code is known)."
 
@@ -358,25 +358,27 @@ def test_all_of_it_that_is_killed_as_by_a_restart_is_interrupted(runs: Runs) -> 
 
 
 @pytest.fixture
-def small(runs: Runs) -> Iterator[Runs]:
-    """A folder of runs on a disk of 8 MB."""
+def small_disk(runs: Runs) -> Iterator[Runs]:
+    """Runs on a disk of 8 MB."""
     runs.folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "runs", str(runs.folder)], check=False).returncode:
-        pytest.skip("this computer lets no test mount")
+        pytest.skip("tests may not mount on this computer")
     yield runs
     subprocess.run(["umount", "-l", str(runs.folder)], check=True)
 
 
-def test_the_end_is_noted_on_a_full_disk(small: Runs) -> None:
-    report = small.ended("cat /dev/zero > big")
+def test_exit_code_is_noted_on_a_full_disk(small_disk: Runs) -> None:
+    report = small_disk.complete("cat /dev/zero > big")
     assert (report["state"], report["exit_code"]) == ("failed", 1)
-    assert os.statvfs(small.run).f_bavail * 4096 > 300_000, "room is kept for what reads the results"
+    assert os.statvfs(small_disk.run).f_bavail * 4096 > 300_000, (
+        "space is reserved for the modules that read the results"
+    )
 
 
 # The log
 
 
-def test_a_huge_log_is_read_from_its_end(tmp_path: Path) -> None:
+def test_only_the_end_of_a_huge_log_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     with open(path, "wb") as file:
         file.truncate(2**30)
@@ -384,7 +386,7 @@ def test_a_huge_log_is_read_from_its_end(tmp_path: Path) -> None:
         file.write(b"\nlast\nlines\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     child = os.fork()
-    if not child:  # with less memory than the log has
+    if not child:  # with less memory than the size of the log
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, hard))
         os._exit(0 if job.tail(str(path), 2) == ["last", "lines"] else 1)
@@ -405,7 +407,7 @@ def test_a_huge_log_is_read_from_its_end(tmp_path: Path) -> None:
         (b"x" * 300_000, ["x" * 1000 + "..."]),
     ],
 )
-def test_lines_of_a_log_harm_no_terminal(tmp_path: Path, text: bytes, lines: list[str]) -> None:
+def test_log_lines_have_no_control_characters(tmp_path: Path, text: bytes, lines: list[str]) -> None:
     (tmp_path / "log.txt").write_bytes(text)
     assert job.tail(str(tmp_path / "log.txt"), 20) == lines
     assert job.tail(str(tmp_path / "log.txt"), 0) == []
@@ -415,19 +417,19 @@ def test_lines_of_a_log_harm_no_terminal(tmp_path: Path, text: bytes, lines: lis
 # Secrets
 
 
-def holders(folder: Path) -> list[Path]:
-    """The files that have the secret in them."""
+def files_with_secret(folder: Path) -> list[Path]:
+    """The files that contain the secret."""
     return [file for file in folder.rglob("*") if file.is_file() and SECRET in file.read_text(errors="replace")]
 
 
-def test_variables_are_in_no_file_and_no_command_line(runs: Runs) -> None:
-    done = runs.start("test $TOKEN = $OTHER && [ $NUMBER$YES = 1True ] && sleep 0.3", env=variables())
-    assert not holders(runs.folder)
+def test_env_values_are_in_no_file_and_no_command_line(runs: Runs) -> None:
+    started = runs.start("test $TOKEN = $OTHER && [ $NUMBER$YES = 1True ] && sleep 0.3", env=variables())
+    assert not files_with_secret(runs.folder)
     table = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
-    assert SECRET not in table and SECRET not in json.dumps(done)
+    assert SECRET not in table and SECRET not in json.dumps(started)
     report = runs.wait()
     assert report["state"] == "succeeded", report
-    assert not holders(runs.folder) and SECRET not in json.dumps(report)
+    assert not files_with_secret(runs.folder) and SECRET not in json.dumps(report)
 
 
 def variables() -> dict[str, Any]:
@@ -435,17 +437,17 @@ def variables() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("env", [{"A=B": SECRET}, {"A": f"{SECRET}\0"}])
-def test_what_can_be_no_variable_is_refused_without_its_value(runs: Runs, env: dict[str, Any]) -> None:
+def test_invalid_variable_is_refused_without_showing_its_value(runs: Runs, env: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as caught:
         runs.start("true", env=env)
     assert SECRET not in str(caught.value)
-    assert runs.info()["state"] == "none" and not holders(runs.folder)
+    assert runs.info()["state"] == "none" and not files_with_secret(runs.folder)
 
 
-def test_variables_of_the_connection_stay_there(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_does_not_inherit_variables_of_the_connection(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSH_CONNECTION", "SUDO_USER", "XDG_SESSION_ID", "ANSIBLE_X", "KEPT"):
         monkeypatch.setenv(name, "x")
-    runs.ended("env | cut -d= -f1 | sort")
+    runs.complete("env | cut -d= -f1 | sort")
     names = runs.info(1000)["log"]
     assert {"PATH", "KEPT", "PYTHONUNBUFFERED"} <= set(names)
     assert not [name for name in names if name.startswith(("SSH_", "SUDO_", "XDG_", "ANSIBLE_"))]
@@ -455,25 +457,25 @@ def test_variables_of_the_connection_stay_there(runs: Runs, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-a", ".a", "a b", "a\n", "x" * 64, "ä"])
-def test_a_name_is_that_of_a_folder(runs: Runs, name: str) -> None:
-    for act in (
+def test_invalid_run_names_are_refused(runs: Runs, name: str) -> None:
+    for function in (
         lambda: job.report(name, 1),
         lambda: runs.start("true", name=name),
         lambda: job.receive_code(name, {"digest": ""}),
     ):
         with pytest.raises(ValueError, match="The name of a run"):
-            act()
+            function()
     assert job.folder_of("Train-1.b_c").endswith("/Train-1.b_c")
 
 
-def test_who_reads_writes_nothing(runs: Runs) -> None:
+def test_report_creates_no_folder(runs: Runs) -> None:
     assert job.report("train", 5)["state"] == "none"
     assert not runs.folder.exists()
-    report = runs.ended("echo out", results=["out", "*.json"])
+    report = runs.complete("echo out", results=["out", "*.json"])
     assert (report["name"], report["command"], report["results"]) == ("train", "echo out", ["out", "*.json"])
 
 
-def test_code_of_a_run_that_runs_is_not_replaced(runs: Runs, tmp_path: Path) -> None:
+def test_code_of_a_running_job_is_not_replaced(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "a").touch()
     archive = str(tmp_path / "code.tar.gz")
@@ -481,9 +483,9 @@ def test_code_of_a_run_that_runs_is_not_replaced(runs: Runs, tmp_path: Path) -> 
     step = {"digest": digest, "archive": archive}
     assert job.receive_code("train", {"digest": digest}) is False and not runs.folder.exists()
     runs.start("while [ ! -e go ]; do sleep 0.02; done")
-    for asked in (step, {"digest": digest}):
+    for step_or_query in (step, {"digest": digest}):
         with pytest.raises(ValueError, match="still runs on the machine, with other code"):
-            job.receive_code("train", asked)
+            job.receive_code("train", step_or_query)
     (runs.work / "go").touch()
     runs.wait()
     assert job.receive_code("train", step) is False
@@ -497,10 +499,10 @@ JOB: dict[str, Any] = {"digest": "1", "time": 60}
 
 
 @pytest.mark.parametrize(
-    ("job", "code", "lasted", "more", "state", "reason"),
+    ("job", "code", "seconds", "facts", "state", "reason"),
     [
         (None, None, 0, {}, "none", ""),
-        (None, 0, 9, {}, "none", ""),  # the exit code of an earlier job, which makes room for the next one
+        (None, 0, 9, {}, "none", ""),  # the exit code of an earlier job whose job.json has been removed
         (None, None, 0, {"runs": True}, "running", ""),
         (JOB, None, 0, {"runs": True}, "running", ""),
         (JOB, None, 0, {}, "interrupted", "its processes are gone, and no exit code is known"),
@@ -515,10 +517,10 @@ JOB: dict[str, Any] = {"digest": "1", "time": 60}
         (JOB, 2, 9, {"is_set_up": False}, "failed", "exit code 2, of its setup"),
     ],
 )
-def test_the_state_of_a_run(
-    job: Report | None, code: int | None, lasted: float, more: dict[str, bool], state: str, reason: str
+def test_state_and_reason(
+    job: Report | None, code: int | None, seconds: float, facts: dict[str, bool], state: str, reason: str
 ) -> None:
-    assert job_state.state_and_reason(job, code, lasted, **{"runs": False, "is_set_up": True, **more}) == (
+    assert job_state.state_and_reason(job, code, seconds, **{"runs": False, "is_set_up": True, **facts}) == (
         state,
         reason,
     )

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration of ssh for the machines of a registry, as ssh itself reads it."""
+"""The file for ``ssh -F`` with the machines of a registry. Some tests let ssh itself read it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def machine(name: str = "gpu-1", **fields: Any) -> Machine:
 
 
 def rendered(*machines: Machine) -> str:
-    """The file of hosts that have a machine each."""
+    """The file for these machines, one for each host."""
     return render([[each] for each in machines]) or ""
 
 
 def read_by_ssh(text: str, name: str, folder: Path) -> dict[str, str]:
-    """What ssh makes of the file for a host."""
+    """The options that ssh reads from the file for a host."""
     file = folder / "config"
     file.write_text(text)
     command = ["ssh", "-T", "-G", "-F", str(file), name]
@@ -58,7 +58,7 @@ def read_by_ssh(text: str, name: str, folder: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
 
 
-def test_the_file() -> None:
+def test_render() -> None:
     text = rendered(machine(identity="/home/me/key"), machine("gpu-2", trust="no"))
     assert text.splitlines()[1:] == [
         "",
@@ -88,23 +88,25 @@ PATHS += ["/a=b,c;d&e|f/k", "/a*b?[c]/k", "/!x/k", "/ends with a blank /k "]
 
 @needs_ssh
 @pytest.mark.parametrize("path", PATHS)
-def test_ssh_reads_paths_as_they_are_meant(path: str, tmp_path: Path) -> None:
-    told = read_by_ssh(rendered(machine(known_hosts=path, identity=path)), "gpu-1", tmp_path)
-    assert (told["userknownhostsfile"], told["identityfile"]) == (path, path.replace("%", "%%"))
-    assert (told["hostname"], told["port"], told["user"]) == ("192.0.2.1", "2222", "root")
-    assert (told["hostkeyalias"], told["stricthostkeychecking"]) == (M, "accept-new")
+def test_ssh_reads_quoted_paths(path: str, tmp_path: Path) -> None:
+    options = read_by_ssh(rendered(machine(known_hosts=path, identity=path)), "gpu-1", tmp_path)
+    assert (options["userknownhostsfile"], options["identityfile"]) == (path, path.replace("%", "%%"))
+    assert (options["hostname"], options["port"], options["user"]) == ("192.0.2.1", "2222", "root")
+    assert (options["hostkeyalias"], options["stricthostkeychecking"]) == (M, "accept-new")
 
 
 @needs_ssh
 @pytest.mark.parametrize("address", ["host.example", "2001:db8::1", "fe80::1%eth0"])
 @pytest.mark.parametrize("name", ["gpu-1", "GPU_1.eu", "7", "ümläut"])
-def test_ssh_finds_the_address(name: str, address: str, tmp_path: Path) -> None:
-    told = read_by_ssh(rendered(machine("other"), machine(name, connection={"ansible_host": address})), name, tmp_path)
-    assert told["hostname"] == address
+def test_ssh_finds_the_address_by_host_name(name: str, address: str, tmp_path: Path) -> None:
+    options = read_by_ssh(
+        rendered(machine("other"), machine(name, connection={"ansible_host": address})), name, tmp_path
+    )
+    assert options["hostname"] == address
     assert read_by_ssh(rendered(machine(name)), f"{name}x", tmp_path)["hostname"] == f"{name}x".lower()
 
 
-ODD: list[Machine] = [
+ODD_MACHINES: list[Machine] = [
     *(machine(name) for name in ("*", "gpu-?", "!gpu-1", "a b", "a\nProxyCommand id", 'a"b', "%h", "-oX", "a,b", "")),
     *(machine("gpu-1", connection={"ansible_host": each}) for each in ("x\n  ProxyCommand id", "-x", "a b", None, 7)),
     *(machine("gpu-1", connection={"ansible_port": each}) for each in ("22\n", "x", 0, None, True)),
@@ -115,18 +117,18 @@ ODD: list[Machine] = [
 ]
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_what_is_not_plain_is_left_out(odd: Machine) -> None:
+@pytest.mark.parametrize("odd", ODD_MACHINES)
+def test_machine_with_odd_value_is_left_out(odd: Machine) -> None:
     assert rendered(odd, machine("gpu-2")) == rendered(machine("gpu-2"))
     assert render([[odd]]) is None
 
 
-def test_a_key_that_ssh_cannot_read_is_not_named() -> None:
+def test_unreadable_identity_file_is_left_out() -> None:
     assert "IdentityFile" not in rendered(machine(identity='/a"b'))
 
 
 @given(st.lists(st.text(max_size=8), max_size=6), st.text(max_size=20))
-def test_no_value_adds_a_line(values: list[str], name: str) -> None:
+def test_no_value_adds_an_option(values: list[str], name: str) -> None:
     texts = dict(zip(("alias", "trust", "known_hosts", "identity"), values, strict=False))
     words = {"Host", "HostName", "Port", "User", "HostKeyAlias", "StrictHostKeyChecking", "UserKnownHostsFile"}
     for line in rendered(machine(name, connection=dict(zip(("ansible_host",), values, strict=False)), **texts)).split(
@@ -139,7 +141,7 @@ def test_no_value_adds_a_line(values: list[str], name: str) -> None:
 
 
 @pytest.mark.parametrize(("trust", "word"), [("first_use", "accept-new"), ("seeded", "yes"), ("none", "no")])
-def test_the_machines_of_an_entry(trust: str, word: str) -> None:
+def test_ssh_machines_of_entry(trust: str, word: str) -> None:
     connections = [
         {"resource_id": each, "ansible_host": f"192.0.2.{number}", "ansible_port": 22, "ansible_user": "root"}
         for number, each in enumerate((M, N, None), 1)
@@ -154,11 +156,11 @@ def test_the_machines_of_an_entry(trust: str, word: str) -> None:
     assert [each.connection["ansible_host"] for each in found] == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
 
 
-@pytest.mark.parametrize("noted", [{}, {"provision_procured_offer_id": X, "provision_resource_ids": [M]}])
-def test_a_host_without_a_machine_has_none(noted: dict[str, Any]) -> None:
-    assert ssh_machines("gpu-1", read_entry(noted), "/a/k") == []
+@pytest.mark.parametrize("variables", [{}, {"provision_procured_offer_id": X, "provision_resource_ids": [M]}])
+def test_host_without_connection_has_no_ssh_machines(variables: dict[str, Any]) -> None:
+    assert ssh_machines("gpu-1", read_entry(variables), "/a/k") == []
 
 
-def test_an_entry_written_by_hand_may_leave_out_what_it_likes() -> None:
+def test_alias_is_the_offer_id_if_the_entry_has_no_resource_ids() -> None:
     entry = read_entry({"provision_procured_offer_id": X, "provision_instances": [{"ansible_host": "192.0.2.1"}]})
     assert [each.alias for each in ssh_machines("gpu-1", entry, "/a/k")] == [X]
