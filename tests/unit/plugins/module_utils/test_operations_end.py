@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends, who is named and who owns what, with registries on disk and an API that answers from a dictionary."""
+"""Ends, selected hosts and audits, with registries on disk and an API that answers from a dictionary."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from ends import after
 
 Json = dict[str, Any]
 NOW = 1_800_000_000.0
-NOTHING = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
+NO_CHANGE = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
 
 
 def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: Any) -> Json:
-    shown = {
+    page = {
         "resource_id": key,
         "name": name,
         "offer_id": offer,
@@ -52,13 +52,13 @@ def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: An
         "created_at": None,
         "vendor": "v",
     }
-    return {**shown, "price_per_hour": 2.4, **fields}
+    return {**page, "price_per_hour": 2.4, **fields}
 
 
 class Api:
-    """The reads of the client. ``hidden``: machines that no list has. ``unread``: the id whose page answers 500.
+    """The reads of the client. ``unlisted``: machines with a page that the list omits.
 
-    ``named``: the ids in the statuses of offers.
+    ``unreadable_id``: the id whose page answers 500. ``status_ids``: the ids in the statuses of offers.
     """
 
     ahead = 0.0
@@ -66,52 +66,52 @@ class Api:
     def __init__(
         self,
         *listed: Json,
-        hidden: tuple[Json, ...] = (),
+        unlisted: tuple[Json, ...] = (),
         phases: Json | None = None,
-        broken: int = 0,
-        unread: str = "",
-        named: tuple[str, ...] = (),
+        list_error: int = 0,
+        unreadable_id: str = "",
+        status_ids: tuple[str, ...] = (),
     ) -> None:
-        self.listed, self.hidden, self.phases = list(listed), hidden, phases or {}
-        self.broken, self.unread, self.named = broken, unread, list(named)
-        self.asked: list[str] = []
+        self.listed, self.unlisted, self.phases = list(listed), unlisted, phases or {}
+        self.list_error, self.unreadable_id, self.status_ids = list_error, unreadable_id, list(status_ids)
+        self.requests: list[str] = []
 
     def resources(self, retries: int | None = None) -> list[Json]:
-        self.asked.append("list")
-        if self.broken:
-            raise ApiError(f"GET /resources answered {self.broken}.", "unavailable")
+        self.requests.append("list")
+        if self.list_error:
+            raise ApiError(f"GET /resources answered {self.list_error}.", "unavailable")
         return list(self.listed)
 
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
-        self.asked.append(resource_id)
+        self.requests.append(resource_id)
         assert force_refresh
-        if resource_id == self.unread:
+        if resource_id == self.unreadable_id:
             raise ApiError(f"GET /resources/{resource_id} answered 500.", "unavailable", transient=True)
-        for each in (*self.hidden, *self.listed):
+        for each in (*self.unlisted, *self.listed):
             if each["resource_id"] == resource_id:
                 return each
         raise ApiError(f"GET /resources/{resource_id} answered 404.", "not_found")
 
 
 @pytest.fixture(autouse=True)
-def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look at many offers, which has tests of its own."""
+def offer_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offer statuses from ``api.phases``; the real function has its own tests."""
 
-    def look(api: Api, offer_ids: set[str]) -> Json:
+    def answer(api: Api, offer_ids: set[str]) -> Json:
         wanted = sorted(offer_ids - {""})
-        api.asked += wanted
+        api.requests += wanted
         unknown = {"phase": None, "error_class": "not_found", "msg": "answered 404.", "resource_ids": []}
-        known = {key: {"phase": phase, "resource_ids": api.named} for key, phase in api.phases.items()}
+        known = {key: {"phase": phase, "resource_ids": api.status_ids} for key, phase in api.phases.items()}
         return {offer_id: known.get(offer_id, unknown) for offer_id in wanted}
 
-    monkeypatch.setattr(operation, "offer_statuses", look)
+    monkeypatch.setattr(operation, "offer_statuses", answer)
 
 
 def write(folder: Path, host: str, text: str | None = None, **variables: Any) -> Path:
     file = folder / host / "compute_index_supply.yml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    named_ = {f"provision_{name}": value for name, value in variables.items()}
-    file.write_text(yaml.safe_dump(named_) if text is None else text)
+    entry = {f"provision_{name}": value for name, value in variables.items()}
+    file.write_text(yaml.safe_dump(entry) if text is None else text)
     return file
 
 
@@ -119,7 +119,7 @@ def params(spec: Json, **given: Any) -> Json:
     return {**{name: option.get("default") for name, option in spec.items()}, **given}
 
 
-def declared(host: str, folder: Path | str, **more: Any) -> Json:
+def declared(host: str, folder: Path | str, **fields: Any) -> Json:
     known = {
         "id": host,
         "host": host,
@@ -129,7 +129,7 @@ def declared(host: str, folder: Path | str, **more: Any) -> Json:
         "registry_dir": str(folder),
         "inventory_dir": None,
     }
-    return {**known, "listed_id": "", "declares": False, "known": {}, **more}
+    return {**known, "listed_id": "", "declares": False, "known": {}, **fields}
 
 
 def plans(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
@@ -138,7 +138,7 @@ def plans(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Jso
     return {**found, "ends": list(found["ends"].values())}
 
 
-# What ends
+# Ends
 
 
 def test_each_host_gets_a_plan(tmp_path: Path) -> None:
@@ -150,16 +150,16 @@ def test_each_host_gets_a_plan(tmp_path: Path) -> None:
     assert (first["next"], first["ids"], first["registry_file"]) == ("end", ["r"], str(file))
     assert (second["next"], second["lines"]) == ("", ["gpu-2 owns no machine; there is nothing to end"])
     assert answer["decided"] == ["gpu-1", "gpu-2"]
-    assert api.asked == ["list", "o", "r"]
+    assert api.requests == ["list", "o", "r"]
 
     (checked,) = plans(api, declared("gpu-1", tmp_path), check_mode=True)["ends"]
     assert checked["lines"] == ["gpu-1: would end r, USD 2.40/h"]
 
 
-def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_marks_entry_before_any_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     plans(Api(machine("r")), declared("gpu-1", tmp_path), check_mode=True)
-    plans(Api(), declared("gpu-1", tmp_path))  # nothing is told to end
+    plans(Api(), declared("gpu-1", tmp_path))  # no machine to delete
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
     (marked,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     assert marked["ids"] == ["r"] and "provision_reaped_at" in yaml.safe_load(file.read_text())
@@ -169,63 +169,63 @@ def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(HostFile, "compare_and_set", full)
     (unmarked,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
-    assert (unmarked["next"], unmarked["ids"]) == ("end", ["r"])  # nothing is billed on for it
+    assert (unmarked["next"], unmarked["ids"]) == ("end", ["r"]), "a failed note does not keep a machine billed"
 
 
-GUARDED = {"resource_ids": ["r"], "procured_offer_id": "o", "protected_since": "2026-12-01T06:00:00Z"}
+PROTECTED_ENTRY = {"resource_ids": ["r"], "procured_offer_id": "o", "protected_since": "2026-12-01T06:00:00Z"}
 
 
 @pytest.mark.parametrize(
-    ("noted", "more", "refused"),
+    ("entry", "variables", "expected_refusal"),
     [
-        (GUARDED, {}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
-        (GUARDED, {"protect": True}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
-        (GUARDED, {"protect": False}, ""),
-        (GUARDED, {"protect": "false"}, ""),
-        ({**GUARDED, "protected_since": None}, {"protect": True}, "gpu-1 is protected."),
-        ({**GUARDED, "protected_since": None}, {"protect": "ture"}, "must be true or false, not 'ture'"),
-        ({**GUARDED, "protected_since": None}, {}, ""),
+        (PROTECTED_ENTRY, {}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
+        (PROTECTED_ENTRY, {"protect": True}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
+        (PROTECTED_ENTRY, {"protect": False}, ""),
+        (PROTECTED_ENTRY, {"protect": "false"}, ""),
+        ({**PROTECTED_ENTRY, "protected_since": None}, {"protect": True}, "gpu-1 is protected."),
+        ({**PROTECTED_ENTRY, "protected_since": None}, {"protect": "ture"}, "must be true or false, not 'ture'"),
+        ({**PROTECTED_ENTRY, "protected_since": None}, {}, ""),
     ],
 )
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_a_protected_host_refuses_by_name_and_says_since_when(
-    tmp_path: Path, noted: Json, more: Json, refused: str, check_mode: bool
+def test_protected_host_does_not_end(
+    tmp_path: Path, entry: Json, variables: Json, expected_refusal: str, check_mode: bool
 ) -> None:
-    write(tmp_path, "gpu-1", **noted)
-    (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path, **more), check_mode=check_mode)["ends"]
-    assert (plan["next"], plan["ids"]) == (("stop", []) if refused else ("end", ["r"]))
-    assert refused in plan["refusal"] and bool(refused) is bool(plan["refusal"])
+    write(tmp_path, "gpu-1", **entry)
+    (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path, **variables), check_mode=check_mode)["ends"]
+    assert (plan["next"], plan["ids"]) == (("stop", []) if expected_refusal else ("end", ["r"]))
+    assert expected_refusal in plan["refusal"] and bool(expected_refusal) is bool(plan["refusal"])
 
 
-def test_without_a_registry_the_variable_protects(tmp_path: Path) -> None:
-    by_name = {**declared("gpu-1", ""), "protect": True}
-    (plan,) = plans(Api(machine("r")), by_name, inventory=[by_name])["ends"]
+def test_variable_protects_host_without_registry(tmp_path: Path) -> None:
+    host = {**declared("gpu-1", ""), "protect": True}
+    (plan,) = plans(Api(machine("r")), host, inventory=[host])["ends"]
     assert (plan["next"], "gpu-1 is protected." in plan["refusal"]) == ("stop", True)
 
 
-def test_what_is_gone_of_a_protected_host_is_forgotten(tmp_path: Path) -> None:
-    write(tmp_path, "gpu-1", **GUARDED)
-    gone = machine("r", status="deleted")
-    (plan,) = plans(Api(gone, hidden=(gone,)), declared("gpu-1", tmp_path, protect=True))["ends"]
+def test_deleted_machine_of_protected_host_leaves_its_entry(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", **PROTECTED_ENTRY)
+    deleted = machine("r", status="deleted")
+    (plan,) = plans(Api(deleted, unlisted=(deleted,)), declared("gpu-1", tmp_path, protect=True))["ends"]
     assert (plan["next"], plan["gone"]) == ("note", ["r"])
 
 
-def test_another_hosts_id_ends_no_protected_machine(tmp_path: Path) -> None:
-    """``decommission_resource_id`` for a host without an entry, of a machine that a protected host holds."""
-    write(tmp_path, "gpu-1", **GUARDED)
+def test_resource_id_does_not_end_machine_of_protected_host(tmp_path: Path) -> None:
+    """``decommission_resource_id``, for a host without an entry, names the machine of a protected host."""
+    write(tmp_path, "gpu-1", **PROTECTED_ENTRY)
     (plan,) = plans(Api(machine("r")), declared("gpu-2", tmp_path, resource_id="r"))["ends"]
     assert (plan["next"], plan["ids"]) == ("stop", [])
     assert "gpu-1" in plan["refusal"]
 
 
-def test_what_ran_and_is_listed_is_read_by_its_own_id(tmp_path: Path) -> None:
+def test_known_instance_is_read_without_offer_status(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", instances=[{"resource_id": "r"}])
     api = Api(machine("r"))
     assert plans(api, declared("gpu-1", tmp_path))["ends"][0]["ids"] == ["r"]
-    assert api.asked == ["list", "r"]
+    assert api.requests == ["list", "r"]
 
 
-def test_a_broken_file_concerns_its_host_alone(tmp_path: Path) -> None:
+def test_unreadable_registry_file_stops_only_its_host(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"])
     broken = write(tmp_path, "gpu-2", text="<<<<<<< HEAD\n")
     write(tmp_path, "gpu-3", text="[]\n")
@@ -237,11 +237,11 @@ def test_a_broken_file_concerns_its_host_alone(tmp_path: Path) -> None:
     assert [("gpu-3" in text, "gpu-2" in text) for text in answer["warnings"]] == [(True, False)]
 
 
-def test_what_the_list_lacks_is_looked_up(tmp_path: Path) -> None:
+def test_unlisted_machines_are_read_by_id(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"])
     write(tmp_path, "gpu-2", resource_ids=["s"])
     write(tmp_path, "gpu-3", resource_ids=["t"])
-    api = Api(hidden=(machine("r"), machine("s", offer="p", status="deleted")))
+    api = Api(unlisted=(machine("r"), machine("s", offer="p", status="deleted")))
     hosts = [declared(f"gpu-{number}", tmp_path) for number in (1, 2, 3)]
     first, second, third = plans(api, *hosts)["ends"]
     assert (first["ids"], second["next"], third["next"]) == (["r"], "note", "stop")
@@ -253,129 +253,133 @@ def test_what_the_list_lacks_is_looked_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "follows"),
+    ("page_status", "next_step"),
     [
-        pytest.param("running", "end", id="it runs after all"),
-        pytest.param("deleting", "end", id="it is still ending"),
-        pytest.param("deleted", "note", id="the list is right"),
-        pytest.param(None, "note", id="it has no page any more"),
+        pytest.param("running", "end", id="running"),
+        pytest.param("deleting", "end", id="deleting"),
+        pytest.param("deleted", "note", id="deleted"),
+        pytest.param(None, "note", id="no page"),
     ],
 )
 @pytest.mark.parametrize("entry", [{"resource_ids": ["r"]}, {"procured_offer_id": "o", "purchase": "made"}], ids=str)
-def test_what_a_list_calls_gone_speaks_for_itself(tmp_path: Path, page: str | None, follows: str, entry: Json) -> None:
+def test_own_page_overrides_deleted_status_in_list(
+    tmp_path: Path, page_status: str | None, next_step: str, entry: Json
+) -> None:
     write(tmp_path, "gpu-1", **entry)
-    shown = () if page is None else (machine("r", status=page),)
-    api = Api(machine("r", status="deleted"), machine("s", "train", "p", status="deleted"), hidden=shown)
+    pages = () if page_status is None else (machine("r", status=page_status),)
+    api = Api(machine("r", status="deleted"), machine("s", "train", "p", status="deleted"), unlisted=pages)
     api.phases = {"o": "ended"}
     (found,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert (found["next"], found["ids"]) == (follows, ["r"] if follows == "end" else []), found["refusal"]
-    assert "s" not in api.asked, "whatever is nobody's concern is not read"
+    assert (found["next"], found["ids"]) == (next_step, ["r"] if next_step == "end" else []), found["refusal"]
+    assert "s" not in api.requests, "only pages of machines that may end are read"
 
 
-def test_a_further_machine_that_is_ending_is_waited_for(tmp_path: Path) -> None:
+def test_end_includes_further_machine_that_is_deleting(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     api = Api(machine("r"), machine("s", status="deleting"), machine("t", status="deleted"))
     assert plans(api, declared("gpu-1", tmp_path))["ends"][0]["ids"] == ["r", "s"]
 
 
-def test_other_hosts_of_the_registry_have_a_say(tmp_path: Path) -> None:
+def test_machine_claimed_by_another_registry_host_does_not_end(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"])
     write(tmp_path, "copy", resource_ids=["r"])
     (found,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     assert "copy, gpu-1" in found["refusal"]
 
 
-def test_without_a_registry_other_hosts_of_the_inventory_have_names() -> None:
+def test_without_registry_inventory_host_contests_numbered_machine() -> None:
     other = {"host": "gpu-1-1", "name": "gpu-1-1", "known": {}}
     api = Api(machine("r", "gpu-1-1"), machine("s", "gpu-1-2"), machine("t", "own"))
-    one = declared("gpu-1", "")
-    assert plans(api, one)["ends"][0]["ids"] == ["r", "s"]
-    (found,) = plans(api, one, inventory=[other])["ends"]
-    assert found["next"] == "stop", "an offer of two hosts, or one machine of a number"
-    assert plans(api, {**one, "name": "own"})["ends"][0]["ids"] == ["t"]
+    host = declared("gpu-1", "")
+    assert plans(api, host)["ends"][0]["ids"] == ["r", "s"]
+    (found,) = plans(api, host, inventory=[other])["ends"]
+    assert found["next"] == "stop", "gpu-1-1 may be a machine of the cluster gpu-1 or of the host gpu-1-1"
+    assert plans(api, {**host, "name": "own"})["ends"][0]["ids"] == ["t"]
 
 
 @pytest.mark.parametrize(
-    ("registry", "declares", "ends"), [(True, True, False), (True, False, True), (False, True, True)], ids=str
+    ("has_registry", "declares", "ends"), [(True, True, False), (True, False, True), (False, True, True)], ids=str
 )
-def test_the_inventory_plugin_knows_a_machine_by_its_name(
-    tmp_path: Path, registry: bool, declares: bool, ends: bool
+def test_listed_id_ends_machine_unless_registry_host_is_declared(
+    tmp_path: Path, has_registry: bool, declares: bool, ends: bool
 ) -> None:
-    one = declared("gpu-1", tmp_path if registry else "", listed_id="R", declares=declares)
-    (found,) = plans(Api(machine("r")), one)["ends"]
+    host = declared("gpu-1", tmp_path if has_registry else "", listed_id="R", declares=declares)
+    (found,) = plans(Api(machine("r")), host)["ends"]
     assert (found["next"], found["ids"]) == (("end", ["r"]) if ends else ("stop", []))
-    (found,) = plans(Api(machine("r")), {**one, "resource_id": "r"})["ends"]
+    (found,) = plans(Api(machine("r")), {**host, "resource_id": "r"})["ends"]
     assert found["ids"] == ["r"]
 
 
-def test_facts_of_an_earlier_role_count_without_a_registry() -> None:
+def test_without_registry_facts_of_earlier_role_identify_machine() -> None:
     known = {"provision_resource_ids": ["r"], "provision_procured_offer_id": "o"}
     (found,) = plans(Api(machine("r", "x"), phases={"o": "ready"}), declared("gpu-1", "", known=known))["ends"]
     assert (found["ids"], found["registry_file"]) == (["r"], "")
 
 
-@pytest.mark.parametrize(("minutes", "file"), [(1, "stop"), (29, "stop"), (31, "note")])
+@pytest.mark.parametrize(("minutes", "next_step"), [(1, "stop"), (29, "stop"), (31, "note")])
 @pytest.mark.parametrize("zone", ["+00:00", "Z", ""])
-def test_a_young_journal_is_not_forgotten(tmp_path: Path, minutes: int, file: str, zone: str) -> None:
+def test_unanswered_purchase_ends_only_after_30_minutes(
+    tmp_path: Path, minutes: int, next_step: str, zone: str
+) -> None:
     when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=minutes)
     noted = when.replace(tzinfo=None).isoformat() + zone
     write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent", journaled_at=noted)
     (found,) = plans(Api(phases={"o": "unbought"}), declared("gpu-1", tmp_path))["ends"]
-    assert found["next"] == file, found["refusal"]
+    assert found["next"] == next_step, found["refusal"]
 
 
-def test_the_name_of_the_purchase_counts(tmp_path: Path) -> None:
+def test_end_finds_machine_by_name_of_purchase(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", procured_offer_id="o", resource_name="trainer")
     (found,) = plans(Api(machine("r", "trainer"), phases={"o": "ready"}), declared("gpu-1", tmp_path))["ends"]
     assert found["ids"] == ["r"]
 
 
-def test_an_api_that_does_not_list_ends_nothing(tmp_path: Path) -> None:
+def test_unreadable_list_stops_end(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"])
-    (found,) = plans(Api(broken=500), declared("gpu-1", tmp_path))["ends"]
+    (found,) = plans(Api(list_error=500), declared("gpu-1", tmp_path))["ends"]
     assert found["next"] == "stop" and "answered 500" in found["refusal"]
 
 
-def test_a_strategy_that_takes_hosts_one_by_one_ends_nothing(tmp_path: Path) -> None:
+def test_forbidden_strategy_stops_all_hosts_without_request(tmp_path: Path) -> None:
     api = Api()
     answer = plans(api, declared("gpu-1", tmp_path), declared("gpu-2", tmp_path), forbidden="Use linear.")
     assert [(each["next"], each["refusal"]) for each in answer["ends"]] == [("stop", "Use linear.")] * 2
-    assert api.asked == []
+    assert api.requests == []
 
 
-# What the registry keeps
+# The registry after an end
 
 
-def gone(key: str) -> Json:
+def ended_answer(key: str) -> Json:
     return {"resource_id": key, "billing_stopped": True, "msg": "deleted"}
 
 
-def still(key: str) -> Json:
+def failed_answer(key: str) -> Json:
     return {"resource_id": key, "billing_stopped": False, "msg": f"{key} may run.", "error_class": "conflict"}
 
 
-def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
+def test_entry_is_removed_after_all_machines_ended(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r", "s"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r"), machine("s")), declared("gpu-1", tmp_path))["ends"]
-    assert after(Api(), plan, check_mode=True) == {**NOTHING, "changed": True}
+    assert after(Api(), plan, check_mode=True) == {**NO_CHANGE, "changed": True}
     with pytest.raises(Failure) as failure:
-        after(Api(), plan, gone("r"), still("s"))
+        after(Api(), plan, ended_answer("r"), failed_answer("s"))
     assert "s may run. Not known to have ended for gpu-1: s." in str(failure.value)
     assert (failure.value.result["left"], failure.value.result["error_class"]) == (["s"], "conflict")
     kept = yaml.safe_load(file.read_text())
     assert (kept["provision_resource_ids"], kept["provision_procured_offer_id"]) == (["s"], "o")
 
     (plan,) = plans(Api(machine("s")), declared("gpu-1", tmp_path))["ends"]
-    assert after(Api(), plan, gone("s")) == {**NOTHING, "changed": True}
+    assert after(Api(), plan, ended_answer("s")) == {**NO_CHANGE, "changed": True}
     assert not file.parent.exists()
-    assert after(Api(), plan, gone("s")) == NOTHING
+    assert after(Api(), plan, ended_answer("s")) == NO_CHANGE
 
 
 @pytest.mark.parametrize("reaped", [None, {"idle": 0}])
-def test_a_page_that_cannot_be_read_keeps_only_its_own_machine_from_ending(tmp_path: Path, reaped: Any) -> None:
+def test_unreadable_page_stops_only_end_of_its_machine(tmp_path: Path, reaped: Any) -> None:
     lease = {"ends_at": "2020-01-01T00:00:00Z", "price_per_hour": 4.8}
     file = write(tmp_path, "gpu-1", resource_ids=["r", "s"], procured_offer_id="o", **lease)
-    api = Api(machine("r"), machine("s"), unread="r")
+    api = Api(machine("r"), machine("s"), unreadable_id="r")
     host = declared("gpu-1", tmp_path, reaped=reaped, storage="end")
     planned = plans(api, host, check_mode=True)["ends"]
     checked = outcomes(planned, {"gpu-1": after(Api(), planned[0], check_mode=True)})["gpu-1"]
@@ -384,7 +388,7 @@ def test_a_page_that_cannot_be_read_keeps_only_its_own_machine_from_ending(tmp_p
     (plan,) = plans(api, host)["ends"]
     assert (plan["ids"], [job["resource_id"] for job in jobs([plan])]) == (["s"], ["s"])
     with pytest.raises(Failure) as failure:
-        after(Api(), plan, gone("s"))
+        after(Api(), plan, ended_answer("s"))
     assert str(failure.value) == (
         "GET /resources/r answered 500. So r does not end. It may be billed at USD 2.40 per hour. Run again; if its"
         " page stays unreadable, ask the API's support to end it. Not known to have ended for gpu-1: r. Its entry stays"
@@ -401,117 +405,124 @@ BEFORE, BOUGHT = "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(
-    ("page", "ends", "words"),
+    ("page", "ended_ids", "expected_refusal"),
     [
-        pytest.param(machine("r"), ["r"], "", id="the purchase's"),
+        pytest.param(machine("r"), ["r"], "", id="of the purchased offer"),
         pytest.param(machine("r", offer=None), ["r"], "", id="of no offer, and younger"),
-        pytest.param(machine("r", offer=None, created_at=BEFORE), [], "existed before", id="older than the purchase"),
+        pytest.param(machine("r", offer=None, created_at=BEFORE), [], "existed before", id="of no offer, and older"),
         pytest.param(machine("r", offer="x"), [], "bought with offer x", id="of another offer"),
     ],
 )
-def test_an_unreadable_machine_that_only_the_status_names_is_not_noted_as_proved(
-    tmp_path: Path, page: Json, ends: list[str], words: str
+def test_unreadable_machine_named_only_by_status_stays_unproved(
+    tmp_path: Path, page: Json, ended_ids: list[str], expected_refusal: str
 ) -> None:
     file = write(tmp_path, "gpu-1", procured_offer_id="o", purchase="made", journaled_at=BOUGHT)
-    host, api = declared("gpu-1", tmp_path), {"phases": {"o": "ready"}, "named": ("r", "s")}
-    (plan,) = plans(Api(machine("s"), unread="r", **api), host)["ends"]  # type: ignore[arg-type]
+    host, api = declared("gpu-1", tmp_path), {"phases": {"o": "ready"}, "status_ids": ("r", "s")}
+    (plan,) = plans(Api(machine("s"), unreadable_id="r", **api), host)["ends"]  # type: ignore[arg-type]
     with pytest.raises(Failure, match="So r does not end") as failure:
-        after(Api(), plan, gone("s"))
+        after(Api(), plan, ended_answer("s"))
     assert (plan["ids"], failure.value.result["left"]) == (["s"], ["r"])
     kept = yaml.safe_load(file.read_text())
     assert (kept["provision_procured_offer_id"], kept.get("provision_resource_ids")) == ("o", None)
 
-    (plan,) = plans(Api(machine("s", status="deleted"), hidden=(page,), **api), host)["ends"]  # type: ignore[arg-type]
-    assert (plan["ids"], words in plan["refusal"]) == (ends, True)
+    (plan,) = plans(Api(machine("s", status="deleted"), unlisted=(page,), **api), host)["ends"]  # type: ignore[arg-type]
+    assert (plan["ids"], expected_refusal in plan["refusal"]) == (ended_ids, True)
 
 
 @pytest.mark.parametrize(
-    ("entry", "made", "usd", "said"),
+    ("entry", "created", "usd", "expected_cost"),
     [
-        pytest.param({"price_per_hour": 3.0}, None, 6.0, "USD 6.00", id="registered"),
-        pytest.param({"price_per_hour": 2.0}, None, 4.8, "USD 4.80", id="dearer now"),
+        pytest.param({"price_per_hour": 3.0}, None, 6.0, "USD 6.00", id="the registry has a higher price"),
+        pytest.param({"price_per_hour": 2.0}, None, 4.8, "USD 4.80", id="the API has a higher price"),
         pytest.param({}, None, 4.8, "USD 4.80", id="only the API has a price"),
-        pytest.param({"journaled_at": None}, NOW - 3600, 2.4, "USD 2.41", id="the API has a beginning"),
-        pytest.param({"journaled_at": None}, None, None, "", id="nothing is known"),
-        pytest.param({"journaled_at": "yesterday"}, None, None, "unknown", id="no moment"),
+        pytest.param({"journaled_at": None}, NOW - 3600, 2.4, "USD 2.41", id="only the API has a start time"),
+        pytest.param({"journaled_at": None}, None, None, "", id="no start time"),
+        pytest.param({"journaled_at": "yesterday"}, None, None, "unknown", id="unreadable start time"),
     ],
 )
-def test_an_end_says_what_it_has_cost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Json, made: float | None, usd: float | None, said: str
+def test_end_reports_cost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    entry: Json,
+    created: float | None,
+    usd: float | None,
+    expected_cost: str,
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     kept = {"resource_ids": ["r"], "procured_offer_id": "o", "journaled_at": utc(NOW - 7200), **entry}
     write(tmp_path, "gpu-1", **{name: value for name, value in kept.items() if value is not None})
-    api = Api(machine("r", created_at=None if made is None else utc(made)))
+    api = Api(machine("r", created_at=None if created is None else utc(created)))
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    found = after(Api(), plan, gone("r"))
-    assert (
-        found["usd"] == (None if usd is None else pytest.approx(usd, abs=0.001))
-        and said in found["cost"]
-        and bool(said) == bool(found["cost"])
-    )
+    found = after(Api(), plan, ended_answer("r"))
+    assert found["usd"] == (None if usd is None else pytest.approx(usd, abs=0.001))
+    assert expected_cost in found["cost"] and bool(expected_cost) == bool(found["cost"])
 
 
 @pytest.mark.parametrize(
-    ("machines", "phases", "forget", "bills"),
+    ("machines", "phases", "forget", "billed_reasons"),
     [
-        pytest.param([machine("r", status="deleted")], {"o": "ended"}, [], ["gone"], id="it was there, and has ended"),
-        pytest.param([], {}, ["o"], ["gone"], id="a person says that it is gone"),
-        pytest.param([], {"o": "expired"}, [], [], id="nothing came of it"),
+        pytest.param([machine("r", status="deleted")], {"o": "ended"}, [], ["gone"], id="its machine has ended"),
+        pytest.param([], {}, ["o"], ["gone"], id="a person forgets it"),
+        pytest.param([], {"o": "expired"}, [], [], id="its offer expired"),
     ],
 )
-def test_a_purchase_that_nobody_settled_is_billed_unless_nothing_came_of_it(
-    tmp_path: Path, machines: list[Json], phases: Json, forget: list[str], bills: list[str]
+def test_unsettled_purchase_is_billed_unless_its_offer_expired(
+    tmp_path: Path, machines: list[Json], phases: Json, forget: list[str], billed_reasons: list[str]
 ) -> None:
     write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent", journaled_at="2026-01-31T12:00:00Z")
     (plan,) = plans(Api(*machines, phases=phases), declared("gpu-1", tmp_path), forget=forget)["ends"]
     assert plan["next"] == "note", plan["refusal"]
     after(Api(), plan)
-    assert [bill.why for bill in ledger(str(tmp_path)).bills] == bills
+    assert [bill.why for bill in ledger(str(tmp_path)).bills] == billed_reasons
 
 
-def test_what_was_refused_has_cost_nothing(tmp_path: Path) -> None:
+def test_refused_purchase_has_no_cost(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", procured_offer_id="o", purchase="refused", journaled_at="2026-01-31T12:00:00Z")
     (plan,) = plans(Api(), declared("gpu-1", tmp_path))["ends"]
     assert after(Api(), plan)["cost"] == ""
 
 
-def test_ssh_forgets_a_host_that_has_ended_and_no_other(tmp_path: Path) -> None:
+def test_end_removes_only_its_host_from_ssh_config(tmp_path: Path) -> None:
     file = tmp_path / ".ssh_config"
     for host in ("gpu-1", "gpu-2"):
-        machine_of = {"resource_id": host, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-        write(tmp_path, host, resource_ids=[host], procured_offer_id=f"o-{host}", instances=[machine_of])
+        instance = {"resource_id": host, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+        write(tmp_path, host, resource_ids=[host], procured_offer_id=f"o-{host}", instances=[instance])
     assert update_ssh_config(Registries(None, "", read_only=False), [Folder(str(tmp_path)), NOWHERE]) == []
-    both = file.read_text()
+    with_both_hosts = file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    for host, left in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):
+    for host, remaining in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):
         (plan,) = plans(Api(machine(host, host, f"o-{host}")), declared(host, tmp_path))["ends"]
         before = file.read_text()
         after(Api(), plan, check_mode=True)
         with pytest.raises(Failure):
-            after(Api(), plan, still(host))
+            after(Api(), plan, failed_answer(host))
         assert file.read_text() == before
-        after(Api(), plan, gone(host))
-        names = [line.split()[1] for line in file.read_text().splitlines() if line.startswith("Host ")] if left else []
-        assert names == left
-    assert "Host gpu-1\n" in both and not file.exists() and tmp_path.exists()
+        after(Api(), plan, ended_answer(host))
+        lines = file.read_text().splitlines() if remaining else []
+        assert [line.split()[1] for line in lines if line.startswith("Host ")] == remaining
+    assert "Host gpu-1\n" in with_both_hosts and not file.exists() and tmp_path.exists()
 
 
-def test_an_end_is_one_though_ssh_cannot_be_told_of_it(tmp_path: Path) -> None:
+def test_end_warns_if_ssh_config_cannot_be_written(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     (tmp_path / ".ssh_config").mkdir()
-    answer = after(Api(), plan, gone("r"))
+    answer = after(Api(), plan, ended_answer("r"))
     assert (answer["changed"], answer["left"]) == (True, [])
     assert str(tmp_path / ".ssh_config") in answer["warnings"][0]
 
 
 @pytest.mark.parametrize(
     "answers",
-    [(), ({"failed": True, "msg": "killed"},), ({**gone("r"), "billing_stopped": "true"},), (gone("s"),)],
+    [
+        (),
+        ({"failed": True, "msg": "killed"},),
+        ({**ended_answer("r"), "billing_stopped": "true"},),
+        (ended_answer("s"),),
+    ],
     ids=str,
 )
-def test_nothing_but_a_clear_word_is_an_end(tmp_path: Path, answers: tuple[Json, ...]) -> None:
+def test_only_true_billing_stopped_with_own_id_counts_as_ended(tmp_path: Path, answers: tuple[Json, ...]) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r"])
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     with pytest.raises(Failure) as failure:
@@ -520,46 +531,48 @@ def test_nothing_but_a_clear_word_is_an_end(tmp_path: Path, answers: tuple[Json,
     assert file.exists()
 
 
-def test_machines_that_come_while_others_end_are_kept(tmp_path: Path) -> None:
+def test_machine_created_during_end_stays_in_entry(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent")
     api = Api(machine("r"), phases={"o": "going_on"})
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
     assert plan["pending"]
     api.listed = [machine("r", status="deleted"), machine("s"), machine("t", offer="x")]
     with pytest.raises(Failure) as failure:
-        after(api, plan, gone("r"))
+        after(api, plan, ended_answer("r"))
     assert "s (called gpu-1, running, USD 2.40 per hour)" in str(failure.value)
     assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["s"]
-    api.broken = 500
+    api.list_error = 500
     with pytest.raises(Failure, match="answered 500"):
-        after(api, plan, gone("r"))
+        after(api, plan, ended_answer("r"))
 
 
-def test_an_entry_that_another_run_has_written_stays(tmp_path: Path) -> None:
+def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     write(tmp_path, "gpu-1", procured_offer_id="p", purchase="sent")
     with pytest.raises(Failure, match="has changed meanwhile"):
-        after(Api(), plan, gone("r"))
+        after(Api(), plan, ended_answer("r"))
     assert yaml.safe_load(file.read_text())["provision_procured_offer_id"] == "p"
 
 
-# Who is named
+# Selected hosts
 
 
-def ask(api: Api, *parts: tuple[str, list[str]], **given: Any) -> Json:
+def select_hosts(api: Api, *parts: tuple[str, list[str]], **given: Any) -> Json:
     matched = [host for _text, hosts in parts for host in hosts]
     given = {"parts": [{"text": text, "hosts": hosts} for text, hosts in parts], "matched": matched, **given}
     return named(api, params(steps.NAMED, **given), False)  # type: ignore[arg-type]
 
 
-def test_hosts_that_only_the_registry_knows_are_added_to_their_groups() -> None:
+def test_hosts_known_only_to_registry_are_added_to_their_groups() -> None:
     api = Api()
     parts = [("gpu", ["gpu-1", "gpu-9"]), ("lost", ["lost"])]
-    found = ask(api, *parts, known=["gpu-1"], registered={"gpu-9": ["gpu", "eu"], "lost": []}, group="all_gpus")
+    found = select_hosts(
+        api, *parts, known=["gpu-1"], registered={"gpu-9": ["gpu", "eu"], "lost": []}, group="all_gpus"
+    )
     assert found["hosts"] == ["gpu-1", "gpu-9", "lost"]
     assert found["add"] == [{"name": "gpu-9", "groups": ["gpu", "eu"]}, {"name": "lost", "groups": ["all_gpus"]}]
-    assert api.asked == []
+    assert api.requests == []
 
 
 @pytest.mark.parametrize(
@@ -574,19 +587,19 @@ def test_hosts_that_only_the_registry_knows_are_added_to_their_groups() -> None:
         ("bob", {"by_id": True}, True),
     ],
 )
-def test_without_a_registry_a_name_may_be_that_of_a_machine(name: str, given: Json, is_found: bool) -> None:
+def test_unknown_host_needs_machine_of_its_name_or_an_id(name: str, given: Json, is_found: bool) -> None:
     api = Api(machine("r", "alice"), machine("s", "ray-1"), machine("t", "ml-bob"))
     if is_found:
-        assert ask(api, (name, []), **given)["add"] == [{"name": name, "groups": ["gpu"]}]
+        assert select_hosts(api, (name, []), **given)["add"] == [{"name": name, "groups": ["gpu"]}]
     else:
         with pytest.raises(Failure, match="Nothing was ended"):
-            ask(api, (name, []), **given)
+            select_hosts(api, (name, []), **given)
 
 
-# Who owns what
+# Audits
 
 
-def listed(host: str, folder: Path | str, **more: Any) -> Json:
+def audited_host(host: str, folder: Path | str, **fields: Any) -> Json:
     return {
         "host": host,
         "name": host,
@@ -594,21 +607,22 @@ def listed(host: str, folder: Path | str, **more: Any) -> Json:
         "inventory_dir": None,
         "known": {},
         "declares": False,
-        **more,
+        **fields,
     }
 
 
-def look(api: Api, *hosts: Json, **given: Any) -> Json:
+def run_audit(api: Api, *hosts: Json, **given: Any) -> Json:
     return audit(api, params(steps.AUDIT, hosts=list(hosts), here="/", **given), False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("page", "section"), [("deleted", "gone"), ("deleting", "ending"), (None, "ending"), ("running", "claimed")]
+    ("page_status", "section"), [("deleted", "gone"), ("deleting", "ending"), (None, "ending"), ("running", "claimed")]
 )
-def test_what_a_list_calls_ending_speaks_for_itself(tmp_path: Path, page: str | None, section: str) -> None:
+def test_audit_reads_page_of_machine_listed_as_deleting(tmp_path: Path, page_status: str | None, section: str) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"])
-    api = Api(machine("r", status="deleting"), hidden=() if page is None else (machine("r", status=page),))
-    found = look(api, listed("gpu-1", tmp_path, declares=True))["audit"]
+    pages = () if page_status is None else (machine("r", status=page_status),)
+    api = Api(machine("r", status="deleting"), unlisted=pages)
+    found = run_audit(api, audited_host("gpu-1", tmp_path, declares=True))["audit"]
     rows = {name: len(found[name]) for name in ("claimed", "orphans", "ending", "gone")}
     assert rows == {"claimed": 0, "orphans": 0, "ending": 0, "gone": 0, section: 1}
 
@@ -622,21 +636,21 @@ def test_what_a_list_calls_ending_speaks_for_itself(tmp_path: Path, page: str | 
         (MOVED, "deleted", [], ""),
     ],
 )
-def test_what_a_registry_had_and_has_no_more_is_read_before_it_is_an_orphan(
+def test_audit_reads_page_of_machine_that_left_registry(
     tmp_path: Path, why: str, page: str, orphans: list[str], trouble: str
 ) -> None:
-    """A list lags behind an end. What was moved into a shared registry is nobody's only for a run that reads files."""
+    """Lists lag. A machine that was moved into a shared registry looks unowned to a run that reads only files."""
     file = HostFile(str(write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")))
     file.read()
     file.end(why)
-    api = Api(machine("r"), machine("s"), hidden=(machine("r", status=page),))
-    found = look(api, listed("gpu-1", tmp_path))
+    api = Api(machine("r"), machine("s"), unlisted=(machine("r", status=page),))
+    found = run_audit(api, audited_host("gpu-1", tmp_path))
     assert [row["resource_id"] for row in found["audit"]["orphans"]] == [*orphans, "s"]
     assert found["trouble"].startswith(trouble) and bool(found["trouble"]) is bool(trouble)
-    assert api.asked == ["list", "r"]
+    assert api.requests == ["list", "r"]
 
 
-def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_has_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     write(tmp_path, "gpu-1", resource_ids=["r"])
     write(tmp_path, "gpu-9", resource_ids=["s"])
@@ -649,10 +663,10 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
         machine("u", "eve", "a"),
         machine("v", "eve", "b"),
         machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
-        hidden=(machine("gone", status="deleted"),),
+        unlisted=(machine("gone", status="deleted"),),
     )  # fmt: skip
-    wish, eve = listed("wish", tmp_path, declares=True), listed("eve", "", declares=True)
-    found = look(api, listed("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
+    wish, eve = audited_host("wish", tmp_path, declares=True), audited_host("eve", "", declares=True)
+    found = run_audit(api, audited_host("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
     assert found["lines"] == [
         "CLAIMED by a host of the inventory (running)",
         "host   USD/h  age   USD  resource",
@@ -696,54 +710,54 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     ]
     assert "gpu-7" in found["trouble"]
     assert "2 machine(s) are contested: u (eve: several offers" in found["trouble"] and "stray" not in found["trouble"]
-    # What the list lacks is read, and others of ours, which show that the account is the right one.
-    assert api.asked[0] == "list" and sorted(api.asked[1:]) == ["gone", "lost", "r", "s"]
+    # Besides the unlisted machines it reads listed ones of the registry: they prove that the token is of this account.
+    assert api.requests[0] == "list" and sorted(api.requests[1:]) == ["gone", "lost", "r", "s"]
 
 
-def test_a_usual_machine_fits_into_a_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_shows_machine_with_usual_values_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
-    id_, old = "00000000-0000-4000-8000-000000000001", utc(NOW - 86_400 * 30)
-    found = look(Api(machine(id_, "gpu-fleet", created_at=old)))
-    (line,) = (line for line in found["lines"] if id_ in line)
-    assert line == f"gpu-fleet   2.40  30d  1728.00  {id_}"
+    resource_id, month_ago = "00000000-0000-4000-8000-000000000001", utc(NOW - 86_400 * 30)
+    found = run_audit(Api(machine(resource_id, "gpu-fleet", created_at=month_ago)))
+    (line,) = (line for line in found["lines"] if resource_id in line)
+    assert line == f"gpu-fleet   2.40  30d  1728.00  {resource_id}"
 
 
-def test_rows_of_an_audit_fit_a_screen(tmp_path: Path) -> None:
+def test_audit_rows_fit_line_width(tmp_path: Path) -> None:
     host, id_ = "a-very-long-name-of-a-host-0000000001.example.com", "00000000-0000-4000-8000-00000000000"
     old = {"created_at": "2026-01-01T00:00:00Z", "price_per_hour": 23.6}
     states = ("provisioning", "running", "deleting")
     claimed = [machine(f"{id_}{number}", status=state, **old) for number, state in enumerate(states)]
     orphans = [machine(f"{id_}{number + 3}", host, "p", status=state, **old) for number, state in enumerate(states)]
     write(tmp_path, host, resource_ids=[row["resource_id"] for row in claimed])
-    found = look(Api(*claimed, *orphans), listed(host, tmp_path))
+    found = run_audit(Api(*claimed, *orphans), audited_host(host, tmp_path))
     tables = [line for line in found["lines"] if id_ in line and "name of a host" not in line]
     assert len(tables) == 6 and max(map(len, tables)) <= LINE
     assert found["audit"]["claimed"][0]["hosts"] == [host]
 
 
-def test_orphans_are_trouble_only_if_asked_for(tmp_path: Path) -> None:
+def test_orphans_fail_audit_only_with_fail_on_orphans(tmp_path: Path) -> None:
     api = Api(machine("r"))
-    assert look(api, listed("localhost", tmp_path))["trouble"] == ""
-    found = look(api, listed("localhost", tmp_path), fail_on_orphans=True)
+    assert run_audit(api, audited_host("localhost", tmp_path))["trouble"] == ""
+    found = run_audit(api, audited_host("localhost", tmp_path), fail_on_orphans=True)
     assert found["trouble"].startswith("1 machine(s) that no host claims cost USD 2.40 per hour: r.")
 
 
-def test_hosts_without_a_declaration_claim_nothing() -> None:
-    assert look(Api(machine("r")), listed("gpu-1", ""))["audit"]["claimed"] == []
+def test_undeclared_host_claims_no_machine() -> None:
+    assert run_audit(Api(machine("r")), audited_host("gpu-1", ""))["audit"]["claimed"] == []
 
 
-def test_an_audit_has_no_limit() -> None:
+def test_audit_refuses_limit() -> None:
     with pytest.raises(Failure, match="leave --limit out"):
-        look(Api(), limited=True)
+        run_audit(Api(), limited=True)
 
 
-def test_an_audit_tells_of_leases_that_nobody_enforces(tmp_path: Path) -> None:
+def test_audit_lists_leases_and_warns_without_sweeps(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", ends_at="2099-01-01T00:00:00Z")
-    (told,) = look(Api(machine("r")), listed("gpu-1", tmp_path))["warnings"]
-    assert "compute_index.supply.reap does, and must run at least once an hour; it has never run here" in told
+    (warning,) = run_audit(Api(machine("r")), audited_host("gpu-1", tmp_path))["warnings"]
+    assert "compute_index.supply.reap does, and must run at least once an hour; it has never run here" in warning
     (tmp_path / ".compute_index_supply.swept").write_text(f"{utc(time.time())}\n")
     write(tmp_path, "gpu-2", resource_ids=["s"], procured_offer_id="p", ends_at="2098-01-01T00:00:00Z", at_most=57.6)
-    answer = look(Api(machine("r"), machine("s", "gpu-2", "p")), listed("gpu-1", tmp_path))
+    answer = run_audit(Api(machine("r"), machine("s", "gpu-2", "p")), audited_host("gpu-1", tmp_path))
     assert answer["warnings"] == []
     assert answer["lines"][:4] == [
         "LEASES, what ends first",
@@ -754,24 +768,26 @@ def test_an_audit_tells_of_leases_that_nobody_enforces(tmp_path: Path) -> None:
     assert answer["audit"]["leases"]["gpu-2"] == {"ends_at": "2098-01-01T00:00:00Z", "at_most": 57.6}
 
 
-def test_an_end_and_the_ledger_say_the_same_cost(tmp_path: Path) -> None:
-    """The price rose since the purchase: the higher one counts for the whole time, in both."""
+def test_end_and_ledger_report_same_cost(tmp_path: Path) -> None:
+    """The price has risen since the purchase. Both count the higher price for the whole time."""
     began = utc(time.time() - 36_000)
     entry = {"purchase": "made", "resource_ids": ["r"], "procured_offer_id": "o", "price_per_hour": 2.0}
     write(tmp_path, "gpu-1", **entry, journaled_at=began)
     (plan,) = plans(Api(machine("r", price_per_hour=5.0)), declared("gpu-1", tmp_path))["ends"]
-    said = after(Api(), plan, gone("r"))["usd"]
+    reported = after(Api(), plan, ended_answer("r"))["usd"]
     found = ledger(str(tmp_path))
-    # An end is noted as the second after it; a report rounds each of the (two) days up to a millionth.
-    assert 0 <= spending_of(found.bills, found.now + 1).total.millionths - said * 1e6 < 2.5 and 50.0 <= said < 50.1
+    # The ledger rounds an end up to the next second, and a report rounds each of the (two) days up to a millionth.
+    assert (
+        0 <= spending_of(found.bills, found.now + 1).total.millionths - reported * 1e6 < 2.5 and 50.0 <= reported < 50.1
+    )
 
 
-KEPT = {"resource_id": "v", "name": "data", "price_per_hour": 0.5, "kept_since": utc(NOW)}
+KEPT_VOLUME = {"resource_id": "v", "name": "data", "price_per_hour": 0.5, "kept_since": utc(NOW)}
 
 
-def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_says_so(tmp_path: Path) -> None:
-    """Else it is in every sum for ever: no deletion of it is certain."""
-    file = write(tmp_path, "gpu-1", storage=[KEPT])
+def test_decommission_forget_drops_storage_unknown_to_api(tmp_path: Path) -> None:
+    """Otherwise it would count in every sum forever, since no deletion of it is certain."""
+    file = write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])
     (plan,) = plans(Api(), declared("gpu-1", tmp_path), forget=["V"])["ends"]
     assert (plan["next"], plan["storage_ends"], plan["storage_lost"]) == ("storage", ["v"], ["v"])
     assert plan["lines"][0].endswith("forgets v, which the API does not know")
@@ -781,27 +797,27 @@ def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_sa
 
 
 @pytest.mark.parametrize(("is_swept", "why"), [(False, "decommissioned"), (True, "reaped")])
-def test_the_ledger_says_whether_a_sweep_has_ended_storage(tmp_path: Path, is_swept: bool, why: str) -> None:
+def test_ledger_records_whether_sweep_ended_storage(tmp_path: Path, is_swept: bool, why: str) -> None:
     own = {"resource_ids": ["r"], "procured_offer_id": "o", "purchase": "made", "storage": [{"resource_id": "v"}]}
     write(tmp_path, "gpu-1", **own)
     api = Api(machine("r"), machine("v", "data", kind="storage"))
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
-    assert after(api, {**plan, "reaped": is_swept}, gone("r"), gone("v"))["changed"]
+    assert after(api, {**plan, "reaped": is_swept}, ended_answer("r"), ended_answer("v"))["changed"]
     assert {bill.why for bill in ledger(str(tmp_path)).bills} == {why}
 
 
-def test_storage_without_a_registry_can_be_forgotten() -> None:
-    """An earlier task of the play knows it; the step failed for all hosts."""
-    known = {"provision_resource_ids": ["r"], "provision_procured_offer_id": "o", "provision_storage": [KEPT]}
+def test_decommission_forget_drops_storage_without_registry() -> None:
+    """Facts of an earlier task name the storage. The step once failed for all hosts."""
+    known = {"provision_resource_ids": ["r"], "provision_procured_offer_id": "o", "provision_storage": [KEPT_VOLUME]}
     host = declared("gpu-1", "", known={**known, "provision_purchase": "made"})
     (plan,) = plans(Api(machine("r")), host, forget=["v"])["ends"]
     assert (plan["next"], plan["storage_lost"]) == ("end", ["v"]), plan["refusal"]
     answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
-    assert after(Api(), plan, gone("r"), answer)["left"] == []
+    assert after(Api(), plan, ended_answer("r"), answer)["left"] == []
 
 
-def test_storage_that_does_not_end_stays_in_an_entry_that_is_named(tmp_path: Path) -> None:
-    file = write(tmp_path, "gpu-1", storage=[KEPT])
+def test_failed_deletion_of_storage_names_its_entry(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])
     api = Api(machine("v", "data", kind="storage"))
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
     answer = {"resource_id": "v", "error_class": "unavailable", "billing_stopped": False, "msg": "answered 503."}
@@ -809,67 +825,65 @@ def test_storage_that_does_not_end_stays_in_an_entry_that_is_named(tmp_path: Pat
         after(api, plan, answer)
 
 
-@pytest.mark.parametrize("more", [{}, {"hidden": True}])
-def test_storage_that_the_api_knows_is_not_forgotten(tmp_path: Path, more: Json) -> None:
-    write(tmp_path, "gpu-1", storage=[KEPT])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_decommission_forget_refuses_storage_known_to_api(tmp_path: Path, is_listed: bool) -> None:
+    write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])
     volume = machine("v", "data", kind="storage")
-    api = Api(hidden=(volume,)) if more else Api(volume)
+    api = Api(volume) if is_listed else Api(unlisted=(volume,))
     (plan,) = plans(api, declared("gpu-1", tmp_path), forget=["v"])["ends"]
     assert plan["next"] == "stop" and "decommission_storage=end" in plan["refusal"]
 
 
-def test_of_two_runs_that_end_a_host_at_once_neither_fails_over_the_storage_that_stays(tmp_path: Path) -> None:
+def test_concurrent_ends_both_keep_storage(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
     api = Api(machine("r"), machine("v", "data", kind="storage"))
     first, second = (plans(api, declared("gpu-1", tmp_path))["ends"][0] for _run in range(2))
     for plan in (first, second):
-        assert after(api, plan, gone("r"))["left"] == []
+        assert after(api, plan, ended_answer("r"))["left"] == []
     assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
 
 
-def test_of_two_runs_that_end_storage_at_once_both_see_that_it_has_ended(tmp_path: Path) -> None:
+def test_concurrent_ends_of_storage_both_succeed(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
     api = Api(machine("r"), machine("v", "data", kind="storage"))
-    both = [plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"][0] for _run in range(2)]
-    noted = [after(api, plan, gone("r"), gone("v")) for plan in both]
-    assert [result["changed"] for result in noted] == [True, False]
-    assert not any(result["left"] for result in noted) and not (tmp_path / "gpu-1").exists()
+    both_plans = [plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"][0] for _run in range(2)]
+    results = [after(api, plan, ended_answer("r"), ended_answer("v")) for plan in both_plans]
+    assert [result["changed"] for result in results] == [True, False]
+    assert not any(result["left"] for result in results) and not (tmp_path / "gpu-1").exists()
     assert all(bill.end is not None for bill in ledger(str(tmp_path)).bills)
 
 
-@pytest.mark.parametrize(("page", "is_kept"), [("deleted", False), ("running", True)])
-def test_storage_that_has_ended_before_its_machine_is_not_kept(tmp_path: Path, page: str, is_kept: bool) -> None:
-    """But not because of what a list alone says, which may lag or err."""
+@pytest.mark.parametrize(("page_status", "is_kept"), [("deleted", False), ("running", True)])
+def test_storage_deleted_before_its_machine_is_not_kept(tmp_path: Path, page_status: str, is_kept: bool) -> None:
+    """Its own page decides, since a list may lag or be wrong."""
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
     volume = machine("v", "data", None, kind="storage", status="deleted")
-    api = Api(machine("r"), volume, hidden=({**volume, "status": page},))
+    api = Api(machine("r"), volume, unlisted=({**volume, "status": page_status},))
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert after(api, plan, gone("r"))["left"] == []
+    assert after(api, plan, ended_answer("r"))["left"] == []
     running = [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs]
     assert running == ([("v",)] if is_kept else []) and bool(plan["storage"]) is is_kept
 
 
 @pytest.mark.parametrize("given", [{"resource_id": "r"}, {"registry_dir": ""}])
 @pytest.mark.parametrize("is_listed", [True, False])
-def test_storage_of_a_machine_that_no_registry_knows_is_named_and_stays(
-    tmp_path: Path, given: Json, is_listed: bool
-) -> None:
-    """A person has named the machine by its id, or its name is its identity; that proves nothing of its storage."""
+def test_end_reports_and_keeps_storage_of_unregistered_machine(tmp_path: Path, given: Json, is_listed: bool) -> None:
+    """The machine was found by its id or its name, which does not prove who owns its storage."""
     volume = machine("v", "data", kind="storage", price_per_hour=0.5)
     links = [] if is_listed else [{"resource_id": "v", "kind": "storage"}]
-    own = machine("r", "gpu-1", linked_resources=links)
-    api = Api(own, volume) if is_listed else Api(own, hidden=(volume,))
+    linked = machine("r", "gpu-1", linked_resources=links)
+    api = Api(linked, volume) if is_listed else Api(linked, unlisted=(volume,))
     (checked,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given), check_mode=True)["ends"]
     assert checked["lines"][1:] == ["gpu-1: its storage (1 volume, USD 0.50 per hour) stays and is billed"]
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given))["ends"]
     assert (plan["ids"], plan["storage"], plan["storage_ends"]) == (["r"], [], []), plan["refusal"]
-    told = after(api, plan, gone("r"))["storage"]
-    assert told[1] == "  data v, USD 0.50/h" and "end_by_id" in told[2] and all(len(line) <= 80 for line in told)
+    lines = after(api, plan, ended_answer("r"))["storage"]
+    assert lines[1] == "  data v, USD 0.50/h" and "end_by_id" in lines[2] and all(len(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize("listed", [[], [machine("r", status="deleted")]])
-def test_a_host_of_which_an_earlier_version_has_left_storage_alone_can_end(tmp_path: Path, listed: list[Json]) -> None:
-    """It ended the machine, and could not end the storage, whose id it noted as another machine's."""
+def test_host_whose_entry_names_only_storage_can_end(tmp_path: Path, listed: list[Json]) -> None:
+    """An earlier version ended the machine, failed to end its storage, and noted the storage's id as a machine's."""
     write(tmp_path, "gpu-1", resource_ids=["v"], procured_offer_id="o", instances=[{"resource_id": "r"}])
     api = Api(*listed, machine("v", "data", kind="storage"), phases={"o": "ended"})
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
@@ -877,16 +891,14 @@ def test_a_host_of_which_an_earlier_version_has_left_storage_alone_can_end(tmp_p
     assert [item["resource_id"] for item in plan["storage"]] == ["v"]
 
 
-@pytest.mark.parametrize(("status", "ends"), [("running", "end"), ("deleted", "note")])
-def test_storage_that_only_an_unlisted_machine_names_stays_with_the_host(
-    tmp_path: Path, status: str, ends: str
-) -> None:
-    """Lists lag: neither the machine is listed, nor what it is linked to. Its own page names that."""
+@pytest.mark.parametrize(("status", "next_step"), [("running", "end"), ("deleted", "note")])
+def test_storage_linked_only_by_unlisted_machine_is_kept(tmp_path: Path, status: str, next_step: str) -> None:
+    """A list that lags may lack both; the machine's own page names the storage."""
     link = {"resource_id": "v", "kind": "storage"}
     volume = machine("v", "data", kind="storage", price_per_hour=0.5)
     write(
         tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", instances=[{"resource_id": "r"}]
     )
-    api = Api(hidden=(machine("r", status=status, linked_resources=[link]), volume), phases={"o": "ready"})
+    api = Api(unlisted=(machine("r", status=status, linked_resources=[link]), volume), phases={"o": "ready"})
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert (plan["next"], [item["resource_id"] for item in plan["storage"]]) == (ends, ["v"])
+    assert (plan["next"], [item["resource_id"] for item in plan["storage"]]) == (next_step, ["v"])

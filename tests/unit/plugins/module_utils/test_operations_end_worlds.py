@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random worlds with books of their own: no end of somebody else's machine, and no entry goes while its meter runs.
+"""Ends in random worlds: no machine of another owner is deleted, and no entry is removed while its machine is billed.
 
-The operations, the client's reader and the registry on disk are the collection's, and go the way of the roles: end,
-tell, wait, note. The server keeps the true owner and state of each machine. It answers late, oddly or not at all.
+The operations, the client's reader and the registry on disk are real, and are called in the order of the role: end,
+delete, wait, note. The server knows the true owner and state of each machine. It answers late, oddly or not at all.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OURS = {host: offer_id(number) for number, host in enumerate(HOSTS, 1)}
 THEIRS = offer_id(9)
 COLLEAGUE = "a colleague"
 
-# What becomes of a DELETE: whether the machine then ends, and the answer; None is a lost one.
+# Outcomes of a DELETE: whether the machine ends, and the answer (None if it is lost).
 DELETES: dict[str, tuple[bool, Answer | None]] = {
     "accepted": (True, Answer(200, True, {"status": "deleting"})),
     "accepted without a body": (True, Answer(202, False, None)),
@@ -53,7 +53,7 @@ DELETES: dict[str, tuple[bool, Answer | None]] = {
     "a gateway's 404": (False, Answer(404, False, None, is_html=True)),
     "an odd 404": (False, Answer(404, True, {"detail": "Not found"})),
 }
-# Answers to a look that say nothing of the machine; the first is the only one that looks like the API's own.
+# Answers to a look that prove nothing about the machine. Only the first has the form of the API's own answers.
 OWN_404 = Answer(404, True, {"detail": "Resource not found"})
 ODD: dict[str, Answer] = {
     "own 404": OWN_404,
@@ -66,7 +66,7 @@ ODD: dict[str, Answer] = {
 
 @dataclass
 class Machine:
-    """A machine, and whose it is. ``ends_in``: requests until it is gone once it ends; None if it never is."""
+    """A machine and its owner. ``ends_in``: requests from its deletion until it is gone; None if it never ends."""
 
     number: int
     owner: str
@@ -74,7 +74,7 @@ class Machine:
     state: str
     history: list[Json]
     ends_in: int | None = 1
-    listed_as: str | None = None  # what a list calls it, if not by what it was or is
+    listed_as: str | None = None  # its status in lists, if that is wrong
     word: str = "vm"
 
     @property
@@ -94,10 +94,10 @@ class Machine:
 
 @dataclass
 class Server:
-    """The API. ``deleted_readable``: whether pages outlive machines. ``odd``: odd answers to looks, one after another.
+    """The API. ``deleted_readable``: whether deleted machines keep their pages. ``odd``: unusual answers to looks.
 
-    After an accepted deletion two odd 404s of the API's own form never follow each other, nor does one ever follow the
-    word "deleted" in a list: nothing could tell these from an end.
+    After an accepted deletion it never gives two 404s of its own form in a row, nor one after the word "deleted" in a
+    list: no client could tell these from an end.
     """
 
     machines: list[Machine]
@@ -121,13 +121,13 @@ class Server:
     def redact(self, text: str) -> str:
         return text
 
-    def shown(self, machine: Machine) -> Json:
+    def page_of(self, machine: Machine) -> Json:
         resource_id = machine.id.upper() if self.capitals else machine.id
         facts = {"resource_id": resource_id, "name": machine.name, "status": machine.state, "vendor": "v"}
         return {**facts, "resource_type": machine.word, "pricing_total_hourly": 2.0, "offer_history": machine.history}
 
     def listed(self) -> list[Json]:
-        shown = [(each, self.shown(each)) for each in self.machines if self.lists_deleted or each.is_billed]
+        shown = [(each, self.page_of(each)) for each in self.machines if self.lists_deleted or each.is_billed]
         return [{**page, "status": each.listed_as or each.state} for each, page in shown]
 
     def exchange(self, method: str, path: str, **how: Any) -> Answer:
@@ -149,7 +149,7 @@ class Server:
 
     def _page(self, machine: Machine, how: Json) -> Answer:
         if how.get("query") != {"force_refresh": "true"}:
-            raise AssertionError("an answer that may be half a minute old decides nothing here")
+            raise AssertionError("a decision must not use a cached answer, which may be 30 s old")
         odd = self.odd.pop() if self.odd else None
         ends = machine.id in self.accepted or machine.state != "running"
         odd = None if odd == "own 404" and ((self.was_odd and ends) or machine.listed_as) else odd
@@ -157,7 +157,7 @@ class Server:
         if odd:
             return ODD[odd]
         is_shown = machine.is_billed or self.deleted_readable
-        return Answer(200, True, self.shown(machine)) if is_shown else OWN_404
+        return Answer(200, True, self.page_of(machine)) if is_shown else OWN_404
 
     def _status(self, key: str) -> Answer:
         own = [each for each in self.machines if each.history[0]["offer_id"] == key]
@@ -185,7 +185,7 @@ def history(*offers: str) -> list[Json]:
 
 @st.composite
 def servers(draw: st.DrawFn, *, is_honest: bool = False) -> Server:
-    """Each host has a machine or two; a colleague has some of the same names, or linked to an offer of ours."""
+    """Each host has one or two machines. A colleague's machines may have the same names, or a link to our offer."""
     states = st.just("running") if is_honest else st.sampled_from(["running", "running", "deleting", "deleted"])
     ends_in = st.integers(1, 3) if is_honest else st.sampled_from([1, 2, 3, None])
     machines: list[Machine] = []
@@ -199,7 +199,7 @@ def servers(draw: st.DrawFn, *, is_honest: bool = False) -> Server:
         linked = draw(st.sampled_from([history(THEIRS), history(THEIRS, OURS["gpu-1"])]))
         machines.append(Machine(len(machines) + 1, COLLEAGUE, name, "running", linked))
     flags = st.booleans()
-    # Runs of looks of one kind.
+    # Each odd answer comes one to four times in a row.
     odd = st.lists(st.tuples(st.sampled_from([None, *ODD]), st.integers(1, 4)), max_size=4)
     return Server(
         machines,
@@ -214,7 +214,7 @@ def servers(draw: st.DrawFn, *, is_honest: bool = False) -> Server:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_sleep() -> Iterator[None]:
-    """The clock moves only between two looks, and a lost answer to a DELETE is looked after once. All in one thread."""
+    """Use one thread and a fake clock, and look only once after a lost answer to a DELETE."""
     now = [1.0]
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
     with pytest.MonkeyPatch.context() as patch:
@@ -225,8 +225,8 @@ def no_sleep() -> Iterator[None]:
 
 
 @contextmanager
-def registry(server: Server, entries: Json) -> Iterator[Path]:
-    """A folder in which these hosts have these entries."""
+def registry(entries: Json) -> Iterator[Path]:
+    """A registry folder with these entries of hosts."""
     with tempfile.TemporaryDirectory() as name:
         for host, entry in entries.items():
             file = Path(name) / host / "compute_index_supply.yml"
@@ -235,8 +235,8 @@ def registry(server: Server, entries: Json) -> Iterator[Path]:
         yield Path(name)
 
 
-def noted(server: Server, host: str, count: int) -> Json:
-    """An entry with so many of the host's machines, as it stood after its purchase."""
+def entry_of(server: Server, host: str, count: int) -> Json:
+    """The host's entry after its purchase, with the ids of its first ``count`` machines."""
     ids = [each.id for each in server.machines if each.owner == host][:count]
     known = {"procured_offer_id": OURS[host], "purchase": "made", "journaled_at": "2026-01-31T12:00:00Z"}
     return {**known, **({"resource_ids": ids} if ids else {}), "price_per_hour": 2.0}
@@ -247,124 +247,125 @@ def params(spec: Json, **given: Any) -> Json:
 
 
 def decommission(server: Server, folder: Path) -> list[str]:
-    """The hosts of which a run of the role says that all has ended, in the order of its tasks."""
+    """Run the role's steps once, and return the hosts that it reports as ended."""
     api = SupplyApi(cast(Any, server))
     own = {"name": "", "resource_id": "", "project": "default", "registry_dir": str(folder), "inventory_dir": None}
     own = {**own, "wait_timeout": "20s"}
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
     plans = list(end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"].values())
     outcomes = ends.noted(api, plans, ends.deleted(api, plans))["outcomes"]
-    assert all(one["left"] for one in outcomes.values() if one.get("failed")), "what fails names what is left"
+    assert all(one["left"] for one in outcomes.values() if one.get("failed")), (
+        "a failed host names the machines that are left"
+    )
     return [plan["host"] for plan in plans if plan["next"] in ("end", "note") and not outcomes[plan["host"]]["stop"]]
 
 
-def hold(server: Server, folder: Path, green: list[str], entries: Json) -> None:
-    """Compare what was done and what is remembered with the books. ``entries``: those of before."""
+def check_against_server(server: Server, folder: Path, ended_hosts: list[str], entries: Json) -> None:
+    """Compare deletions and registry with the server's truth. ``entries``: the registry before the runs."""
     named = {host: entries[host].get("resource_ids") or [] for host in HOSTS}
     by_id = {each.id: each for each in server.machines}
     foreign = [each for each in server.deleted if by_id[each].owner == COLLEAGUE]
-    assert not foreign, "somebody else's machine was told to end"
+    assert not foreign, "a colleague's machine was deleted"
     for host in HOSTS:
         file = folder / host / "compute_index_supply.yml"
         kept = yaml.safe_load(file.read_text()) if file.exists() else {}
         billed = [each.id for each in server.machines if each.owner == host and each.is_billed]
-        assert kept or not billed, "an entry went while the meter of its machine ran"
+        assert kept or not billed, "an entry was removed while its machine was billed"
         gone = {*named[host]} - {*(kept.get("provision_resource_ids") or named[host])}
-        assert not gone & {*billed}, "an id went while the meter of its machine ran"
-        assert not (host in green and billed), "the run was green"
+        assert not gone & {*billed}, "an id was removed while its machine was billed"
+        assert not (host in ended_hosts and billed), "a host was reported as ended while its machine was billed"
 
 
 @given(servers(), st.integers(0, 2), st.integers(1, 3))
-def test_no_end_of_a_foreign_machine_and_no_entry_goes_while_its_meter_runs(
-    server: Server, count: int, runs: int
-) -> None:
-    entries = {host: noted(server, host, count) for host in HOSTS}
-    with registry(server, entries) as folder:
+def test_end_deletes_no_foreign_machine_and_no_entry_of_billed_machine(server: Server, count: int, runs: int) -> None:
+    entries = {host: entry_of(server, host, count) for host in HOSTS}
+    with registry(entries) as folder:
         for _run in range(runs):
-            green = decommission(server, folder)
-            event(f"{len(green)} green")
-            hold(server, folder, green, entries)
+            ended_hosts = decommission(server, folder)
+            event(f"{len(ended_hosts)} hosts ended")
+            check_against_server(server, folder, ended_hosts, entries)
 
 
 @pytest.mark.parametrize(
-    "told", [each for each, (ends, _said) in DELETES.items() if not ends and "accepted" not in each]
+    "delete_outcome", [each for each, (ends, _answer) in DELETES.items() if not ends and "accepted" not in each]
 )
 @settings(max_examples=30)
 @given(servers(is_honest=True), st.integers(1, 12))
-def test_no_404_ends_what_was_never_told_to_end(told: str, server: Server, looks: int) -> None:
-    """Some looks show that it runs, and all that follow are 404s of the API's own form, from a replica for example."""
-    server.deletes, server.odd = [told] * 99, [*["own 404"] * 99, *[None] * looks]
-    entries = {host: noted(server, host, 2) for host in HOSTS}
-    with registry(server, entries) as folder:
-        green = decommission(server, folder)
-        assert green == []
-        hold(server, folder, green, entries)
+def test_404_without_accepted_deletion_ends_no_host(delete_outcome: str, server: Server, looks: int) -> None:
+    """The first looks show a running machine, all later ones 404s of the API's own form, for example from a replica."""
+    server.deletes, server.odd = [delete_outcome] * 99, [*["own 404"] * 99, *[None] * looks]
+    entries = {host: entry_of(server, host, 2) for host in HOSTS}
+    with registry(entries) as folder:
+        ended_hosts = decommission(server, folder)
+        assert ended_hosts == []
+        check_against_server(server, folder, ended_hosts, entries)
 
 
 @given(servers(is_honest=True))
-def test_an_ordinary_end_is_green_and_waits_for_no_list(server: Server) -> None:
-    """Lists lag, pages outlive machines or do not, ids are in capitals: none of that keeps a machine from its end."""
-    entries = {host: noted(server, host, 2) for host in HOSTS}
-    with registry(server, entries) as folder:
+def test_end_succeeds_with_reliable_api(server: Server) -> None:
+    """Lists may lag, deleted machines may keep their pages, and ids may be in capitals."""
+    entries = {host: entry_of(server, host, 2) for host in HOSTS}
+    with registry(entries) as folder:
         assert decommission(server, folder) == list(HOSTS)
-        hold(server, folder, list(HOSTS), entries)
+        check_against_server(server, folder, list(HOSTS), entries)
         assert sorted(server.deleted) == sorted(each.id for each in server.machines if each.owner != COLLEAGUE)
 
 
 @given(servers(), st.integers(0, 2))
-def test_a_registry_that_was_restored_ends_nothing_of_others(server: Server, count: int) -> None:
-    """Its entries are about machines of long ago: of an earlier purchase, or of one that is gone."""
+def test_restored_old_registry_ends_no_foreign_machine(server: Server, count: int) -> None:
+    """Its entry of gpu-1 names an earlier purchase, whose machines are gone."""
     own = [each for each in server.machines if each.owner == "gpu-1"]
     for each in own:
         each.state, each.history = "deleted", history(offer_id(7))
     server.before = server.listed()
-    entries = {host: noted(server, host, count) for host in HOSTS}
+    entries = {host: entry_of(server, host, count) for host in HOSTS}
     entries["gpu-1"]["procured_offer_id"] = offer_id(7)
-    with registry(server, entries) as folder:
-        green = decommission(server, folder)
-        hold(server, folder, green, entries)
+    with registry(entries) as folder:
+        ended_hosts = decommission(server, folder)
+        check_against_server(server, folder, ended_hosts, entries)
 
 
 @given(servers(), st.integers(0, 2))
-def test_an_audit_shows_all_that_is_billed(server: Server, count: int) -> None:
+def test_audit_shows_every_billed_machine(server: Server, count: int) -> None:
     server.odd, server.lags = [], []
     for each in server.machines:
         each.listed_as = None
-    with registry(server, {host: noted(server, host, count) for host in HOSTS}) as folder:
+    with registry({host: entry_of(server, host, count) for host in HOSTS}) as folder:
         hosts = [{"host": host, "name": host, "registry_dir": str(folder), "inventory_dir": None} for host in HOSTS]
         declared = [{**each, "known": {}, "declares": True} for each in hosts]
         found = audit(SupplyApi(cast(Any, server)), params(steps.AUDIT, hosts=declared, here="/"), False)
-    shown = [row["resource_id"] for rows in ("claimed", "orphans", "ending") for row in found["audit"][rows]]
-    more = set(shown) - {each.id for each in server.machines if each.is_billed}
-    assert {each.id for each in server.machines if each.is_billed} <= set(shown) and len(shown) == len({*shown})
-    assert more <= {row["resource_id"] for row in found["audit"]["ending"]}, "only the page of one could say so"
-    assert found["audit"]["price_per_hour"]["total"] == 2.0 * len(shown)
-    assert all(each in " ".join(found["lines"]) for each in shown)
+    shown_ids = [row["resource_id"] for rows in ("claimed", "orphans", "ending") for row in found["audit"][rows]]
+    billed_ids = {each.id for each in server.machines if each.is_billed}
+    assert billed_ids <= {*shown_ids} and len(shown_ids) == len({*shown_ids})
+    ending_ids = {row["resource_id"] for row in found["audit"]["ending"]}
+    assert {*shown_ids} - billed_ids <= ending_ids, "only its page could show that a machine is gone"
+    assert found["audit"]["price_per_hour"]["total"] == 2.0 * len(shown_ids)
+    assert all(each in " ".join(found["lines"]) for each in shown_ids)
 
 
 class Seller(Server):
-    """The same with offers that nobody has bought."""
+    """A server that also has offers to sell."""
 
     def exchange(self, method: str, path: str, **how: Any) -> Answer:
         if path == "/get_offers":
-            more = {"region": "EU", "contract_type": "ondemand", "gpu_price_per_hour": 2.0, "total_price_per_hour": 2.0}
-            found = [offer(number, **more) for number in (20, 21, 22)]
-            return Answer(200, True, {"offers": found, "total_count": 3})
+            prices = {"gpu_price_per_hour": 2.0, "total_price_per_hour": 2.0}
+            offers = [offer(number, region="EU", contract_type="ondemand", **prices) for number in (20, 21, 22)]
+            return Answer(200, True, {"offers": offers, "total_count": 3})
         return super().exchange(method, path, **how)
 
 
 @st.composite
 def sellers(draw: st.DrawFn) -> Seller:
-    """Machines of the host's name, which may be its own of before, in whatever state; the list has been made before.
+    """Machines with the host's name in any state, perhaps bought earlier, which lists may still show as running.
 
-    Beside them there may be storage of that name, kept, sold alone, or a colleague's.
+    There may also be storage of that name: kept, sold alone, or a colleague's.
     """
     count = draw(st.integers(1, 3))
     machines = [Machine(n, "gpu-1", "gpu-1", "running", history(offer_id(n)), None) for n in range(1, count + 1)]
     words = draw(st.lists(st.sampled_from(["storage", "block_disk", "volume"]), max_size=2))
     for n, word in enumerate(words, count + 1):
-        named = draw(st.sampled_from([history(offer_id(n)), history(offer_id(1))]))
-        machines.append(Machine(n, COLLEAGUE, "gpu-1", "running", named, None, word=word))
+        offers = draw(st.sampled_from([history(offer_id(n)), history(offer_id(1))]))
+        machines.append(Machine(n, COLLEAGUE, "gpu-1", "running", offers, None, word=word))
     odd = draw(st.lists(st.sampled_from([None, None, *ODD]), max_size=4))
     seller = Seller(machines, [], odd, [draw(st.booleans()) for _each in range(4)], draw(st.booleans()), False, False)
     for each in machines:
@@ -373,31 +374,20 @@ def sellers(draw: st.DrawFn) -> Seller:
 
 
 @given(sellers(), st.sampled_from(["registry", "adopt", "name"]), st.booleans())
-def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how: str, was_released: bool) -> None:
+def test_plan_with_lagging_list_takes_no_dead_machine_and_buys_no_second(
+    seller: Seller, how: str, was_released: bool
+) -> None:
     fields = {"adopt": how == "adopt", "max_price_per_hour": 10}
     machines = [each for each in seller.machines if each.word == "vm"]
     dead = [each.id for each in machines if each.state == "deleted"]
     attempts = {"gpu-1": [{"offer_id": offer_id(1), "ended": dead}]} if was_released else {}
     with tempfile.TemporaryDirectory() as folder:
         host = raw(registry_dir="" if how == "name" else folder, id="1", **fields)
-        given_ = {
-            **{"hosts": [host], "ids": ["1"], "decided": [], "others": {}, "attempts": attempts, "sources": []},
-            **{"here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": "", "quote": False},
-            **{
-                "failed": [],
-                "registry_fingerprint": "",
-                "slice_of": "",
-                "serial": False,
-                "one_tells_all": True,
-                "sealed": {},
-                "plan_file": None,
-                "api_token": "token",
-                "forks": 5,
-            },
-            **{"by_job": False, "job_keys": None, "no_login": "", "elsewhere": [], "untold": []},
-        }
+        plan_input = params(
+            steps.PLAN, hosts=[host], ids=["1"], attempts=attempts, sources=[], here="/", api_token="token"
+        )
         odd = bool(seller.odd)
-        (found,) = plan(Market(cast(Any, seller)), given_, True)["plans"]
+        (found,) = plan(Market(cast(Any, seller)), plan_input, True)["plans"]
     live = {each.id: each for each in machines if each.state == "running"}
     event(found["action"])
     if found["action"] == "buy":
