@@ -274,6 +274,37 @@ def test_own_page_overrides_deleted_status_in_list(
     assert "s" not in api.requests, "only pages of machines that may end are read"
 
 
+@pytest.mark.parametrize(
+    ("entry", "phase", "ended_ids"),
+    [
+        pytest.param({"resource_ids": ["r"]}, "ended", [], id="of the registry"),
+        pytest.param({"procured_offer_id": "o", "purchase": "made"}, "ended", [], id="of the offer"),
+        pytest.param({"procured_offer_id": "o", "purchase": "sent"}, "ended", [], id="of an unanswered purchase"),
+        pytest.param({"procured_offer_id": "o", "purchase": "made"}, "ready", ["s"], id="one of the offer"),
+        pytest.param(
+            {"procured_offer_id": "o", "purchase": "sent"}, "ready", ["s"], id="one of an unanswered purchase"
+        ),
+        pytest.param({"resource_ids": ["s"], "procured_offer_id": "o"}, "ready", ["s"], id="a further machine"),
+        pytest.param({}, "", [], id="of a host without a registry"),
+    ],
+)
+def test_machine_listed_as_deleted_stays_if_its_page_is_unreadable(
+    tmp_path: Path, entry: Json, phase: str, ended_ids: list[str]
+) -> None:
+    """A list may be wrong, and an answer of a gateway proves nothing about the machine."""
+    if entry:
+        write(tmp_path, "gpu-1", **entry)
+    others = [machine(key) for key in ended_ids]
+    api = Api(machine("r", status="deleted"), *others, unreadable_id="r", phases={"o": phase}, status_ids=("r",))
+    (plan,) = plans(api, declared("gpu-1", tmp_path if entry else ""))["ends"]
+    assert (plan["next"], plan["ids"]) == ("end" if ended_ids else "stop", ended_ids)
+    assert "So r does not end. It may be billed at USD 2.40 per hour." in plan["refusal"]
+    if ended_ids:
+        with pytest.raises(Failure) as failure:
+            after(Api(), plan, ended_answer("s"))
+        assert failure.value.result["left"] == ["r"]
+
+
 def test_end_includes_further_machine_that_is_deleting(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     api = Api(machine("r"), machine("s", status="deleting"), machine("t", status="deleted"))
