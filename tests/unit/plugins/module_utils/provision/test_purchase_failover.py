@@ -1,10 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict on an attempt: a table of the cases that matter, and every combination against independent rules.
+"""The verdict on an attempt: a table of cases, and every combination against independent rules.
 
-For another way of failing over: change `what_follows`, the rows of `TABLE` that it is about, and `RULES` if one is
-given up.
+To fail over in another way, change `what_follows`, its rows of `TABLE`, and any of `RULES` that no longer holds.
 """
 
 from __future__ import annotations
@@ -26,82 +25,110 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
 READY, AGAIN = Verdict.READY, Verdict.AGAIN
 RELEASE, STOP = Verdict.RELEASE, Verdict.STOP
 
-RUNS = {"ready": True}
-LATER = {"doubled": True, "later": True}
+IS_READY = {"ready": True}
+LATER_OF_TWO = {"doubled": True, "later": True}
 BILLED = {"billed": True}
-GIVES_BACK = {"billed": True, "release": True}
-GIVEN_BACK = {"billed": True, "release": True, "released": True}
+MAY_RELEASE = {"billed": True, "release": True}
+RELEASED = {"billed": True, "release": True, "released": True}
 UNSOUND = {"unsound": True}
 
-# what happened | outcome | error class | phase | else | verdict with two offers left
+# case | outcome | error class | phase | other fields | verdict if two offers may still be tried
 TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
-    ("bought, and its machine runs", "created", "", "ready", {"ready": True, **BILLED}, READY),
-    ("its purchase was found again, and runs", "existing", "", "ready", {"ready": True, **BILLED}, READY),
-    ("it had its machine before", "", "", "ready", {"ready": True, **BILLED}, READY),
-    ("runs, and would be given back otherwise", "created", "", "ready", {"ready": True, **GIVES_BACK}, READY),
-    ("gone when it was looked at", "not_sent", "not_found", "", {}, AGAIN),
-    ("expired when it was looked at", "not_sent", "expired", "", {}, AGAIN),
-    ("failed when it was looked at", "not_sent", "conflict", "", {}, AGAIN),
-    ("somebody else was faster", "rejected", "conflict", "", {}, AGAIN),
-    # Of another vendor: see test_planning. Nothing waits for a quota.
-    ("the quota of its vendor is used up", "rejected", "quota", "", {}, AGAIN),
-    ("the quota is used up for the very offer that the user named", "rejected", "quota", "", {"wanted": True}, STOP),
-    ("refused for a quota, but something may be billed", "rejected", "quota", "", BILLED, STOP),
-    ("gone when it was sent", "rejected", "not_found", "", {}, AGAIN),
-    ("expired when it was sent", "rejected", "expired", "", {}, AGAIN),
-    ("the very offer that the user named is gone", "rejected", "conflict", "", {"wanted": True}, STOP),
-    ("its price has risen above the ceiling", "not_sent", "price", "", {}, STOP),
+    ("bought, ready", "created", "", "ready", {"ready": True, **BILLED}, READY),
+    ("existing purchase, ready", "existing", "", "ready", {"ready": True, **BILLED}, READY),
+    ("bought before this run, ready", "", "", "ready", {"ready": True, **BILLED}, READY),
+    ("bought, ready, may be released", "created", "", "ready", {"ready": True, **MAY_RELEASE}, READY),
+    ("not found before sending", "not_sent", "not_found", "", {}, AGAIN),
+    ("expired before sending", "not_sent", "expired", "", {}, AGAIN),
+    ("failed before sending", "not_sent", "conflict", "", {}, AGAIN),
+    ("someone else bought it", "rejected", "conflict", "", {}, AGAIN),
+    # Only another vendor is tried after a quota; see test_planning.py.
+    ("quota of the vendor is used up", "rejected", "quota", "", {}, AGAIN),
+    ("quota is used up, offer named by the user", "rejected", "quota", "", {"wanted": True}, STOP),
+    ("refused for a quota, something may be billed", "rejected", "quota", "", BILLED, STOP),
+    ("not found when sent", "rejected", "not_found", "", {}, AGAIN),
+    ("expired when sent", "rejected", "expired", "", {}, AGAIN),
+    ("someone else bought the offer named by the user", "rejected", "conflict", "", {"wanted": True}, STOP),
+    ("price has risen above the ceiling", "not_sent", "price", "", {}, STOP),
     ("no connection", "not_sent", "unavailable", "", {}, STOP),
-    ("a wrong token", "rejected", "auth", "", {}, STOP),
-    ("an order that the API does not understand", "rejected", "invalid", "", {}, STOP),
-    ("asked to come back too often", "rejected", "rate_limited", "", {}, STOP),
-    ("refused, but something may be billed", "rejected", "conflict", "", BILLED, STOP),
-    ("refused, and what is billed is given back", "rejected", "conflict", "", GIVES_BACK, RELEASE),
-    ("refused, while another's machine runs", "rejected", "conflict", "ready", {"ready": True}, AGAIN),
+    ("wrong token", "rejected", "auth", "", {}, STOP),
+    ("invalid request", "rejected", "invalid", "", {}, STOP),
+    ("rate limited too often", "rejected", "rate_limited", "", {}, STOP),
+    ("refused, something may be billed", "rejected", "conflict", "", BILLED, STOP),
+    ("refused, something may be billed and released", "rejected", "conflict", "", MAY_RELEASE, RELEASE),
+    ("refused, a machine of someone else is ready", "rejected", "conflict", "ready", {"ready": True}, AGAIN),
     ("no answer", "unknown", "unknown_outcome", "", {}, STOP),
-    ("no answer, and it should be given back", "unknown", "unknown_outcome", "failed", GIVES_BACK, STOP),
-    ("no answer, and a machine runs", "unknown", "unknown_outcome", "ready", {"ready": True, **BILLED}, STOP),
+    ("no answer, may be released", "unknown", "unknown_outcome", "failed", MAY_RELEASE, STOP),
+    ("no answer, a machine is ready", "unknown", "unknown_outcome", "ready", {"ready": True, **BILLED}, STOP),
     ("another run buys for this host", "claimed", "conflict", "", {}, STOP),
-    ("bought, failed, is kept", "created", "", "failed", BILLED, STOP),
-    ("bought, failed, is given back", "created", "", "failed", GIVES_BACK, RELEASE),
-    ("bought, failed, was given back", "created", "", "failed", GIVEN_BACK, AGAIN),
-    ("bought, failed, left nothing", "created", "", "failed", {}, AGAIN),
-    ("bought, failed, and somebody has ended it meanwhile", "created", "", "failed", {"overtaken": True}, STOP),
-    ("an earlier run's, which somebody has ended meanwhile", "", "", "failed", {"overtaken": True}, STOP),
-    ("failed its test, and somebody has ended it", "", "", "ready", {**GIVEN_BACK, **UNSOUND, "overtaken": True}, STOP),
-    ("was in use, and has failed", "", "", "failed", {"unused": False, **GIVES_BACK}, STOP),
-    ("was in use, and has ended", "", "", "ended", {"unused": False}, STOP),
-    ("an earlier run's purchase has failed", "", "", "failed", GIVES_BACK, RELEASE),
-    ("never got ready in time, is kept", "created", "", "going_on", BILLED, STOP),
-    ("never got ready in time, is given back", "created", "", "going_on", GIVES_BACK, RELEASE),
-    # Not known to be the offer's fault
-    ("never got ready in time, was given back", "created", "", "going_on", GIVEN_BACK, STOP),
-    ("the named offer failed, and was given back", "created", "", "failed", {"wanted": True, **GIVEN_BACK}, STOP),
-    ("nobody could look at it", "created", "", "", BILLED, STOP),
-    ("did not pass its test, was given back", "created", "", "ready", {**RUNS, **GIVEN_BACK, "unsound": True}, AGAIN),
-    ("the same, not known to have ended", "created", "", "ready", {**BILLED, "unsound": True}, STOP),
-    ("the same of the named offer", "created", "", "ready", {"wanted": True, **GIVEN_BACK, "unsound": True}, STOP),
-    # Without a registry, another run has bought for the host at the same moment.
-    ("the later one of two runs", "created", "", "ready", {**RUNS, **LATER, **BILLED}, STOP),
-    ("the later one of two runs, is given back", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK}, RELEASE),
-    ("the later one of two, was given back", "created", "", "ready", {**RUNS, **LATER, **GIVEN_BACK}, STOP),
-    ("the later one was used", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK, "unused": False}, STOP),
-    ("the earlier one of two runs", "created", "", "ready", {**RUNS, "doubled": True, **GIVES_BACK}, STOP),
-    ("one of two has failed, is given back", "created", "", "failed", {"doubled": True, **GIVES_BACK}, RELEASE),
-    ("one of two has failed, was given back", "created", "", "failed", {"doubled": True, **GIVEN_BACK}, STOP),
-    ("answers contradict", "created", "", "ready", {**RUNS, "unclear": True, **GIVES_BACK}, STOP),
-    ("the same, and it has failed", "created", "", "failed", {"unclear": True, **GIVES_BACK}, STOP),
+    ("bought, failed, kept", "created", "", "failed", BILLED, STOP),
+    ("bought, failed, may be released", "created", "", "failed", MAY_RELEASE, RELEASE),
+    ("bought, failed, released", "created", "", "failed", RELEASED, AGAIN),
+    ("bought, failed, nothing billed", "created", "", "failed", {}, AGAIN),
+    ("bought, failed, ended by someone", "created", "", "failed", {"overtaken": True}, STOP),
+    ("bought before this run, failed, ended by someone", "", "", "failed", {"overtaken": True}, STOP),
+    ("failed its test, ended by someone", "", "", "ready", {**RELEASED, **UNSOUND, "overtaken": True}, STOP),
+    ("was in use, failed", "", "", "failed", {"unused": False, **MAY_RELEASE}, STOP),
+    ("was in use, ended", "", "", "ended", {"unused": False}, STOP),
+    ("bought before this run, failed, may be released", "", "", "failed", MAY_RELEASE, RELEASE),
+    ("not ready in time, kept", "created", "", "going_on", BILLED, STOP),
+    ("not ready in time, may be released", "created", "", "going_on", MAY_RELEASE, RELEASE),
+    # This may not be the offer's fault.
+    ("not ready in time, released", "created", "", "going_on", RELEASED, STOP),
+    ("offer named by the user failed, released", "created", "", "failed", {"wanted": True, **RELEASED}, STOP),
+    ("bought, status was never read", "created", "", "", BILLED, STOP),
+    ("failed its test, released", "created", "", "ready", {**IS_READY, **RELEASED, "unsound": True}, AGAIN),
+    ("failed its test, may still be billed", "created", "", "ready", {**BILLED, "unsound": True}, STOP),
+    (
+        "offer named by the user failed its test, released",
+        "created",
+        "",
+        "ready",
+        {"wanted": True, **RELEASED, "unsound": True},
+        STOP,
+    ),
+    # Without a registry, another run may buy for the host at the same moment.
+    ("later of two purchases, kept", "created", "", "ready", {**IS_READY, **LATER_OF_TWO, **BILLED}, STOP),
+    (
+        "later of two purchases, may be released",
+        "created",
+        "",
+        "ready",
+        {**IS_READY, **LATER_OF_TWO, **MAY_RELEASE},
+        RELEASE,
+    ),
+    ("later of two purchases, released", "created", "", "ready", {**IS_READY, **LATER_OF_TWO, **RELEASED}, STOP),
+    (
+        "later of two purchases, was in use",
+        "created",
+        "",
+        "ready",
+        {**IS_READY, **LATER_OF_TWO, **MAY_RELEASE, "unused": False},
+        STOP,
+    ),
+    ("earlier of two purchases", "created", "", "ready", {**IS_READY, "doubled": True, **MAY_RELEASE}, STOP),
+    (
+        "one of two purchases failed, may be released",
+        "created",
+        "",
+        "failed",
+        {"doubled": True, **MAY_RELEASE},
+        RELEASE,
+    ),
+    ("one of two purchases failed, released", "created", "", "failed", {"doubled": True, **RELEASED}, STOP),
+    ("contradiction, ready", "created", "", "ready", {**IS_READY, "unclear": True, **MAY_RELEASE}, STOP),
+    ("contradiction, failed", "created", "", "failed", {"unclear": True, **MAY_RELEASE}, STOP),
 ]
 
 
 @pytest.mark.parametrize(
     ("outcome", "error_class", "phase", "fields", "verdict"), [pytest.param(*row[1:], id=row[0]) for row in TABLE]
 )
-def test_the_cases_that_matter(
+def test_verdict_on_an_attempt(
     outcome: str, error_class: str, phase: str, fields: dict[str, bool], verdict: Verdict
 ) -> None:
     assert what_follows(Attempt(outcome, error_class, phase, attempts_left=2, **fields)) is verdict
-    # Without remaining offers the verdict is the same, except that there is no further attempt.
+    # Without attempts left, only the next attempt is lacking.
     assert what_follows(Attempt(outcome, error_class, phase, attempts_left=0, **fields)) is (
         STOP if verdict is AGAIN else verdict
     )
@@ -124,28 +151,30 @@ def attempts() -> Iterator[Attempt]:
 
 Rule = Callable[[Attempt, Verdict], bool]
 BOUGHT = ("created", "existing", "")
-# Rules for any verdict, however a host fails over
+# Rules for each verdict
 RULES: dict[str, Rule] = {
-    "what may be billed is never followed by another offer": lambda a, v: v is not AGAIN or not a.billed or a.released,
-    "what nobody knows stops the host": lambda a, v: a.outcome != "unknown" or v is STOP,
-    "while another run is buying nothing is done": lambda a, v: a.outcome != "claimed" or v is STOP,
-    "only what was bought runs": lambda a, v: v is not READY or (a.ready and a.outcome in BOUGHT and not a.released),
-    "what was bought and runs is registered": lambda a, v: (
+    "no other offer while something may be billed": lambda a, v: v is not AGAIN or not a.billed or a.released,
+    "an unknown outcome stops the host": lambda a, v: a.outcome != "unknown" or v is STOP,
+    "a claim of another run stops the host": lambda a, v: a.outcome != "claimed" or v is STOP,
+    "only a bought machine becomes ready": lambda a, v: (
+        v is not READY or (a.ready and a.outcome in BOUGHT and not a.released)
+    ),
+    "a bought machine that is ready stays": lambda a, v: (
         not (a.ready and a.outcome in BOUGHT and not a.released) or v is READY
     ),
-    "only what may be billed is given back, once": lambda a, v: v is not RELEASE or (a.billed and not a.released),
-    "given back only if the user says so": lambda a, v: v is not RELEASE or a.release,
-    "what was in use is never given back": lambda a, v: v is not RELEASE or a.unused,
-    "what was not sent is never given back": lambda a, v: v is not RELEASE or a.outcome != "not_sent",
-    "no attempt without an offer that is left": lambda a, v: v is not AGAIN or a.attempts_left > 0,
-    "the very offer of the user is not replaced": lambda a, v: v is not AGAIN or not a.wanted,
-    "another offer only if this one was at fault": lambda a, v: (
+    "only a billed machine is released, and only once": lambda a, v: v is not RELEASE or (a.billed and not a.released),
+    "a machine is released only if the user allows it": lambda a, v: v is not RELEASE or a.release,
+    "a machine that was in use is never released": lambda a, v: v is not RELEASE or a.unused,
+    "an unsent purchase releases nothing": lambda a, v: v is not RELEASE or a.outcome != "not_sent",
+    "no other offer without attempts left": lambda a, v: v is not AGAIN or a.attempts_left > 0,
+    "an offer named by the user is not replaced": lambda a, v: v is not AGAIN or not a.wanted,
+    "another offer only after a fault of this one": lambda a, v: (
         v is not AGAIN
         or (
             a.error_class in OF_THE_OFFER if a.outcome in ("rejected", "not_sent") else a.phase == "failed" or a.unsound
         )
     ),
-    "an offer at fault that left nothing is followed by another": lambda a, v: (
+    "a faulty offer that left nothing billed is replaced": lambda a, v: (
         v is AGAIN
         or a.wanted
         or a.attempts_left <= 0
@@ -155,38 +184,40 @@ RULES: dict[str, Rule] = {
             or (a.outcome in BOUGHT and a.phase == "failed" and not a.ready)
         )
     ),
-    "forgotten only if certainly nothing is billed": lambda a, v: (
+    "an attempt is forgotten only if nothing is billed": lambda a, v: (
         not leaves_nothing(a) or (v in (AGAIN, STOP) and (not a.billed or a.released))
     ),
-    "before another offer this one may be forgotten": lambda a, v: v is not AGAIN or leaves_nothing(a),
-    "another one is advised only if certainly nothing is billed": lambda a, v: (
+    "an attempt that is replaced may be forgotten": lambda a, v: v is not AGAIN or leaves_nothing(a),
+    "another offer is advised only if nothing is billed": lambda a, v: (
         not needs_another(a) or (v is not READY and leaves_nothing(a))
     ),
-    "where another one is tried it would be advised": lambda a, v: v is not AGAIN or needs_another(a),
-    "what nobody knows is not forgotten": lambda a, v: a.outcome not in ("unknown", "claimed") or not leaves_nothing(a),
+    "another offer is advised wherever it is tried": lambda a, v: v is not AGAIN or needs_another(a),
+    "an attempt with an unknown outcome is not forgotten": lambda a, v: (
+        a.outcome not in ("unknown", "claimed") or not leaves_nothing(a)
+    ),
 }
 
 
-def test_every_combination() -> None:
+def test_every_combination_obeys_the_rules() -> None:
     broken = {}
-    seen = set()
+    verdicts = set()
     count = 0
     for attempt in attempts():
         count += 1
         verdict = what_follows(attempt)
-        seen.add(verdict)
+        verdicts.add(verdict)
         unclear = replace(attempt, unclear=True)
         overtaken = what_follows(replace(attempt, overtaken=True))
         assert overtaken is (STOP if verdict is AGAIN else verdict)
         assert what_follows(unclear) is STOP and not leaves_nothing(unclear)
-        decided = [(attempt, verdict)]
-        if attempt.released and not attempt.error_class:  # only then it matters whether it has passed its test
+        pairs = [(attempt, verdict)]
+        if attempt.released and not attempt.error_class:  # for other attempts a failed test changes nothing
             unsound = replace(attempt, unsound=True)
-            decided.append((unsound, what_follows(unsound)))
-        for one, what in decided:
+            pairs.append((unsound, what_follows(unsound)))
+        for pair in pairs:
             for name, rule in RULES.items():
-                if name not in broken and not rule(one, what):
-                    broken[name] = (one, what)
+                if name not in broken and not rule(*pair):
+                    broken[name] = pair
     assert broken == {}
     assert count == 7 * 13 * 7 * 4 * 2**6
-    assert seen == set(Verdict)
+    assert verdicts == set(Verdict)

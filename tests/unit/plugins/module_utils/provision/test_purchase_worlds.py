@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random worlds that keep accounts: a refusal never makes a run buy another offer in addition to its own machine.
+"""Random worlds with their own books: no refusal makes a run buy another offer in addition to its own machine.
 
-The books know who has really bought the offer. Runs know answers that may lie, be it a refusal, a status that lags,
-lists that leave strangers out, and names that may not be kept.
+The books know who has really bought the offer. Runs see answers that may be wrong: refusals, a status that lags, a list
+without the machines of other accounts, and names that were not kept.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import after
 
 US, COLLEAGUE, STRANGER, OTHER_RUN = "us", "a colleague", "another customer", "another run of ours"
-LOOKS = 4  # number of looks for which a run has time
+LOOKS = 4  # a run has time for as many looks
 
 
 @dataclass
 class World:
-    """One offer. ``buyer``: the true one. ``runs``: its machine is billed. ``lag``: looks that show it as free.
+    """One offer. ``buyer``: who has really bought it. ``is_billed``: its machine is billed.
 
-    ``holder``: the run that holds the host's purchase. ``noted``: the status of a refusal, in the journal.
+    ``lag``: number of looks that still show the offer as unbought. ``holder``: the run that holds the host's purchase.
+    ``noted``: the HTTP status of a refusal in the journal.
     """
 
     chance: Random
     keeps_names: bool
     lag: int
     buyer: str = ""
-    runs: bool = False
+    is_billed: bool = False
     holder: int = 0
     noted: int | None = None
     is_sent: bool = False
@@ -54,25 +55,25 @@ class World:
     def buy(self, buyer: str) -> bool:
         if self.buyer:
             return False
-        self.buyer, self.runs = buyer, True
+        self.buyer, self.is_billed = buyer, True
         return True
 
     def answer(self, run: int) -> int | None:
         """Return the HTTP status of the answer to a purchase; None if it is lost. Any refusal may be wrong."""
-        self._meanwhile(run)
+        self._let_others_act(run)
         kind = self.chance.choice(
-            [*["plain"] * 4, "no", "429", "429 lies", "503", "503 lies", "lost", "lost on the way"]
+            [*["true"] * 4, "false refusal", "429", "false 429", "503", "false 503", "lost answer", "lost request"]
         )
-        if kind in ("429", "503", "lost on the way"):
+        if kind in ("429", "503", "lost request"):
             return {"429": 429, "503": 503}.get(kind)
         is_bought = self.buy(US)
-        if kind == "plain":
+        if kind == "true":
             return 200 if is_bought else self.chance.choice([409, 409, 404, 410])
-        if kind == "no":
+        if kind == "false refusal":
             return self.chance.choice([409, 404, 410, 422])
-        return {"429 lies": 429, "503 lies": 503}.get(kind)
+        return {"false 429": 429, "false 503": 503}.get(kind)
 
-    def _meanwhile(self, run: int) -> None:
+    def _let_others_act(self, run: int) -> None:
         """While a purchase is under way, others buy, or another run takes over, buys, and may end its machine."""
         event = self.chance.random()
         if event < 0.15:
@@ -82,32 +83,34 @@ class World:
         elif event < 0.45:
             self.holder = run + 100
             if self.buy(OTHER_RUN):
-                self.runs = self.chance.random() < 0.5
+                self.is_billed = self.chance.random() < 0.5
 
     def look(self, history: History) -> OfferLook:
         """Return what status and list show; the list is read only if it decides."""
         if not self.buyer or self.lag > 0:
             self.lag -= bool(self.buyer)
-            asks = list_must_confirm(history, _states.UNBOUGHT)
-            return self._listed(history, _states.UNBOUGHT) if asks else OfferLook(_states.UNBOUGHT)
+            needs_list = list_must_confirm(history, _states.UNBOUGHT)
+            return self._listed(history, _states.UNBOUGHT) if needs_list else OfferLook(_states.UNBOUGHT)
         return self._listed(history, _states.GOING_ON)
 
     def _listed(self, history: History, phase: str) -> OfferLook:
-        if self.buyer in ("", STRANGER):  # not listed for this account
+        if self.buyer in ("", STRANGER):  # this account has no machine of it
             return OfferLook(phase)
         ours = self.buyer in (US, OTHER_RUN)
-        whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
-        seen = OfferLook(phase, whose, self.runs, listed=True)
-        # The colleague may be a host of the registry; and if names are kept, a machine that a host has may show that.
-        known = [OwnershipClaim("b", "b", "o-1" if self.buyer == COLLEAGUE else "o-2", frozenset({"r-2"}), bought=True)]
-        own = {"resource_id": "r-1", "name": "gpu-1" if whose == OURS else "vm-1", "vendor": "v"}
+        owner = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
+        seen = OfferLook(phase, owner, self.is_billed, listed=True)
+        # The colleague may be a host of the registry; another machine of this host may show that names are kept.
+        registered = [
+            OwnershipClaim("b", "b", "o-1" if self.buyer == COLLEAGUE else "o-2", frozenset({"r-2"}), bought=True)
+        ]
+        own = {"resource_id": "r-1", "name": "gpu-1" if owner == OURS else "vm-1", "vendor": "v"}
         theirs = {"resource_id": "r-2", "name": "b" if self.keeps_names else "vm-2", "vendor": "v"}
-        claims = known if self.chance.random() < 0.5 else []
+        claims = registered if self.chance.random() < 0.5 else []
         return with_other_owners(history, seen, ("o-1", ["r-1"]), lambda: claims, lambda: [own, theirs])
 
 
 def run(world: World, number: int) -> NextStep | None:
-    """Return the end of one run that tries to buy the offer; None if it is killed."""
+    """Return how one run ends that tries to buy the offer; None if it is killed."""
     is_open = world.is_sent and world.noted is None
     history = History(by_name=False, unanswered=is_open, refused=world.noted if world.is_sent else None)
     left, world.holder = LOOKS, number
@@ -135,23 +138,27 @@ def run(world: World, number: int) -> NextStep | None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_refusal_frees_a_host_that_has_a_machine(seed: int) -> None:
+def test_refusal_never_frees_a_host_that_has_a_machine(seed: int) -> None:
     ends: Counter[str] = Counter()
     for number in range(300):
         chance = Random(f"{seed} {number}")
         world = World(chance, keeps_names=chance.random() < 0.5, lag=chance.choice([0, 0, 1, 2]))
         for each in range(1, 4):
             step = run(world, each)
-            told = f"{seed} {number}: run {each}, {world}, {step}"
+            context = f"{seed} {number}: run {each}, {world}, {step}"
             if step is None:
                 continue
             ends[step.decision.value] += 1
             if step.decision in (Decision.CREATED, Decision.EXISTING):
-                assert world.buyer in (US, OTHER_RUN), f"it has a machine that is not its own: {told}"
+                assert world.buyer in (US, OTHER_RUN), f"it has a machine that is not its own: {context}"
                 break
             if step.decision in (Decision.REJECTED, Decision.NOT_SENT):
-                assert not (world.buyer == US and world.runs), f"it may buy beside its own machine: {told}"
-                assert world.holder == each or step.decision is Decision.NOT_SENT, f"it slept, and may buy: {told}"
+                assert not (world.buyer == US and world.is_billed), (
+                    f"it may buy in addition to its own machine: {context}"
+                )
+                assert world.holder == each or step.decision is Decision.NOT_SENT, (
+                    f"it no longer holds the purchase, and frees the host: {context}"
+                )
                 world.is_sent, world.noted = False, None
                 break
     assert {"created", "rejected", "unknown", "existing"} <= {*ends}, ends
