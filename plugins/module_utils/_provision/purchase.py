@@ -153,9 +153,9 @@ class History:
         return self.unanswered or self.refused == PUT_OFF
 
     def noted(self, entry: Entry) -> History:
-        """Return the history with the purchase that an earlier run noted."""
-        known = replace(self, made=self.made or entry.is_made, unanswered=self.unanswered or entry.is_unanswered)
-        return replace(known, refused=entry.refused_status) if entry.is_open and not self.sends else known
+        """Return the history of a run that has sent nothing yet, with the purchase that an earlier run noted."""
+        refused = entry.refused_status if entry.is_open else None
+        return replace(self, made=entry.is_made, unanswered=entry.is_unanswered, refused=refused)
 
 
 @dataclass(frozen=True)
