@@ -145,7 +145,8 @@ class Api:
         phase, ids = self.offers[asked].phase, self.ids(asked)
         if phase == "ready" and all(self.machines[each]["status"] == "deleted" for each in ids):
             phase = "ended"
-        ready, named = phase == "ready", [volume.id for volume in self.brought(asked) if volume.form.appears_in == "ids"]
+        ready = phase == "ready"
+        named = [volume.id for volume in self.brought(asked) if volume.form.appears_in == "ids"]
         reached = [
             {"resource_id": each, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
             for each in ids
