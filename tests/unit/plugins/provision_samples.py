@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts, registry entries, machines and offers in small, for the tests of what is decided about money."""
+"""Small hosts, registry entries, machines and offers, for tests of decisions about money."""
 
 from __future__ import annotations
 
@@ -25,22 +25,20 @@ SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contrac
 
 
 def offer_id(number: int) -> str:
-    """The id of the offer of this number."""
     return f"0ffe0000-0000-4000-8000-{number:012d}"
 
 
 def machine_id(number: int) -> str:
-    """The id of the machine of this number."""
     return f"e5000000-0000-4000-8000-{number:012d}"
 
 
 def billed(*prices: float | None) -> tuple[CeilingPart, ...]:
-    """What further hosts cost, USD per hour each."""
+    """The parts of further hosts in a ceiling, in USD per hour."""
     return tuple(CeilingPart(f"other-{number}", price) for number, price in enumerate(prices))
 
 
 def raw(**fields: Any) -> dict[str, Any]:
-    """What a host gathers of its variables, where it has set none but what must be set."""
+    """The values that `read_declaration` reads, of a host that sets only the required variables."""
     return {
         "host": "gpu-1",
         "name": "gpu-1",
@@ -104,10 +102,10 @@ def declared(registry_dir: str = REGISTRY, key_fault: str = "", **fields: Any) -
 
 
 def host(name: str = "gpu-1", *, by_name: bool = False, **fields: Any) -> Declaration:
-    """A host that is declared well; ``by_name``: without a registry."""
-    known = declared("" if by_name else REGISTRY, **{"host": name, "name": name, **fields})
-    assert not known.objections
-    return known
+    """The declaration of a host without objections. ``by_name``: it has no registry."""
+    found = declared("" if by_name else REGISTRY, **{"host": name, "name": name, **fields})
+    assert not found.objections
+    return found
 
 
 def entry(offer: str = "", ids: Iterable[str] = (), purchase: str = "", **fields: Any) -> Entry:
@@ -123,7 +121,7 @@ def entry(offer: str = "", ids: Iterable[str] = (), purchase: str = "", **fields
 
 
 def made_entry(key: str) -> dict[str, Any]:
-    """The variables of a purchase that was made an hour ago, at 2 USD per hour, of the machine ``key``."""
+    """The variables of a purchase that was made an hour ago, at 2 USD per hour, and bought the machine ``key``."""
     return {
         "provision_procured_offer_id": f"o-{key}",
         "provision_purchase": "made",
@@ -134,7 +132,7 @@ def made_entry(key: str) -> dict[str, Any]:
 
 
 def planned(**fields: Any) -> dict[str, Any]:
-    """The plan of a host that buys the first offer, as far as what becomes of the purchase depends on it."""
+    """The plan of a host that buys the first offer, with the fields that the outcome of the purchase depends on."""
     return {
         "host": "gpu-1",
         "action": "buy",
@@ -198,7 +196,7 @@ def account(
     others: Iterable[ownership.OwnershipClaim] = (),
     unreadable: str = "",
 ) -> Account:
-    """The account as these hosts see it, and the claims of ``others``."""
+    """The account with the claims of these hosts and of ``others``."""
     pairs = hosts.items() if isinstance(hosts, Mapping) else hosts
-    claims = [standing.claim_of_host(one, found) for one, found in pairs]
+    claims = [standing.claim_of_host(declaration, known) for declaration, known in pairs]
     return Account.of([*claims, *others], machines, unreadable)

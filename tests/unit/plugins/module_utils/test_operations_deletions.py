@@ -90,7 +90,7 @@ def done(api: Api, *plans: Json, **beside: Any) -> Json:
 def test_all_end_and_each_is_told_once(after: int, readable: bool) -> None:
     api = Api(40, after, readable)
     keys = list(api.looks)
-    answers = ends.deleted(api, [plan(*keys[:20]), plan(*keys[20:], host="gpu-2")])
+    answers = ends.delete_all(api, [plan(*keys[:20]), plan(*keys[20:], host="gpu-2")])
     assert set(answers) == set(keys) and all(each["billing_stopped"] for each in answers.values())
     assert set(api.asked.values()) == {1}
     assert api.lists <= 2, "many that are not found need one list"
@@ -196,7 +196,7 @@ def test_check_mode_tells_nothing_and_waits_for_nothing(clock: list[float]) -> N
 def test_storage_that_a_person_forgets_is_only_looked_at() -> None:
     api = Api(2)
     known, forgotten = api.looks
-    answers = ends.deleted(api, [plan(known, storage_ends=[forgotten], storage_lost=[forgotten])])
+    answers = ends.delete_all(api, [plan(known, storage_ends=[forgotten], storage_lost=[forgotten])])
     assert api.asked == {known: 1}
     assert (answers[known]["billing_stopped"], answers[forgotten]["billing_stopped"]) == (True, False)
 

@@ -36,7 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 
-from ends import after
+from ends import note_end
 
 Json = dict[str, Any]
 NOW = 1_800_000_000.0
@@ -301,7 +301,7 @@ def test_machine_listed_as_deleted_stays_if_its_page_is_unreadable(
     assert "So r does not end. It may be billed at USD 2.40 per hour." in plan["refusal"]
     if ended_ids:
         with pytest.raises(Failure) as failure:
-            after(Api(), plan, ended_answer("s"))
+            note_end(Api(), plan, ended_answer("s"))
         assert failure.value.result["left"] == ["r"]
 
 
@@ -392,18 +392,18 @@ def failed_answer(key: str) -> Json:
 def test_entry_is_removed_after_all_machines_ended(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r", "s"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r"), machine("s")), declared("gpu-1", tmp_path))["ends"]
-    assert after(Api(), plan, check_mode=True) == {**NO_CHANGE, "changed": True}
+    assert note_end(Api(), plan, check_mode=True) == {**NO_CHANGE, "changed": True}
     with pytest.raises(Failure) as failure:
-        after(Api(), plan, ended_answer("r"), failed_answer("s"))
+        note_end(Api(), plan, ended_answer("r"), failed_answer("s"))
     assert "s may run. Not known to have ended for gpu-1: s." in str(failure.value)
     assert (failure.value.result["left"], failure.value.result["error_class"]) == (["s"], "conflict")
     kept = yaml.safe_load(file.read_text())
     assert (kept["provision_resource_ids"], kept["provision_procured_offer_id"]) == (["s"], "o")
 
     (plan,) = plans(Api(machine("s")), declared("gpu-1", tmp_path))["ends"]
-    assert after(Api(), plan, ended_answer("s")) == {**NO_CHANGE, "changed": True}
+    assert note_end(Api(), plan, ended_answer("s")) == {**NO_CHANGE, "changed": True}
     assert not file.parent.exists()
-    assert after(Api(), plan, ended_answer("s")) == NO_CHANGE
+    assert note_end(Api(), plan, ended_answer("s")) == NO_CHANGE
 
 
 @pytest.mark.parametrize("reaped", [None, {"idle": 0}])
@@ -413,13 +413,13 @@ def test_unreadable_page_stops_only_end_of_its_machine(tmp_path: Path, reaped: A
     api = Api(machine("r"), machine("s"), unreadable_id="r")
     host = declared("gpu-1", tmp_path, reaped=reaped, storage="end")
     planned = plans(api, host, check_mode=True)["ends"]
-    checked = outcomes(planned, {"gpu-1": after(Api(), planned[0], check_mode=True)})["gpu-1"]
+    checked = outcomes(planned, {"gpu-1": note_end(Api(), planned[0], check_mode=True)})["gpu-1"]
     assert checked["lines"][0] == "gpu-1: would end s, USD 2.40/h" and "So r does not end" in checked["stop"]
 
     (plan,) = plans(api, host)["ends"]
     assert (plan["ids"], [job["resource_id"] for job in jobs([plan])]) == (["s"], ["s"])
     with pytest.raises(Failure) as failure:
-        after(Api(), plan, ended_answer("s"))
+        note_end(Api(), plan, ended_answer("s"))
     assert str(failure.value) == (
         "GET /resources/r answered 500. So r does not end. It may be billed at USD 2.40 per hour. Run again; if its"
         " page stays unreadable, ask the API's support to end it. Not known to have ended for gpu-1: r. Its entry stays"
@@ -451,7 +451,7 @@ def test_unreadable_machine_named_only_by_status_stays_unproved(
     host, api = declared("gpu-1", tmp_path), {"phases": {"o": "ready"}, "status_ids": ("r", "s")}
     (plan,) = plans(Api(machine("s"), unreadable_id="r", **api), host)["ends"]  # type: ignore[arg-type]
     with pytest.raises(Failure, match="So r does not end") as failure:
-        after(Api(), plan, ended_answer("s"))
+        note_end(Api(), plan, ended_answer("s"))
     assert (plan["ids"], failure.value.result["left"]) == (["s"], ["r"])
     kept = yaml.safe_load(file.read_text())
     assert (kept["provision_procured_offer_id"], kept.get("provision_resource_ids")) == ("o", None)
@@ -484,7 +484,7 @@ def test_end_reports_cost(
     write(tmp_path, "gpu-1", **{name: value for name, value in kept.items() if value is not None})
     api = Api(machine("r", created_at=None if created is None else utc(created)))
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    found = after(Api(), plan, ended_answer("r"))
+    found = note_end(Api(), plan, ended_answer("r"))
     assert found["usd"] == (None if usd is None else pytest.approx(usd, abs=0.001))
     assert expected_cost in found["cost"] and bool(expected_cost) == bool(found["cost"])
 
@@ -503,14 +503,14 @@ def test_unsettled_purchase_is_billed_unless_its_offer_expired(
     write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent", journaled_at="2026-01-31T12:00:00Z")
     (plan,) = plans(Api(*machines, phases=phases), declared("gpu-1", tmp_path), forget=forget)["ends"]
     assert plan["next"] == "note", plan["refusal"]
-    after(Api(), plan)
+    note_end(Api(), plan)
     assert [bill.why for bill in ledger(str(tmp_path)).bills] == billed_reasons
 
 
 def test_refused_purchase_has_no_cost(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", procured_offer_id="o", purchase="refused", journaled_at="2026-01-31T12:00:00Z")
     (plan,) = plans(Api(), declared("gpu-1", tmp_path))["ends"]
-    assert after(Api(), plan)["cost"] == ""
+    assert note_end(Api(), plan)["cost"] == ""
 
 
 def test_end_removes_only_its_host_from_ssh_config(tmp_path: Path) -> None:
@@ -524,11 +524,11 @@ def test_end_removes_only_its_host_from_ssh_config(tmp_path: Path) -> None:
     for host, remaining in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):
         (plan,) = plans(Api(machine(host, host, f"o-{host}")), declared(host, tmp_path))["ends"]
         before = file.read_text()
-        after(Api(), plan, check_mode=True)
+        note_end(Api(), plan, check_mode=True)
         with pytest.raises(Failure):
-            after(Api(), plan, failed_answer(host))
+            note_end(Api(), plan, failed_answer(host))
         assert file.read_text() == before
-        after(Api(), plan, ended_answer(host))
+        note_end(Api(), plan, ended_answer(host))
         lines = file.read_text().splitlines() if remaining else []
         assert [line.split()[1] for line in lines if line.startswith("Host ")] == remaining
     assert "Host gpu-1\n" in with_both_hosts and not file.exists() and tmp_path.exists()
@@ -538,7 +538,7 @@ def test_end_warns_if_ssh_config_cannot_be_written(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     (tmp_path / ".ssh_config").mkdir()
-    answer = after(Api(), plan, ended_answer("r"))
+    answer = note_end(Api(), plan, ended_answer("r"))
     assert (answer["changed"], answer["left"]) == (True, [])
     assert str(tmp_path / ".ssh_config") in answer["warnings"][0]
 
@@ -557,7 +557,7 @@ def test_only_true_billing_stopped_with_own_id_counts_as_ended(tmp_path: Path, a
     file = write(tmp_path, "gpu-1", resource_ids=["r"])
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     with pytest.raises(Failure) as failure:
-        after(Api(), plan, *answers)
+        note_end(Api(), plan, *answers)
     assert failure.value.result["left"] == ["r"]
     assert file.exists()
 
@@ -569,12 +569,12 @@ def test_machine_created_during_end_stays_in_entry(tmp_path: Path) -> None:
     assert plan["pending"]
     api.listed = [machine("r", status="deleted"), machine("s"), machine("t", offer="x")]
     with pytest.raises(Failure) as failure:
-        after(api, plan, ended_answer("r"))
+        note_end(api, plan, ended_answer("r"))
     assert "s (called gpu-1, running, USD 2.40 per hour)" in str(failure.value)
     assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["s"]
     api.list_error = 500
     with pytest.raises(Failure, match="answered 500"):
-        after(api, plan, ended_answer("r"))
+        note_end(api, plan, ended_answer("r"))
 
 
 def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:
@@ -582,7 +582,7 @@ def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     write(tmp_path, "gpu-1", procured_offer_id="p", purchase="sent")
     with pytest.raises(Failure, match="has changed meanwhile"):
-        after(Api(), plan, ended_answer("r"))
+        note_end(Api(), plan, ended_answer("r"))
     assert yaml.safe_load(file.read_text())["provision_procured_offer_id"] == "p"
 
 
@@ -805,7 +805,7 @@ def test_end_and_ledger_report_same_cost(tmp_path: Path) -> None:
     entry = {"purchase": "made", "resource_ids": ["r"], "procured_offer_id": "o", "price_per_hour": 2.0}
     write(tmp_path, "gpu-1", **entry, journaled_at=began)
     (plan,) = plans(Api(machine("r", price_per_hour=5.0)), declared("gpu-1", tmp_path))["ends"]
-    reported = after(Api(), plan, ended_answer("r"))["usd"]
+    reported = note_end(Api(), plan, ended_answer("r"))["usd"]
     found = ledger(str(tmp_path))
     # The ledger rounds an end up to the next second, and a report rounds each of the (two) days up to a millionth.
     assert (
@@ -823,7 +823,7 @@ def test_decommission_forget_drops_storage_unknown_to_api(tmp_path: Path) -> Non
     assert (plan["next"], plan["storage_ends"], plan["storage_lost"]) == ("storage", ["v"], ["v"])
     assert plan["lines"][0].endswith("forgets v, which the API does not know")
     answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
-    assert after(Api(), plan, answer)["changed"]
+    assert note_end(Api(), plan, answer)["changed"]
     assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
 
 
@@ -833,7 +833,7 @@ def test_ledger_records_whether_sweep_ended_storage(tmp_path: Path, is_swept: bo
     write(tmp_path, "gpu-1", **own)
     api = Api(machine("r"), machine("v", "data", kind="storage"))
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
-    assert after(api, {**plan, "reaped": is_swept}, ended_answer("r"), ended_answer("v"))["changed"]
+    assert note_end(api, {**plan, "reaped": is_swept}, ended_answer("r"), ended_answer("v"))["changed"]
     assert {bill.why for bill in ledger(str(tmp_path)).bills} == {why}
 
 
@@ -844,7 +844,7 @@ def test_decommission_forget_drops_storage_without_registry() -> None:
     (plan,) = plans(Api(machine("r")), host, forget=["v"])["ends"]
     assert (plan["next"], plan["storage_lost"]) == ("end", ["v"]), plan["refusal"]
     answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
-    assert after(Api(), plan, ended_answer("r"), answer)["left"] == []
+    assert note_end(Api(), plan, ended_answer("r"), answer)["left"] == []
 
 
 def test_failed_deletion_of_storage_names_its_entry(tmp_path: Path) -> None:
@@ -853,7 +853,7 @@ def test_failed_deletion_of_storage_names_its_entry(tmp_path: Path) -> None:
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
     answer = {"resource_id": "v", "error_class": "unavailable", "billing_stopped": False, "msg": "answered 503."}
     with pytest.raises(Failure, match=re.escape(f"Its entry stays in {file}. Run again.")):
-        after(api, plan, answer)
+        note_end(api, plan, answer)
 
 
 @pytest.mark.parametrize("is_listed", [True, False])
@@ -870,7 +870,7 @@ def test_concurrent_ends_both_keep_storage(tmp_path: Path) -> None:
     api = Api(machine("r"), machine("v", "data", kind="storage"))
     first, second = (plans(api, declared("gpu-1", tmp_path))["ends"][0] for _run in range(2))
     for plan in (first, second):
-        assert after(api, plan, ended_answer("r"))["left"] == []
+        assert note_end(api, plan, ended_answer("r"))["left"] == []
     assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
 
 
@@ -878,7 +878,7 @@ def test_concurrent_ends_of_storage_both_succeed(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
     api = Api(machine("r"), machine("v", "data", kind="storage"))
     both_plans = [plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"][0] for _run in range(2)]
-    results = [after(api, plan, ended_answer("r"), ended_answer("v")) for plan in both_plans]
+    results = [note_end(api, plan, ended_answer("r"), ended_answer("v")) for plan in both_plans]
     assert [result["changed"] for result in results] == [True, False]
     assert not any(result["left"] for result in results) and not (tmp_path / "gpu-1").exists()
     assert all(bill.end is not None for bill in ledger(str(tmp_path)).bills)
@@ -891,7 +891,7 @@ def test_storage_deleted_before_its_machine_is_not_kept(tmp_path: Path, page_sta
     volume = machine("v", "data", None, kind="storage", status="deleted")
     api = Api(machine("r"), volume, unlisted=({**volume, "status": page_status},))
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert after(api, plan, ended_answer("r"))["left"] == []
+    assert note_end(api, plan, ended_answer("r"))["left"] == []
     running = [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs]
     assert running == ([("v",)] if is_kept else []) and bool(plan["storage"]) is is_kept
 
@@ -908,7 +908,7 @@ def test_end_reports_and_keeps_storage_of_unregistered_machine(tmp_path: Path, g
     assert checked["lines"][1:] == ["gpu-1: its storage (1 volume, USD 0.50 per hour) stays and is billed"]
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given))["ends"]
     assert (plan["ids"], plan["storage"], plan["storage_ends"]) == (["r"], [], []), plan["refusal"]
-    lines = after(api, plan, ended_answer("r"))["storage"]
+    lines = note_end(api, plan, ended_answer("r"))["storage"]
     assert lines[1] == "  data v, USD 0.50/h" and "end_by_id" in lines[2] and all(len(line) <= 80 for line in lines)
 
 

@@ -253,7 +253,7 @@ def decommission(server: Server, folder: Path) -> list[str]:
     own = {**own, "wait_timeout": "20s"}
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
     plans = list(end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"].values())
-    outcomes = ends.noted(api, plans, ends.deleted(api, plans))["outcomes"]
+    outcomes = ends.note_all(api, plans, ends.delete_all(api, plans))["outcomes"]
     assert all(one["left"] for one in outcomes.values() if one.get("failed")), (
         "a failed host names the machines that are left"
     )

@@ -147,7 +147,7 @@ def decommission(shop: Shop, folder: Path, storage: str) -> list[str]:
     own = {**own, "storage": storage, "wait_timeout": "20s"}
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
     plans = list(end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"].values())
-    outcomes = ends.noted(api, plans, ends.deleted(api, plans))["outcomes"]
+    outcomes = ends.note_all(api, plans, ends.delete_all(api, plans))["outcomes"]
     assert all(one["left"] for one in outcomes.values() if one.get("failed")), (
         "a failed host names the resources that are left"
     )

@@ -34,7 +34,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_operations_reap import HOUR, IDLE, Api, described, machine, params, write
 
-from ends import after
+from ends import note_end
 from storage_samples import FORMS, Form, Volume, linked, listed
 
 Json = dict[str, Any]
@@ -251,7 +251,7 @@ class Sweep:
             self.ended_storage += plan["storage_ends"]
             answers += [{"resource_id": each, "billing_stopped": True, "msg": ""} for each in plan["storage_ends"]]
         try:
-            after(self.api, plan, *answers)
+            note_end(self.api, plan, *answers)
         except Failure as failure:
             return f"{plan['host']}: {failure}"
         return ""

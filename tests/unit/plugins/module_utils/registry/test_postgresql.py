@@ -100,7 +100,7 @@ def at_once(url: str, attempt: Attempt) -> list[str]:
     context.set_forkserver_preload([claimants.__name__, psycopg.__name__])
     start, answers = context.Barrier(PROCESSES), context.SimpleQueue()
     workers = [
-        context.Process(target=claimants.work, args=(url, attempt, number, start, answers))
+        context.Process(target=claimants.run_attempt, args=(url, attempt, number, start, answers))
         for number in range(PROCESSES)
     ]
     for worker in workers:
@@ -115,7 +115,7 @@ def at_once(url: str, attempt: Attempt) -> list[str]:
 
 @pytest.mark.parametrize("same", ["name", "offer", "both"])
 def test_a_name_and_an_offer_are_claimed_once_by_many(registry_url: str, same: str) -> None:
-    said = Counter(at_once(registry_url, functools.partial(claimants.claim_the_same, same)))
+    said = Counter(at_once(registry_url, functools.partial(claimants.claim_with_same, same)))
     assert (
         said["ok"] == 1
         and said.total() == PROCESSES == said["ok"] + said[ClaimedByOther.__name__] + said[TakenOver.__name__]
@@ -129,7 +129,7 @@ def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
     try:
         for number in range(ROUNDS):
             project = f"project {number}"
-            said = at_once(registry_url, functools.partial(claimants.claim_below_a_ceiling, project))
+            said = at_once(registry_url, functools.partial(claimants.claim_below_ceiling, project))
             assert Counter(said) == {"ok": 5, AboveCeiling.__name__: PROCESSES - 5}
             rows = Database(registry_url, holder("last")).counted(project)
             assert sum(row.price_per_hour or 0 for row in rows) <= 5.5
