@@ -328,9 +328,9 @@ class OfferMachines:
             self.unreadable = error
             machines = []
         # Machines that the list lacks or calls gone are read by their ids.
-        machines = ownership.refreshed(
-            machines, read_by_id(self._api, set(ids).difference(ownership.ids_not_gone(machines)))
-        )
+        doubted = set(ids).difference(ownership.ids_not_gone(machines))
+        read = read_by_id(self._api, doubted)
+        machines = ownership.refreshed(machines, read, doubted.difference(read))
         self._resources = machines
         machines = ownership.machines_among(machines)
         possible = self._possible_machines(history, {*self._listed_before, *map(ownership.id_of, machines)})

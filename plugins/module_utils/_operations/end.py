@@ -144,7 +144,7 @@ def _ask_api(
     errors = {item: (each.error_class, str(each)) for item, each in answers.items() if isinstance(each, ApiError)}
     read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
     unknown, unread = ending.unknown_and_unread(errors, listed)
-    account = Account.of(claims, ending.with_unread(refreshed(machines, read), unread))
+    account = Account.of(claims, refreshed(machines, read, unread))
     # Resources that only a status names are read by their ids before they end, since a list may lag.
     unproved = ids_to_prove(ending.entries_without_ids(requests), statuses, account)
     account = replace(account, read=read_by_id(api, unproved))

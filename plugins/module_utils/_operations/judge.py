@@ -73,7 +73,8 @@ class _Observer:
             case = replace(case, listed={item["resource_id"]: item for item in listed if item["resource_id"]})
         if case.needs_holders:
             case = replace(case, holders=holders_of(self._snapshot.claims(without={case.host}), case.host))
-        case = replace(case, read=read_by_id(self._api, {*case.look.ids_to_prove, *case.unlisted}))
+        ids = {*case.look.ids_to_prove, *case.unlisted}
+        case = case.with_pages(ids, read_by_id(self._api, ids))
         if case.outcome != "created":
             return case
         machines, purchase = listed or [], (str(case.plan["name"]), case.offer_id, case.held.ids)

@@ -532,8 +532,9 @@ def _with_account(
     ids = standing.ids_to_read(hosts, observed)
     if not ids:
         return observed
-    read = {**dict.fromkeys(ids), **read_by_id(api, ids, retries=None)}
-    return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
+    read = read_by_id(api, ids, retries=None)
+    account = Account.of(claims, refreshed(machines, read, ids.difference(read)))
+    return replace(observed, account=replace(account, read={**dict.fromkeys(ids), **read}))
 
 
 class _Searches:

@@ -106,14 +106,6 @@ def unknown_and_unread(
     return unknown, {item: text for item, (kind, text) in errors.items() if kind != "not_found"}
 
 
-def with_unread(machines: t.Iterable[Machine], unread: t.Container[str]) -> list[Machine]:
-    """The machines. One whose page cannot be read counts as being deleted if the list says that it was deleted."""
-    return [
-        {**machine, "status": "deleting"} if ownership.id_of(machine) in unread and not not_gone([machine]) else machine
-        for machine in machines
-    ]
-
-
 @dataclass(frozen=True)
 class End:
     """What ends for a host: its ``machines``. The other fields of machines:

@@ -43,7 +43,7 @@ from .entry import (
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, ids_listed_before
 from .ledger import FAILED, GONE
 from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
-from .ownership import Machine, base_of, is_later
+from .ownership import Machine, base_of, is_later, refreshed
 from .planning import BUY, WAIT
 from .purchase import ANSWERED_YES, Attempt, Verdict
 from .search import highest_known_price, product_key
@@ -301,6 +301,11 @@ class JudgedHost:
         """
         listed = self.listed or {}
         return {item for item in self.ids if item not in listed or _states.is_gone(listed[item]["status"])}
+
+    def with_pages(self, ids: t.Iterable[str], read: t.Mapping[str, Machine | None]) -> JudgedHost:
+        """Return the case once the pages of these ids were requested; those that could be read are in ``read``."""
+        listed = refreshed((self.listed or {}).values(), {}, {*ids}.difference(read))
+        return replace(self, read=read, listed=self.listed and {item["resource_id"]: item for item in listed})
 
     @property
     def error_class(self) -> str:

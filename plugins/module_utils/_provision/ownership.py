@@ -127,12 +127,16 @@ def price_of(machines: t.Iterable[Machine]) -> float | None:
     return total_of(machine["price_per_hour"] for machine in machines)
 
 
-def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> list[Kind]:
+def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None], unread: t.Iterable[str] = ()) -> list[Kind]:
     """Return the listed resources, updated and completed by those that were ``read`` by their ids since.
 
-    A resource without a page (None) stays as listed, since a missing page proves nothing.
+    A resource without a page (None) stays as listed, since a missing page proves nothing. One whose page cannot be read
+    (``unread``) may still be billed, whatever the list says: if that calls it deleted, it counts as being deleted.
     """
     by_id: dict[t.Any, Kind] = {item["resource_id"] or number: item for number, item in enumerate(listed)}
+    for item in by_id.keys() & {*unread}:
+        if _states.is_gone(by_id[item]["status"]):
+            by_id[item] = t.cast("Kind", {**by_id[item], "status": "deleting"})
     for resource_id, page in read.items():
         if page is not None:
             by_id[resource_id] = merged(page, by_id.get(resource_id))

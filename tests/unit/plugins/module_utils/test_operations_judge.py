@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
@@ -147,6 +148,17 @@ def test_failed_machine_is_replaced_only_if_its_own_page_shows_deleted(state: st
     api: Any = Account([own], {**own, "status": state})
     case = JudgedHost(planned(may_release=False), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
     assert _Observer(api, api, []).observed(case).verdict(False) is verdict
+
+
+def test_failed_machine_is_not_replaced_while_its_own_page_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise ApiError("GET /resources answered 502.", "unavailable", transient=True)
+
+    monkeypatch.setattr(Account, "resource", fail)
+    api: Any = Account([machine(1, "gpu-1", X, status="deleted")])
+    case = JudgedHost(planned(may_release=False), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
+    judged = _Observer(api, api, []).observed(case)
+    assert (judged.verdict(False), judged.remaining) == (Verdict.STOP, (machine_id(1),))
 
 
 @pytest.mark.parametrize(("state", "count"), [("running", 1), ("deleted", 0), ("deleting", 0)])

@@ -119,6 +119,15 @@ def test_ended_machine_is_not_offered_for_adoption(queue: RequestQueue, buy: Any
     assert "its machines have ended" in msg and "adopt" not in msg and "MAY BE" not in msg
 
 
+def test_machine_listed_as_deleted_may_be_billed_while_its_page_is_unreadable(queue: RequestQueue, buy: Any) -> None:
+    queue.expect_free_offer().expect(*POST, {}, 409)
+    machine = resource(name="colleague", status="deleted")
+    for _time in range(2):
+        queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
+        queue.expect_resources(machine).show(machine, {}, 502)
+    assert_failed(buy(resource_name="trainer", settle_timeout=2), "unknown_outcome", "unknown", 409, [RESOURCE_ID])
+
+
 @BUSY
 def test_purchase_is_not_repeated_without_a_readable_status(
     queue: RequestQueue, buy: Any, code: int, wait: str | None
