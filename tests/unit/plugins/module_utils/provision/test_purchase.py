@@ -400,13 +400,20 @@ def test_kept_names_prove_nothing_against_a_machine_of_our_name(held_id: str, is
 
 
 @pytest.mark.parametrize(
-    "history", [History(), History(sends=1, unanswered=True), replace(_REFUSED, refused=429)], ids=str
+    ("history", "seen"),
+    [
+        (History(), _SHOWN),
+        (History(sends=1, unanswered=True), _SHOWN),
+        (replace(_REFUSED, refused=429), _SHOWN),
+        (_REFUSED, replace(_SHOWN, owner=OURS)),  # a person decides about a machine of our name
+    ],
+    ids=str,
 )
-def test_with_other_owners_reads_nothing_if_no_refusal_is_doubted(history: History) -> None:
+def test_with_other_owners_reads_nothing_if_no_refusal_is_doubted(history: History, seen: OfferLook) -> None:
     def fail() -> Any:
         raise AssertionError
 
-    assert with_other_owners(history, _SHOWN, ("o-1", ["r-1"]), fail, fail) == _SHOWN
+    assert with_other_owners(history, seen, ("o-1", ["r-1"]), fail, fail) == seen
 
 
 # Machines that one look shows, and a later one does not
