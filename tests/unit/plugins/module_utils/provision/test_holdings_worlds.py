@@ -93,11 +93,11 @@ class World:
     def provable(self) -> set[str]:
         """The ids of our storage that any source shows as ours."""
         named = {*self.noted, *self.named}
-        shown = [m for m in self.machines if m.buyer == OURS and (m.id in named or (m.shows_offer and not m.lags))]
+        visible = [m for m in self.machines if m.buyer == OURS and (m.id in named or (m.shows_offer and not m.lags))]
         proved = [
             volume
             for volume in self.own_volumes
-            if (volume.form.is_listed and volume.form.names_offer) or (volume.form.is_linked and shown)
+            if (volume.form.is_listed and volume.form.names_offer) or (volume.form.is_linked and visible)
         ]
         return ids_of([*proved, *self.stored]) | (named & ids_of(self.own_volumes))
 
@@ -111,7 +111,7 @@ class World:
     def listed(self) -> list[dict[str, Any]]:
         unlisted = {each.id for each in self.machines if each.lags}
         unlisted |= {volume.id for volume in self.volumes if not volume.form.is_listed}
-        return [shown for each, shown in self.by_id.items() if shown and each not in unlisted]
+        return [page for each, page in self.by_id.items() if page and each not in unlisted]
 
     @property
     def status(self) -> dict[str, Any]:
@@ -247,11 +247,11 @@ def test_decommission_ends_only_bought_machines(world: World) -> None:
     # Resources that may be the host's are read by their ids, even if they are listed.
     claims = account(world).claims.values()
     own_claims = [claim for claim in claims if claim.host == "gpu-1"]
-    wanted = ids_to_read_before_end(own_claims, world.named, world.listed)
-    pages = {each: page for each, page in read(world, sorted(wanted)).items() if page}
-    shown = {**{each["resource_id"]: each for each in world.listed}, **pages}
-    unknown = {each: "GET answered 404." for each in wanted if each not in world.by_id}
-    view = ApiView(Account.of(claims, list(shown.values())), {X: world.status}, unknown)
+    ids = ids_to_read_before_end(own_claims, world.named, world.listed)
+    pages = {each: page for each, page in read(world, sorted(ids)).items() if page}
+    resources = {**{each["resource_id"]: each for each in world.listed}, **pages}
+    unknown = {each: "GET answered 404." for each in ids if each not in world.by_id}
+    view = ApiView(Account.of(claims, list(resources.values())), {X: world.status}, unknown)
     ended = what_ends(EndRequest("gpu-1", "gpu-1", world.entry), view)
     event(ended.action.value)
     assert set(ended.ids) <= world.ours

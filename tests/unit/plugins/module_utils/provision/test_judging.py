@@ -141,10 +141,10 @@ def test_second_machine_of_the_offer_is_registered_with_a_warning() -> None:
     assert any("1 machine(s)" in warning and "bought 2" in warning for warning in bought.warnings())
 
 
-@pytest.mark.parametrize(("nodes", "shown", "warns"), [(2, 1, True), (2, 2, False), (1, 1, False), (None, 1, False)])
-def test_warning_if_cluster_shows_fewer_machines_than_its_offer_has(nodes: int | None, shown: int, warns: bool) -> None:
+@pytest.mark.parametrize(("nodes", "count", "warns"), [(2, 1, True), (2, 2, False), (1, 1, False), (None, 1, False)])
+def test_warning_if_cluster_shows_fewer_machines_than_its_offer_has(nodes: int | None, count: int, warns: bool) -> None:
     """The others may have ended without us; nothing replaces them."""
-    status = {"connections": [FIRST, OTHER][:shown]}
+    status = {"connections": [FIRST, OTHER][:count]}
     bought = case([M, N], [OURS, SECOND], plan={"offer": {"node_count": nodes}}, status=status)
     assert any("the API shows" in warning for warning in bought.warnings()) is warns
 
@@ -254,11 +254,11 @@ def test_machine_that_someone_ended_is_not_replaced(
     assert ("Nothing is billed for" in message) is not is_superseded
 
 
-@pytest.mark.parametrize(("name", "kept"), [("gpu-1", True), ("other", False)])
-def test_name_warning_compares_the_ordered_name(name: str, kept: bool) -> None:
+@pytest.mark.parametrize(("name", "is_kept"), [("gpu-1", True), ("other", False)])
+def test_name_warning_compares_the_ordered_name(name: str, is_kept: bool) -> None:
     known = entry(X, [M], "made", provision_resource_name="gpu-1")
-    found = case([M], [OURS], known, plan={"name": "renamed"}, status={"instances": [{"name": name}]})
-    assert any("did not keep a name" in each for each in found.warnings()) is not kept
+    bought = case([M], [OURS], known, plan={"name": "renamed"}, status={"instances": [{"name": name}]})
+    assert any("did not keep a name" in each for each in bought.warnings()) is not is_kept
 
 
 def test_warning_if_the_entry_was_moved_during_the_purchase() -> None:

@@ -94,8 +94,8 @@ TABLE = {
 def test_bill_of_lines_in_any_order(lines: list[Line], expected: ExpectedBill | None) -> None:
     for order in itertools.permutations(lines):
         bills = bills_of(order)
-        found = [ExpectedBill(bill.begin or 0.0, bill.end, bill.price_per_hour or 0.0) for bill in bills]
-        assert found == ([expected] if expected else [])
+        facts = [ExpectedBill(bill.begin or 0.0, bill.end, bill.price_per_hour or 0.0) for bill in bills]
+        assert facts == ([expected] if expected else [])
 
 
 @st.composite

@@ -45,7 +45,7 @@ def machine(key: str, status: str | None = "running", **fields: Any) -> Json:
     return {**known, "created_at": None, **fields}
 
 
-def entry(*keys: str, since: float | None = None, at: float | None = None, ready: bool = True, **more: Any) -> Entry:
+def entry(*keys: str, since: float | None = None, at: float | None = None, ready: bool = True, **fields: Any) -> Entry:
     """The entry of a host that owns these machines.
 
     ``since``, ``at``: how many seconds ago the first and the second look did not find them. ``ready``: whether the
@@ -54,15 +54,15 @@ def entry(*keys: str, since: float | None = None, at: float | None = None, ready
     looks = {
         name: utc_rounded_up(NOW - ago) for name, ago in ((MISSING_SINCE, since), (MISSING_AT, at)) if ago is not None
     }
-    known = {**made_entry(keys[0]), "provision_resource_ids": list(keys), **looks, **more}
+    known = {**made_entry(keys[0]), "provision_resource_ids": list(keys), **looks, **fields}
     return read_entry({**known, "provision_instances": [ADDRESS]} if ready else known)
 
 
 def look(*listed: Json, read: Mapping[str, Json | None], others: int = 1, clock: Clock | None = None) -> MissingLook:
     """A look that also finds a number of ``others`` of our machines."""
     other_machines = [machine(f"other-{number}") for number in range(others)]
-    found = {each["resource_id"]: each for each in other_machines}
-    return MissingLook([*other_machines, *listed], {**found, **read}, clock or Clock(NOW))
+    by_id = {each["resource_id"]: each for each in other_machines}
+    return MissingLook([*other_machines, *listed], {**by_id, **read}, clock or Clock(NOW))
 
 
 def step_of(own: Entry, seen: MissingLook, phase: str | None = None, **status: Any) -> MissingStep | None:

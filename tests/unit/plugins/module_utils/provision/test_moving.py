@@ -106,10 +106,10 @@ def test_later_end_of_two_leases_is_noted(ends_at: str, noted_end: str, is_noted
     lease = {"provision_leased": "8h", "provision_ends_at": ends_at, "provision_at_most": 16.0} if ends_at else {}
     facts = {**FACTS, "provision_resource_ids": ids, **lease}
     known = {**FACTS, **({"provision_leased": "8h", "provision_ends_at": noted_end} if noted_end else {})}
-    found = moving.facts_to_note(facts, read_entry(facts), known, read_entry(known)) or {}
-    assert {name: found[name] for name in lease if name in found and is_noted} == (lease if is_noted else {})
-    assert is_noted or "provision_ends_at" not in found
-    assert found.get("provision_resource_ids", []) == (ids if N in ids else []), "known machines are not noted again"
+    changes = moving.facts_to_note(facts, read_entry(facts), known, read_entry(known)) or {}
+    assert {name: changes[name] for name in lease if name in changes and is_noted} == (lease if is_noted else {})
+    assert is_noted or "provision_ends_at" not in changes
+    assert changes.get("provision_resource_ids", []) == (ids if N in ids else []), "known machines are not noted again"
 
 
 FOLDER, OTHER = place_of("/a"), place_of("/b")

@@ -138,8 +138,8 @@ def test_host_named_like_a_machine_of_a_cluster_contests_it() -> None:
 
 def test_hosts_that_prove_machines_of_one_offer_contest_it() -> None:
     machines = [machine(1, "a", X), machine(2, "b", X), machine(3, "c", X)]
-    found = owned(machines, claim("h1", entry(X, [M])), claim("h2", entry(Y, [N])))
-    assert found == [
+    owners_and_proofs = owned(machines, claim("h1", entry(X, [M])), claim("h2", entry(Y, [N])))
+    assert owners_and_proofs == [
         (("h1", "h2"), OwnershipProof.ID),
         (("h1", "h2"), OwnershipProof.ID),
         (("h1", "h2"), OwnershipProof.PURCHASE),
@@ -147,10 +147,10 @@ def test_hosts_that_prove_machines_of_one_offer_contest_it() -> None:
 
 
 def test_name_proves_nothing_about_an_offer_that_another_host_bought() -> None:
-    found = owned(
+    owners_and_proofs = owned(
         [machine(1, "a", X), machine(2, "b", X)], claim("h1", entry(X, [M])), claim("h2", name="b", by_name=True)
     )
-    assert found == [(("h1",), OwnershipProof.ID), (("h1",), OwnershipProof.PURCHASE)]
+    assert owners_and_proofs == [(("h1",), OwnershipProof.ID), (("h1",), OwnershipProof.PURCHASE)]
 
 
 def test_two_claims_of_one_host_do_not_contest() -> None:
@@ -164,7 +164,7 @@ def test_two_claims_of_one_host_do_not_contest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("entry_of_a", "entry_of_b", "expected"),
     [
         (OWNS, OWNS, {"a": ("b",), "b": ("a",)}),
         # One offer with different machines: an offer belongs to one host.
@@ -186,9 +186,9 @@ def test_two_claims_of_one_host_do_not_contest() -> None:
         (OWNS, entry(Y, [N]), {}),
     ],
 )
-def test_rivals_of_two_claims(one: Entry, other: Entry, expected: dict[str, tuple[str, ...]]) -> None:
-    assert rivals([claim("a", one), claim("b", other)]) == expected
-    assert rivals([claim("b", other), claim("a", one)]) == expected
+def test_rivals_of_two_claims(entry_of_a: Entry, entry_of_b: Entry, expected: dict[str, tuple[str, ...]]) -> None:
+    assert rivals([claim("a", entry_of_a), claim("b", entry_of_b)]) == expected
+    assert rivals([claim("b", entry_of_b), claim("a", entry_of_a)]) == expected
 
 
 def test_rivalry_is_not_transitive() -> None:
@@ -244,18 +244,22 @@ def expected_proof(known: Entry, name: str, by_name: bool, resource: Machine, fl
 def expected_owners(
     fleet: list[Machine], hosts: list[tuple[OwnershipClaim, Entry]], by_names: list[bool]
 ) -> list[set[str]]:
-    found = []
+    owners_of_machines = []
     for resource in fleet:
         proofs = {
             c.host: expected_proof(known, c.name, by_name, resource, fleet)
             for (c, known), by_name in zip(hosts, by_names, strict=True)
         }
         best = max(proofs.values())
-        found.append({host for host, each in proofs.items() if each == best and best > 0})
+        owners_of_machines.append({host for host, each in proofs.items() if each == best and best > 0})
     merged = []
-    for resource, own in zip(fleet, found, strict=True):
+    for resource, own in zip(fleet, owners_of_machines, strict=True):
         together = set().union(
-            *(o for m, o in zip(fleet, found, strict=True) if m["offer_id"] and m["offer_id"] == resource["offer_id"])
+            *(
+                o
+                for m, o in zip(fleet, owners_of_machines, strict=True)
+                if m["offer_id"] and m["offer_id"] == resource["offer_id"]
+            )
         )
         merged.append(together if len(together) > 1 else own)
     return merged
@@ -332,23 +336,23 @@ def test_claim_of_another_host_never_gives_a_host_more(machines: list[Machine], 
 
 @given(_machines, _claims)
 def test_machine_or_offer_of_two_hosts_is_contested(machines: list[Machine], claims: list[OwnershipClaim]) -> None:
-    found = owners(machines, claims)
-    assert [resource for resource, _owner in found] == machines
-    for resource, owner in found:
+    pairs = owners(machines, claims)
+    assert [resource for resource, _owner in pairs] == machines
+    for resource, owner in pairs:
         assert owner.is_contested == (len(owner.hosts) > 1)
         alone = {c.host for c in claims if proof(c, resource) is not OwnershipProof.NONE}
         assert owner.is_contested or set(owner.hosts) <= alone
-        for other, others in found:
+        for other, others in pairs:
             if resource["offer_id"] and resource["offer_id"] == other["offer_id"] and owner.hosts and others.hosts:
                 assert owner.hosts == others.hosts
 
 
 @given(_claims)
 def test_rivalry_is_mutual(claims: list[OwnershipClaim]) -> None:
-    found = rivals(claims)
-    for host, others in found.items():
+    rivals_of = rivals(claims)
+    for host, others in rivals_of.items():
         assert host not in others
-        assert all(host in found[other] for other in others)
+        assert all(host in rivals_of[other] for other in others)
 
 
 LISTED = {**machine(1, "gpu-1", offer_id(1)), "resource_type": "block_disk", "kind": "storage"}

@@ -203,14 +203,14 @@ def test_host_with_machine_name_of_an_owner_stops() -> None:
 
 
 def test_plan_keeps_offer_details_noted_at_quote_or_order() -> None:
-    noted, shown = {"gpu_type": "nvidia-h100-sxm5-80gb"}, offer(1, 2.0, gpu_type="nvidia-a100-sxm4-80gb", region="US")
+    noted, page = {"gpu_type": "nvidia-h100-sxm5-80gb"}, offer(1, 2.0, gpu_type="nvidia-a100-sxm4-80gb", region="US")
     quoted = replace(host(offer_id=X), quoted_offer=noted)
     known = entry(X, purchase="sent", provision_offer=noted)
     ordered = case(host(), HostState.OPEN, known, offer_id=X, price_per_hour=2.0)
     for buyer in (case(quoted), ordered):
-        (plan,) = planned(buyer, pages={X: SearchResult([shown])})
+        (plan,) = planned(buyer, pages={X: SearchResult([page])})
         assert plan.action == BUY
-        assert {**noted_offer(shown), **noted} == noted_offer(plan.offer), "the purchase compares this with the page"
+        assert {**noted_offer(page), **noted} == noted_offer(plan.offer), "the purchase compares this with the page"
 
 
 def test_offer_id_needs_no_ceiling() -> None:

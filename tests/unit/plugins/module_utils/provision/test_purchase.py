@@ -392,8 +392,8 @@ def test_with_other_owners_needs_proof(claims: list[OwnershipClaim], names: list
 def test_kept_names_prove_nothing_against_a_machine_of_our_name(held_id: str, is_proved: bool) -> None:
     claims = [_claim("o-2", held_id, bought=True)]
     account = [{"resource_id": f"r-{number}", "name": name, "vendor": "v"} for number, name in ((1, "a"), (2, "b"))]
-    shown = replace(_SHOWN, owner=LIKE_OURS)
-    seen = with_other_owners(_REFUSED, shown, ("o-1", ["r-1"]), lambda: claims, lambda: account)
+    like_ours = replace(_SHOWN, owner=LIKE_OURS)
+    seen = with_other_owners(_REFUSED, like_ours, ("o-1", ["r-1"]), lambda: claims, lambda: account)
     assert seen.of_others is is_proved
     expected = NextStep(Decision.REJECTED, Reason.TAKEN) if is_proved else NextStep(Decision.UNKNOWN, Reason.UNPROVEN)
     assert next_step(_REFUSED, seen, may_wait=False) == expected

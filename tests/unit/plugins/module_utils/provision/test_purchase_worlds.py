@@ -113,16 +113,16 @@ def run(world: World, number: int) -> NextStep | None:
     """Return how one run ends that tries to buy the offer; None if it is killed."""
     is_open = world.is_sent and world.noted is None
     history = History(by_name=False, unanswered=is_open, refused=world.noted if world.is_sent else None)
-    left, world.holder = LOOKS, number
+    looks_left, world.holder = LOOKS, number
     while True:
-        step = next_step(history, world.look(history), left > 0)
+        step = next_step(history, world.look(history), looks_left > 0)
         if step.decision is Decision.LOOK:
-            left -= 1
+            looks_left -= 1
         elif step.decision is Decision.SEND:
             if world.holder != number:
                 history = replace(history, overtaken=True)
                 continue
-            world.is_sent, world.noted, left = True, None, LOOKS
+            world.is_sent, world.noted, looks_left = True, None, LOOKS
             status = world.answer(number)
             if world.chance.random() < 0.2:
                 return None
