@@ -154,7 +154,7 @@ def not_shown_yet(ids: t.Sequence[str]) -> str:
 def _of_storage(observation: Observation, resource: Machine, offer_id: str, sent_at: float | None) -> HoldingState:
     """Return the state of storage: the purchase bought it, or only attached it. Storage never stops a host."""
     proof, named = observation.proof, resource.get("offer_id")
-    if proof is Proof.NAME or _states.is_gone(resource["status"]):
+    if _states.is_gone(resource["status"]):
         return HoldingState.IGNORED
     if observation.holder or (named and named != offer_id):
         return HoldingState.AFFECTED

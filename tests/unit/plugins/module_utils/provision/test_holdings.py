@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import (
+    Contradiction,
+    Holdings,
     HoldingState,
     Observation,
     Proof,
     PurchaseLook,
+    disowned,
     what_is_held,
 )
 from hypothesis import given
@@ -28,10 +31,15 @@ M = machine_id(1)
 OWN = machine(1, "gpu-1", OURS)
 OFFERLESS = machine(1, "gpu-1", None)
 FOREIGN = machine(1, "gpu-1", THEIRS)
+UNDATED = machine(1, "gpu-1", None, created_at=None)
+VOLUME = machine(1, "data", OURS, kind="storage")
+OFFERLESS_VOLUME = machine(1, "data", None, kind="storage")
 FOREIGN_VOLUME = machine(1, "data", THEIRS, kind="storage")
+LINKED = {**OWN, "linked_resources": [{"resource_id": machine_id(3), "kind": "storage"}]}
+DELETED_VOLUME = machine(1, "data", OURS, kind="storage", status="deleted")
 
 HELD, PENDING, AFFECTED = HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED
-CONTRADICTION, IGNORED = HoldingState.CONTRADICTION, HoldingState.IGNORED
+CONTRADICTION, IGNORED, STORAGE = HoldingState.CONTRADICTION, HoldingState.IGNORED, HoldingState.STORAGE
 
 TABLE: list[tuple[str, Proof, Any, str, float | None, HoldingState]] = [
     # our purchase's own answer (2xx)
@@ -41,15 +49,23 @@ TABLE: list[tuple[str, Proof, Any, str, float | None, HoldingState]] = [
     ("answer, another offer", Proof.ANSWER, FOREIGN, "", SENT_AT, CONTRADICTION),
     ("answer, our offer, another host holds it", Proof.ANSWER, OWN, "gpu-2", SENT_AT, CONTRADICTION),
     ("answer, no offer, another host holds it", Proof.ANSWER, OFFERLESS, "gpu-2", SENT_AT, CONTRADICTION),
+    ("answer, storage", Proof.ANSWER, VOLUME, "", SENT_AT, STORAGE),
+    # A purchase's own answer proves more than two clocks.
+    ("answer, storage, no offer, older than the purchase", Proof.ANSWER, OFFERLESS_VOLUME, "", LATER, STORAGE),
+    ("answer, storage, another host holds it", Proof.ANSWER, VOLUME, "gpu-2", SENT_AT, AFFECTED),
     ("answer, storage of another offer", Proof.ANSWER, FOREIGN_VOLUME, "", SENT_AT, AFFECTED),
+    ("answer, deleted storage", Proof.ANSWER, DELETED_VOLUME, "", SENT_AT, IGNORED),
     # the status, or a filtered list, of an answered purchase
     ("status, our offer", Proof.STATUS, OWN, "", SENT_AT, HELD),
+    ("status, our offer, older than the purchase", Proof.STATUS, OWN, "", LATER, HELD),
     ("status, no offer", Proof.STATUS, OFFERLESS, "", SENT_AT, HELD),
+    ("status, no offer, creation time unknown", Proof.STATUS, UNDATED, "", SENT_AT, HELD),
     ("status, no offer, sending time unknown", Proof.STATUS, OFFERLESS, "", None, HELD),
     ("status, no offer, older than the purchase", Proof.STATUS, OFFERLESS, "", LATER, CONTRADICTION),
     ("status, no offer, another host holds it", Proof.STATUS, OFFERLESS, "gpu-2", SENT_AT, CONTRADICTION),
     ("status, 404 or not listed", Proof.STATUS, None, "", SENT_AT, PENDING),
     ("status, another offer", Proof.STATUS, FOREIGN, "", SENT_AT, CONTRADICTION),
+    ("status, storage, no offer, older than the purchase", Proof.STATUS, OFFERLESS_VOLUME, "", LATER, AFFECTED),
     ("status, storage of another offer", Proof.STATUS, FOREIGN_VOLUME, "", SENT_AT, AFFECTED),
     ("status, our offer, another host holds it", Proof.STATUS, OWN, "gpu-2", SENT_AT, CONTRADICTION),
     # a further resource, which names our offer itself
@@ -127,12 +143,47 @@ def test_left_of_drops_only_gone_machines() -> None:
         ({"named": (machine_id(2),), "listed": listed(machine(2, None, OURS))}, ()),
         ({"named": (machine_id(2),), "listed": listed(machine(2, None, None))}, (machine_id(2),)),
         ({"named": (machine_id(2),), "read": {machine_id(2): None}}, ()),
+        ({"listed": listed(LINKED)}, (machine_id(3),)),
+        ({"listed": listed(LINKED, machine(3, "data", OURS, kind="storage"))}, ()),
+        # Noted storage needs a proof only to be gone.
+        (
+            {"storage": (machine_id(3),), "listed": listed(OWN, machine(3, kind="storage", status="deleted"))},
+            (machine_id(3),),
+        ),
+        ({"noted": (machine_id(3),), "storage": (machine_id(3),), "listed": listed(machine(3, None, THEIRS))}, ()),
     ],
 )
 def test_ids_to_prove_are_those_that_the_list_leaves_open(
     fields: dict[str, Any], ids_to_prove: tuple[str, ...]
 ) -> None:
     assert look(**fields).ids_to_prove == ids_to_prove
+
+
+def test_unlisted_are_the_noted_ids_that_the_list_lacks() -> None:
+    assert look(noted=(M, machine_id(2)), named=(machine_id(3),), listed=listed(OWN)).unlisted == (machine_id(2),)
+
+
+@pytest.mark.parametrize(
+    ("resource", "name"), [(FOREIGN, " (called gpu-1)"), ({**FOREIGN, "name": None}, ""), (None, "")]
+)
+def test_contradiction_in_words(resource: Any, name: str) -> None:
+    contradiction = Contradiction(Observation(M, Proof.STATUS, resource), "host gpu-2 holds it")
+    assert str(contradiction) == f"the offer's status names {M}{name}, but host gpu-2 holds it"
+
+
+@pytest.mark.parametrize(
+    ("proof", "held", "expected"),
+    [
+        (Proof.ANSWER, (machine_id(2),), [M]),
+        (Proof.STATUS, (machine_id(2),), []),
+        (Proof.ANSWER, (), []),  # the noted ids are the only trace of the purchase
+    ],
+)
+def test_disowned_are_ids_of_the_answer_if_the_purchase_holds_others(
+    proof: Proof, held: tuple[str, ...], expected: list[str]
+) -> None:
+    contradiction = Contradiction(Observation(M, proof, FOREIGN), "it was bought with another offer")
+    assert disowned(Holdings(held), [contradiction]) == expected
 
 
 ids = st.sampled_from([machine_id(number) for number in range(4)])
@@ -227,7 +278,7 @@ def test_ended_link_proves_storage_only_if_its_machine_has_ended(status: str, li
     assert (holdings.storage, contradictions) == ((machine_id(2),) if is_bought else (), ())
 
 
-@pytest.mark.parametrize(("offer", "state"), [(None, AFFECTED), (OURS, HoldingState.STORAGE), (THEIRS, AFFECTED)])
+@pytest.mark.parametrize(("offer", "state"), [(None, AFFECTED), (OURS, STORAGE), (THEIRS, AFFECTED)])
 @pytest.mark.parametrize("proof", [Proof.ANSWER, Proof.STATUS, Proof.LINK])
 def test_storage_listed_before_the_purchase_is_bought_only_if_it_names_the_offer(
     proof: Proof, offer: str | None, state: HoldingState
