@@ -1,12 +1,12 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays upon plays in a world with books of its own: killed plays, lost answers, other buyers, lost registries.
+"""Random sequences of plays against a model of the API, which knows who owns what: kills, lost answers, other buyers.
 
-Offers bring storage in each form, which outlives its machine; a vendor ends machines, strangers buy storage alone, and
-hosts end. The decisions are the collection's: standing, plan, verdict, end, entries. The API, the purchase and the
-store are a small model, which does what `procure_offer` and `Registry` promise: note the offer before it is sent, the
-answer after it, and keep storage.
+Offers come with storage in each form, which outlives its machine; a vendor ends machines, strangers buy storage alone,
+registries are lost, and hosts end. The decisions are the collection's: standing, plan, verdict, end, entries. The API,
+the purchase and the store are a small model of what `procure_offer` and the registry promise: note the offer before it
+is sent and the answer after it, and keep storage.
 """
 
 from __future__ import annotations
@@ -65,13 +65,11 @@ from storage_samples import FORMS, PRICE, Form, Volume, linked, listed
 
 STRANGER = "a stranger"
 HOSTS = ("gpu", "gpu-1", "train")
-# What becomes of a purchase that is sent.
+# Outcomes of a purchase that is sent
 ANSWERS = (
     *("ready", "ready", "ready", "slow", "failed", "failed, left nothing", "conflict", "gone", "dearer"),
     *("lost, bought", "lost, not bought", "killed before", "killed after", "killed, arrives later"),
 )
-
-
 CHANGES = (
     *("offer", "expires", "bought", "dearer", "cheaper"),
     *("ready", "deleted", "namesake", "lost", "arrives", "arrives", "storage", "storage ends"),
@@ -80,14 +78,14 @@ MOMENT = "2026-01-31T12:00:00Z"
 
 
 class Killed(Exception):
-    """The play has ended here, without another word."""
+    """The play was killed here."""
 
 
 @dataclass
-class Sold:
-    """An offer at the API, at the price of all that it brings. ``phase``: as its status says.
+class ApiOffer:
+    """An offer at the API, at the price of machine and storage. ``phase``: by its status.
 
-    ``form``: of the storage that it brings, None if it brings none.
+    ``form``: of the storage that it comes with, if any.
     """
 
     price_per_hour: float
@@ -98,44 +96,44 @@ class Sold:
 
 @dataclass
 class Api:
-    """The truth, which no host sees but through status and list."""
+    """The true state, of which hosts see only statuses, lists and pages."""
 
-    offers: dict[str, Sold] = field(default_factory=dict)
+    offers: dict[str, ApiOffer] = field(default_factory=dict)
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
-    attached: dict[str, list[Volume]] = field(default_factory=dict)  # strangers' storage, by machines
-    under_way: list[tuple[str, str, float]] = field(default_factory=list)
+    foreign_storage: dict[str, list[Volume]] = field(default_factory=dict)  # storage of strangers, by machine
+    in_flight: list[tuple[str, str, float]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def add(self, price: float, form: Form | None = None) -> None:
-        self.offers[offer_id(next(self.numbers))] = Sold(price, form)
+        self.offers[offer_id(next(self.numbers))] = ApiOffer(price, form)
 
     def buy(self, bought: str, buyer: str, name: str, phase: str = "ready", status: str = "running") -> str:
-        number, its = next(self.numbers), self.offers[bought]
-        assert its.phase == "unbought", "an offer is sold once"
-        its.phase, its.buyer = phase, buyer
-        price = its.price_per_hour - (PRICE if its.form else 0.0)
+        number, api_offer = next(self.numbers), self.offers[bought]
+        assert api_offer.phase == "unbought", "an offer is sold once"
+        api_offer.phase, api_offer.buyer = phase, buyer
+        price = api_offer.price_per_hour - (PRICE if api_offer.form else 0.0)
         self.machines[machine_id(number)] = machine(
-            number, name, bought, status=status, price_per_hour=price, buyer=buyer, total=its.price_per_hour
+            number, name, bought, status=status, price_per_hour=price, buyer=buyer, total=api_offer.price_per_hour
         )
-        if its.form:
-            self.store(buyer, its.form, name, bought)
+        if api_offer.form:
+            self.store(buyer, api_offer.form, name, bought)
         return machine_id(number)
 
     def store(self, buyer: str, form: Form, name: str, bought: str) -> Volume:
-        """Storage of a buyer, which is called like a machine."""
+        """Add storage of a buyer, with the name of a machine."""
         volume = Volume(next(self.numbers), buyer, form, name, bought)
         self.volumes[volume.id] = volume
         return volume
 
     def ids(self, bought: str) -> list[str]:
-        return [each["resource_id"] for each in self.machines.values() if each["offer_id"] == bought]
+        return [item["resource_id"] for item in self.machines.values() if item["offer_id"] == bought]
 
     def billed(self, buyer: str) -> list[dict[str, Any]]:
-        return [each for each in self.machines.values() if each["buyer"] == buyer and each["status"] != "deleted"]
+        return [item for item in self.machines.values() if item["buyer"] == buyer and item["status"] != "deleted"]
 
     def stored(self, buyer: str) -> list[Volume]:
-        """The storage of a buyer that is billed."""
+        """The billed storage of a buyer."""
         return [volume for volume in self.volumes.values() if volume.owner == buyer and volume.is_billed]
 
     def brought(self, bought: str) -> list[Volume]:
@@ -143,30 +141,33 @@ class Api:
 
     def status(self, asked: str) -> dict[str, Any]:
         phase, ids = self.offers[asked].phase, self.ids(asked)
-        if phase == "ready" and all(self.machines[each]["status"] == "deleted" for each in ids):
+        if phase == "ready" and all(self.machines[resource_id]["status"] == "deleted" for resource_id in ids):
             phase = "ended"
         ready = phase == "ready"
         named = [volume.id for volume in self.brought(asked) if volume.form.appears_in == "ids"]
         reached = [
-            {"resource_id": each, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-            for each in ids
+            {"resource_id": resource_id, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+            for resource_id in ids
             if ready
         ]
         known = {"phase": phase, "ready": ready, "resource_ids": [*ids, *named], "connections": reached}
         return {**known, "msg": f"{asked}: {phase}."}
 
     def listed(self) -> list[dict[str, Any]]:
-        """The whole list: machines with the storage that is linked to them, and storage."""
+        """The account's list: machines with links to their storage, and storage."""
         return [*map(self.page, self.machines.values()), *listed(self.volumes.values())]
 
-    def page(self, shown: dict[str, Any]) -> dict[str, Any]:
-        beside = [*self.brought(shown["offer_id"]), *self.attached.get(shown["resource_id"], ())]
-        return linked(shown, beside)
+    def page(self, listed_machine: dict[str, Any]) -> dict[str, Any]:
+        linkable = [
+            *self.brought(listed_machine["offer_id"]),
+            *self.foreign_storage.get(listed_machine["resource_id"], ()),
+        ]
+        return linked(listed_machine, linkable)
 
     def read(self, ids: Iterable[str]) -> dict[str, Any]:
-        """Resources by their ids, with the storage that they name."""
-        by_id = {each: self._by_id(each) for each in ids}
-        return {**by_id, **{each: self._by_id(each) for each in links_in(by_id.values()).difference(by_id)}}
+        """Resources by their ids, and the storage to which they link."""
+        by_id = {item: self._by_id(item) for item in ids}
+        return {**by_id, **{item: self._by_id(item) for item in links_in(by_id.values()).difference(by_id)}}
 
     def _by_id(self, resource_id: str) -> dict[str, Any] | None:
         if resource_id in self.volumes:
@@ -174,8 +175,8 @@ class Api:
         return self.page(self.machines[resource_id]) if resource_id in self.machines else None
 
 
-class Plays(RuleBasedStateMachine):
-    """Hosts with a registry each, on an account that they share with strangers."""
+class PlaysWithRegistry(RuleBasedStateMachine):
+    """Hosts with a registry, on an account that strangers use as well."""
 
     by_name = False
 
@@ -183,7 +184,7 @@ class Plays(RuleBasedStateMachine):
         prices=st.lists(st.sampled_from([1.0, 1.5, 2.0, 3.0]), min_size=2, max_size=5),
         form=st.none() | FORMS,
         limit=st.sampled_from([1.5, 2.0, "unlimited"]),
-        total=st.sampled_from([1.1, 2.1, 4.1, "unlimited"]),  # little is left for storage
+        total=st.sampled_from([1.1, 2.1, 4.1, "unlimited"]),  # leaves little for storage
         release=st.booleans(),
         together=st.booleans(),
     )
@@ -191,7 +192,7 @@ class Plays(RuleBasedStateMachine):
         self, prices: list[float], form: Form | None, limit: Any, total: Any, release: bool, together: bool
     ) -> None:
         self.api, self.registry = Api(), dict[str, dict[str, Any]]()
-        # Storage of which nothing tells any more whose it is
+        # Storage whose owner can no longer be proved
         self.unprovable = set[str]()
         self.total = math.inf if total == "unlimited" else total
         fields = {
@@ -212,127 +213,126 @@ class Plays(RuleBasedStateMachine):
         name=st.sampled_from(HOSTS),
         form=st.none() | FORMS,
     )
-    def the_world_changes(self, change: str, pick: int, name: str, form: Form | None) -> None:
-        free = [each for each, its in self.api.offers.items() if its.phase == "unbought"]
-        which = free[pick % len(free)] if free else ""
-        if change == "offer" or (not which and change in ("expires", "bought", "dearer", "cheaper")):
+    def change_world(self, change: str, pick: int, name: str, form: Form | None) -> None:
+        free = [item for item, api_offer in self.api.offers.items() if api_offer.phase == "unbought"]
+        wanted = free[pick % len(free)] if free else ""
+        if change == "offer" or (not wanted and change in ("expires", "bought", "dearer", "cheaper")):
             self.api.add(0.5 + 0.5 * (pick % 6), form)
         elif change == "expires":
-            self.api.offers[which].phase = "expired"
-            self.api.under_way = [each for each in self.api.under_way if each[0] != which]
+            self.api.offers[wanted].phase = "expired"
+            self.api.in_flight = [item for item in self.api.in_flight if item[0] != wanted]
         elif change == "bought":
-            self.api.buy(which, STRANGER, f"stranger-{pick}")
+            self.api.buy(wanted, STRANGER, f"stranger-{pick}")
         elif change in ("dearer", "cheaper"):
-            its = self.api.offers[which]
-            its.price_per_hour = max(2 * PRICE, its.price_per_hour + (0.5 if change == "dearer" else -0.5))
+            api_offer = self.api.offers[wanted]
+            api_offer.price_per_hour = max(2 * PRICE, api_offer.price_per_hour + (0.5 if change == "dearer" else -0.5))
         elif change == "ready":
-            for its in self.api.offers.values():
-                its.phase = "ready" if its.phase == "going_on" else its.phase
+            for api_offer in self.api.offers.values():
+                api_offer.phase = "ready" if api_offer.phase == "going_on" else api_offer.phase
         elif change == "deleted":
-            for each in self.api.billed(name):
-                each["status"] = "deleted"
+            for item in self.api.billed(name):
+                item["status"] = "deleted"
         elif change == "namesake" and not self.by_name:
-            # Not an offer that the host's journal names: nobody could tell that from its own purchase.
+            # Not the offer in the host's journal: that machine would look like the host's own.
             journal = read_entry(self.registry.get(name)).offer_id
-            if which and which != journal and not any(each["name"] == name for each in self.api.billed(STRANGER)):
-                self.api.buy(which, STRANGER, name)
+            if wanted and wanted != journal and not any(item["name"] == name for item in self.api.billed(STRANGER)):
+                self.api.buy(wanted, STRANGER, name)
         elif change == "arrives":
-            self.purchases_arrive_late()
-        elif change == "lost" and not any(buyer == name for _which, buyer, _price in self.api.under_way):
-            # Without its journal nobody can know of a purchase that has not arrived.
+            self.add_late_purchases()
+        elif change == "lost" and not any(buyer == name for _wanted, buyer, _price in self.api.in_flight):
+            # Without its journal, a purchase that has not arrived could not be known.
             self.registry.pop(name, None)
             self.unprovable |= {volume.id for volume in self.api.stored(name)}
         elif change == "storage":
-            self.strangers_store(name, form or Form())
+            self.add_storage_of_stranger(name, form or Form())
         elif change == "storage ends":
             for volume in self.api.stored(name):
                 volume.status = "deleted"
 
-    def strangers_store(self, name: str, form: Form) -> None:
-        """A stranger buys storage alone, calls it like a host, and may attach it to the host's machine."""
+    def add_storage_of_stranger(self, name: str, form: Form) -> None:
+        """A stranger buys storage alone, names it like a host, and attaches it to the host's machine, if any."""
         self.api.add(PRICE)
         bought = list(self.api.offers)[-1]
         self.api.offers[bought].phase = "ready"
         volume = self.api.store(STRANGER, replace(form, names_offer=True), name, bought)
-        for each in self.api.billed(name):
-            self.api.attached.setdefault(each["resource_id"], []).append(volume)
+        for item in self.api.billed(name):
+            self.api.foreign_storage.setdefault(item["resource_id"], []).append(volume)
 
-    def purchases_arrive_late(self) -> None:
-        for which, buyer, price in self.api.under_way:
-            its = self.api.offers[which]
-            if its.phase == "unbought":
-                its.price_per_hour = price  # it costs what it did when it was sent
-                self.api.buy(which, buyer, buyer)
-        self.api.under_way = []
+    def add_late_purchases(self) -> None:
+        for wanted, buyer, price in self.api.in_flight:
+            api_offer = self.api.offers[wanted]
+            if api_offer.phase == "unbought":
+                api_offer.price_per_hour = price  # the price at which it was sent
+                self.api.buy(wanted, buyer, buyer)
+        self.api.in_flight = []
 
     # A play
 
     plays = rule(
-        who=st.sets(st.sampled_from(HOSTS), min_size=1),
+        names=st.sets(st.sampled_from(HOSTS), min_size=1),
         answers=st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=4),
         unreadable=st.sampled_from(["", "", "", "", "list", "status", "404"]),
         refused=st.sampled_from([False, False, True]),
     )
 
     @plays
-    def play(self, who: set[str], answers: list[str], unreadable: str, refused: bool) -> None:
-        chosen = [self.hosts[name] for name in HOSTS if self.by_name or name in who]
+    def play(self, names: set[str], answers: list[str], unreadable: str, refused: bool) -> None:
+        chosen_hosts = [self.hosts[name] for name in HOSTS if self.by_name or name in names]
         self.answers, self.unreadable, self.deletion_is_refused = itertools.cycle(answers), unreadable, refused
-        self.said: list[str] = []
-        # The ceiling is for the hosts of the play, and counts what registries tell of others.
-        counted = {*(each.host for each in chosen), *self.registry}
-        before = self.billed_together(counted)
-        attempts: dict[str, list[dict[str, Any]]] = {each.host: [] for each in chosen}
-        left = chosen
+        self.messages: list[str] = []
+        # The ceiling is for the hosts of the play, and counts other hosts by their registry entries.
+        counted = {*(item.host for item in chosen_hosts), *self.registry}
+        before = self.total_price(counted)
+        attempts: dict[str, list[dict[str, Any]]] = {item.host: [] for item in chosen_hosts}
+        remaining = chosen_hosts
         try:
-            while left:
-                left = self.again(left, attempts)
+            while remaining:
+                remaining = self.next_round(remaining, attempts)
         except Killed:
             if self.by_name:
                 return
         else:
-            self.nothing_billed_is_forgotten([each.host for each in chosen])
-        # What was agreed to when something was bought.
-        after = self.billed_together(counted)
+            self.check_nothing_billed_is_forgotten([item.host for item in chosen_hosts])
+        after = self.total_price(counted)
         assert after <= max(before, self.total) + 1e-6, (before, after)
 
     @plays
     def play_again(self, **how: Any) -> None:
-        """Plays are what this is about: let there be more of them than of anything else."""
+        """Make plays more frequent than other rules."""
         self.play(**how)
 
     @plays
-    def play_after_an_end(self, who: set[str], **how: Any) -> None:
+    def play_after_an_end(self, names: set[str], **how: Any) -> None:
         """The vendor ends all machines, and their storage stays."""
-        for each in (each for name in HOSTS for each in self.api.billed(name)):
-            each["status"] = "deleted"
-        self.play(who, **how)
+        for item in (item for name in HOSTS for item in self.api.billed(name)):
+            item["status"] = "deleted"
+        self.play(names, **how)
 
-    def again(self, hosts: list[Declaration], attempts: dict[str, list[dict[str, Any]]]) -> list[Declaration]:
-        """One round of find, plan, purchase and judgement; those for which another offer may be tried."""
-        cases = self.stand(hosts, attempts)
+    def next_round(self, hosts: list[Declaration], attempts: dict[str, list[dict[str, Any]]]) -> list[Declaration]:
+        """Run one round of standing, plan, purchase and verdict. Return the hosts that may try another offer."""
+        cases = self.cases_of(hosts, attempts)
         plans = self.plan(cases)
         for case in cases:
             if case.standing.void:
                 self.forget(case.host.host, case.changes_before_removal)
             if case.standing.adopted and not self.by_name:
-                raise AssertionError("nobody has set provision_adopt")
-        found = []
+                raise AssertionError("a host adopts a machine without provision_adopt")
+        again = []
         for case, draft in zip(cases, plans, strict=True):
             if draft.action == STOP:
-                self.said.append(draft.refusal)
+                self.messages.append(draft.refusal)
                 continue
-            bought = self.purchase(case, draft) if draft.action == BUY else {}
-            if bought:
-                bought["price_per_hour"] = self.api.offers[draft.offer_id].price_per_hour
-            if self.judge(case, draft, bought) is Verdict.AGAIN:
-                attempts[case.host.host].append({"offer_id": draft.offer_id, "msg": str(bought)})
-                found.append(case.host)
-        return found
+            result = self.purchase(case, draft) if draft.action == BUY else {}
+            if result:
+                result["price_per_hour"] = self.api.offers[draft.offer_id].price_per_hour
+            if self.judge(case, draft, result) is Verdict.AGAIN:
+                attempts[case.host.host].append({"offer_id": draft.offer_id, "msg": str(result)})
+                again.append(case.host)
+        return again
 
-    def stand(self, hosts: list[Declaration], attempts: dict[str, list[dict[str, Any]]]) -> list[Case]:
-        entries = {each.host: read_entry(self.registry.get(each.host)) for each in hosts}
-        statuses = {entry.offer_id: self.seen(entry.offer_id) for entry in entries.values() if entry.offer_id}
+    def cases_of(self, hosts: list[Declaration], attempts: dict[str, list[dict[str, Any]]]) -> list[Case]:
+        entries = {declared.host: read_entry(self.registry.get(declared.host)) for declared in hosts}
+        statuses = {entry.offer_id: self.status_seen(entry.offer_id) for entry in entries.values() if entry.offer_id}
         account = Account.of(
             self.claims(),
             None if self.unreadable == "list" else self.api.listed(),
@@ -341,13 +341,13 @@ class Plays(RuleBasedStateMachine):
         account = replace(account, read=self.api.read(ids_to_prove(entries, statuses, account)))
         return [
             Case(
-                each,
-                entries[each.host],
-                standing_of(each, entries[each.host], statuses.get(entries[each.host].offer_id), account),
-                attempts[each.host],
-                storage_kept_by(each.host, self.kept().values()),
+                declared,
+                entries[declared.host],
+                standing_of(declared, entries[declared.host], statuses.get(entries[declared.host].offer_id), account),
+                attempts[declared.host],
+                storage_kept_by(declared.host, self.kept().values()),
             )
-            for each in hosts
+            for declared in hosts
         ]
 
     def claims(self) -> list[OwnershipClaim]:
@@ -355,83 +355,83 @@ class Plays(RuleBasedStateMachine):
         own = [claim_of(name, name, entry, by_name=self.by_name) for name, entry in entries.items()]
         return [*own, *(noted_claim(label, entry) for label, entry in self.kept().items())]
 
-    def seen(self, which: str) -> dict[str, Any]:
-        """The status of an offer, as far as the API lets it be read."""
+    def status_seen(self, wanted: str) -> dict[str, Any]:
+        """The status of an offer; it may be unreadable."""
         if not self.unreadable or self.unreadable == "list":
-            return self.api.status(which)
+            return self.api.status(wanted)
         error_class = "not_found" if self.unreadable == "404" else "unavailable"
-        return {"phase": None, "error_class": error_class, "msg": f"GET /offers/{which}/status failed."}
+        return {"phase": None, "error_class": error_class, "msg": f"GET /offers/{wanted}/status failed."}
 
     def plan(self, cases: list[Case]) -> list[Plan]:
-        free = sorted(
+        offers_for_sale = sorted(
             (
-                offer(0, its.price_per_hour, offer_id=each)
-                for each, its in self.api.offers.items()
-                if its.phase == "unbought"
+                offer(0, api_offer.price_per_hour, offer_id=item)
+                for item, api_offer in self.api.offers.items()
+                if api_offer.phase == "unbought"
             ),
-            key=lambda each: (each["price_per_hour"], each["offer_id"]),
+            key=lambda item: (item["price_per_hour"], item["offer_id"]),
         )
         entries = {name: read_entry(known) for name, known in self.registry.items()}
-        here = {each.host.host for each in cases}
+        hosts_of_round = {item.host.host for item in cases}
         others = parts_of_entries(
-            [*((name, each) for name, each in entries.items() if name not in here), *self.kept().items()]
+            [*((name, item) for name, item in entries.items() if name not in hosts_of_round), *self.kept().items()]
         )
-        open_ones = [each for each in entries.values() if each.offer_id and not each.is_refused]
-        found = host_plans(
+        open_entries = [item for item in entries.values() if item.offer_id and not item.is_refused]
+        plans = host_plans(
             cases,
-            lambda _host: SearchResult(free),
+            lambda _host: SearchResult(offers_for_sale),
             {
-                each.wanted_offer_id: SearchResult(
-                    [offer(0, self.api.offers[each.wanted_offer_id].price_per_hour, offer_id=each.wanted_offer_id)]
+                item.wanted_offer_id: SearchResult(
+                    [offer(0, self.api.offers[item.wanted_offer_id].price_per_hour, offer_id=item.wanted_offer_id)]
                 )
-                for each in cases
-                if each.wanted_offer_id
+                for item in cases
+                if item.wanted_offer_id
             },
-            taken={each.offer_id for each in open_ones},
-            others=[*others, *billed(*(self.known_prices(here) if self.by_name else ()))],
+            taken={item.offer_id for item in open_entries},
+            others=[*others, *billed(*(self.prices_of_others(hosts_of_round) if self.by_name else ()))],
         )
-        buys = [each.offer_id for each in found if each.action == BUY]
+        buys = [item.offer_id for item in plans if item.action == BUY]
         assert len(buys) == len({*buys})
-        return found
+        return plans
 
-    def known_prices(self, here: set[str]) -> list[float]:
-        """Without a registry: what the hosts that are in no further round have, as the play knows by their facts."""
-        return [each["total"] for name in HOSTS if name not in here for each in self.api.billed(name)]
+    def prices_of_others(self, here: set[str]) -> list[float]:
+        """Prices of hosts outside this round, which the play knows by their facts even without a registry."""
+        return [item["total"] for name in HOSTS if name not in here for item in self.api.billed(name)]
 
     def purchase(self, case: Case, draft: Plan) -> dict[str, Any]:
-        """What `procure_offer` does: look, note, send, note."""
-        name, which = case.host.host, draft.offer_id
-        its, known = self.api.offers[which], read_entry(self.registry.get(name))
-        assert not known.is_open or known.offer_id == which, "another offer while an answer is missing"
-        if its.phase != "unbought":
-            return self.look(name, which, is_open=known.is_open)
+        """Do as `procure_offer` does: look, note, send, note."""
+        name, wanted = case.host.host, draft.offer_id
+        api_offer, own_entry = self.api.offers[wanted], read_entry(self.registry.get(name))
+        assert not own_entry.is_open or own_entry.offer_id == wanted, "another offer while a purchase is open"
+        if api_offer.phase != "unbought":
+            return self.look(name, wanted, is_open=own_entry.is_open)
         answer = next(self.answers)
         if answer == "dearer":
-            its.price_per_hour += 0.5
-        if draft.max_price_per_hour is not None and its.price_per_hour > draft.max_price_per_hour:
+            api_offer.price_per_hour += 0.5
+        if draft.max_price_per_hour is not None and api_offer.price_per_hour > draft.max_price_per_hour:
             return {"outcome": "not_sent", "error_class": "price"}
         self.note(
             name,
-            provision_procured_offer_id=which,
+            provision_procured_offer_id=wanted,
             provision_purchase="sent",
-            provision_price_per_hour=its.price_per_hour,
+            provision_price_per_hour=api_offer.price_per_hour,
         )
         if answer == "killed before":
             raise Killed
         if answer == "killed, arrives later" and not self.by_name:
-            self.api.under_way.append((which, name, its.price_per_hour))
+            self.api.in_flight.append((wanted, name, api_offer.price_per_hour))
             raise Killed
         if answer in ("conflict", "gone"):
             if answer == "conflict":
-                self.api.buy(which, STRANGER, "faster")
+                self.api.buy(wanted, STRANGER, "faster")
             else:
-                its.phase = "expired"
+                api_offer.phase = "expired"
             self.note(name, provision_purchase="refused")
             return {"outcome": "rejected", "error_class": "conflict" if answer == "conflict" else "expired"}
         if answer == "lost, not bought":
             return {"outcome": "unknown"}
         phase = {"slow": "going_on"}.get(answer, answer.partition(",")[0] if answer.startswith("failed") else "ready")
-        made = self.api.buy(which, name, name, phase, "failed" if phase == "failed" else "running")
+        made = self.api.buy(wanted, name, name, phase, "failed" if phase == "failed" else "running")
         if answer == "failed, left nothing":
             self.api.machines[made]["status"] = "deleted"
         if answer == "killed after":
@@ -439,88 +439,89 @@ class Plays(RuleBasedStateMachine):
         if answer == "lost, bought":
             return {"outcome": "unknown"}
         # The answer may name storage like a machine.
-        ids = self.api.status(which)["resource_ids"]
+        ids = self.api.status(wanted)["resource_ids"]
         self.note(name, provision_purchase="made", provision_resource_ids=ids)
         return {"outcome": "created", "resource_ids": ids}
 
-    def look(self, name: str, which: str, *, is_open: bool) -> dict[str, Any]:
-        """An offer that is not free any more: ours, if a purchase of ours was sent and its machine has our name."""
-        its = self.api.offers[which]
-        ours = is_open and any(self.api.machines[each]["name"] == name for each in self.api.ids(which))
-        if ours and its.phase in ("ready", "going_on"):
-            self.note(name, provision_purchase="made", provision_resource_ids=self.api.ids(which))
-            return {"outcome": "existing", "resource_ids": self.api.ids(which)}
-        if is_open and (its.phase == "expired" or not ours):
+    def look(self, name: str, wanted: str, *, is_open: bool) -> dict[str, Any]:
+        """The result for an offer that is no longer free: ours if we sent a purchase and its machine has our name."""
+        api_offer = self.api.offers[wanted]
+        ours = is_open and any(self.api.machines[made]["name"] == name for made in self.api.ids(wanted))
+        if ours and api_offer.phase in ("ready", "going_on"):
+            self.note(name, provision_purchase="made", provision_resource_ids=self.api.ids(wanted))
+            return {"outcome": "existing", "resource_ids": self.api.ids(wanted)}
+        if is_open and (api_offer.phase == "expired" or not ours):
             self.note(name, provision_purchase="refused")
         outcome = "rejected" if is_open else "not_sent"
-        return {"outcome": outcome, "error_class": "expired" if its.phase == "expired" else "conflict"}
+        return {"outcome": outcome, "error_class": "expired" if api_offer.phase == "expired" else "conflict"}
 
-    def judge(self, case: Case, draft: Plan, bought: dict[str, Any]) -> Verdict:
-        """What the role does with the verdict; see `_operations/judge.py`."""
-        name, which = case.host.host, draft.offer_id
-        judged = self.judged(case, draft, bought)
+    def judge(self, case: Case, draft: Plan, result: dict[str, Any]) -> Verdict:
+        """Do what the role does with the verdict; see `_operations/judge.py`."""
+        name, wanted = case.host.host, draft.offer_id
+        judged = self.judged(case, draft, result)
         verdict = judged.verdict(False)
         self.keep(judged, verdict)
-        self.said += [which, *judged.billed]
+        self.messages += [wanted, *judged.billed]
         if verdict is Verdict.RELEASE:
-            assert case.entry.offer_id in ("", which) or case.standing.void or case.entry.is_refused
-            left = self.machines(name, judged.endable)
-            assert not any(each.get("was_ready") for each in left), "what was in use is never ended"
+            assert case.entry.offer_id in ("", wanted) or case.standing.void or case.entry.is_refused
+            released = self.machines(name, judged.endable)
+            assert not any(item.get("was_ready") for item in released), "a machine that was ready is never ended"
             if self.deletion_is_refused:
                 return Verdict.STOP
-            for each in left:
-                each["status"] = "deleted"
+            for item in released:
+                item["status"] = "deleted"
             verdict = judged.verdict(False, released=True)
             self.forget(name)
         if verdict is Verdict.READY:
             facts = judged.facts()
-            reached = {each["resource_id"] for each in facts["provision_instances"]}
-            for each in self.machines(name, {*facts["provision_resource_ids"], *reached}):
-                each["was_ready"] = True
+            reached = {item["resource_id"] for item in facts["provision_instances"]}
+            for item in self.machines(name, {*facts["provision_resource_ids"], *reached}):
+                item["was_ready"] = True
         return verdict
 
     def machines(self, name: str, ids: Iterable[str]) -> list[dict[str, Any]]:
-        """The machines with these ids, which are no storage, and this host's alone."""
-        machines = [self.api.machines[each] for each in ids]
-        assert all(each["buyer"] == name for each in machines), "a machine of another"
+        """The machines with these ids; fails for storage, and for machines of other buyers."""
+        machines = [self.api.machines[resource_id] for resource_id in ids]
+        assert all(item["buyer"] == name for item in machines), "a machine of another buyer"
         return machines
 
-    def judged(self, case: Case, draft: Plan, bought: dict[str, Any]) -> JudgedHost:
+    def judged(self, case: Case, draft: Plan, result: dict[str, Any]) -> JudgedHost:
         name = case.host.host
         row = rows.plan_row(draft, case, round_id="1", declaration=name, known_hosts="", ahead=None, check_mode=False)
-        listed = {each["resource_id"]: each for each in self.api.listed()}
-        holders = {each: claim.host for claim in self.claims() if claim.host != name for each in claim.all_ids}
+        listed = {item["resource_id"]: item for item in self.api.listed()}
+        holders = {item: claim.host for claim in self.claims() if claim.host != name for item in claim.all_ids}
         entry, status = read_entry(self.registry.get(name)), self.api.status(draft.offer_id)
-        known = JudgedHost(row, bought, status, entry, name in self.registry, listed=listed, holders=holders)
-        return replace(known, read=self.api.read({*known.look.ids_to_prove, *known.unlisted}))
+        judged_host = JudgedHost(row, result, status, entry, name in self.registry, listed=listed, holders=holders)
+        return replace(judged_host, read=self.api.read({*judged_host.look.ids_to_prove, *judged_host.unlisted}))
 
     @rule(name=st.sampled_from(HOSTS), asked=st.sampled_from(["keep", "keep", "end"]))
     def end(self, name: str, asked: str) -> None:
-        """The host's machines end, by a person or since its lease is over; with ``end`` also its storage."""
-        entry, self.said, self.unreadable = read_entry(self.registry.get(name)), [], ""
+        """End the host's machines, like decommission or a sweep; with ``end`` also its storage."""
+        entry, self.messages, self.unreadable = read_entry(self.registry.get(name)), [], ""
         if self.by_name:
             return
         statuses = {entry.offer_id: self.api.status(entry.offer_id)} if entry.offer_id else {}
-        told = (each for status in statuses.values() for each in status["resource_ids"])
+        named = (item for status in statuses.values() for item in status["resource_ids"])
         listed, claims = self.api.listed(), self.claims()
         (own,) = (claim for claim in claims if claim.host == name)
-        read = self.api.read(ids_to_read_before_end([own], told, listed))
-        # What may still be under way keeps its entry for a while.
-        age = 0.0 if any(buyer == name for _which, buyer, _price in self.api.under_way) else None
+        read = self.api.read(ids_to_read_before_end([own], named, listed))
+        # The entry of a purchase that may still be under way stays for a while.
+        age = 0.0 if any(buyer == name for _wanted, buyer, _price in self.api.in_flight) else None
         view = ApiView(Account.of(claims, refreshed(listed, read)), statuses)
-        asks = EndRequest(name, name, entry, age=age, ends_storage=asked == "end")
-        found = with_storage(asks, what_ends(asks, view), storage_kept_by(name, self.kept().values()), view)
-        assert found.action is Action.END or not (entry.was_ready and self.api.billed(name)), found.reason
-        for each in self.machines(name, found.ids):
-            each["status"] = "deleted"
-        if found.action in (Action.END, Action.FORGET):
-            self.forget(name, storage.storage_variables(found.storage) if found.storage else {})
-        for each in found.storage_ends:
-            assert asked == "end" and self.api.volumes[each].owner == name, "storage ended unasked"
-            self.api.volumes[each].status = "deleted"
-            self.keep_storage(name, other_storage(read_entry(self.registry[name]).storage, each))
-        self.said.append(found.reason)
-        self.nothing_billed_is_forgotten([name])
+        request = EndRequest(name, name, entry, age=age, ends_storage=asked == "end")
+        ends = with_storage(request, what_ends(request, view), storage_kept_by(name, self.kept().values()), view)
+        assert ends.action is Action.END or not (entry.was_ready and self.api.billed(name)), ends.reason
+        for item in self.machines(name, ends.ids):
+            item["status"] = "deleted"
+        if ends.action in (Action.END, Action.FORGET):
+            self.forget(name, storage.storage_variables(ends.storage) if ends.storage else {})
+        for resource_id in ends.storage_ends:
+            volume = self.api.volumes[resource_id]
+            assert asked == "end" and volume.owner == name, "storage ended, but that was not requested"
+            volume.status = "deleted"
+            self.keep_storage(name, other_storage(read_entry(self.registry[name]).storage, resource_id))
+        self.messages.append(ends.reason)
+        self.check_nothing_billed_is_forgotten([name])
 
     # The store
 
@@ -529,67 +530,67 @@ class Plays(RuleBasedStateMachine):
         if self.by_name:
             return
         if changes.get("provision_purchase") == "sent":
-            known, items = {}, storage.kept_after_end(before, MOMENT)
+            kept_variables, items = {}, storage.kept_after_end(before, MOMENT)
         else:
-            stored = (storage.read_storage(each.get(storage.STORAGE)) for each in (before, changes))
-            known, items = before, storage.merged_storage(*stored)
-        whole = {**known, **changes, **(storage.storage_variables(items) if items else {})}
-        self.registry[name] = {key: value for key, value in whole.items() if value is not None}
+            stored = (storage.read_storage(item.get(storage.STORAGE)) for item in (before, changes))
+            kept_variables, items = before, storage.merged_storage(*stored)
+        merged = {**kept_variables, **changes, **(storage.storage_variables(items) if items else {})}
+        self.registry[name] = {key: value for key, value in merged.items() if value is not None}
 
     def keep(self, judged: JudgedHost, verdict: Verdict) -> None:
-        """What the registry keeps of a verdict."""
+        """Note a verdict in the registry."""
         changes = judged.noted(verdict)
         if judged.is_forgotten(verdict):
             self.forget(judged.host, judged.noted_storage)
         elif changes:
             self.note(judged.host, **changes)
 
-    def forget(self, name: str, left: Variables | None = None) -> None:
-        """A purchase is over, which leaves this storage."""
-        if left:
-            self.note(name, **left)
+    def forget(self, name: str, remaining: Variables | None = None) -> None:
+        """Remove the entry of a purchase that is over. ``remaining``: variables with the storage that stays."""
+        if remaining:
+            self.note(name, **remaining)
         self.keep_storage(name, storage.kept_after_end(self.registry.pop(name, {}), MOMENT))
 
     def keep_storage(self, name: str, items: tuple[Storage, ...]) -> None:
-        known = {**self.registry.get(name, {}), **storage.storage_variables(items)}
-        self.registry[name] = {key: value for key, value in known.items() if value is not None}
+        merged = {**self.registry.get(name, {}), **storage.storage_variables(items)}
+        self.registry[name] = {key: value for key, value in merged.items() if value is not None}
         if not self.registry[name]:
             del self.registry[name]
 
     def kept(self) -> dict[str, Entry]:
-        """The storage that hosts keep, as entries of its own."""
+        """The storage that hosts keep, each as an entry."""
         entries = ((name, read_entry(known)) for name, known in self.registry.items())
         items = ((name, item) for name, entry in entries for item in entry.kept_storage)
         return {storage.label_of(name, item.resource_id): read_entry(item.entry(name)) for name, item in items}
 
-    # What must hold
+    # Rules that always hold
 
-    def billed_together(self, names: Iterable[str]) -> float:
-        """USD per hour of machines and of storage of which anything tells whose it is."""
-        machines = [each["price_per_hour"] for name in names for each in self.api.billed(name)]
-        return sum(machines) + PRICE * len([volume for name in names for volume in self.known_storage(name)])
+    def total_price(self, names: Iterable[str]) -> float:
+        """USD per hour of all machines of these hosts, and of their storage whose owner can be proved."""
+        machines = [item["price_per_hour"] for name in names for item in self.api.billed(name)]
+        return sum(machines) + PRICE * len([volume for name in names for volume in self.provable_storage(name)])
 
-    def known_storage(self, name: str) -> list[Volume]:
-        """The billed storage of a host of which anything tells whose it is."""
+    def provable_storage(self, name: str) -> list[Volume]:
+        """The billed storage of a host whose owner can be proved."""
         provable = [v for v in self.api.stored(name) if v.form.is_provable and v.id not in self.unprovable]
         return [] if self.by_name else provable
 
-    def nothing_billed_is_forgotten(self, names: list[str]) -> None:
-        told = " ".join([*self.said, str(self.registry)])
-        # What cannot be listed, and is in no registry, nobody can name; then nothing is bought.
-        for name in names if self.unreadable != "list" else [each for each in names if each in self.registry]:
-            for each in self.api.billed(name):
-                assert each["resource_id"] in told or each["offer_id"] in told, (each, told)
-            for volume in self.known_storage(name):
-                assert volume.id in told or volume.offer_id in told, (volume, told)
+    def check_nothing_billed_is_forgotten(self, names: list[str]) -> None:
+        text = " ".join([*self.messages, str(self.registry)])
+        # Without a list and a registry entry, ids cannot be known; nothing is bought then.
+        for name in names if self.unreadable != "list" else [item for item in names if item in self.registry]:
+            for item in self.api.billed(name):
+                assert item["resource_id"] in text or item["offer_id"] in text, (item, text)
+            for volume in self.provable_storage(name):
+                assert volume.id in text or volume.offer_id in text, (volume, text)
 
     @invariant()
-    def no_host_has_two_machines(self) -> None:
+    def host_has_at_most_one_machine(self) -> None:
         for name in HOSTS if hasattr(self, "api") else ():
             assert len(self.api.billed(name)) <= 1, self.api.billed(name)
 
     @invariant()
-    def no_registry_names_what_another_has(self) -> None:
+    def registry_names_only_own_resources(self) -> None:
         for name, variables in self.registry.items() if hasattr(self, "registry") else ():
             entry = read_entry(variables)
             owned = {volume.id for volume in self.api.volumes.values() if volume.owner == name}
@@ -598,14 +599,14 @@ class Plays(RuleBasedStateMachine):
             assert not (entry.was_ready and owned.intersection(entry.resource_ids)), "storage as a machine"
 
     @invariant()
-    def no_machine_is_dearer_than_agreed(self) -> None:
+    def machine_costs_at_most_limit(self) -> None:
         for name in HOSTS if hasattr(self, "api") else ():
-            for each in self.api.billed(name):
-                assert each["total"] <= self.hosts[name].max_price_per_hour
+            for item in self.api.billed(name):
+                assert item["total"] <= self.hosts[name].max_price_per_hour
 
 
-class PlaysByName(Plays):
-    """The same without a registry: the name is the identity. A purchase that arrives late cannot be known then."""
+class PlaysByName(PlaysWithRegistry):
+    """Hosts without a registry: the name is the identity, so purchases that arrive late cannot be recognised."""
 
     by_name = True
 
@@ -613,7 +614,7 @@ class PlaysByName(Plays):
 _settings = settings(
     max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestPlays = Plays.TestCase
+TestPlays = PlaysWithRegistry.TestCase
 TestPlays.settings = _settings
 TestPlaysByName = PlaysByName.TestCase
 TestPlaysByName.settings = _settings
