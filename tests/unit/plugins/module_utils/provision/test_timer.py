@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs sweeps: names, texts, what is done for a state, and how sweeps go."""
+"""The timer of sweeps: its name, script and variables, the steps for each state, and its report."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 NOON = 1_800_000_000.0  # 2027-01-15 08:00 UTC
-ONE = Timer(("/srv/gpu/inventory",), "/srv/gpu", "/home/me", ("/venv/bin/ansible-playbook", "reap"))
-LINE_OF_CRON = "*/15 * * * * /bin/sh /home/me/.config/supply-reap-1/sweep"
-RUNNING = TimerState(
-    user="me", has_crontab=True, line=LINE_OF_CRON, code="0", swept_at=NOON - 60, made_at=NOON - 3600, now=NOON
+TIMER = Timer(("/srv/gpu/inventory",), "/srv/gpu", "/home/me", ("/venv/bin/ansible-playbook", "reap"))
+CRON_LINE = "*/15 * * * * /bin/sh /home/me/.config/supply-reap-1/sweep"
+BY_CRON = TimerState(
+    user="me", has_crontab=True, line=CRON_LINE, code="0", swept_at=NOON - 60, made_at=NOON - 3600, now=NOON
 )
 UNIT = "[Timer]\nOnCalendar=*:0/15\n"
-OF_SYSTEMD = replace(RUNNING, has_systemd=True, lingers=True, line="", unit=UNIT, is_active=True)
+BY_SYSTEMD = replace(BY_CRON, has_systemd=True, lingers=True, line="", unit=UNIT, is_active=True)
 STRANGE = "/srv/a b 'c' \"d\" $HOME `e` %h %n \\f ü\n;g"
 ROOT = Path(__file__).resolve().parents[5]
 
 
 @pytest.mark.parametrize(("every", "minutes"), [("15m", 15), ("900", 15), ("60s", 1), ("0.5h", 30), ("20m", 20)])
-def test_how_often(every: str, minutes: int) -> None:
+def test_minutes_of_reads_interval(every: str, minutes: int) -> None:
     assert timer.minutes_of(every) == minutes
 
 
 @pytest.mark.parametrize("every", ["", "soon", "15 m", "30s", "0", "7m", "90s", "45m", "1h", "1d"])
-def test_how_often_not(every: str) -> None:
+def test_minutes_of_refuses_other_intervals(every: str) -> None:
     with pytest.raises(ValueError, match=r"^reap_timer_every must be .*\.$"):
         timer.minutes_of(every)
 
@@ -47,22 +47,22 @@ def test_different_inventories_have_different_timers(inventories: set[tuple[str,
     assert len({Timer(sources, "/", "/home/me").name for sources in inventories}) == len(distinct)
 
 
-def test_the_same_inventory_has_the_same_timer_wherever_it_is_run_from() -> None:
-    assert replace(ONE, here="/tmp", command=("other",)).name == ONE.name
+def test_name_of_timer_does_not_depend_on_folder_or_command() -> None:
+    assert replace(TIMER, here="/tmp", command=("other",)).name == TIMER.name
 
 
 def test_each_project_of_an_inventory_has_its_own_timer() -> None:
-    """The second one took the place of the first, whose project no sweep ended any more."""
-    assert len({replace(ONE, project=project).name for project in ("", "a", "b")}) == 3
+    """With one name, the second timer would replace the first, and no sweep would end the first project's machines."""
+    assert len({replace(TIMER, project=project).name for project in ("", "a", "b")}) == 3
 
 
-def test_what_sweeps_get_of_the_environment() -> None:
+def test_sweeps_get_only_needed_environment_variables() -> None:
     names = ["COMPUTE_INDEX_API_TOKEN", "ANSIBLE_CONFIG", "PGPASSWORD", "https_proxy", "HOME", "PATH", "LC_ALL"]
     others = ["SSH_AUTH_SOCK", "OLDPWD", "AWS_SECRET_ACCESS_KEY", "XDG_RUNTIME_DIR", "BASH_FUNC_x%%", "ANSIBLE_A B"]
     assert timer.variables_for_sweeps([*names, *others]) == sorted(names)
 
 
-def test_a_sweep_is_the_same_command() -> None:
+def test_command_of_sweep_repeats_inventories_and_options() -> None:
     extra = ["@vars.yml", "reap_grace=1h x=y"]
     command = timer.command_of("ansible-playbook", ["/a b", "c,"], extra, ["--vault-id", "x@y"])
     variables = ["-e", "@vars.yml", "-e", "reap_grace=1h x=y"]
@@ -71,32 +71,32 @@ def test_a_sweep_is_the_same_command() -> None:
     ]
 
 
-def test_the_script_runs_in_strange_places_and_notes_what_became_of_it(tmp_path: Path) -> None:
+def test_script_runs_in_paths_with_special_characters_and_notes_exit_code(tmp_path: Path) -> None:
     home = tmp_path / STRANGE.lstrip("/")
     here = home / STRANGE.lstrip("/")
     here.mkdir(parents=True)
     program = home / "program"
     program.write_text('#!/bin/sh\npwd; printf "%s\\n" "$@"; exit 3\n')
     program.chmod(0o755)
-    one = Timer((STRANGE,), str(here), str(home), (str(program), "-e", STRANGE))
-    Path(one.folder).mkdir(parents=True)
-    Path(one.file("sweep")).write_text(one.script)
+    installed = Timer((STRANGE,), str(here), str(home), (str(program), "-e", STRANGE))
+    Path(installed.folder).mkdir(parents=True)
+    Path(installed.file("sweep")).write_text(installed.script)
 
-    # As cron does: it takes the backslash away before the shell sees the line.
-    assert "%" not in one.job.replace(r"\%", "")
-    subprocess.run(["/bin/sh", "-c", one.job.replace(r"\%", "%")], env={"PATH": "/usr/bin:/bin"}, check=False)
-    assert Path(one.file("output")).read_text() == f"{here}\n-e\n{STRANGE}\n"
-    assert Path(one.file("last")).read_text() == "3\n"
-    assert os.stat(one.file("last")).st_mode & 0o777 == 0o600
+    # Like cron, which removes the backslash before the shell sees the line
+    assert "%" not in installed.job.replace(r"\%", "")
+    subprocess.run(["/bin/sh", "-c", installed.job.replace(r"\%", "%")], env={"PATH": "/usr/bin:/bin"}, check=False)
+    assert Path(installed.file("output")).read_text() == f"{here}\n-e\n{STRANGE}\n"
+    assert Path(installed.file("last")).read_text() == "3\n"
+    assert os.stat(installed.file("last")).st_mode & 0o777 == 0o600
 
-    # What cannot even begin is noted, too.
+    # A sweep that cannot begin is noted as well.
     here.rename(tmp_path / "moved")
-    subprocess.run(["/bin/sh", one.file("sweep")], check=False)
-    assert Path(one.file("last")).read_text() not in ("3\n", "0\n", "")
+    subprocess.run(["/bin/sh", installed.file("sweep")], check=False)
+    assert Path(installed.file("last")).read_text() not in ("3\n", "0\n", "")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected_text"),
     [
         ({"limited": True}, "leave --limit out"),
         ({"by_job": True}, "GPU reap every quarter of an hour"),
@@ -106,24 +106,24 @@ def test_the_script_runs_in_strange_places_and_notes_what_became_of_it(tmp_path:
         ({"observed": TimerState(user="me")}, "No systemd of me runs here, and there is no crontab"),
     ],
 )
-def test_runs_that_no_timer_can_be_made_of(change: dict[str, object], said: str) -> None:
-    usual: dict[str, object] = {"names": (timer.TOKEN,), "observed": RUNNING, "missing": ()}
+def test_timer_that_cannot_sweep_is_refused(change: dict[str, object], expected_text: str) -> None:
+    usual: dict[str, object] = {"names": (timer.TOKEN,), "observed": BY_CRON, "missing": ()}
     usual = {**usual, "limited": False, "asks": False, "by_job": False}
     timer.check("present", **usual)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=f"{said}.*Nothing was changed"):
+    with pytest.raises(ValueError, match=f"{expected_text}.*Nothing was changed"):
         timer.check("present", **{**usual, **change})  # type: ignore[arg-type]
     if "limited" not in change:
         timer.check("absent", **{**usual, **change})  # type: ignore[arg-type]
         timer.check("show", **{**usual, **change})  # type: ignore[arg-type]
 
 
-def test_the_schedule_is_that_of_the_kit() -> None:
+def test_schedule_has_its_name_in_awx_setup() -> None:
     kit = yaml.safe_load((ROOT / "playbooks" / "vars" / "awx" / "templates.yml").read_text())
     assert lease.SCHEDULE in [item["name"] for item in kit["awx_schedules"]]
 
 
 @pytest.mark.parametrize(
-    ("change", "proved"),
+    ("change", "is_proved"),
     [
         ({}, True),
         ({"code": ""}, False),
@@ -131,40 +131,40 @@ def test_the_schedule_is_that_of_the_kit() -> None:
         ({"made_at": NOON - 30}, False),
     ],
 )
-def test_a_sweep_proves_that_a_timer_works(change: dict[str, Any], proved: bool) -> None:
-    assert replace(RUNNING, **change).is_proved is proved
+def test_timer_is_proved_by_successful_sweep_after_it_was_made(change: dict[str, Any], is_proved: bool) -> None:
+    assert replace(BY_CRON, **change).is_proved is is_proved
 
 
 @pytest.mark.parametrize(
-    ("state", "observed", "done"),
+    ("state", "observed", "expected"),
     [
-        ("present", OF_SYSTEMD, {"by_systemd"}),
-        ("present", replace(OF_SYSTEMD, lingers=False), {"by_systemd", "lets_linger"}),
-        ("present", RUNNING, {"cron: present", "removes units"}),
-        # Systemd has come since, or has gone.
-        ("present", replace(OF_SYSTEMD, line=LINE_OF_CRON), {"by_systemd", "cron: absent"}),
-        ("present", replace(RUNNING, unit=UNIT), {"cron: present", "removes units"}),
-        ("absent", RUNNING, {"cron: absent", "removes units", "removes folder"}),
-        ("absent", OF_SYSTEMD, {"stops", "removes units", "removes folder"}),
-        ("absent", replace(OF_SYSTEMD, has_systemd=False), {"removes units", "removes folder"}),
-        # Without crontab none is asked for a line that it has not.
+        ("present", BY_SYSTEMD, {"by_systemd"}),
+        ("present", replace(BY_SYSTEMD, lingers=False), {"by_systemd", "lets_linger"}),
+        ("present", BY_CRON, {"cron: present", "removes units"}),
+        # Systemd was installed or removed since.
+        ("present", replace(BY_SYSTEMD, line=CRON_LINE), {"by_systemd", "cron: absent"}),
+        ("present", replace(BY_CRON, unit=UNIT), {"cron: present", "removes units"}),
+        ("absent", BY_CRON, {"cron: absent", "removes units", "removes folder"}),
+        ("absent", BY_SYSTEMD, {"stops", "removes units", "removes folder"}),
+        ("absent", replace(BY_SYSTEMD, has_systemd=False), {"removes units", "removes folder"}),
+        # Without crontab, no line of it is removed.
         ("absent", TimerState(), {"removes units", "removes folder"}),
-        ("show", RUNNING, set()),
-        ("show", OF_SYSTEMD, set()),
+        ("show", BY_CRON, set()),
+        ("show", BY_SYSTEMD, set()),
     ],
 )
-def test_one_of_systemd_and_cron_runs_sweeps(state: str, observed: TimerState, done: set[str]) -> None:
-    found = timer.tasks_of_state(state, ONE, observed, check_mode=False)
-    told = {name for name in ("by_systemd", "lets_linger", "stops") if found[name]}
-    told |= {f"cron: {found['cron']}"} if found["changes_cron"] else set()
-    told |= {"removes units"} if ONE.unit in found["removed"] else set()
-    told |= {"removes folder"} if ONE.folder in found["removed"] else set()
-    assert told == done and found["installs"] is (state == "present")
-    assert found["starts"] is found["by_systemd"]
-    assert not timer.tasks_of_state(state, ONE, observed, check_mode=True)["starts"]
+def test_tasks_of_state_use_either_systemd_or_cron(state: str, observed: TimerState, expected: set[str]) -> None:
+    tasks = timer.tasks_of_state(state, TIMER, observed, check_mode=False)
+    changes = {name for name in ("by_systemd", "lets_linger", "stops") if tasks[name]}
+    changes |= {f"cron: {tasks['cron']}"} if tasks["changes_cron"] else set()
+    changes |= {"removes units"} if TIMER.unit in tasks["removed"] else set()
+    changes |= {"removes folder"} if TIMER.folder in tasks["removed"] else set()
+    assert changes == expected and tasks["installs"] is (state == "present")
+    assert tasks["starts"] is tasks["by_systemd"]
+    assert not timer.tasks_of_state(state, TIMER, observed, check_mode=True)["starts"]
 
 
-NONE = "No sweeps are scheduled for this inventory on this computer."
+NOT_SCHEDULED = "No sweeps are scheduled for this inventory on this computer."
 OUTLIVE = "Machines outlive their leases, unless something else runs compute_index.supply.reap."
 
 
@@ -176,27 +176,29 @@ OUTLIVE = "Machines outlive their leases, unless something else runs compute_ind
         ({"code": "", "swept_at": 0.0}, "last: never", "none has ended lately (last: never)"),
         ({"swept_at": NOON - 4501}, "succeeded", "none has ended lately (last: 2027"),
         ({"swept_at": NOON - 4499}, "succeeded", ""),
-        # A clock was set back since.
+        # The clock was set back since.
         ({"swept_at": NOON + 4501}, "succeeded", "none has ended lately"),
     ],
 )
-@pytest.mark.parametrize("scheduled", [RUNNING, OF_SYSTEMD])
-def test_how_sweeps_go(scheduled: TimerState, change: dict[str, Any], line: str, trouble: str) -> None:
-    shown = timer.sweep_report("show", ONE, replace(scheduled, **change), check_mode=False)
-    assert any(line in text for text in shown["lines"]), shown["lines"]
-    assert trouble in shown["trouble"] and bool(trouble) is bool(shown["trouble"])
+@pytest.mark.parametrize("scheduled", [BY_CRON, BY_SYSTEMD])
+def test_sweep_report_names_last_sweep_and_trouble(
+    scheduled: TimerState, change: dict[str, Any], line: str, trouble: str
+) -> None:
+    report = timer.sweep_report("show", TIMER, replace(scheduled, **change), check_mode=False)
+    assert any(line in text for text in report["lines"]), report["lines"]
+    assert trouble in report["trouble"] and bool(trouble) is bool(report["trouble"])
 
 
-def test_what_runs_sweeps() -> None:
-    assert (RUNNING.schedule, OF_SYSTEMD.schedule) == (f"crontab: {LINE_OF_CRON}", "systemd: OnCalendar=*:0/15")
-    shown = timer.sweep_report("show", ONE, replace(OF_SYSTEMD, lingers=False), check_mode=False)
-    assert "enable-linger me` lets them go on" in shown["warnings"][0] and not shown["trouble"]
+def test_sweep_report_names_schedule_and_warns_without_linger() -> None:
+    assert (BY_CRON.schedule, BY_SYSTEMD.schedule) == (f"crontab: {CRON_LINE}", "systemd: OnCalendar=*:0/15")
+    report = timer.sweep_report("show", TIMER, replace(BY_SYSTEMD, lingers=False), check_mode=False)
+    assert "enable-linger me` lets them go on" in report["warnings"][0] and not report["trouble"]
 
 
-@pytest.mark.parametrize("observed", [replace(RUNNING, line=""), replace(OF_SYSTEMD, is_active=False), TimerState()])
-def test_that_nothing_runs_sweeps_is_trouble_where_something_should(observed: TimerState) -> None:
-    """A line that was removed by hand, and a timer that nobody had installed, were shown in green."""
-    tried = [("show", False), ("show", True), ("present", False), ("present", True), ("absent", False)]
-    reports = [timer.sweep_report(state, ONE, observed, check_mode=check_mode) for state, check_mode in tried]
-    assert [report["lines"] for report in reports] == [[NONE]] * 5
+@pytest.mark.parametrize("observed", [replace(BY_CRON, line=""), replace(BY_SYSTEMD, is_active=False), TimerState()])
+def test_sweep_report_without_schedule_is_trouble(observed: TimerState) -> None:
+    """For example after the line was removed by hand, or before a timer was installed."""
+    states = [("show", False), ("show", True), ("present", False), ("present", True), ("absent", False)]
+    reports = [timer.sweep_report(state, TIMER, observed, check_mode=check_mode) for state, check_mode in states]
+    assert [report["lines"] for report in reports] == [[NOT_SCHEDULED]] * 5
     assert [report["trouble"][: len(OUTLIVE)] for report in reports] == [OUTLIVE, OUTLIVE, OUTLIVE, "", ""]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far an offer is, by its status and its resources, and what that means for a loop that waits."""
+"""The state of an offer by its status and resources, and the result for a loop that waits for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.wa
 import samples
 
 ONE, TWO = samples.RESOURCE_ID, samples.SECOND_RESOURCE_ID
-GOING, READY, OVER = (False, False), (True, True), (False, True)  # ready, terminal
+WAITING, READY, OVER = (False, False), (True, True), (False, True)  # ready, terminal
 
 
 def status(word: str, **fields: Any) -> dict[str, Any]:
@@ -42,7 +42,9 @@ def resources(*states: str) -> list[dict[str, Any]]:
         ([ONE, TWO], ["deleted"], _states.READY, "or the API does not list them any more", None),
     ],
 )
-def test_a_ready_offer_with_its_resources(ids: Any, states: Any, phase: str, hindrance: str, left: Any) -> None:
+def test_view_with_resources_decides_phase_of_ready_offer(
+    ids: Any, states: Any, phase: str, hindrance: str, left: Any
+) -> None:
     view = waiting.view_with_resources(status("ready", resource_ids=ids), resources(*states))
     assert (view.phase, view.left) == (phase, left)
     assert hindrance in view.hindrance and bool(hindrance) is bool(view.hindrance)
@@ -58,9 +60,7 @@ def test_a_ready_offer_with_its_resources(ids: Any, states: Any, phase: str, hin
         (("deleted", "active"), _states.ENDED, "", None),
     ],
 )
-def test_storage_neither_keeps_an_offer_going_nor_hinders_it(
-    states: Any, phase: str, hindrance: str, left: Any
-) -> None:
+def test_storage_does_not_affect_phase_of_offer(states: Any, phase: str, hindrance: str, left: Any) -> None:
     machine, disk = resources(*states)
     bought = [machine, {**disk, "resource_type": "block_disk", "kind": "storage", "access": {}}]
     ready = status("ready", resource_ids=[ONE, TWO])
@@ -70,21 +70,21 @@ def test_storage_neither_keeps_an_offer_going_nor_hinders_it(
     assert waiting.ids_to_read_when_ready(ready, bought) == (set() if states[0] == "running" else {ONE})
 
 
-def test_no_instance_speaks_for_storage() -> None:
+def test_state_of_instances_does_not_apply_to_storage() -> None:
     machine, disk = resources("running", "active")
     ending = status("ready", resource_ids=[ONE, TWO], instances=[samples.instance(status="deleted")])
-    shown = waiting.with_own_pages(ending, [machine, {**disk, "kind": "storage"}], {ONE: None, TWO: None})
-    assert [item["status"] for item in shown] == ["deleted", "active"]
+    resources_shown = waiting.with_own_pages(ending, [machine, {**disk, "kind": "storage"}], {ONE: None, TWO: None})
+    assert [item["status"] for item in resources_shown] == ["deleted", "active"]
 
 
 @pytest.mark.parametrize(
-    ("view", "check_mode", "loop", "told"),
+    ("view", "check_mode", "expected_flags", "expected_end"),
     [
-        (OfferView([], _states.UNBOUGHT), False, GOING, "is not bought (yet): the API says 'available'."),
+        (OfferView([], _states.UNBOUGHT), False, WAITING, "is not bought (yet): the API says 'available'."),
         (OfferView([], _states.UNBOUGHT), True, OVER, "is not bought (yet): the API says 'available'."),
-        (OfferView([], _states.GOING_ON), False, GOING, "is under way: available, 1/2."),
+        (OfferView([], _states.GOING_ON), False, WAITING, "is under way: available, 1/2."),
         (OfferView([], _states.READY), False, READY, "is ready: 0 instance(s)."),
-        (OfferView([], _states.READY, "not yet"), False, GOING, f"Offer {samples.OFFER_ID}: not yet."),
+        (OfferView([], _states.READY, "not yet"), False, WAITING, f"Offer {samples.OFFER_ID}: not yet."),
         (OfferView([], _states.EXPIRED), False, OVER, "has expired without being bought."),
         (OfferView([], _states.ENDED), False, OVER, "was bought, but all its machines have been deleted since."),
         (OfferView([], _states.FAILED), False, OVER, "failed: the API gives no reason."),
@@ -97,33 +97,35 @@ def test_no_instance_speaks_for_storage() -> None:
     ],
     ids=lambda value: value.phase if isinstance(value, OfferView) else "",
 )
-def test_what_a_loop_and_a_person_learn(view: OfferView, check_mode: bool, loop: Any, told: str) -> None:
-    found = waiting.result_of(status("available", progress="1/2"), view, check_mode=check_mode)
-    assert (found["ready"], found["terminal"]) == loop
-    assert found["msg"].endswith(told) and found["msg"].startswith(f"Offer {samples.OFFER_ID}")
-    assert found["transient_error"] is (view.phase == _states.READY and bool(view.hindrance))
-    assert found["resource_ids"] == list(view.left or ())
+def test_result_of_has_flags_and_message_for_each_phase(
+    view: OfferView, check_mode: bool, expected_flags: Any, expected_end: str
+) -> None:
+    result = waiting.result_of(status("available", progress="1/2"), view, check_mode=check_mode)
+    assert (result["ready"], result["terminal"]) == expected_flags
+    assert result["msg"].endswith(expected_end) and result["msg"].startswith(f"Offer {samples.OFFER_ID}")
+    assert result["transient_error"] is (view.phase == _states.READY and bool(view.hindrance))
+    assert result["resource_ids"] == list(view.left or ())
 
 
-def look(phase: str | None, ready: bool = False, **fields: Any) -> dict[str, Any]:
+def status_result(phase: str | None, ready: bool = False, **fields: Any) -> dict[str, Any]:
     return {"phase": phase, "ready": ready, "status_code": None, **fields}
 
 
 @pytest.mark.parametrize(
-    ("looks", "line"),
+    ("results", "expected"),
     [
         ([], "0 of 0 offers are ready."),
-        ([look("ready", True), look("failed"), look(None)], "1 of 3 offers are ready."),
+        ([status_result("ready", True), status_result("failed"), status_result(None)], "1 of 3 offers are ready."),
     ],
 )
-def test_many_offers_in_a_line(looks: Any, line: str) -> None:
-    assert waiting.summary_of_offers(looks) == line
+def test_summary_of_offers_counts_ready_offers(results: Any, expected: str) -> None:
+    assert waiting.summary_of_offers(results) == expected
 
 
 @pytest.mark.parametrize(
-    ("codes", "refused"),
+    ("codes", "is_refused"),
     [([], False), ([None], False), ([401], True), ([403], True), ([403, None], False), ([401, None], True)],
 )
-def test_a_refused_token_is_no_fault_of_an_offer(codes: list[int | None], refused: bool) -> None:
-    looks = [look(None, status_code=code, error_class="auth" if code else "not_found") for code in codes]
-    assert (waiting.refused_token(looks) is not None) is refused
+def test_refused_token_needs_401_or_refusal_of_all_offers(codes: list[int | None], is_refused: bool) -> None:
+    results = [status_result(None, status_code=code, error_class="auth" if code else "not_found") for code in codes]
+    assert (waiting.refused_token(results) is not None) is is_refused

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a machine that boots is waited for, and how that ends."""
+"""The wait for a machine that boots: SSH errors, answers of cloud-init, time limits, and how the wait ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.wa
 )
 
 ROOT = Path(__file__).parents[5]
-LIMITS = BootTimeouts(connect=600, boot=1800)
+TIMEOUTS = BootTimeouts(connect=600, boot=1800)
 REFUSED = "Failed to connect to the host via ssh: ssh: connect to host 203.0.113.7 port 22: Connection refused"
 NO_ADDRESS = "Failed to connect to the host via ssh: ssh: Could not resolve hostname gpu-1: Name or service not known"
 DENIED = (
@@ -35,10 +35,11 @@ NO_KEY = """Failed to connect to the host via ssh: No ED25519 host key is known 
 Host key verification failed."""
 DEBUG = "Failed to connect to the host via ssh: OpenSSH_10.0\r\ndebug1: a\r\nmux_client_b: c\r\nHost is down\r\n"
 
-UP = waiting.connected(Wait(LIMITS), 20)
+UNREACHABLE = Wait(TIMEOUTS)
+REACHABLE = waiting.connected(UNREACHABLE, 20)
 
 
-# What cloud-init says, by version.
+# The output of `cloud-init status --long`, by version
 LONG_20 = """status: {}
 time: Thu, 01 Jan 1970 00:00:20 +0000
 detail:
@@ -55,7 +56,7 @@ recoverable_errors:{}
 SOURCE = "DataSourceNoCloud [seed=/dev/sr0]"
 
 
-def said(
+def cloud_init_output(
     status: str = "done", extended: str = "", detail: str = SOURCE, errors: str = " []", others: str = " {}"
 ) -> str:
     return LONG_25.format(status, extended or status, detail, errors, others)
@@ -64,30 +65,30 @@ def said(
 @pytest.mark.parametrize(
     ("code", "stdout", "stderr", "report"),
     [
-        pytest.param(0, said(), "", CloudInitStatus("done"), id="done"),
-        pytest.param(0, "Welcome!\nstatus: x\n" + said(), "", CloudInitStatus("done"), id="greeting"),
+        pytest.param(0, cloud_init_output(), "", CloudInitStatus("done"), id="done"),
+        pytest.param(0, "Welcome!\nstatus: x\n" + cloud_init_output(), "", CloudInitStatus("done"), id="greeting"),
         pytest.param(
             2,
-            said(extended="degraded done", others="\nWARNING:\n\t- a b\n\t- a b\nERROR:\n\t- c"),
+            cloud_init_output(extended="degraded done", others="\nWARNING:\n\t- a b\n\t- a b\nERROR:\n\t- c"),
             "",
             CloudInitStatus("done", ("a b", "c"), degraded=True),
             id="degraded",
         ),
         pytest.param(
             1,
-            said("error", "error - done", errors="\n\t- " + "x" * 500),
+            cloud_init_output("error", "error - done", errors="\n\t- " + "x" * 500),
             "",
             CloudInitStatus("error", ("x" * 400 + "...",)),
             id="error",
         ),
         pytest.param(
             1,
-            said("error", "error - running", "Running in stage: modules-final", "\n\t- e"),
+            cloud_init_output("error", "error - running", "Running in stage: modules-final", "\n\t- e"),
             "",
             CloudInitStatus("running", ("e",), "Running in stage: modules-final"),
-            id="error-and-goes-on",
+            id="error-but-running",
         ),
-        pytest.param(0, said("not started"), "", CloudInitStatus("not started"), id="not-started"),
+        pytest.param(0, cloud_init_output("not started"), "", CloudInitStatus("not started"), id="not-started"),
         pytest.param(0, LONG_20.format("done", "DataSourceEc2"), "", CloudInitStatus("done"), id="20"),
         pytest.param(1, LONG_20.format("error", "('a',)"), "", CloudInitStatus("error", (), "('a',)"), id="20-error"),
         pytest.param(0, "status: absent\n", "", CloudInitStatus("absent"), id="absent"),
@@ -116,7 +117,9 @@ def said(
         ),
     ],
 )
-def test_what_cloud_init_says_is_read(code: int, stdout: str, stderr: str, report: CloudInitStatus) -> None:
+def test_cloud_init_status_reads_output_of_each_version(
+    code: int, stdout: str, stderr: str, report: CloudInitStatus
+) -> None:
     assert waiting.cloud_init_status(code, stdout, stderr) == report
 
 
@@ -125,17 +128,15 @@ def test_what_cloud_init_says_is_read(code: int, stdout: str, stderr: str, repor
     [
         pytest.param(None, CloudInitStatus("absent"), id="absent"),
         pytest.param("[ $2 = --long ] && echo status: done", CloudInitStatus("done"), id="long"),
-        pytest.param("echo status: done; exit 2", CloudInitStatus("done", degraded=True), id="code"),
+        pytest.param("echo status: done; exit 2", CloudInitStatus("done", degraded=True), id="exit-code"),
         pytest.param("exit 127", CloudInitStatus("unclear", detail="exit code 127"), id="broken"),
     ],
 )
-def test_the_question_is_one_that_a_shell_understands(
-    tmp_path: Path, program: str | None, report: CloudInitStatus
-) -> None:
+def test_ask_is_valid_shell_command(tmp_path: Path, program: str | None, report: CloudInitStatus) -> None:
     if program is not None:
         (tmp_path / "cloud-init").write_text(f"#!/bin/sh\n{program}\n")
         (tmp_path / "cloud-init").chmod(0o755)
-    # As ansible-core before 2.17 sends it; the program `timeout` is not there.
+    # In the form of ansible-core before 2.17, on a machine without the program `timeout`
     answer = subprocess.run(
         ["/bin/sh", "-c", f"{waiting.ASK} && /bin/sleep 0"],
         env={"PATH": str(tmp_path)},
@@ -146,7 +147,7 @@ def test_the_question_is_one_that_a_shell_understands(
     assert waiting.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == report
 
 
-def test_what_hangs_is_asked_once(tmp_path: Path) -> None:
+def test_hanging_cloud_init_is_queried_once_with_timeout(tmp_path: Path) -> None:
     for name, program in (("cloud-init", "exit 1"), ("timeout", 'echo "$@" >> "$0.log"; exit 124')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{program}\n")
         (tmp_path / name).chmod(0o755)
@@ -159,12 +160,12 @@ UNRESOLVED = (
     "This computer finds no address of the machine: Could not resolve hostname gpu-1: Name or service not known."
     " Check ansible_host, and DNS."
 )
-HINT = (
+KEY_ADVICE = (
     " Set ansible_ssh_private_key_file to the private half of the key that was bought with; if that has a passphrase,"
     " ssh-add it."
 )
-REFUSES = "SSH refuses the user's key: root@203.0.113.7: Permission denied (publickey)." + HINT
-CHANGED = (
+KEY_REFUSED = "SSH refuses the user's key: root@203.0.113.7: Permission denied (publickey)." + KEY_ADVICE
+HOST_KEY_CHANGED = (
     "SSH refuses the host key that the machine answers with: Host key for 203.0.113.7 has changed and you have"
     " requested strict checking. Host key verification failed."
 )
@@ -174,30 +175,25 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
 @pytest.mark.parametrize(
     ("wait", "error", "now", "step"),
     [
-        pytest.param(Wait(LIMITS), REFUSED, 5, BootStep("SSH does not answer: Connection refused.", 1.0), id="refused"),
-        pytest.param(Wait(LIMITS), DEBUG, 5, BootStep("SSH does not answer: Host is down.", 1.0), id="debug"),
+        pytest.param(UNREACHABLE, REFUSED, 5, BootStep("SSH does not answer: Connection refused.", 1.0), id="refused"),
+        pytest.param(UNREACHABLE, DEBUG, 5, BootStep("SSH does not answer: Host is down.", 1.0), id="debug"),
+        pytest.param(UNREACHABLE, "", 5, BootStep("SSH does not answer: the connection was closed.", 1.0), id="silent"),
         pytest.param(
-            Wait(LIMITS), "", 5, BootStep("SSH does not answer: the connection was closed.", 1.0), id="silent"
-        ),
-        pytest.param(
-            Wait(LIMITS),
+            UNREACHABLE,
             REFUSED,
             600,
             BootStep("SSH does not answer: Connection refused. It had 10 minutes.", failed=True),
             id="late",
         ),
         pytest.param(
-            Wait(LIMITS),
+            UNREACHABLE,
             "ControlPath too long ('/a/b' >= 108 bytes)",
             0,
-            BootStep(
-                "SSH cannot work on this computer: ControlPath too long ('/a/b' >= 108 bytes).",
-                failed=True,
-            ),
+            BootStep("SSH cannot work on this computer: ControlPath too long ('/a/b' >= 108 bytes).", failed=True),
             id="control-path",
         ),
         pytest.param(
-            Wait(LIMITS),
+            UNREACHABLE,
             "Failed to connect to the host via ssh: Bad owner or permissions on /home/me/.ssh/config",
             0,
             BootStep(
@@ -206,7 +202,7 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             id="own-settings",
         ),
         pytest.param(
-            Wait(LIMITS),
+            UNREACHABLE,
             "@@@@\n@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\n@@@@\nPermissions 0644 for '/k' are too open.\n"
             'Load key "/k": bad permissions\nroot@203.0.113.7: Permission denied (publickey).',
             0,
@@ -218,58 +214,54 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             id="open-key",
         ),
         pytest.param(
-            Wait(LIMITS), OTHER_KEY, 0, BootStep(CHANGED, failed=True, host_key_refused=True), id="another-host-key"
-        ),
-        pytest.param(
-            Wait(SEEDED),
+            UNREACHABLE,
             OTHER_KEY,
-            599,
-            BootStep(CHANGED, 1.0, host_key_refused=True),
-            id="seeded",
+            0,
+            BootStep(HOST_KEY_CHANGED, failed=True, host_key_refused=True),
+            id="other-host-key",
         ),
+        pytest.param(Wait(SEEDED), OTHER_KEY, 599, BootStep(HOST_KEY_CHANGED, 1.0, host_key_refused=True), id="seeded"),
         pytest.param(
             Wait(SEEDED),
             OTHER_KEY,
             600,
-            BootStep(f"{CHANGED} It had 10 minutes.", failed=True, host_key_refused=True),
+            BootStep(f"{HOST_KEY_CHANGED} It had 10 minutes.", failed=True, host_key_refused=True),
             id="seeded-late",
         ),
-        pytest.param(Wait(LIMITS), DENIED, 300, BootStep(REFUSES, 5.0, urgent=True), id="denied-first"),
+        pytest.param(UNREACHABLE, DENIED, 300, BootStep(KEY_REFUSED, 5.0, urgent=True), id="denied-first"),
         pytest.param(
-            Wait(LIMITS, doubtful=300),
+            Wait(TIMEOUTS, doubtful=300),
             DENIED,
             540,
-            BootStep(f"{REFUSES} It had 4 minutes.", failed=True, urgent=True),
+            BootStep(f"{KEY_REFUSED} It had 4 minutes.", failed=True, urgent=True),
             id="denied-for-four-minutes",
         ),
         pytest.param(
-            Wait(LIMITS, doubtful=500),
+            Wait(TIMEOUTS, doubtful=500),
             DENIED,
             600,
-            BootStep(f"{REFUSES} It had 10 minutes.", failed=True, urgent=True),
+            BootStep(f"{KEY_REFUSED} It had 10 minutes.", failed=True, urgent=True),
             id="denied-and-late",
         ),
-        pytest.param(Wait(LIMITS), NO_ADDRESS, 5, BootStep(UNRESOLVED, 1.0, urgent=True), id="no-address"),
+        pytest.param(UNREACHABLE, NO_ADDRESS, 5, BootStep(UNRESOLVED, 1.0, urgent=True), id="no-address"),
         pytest.param(
-            Wait(LIMITS, unresolved=5), NO_ADDRESS, 64, BootStep(UNRESOLVED, 1.0, urgent=True), id="no-address-yet"
+            Wait(TIMEOUTS, unresolved=5),
+            NO_ADDRESS,
+            64,
+            BootStep(UNRESOLVED, 1.0, urgent=True),
+            id="no-address-for-59-seconds",
         ),
         pytest.param(
-            Wait(LIMITS, unresolved=5),
+            Wait(TIMEOUTS, unresolved=5),
             NO_ADDRESS,
             65,
             BootStep(f"{UNRESOLVED} It had 1 minute.", failed=True, urgent=True),
             id="no-address-for-a-minute",
         ),
-        pytest.param(
-            UP,
-            REFUSED,
-            700,
-            BootStep("SSH does not answer: Connection refused.", 1.0),
-            id="lost",
-        ),
+        pytest.param(REACHABLE, REFUSED, 700, BootStep("SSH does not answer: Connection refused.", 1.0), id="lost"),
     ],
 )
-def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float, step: BootStep) -> None:
+def test_after_failure_waits_or_fails_by_error_and_time(wait: Wait, error: str, now: float, step: BootStep) -> None:
     assert waiting.after_failure(wait, error, now)[1] == step
 
 
@@ -291,8 +283,8 @@ def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float,
         ("Unable to execute ssh command line on a controller due to: no such file", False, False),
     ],
 )
-def test_who_is_refused(error: str, denied: bool, other_key: bool) -> None:
-    _wait, step = waiting.after_failure(Wait(LIMITS), error, 0)
+def test_refused_key_and_host_key_are_recognised(error: str, denied: bool, other_key: bool) -> None:
+    _wait, step = waiting.after_failure(UNREACHABLE, error, 0)
     assert (step.urgent, step.host_key_refused) == (denied, other_key)
 
 
@@ -302,27 +294,27 @@ def test_who_is_refused(error: str, denied: bool, other_key: bool) -> None:
         NO_ADDRESS,
         "ssh: Could not resolve hostname gpu-1: Temporary failure in name resolution",
         "ssh: Could not resolve hostname gpu-1: nodename nor servname provided, or not known",
-        "[Errno -5] No address associated with hostname",  # of Python, for paramiko
+        "[Errno -5] No address associated with hostname",  # Python's own error, with paramiko
         "[Errno -2] Name or service not known",
     ],
 )
-def test_a_name_without_an_address_is_waited_for_no_longer_than_a_minute_at_a_time(error: str) -> None:
-    wait, step = waiting.after_failure(Wait(LIMITS), error, 10)
+def test_wait_for_address_of_name_is_limited_to_a_minute(error: str) -> None:
+    wait, step = waiting.after_failure(UNREACHABLE, error, 10)
     assert (wait.unresolved, step.failed) == (10, False)
-    for known in (waiting.after_failure(wait, REFUSED, 30)[0], waiting.connected(wait, 30)):
-        wait, step = waiting.after_failure(known, error, 75)
-        assert (known.unresolved, wait.unresolved, step.failed) == (None, 75, False)
+    for resolved in (waiting.after_failure(wait, REFUSED, 30)[0], waiting.connected(wait, 30)):
+        wait, step = waiting.after_failure(resolved, error, 75)
+        assert (resolved.unresolved, wait.unresolved, step.failed) == (None, 75, False)
     assert waiting.after_failure(wait, error, 135)[1].failed
 
 
-def test_a_key_that_is_refused_again_later_has_its_time_again() -> None:
-    wait, _step = waiting.after_failure(Wait(LIMITS), DENIED, 0)
+def test_time_limit_of_refused_key_restarts_after_connection() -> None:
+    wait, _step = waiting.after_failure(UNREACHABLE, DENIED, 0)
     wait, _step = waiting.after_failure(waiting.connected(wait, 100), DENIED, 300)
     assert wait.doubtful == 300
 
 
 RUNNING = CloudInitStatus("running", detail="Running in stage: modules-final")
-RUNS = "The state of cloud-init is 'running' (Running in stage: modules-final)."
+STILL_RUNNING = "The state of cloud-init is 'running' (Running in stage: modules-final)."
 
 
 @pytest.mark.parametrize(
@@ -332,12 +324,6 @@ RUNS = "The state of cloud-init is 'running' (Running in stage: modules-final)."
         pytest.param(CloudInitStatus("done"), 9999, BootStep("cloud-init has finished."), id="done-late"),
         pytest.param(CloudInitStatus("disabled"), 21, BootStep("cloud-init is disabled."), id="disabled"),
         pytest.param(CloudInitStatus("absent"), 21, BootStep("There is no cloud-init on the machine."), id="absent"),
-        pytest.param(
-            CloudInitStatus("absent", detail="marked"),
-            21,
-            BootStep("There is no cloud-init on the machine."),
-            id="marked",
-        ),
         pytest.param(
             CloudInitStatus("done", ("a", "b"), degraded=True),
             21,
@@ -364,9 +350,9 @@ RUNS = "The state of cloud-init is 'running' (Running in stage: modules-final)."
             BootStep(f"cloud-init has failed: {'x' * 400}.", failed=True),
             id="long-error",
         ),
-        pytest.param(RUNNING, 21, BootStep(RUNS, 2.0), id="running"),
-        pytest.param(RUNNING, 80, BootStep(RUNS, 10.0), id="slowly"),
-        pytest.param(RUNNING, 1820, BootStep(f"{RUNS} It had 30 minutes.", failed=True), id="too-long"),
+        pytest.param(RUNNING, 21, BootStep(STILL_RUNNING, 2.0), id="running"),
+        pytest.param(RUNNING, 80, BootStep(STILL_RUNNING, 10.0), id="slowly"),
+        pytest.param(RUNNING, 1820, BootStep(f"{STILL_RUNNING} It had 30 minutes.", failed=True), id="too-long"),
         pytest.param(
             CloudInitStatus("running", ("a", "b")),
             21,
@@ -384,8 +370,8 @@ RUNS = "The state of cloud-init is 'running' (Running in stage: modules-final)."
         ),
     ],
 )
-def test_what_follows_an_answer(report: CloudInitStatus, now: float, step: BootStep) -> None:
-    assert waiting.after_report(UP, report, now)[1] == step
+def test_after_report_waits_or_ends_by_status(report: CloudInitStatus, now: float, step: BootStep) -> None:
+    assert waiting.after_report(REACHABLE, report, now)[1] == step
 
 
 NO_MARK = (
@@ -408,11 +394,11 @@ MARKED = waiting.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True
         (CloudInitStatus("disabled"), 21, BootStep(DISABLED, 2.0)),
         (CloudInitStatus("disabled"), 1820, BootStep(f"{DISABLED} It had 30 minutes.", failed=True)),
         (CloudInitStatus("disabled", marked=True), 21, BootStep("cloud-init is disabled.")),
-        # cloud-init itself tells how it went.
+        # cloud-init itself reports success, so the mark is not needed.
         (CloudInitStatus("done"), 21, BootStep("cloud-init has finished.")),
     ],
 )
-def test_a_machine_whose_cloud_init_runs_nothing_and_that_lacks_the_mark_did_not_run_its_user_data(
+def test_absent_or_disabled_cloud_init_needs_mark_of_user_data(
     report: CloudInitStatus, now: float, step: BootStep
 ) -> None:
     assert waiting.after_report(MARKED, report, now)[1] == step
@@ -420,7 +406,7 @@ def test_a_machine_whose_cloud_init_runs_nothing_and_that_lacks_the_mark_did_not
 
 @pytest.mark.parametrize("program", [False, True])
 @pytest.mark.parametrize("place", ["var", "home", "both", ""])
-def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str, program: bool) -> None:
+def test_ask_finds_mark_in_var_and_home(tmp_path: Path, place: str, program: bool) -> None:
     var = tmp_path / "var"
     for folder, name in ((var, waiting.MARK), (tmp_path, f".{waiting.MARK}")):
         folder.mkdir(exist_ok=True)
@@ -430,9 +416,9 @@ def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str, 
         cloud_init = tmp_path / "cloud-init"
         cloud_init.write_text("#!/bin/sh\necho 'status: disabled'\n")
         cloud_init.chmod(0o755)
-    question = waiting.ASK.replace("/var/lib", str(var))
+    command = waiting.ASK.replace("/var/lib", str(var))
     answer = subprocess.run(
-        ["/bin/sh", "-c", question],
+        ["/bin/sh", "-c", command],
         env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -442,42 +428,28 @@ def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str, 
     assert waiting.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == expected
 
 
-@pytest.mark.parametrize(
-    ("user_data", "leaves"),
-    [
-        (None, False),
-        ("", False),
-        ("#!/bin/sh\n", True),
-        ("#cloud-config\nhostname: a\n", True),
-        ("#cloud-config\n# supply-booted: none\n", False),
-    ],
-)
-def test_user_data_leave_a_mark_unless_they_say_otherwise(user_data: str | None, leaves: bool) -> None:
-    assert (sending.boot_mark(user_data) is True) is leaves
-
-
 @pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
-def test_the_templates_leave_the_mark(template: str) -> None:
+def test_shipped_templates_leave_mark(template: str) -> None:
     text = (ROOT / "roles" / "provision" / "templates" / template).read_text()
     assert text.count(f"touch /var/lib/{waiting.MARK} || touch ~/.{waiting.MARK}") == 1
     assert sending.boot_mark(text)
 
 
-def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:
-    wait, step = waiting.after_report(UP, CloudInitStatus("unclear", detail="What"), 100)
+def test_unclear_status_fails_after_four_minutes() -> None:
+    wait, step = waiting.after_report(REACHABLE, CloudInitStatus("unclear", detail="What"), 100)
     assert not waiting.after_report(wait, CloudInitStatus("unclear", detail="What"), 339)[1].failed
     assert waiting.after_report(wait, CloudInitStatus("unclear", detail="What"), 340)[1].failed
     wait, step = waiting.after_report(wait, RUNNING, 200)
     assert (wait.doubtful, step.failed) == (None, False)
 
 
-def test_a_machine_may_be_lost_three_times() -> None:
+def test_connection_may_be_lost_three_times() -> None:
     wait, now = waiting.connected(Wait(BootTimeouts(connect=100, boot=1800)), 10), 10.0
     for lost in (1, 2, 3):
         wait, step = waiting.after_failure(wait, REFUSED, now + 10)
         assert (step.failed, wait.lost) == (False, lost)
         wait, step = waiting.after_failure(wait, REFUSED, now + 109)
-        assert not step.failed, "each time it has as long as at first"
+        assert not step.failed, "each wait has the whole time limit"
         now += 109
         wait = waiting.connected(wait, now)
     wait, step = waiting.after_failure(wait, REFUSED, now)
