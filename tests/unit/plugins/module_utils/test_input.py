@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users give is checked before any request is sent, and keys are never repeated in a message."""
+"""The checks of options before any request is sent. No message quotes a token or key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from samples import KEY, OFFER_ID, PRIVATE_KEY, public_key
 @pytest.mark.parametrize(
     "value", [OFFER_ID, OFFER_ID.upper(), f"  {OFFER_ID}\n"], ids=["plain", "upper case", "blanks"]
 )
-def test_an_id_is_brought_into_the_spelling_of_the_api(value: str) -> None:
+def test_check_uuid_normalizes_ids(value: str) -> None:
     assert operation.check_uuid(value) == OFFER_ID
 
 
@@ -44,14 +44,14 @@ def test_an_id_is_brought_into_the_spelling_of_the_api(value: str) -> None:
         "None",
     ],
 )
-def test_what_is_no_id_is_refused_and_shown(value: str) -> None:
+def test_check_uuid_refuses_and_shows_other_texts(value: str) -> None:
     with pytest.raises(ValueError, match="must be a UUID") as caught:
         operation.check_uuid(value)
-    shown = value.replace("\n", "\ufffd")  # as a terminal must not get it
+    shown = value.replace("\n", "\ufffd")  # control characters never reach a terminal
     assert f"'{shown}'" in str(caught.value)
 
 
-def test_a_long_text_in_place_of_an_id_is_cut() -> None:
+def test_check_uuid_cuts_long_texts_in_its_message() -> None:
     with pytest.raises(ValueError, match="'" + "x" * 60 + "'$"):
         operation.check_uuid("x" * 60)
     with pytest.raises(ValueError) as caught:
@@ -63,12 +63,12 @@ def test_a_long_text_in_place_of_an_id_is_cut() -> None:
 
 
 @pytest.mark.parametrize("value", ["t0ken", " t0ken\n", '!~+/=.-_"\\'])
-def test_a_token_loses_the_blanks_around_it(value: str) -> None:
+def test_check_token_strips_blanks(value: str) -> None:
     assert operation.check_token(value) == value.strip()
 
 
 @pytest.mark.parametrize("value", [None, "", " \n"])
-def test_a_missing_token_is_named_with_its_variable(value: str | None) -> None:
+def test_missing_token_error_names_the_environment_variable(value: str | None) -> None:
     with pytest.raises(ValueError, match=r"is missing: .* COMPUTE_INDEX_API_TOKEN"):
         operation.check_token(value)
 
@@ -76,7 +76,7 @@ def test_a_missing_token_is_named_with_its_variable(value: str | None) -> None:
 @pytest.mark.parametrize(
     "value", ["two words", "line1\nline2", "line1\r\nX-Evil: 1", "t\u00f6ken", "t\x00ken", "t\x7fken"]
 )
-def test_a_token_that_no_header_may_carry_is_refused_and_not_shown(value: str) -> None:
+def test_token_that_is_invalid_in_a_header_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(ValueError, match="no HTTP header may carry") as caught:
         operation.check_token(value)
     assert value not in str(caught.value)
@@ -98,12 +98,12 @@ KEYS = {
 
 @pytest.mark.parametrize("kind", KEYS)
 @pytest.mark.parametrize("comment", ["", " me@example.com", " a comment of words"])
-def test_keys_of_all_kinds_are_accepted(kind: str, comment: str) -> None:
+def test_public_keys_of_all_types_are_accepted(kind: str, comment: str) -> None:
     key = public_key(kind, *KEYS[kind], comment=comment)
     assert declaration.check_ssh_public_key(f" {key}\n") == key
 
 
-def test_further_blanks_in_a_key_do_not_matter() -> None:
+def test_repeated_blanks_in_a_public_key_are_accepted() -> None:
     assert declaration.check_ssh_public_key(KEY.replace(" ", "  "))
 
 
@@ -122,9 +122,9 @@ def blob_of(key: str) -> str:
         pytest.param(PRIVATE_KEY.replace("\n", " "), "is a PRIVATE key", id="private on one line"),
         pytest.param("PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\n", "is a PRIVATE key", id="PuTTY private"),
         pytest.param(f"{KEY}\n{KEY}", "must be one key on one line", id="two keys"),
-        pytest.param(f"{KEY}\r{KEY}", "must be one key on one line", id="two keys, carriage return"),
+        pytest.param(f"{KEY}\r{KEY}", "must be one key on one line", id="two keys separated by a carriage return"),
         pytest.param(
-            "\n".join(PRIVATE_KEY.splitlines()[1:2]), "must begin with the key's type", id="private, no header"
+            "\n".join(PRIVATE_KEY.splitlines()[1:2]), "must begin with the key's type", id="private without header"
         ),
         pytest.param(blob_of(KEY), "must begin with the key's type", id="no type"),
         pytest.param(public_key("ssh-dss"), "must begin with the key's type", id="dss"),
@@ -137,25 +137,27 @@ def blob_of(key: str) -> str:
         pytest.param("{{ key }}", "must begin with the key's type", id="template"),
         pytest.param("ssh-ed25519", "is damaged", id="type alone"),
         pytest.param("ssh-ed25519 me@example.com", "is damaged", id="no blob"),
-        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:-1]}", "is damaged", id="a character short"),
-        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:20]}", "is damaged", id="name only"),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:-1]}", "is damaged", id="last character missing"),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:20]}", "is damaged", id="type name only"),
         pytest.param(f"ssh-ed25519 {blob_of(KEY)[:-8]}", "is damaged", id="cut"),
         pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}...", "is damaged", id="abbreviated"),
-        pytest.param(f"ssh-rsa {blob_of(KEY)}", "is damaged", id="another type inside"),
-        pytest.param(f"ssh-ed25519 {base64.b64encode(b'x' * 51).decode()}", "is damaged", id="something else"),
+        pytest.param(f"ssh-rsa {blob_of(KEY)}", "is damaged", id="another type in the blob"),
+        pytest.param(f"ssh-ed25519 {base64.b64encode(b'x' * 51).decode()}", "is damaged", id="not a key blob"),
         pytest.param("ssh-ed25519 \u00fcber", "is damaged", id="non-ASCII"),
-        pytest.param(public_key("ssh-ed25519", b""), "is damaged", id="a key of nothing"),
-        pytest.param(public_key("ssh-rsa", b"\x03", b""), "is damaged", id="an empty modulus"),
+        pytest.param(public_key("ssh-ed25519", b""), "is damaged", id="empty key"),
+        pytest.param(public_key("ssh-rsa", b"\x03", b""), "is damaged", id="empty modulus"),
         pytest.param(public_key("ssh-ed25519", bytes(31)), "is damaged", id="too short for ed25519"),
-        pytest.param(public_key("sk-ssh-ed25519@openssh.com", bytes(33), b"ssh:"), "is damaged", id="too long, token"),
-        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}!{blob_of(KEY)[40:]}", "is damaged", id="a character too much"),
+        pytest.param(
+            public_key("sk-ssh-ed25519@openssh.com", bytes(33), b"ssh:"), "is damaged", id="too long for a security key"
+        ),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}!{blob_of(KEY)[40:]}", "is damaged", id="character inserted"),
     ],
 )
-def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str) -> None:
+def test_invalid_public_key_is_refused_and_not_shown(value: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}") as caught:
         declaration.check_ssh_public_key(value)
-    told = str(caught.value)
-    assert not [word for word in value.split() if len(word) > 40 and word in told]
+    message = str(caught.value)
+    assert not [word for word in value.split() if len(word) > 40 and word in message]
 
 
 # Seconds
@@ -170,32 +172,32 @@ def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str)
         (operation.check_timeout, 3600),
     ],
 )
-def test_durations_that_make_sense(check: Callable[[float], float], value: float) -> None:
+def test_valid_seconds_are_accepted(check: Callable[[float], float], value: float) -> None:
     assert check(value) == value
 
 
 @pytest.mark.parametrize("check", [operation.check_seconds, operation.check_timeout])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), float("-inf")])
-def test_durations_that_make_none(check: Callable[[float], float], value: float) -> None:
+def test_negative_and_infinite_seconds_are_refused(check: Callable[[float], float], value: float) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds"):
         check(value)
 
 
 @pytest.mark.parametrize("value", [0, 0.99])
-def test_no_answer_arrives_in_less_than_a_second(value: float) -> None:
+def test_timeout_below_one_second_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         operation.check_timeout(value)
 
 
 @pytest.mark.parametrize("value", [1e10, 1e300])
-def test_a_timeout_that_no_socket_takes_is_refused(value: float) -> None:
+def test_timeout_too_large_for_a_socket_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds"):
         operation.check_timeout(value)
 
 
 @pytest.mark.parametrize("check", [operation.check_uuid, operation.check_token, declaration.check_ssh_public_key])
 @given(value=st.text() | st.text(max_size=30).map(lambda text: f"ssh-ed25519 {text}"))
-def test_any_text_is_accepted_or_refused_with_a_reason(check: Callable[[str], Any], value: str) -> None:
+def test_checks_accept_or_refuse_any_text(check: Callable[[str], Any], value: str) -> None:
     try:
         assert check(value)
     except ValueError as error:

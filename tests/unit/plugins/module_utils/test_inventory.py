@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resources as hosts: no machine takes the name of another host or of a group, whatever the API says of it."""
+"""Resources as hosts of an inventory. No machine gets the name of another host or group."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from samples import OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, resource
 FIRST, SECOND, THIRD = RESOURCE_ID, SECOND_RESOURCE_ID, OTHER_ID
 
 
-def read(*args: Any, **fields: Any) -> dict[str, Any]:
-    """A resource as the plugin has it."""
+def read_with_connection(*args: Any, **fields: Any) -> dict[str, Any]:
+    """A resource as the inventory plugin reads it."""
     return connection.with_connection(read_resource(resource(*args, **fields)))
 
 
@@ -49,9 +49,7 @@ def names(*preferred: Any, taken: tuple[str, ...] = (), ids: tuple[Any, ...] = (
     ],
     ids=str,
 )
-def test_a_resource_has_the_name_that_it_prefers_if_no_other_prefers_it(
-    preferred: list[Any], expected: list[str]
-) -> None:
+def test_unique_preferred_names_become_host_names(preferred: list[Any], expected: list[str]) -> None:
     assert names(*preferred) == expected
 
 
@@ -83,29 +81,29 @@ def test_a_resource_has_the_name_that_it_prefers_if_no_other_prefers_it(
     ],
     ids=repr,
 )
-def test_a_name_with_another_meaning_is_ignored(name: Any) -> None:
+def test_names_with_a_special_meaning_are_ignored(name: Any) -> None:
     assert names(name, "b", taken=("supply", "vendor_nebius")) == [FIRST, "b"]
 
 
-def test_names_that_are_ignored_are_not_shared() -> None:
+def test_ignored_names_are_not_reported_as_shared() -> None:
     found = _inventory.host_names([{"resource_id": key} for key in (FIRST, SECOND)], ["localhost"] * 2, ())
     assert found == ([FIRST, SECOND], {})
 
 
-def test_a_shared_name_is_told_with_the_hosts_that_have_it() -> None:
+def test_shared_names_are_reported_with_their_hosts() -> None:
     found = _inventory.host_names([{"resource_id": key} for key in (FIRST, SECOND, THIRD)], ["a", "b", "a"], ())
     assert found.shared == {"a": [f"a-{FIRST}", f"a-{THIRD}"]}
 
 
 @pytest.mark.parametrize("key", [None, ""])
 @pytest.mark.parametrize("preferred", [[None, "a"], ["a", "a"], ["localhost", "a"]], ids=str)
-def test_without_a_name_and_an_id_there_is_no_host(preferred: list[Any], key: Any) -> None:
+def test_resource_without_usable_name_and_id_is_an_error(preferred: list[Any], key: Any) -> None:
     with pytest.raises(ApiError, match="without an id") as caught:
         names(*preferred, ids=(key, SECOND))
     assert caught.value.error_class == "protocol"
 
 
-def test_a_name_of_ones_own_needs_no_id() -> None:
+def test_resource_with_unique_name_needs_no_id() -> None:
     assert names("a", "b", ids=(None, None)) == ["a", "b"]
 
 
@@ -117,19 +115,19 @@ def test_a_name_of_ones_own_needs_no_id() -> None:
     ],
     ids=str,
 )
-def test_an_id_is_no_way_around_the_rules(preferred: list[Any], key: str) -> None:
+def test_ids_that_are_not_plain_or_unique_are_errors(preferred: list[Any], key: str) -> None:
     with pytest.raises(ApiError):
         names(*preferred, taken=("supply",), ids=(key, SECOND, key))
 
 
-WISHES = (
+PREFERRED = (
     st.sampled_from(["a", "b", "all", "localhost", FIRST, f"a-{FIRST}", "supply", "{{ x }}"]) | st.text() | st.none()
 )
 
 
-@given(st.lists(st.tuples(st.uuids(), WISHES | st.from_regex(r"[a-z][a-z-]{0,3}", fullmatch=True)), max_size=6))
+@given(st.lists(st.tuples(st.uuids(), PREFERRED | st.from_regex(r"[a-z][a-z-]{0,3}", fullmatch=True)), max_size=6))
 @example([])
-def test_names_are_plain_and_each_is_one_hosts(pairs: list[tuple[Any, Any]]) -> None:
+def test_host_names_are_plain_and_unique(pairs: list[tuple[Any, Any]]) -> None:
     unique = dict(pairs)
     preferred = list(unique.values())
     found = names(*preferred, taken=("supply",), ids=tuple(map(str, unique)))
@@ -154,12 +152,12 @@ def test_names_are_plain_and_each_is_one_hosts(pairs: list[tuple[Any, Any]]) -> 
         ("", None),
     ],
 )
-def test_a_field_at_a_dotted_path(path: str, expected: Any) -> None:
+def test_field_at_dotted_path(path: str, expected: Any) -> None:
     assert _inventory.field({"a": {"b": {"c": 1}, "l": ["x"]}, "text": "t"}, path) == expected
 
 
-def test_the_fields_of_a_resource_stand_behind_the_prefix() -> None:
-    variables = _inventory.host_variables(read(extra=[1]), "supply_")
+def test_fields_of_resource_get_the_prefix() -> None:
+    variables = _inventory.host_variables(read_with_connection(extra=[1]), "supply_")
     assert (variables["supply_name"], variables["supply_status"], variables["supply_extra"]) == (
         "trainer",
         "running",
@@ -182,8 +180,8 @@ def test_the_fields_of_a_resource_stand_behind_the_prefix() -> None:
         ("x", "name", "xname"),
     ],
 )
-def test_each_field_becomes_a_variable_that_a_template_can_name(prefix: str, key: str, expected: str) -> None:
-    assert _inventory.host_variables(read(**{key: "here"}), prefix)[expected] in ("here", "trainer")
+def test_field_names_become_valid_variable_names(prefix: str, key: str, expected: str) -> None:
+    assert _inventory.host_variables(read_with_connection(**{key: "here"}), prefix)[expected] in ("here", "trainer")
 
 
 @pytest.mark.parametrize(
@@ -194,15 +192,15 @@ def test_each_field_becomes_a_variable_that_a_template_can_name(prefix: str, key
     ],
 )
 @pytest.mark.parametrize("ip", ["203.0.113.7", None])
-def test_a_field_of_the_api_is_never_a_variable_of_ansibles(name: str, ip: str | None) -> None:
-    variables = _inventory.host_variables(read(ip=ip, **{name: "198.51.100.1"}), "supply_")
+def test_api_fields_never_become_ansible_variables(name: str, ip: str | None) -> None:
+    variables = _inventory.host_variables(read_with_connection(ip=ip, **{name: "198.51.100.1"}), "supply_")
     assert variables.get(name) != "198.51.100.1"
     assert variables.get(f"supply_{name}", "198.51.100.1") == "198.51.100.1"
 
 
 @pytest.mark.parametrize("key", [FIRST, None])
-def test_without_an_address_nobody_is_reached(key: Any) -> None:
-    variables = _inventory.host_variables(read(key, None), "supply_")
+def test_resource_without_address_gets_an_invalid_host(key: Any) -> None:
+    variables = _inventory.host_variables(read_with_connection(key, None), "supply_")
     assert {name: value for name, value in variables.items() if name.startswith("ansible")} == {
         "ansible_host": f"{key}.invalid"
     }
@@ -232,8 +230,8 @@ def test_without_an_address_nobody_is_reached(key: Any) -> None:
     ],
     ids=str,
 )
-def test_the_groups_of_a_resource(fields: dict[str, Any], groups: list[str]) -> None:
-    found = _inventory.groups_of(read(**fields))
+def test_groups_of_resource(fields: dict[str, Any], groups: list[str]) -> None:
+    found = _inventory.groups_of(read_with_connection(**fields))
     common = {"vendor_nebius", "state_running"} - fields.keys()
     assert found[0] == _inventory.GROUP
     assert set(groups) <= set(found) and set(found) - set(groups) <= {_inventory.GROUP, *common}
@@ -244,7 +242,7 @@ FIELDS = st.dictionaries(st.sampled_from([name for names in _inventory._GROUPED.
 
 
 @given(FIELDS, FIELDS)
-def test_each_resource_is_in_the_common_group_and_groups_have_plain_names(fields: Any, spec: Any) -> None:
+def test_groups_have_plain_names_and_include_the_common_group(fields: Any, spec: Any) -> None:
     found = _inventory.groups_of(read_resource({**fields, "spec": spec}))
     assert _inventory.GROUP in found
     assert [name for name in found if not re.fullmatch(r"[a-z0-9_]+", name)] == []
@@ -254,6 +252,6 @@ KEYS = st.sampled_from(["ansible_host", "ansible_connection", "ansible_user", "n
 
 
 @given(st.dictionaries(KEYS, st.text() | st.integers()))
-def test_whatever_the_api_calls_its_fields_variables_are_behind_the_prefix(fields: Any) -> None:
+def test_variables_of_any_fields_have_the_prefix(fields: Any) -> None:
     variables = _inventory.host_variables(connection.with_connection(read_resource(fields)), "supply_")
     assert [name for name in variables if not re.fullmatch(r"supply_[A-Za-z0-9_]*", name)] == ["ansible_host"]

@@ -31,14 +31,14 @@ PHASES = {"unbought", "going_on", "ready", "failed", "expired", "ended"}
         ([], None),
     ],
 )
-def test_a_word_is_lower_case_or_none(value: Any, expected: str | None) -> None:
+def test_word(value: Any, expected: str | None) -> None:
     assert _states.word(value) == expected
 
 
 @pytest.mark.parametrize(
     ("procurement_status", "offer_status", "has_machines", "phase"),
     [
-        # the vocabulary of the table
+        # the vocabulary of the documentation's table
         ("available", "available", False, "unbought"),
         ("provisioning_started", "procured", False, "going_on"),
         ("provisioning_in_progress", "procured", True, "going_on"),
@@ -47,7 +47,7 @@ def test_a_word_is_lower_case_or_none(value: Any, expected: str | None) -> None:
         # the vocabulary of the schema
         ("pending", "available", False, "unbought"),
         ("provisioning", "procured", False, "going_on"),
-        # what another fact says
+        # contradicting facts
         ("pending", "procured", False, "going_on"),
         ("available", "procured", False, "going_on"),
         ("pending", "available", True, "going_on"),
@@ -76,14 +76,14 @@ def test_a_word_is_lower_case_or_none(value: Any, expected: str | None) -> None:
         ("failed", None, False, "failed"),
         (None, None, False, "going_on"),
         (None, None, True, "going_on"),
-        # words that nobody documented
+        # undocumented words
         ("queued", "available", False, "going_on"),
         ("queued", "expired", False, "going_on"),
         (None, "reserved", False, "going_on"),
         ("available", "reserved", False, "unbought"),
     ],
 )
-def test_the_phase_of_an_offer(
+def test_phase_of_offer(
     procurement_status: str | None, offer_status: str | None, has_machines: bool, phase: str
 ) -> None:
     assert _states.phase(procurement_status, offer_status, has_machines=has_machines) == phase
@@ -95,13 +95,13 @@ MACHINES = (
     *("instance_with_disk", "vm with volumes and a public ip", "gpu-storage-optimized", "diskless_server"),
     *("gpu nvme", "vm-SSDs"),
 )
-# Storage stands before the last word: it may be either.
+# A word of storage precedes the last word: the resource may be storage or a machine.
 DOUBTFUL = (
     *("storage_instance", "disk-server", "StorageNode", "volume host", "vm-disk-2"),
     *("volume_snapshot", "disk_of_vm", "storage_network"),
 )
-# Names of storage, or of a part of a machine.
-PERHAPS = (
+# Words for storage or for a part of a machine.
+AMBIGUOUS = (
     *("nvme", "local-SSD", "NFS", "shared_fs", "SharedFS", "objectStore", "pvc", "drives"),
     *("lustre", "CephFS", "ceph", "nvmedrive", "parallel lustre"),
     *("cluster_fs", "ClusterLustre", "instance-store", "pod_pvc", "vm drives"),
@@ -127,7 +127,7 @@ KINDS = {
         *("FileSystem", "volume", "VOLUMES", "boot_disk", "vm_storage", "object-storage", "bucket", "network_storage"),
         *("gpu_disk", "volume with vm"),
         *DOUBTFUL,
-        *PERHAPS,
+        *AMBIGUOUS,
     ),
     "other": (
         *("network", "Networks", "vpc", "ip", "IPs", "public_ip", "FloatingIP", "ip-address", "addresses"),
@@ -138,7 +138,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in KINDS.items() for word in words], ids=str)
-def test_the_kind_of_a_resource(kind: str, word: Any) -> None:
+def test_kind_of_resource(kind: str, word: Any) -> None:
     assert _states.kind_of(word) == kind
     assert _states.is_machine({"kind": _states.kind_of(word)}) is (kind == "machine")
 
@@ -153,27 +153,27 @@ def test_the_kind_of_a_resource(kind: str, word: Any) -> None:
         ({"ssh_command": None, "ssh_port": None}, {"gpu_count": 0}, False),
     ],
 )
-def test_what_is_used_as_a_machine_is_one_unless_its_word_is_certain(access: Any, spec: Any, is_used: bool) -> None:
+def test_doubtful_types_are_machines_if_used_as_machines(access: Any, spec: Any, is_used: bool) -> None:
     for kind, words in KINDS.items():
         for word in words:
             page = read_resource({"resource_id": "r", "resource_type": word, "access": access, "spec": spec})
-            is_doubtful = word in (*DOUBTFUL, *PERHAPS)
+            is_doubtful = word in (*DOUBTFUL, *AMBIGUOUS)
             assert page["kind"] == ("machine" if is_doubtful and is_used else kind), word
 
 
-def test_what_could_not_be_read_counts_as_a_machine() -> None:
+def test_resource_without_kind_is_a_machine() -> None:
     assert _states.is_machine({})
 
 
 @pytest.mark.parametrize("word", [word for words in KINDS.values() for word in words], ids=str)
-def test_only_a_known_word_for_a_machine_or_none_is_logged_in_to(word: Any) -> None:
-    is_none = not isinstance(word, str) or not word.strip()
+def test_only_known_or_missing_machine_types_may_be_reached(word: Any) -> None:
+    is_missing = not isinstance(word, str) or not word.strip()
     resource = {"resource_type": word, "kind": _states.kind_of(word)}
-    assert _states.may_be_reached(resource) is (word in MACHINES or is_none)
+    assert _states.may_be_reached(resource) is (word in MACHINES or is_missing)
 
 
 @given(st.text() | st.none() | st.integers() | st.lists(st.text()))
-def test_every_type_is_of_one_kind_and_only_machines_are_logged_in_to(value: Any) -> None:
+def test_any_type_has_a_kind_and_only_machines_may_be_reached(value: Any) -> None:
     kind = _states.kind_of(value)
     assert kind in _states.KINDS
     assert kind == "machine" or not _states.may_be_reached({"resource_type": value, "kind": kind})
@@ -186,7 +186,7 @@ MAYBE_WORD = st.none() | KNOWN | st.text(min_size=1)
 
 
 @given(MAYBE_WORD, MAYBE_WORD, st.booleans())
-def test_any_words_are_a_phase_and_an_offer_with_machines_is_never_free(
+def test_any_words_give_a_phase_and_machines_exclude_unbought(
     procurement_status: str | None, offer_status: str | None, has_machines: bool
 ) -> None:
     phase = _states.phase(procurement_status, offer_status, has_machines=has_machines)
@@ -209,11 +209,11 @@ def test_any_words_are_a_phase_and_an_offer_with_machines_is_never_free(
         ("terminated", False, True),
     ],
 )
-def test_a_resource_is_live_unless_a_word_says_otherwise(word: str | None, live: bool, gone: bool) -> None:
+def test_is_live_and_is_gone(word: str | None, live: bool, gone: bool) -> None:
     assert (_states.is_live(word), _states.is_gone(word)) == (live, gone)
 
 
 @pytest.mark.parametrize("words", [_states._OF_STORAGE, _states._OF_OTHER, _states._OF_MACHINES], ids=len)
-def test_the_words_stand_on_the_page_of_the_api(words: Iterable[str]) -> None:
+def test_words_of_kinds_are_listed_in_the_api_page(words: Iterable[str]) -> None:
     page = (Path(__file__).parents[4] / "docs" / "api.md").read_text()
     assert [word for word in words if f"`{word}`" not in page] == []

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an API's sentences and prices mean."""
+"""Reads sentences and numbers of the API: quotas, prices, numbers of nodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hypothesis import strategies as st
         "the maximum number of instances is running",
     ],
 )
-def test_a_quota_is_recognised_by_its_words(words: str) -> None:
+def test_is_quota_recognizes_quota_messages(words: str) -> None:
     assert is_quota(words)
 
 
@@ -42,12 +42,12 @@ def test_a_quota_is_recognised_by_its_words(words: str) -> None:
         *("cloud_init exceeds the size limit", "price above the limit", "limit must be at least 1"),
     ],
 )
-def test_other_reasons_are_no_quota(words: str | None) -> None:
+def test_is_quota_ignores_other_messages(words: str | None) -> None:
     assert not is_quota(words)
 
 
 @given(st.text())
-def test_any_words_can_be_read(words: str) -> None:
+def test_is_quota_accepts_any_text(words: str) -> None:
     assert is_quota(words) in (False, True)
 
 
@@ -64,12 +64,12 @@ def test_any_words_can_be_read(words: str) -> None:
         (math.nan, None),
         (math.inf, None),
         (0.12345678, 0.123457),
-        # beyond any sum: in a year it would be no number
+        # too large for the sum of a year
         (1e15, None),
         ("1e308", None),
     ],
 )
-def test_what_is_a_price(value: Any, price: float | None) -> None:
+def test_read_price(value: Any, price: float | None) -> None:
     assert read_price(value) == price
 
 
@@ -77,9 +77,9 @@ def test_what_is_a_price(value: Any, price: float | None) -> None:
     ("value", "nodes"),
     [
         *((1, 1), (16, 16), ("2", 2), (2.0, 2), (10_000, 10_000)),
-        # A name is made for each of them, so that no more are believed than a cluster can have.
+        # Each node gets a name, so the number is limited.
         *((0, None), (-2, None), (None, None), ("two", None), (True, None), (10_001, None), (1e308, None)),
     ],
 )
-def test_how_many_machines_an_offer_has(value: Any, nodes: int | None) -> None:
+def test_nodes_of_offer(value: Any, nodes: int | None) -> None:
     assert nodes_of({"node_count": value}) == nodes

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures and words as people write and read them."""
+"""Texts for people: amounts, durations, tables, patterns of hosts, and corrections of misspelled words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _text
         (1e-7, "0.00"),
     ],
 )
-def test_an_amount_has_cents_and_more_digits_only_where_there_are_any(price: float, text: str) -> None:
+def test_amount_has_two_to_six_decimals(price: float, text: str) -> None:
     assert _text.amount(price) == text
     assert _text.usd(price) == f"USD {text} per hour"
 
@@ -34,7 +34,7 @@ def test_an_amount_has_cents_and_more_digits_only_where_there_are_any(price: flo
 @pytest.mark.parametrize(
     "host", ["gpu-1", "gpu 5", "ünï", "a,b", "!a", "~a", "a*", "a[1:3]", "x:y", "-x", "日 本", "q'\""]
 )
-def test_a_pattern_matches_just_its_host(host: str) -> None:
+def test_host_pattern_matches_only_its_host(host: str) -> None:
     manager = InventoryManager(DataLoader(), parse=False)
     manager.add_group("gpu")
     for name in (host, "gpu-1", "gpu-5", "5", "a", "b", "x", "y", "本"):
@@ -47,16 +47,16 @@ def test_a_pattern_matches_just_its_host(host: str) -> None:
     [
         (["gpu-1"], "-e decommission_hosts=gpu-1"),
         (["gpu-1", "gpu-2", "gpu-3"], "-e 'decommission_hosts=gpu-[1:3]'"),
-        # Without quotes within the quotes, Ansible would take them for the group gpu, and for two hosts.
+        # A placeholder, since Ansible would split the name: at the blank (the group gpu) or the comma (two hosts).
         (["gpu 5"], "-e decommission_hosts=<host>"),
         (["gpu-1", "a,b"], "-e decommission_hosts=<host>"),
     ],
 )
-def test_a_command_that_ends_hosts_names_no_others(hosts: list[str], option: str) -> None:
+def test_end_option_never_names_other_hosts(hosts: list[str], option: str) -> None:
     assert _text.end_option(hosts) == option
 
 
-def test_an_unknown_price_is_said_to_be_unknown() -> None:
+def test_usd_of_unknown_price() -> None:
     assert _text.usd(None) == "an unknown price"
 
 
@@ -64,7 +64,7 @@ KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
 
 
 @pytest.mark.parametrize(
-    ("word", "near"),
+    ("word", "expected"),
     [
         ("region", None),
         ("regoin", "region"),
@@ -89,17 +89,17 @@ KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
         ("", None),
     ],
 )
-def test_a_mistyped_word_is_within_two_edits_of_a_known_one(word: str, near: str | None) -> None:
-    assert _text.nearest(word, KNOWN) == near
+def test_nearest_finds_words_within_two_edits(word: str, expected: str | None) -> None:
+    assert _text.nearest(word, KNOWN) == expected
 
 
-def test_the_nearest_word_is_named() -> None:
+def test_nearest_prefers_the_closest_word() -> None:
     assert _text.nearest("cat", ("cart", "act", "bats")) == "cart"
     assert _text.nearest("bat", ("cart", "bats")) == "bats"
     assert _text.nearest("x", ()) is None
 
 
-def test_a_word_of_any_length_is_compared_at_once() -> None:
+def test_nearest_is_fast_for_very_long_words() -> None:
     assert _text.nearest("x" * 10_000_000, KNOWN) is None
 
 
@@ -107,14 +107,14 @@ def test_a_word_of_any_length_is_compared_at_once() -> None:
     ("text", "seconds"),
     [("0", 0), ("90", 90), ("90s", 90), (" 30m ", 1800), ("1.5h", 5400), ("2h", 7200), ("3d", 259_200), ("0.5", 0.5)],
 )
-def test_a_duration_is_a_number_with_or_without_a_unit(text: str, seconds: float) -> None:
+def test_duration(text: str, seconds: float) -> None:
     assert _text.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", "m", "soon", "-1", "1 h", "1h30m", "1e3", "inf", "nan", "1w", "1H", "٣", "9" * 10, "1\n2"]
 )
-def test_what_is_no_duration_is_said(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds, or a duration such as 90s or 30m, not '"):
         _text.duration(text)
 
@@ -133,7 +133,7 @@ def test_what_is_no_duration_is_said(text: str) -> None:
         (86_400, "24 hours"),
     ],
 )
-def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
+def test_duration_text(seconds: float, text: str) -> None:
     assert _text.duration_text(seconds) == text
 
 
@@ -141,28 +141,28 @@ def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
     ("seconds", "text"),
     [(-1, "0s"), (59, "59s"), (60, "1m"), (7199, "119m"), (7200, "2h"), (172_799, "47h"), (172_800, "2d")],
 )
-def test_an_age_is_short(seconds: float, text: str) -> None:
+def test_age(seconds: float, text: str) -> None:
     assert _text.age(seconds) == text
 
 
-def test_the_sentences_whose_condition_holds_apply() -> None:
+def test_applicable_returns_sentences_with_true_conditions() -> None:
     assert _text.applicable({"a": True, "b": "", "c": ["x"], "d": None}) == ["a", "c"]
 
 
-def test_lines_of_a_report_are_folded() -> None:
+def test_folded_lines_breaks_only_lines_of_several_words() -> None:
     report = ["host   USD/h", "", "  -e a=b", " ".join(["word"] * 20), "x" * 80]
     folded = _text.folded_lines(report)
     assert folded == [*report[:3], " ".join(["word"] * 14), f"  {' '.join(['word'] * 6)}", "x" * 80]
 
 
-def test_a_variable_of_a_command_stays_whole() -> None:
+def test_wrapped_keeps_extra_variables_whole() -> None:
     text = "To end it: compute_index.supply.decommission -e decommission_hosts=run-train -e a=b"
     folded = ["To end it: compute_index.supply.decommission", "  -e decommission_hosts=run-train -e a=b"]
     assert _text.wrapped(text, indent="  ") == folded
     assert _text.wrapped("the-e x", 6) == ["the-e", "x"]
 
 
-def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_narrow_table_shortens_given_columns_and_lists_full_values(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"a": "x" * 30 + "-1", "b": "provisioning", "c": "whole" * 6}, {"a": "b", "b": "", "c": 1}]
     columns = {"A": "a", "B": "b", "C": "c"}
     assert max(map(len, _text.narrow_table(rows, columns))) == 78
@@ -182,7 +182,7 @@ def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be(monkeypatch: 
     ("count", "text"),
     [(0, ""), (1, "h0"), (5, "h0, h1, h2, h3, h4"), (6, "h0, h1, h2, h3, h4 and 1 more")],
 )
-def test_the_first_of_many(count: int, text: str) -> None:
+def test_abridged_shows_the_first_five(count: int, text: str) -> None:
     assert _text.abridged(f"h{number}" for number in range(count)) == text
 
 
@@ -196,17 +196,17 @@ def test_the_first_of_many(count: int, text: str) -> None:
         (f"{'word ' * 20}", "word word word word word word word word word word word ..."),
     ],
 )
-def test_what_was_shown_before_is_shown_in_short(text: str, short: str) -> None:
+def test_summary_of(text: str, short: str) -> None:
     assert _text.summary_of(text) == short and len(_text.summary_of(text)) <= 60
 
 
 @pytest.mark.parametrize(
     ("sentences", "text"), [([], ""), (["a."], "a."), (["", "a. ", "", " b."], "a. b."), ([" "], "")]
 )
-def test_sentences_in_a_row(sentences: list[str], text: str) -> None:
+def test_joined_skips_empty_sentences(sentences: list[str], text: str) -> None:
     assert _text.joined(*sentences) == text
 
 
 @pytest.mark.parametrize("text", ["no disk", "no disk.", "no disk..."])
-def test_a_sentence_ends_once(text: str) -> None:
+def test_sentence_has_one_full_stop(text: str) -> None:
     assert _text.sentence(text) == "no disk."

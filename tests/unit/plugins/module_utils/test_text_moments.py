@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Moments as texts, and those that no calendar has."""
+"""Conversions between timestamps and seconds, also outside the calendar."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hypothesis import strategies as st
         ("2027-01-15T08:00:00", 1_800_000_000.0),
         (datetime(2027, 1, 15, 10, tzinfo=timezone(timedelta(hours=2))), 1_800_000_000.0),
         ("9998-12-31T23:59:59Z", END - 1),
-        # Outside the calendar, by themselves or in UTC
+        # outside the calendar, as given or in UTC
         ("9999-01-01T00:00:00Z", None),
         ("9998-12-31T23:59:59-01:00", None),
         ("9999-12-31T23:59:59-23:59", None),
@@ -41,7 +41,7 @@ from hypothesis import strategies as st
         (5, None),
     ],
 )
-def test_seconds(text: object, seconds: float | None) -> None:
+def test_seconds_of_and_first_timestamp(text: object, seconds: float | None) -> None:
     assert seconds_of(text) == seconds
     assert first_timestamp(["", text, "2027-01-15T08:00:00Z"]) == (1_800_000_000.0 if seconds is None else seconds)
 
@@ -50,19 +50,19 @@ def test_seconds(text: object, seconds: float | None) -> None:
 @example(math.nan)
 @example(END)
 @example(-1.0)
-def test_whatever_a_clock_says_is_printed(seconds: float) -> None:
+def test_any_number_of_seconds_is_formatted_or_unknown(seconds: float) -> None:
     texts = (utc(seconds), formatted(seconds), month_of(seconds)[0])
     assert ("unknown" in texts) is (texts == ("unknown",) * 3) is (not 0 <= seconds < END)
     assert seconds_of(texts[0]) == (None if "unknown" in texts else math.floor(seconds))
 
 
 @given(st.floats(min_value=0, max_value=END - 1))
-def test_a_moment_is_in_its_month(seconds: float) -> None:
+def test_month_of_contains_the_moment(seconds: float) -> None:
     _name, begin, after = month_of(seconds)
     assert begin <= seconds < after and after - begin <= 31 * 86_400
 
 
 @given(st.datetimes() | st.datetimes(timezones=st.timezones()) | st.text(max_size=30))
-def test_no_text_is_an_error(text: object) -> None:
+def test_seconds_of_accepts_any_value(text: object) -> None:
     found = seconds_of(text)
     assert found is None or 0 <= found < END
