@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the simulator share: a simulator with few offers, a client of it, and an SSH key."""
+"""Fixtures of the simulator's tests: a simulator with few offers, its client, and an SSH key."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SSH_OPTIONS = [
 
 
 class Api:
-    """The calls that the tests make; each returns the answer of ``requests``, whatever its status."""
+    """A client of the simulator. A call returns the answer of ``requests``, whatever its status."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -77,13 +77,13 @@ class Api:
 
 @pytest.fixture
 def until() -> Callable[..., Any]:
-    """``until(look)`` looks again and again until there is something to see, and returns it."""
+    """``until(look)`` calls ``look`` until it returns a true value, and returns that."""
     return limits.until
 
 
 @pytest.fixture
 def simulate() -> Iterator[Callable[..., Api]]:
-    """A factory of simulators: ``simulate(offers=None, **settings)``; empty unless there are offers."""
+    """``simulate(offers=(), **settings)`` starts a simulator with these offers. None: the default catalogue."""
     from simulator import Settings, Simulator
 
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def simulate() -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private key; the public one is beside it."""
+    """The file of a private key; its public key is next to it."""
     path = tmp_path_factory.mktemp("key") / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
     return path
@@ -111,7 +111,7 @@ def ssh_options(key: Path) -> list[str]:
 
 @pytest.fixture
 def ssh(ssh_options: list[str]) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """``ssh(address, command, ...)`` with the system's own client."""
+    """``ssh(address, command, ...)`` runs a command with the system's ssh."""
 
     def run(address: Any, *command: str, user: str = "root", **options: Any) -> subprocess.CompletedProcess[bytes]:
         arguments = ["ssh", *ssh_options, "-p", str(address.port), f"{user}@{address.ip}", *command]

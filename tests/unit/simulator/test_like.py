@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The closed loop: what the probe records of a simulator sets the same switches in another."""
+"""Recordings of the probe, made at a simulator, set the same switches in another simulator."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ VALUES: dict[str, list[Any]] = {
     "deleted_listed": [False, True],
     "timestamps": ["Z", "offset", "naive"],
 }
-# Only a purchase shows these.
-OF_PURCHASE: dict[str, list[Any]] = {
+# Switches that only a purchase shows
+PURCHASE_VALUES: dict[str, list[Any]] = {
     "procure_seconds": [0, 3],
     "purchase_at": ["start", "end"],
     "procure_answer": ["procured", "provisioning_in_progress"],
@@ -72,18 +72,26 @@ OF_PURCHASE: dict[str, list[Any]] = {
     "ssh_delay_seconds": [0, 3],
     "delete_seconds": [0, 3],
 }
-# What a machine that was bought for it shows as well as one that was there.
-OF_LIFE = ("vocabulary", "odd_word", "status_resources", "progress_field", "address_in", "ssh_command", "keeps_name")
+# Switches that both an existing machine and a purchase show
+ALSO_OF_PURCHASE = (
+    "vocabulary",
+    "odd_word",
+    "status_resources",
+    "progress_field",
+    "address_in",
+    "ssh_command",
+    "keeps_name",
+)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f test"
-# What a value is seen beside.
-BESIDE = {"page_links": {"page_size": 2}, "purchase_at": {"procure_seconds": 3}}
-BESIDE |= {each: {"provision_seconds": 3} for each in ("vocabulary", "odd_word", "progress_field")}
-# Reads can only be made as long as something lives, and see what they see of it within a moment (seconds).
+# Further settings that a switch needs to have an effect
+FURTHER_SETTINGS = {"page_links": {"page_size": 2}, "purchase_at": {"procure_seconds": 3}}
+FURTHER_SETTINGS |= {each: {"provision_seconds": 3} for each in ("vocabulary", "odd_word", "progress_field")}
+# Seconds by which a measured duration may be too short
 TOLERANCE = 1.4
 
 
 class Account:
-    """A simulated account with four machines, the first of which is a host's: three run, and one is on its way."""
+    """A simulated account with four machines: three run, and one is being provisioned."""
 
     def __init__(self, simulate: Make, folder: Path, **settings: Any) -> None:
         offers = [Offer(gpu_price_per_hour=2), Offer(gpu_count=8), Offer(gpu_count=16, node_count=2), Offer()]
@@ -94,11 +102,11 @@ class Account:
         slow = self.simulator.add_offer(outcome="never_ready")
         self.simulator.settings.provision_seconds = 3600
         self.simulator.market.procure(slow.offer_id, {"ssh_public_key": "", "resource_name": "slow"})
-        # Two thirds of it are over.
+        # Two thirds of its provisioning time have passed.
         slow.purchase.time -= timedelta(seconds=2400)
 
-    def remember(self, host: str, machine: Any, name: str, ended: bool = False) -> None:
-        """Note a machine in the registry of files, or that it has ended, in the ledger."""
+    def register(self, host: str, machine: Any, name: str, ended: bool = False) -> None:
+        """Register a machine as that of a host. ``ended``: note its end in the ledger."""
         file = self.folder / host / "compute_index_supply.yml"
         file.parent.mkdir(parents=True, exist_ok=True)
         entry = {
@@ -118,32 +126,32 @@ class Account:
         host = {"host": "gpu-1", "project": "default", "registry_dir": str(self.folder), "inventory_dir": None}
         spec = PROBE.argument_spec
         defaults = {name: option.get("default") for name, option in spec.items()}
-        own = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "api_retries": 0}
-        return PROBE.perform({**defaults, **own, "hosts": [host], "here": str(self.folder), **params}, False)
+        client = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "api_retries": 0}
+        return PROBE.perform({**defaults, **client, "hosts": [host], "here": str(self.folder), **params}, False)
 
 
 @pytest.fixture
 def account(simulate: Make, tmp_path: Path) -> Callable[..., Account]:
-    """``account(**settings)``: an account of which a registry knows a machine."""
+    """``account(**settings)``: an account whose first machine is registered."""
 
     def make(**settings: Any) -> Account:
         made = Account(simulate, tmp_path, **settings)
-        made.remember("gpu-1", made.machines[0], "machine-1")
+        made.register("gpu-1", made.machines[0], "machine-1")
         return made
 
     return make
 
 
 @pytest.mark.parametrize(("switch", "value"), [(name, value) for name, values in VALUES.items() for value in values])
-def test_what_was_recorded_sets_the_same_switch(account: Make, tmp_path: Path, switch: str, value: Any) -> None:
-    found = account(**{**BESIDE.get(switch, {}), switch: value})
+def test_recording_sets_the_same_switch(account: Make, tmp_path: Path, switch: str, value: Any) -> None:
+    found = account(**{**FURTHER_SETTINGS.get(switch, {}), switch: value})
     if switch.startswith("deleted"):
-        found.remember("gpu-2", found.machines[1], "machine-2", ended=True)
+        found.register("gpu-2", found.machines[1], "machine-2", ended=True)
         found.simulator.vanish(found.machines[1].resource_id)
     result = found.probe(recording="recording.json")
     assert not result.get("failed"), result["msg"]
     seen = switches(str(tmp_path / "recording.json"))
-    if switch.endswith("seconds"):  # on a busy computer they are more
+    if switch.endswith("seconds"):  # more on a busy computer
         assert seen[switch] >= value - TOLERANCE, "\n".join(result["lines"])
     else:
         assert seen.get(switch, "not decided") == value, "\n".join(result["lines"])
@@ -153,10 +161,10 @@ def test_what_was_recorded_sets_the_same_switch(account: Make, tmp_path: Path, s
     assert max(map(len, result["lines"])) <= 80
 
 
-def test_every_switch_that_an_assumption_names_is_tried() -> None:
-    named = {name for name, _reader in READERS.values()} | {"page_size", "page_links"}
-    every = VALUES | OF_PURCHASE
-    assert named == every.keys()
+def test_all_switches_of_assumptions_are_tested() -> None:
+    of_assumptions = {name for name, _reader in READERS.values()} | {"page_size", "page_links"}
+    every = VALUES | PURCHASE_VALUES
+    assert of_assumptions == every.keys()
     assert all(getattr(Settings, name) == values[0] or name == "list_envelope" for name, values in every.items())
 
 
@@ -164,7 +172,7 @@ def test_every_switch_that_an_assumption_names_is_tried() -> None:
 
 
 class Purchase:
-    """An account without machines, and what the tasks of a purchase do there, with a log beside it."""
+    """An account without machines. Runs the tasks of a purchase there, with a file of their exchanges."""
 
     def __init__(self, simulator: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.simulator, self.folder, self.log = simulator, folder, str(folder / "probe.log")
@@ -173,13 +181,13 @@ class Purchase:
     def perform(self, operation: Any, **params: Any) -> Any:
         """The result of a module."""
         defaults = {name: option.get("default") for name, option in operation.argument_spec.items()}
-        own = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "api_retries": 0}
-        result = operation.perform({**defaults, **own, **params}, False)
+        client = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "api_retries": 0}
+        result = operation.perform({**defaults, **client, **params}, False)
         assert not result.get("failed"), result["msg"]
         return result
 
-    def live(self) -> float:
-        """Buy a machine, wait for it, look at it, end it; for how many seconds it was waited for until it let in."""
+    def buy_and_end(self) -> float:
+        """Buy a machine, wait for it, read it, and end it. Returns the seconds until it accepted connections."""
         (offer_id,) = self.simulator.offers
         self.perform(PROCURE_OFFER, offer_id=offer_id, ssh_public_key=KEY, resource_name="supply-probe")
         while not (ready := self.perform(OFFER_STATUS, offer_id=offer_id))["ready"]:
@@ -190,16 +198,16 @@ class Purchase:
         address = ready["instances"][0]
         while socket.socket().connect_ex((address["external_ip"], self.simulator.resources[resource_id].address.port)):
             time.sleep(0.1)
-        waited = time.monotonic() - begin
+        seconds = time.monotonic() - begin
         self.perform(RESOURCE_INFO, resource_id=resource_id, force_refresh=True)
         self.perform(RESOURCE_INFO, resource_id=resource_id)
         self.perform(DELETE_RESOURCE, resource_id=resource_id, wait=True)
-        return waited
+        return seconds
 
-    def probe(self, waited: float) -> Any:
-        """What the probe makes of that. Its own reads are no part of it."""
+    def probe(self, seconds: float) -> Any:
+        """The probe's result about the purchase. The probe's private reads are not part of the file of exchanges."""
         self.monkeypatch.delenv(LOG)
-        known = {"log": self.log, "name": "supply-probe", "lets_in": waited}
+        known = {"log": self.log, "name": "supply-probe", "lets_in": seconds}
         return self.perform(PROBE, recording="recording.json", here=str(self.folder), **known)
 
 
@@ -218,14 +226,14 @@ def purchase(simulate: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("switch", "value"),
-    [(name, value) for name, values in OF_PURCHASE.items() for value in values]
-    + [(name, value) for name in OF_LIFE for value in VALUES[name]],
+    [(name, value) for name, values in PURCHASE_VALUES.items() for value in values]
+    + [(name, value) for name in ALSO_OF_PURCHASE for value in VALUES[name]],
 )
-def test_what_a_purchase_shows_sets_the_same_switch(
+def test_recording_of_a_purchase_sets_the_same_switch(
     purchase: Callable[..., Purchase], tmp_path: Path, switch: str, value: Any
 ) -> None:
-    made = purchase(**{**BESIDE.get(switch, {}), switch: value})
-    result = made.probe(made.live())
+    made = purchase(**{**FURTHER_SETTINGS.get(switch, {}), switch: value})
+    result = made.probe(made.buy_and_end())
     seen = switches(str(tmp_path / "recording.json"))
     expected = pytest.approx(value, abs=30) if switch == "clock_ahead" else value
     assert seen.get(switch, "not decided") == expected, "\n".join(result["lines"])
@@ -236,42 +244,40 @@ def test_what_a_purchase_shows_sets_the_same_switch(
     ]
 
 
-def test_a_recording_of_a_purchase_shows_nothing_of_the_account(
-    purchase: Callable[..., Purchase], tmp_path: Path
-) -> None:
+def test_recording_of_a_purchase_has_no_private_values(purchase: Callable[..., Purchase], tmp_path: Path) -> None:
     made = purchase()
-    result = made.probe(made.live())
+    result = made.probe(made.buy_and_end())
     seen = {*("post-time", "post-answer", "post-ids", "sold", "boot-time", "lets-in", "listed", "running-price")}
     seen |= {"end-answer", "end-time", "names", "sync", "states"}
     assert seen <= set(result["probe"]["confirmed"]), "\n".join(result["lines"])
     file = tmp_path / "recording.json"
-    own = [made.simulator.settings.token, *made.simulator.offers, *made.simulator.resources, "supply-probe"]
-    own += [made.simulator.url, str(tmp_path), KEY.split()[1]]
-    assert [each for each in own if each in file.read_text()] == []
+    private = [made.simulator.settings.token, *made.simulator.offers, *made.simulator.resources, "supply-probe"]
+    private += [made.simulator.url, str(tmp_path), KEY.split()[1]]
+    assert [each for each in private if each in file.read_text()] == []
     log = Path(made.log)
     assert made.simulator.settings.token not in log.read_text() and KEY.split()[1] not in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_an_api_like_the_recorded_one_does_is_recorded_alike(account: Make, tmp_path: Path) -> None:
+def test_recording_of_a_simulator_set_by_a_recording_is_the_same(account: Make, tmp_path: Path) -> None:
     settings = {name: values[-1] for name, values in VALUES.items() if name not in ("ssh_command", "address_in")}
     settings |= {"page_size": 3, "clock_ahead": 0, "deleted_listed": False, "lists_clusters": True}
-    settings["offer_history"] = "other_words"  # without any nothing leads from a machine to the status of its offer
+    settings["offer_history"] = "other_words"  # needed to find the status of a machine's offer
     account(**settings).probe(recording="first.json")
     first = switches(str(tmp_path / "first.json"))
     account(**first).probe(recording="second.json")
     assert switches(str(tmp_path / "second.json")) == first
 
 
-def test_a_recording_shows_nothing_of_the_account(account: Make, tmp_path: Path) -> None:
+def test_recording_has_no_private_values(account: Make, tmp_path: Path) -> None:
     found = account()
     found.probe(recording="recording.json")
     file = tmp_path / "recording.json"
-    own = [found.simulator.settings.token, "machine-", *found.simulator.offers, *found.simulator.resources]
-    own += [found.simulator.url, str(tmp_path)]
-    assert [each for each in own if each in file.read_text()] == []
+    private = [found.simulator.settings.token, "machine-", *found.simulator.offers, *found.simulator.resources]
+    private += [found.simulator.url, str(tmp_path)]
+    assert [each for each in private if each in file.read_text()] == []
     assert file.stat().st_mode & 0o777 == 0o600
-    # The first is asked twice: whether there is an answer at all, and what it is.
+    # The first request is sent twice: to see whether the API answers at all, and for the recording.
     assert len(json.loads(file.read_text())["exchanges"]) == len(found.simulator.requests) - 1
 
 
@@ -279,7 +285,7 @@ def test_a_recording_shows_nothing_of_the_account(account: Make, tmp_path: Path)
 
 
 def rows(*titles: str) -> list[list[str]]:
-    """The cells of the page's tables that have these titles."""
+    """The cells of the page's tables with these column titles."""
     found: list[list[str]] = []
     for table in re.findall(r"(?:^\|.*\n)+", PAGE.read_text(), re.MULTILINE):
         lines = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
@@ -288,26 +294,26 @@ def rows(*titles: str) -> list[list[str]]:
     return found
 
 
-def test_the_page_has_what_the_probe_finds() -> None:
+def test_page_lists_all_assumptions() -> None:
     assumed = rows("id", "assumption", "source", "if it is wrong")
     assert [cells[0] for cells in assumed] == [f"`{assumption.id}`" for assumption in ASSUMPTIONS]
     assert all(all(cells) for cells in assumed)
     assert READERS.keys() <= {assumption.id for assumption in ASSUMPTIONS}
 
 
-def test_a_switch_of_the_simulator_is_set_by_an_assumption_or_stands_on_the_page() -> None:
+def test_each_switch_is_set_by_an_assumption_or_listed_in_the_page() -> None:
     settings = {each.name for each in fields(Settings)}
-    unseen = [name for each in rows("question", "assumption") for name in re.findall(r"`(\w+)`", each[0])]
-    seen = [*(name for name, _reader in READERS.values()), "page_size", "page_links"]
-    assert [name for name in unseen if "_" in name and name not in settings] == []
-    assert sorted([*seen, *(name for name in unseen if name in settings), "token"]) == sorted(settings)
+    in_page = [name for each in rows("question", "assumption") for name in re.findall(r"`(\w+)`", each[0])]
+    of_assumptions = [*(name for name, _reader in READERS.values()), "page_size", "page_links"]
+    assert [name for name in in_page if "_" in name and name not in settings] == []
+    assert sorted([*of_assumptions, *(name for name in in_page if name in settings), "token"]) == sorted(settings)
 
 
 # The command
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("no JSON", "Expecting value"),
         ("[]", "no recording of the playbook probe"),
@@ -318,16 +324,16 @@ def test_a_switch_of_the_simulator_is_set_by_an_assumption_or_stands_on_the_page
         (None, "No such file"),
     ],
 )
-def test_what_is_no_recording_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+def test_invalid_recordings_are_refused(tmp_path: Path, content: str | None, message: str) -> None:
     file = tmp_path / "recording.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(Unreadable, match=re.escape(said)):
+    with pytest.raises(Unreadable, match=re.escape(message)):
         switches(str(file))
 
 
-def test_the_sandbox_is_like_a_recording_but_for_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = {"vocabulary": "B", "clock_ahead": -5, "ssh_command": "ssh root@{ip}"}
+def test_options_of_the_sandbox_override_its_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recorded = {"vocabulary": "B", "clock_ahead": -5, "ssh_command": "ssh root@{ip}"}
     evidence = {
         "vocabulary": "pending",
         "clock": "-5 s ahead",
@@ -338,11 +344,11 @@ def test_the_sandbox_is_like_a_recording_but_for_its_options(monkeypatch: pytest
     (tmp_path / "recording.json").write_text(json.dumps(recording))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["simulator", "--like", "recording.json", "--vocabulary", "A"])
-    given = vars(arguments())
-    assert {name: given[name] for name in found} == {**found, "vocabulary": "A"}
+    settings = vars(arguments())
+    assert {name: settings[name] for name in recorded} == {**recorded, "vocabulary": "A"}
 
 
-def test_the_sandbox_says_what_is_wrong_with_a_recording(
+def test_sandbox_reports_an_unreadable_recording(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["simulator", "--like", "nowhere.json"])

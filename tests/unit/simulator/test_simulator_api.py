@@ -25,7 +25,7 @@ def ids(answer: Any) -> list[str]:
     return [each["offer_id"] for each in answer.json()["offers"]]
 
 
-def test_it_is_the_documented_service(simulate: Make) -> None:
+def test_openapi_lists_the_documented_endpoints(simulate: Make) -> None:
     api = simulate()
     info = api.get("/openapi.json")
     assert (info["info"]["title"], info["info"]["version"]) == ("Supply Service", "0.1.0")
@@ -46,7 +46,7 @@ def test_it_is_the_documented_service(simulate: Make) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_authentication(simulate: Make, status: int) -> None:
+def test_wrong_tokens_are_refused(simulate: Make, status: int) -> None:
     api = simulate(auth_failure_status=status, token="right")
     assert api("GET", "/available_gpus").status_code == 200
     for token, detail in (("Bearer wrong", "Invalid token"), ("Basic right", "Not authenticated"), (None, "Not auth")):
@@ -56,7 +56,7 @@ def test_authentication(simulate: Make, status: int) -> None:
     assert [each.headers.get("authorization") for each in api.simulator.requests] == ["***", "***", "***", None]
 
 
-def test_the_default_catalogue(simulate: Make) -> None:
+def test_default_catalogue(simulate: Make) -> None:
     api = simulate(offers=None)
     offers = list(api.simulator.offers.values())
     assert {each.gpu_family for each in offers} == {"H100", "A100", "L40S", "L4", "RTX4090"}
@@ -126,13 +126,13 @@ def test_search_filters_and_sorts(simulate: Make, catalogue: dict[str, dict[str,
     offers = {name: Offer(**fields) for name, fields in catalogue.items()}
     api = simulate(offers=offers.values())
     names = {offer.offer_id: name for name, offer in offers.items()}
-    for gpu, more, expected in SEARCHES:
-        found = [names[each] for each in ids(api.search(f'compute: {{gpu_type: "{gpu}", {more}}}'))]
+    for gpu, conditions, expected in SEARCHES:
+        found = [names[each] for each in ids(api.search(f'compute: {{gpu_type: "{gpu}", {conditions}}}'))]
         by_price = sorted(found, key=lambda name: offers[name].gpu_price_per_hour or 99)
-        assert (sorted(found), found) == (sorted(expected.split()), by_price), (gpu, more)
+        assert (sorted(found), found) == (sorted(expected.split()), by_price), (gpu, conditions)
 
 
-def test_an_offer_in_a_search(simulate: Make) -> None:
+def test_offer_in_a_search_has_all_documented_fields(simulate: Make) -> None:
     api = simulate(offers=[Offer(gpu_count=16, node_count=2, storage=[volume(730, 0.1)])])
     answer = api.search("compute: {gpu_type: H100, gpu_count: 8, node_count: 2}").json()
     assert answer["filters_applied"]["compute"]["gpu_type"] == "H100"
@@ -179,7 +179,7 @@ def test_an_offer_in_a_search(simulate: Make) -> None:
         ("region: EU", ["body"]),
     ],
 )
-def test_invalid_searches(simulate: Make, spec: str, where: list[str] | None) -> None:
+def test_invalid_searches_are_refused(simulate: Make, spec: str, where: list[str] | None) -> None:
     answer = simulate().search(spec)
     assert answer.status_code == 422
     detail = answer.json()["detail"]
@@ -197,7 +197,7 @@ def test_searches_are_yaml_and_may_find_nothing(simulate: Make) -> None:
     assert api.search("storage: [{type: filesystem, size: 2TB}]").json()["total_count"] == 0
 
 
-def test_offer_details(simulate: Make) -> None:
+def test_offer_details_have_all_documented_fields(simulate: Make) -> None:
     api = simulate(offers=[Offer(gpu_price_per_hour=None), Offer(gpu_count=2, gpu_price_per_hour=2.25)])
     unknown, known = (api.get(f"/offers/{each}") for each in api.simulator.offers)
     assert set(known) == {
@@ -222,7 +222,7 @@ def test_offer_details(simulate: Make) -> None:
     assert (unknown["gpu_price_per_hour"], unknown["total_price_per_hour"]) == (None, None)
 
 
-def test_unknown_and_malformed_ids(simulate: Make) -> None:
+def test_unknown_ids_are_404_and_malformed_ids_422(simulate: Make) -> None:
     api = simulate()
     for method, path in (
         ("GET", "/offers/{}"),
@@ -248,7 +248,7 @@ def test_unknown_and_malformed_ids(simulate: Make) -> None:
         ({"cluster_name": 5}, "cluster_name"),
     ],
 )
-def test_invalid_purchases(simulate: Make, fields: dict[str, Any], where: str) -> None:
+def test_invalid_purchases_are_refused(simulate: Make, fields: dict[str, Any], where: str) -> None:
     api = simulate(offers=[Offer()])
     answer = api.buy(next(iter(api.simulator.offers.values())), **fields)
     assert answer.status_code == 422
@@ -256,7 +256,7 @@ def test_invalid_purchases(simulate: Make, fields: dict[str, Any], where: str) -
     assert not api.simulator.purchases
 
 
-def test_a_purchase_from_search_to_deletion(simulate: Make) -> None:
+def test_purchase_from_search_to_deletion(simulate: Make) -> None:
     api = simulate(offers=[Offer()])
     offer = api.simulator.offers[ids(api.search(H100))[0]]
     assert api.status(offer) == {
@@ -302,7 +302,7 @@ def test_a_purchase_from_search_to_deletion(simulate: Make) -> None:
     assert (last.method, last.query, last.status) == ("DELETE", "force=true", 200)
 
 
-def test_offers_expire_and_are_listed_anew(simulate: Make) -> None:
+def test_expired_and_ended_offers_are_listed_anew(simulate: Make) -> None:
     now = [datetime(2030, 1, 1, tzinfo=timezone.utc)]
     api = simulate(offers=[Offer()], clock=lambda: now[0])
     (first,) = ids(api.search(H100))
@@ -325,7 +325,7 @@ def test_offers_expire_and_are_listed_anew(simulate: Make) -> None:
     assert ids(api.search(H100)) == []
 
 
-def test_many_machines(simulate: Make) -> None:
+def test_ten_thousand_machines_are_listed(simulate: Make) -> None:
     api = simulate(provision_seconds=60, procure_seconds=60)
     machines = api.simulator.populate(10_000)
     listed = api.get("/resources")
@@ -340,7 +340,7 @@ def test_many_machines(simulate: Make) -> None:
     assert {each["spec"]["gpu_family"] for each in listed} == {"H100", "A100", "L40S", "L4", "RTX4090"}
 
 
-def test_populating_an_account(simulate: Make) -> None:
+def test_populate_adds_running_machines(simulate: Make) -> None:
     api = simulate(provision_seconds=60)
     cluster = api.simulator.populate(1, vendor="acme", gpu_count=16, node_count=2)
     single = api.simulator.populate(2, vendor="acme", contract_type=None)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a single offer, or a single request, goes wrong."""
+"""Failures of single offers and of single requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Make = Callable[..., Any]
 H100 = "compute: {gpu_type: H100}"
 
 
-def test_taken_expired_and_rejected_offers(simulate: Make) -> None:
+def test_offers_may_be_taken_expired_or_rejected(simulate: Make) -> None:
     taken, expired, rejected = offers = Offer(outcome="taken"), Offer(outcome="expired"), Offer(outcome="rejected")
     api = simulate(offers)
     assert api.search(H100).json()["total_count"] == 3
@@ -37,7 +37,7 @@ def test_taken_expired_and_rejected_offers(simulate: Make) -> None:
 
 
 @pytest.mark.parametrize("bills", [True, False])
-def test_provisioning_fails(simulate: Make, bills: bool) -> None:
+def test_failed_provisioning_may_bill_its_machine(simulate: Make, bills: bool) -> None:
     offer = Offer(outcome="fails", failed_bills=bills, error="out of stock")
     api = simulate([offer])
     (resource_id,) = api.buy(offer).json()["resource_ids"]
@@ -61,7 +61,7 @@ def test_provisioning_fails(simulate: Make, bills: bool) -> None:
         ({"running_instances": 2}, "ready", "2/3"),
     ],
 )
-def test_clusters_that_are_not_whole(simulate: Make, fields: dict[str, Any], word: str, progress: str) -> None:
+def test_clusters_may_be_incomplete(simulate: Make, fields: dict[str, Any], word: str, progress: str) -> None:
     offer = Offer(gpu_count=3, node_count=3, **fields)
     api = simulate([offer])
     api.buy(offer)
@@ -70,7 +70,7 @@ def test_clusters_that_are_not_whole(simulate: Make, fields: dict[str, Any], wor
     assert status["instances"][-1] == {"external_ip": None, "ssh_command": None, "status": "provisioning"}
 
 
-def test_a_machine_deleted_while_provisioning(simulate: Make) -> None:
+def test_machine_may_be_deleted_while_provisioning(simulate: Make) -> None:
     offer = Offer()
     api = simulate([offer], provision_seconds=60)
     (resource_id,) = api.buy(offer).json()["resource_ids"]
@@ -78,7 +78,7 @@ def test_a_machine_deleted_while_provisioning(simulate: Make) -> None:
     assert api.status(offer)["procurement_status"] == "failed"
 
 
-def test_a_machine_vanishes_while_provisioning(simulate: Make, until: Make) -> None:
+def test_machine_that_vanishes_while_provisioning_fails_its_offer(simulate: Make, until: Make) -> None:
     offer = Offer()
     api = simulate([offer], provision_seconds=0.1)
     (resource_id,) = api.buy(offer).json()["resource_ids"]
@@ -88,7 +88,7 @@ def test_a_machine_vanishes_while_provisioning(simulate: Make, until: Make) -> N
     assert api.simulator.resources[resource_id].address is None
 
 
-def test_a_deletion_is_refused_while_the_machine_runs(simulate: Make) -> None:
+def test_fault_refuses_a_deletion_once(simulate: Make) -> None:
     api = simulate()
     (machine,) = api.simulator.populate(1)
     path = f"/resources/{machine.resource_id}"
@@ -98,7 +98,7 @@ def test_a_deletion_is_refused_while_the_machine_runs(simulate: Make) -> None:
     assert api("DELETE", path).json()["status"] == "deleted"
 
 
-def test_the_price_rises_after_the_search(simulate: Make) -> None:
+def test_price_may_rise_after_the_search(simulate: Make) -> None:
     offer = Offer(gpu_count=2, gpu_price_per_hour=2, details_price=3)
     api = simulate([offer])
     assert api.search("compute: {gpu_type: H100, gpu_count: 2}").json()["offers"][0]["total_price_per_hour"] == 4
@@ -107,7 +107,7 @@ def test_the_price_rises_after_the_search(simulate: Make) -> None:
     assert api.get("/resources")[0]["pricing_total_hourly"] == 6
 
 
-def test_a_fault_answers_for_the_api(simulate: Make) -> None:
+def test_fault_replaces_answers(simulate: Make) -> None:
     api = simulate()
     api.simulator.faults += [
         Fault(method="GET", path="/available_gpus", nth=2, status=429, headers={"Retry-After": "7"}, body="slow down"),
@@ -121,7 +121,7 @@ def test_a_fault_answers_for_the_api(simulate: Make) -> None:
     assert [each.status for each in api.simulator.requests] == [200, 429, 200, 503, 503, 503]
 
 
-def test_a_fault_may_wait_for_what_is_sent(simulate: Make) -> None:
+def test_fault_may_depend_on_the_request_body(simulate: Make) -> None:
     offers = [Offer(), Offer()]
     api = simulate(offers)
     api.simulator.faults.append(Fault(path="/procure_offer", sent=r'"resource_name": ?"b"', status=409))
@@ -130,7 +130,7 @@ def test_a_fault_may_wait_for_what_is_sent(simulate: Make) -> None:
     assert api.buy(offers[1], resource_name="b").status_code == 200
 
 
-def test_a_fault_delays(simulate: Make) -> None:
+def test_fault_may_delay_answers(simulate: Make) -> None:
     api = simulate()
     api.simulator.faults.append(Fault(delay=0.3))
     begin = time.monotonic()
@@ -152,7 +152,7 @@ def test_a_fault_delays(simulate: Make) -> None:
         (Fault(status=200, body={"status": "procured"}, cut="within"), False),
     ],
 )
-def test_a_lost_answer_to_a_purchase(simulate: Make, fault: Fault, bought: bool) -> None:
+def test_fault_may_lose_the_answer_to_a_purchase(simulate: Make, fault: Fault, bought: bool) -> None:
     offer = Offer()
     api = simulate([offer])
     fault.seen, fault.method = 0, "POST"
@@ -169,7 +169,7 @@ def test_a_lost_answer_to_a_purchase(simulate: Make, fault: Fault, bought: bool)
     assert api.simulator.requests[0].json["offer_id"] == offer.offer_id
 
 
-def test_a_purchase_goes_on_without_its_client(simulate: Make, until: Make) -> None:
+def test_purchase_completes_after_its_client_has_left(simulate: Make, until: Make) -> None:
     offer = Offer()
     api = simulate([offer], procure_seconds=0.3, purchase_at="end")
     with pytest.raises(requests.exceptions.ReadTimeout):
@@ -183,7 +183,7 @@ def test_a_purchase_goes_on_without_its_client(simulate: Make, until: Make) -> N
     until(lambda: api.simulator.purchases)
 
 
-def test_offers_are_added_while_it_runs(simulate: Make) -> None:
+def test_offers_can_be_added_while_the_simulator_runs(simulate: Make) -> None:
     api = simulate()
     offer = api.simulator.add_offer(gpu_type="nvidia-b200-sxm6-180gb", gpu_price_per_hour=4)
     assert api.simulator.offers[offer.offer_id] is offer

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machines that a purchase starts, through the system's own ssh."""
+"""The machines that a purchase starts. The tests log in with the system's ssh."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def buy(simulate: Make, key: Path) -> Make:
     return start
 
 
-def test_a_command_has_streams_and_a_status(buy: Make, ssh: Make) -> None:
+def test_commands_have_streams_and_an_exit_status(buy: Make, ssh: Make) -> None:
     api, resource = buy(cloud_init="#cloud-config\n{}\n")
     home = api.simulator.home(resource.resource_id)
     data = os.urandom(1_000_000)
@@ -55,7 +55,7 @@ def test_a_command_has_streams_and_a_status(buy: Make, ssh: Make) -> None:
     assert ssh(resource.address, input=b"echo from a shell\n").stdout == b"from a shell\n"
 
 
-def test_nvidia_smi_shows_the_gpus_that_were_bought(buy: Make, ssh: Make) -> None:
+def test_nvidia_smi_lists_the_bought_gpus(buy: Make, ssh: Make) -> None:
     offer = Offer(gpu_type="A100", gpu_count=8, node_count=2)
     first, second = buy(offer)[1].purchase.resources
 
@@ -82,7 +82,7 @@ def test_nvidia_smi_shows_the_gpus_that_were_bought(buy: Make, ssh: Make) -> Non
 
 
 @pytest.mark.parametrize("offer", default_offers(), ids=lambda offer: f"{offer.gpu_count}-{offer.gpu_type}")
-def test_each_gpu_of_the_sandbox_is_what_was_paid_for(
+def test_gpus_of_all_default_offers_pass_the_acceptance_test(
     offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(programs(Resource(Purchase(offer, {}, offer.created_at, 0), "gpu-1")), tmp_path)
@@ -98,13 +98,13 @@ def test_each_gpu_of_the_sandbox_is_what_was_paid_for(
     assert {finding["verdict"] for finding in about_gpus} == {"ok"}, findings
 
 
-def test_a_terminal(buy: Make, ssh: Make) -> None:
+def test_ssh_can_request_a_terminal(buy: Make, ssh: Make) -> None:
     resource = buy()[1]
     answer = ssh(resource.address, "-tt", "test -t 0 && tty; exit 4")
     assert (answer.returncode, answer.stdout.startswith(b"/dev/")) == (4, True)
 
 
-def test_only_root_with_the_key(buy: Make, ssh: Make, simulate: Make) -> None:
+def test_only_root_with_the_key_can_log_in(buy: Make, ssh: Make, simulate: Make) -> None:
     resource = buy()[1]
     assert b"Permission denied (publickey)" in ssh(resource.address, "true", user="admin").stderr
     other = Offer()
@@ -114,7 +114,7 @@ def test_only_root_with_the_key(buy: Make, ssh: Make, simulate: Make) -> None:
     assert b"Permission denied (publickey)" in ssh(address, "true").stderr
 
 
-def test_sftp(buy: Make, ssh_options: list[str], tmp_path: Path) -> None:
+def test_sftp_accepts_relative_and_absolute_paths(buy: Make, ssh_options: list[str], tmp_path: Path) -> None:
     api, resource = buy()
     home = api.simulator.home(resource.resource_id)
     source = tmp_path / "source"
@@ -130,34 +130,34 @@ def test_sftp(buy: Make, ssh_options: list[str], tmp_path: Path) -> None:
     assert (home / "relative").read_bytes() == (home / "absolute").read_bytes() == source.read_bytes()
 
 
-def test_ssh_comes_later_than_ready(buy: Make, until: Make, ssh: Make) -> None:
+def test_ssh_delay_starts_when_the_offer_is_ready(buy: Make, until: Make, ssh: Make) -> None:
     api, resource = buy(ssh_delay_seconds=0.4)
     assert api.status(resource.purchase.offer)["procurement_status"] == "ready"
     assert b"Connection refused" in ssh(resource.address, "true").stderr
     until(lambda: ssh(resource.address, "true").returncode == 0)
 
 
-def test_a_cluster_has_a_machine_for_each_node(buy: Make, ssh: Make) -> None:
+def test_each_node_of_a_cluster_is_a_machine(buy: Make, ssh: Make) -> None:
     first = buy(Offer(gpu_count=16, node_count=2))[1]
     homes = {ssh(each.address, "pwd").stdout for each in first.purchase.resources}
     assert len(homes) == 2
 
 
-def _running(number: str) -> bool:
+def _is_running(number: str) -> bool:
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True)
     return f"sleep {number}".encode() in listing.stdout.splitlines()
 
 
 @contextmanager
 def logged_in(address: Any, options: list[str], until: Make) -> Iterator[None]:
-    """A client whose command hangs until its machine is off; then nothing of it runs any more."""
+    """A client whose command runs until its machine ends. Afterwards, checks that the command has ended as well."""
     number = f"300.{address.port}"
     command = ["ssh", *options, "-p", str(address.port), f"root@{address.ip}", f"sleep {number}; true"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as client:
-        until(lambda: _running(number))
+        until(lambda: _is_running(number))
         yield
         assert client.wait(HANGS) == 255
-    until(lambda: not _running(number))
+    until(lambda: not _is_running(number))
 
 
 def test_deletion_ends_processes_and_removes_the_home(buy: Make, until: Make, ssh: Make) -> None:
@@ -165,14 +165,14 @@ def test_deletion_ends_processes_and_removes_the_home(buy: Make, until: Make, ss
     home = api.simulator.home(resource.resource_id)
     number = f"300.{resource.address.port}"
     assert ssh(resource.address, f"setsid nohup sleep {number} >/dev/null 2>&1 &").returncode == 0
-    until(lambda: _running(number))
+    until(lambda: _is_running(number))
     assert api("DELETE", f"/resources/{resource.resource_id}").status_code == 200
     assert not home.exists()
-    until(lambda: not _running(number))
+    until(lambda: not _is_running(number))
     assert b"Connection refused" in ssh(resource.address, "true").stderr
 
 
-def test_a_machine_that_vanishes_is_off(buy: Make, until: Make, ssh: Make, ssh_options: list[str]) -> None:
+def test_vanished_machine_closes_connections(buy: Make, until: Make, ssh: Make, ssh_options: list[str]) -> None:
     api, resource = buy()
     home = api.simulator.home(resource.resource_id)
     with logged_in(resource.address, ssh_options, until):
@@ -181,7 +181,7 @@ def test_a_machine_that_vanishes_is_off(buy: Make, until: Make, ssh: Make, ssh_o
     assert b"Connection refused" in ssh(resource.address, "true").stderr
 
 
-def test_the_end_of_the_simulator_ends_everything(buy: Make, until: Make, ssh_options: list[str]) -> None:
+def test_end_of_the_simulator_ends_all_machines(buy: Make, until: Make, ssh_options: list[str]) -> None:
     api, resource = buy()
     home = api.simulator.home(resource.resource_id)
     with logged_in(resource.address, ssh_options, until):

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python -m simulator`` in a process of its own."""
+"""The sandbox: ``python -m simulator`` as a separate process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TESTS = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/run.md"])
-def test_a_person_who_tries_a_run_of_the_pages_can_buy_it_in_the_sandbox(page: str) -> None:
+def test_sandbox_has_offers_for_the_runs_in_the_pages(page: str) -> None:
     text = (TESTS.parent / page).read_text()
     count, gpu = re.findall(r"-e run_gpu=(?:(\d+)x)?(\w+)", text)[0]
     (bill,), hours = re.findall(r"-e run_max_bill=(\d+)", text), re.findall(r"-e run_time=(\d+)h", text) or ["0.17"]
@@ -37,10 +37,10 @@ def test_a_person_who_tries_a_run_of_the_pages_can_buy_it_in_the_sandbox(page: s
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: signal.Signals) -> None:
+def test_sandbox_runs_until_it_gets_a_signal(tmp_path: Path, until: Make, number: signal.Signals) -> None:
     file = tmp_path / "sandbox.env"
-    taken = socket.create_server(("127.0.0.1", 0))
-    port = str(taken.getsockname()[1])
+    occupied = socket.create_server(("127.0.0.1", 0))
+    port = str(occupied.getsockname()[1])
     command = [
         sys.executable,
         "-m",
@@ -59,10 +59,10 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
     collections = {"ANSIBLE_COLLECTIONS_PATH": "/a clone/.build/dev"}
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path), **collections}
     pipe = subprocess.PIPE
-    with taken, subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+    with occupied, subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
-            # Another sandbox has the port.
+            # The requested port is occupied, so the sandbox uses another one.
             url = process.stdout.readline().strip()
             printed = [process.stdout.readline().strip() for _line in range(3)]
             until(file.exists)
@@ -75,7 +75,7 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
                 timeout=HANGS,
                 headers={**headers, "Content-Type": "application/yaml"},
             ).json()["offers"]
-            # Its machines pass the test of what was bought.
+            # Offers have no more vCPUs than this computer, so that its machines pass the acceptance test.
             assert {offer["vcpu_count"] for offer in found} == {min(16, len(os.sched_getaffinity(0)))}
             bought = requests.post(
                 url + "/procure_offer",
@@ -97,7 +97,7 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
         f"PATH={os.path.dirname(sys.executable)}:/bin:/usr/bin",
         "ANSIBLE_COLLECTIONS_PATH=/a clone/.build/dev:/a home/.ansible/collections:/usr/share/ansible/collections",
     } <= set(sourced.splitlines())
-    assert not file.exists(), "it would lead to nothing"
+    assert not file.exists(), "the file names a sandbox that has ended"
     assert re.findall(r"(POST|GET) (/\S+) (\S+)", log) == [
         ("POST", "/get_offers", "200"),
         ("POST", "/procure_offer", "200"),

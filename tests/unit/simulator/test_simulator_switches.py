@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each switch of the settings: the documentation's contradictions and silences."""
+"""The switches of the simulator's settings: gaps and contradictions of the documentation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Make = Callable[..., Any]
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that only advances on demand."""
 
     def __init__(self) -> None:
         self.now = datetime(2030, 1, 1, tzinfo=timezone.utc)
@@ -27,7 +27,7 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
-    def forward(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
 
@@ -49,35 +49,35 @@ def offer() -> Offer:
         ({"vocabulary": "B", "odd_word": "warming_up"}, ["pending", "provisioning", "warming_up", "ready"]),
     ],
 )
-def test_words_while_provisioning(
+def test_vocabulary_sets_the_words_while_provisioning(
     simulate: Make, until: Make, offer: Offer, clock: Clock, settings: dict[str, str], words: list[str]
 ) -> None:
     api = simulate([offer], clock, provision_seconds=90, progress_field="message", **settings)
-    seen = [api.status(offer)]
+    answers = [api.status(offer)]
     api.buy(offer)
     for seconds in (0, 30):
-        clock.forward(seconds)
-        seen.append(api.status(offer))
-    clock.forward(60)
-    seen.append(until(lambda: (now := api.status(offer))["procurement_status"] == "ready" and now))
-    assert [each["procurement_status"] for each in seen] == words
-    assert [each["status"] for each in seen] == ["available", "procured", "procured", "procured"]
-    assert [each["message"] for each in seen[1:]] == ["0/1 instances running"] * 2 + ["1/1 instances running"]
-    assert seen[1]["instances"] == [{"external_ip": None, "ssh_command": None, "status": "provisioning"}]
+        clock.advance(seconds)
+        answers.append(api.status(offer))
+    clock.advance(60)
+    answers.append(until(lambda: (now := api.status(offer))["procurement_status"] == "ready" and now))
+    assert [each["procurement_status"] for each in answers] == words
+    assert [each["status"] for each in answers] == ["available", "procured", "procured", "procured"]
+    assert [each["message"] for each in answers[1:]] == ["0/1 instances running"] * 2 + ["1/1 instances running"]
+    assert answers[1]["instances"] == [{"external_ip": None, "ssh_command": None, "status": "provisioning"}]
 
 
 @pytest.mark.parametrize(("listed", "count"), [(True, 2), (False, 1)])
-def test_a_search_lists_clusters_or_not(simulate: Make, listed: bool, count: int) -> None:
+def test_lists_clusters_decides_whether_searches_find_clusters(simulate: Make, listed: bool, count: int) -> None:
     api = simulate([Offer(gpu_count=8), Offer(gpu_count=24, node_count=3)], lists_clusters=listed)
     assert len(api.search("compute: {gpu_type: H100, gpu_count: 8}").json()["offers"]) == count
 
 
-def test_machines_of_a_cluster_come_up_one_after_the_other(simulate: Make, until: Make, clock: Clock) -> None:
+def test_machines_of_a_cluster_start_one_after_the_other(simulate: Make, until: Make, clock: Clock) -> None:
     offer = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=2)
     api = simulate([offer], clock, provision_seconds=90)
     api.buy(offer, cluster_name="train", resource_name="ignored")
     for number in range(1, 4):
-        clock.forward(30)
+        clock.advance(30)
         progress = f"{number}/3 instances running"
         status = until(lambda: (now := api.status(offer))["progress"] == progress and now)  # noqa: B023
         assert (status["procurement_status"] == "ready") == (number == 3)
@@ -88,7 +88,7 @@ def test_machines_of_a_cluster_come_up_one_after_the_other(simulate: Make, until
 
 
 @pytest.mark.parametrize("envelope", [None, "resources", "items", "data", "results"])
-def test_envelope_of_lists(simulate: Make, offer: Offer, envelope: str | None) -> None:
+def test_list_envelope_wraps_lists(simulate: Make, offer: Offer, envelope: str | None) -> None:
     api = simulate([offer], list_envelope=envelope, discovery_envelope=envelope is not None)
     api.buy(offer)
     answer = api.get("/resources")
@@ -98,7 +98,7 @@ def test_envelope_of_lists(simulate: Make, offer: Offer, envelope: str | None) -
 
 
 @pytest.mark.parametrize("envelope", [None, "items"])
-def test_pages(simulate: Make, envelope: str | None) -> None:
+def test_page_size_splits_the_list(simulate: Make, envelope: str | None) -> None:
     api = simulate(page_size=2, list_envelope=envelope)
     machines = [each.resource_id for each in api.simulator.populate(5)]
     api("DELETE", f"/resources/{machines.pop()}")
@@ -116,19 +116,19 @@ def test_pages(simulate: Make, envelope: str | None) -> None:
     assert api("GET", "/resources?page=0").status_code == 422
 
 
-def test_pages_of_one_offer(simulate: Make) -> None:
+def test_page_size_splits_the_list_of_an_offer(simulate: Make) -> None:
     api = simulate(page_size=2)
     api.simulator.populate(1)
     machines = api.simulator.populate(1, gpu_count=24, node_count=3)
-    path, seen = f"/resources?offer_id={machines[0].purchase.offer_id}", []
+    path, answers = f"/resources?offer_id={machines[0].purchase.offer_id}", []
     while path:
         page = api.get(path)
-        seen += [each["resource_id"] for each in page["resources"]]
+        answers += [each["resource_id"] for each in page["resources"]]
         path = page["next"]
-    assert seen == [each.resource_id for each in machines]
+    assert answers == [each.resource_id for each in machines]
 
 
-def test_a_page_without_a_link_to_the_next(simulate: Make) -> None:
+def test_page_links_can_be_switched_off(simulate: Make) -> None:
     api = simulate(page_size=2, page_links=False)
     api.simulator.populate(3)
     answer = api.get("/resources")
@@ -136,7 +136,7 @@ def test_a_page_without_a_link_to_the_next(simulate: Make) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_spec_of_a_resource(simulate: Make, known: bool) -> None:
+def test_spec_known_decides_the_spec_of_a_resource(simulate: Make, known: bool) -> None:
     offer = Offer(gpu_count=16, node_count=2, region="US", contract_type="spot")
     api = simulate([offer], spec_known=known)
     api.buy(offer)
@@ -151,7 +151,7 @@ def test_spec_of_a_resource(simulate: Make, known: bool) -> None:
 
 
 @pytest.mark.parametrize("field", ["resource_ids", "resources", "resource_objects", None])
-def test_resources_in_the_status(simulate: Make, offer: Offer, field: str | None) -> None:
+def test_status_resources_sets_the_field_of_ids(simulate: Make, offer: Offer, field: str | None) -> None:
     api = simulate([offer], status_resources=field)
     (resource_id,) = api.buy(offer).json()["resource_ids"]
     status = api.status(offer)
@@ -164,7 +164,7 @@ def test_resources_in_the_status(simulate: Make, offer: Offer, field: str | None
     )
 
 
-def test_answer_to_a_purchase(simulate: Make, offer: Offer) -> None:
+def test_purchase_settings_change_answer_and_name(simulate: Make, offer: Offer) -> None:
     api = simulate([offer], procure_answer="provisioning_in_progress", procure_returns_ids=False, keeps_name=False)
     answer = api.buy(offer, resource_name="wanted").json()
     assert answer == {
@@ -178,7 +178,7 @@ def test_answer_to_a_purchase(simulate: Make, offer: Offer) -> None:
 
 
 @pytest.mark.parametrize("status", [409, 400, 200])
-def test_second_purchase(simulate: Make, offer: Offer, status: int) -> None:
+def test_second_purchase_status_sets_the_status_code(simulate: Make, offer: Offer, status: int) -> None:
     api = simulate([offer], second_purchase_status=status)
     first, second = api.buy(offer), api.buy(offer)
     assert second.status_code == status
@@ -188,7 +188,7 @@ def test_second_purchase(simulate: Make, offer: Offer, status: int) -> None:
 
 
 @pytest.mark.parametrize("purchase_at", ["start", "end"])
-def test_a_purchase_blocks(simulate: Make, until: Make, offer: Offer, purchase_at: str) -> None:
+def test_purchase_blocks_for_procure_seconds(simulate: Make, until: Make, offer: Offer, purchase_at: str) -> None:
     api = simulate([offer], procure_seconds=5, purchase_at=purchase_at)
     thread = threading.Thread(target=lambda: api.buy(offer))
     begin = time.monotonic()
@@ -214,7 +214,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize(("settings", "instance", "access", "has_port"), ADDRESSES)
-def test_where_the_address_is(
+def test_address_settings_decide_the_place_of_the_address(
     simulate: Make, offer: Offer, settings: dict[str, str], instance: str | None, access: str, has_port: bool
 ) -> None:
     api = simulate([offer], **settings)
@@ -232,32 +232,32 @@ def test_where_the_address_is(
     }
 
 
-def test_a_resource_is_looked_at_every_thirty_seconds(simulate: Make, until: Make, offer: Offer, clock: Clock) -> None:
+def test_resources_are_synced_every_thirty_seconds(simulate: Make, until: Make, offer: Offer, clock: Clock) -> None:
     api = simulate([offer], clock, provision_seconds=60)
     path = f"/resources/{api.buy(offer).json()['resource_ids'][0]}"
     assert api.get(path)["status"] == "provisioning"
-    clock.forward(29)
+    clock.advance(29)
     api.simulator.purchases[0].resources[0].ready_at = clock()
     until(lambda: api.get("/resources")[0]["status"] == "running")
-    clock.forward(1)
+    clock.advance(1)
     assert api.get(path)["status"] == "running"
     api("DELETE", path)
     assert api.get(path)["status"] == "deleted"
 
 
-def test_a_resource_is_as_it_was_seen_until_refreshed(simulate: Make, offer: Offer, clock: Clock) -> None:
+def test_force_refresh_shows_the_current_state(simulate: Make, offer: Offer, clock: Clock) -> None:
     api = simulate([offer], clock, delete_seconds=20)
     path = f"/resources/{api.buy(offer).json()['resource_ids'][0]}"
     assert api("DELETE", path).json()["status"] == "deleting"
     assert api.get(path)["status"] == "deleting"
-    clock.forward(20)
+    clock.advance(20)
     assert api.get(path)["status"] == "deleting"
     assert api.get(path, params={"force_refresh": "true"})["status"] == "deleted"
 
 
 @pytest.mark.parametrize("again", [200, 409])
 @pytest.mark.parametrize("readable", [True, False])
-def test_deletion(simulate: Make, offer: Offer, clock: Clock, again: int, readable: bool) -> None:
+def test_deletion_settings(simulate: Make, offer: Offer, clock: Clock, again: int, readable: bool) -> None:
     api = simulate(
         [offer],
         clock,
@@ -272,7 +272,7 @@ def test_deletion(simulate: Make, offer: Offer, clock: Clock, again: int, readab
     assert api("DELETE", path).status_code == again
     assert [each["status"] for each in api.get("/resources")] == ["deleting"]
     assert len(api.simulator.billed) == 1
-    clock.forward(5)
+    clock.advance(5)
     assert api("DELETE", path).status_code == 409
     assert api("GET", path).status_code == (200 if readable else 404)
     assert [each["status"] for each in api.get("/resources")] == (["deleted"] if readable else [])
@@ -282,16 +282,16 @@ def test_deletion(simulate: Make, offer: Offer, clock: Clock, again: int, readab
 
 @pytest.mark.parametrize("deleting", [True, False])
 @pytest.mark.parametrize("readable", [True, False])
-def test_a_machine_vanishes_at_once(simulate: Make, offer: Offer, deleting: bool, readable: bool) -> None:
+def test_vanish_ends_a_machine_at_once(simulate: Make, offer: Offer, deleting: bool, readable: bool) -> None:
     api = simulate([offer], delete_seconds=60, deleted_readable=readable)
     (resource_id,) = api.buy(offer).json()["resource_ids"]
     path = f"/resources/{resource_id}"
     if deleting:
         api("DELETE", path)
     assert api.get(path)["status"] == ("deleting" if deleting else "running")
-    asked = len(api.simulator.requests)
+    requests = len(api.simulator.requests)
     api.simulator.vanish(resource_id)
-    assert len(api.simulator.requests) == asked
+    assert len(api.simulator.requests) == requests
     answer = api("GET", path)
     assert answer.json()["status"] == "deleted" if readable else answer.status_code == 404
     assert api("DELETE", path).status_code == 409
@@ -300,7 +300,9 @@ def test_a_machine_vanishes_at_once(simulate: Make, offer: Offer, deleting: bool
 
 
 @pytest.mark.parametrize(("form", "end"), [("Z", "Z"), ("offset", "+00:00"), ("naive", "00:00:00")])
-def test_prices_times_and_counts(simulate: Make, offer: Offer, clock: Clock, form: str, end: str) -> None:
+def test_offer_settings_change_prices_times_and_counts(
+    simulate: Make, offer: Offer, clock: Clock, form: str, end: str
+) -> None:
     api = simulate([offer], clock, timestamps=form, total_price=False, gpu_count_required=True, offer_seconds=3600)
     details = api.get(f"/offers/{offer.offer_id}")
     assert details["created_at"].endswith(end)

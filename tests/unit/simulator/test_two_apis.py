@@ -1,9 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two APIs, written from the same documentation: wherever they differ, it is a question that ``docs/api.md`` has.
+"""Compares two simulated APIs that were written from the same documentation.
 
-A difference without a question is an assumption that the simulator makes and that no page and no probe names.
+Each difference must be covered by an assumption in ``docs/api.md``. Otherwise, the simulator makes an assumption that
+neither the page nor the probe names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from simulator import Nowhere, Offer, Settings, Simulator, volume
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "api.md"
 
-# The questions of the page, each with the differences that it covers, as regular expressions.
+# Assumptions of the page by id, each with regular expressions of the differences that it covers
 QUESTIONS = {
     "search-invalid": ["(no YAML|YAML in JSON|unknown GPU): 422 or 400", r"three GPUs: detail\[\]\.(ctx|input|url) .*"],
     "search-storage": ["storage only: 200 or 422"],
@@ -52,14 +53,14 @@ QUESTIONS = {
 
 
 def offers() -> list[Offer]:
-    """Offers as those of the second API: the cheapest cannot be delivered, some have a disk."""
+    """The same offers as in the second API: the cheapest cannot be delivered, some have a disk."""
     disk = volume(100, 0.08, persistent=True)
     failing = Offer(gpu_price_per_hour=1.0, outcome="fails", failed_bills=False)
     return [failing, Offer(storage=[disk]), Offer(storage=[disk]), Offer(gpu_price_per_hour=2.2)]
 
 
 class Clock:
-    """A clock that stands still until time is let pass, so that a busy computer changes nothing."""
+    """A clock that only advances on demand, so that the speed of the computer does not matter."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 31, 12, 0, 0, 250_000, timezone.utc)
@@ -67,25 +68,25 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
-    def let_pass(self, seconds: float) -> None:
-        """Move it."""
+    def advance(self, seconds: float) -> None:
+        """Advance the clock."""
         self.now += timedelta(seconds=seconds)
 
 
-def found_differences() -> list[str]:
+def differences_between_the_apis() -> list[str]:
     """The differences between the simulator and the second API."""
     clock = Clock()
     settings = Settings(provision_seconds=200, delete_seconds=90)
     with Simulator(settings, offers(), backend=Nowhere(), clock=clock) as simulator:
-        simulated = Interview(simulator.url, settings.token, clock.let_pass).whole()
+        simulated = Interview(simulator.url, settings.token, clock.advance).whole()
     with serving(World(10, 190, 90, clock)) as url:
-        return differences(simulated, Interview(url, TOKEN, clock.let_pass).whole())
+        return differences(simulated, Interview(url, TOKEN, clock.advance).whole())
 
 
-def test_each_difference_is_a_question_of_the_page() -> None:
-    found = found_differences()
+def test_each_difference_is_covered_by_an_assumption_of_the_page() -> None:
+    found = differences_between_the_apis()
     patterns = [pattern for listed in QUESTIONS.values() for pattern in listed]
     assert [line for line in found if not any(re.fullmatch(pattern, line) for pattern in patterns)] == []
     assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, line) for line in found)] == []
-    asked = re.findall(r"^\| `([\w-]+)` \|", PAGE.read_text(), re.MULTILINE)
-    assert QUESTIONS.keys() <= set(asked)
+    assumptions = re.findall(r"^\| `([\w-]+)` \|", PAGE.read_text(), re.MULTILINE)
+    assert QUESTIONS.keys() <= set(assumptions)

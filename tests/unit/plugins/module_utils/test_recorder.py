@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tasks note of their exchanges: nothing that is a secret, and nothing that could stop them."""
+"""The file of exchanges for the probe. It has no secrets, and its errors do not fail a task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from request_queue import LOST, RequestQueue
 Perform = Callable[..., dict[str, Any]]
 
 
-def test_each_attempt_is_noted(
+def test_each_exchange_is_recorded_without_secrets(
     queue: RequestQueue, perform: Perform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "log"
@@ -42,19 +42,19 @@ def test_each_attempt_is_noted(
     assert samples.TOKEN not in file.read_text() and file.stat().st_mode & 0o777 == 0o600
 
 
-def test_without_the_variable_nothing_is_noted(
+def test_nothing_is_recorded_without_the_variable(
     queue: RequestQueue, perform: Perform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(recorder.LOG, str(tmp_path / "log"))
     queue.expect("GET", "/resources", [], times=2)
     perform(RESOURCE_INFO)
     monkeypatch.delenv(recorder.LOG)
-    # The same client, which is kept for the tasks of a process.
+    # All tasks of a process use the same client.
     perform(RESOURCE_INFO)
     assert len(recorder.recorded_exchanges(str(tmp_path / "log"))) == 1
 
 
-def test_what_cannot_be_written_stops_nothing(
+def test_unwritable_file_does_not_fail_the_task(
     queue: RequestQueue, perform: Perform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(recorder.LOG, str(tmp_path / "no" / "folder"))
@@ -63,7 +63,7 @@ def test_what_cannot_be_written_stops_nothing(
     assert not result.get("failed") and len(result["resources"]) == 1
 
 
-def test_a_line_that_is_cut_off_is_passed_over(tmp_path: Path) -> None:
+def test_truncated_lines_are_skipped(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text('{"path": "/a"}\n{"path": "/b"')
     assert recorder.recorded_exchanges(str(file)) == [{"path": "/a"}]
