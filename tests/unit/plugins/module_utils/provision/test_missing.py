@@ -133,6 +133,13 @@ TABLE: list[Any] = [
         entry("r", since=9e3, at=7e3), {"read": {"r": machine("r")}}, None, MissingStep.CLEAR, id="found by its id"
     ),
     pytest.param(
+        entry("r", at=7e3),
+        {"read": {"r": machine("r")}},
+        None,
+        MissingStep.CLEAR,
+        id="found, only the second look noted",
+    ),
+    pytest.param(
         entry("r", since=9e3, at=7e3),
         {"read": {"r": machine("r", "deleting")}},
         None,
@@ -154,9 +161,24 @@ TABLE: list[Any] = [
         id="storage of its offer is found",
     ),
     pytest.param(
+        entry("r", since=9e3, at=7e3),
+        {"listed": [machine("s", "deleted", offer_id="o-r")], "read": ABSENT},
+        None,
+        None,
+        id="another machine of its offer is deleted",
+    ),
+    pytest.param(
+        entry("r", since=9e3, at=7e3),
+        {"listed": [machine("s", offer_id="o-r")], "read": {"r": None, "s": None}},
+        None,
+        None,
+        id="another machine of its offer is listed, but 404",
+    ),
+    pytest.param(
         entry("r"), {"listed": [machine("r")], "read": {}}, None, None, id="found, and never noted as missing"
     ),
     # Gone by its own page
+    pytest.param(entry("r", provision_storage_of="gpu-1"), {"read": GONE}, None, MissingStep.END, id="deleted storage"),
     pytest.param(entry("r"), {"read": GONE}, "ended", MissingStep.END, id="deleted by its page"),
     pytest.param(
         entry("r", since=9e3, at=7e3),
@@ -173,7 +195,11 @@ TABLE: list[Any] = [
         id="deleted by its page, no other machine is found",
     ),
     pytest.param(
-        entry("r"), {"listed": [machine("r", "deleted")], "read": {}}, None, None, id="deleted by the list alone"
+        entry("r"),
+        {"listed": [machine("r", "deleted")], "read": {}},
+        "ended",
+        None,
+        id="deleted by the list alone, its offer has ended",
     ),
     pytest.param(entry("r"), {"read": GONE}, "going_on", None, id="deleted, but its offer goes on"),
     pytest.param(
@@ -197,6 +223,22 @@ TABLE: list[Any] = [
 def test_step_after_a_look(own: Entry, seen: Json, phase: str | None, expected: MissingStep | None) -> None:
     fields = dict(seen)
     assert step_of(own, look(*fields.pop("listed", ()), **fields), phase) is expected
+
+
+@pytest.mark.parametrize(
+    ("own", "read", "expected"),
+    [
+        (entry("r"), GONE, True),
+        (entry("r"), ABSENT, False),
+        (entry("r", ready=False), ABSENT, True),
+        (entry("r", "s", ready=False), {**GONE, "s": None}, True),
+        (entry("r", ready=False), {"r": machine("r")}, False),
+        (entry("r", "s", ready=False), {**GONE, "s": machine("s")}, False),
+        (entry("r", provision_storage_of="o-r"), GONE, False),
+    ],
+)
+def test_asks_about_offers_of_gone_and_of_never_ready_machines(own: Entry, read: Json, expected: bool) -> None:
+    assert look(read=read).asks_about(own) is expected
 
 
 def test_gone_machine_ends_nothing_while_its_offer_status_is_unreadable() -> None:
@@ -263,10 +305,11 @@ def test_entry_without_missing_fields_is_not_missing() -> None:
 
 def test_missing_rows_begin_with_the_first_look() -> None:
     missed_now, missing, found_again = entry("r"), entry("s", since=9e3, at=7e3), entry("t", since=9e3)
-    deleted = entry("u")
-    read: Json = {"r": None, "s": None, "t": machine("t"), "u": machine("u", "deleted")}
-    seen = MissingLook([], read, Clock(NOW))
+    deleted, listed = entry("u"), entry("v")
+    read: Json = {"r": None, "s": None, "t": machine("t"), "u": machine("u", "deleted"), "v": None}
+    seen = MissingLook([machine("v")], read, Clock(NOW))
     entries = [("gpu-1", missed_now), ("gpu-2", missing), ("gpu-3", found_again), ("gpu-4", deleted)]
+    entries += [("gpu-5", listed), ("gpu-6", Entry())]
     rows = missing_rows(entries, seen, NOW)
     assert [(row["host"], row["since"], row["counts"]) for row in rows] == [
         ("gpu-1", utc_rounded_up(NOW), True),
