@@ -237,7 +237,7 @@ def test_every_observed_id_has_one_state_and_foreign_ids_are_not_held(purchase_l
         pytest.param(None, {M: None}, True, id="neither shows it"),
     ],
 )
-def test_left_of_believes_the_page_more_than_the_list(listed: str | None, read: Any, is_left: bool) -> None:
+def test_left_of_prefers_the_page_to_the_list(listed: str | None, read: Any, is_left: bool) -> None:
     by_id = {} if listed is None else {M: {**OWN, "status": listed}}
     look = PurchaseLook(OURS, (M,), (), SENT_AT, by_id, read)
     assert look.left_of(look.ids) == ((M,) if is_left else ())

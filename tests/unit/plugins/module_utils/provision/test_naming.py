@@ -130,7 +130,7 @@ def test_unmatched_names_may_be_names_of_machines() -> None:
 
 
 @pytest.mark.parametrize(("limited", "hosts"), [(None, ["a", "b"]), (["b", "c"], ["b"]), ([], [])])
-def test_within_limit(limited: list[str] | None, hosts: list[str]) -> None:
+def test_within_keeps_hosts_inside_the_limit(limited: list[str] | None, hosts: list[str]) -> None:
     assert within(["a", "b"], limited) == hosts
 
 

@@ -233,7 +233,7 @@ def test_empty_names_do_not_mean_the_whole_group(variable: str, empty: Any) -> N
         ({"provision_hosts": "a", "awx_job_template_name": "job", "awx_workflow_job_name": "job"}, "slice"),
     ],
 )
-def test_order_without_possible_hosts_is_refused(variables: dict[str, Any], error: str) -> None:
+def test_order_without_hosts_or_in_a_slice_is_refused(variables: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         ordered_hosts(variables, "gpu", {})
 

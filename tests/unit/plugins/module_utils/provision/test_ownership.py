@@ -153,7 +153,7 @@ def test_name_proves_nothing_about_an_offer_that_another_host_bought() -> None:
     assert owners_and_proofs == [(("h1",), OwnershipProof.ID), (("h1",), OwnershipProof.PURCHASE)]
 
 
-def test_two_claims_of_one_host_do_not_contest() -> None:
+def test_two_claims_of_one_host_count_as_one() -> None:
     twice = [claim("gpu", by_name=True), OwnershipClaim("gpu", "train", X)]
     for claims in itertools.permutations(twice):
         assert owned([machine(1, "train", X)], *claims) == [(("gpu",), OwnershipProof.NAME)]
@@ -314,7 +314,7 @@ def by_id(machines: Sequence[Machine], claims: Sequence[OwnershipClaim]) -> dict
 
 
 @given(_machines, _claims, st.randoms(use_true_random=False))
-def test_order_of_machines_and_claims_changes_nothing(
+def test_order_of_machines_and_claims_changes_no_owner(
     machines: list[Machine], claims: list[OwnershipClaim], random: Any
 ) -> None:
     before, before_rivals = by_id(machines, claims), rivals(claims)

@@ -227,7 +227,7 @@ def test_offer_id_needs_no_ceiling() -> None:
         (SearchResult(), ("an unknown price",)),
     ],
 )
-def test_dear_unpriced_or_unreadable_offer_id_is_refused(page: SearchResult, parts: tuple[str, ...]) -> None:
+def test_offer_id_above_ceiling_unpriced_or_unreadable_is_refused(page: SearchResult, parts: tuple[str, ...]) -> None:
     (plan,) = planned(free(offer_id=offer_id(3), max_price_per_hour=2), pages={offer_id(3): page})
     assert plan.action == STOP
     for part in (*parts, "Nothing was bought"):
@@ -249,7 +249,7 @@ def test_host_with_offer_id_of_another_host_stops() -> None:
     assert [each.action for each in planned(open_purchase("a"), free("b", offer_id=X))] == [BUY, STOP]
 
 
-def test_offer_of_void_refused_purchase_is_free() -> None:
+def test_refused_purchase_frees_its_offer() -> None:
     refused = case(host("a", offer_id=Y), known=entry(X, purchase="refused"), void=True)
     assert actions(planned(refused, free("b", offer_id=X))) == [(BUY, Y), (BUY, X)]
 
