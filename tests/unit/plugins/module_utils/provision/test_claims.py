@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which claims count in sums, and the state of a claim once its purchase is noted."""
+"""Which claims count in sums, the state of a claim once its purchase is noted, and purchases that were made late."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STATES,
     STRAY,
     VOID,
+    came_late,
     counts,
+    is_held,
     needs_settling,
     state_once_made,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Machine
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
+
+from provision_samples import machine, offer_id
 
 # state of the claim, whether it gets new machines, whether its host has no other claim, state of a rival; new state
 NEW_STATES = {
@@ -94,6 +99,46 @@ def test_claim_counts_while_it_may_have_bought(
 ) -> None:
     assert counts(state, is_sent=is_sent, is_held=is_held) is is_counted
     assert needs_settling(state, is_sent=is_sent, is_held=is_held) is may_be_settled
+
+
+@pytest.mark.parametrize(
+    ("state", "same_epoch", "expected"),
+    [
+        (BUYING, True, True),
+        (LIVE, True, True),
+        (BUYING, False, False),
+        (LIVE, False, False),
+        (STRAY, True, False),
+        (VOID, True, False),
+        (ENDED, True, False),
+        (None, True, False),
+    ],
+)
+def test_claim_is_held_while_open_under_its_own_epoch(state: str | None, same_epoch: bool, expected: bool) -> None:
+    assert is_held(state, same_epoch=same_epoch) is expected
+
+
+@pytest.mark.parametrize(
+    ("found", "refused", "expected"),
+    [
+        (machine(1, "gpu-1", offer_id(1)), None, True),
+        (machine(1, "gpu-1-2", offer_id(1)), None, True),
+        (machine(1, "gpu-1"), None, True),
+        (machine(1, "gpu-1", offer_id(2)), None, False),
+        (machine(1, "gpu-2", offer_id(1)), None, False),
+        (machine(1, None, offer_id(1)), None, False),
+        (machine(1, "gpu-1", offer_id(1), status="deleted"), None, False),
+        (machine(1, "gpu-1", offer_id(1), status="failed"), None, False),
+        (None, None, False),  # unknown to the API
+        # Refused purchases bought nothing, so the machine is probably someone else's; after 429 the offer may be sold.
+        (machine(1, "gpu-1", offer_id(1)), 409, False),
+        (machine(1, "gpu-1", offer_id(1)), 429, True),
+    ],
+)
+def test_freed_claim_bought_live_machine_of_its_name_after_all(
+    found: Machine | None, refused: int | None, expected: bool
+) -> None:
+    assert came_late(found, offer_id(1), "gpu-1", refused) is expected
 
 
 def test_database_schema_has_the_same_states() -> None:
