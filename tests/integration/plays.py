@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays of the role that ask after lost answers only briefly, and what becomes of them."""
+"""Plays of the role `provision` that look only briefly for a purchase with a lost answer, and checks of the result."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def ready_at_once(make_project: MakeProject) -> Project:
 
 
 def write_impatient(project: Project, **variables: Any) -> str:
-    """Write a play of the role that asks after lost answers only briefly, and return its name.
+    """Write a play that looks only briefly for a purchase whose answer was lost, and return its name.
 
-    ``post_timeout``: seconds for which it waits for the answer to a purchase; by itself for ever, so that a busy
-    computer makes no answer a lost one.
+    The variable ``post_timeout`` is the time limit in seconds for the answer to a purchase. Its default is so long that
+    no answer counts as lost just because the computer is busy.
     """
     play = {
         "hosts": "gpu",
@@ -55,12 +55,12 @@ def write_impatient(project: Project, **variables: Any) -> str:
 
 
 def impatient(project: Project, *words: str, **variables: Any) -> Run:
-    """Run such a play."""
+    """Run the play of `write_impatient`."""
     return project.play(write_impatient(project, **variables), *words)
 
 
 def assert_owns_one(project: Project, *hosts: str) -> None:
-    """Each host owns one machine, nothing else was bought, and the registry names the right one."""
+    """Assert that each host owns one machine, that the registry names it, and that nothing else was bought."""
     purchases = {purchase.request["resource_name"]: purchase for purchase in project.simulator.purchases}
     assert sorted(purchases) == sorted(hosts)
     assert len(project.simulator.purchases) == len(hosts), "bought twice"
@@ -73,7 +73,7 @@ def assert_owns_one(project: Project, *hosts: str) -> None:
 
 
 def sell(project: Project, hosts: list[str]) -> dict[str, Offer]:
-    """Let each host search for something else, and sell it an offer that the others find only when it is gone."""
+    """Add one offer per host that no other host's search finds, and return the offers by host."""
     sold = {}
     for host in hosts:
         number = len(project.simulator.offers) + 1
@@ -83,7 +83,10 @@ def sell(project: Project, hosts: list[str]) -> dict[str, Offer]:
 
 
 def separate(make_project: MakeProject, offers: dict[str, list[Offer]], **variables: dict[str, Any]) -> Project:
-    """A project whose hosts each search for another GPU and find these offers; with variables of single hosts."""
+    """A project whose hosts search for different GPUs, so that each finds only its own offers.
+
+    ``variables``: extra variables by host.
+    """
     project = make_project([offer for found in offers.values() for offer in found])
     project.declare(list(offers))
     for (host, found), family in zip(offers.items(), GPUS, strict=False):
@@ -98,7 +101,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def kill(project: Project, number: signal.Signals, due: Callable[[], bool], book: str = "") -> None:
-    """Start the play, or this playbook, and when it is due send all its processes a signal, as a reboot does."""
+    """Start the impatient play, or ``book``, and send all its processes a signal once ``due``, as a reboot does."""
     with project.start("ansible-playbook", "-i", str(project.inventory), book or write_impatient(project)) as process:
         while process.poll() is None and not due():
             time.sleep(0.002)
@@ -120,7 +123,7 @@ READS: dict[str, dict[str, Any]] = {
 
 
 def break_reads(project: Project, breaks: dict[str, dict[str, Any]]) -> list[str]:
-    """Break each read on the way to a purchase in each of these ways, for a host of its own. Returns the hosts."""
+    """Break each read before a purchase in each of these ways, each for its own host. Return the hosts."""
     hosts = [f"{step}-{kind}" for step in ("search", "look", "price") for kind in breaks]
     for host, offer in sell(project, hosts).items():
         step, kind = host.split("-", 1)

@@ -1,8 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several runs for the same hosts at the same moment: plays of one controller, which has files, or controllers that
-share a registry."""
+"""Concurrent runs for the same hosts: on one controller with a registry of files, or on several that share one."""
 
 from __future__ import annotations
 
@@ -24,36 +23,39 @@ from simulator import Offer
 
 ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
 SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
-POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds that a purchase takes, in which nothing shows
-LONG = 20  # the same, longer than other plays take on a busy computer
+POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds until a purchase is answered and visible
+LONG = 20  # for a purchase that outlasts another play, even on a busy computer
 HOSTS = [f"gpu-{number}" for number in range(1, 7)]
 PRICE = 2.5
 
 
 @dataclass
 class Shop:
-    """A project whose purchases show nowhere until they are answered. ``url`` is the registry, empty for files."""
+    """A project whose purchases are invisible until they are answered.
+
+    ``url``: the shared registry; empty for a registry of files.
+    """
 
     project: Project
     url: str
 
     def declare(self, hosts: list[str], **variables: Any) -> None:
-        """Hosts that are not reached by SSH; a ceiling of all only where the registry knows all."""
+        """Declare hosts that are not reached by SSH."""
         shared = {"provision_registry_url": self.url} if self.url else {}
         self.project.declare(hosts, **{"provision_reach": False, "provision_poll_retries": 100, **shared, **variables})
 
     def controller(self, number: int) -> dict[str, str]:
-        """The environment of a controller; there is only one where files are kept."""
+        """The environment of a controller; with a registry of files there is only one."""
         home = self.project.folder / f"controller-{number}"
         home.mkdir(exist_ok=True)
         return {"HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible")} if self.url else {}
 
     def play(self, *words: str, controller: int = 1) -> Run:
-        """A play of a controller."""
+        """Run a play on a controller."""
         return self.project.play(*words, **self.controller(controller))
 
     def start(self, number: int) -> Program:
-        """A play that provisions all hosts, in a session of its own."""
+        """Start a play on a controller that provisions all hosts, in a session of its own."""
         words = ["ansible-playbook", "-i", str(self.project.inventory), "compute_index.supply.provision"]
         return self.project.start(*words, "--forks", "20", **self.controller(number))
 
@@ -63,11 +65,11 @@ class Shop:
         return sorted(each.name for each in self.project.simulator.resources.values() if each.deleting_at is None)
 
     def wait_for_purchases(self, count: int) -> None:
-        """Until so many are under way."""
+        """Wait until this many purchases have been sent."""
         until(lambda: self.project.requests(*PROCURE) >= count)
 
     def forget_holds(self) -> None:
-        """Let nobody hold a claim: that is a courtesy, and they must live without it. Files know who has died."""
+        """End all holds on claims in the shared registry: no purchase may depend on them. Locked files need none."""
         if self.url and postgresql.execute(self.url, "SELECT to_regclass('compute_index_supply.purchase')") != [
             (None,)
         ]:
@@ -82,12 +84,12 @@ def make_shop(make_project: MakeProject, request: pytest.FixtureRequest, store: 
 
 @pytest.fixture(params=["shared", "files"])
 def shop(make_project: MakeProject, request: pytest.FixtureRequest) -> Shop:
-    """A shop of each kind, where a purchase takes long."""
+    """A shop with each kind of registry, whose purchases take long."""
     return make_shop(make_project, request, request.param, LONG)
 
 
 @pytest.mark.first
-def test_a_run_waits_for_another_one_that_is_buying(shop: Shop) -> None:
+def test_a_run_waits_while_another_one_buys(shop: Shop) -> None:
     shop.declare(["gpu-1", "gpu-2"])
     with ThreadPoolExecutor() as pool:
         first = pool.submit(shop.play, "compute_index.supply.provision")
@@ -98,7 +100,7 @@ def test_a_run_waits_for_another_one_that_is_buying(shop: Shop) -> None:
     assert "RETRYING" in second.output
 
 
-def test_what_another_run_is_buying_is_not_ended(shop: Shop) -> None:
+def test_decommission_refuses_a_host_that_another_run_is_buying(shop: Shop) -> None:
     shop.declare(["gpu-1"])
     with ThreadPoolExecutor() as pool:
         first = pool.submit(shop.play, "compute_index.supply.provision")
@@ -112,7 +114,7 @@ def test_what_another_run_is_buying_is_not_ended(shop: Shop) -> None:
 
 
 def kill(play: Program, how: str) -> None:
-    """Kill the play with its workers, or the play alone, whose workers go on buying."""
+    """Kill the play with its workers ("all"), or only the play ("alone"), so that its workers go on buying."""
     if how == "all":
         os.killpg(play.pid, signal.SIGKILL)
     else:
@@ -127,7 +129,7 @@ def kill(play: Program, how: str) -> None:
 def test_three_runs_buy_six_machines(
     make_project: MakeProject, request: pytest.FixtureRequest, store: str, seed: int
 ) -> None:
-    """They provision the same hosts at the same moment; one is killed now and then, and started again."""
+    """Three runs provision the same six hosts at the same time, and some are killed and started again."""
     dice = random.Random(seed)
     shop = make_shop(make_project, request, store, POST)
     ceiling = len(HOSTS) * PRICE
@@ -147,16 +149,16 @@ def test_three_runs_buy_six_machines(
         play.wait(HANGS)
     last = shop.project.play("compute_index.supply.provision")
     assert last.returncode == 0, last.output
-    said = "".join(play.read() for play in started)
-    assert shop.live == HOSTS, said
-    assert len(shop.project.simulator.purchases) == len(HOSTS), said
+    outputs = "".join(play.read() for play in started)
+    assert shop.live == HOSTS, outputs
+    assert len(shop.project.simulator.purchases) == len(HOSTS), outputs
     audit = shop.project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
     assert audit.returncode == 0, audit.output
 
 
 @pytest.mark.parametrize("on_failure", ["release", "keep"])
-def test_without_a_registry_a_second_purchase_of_the_name_is_seen(make_project: MakeProject, on_failure: str) -> None:
-    """While the first purchase shows nowhere, nobody can tell that there is one, and a cheaper offer appears."""
+def test_without_a_registry_a_double_purchase_is_detected_by_name(make_project: MakeProject, on_failure: str) -> None:
+    """A double purchase is possible while the first one is invisible; a cheaper offer appears meanwhile."""
     project = make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0, procure_seconds=8, purchase_at="end")
     project.declare(["gpu-1"], provision_reach=False, provision_registry_dir="", provision_on_failure=on_failure)
     shop = Shop(project, "")
@@ -164,7 +166,8 @@ def test_without_a_registry_a_second_purchase_of_the_name_is_seen(make_project: 
         first = pool.submit(shop.play, "compute_index.supply.provision")
         shop.wait_for_purchases(1)
         project.simulator.add_offer(gpu_price_per_hour=2.0)
-        project.simulator.settings.procure_seconds = 11  # until the first one has looked for others of its name
+        # Until the first run has looked for other machines with its name
+        project.simulator.settings.procure_seconds = 11
         second = shop.play("compute_index.supply.provision")
         assert first.result().returncode == 0, first.result().output
     ids = [each.resource_ids[0] for each in project.simulator.purchases]

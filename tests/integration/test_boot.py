@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A machine is waited for until SSH answers and its first boot is over."""
+"""Wait until SSH answers and the first boot is over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from limits import HANGS
 from simulator import Offer
 
 BOOT = "compute_index.supply.wait_for_boot"
-# The state of each machine's cloud-init, see Project.first_boot.
+# By host: the script of its cloud-init, see Project.first_boot
 SCRIPTS = {
     "done": "status=done",
     "slow": "[ -e twice ] || { status=running stage=modules-final; [ -e once ] && touch twice; touch once; }",
@@ -32,7 +32,7 @@ SCRIPTS = {
     "unclear": "echo 'ModuleNotFoundError: yaml' >&2; exit 1",
     "checked": "status=done",
 }
-# Options and variables of single machines.
+# Options and variables of single hosts
 OPTIONS: dict[str, dict[str, Any]] = {
     "hangs": {"boot_timeout": "2s"},
     "unclear": {"boot_timeout": 2},
@@ -62,14 +62,14 @@ def buy(project: Project, offer_id: str, name: str) -> str:
 
 
 def make_machines(make_project: MakeProject) -> Project:
-    """A project with a machine for each host."""
+    """A project in which each host has a machine."""
     hosts = [*SCRIPTS, *OTHERS]
     project = make_project([Offer() for _host in hosts], provision_seconds=0)
     project.declare(hosts)
     wrong_key = project.folder / "wrong_key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(wrong_key)], check=True)
     for host, offer_id in zip(hosts, list(project.simulator.offers), strict=True):
-        # Nothing listens there before that.
+        # Connections are refused until then.
         project.simulator.settings.ssh_delay_seconds = {"late": 4, "silent": 600}.get(host, 0)
         resource_id = buy(project, offer_id, host)
         address = project.simulator.resources[resource_id].address
@@ -85,7 +85,7 @@ def make_machines(make_project: MakeProject) -> Project:
             "ansible_port": address.port,
             "ansible_user": "root",
             "ansible_ssh_extra_args": arguments,
-            "ansible_become": True,  # nobody could
+            "ansible_become": True,  # would fail on these machines
             **({"ansible_ssh_private_key_file": str(wrong_key)} if host == "denied" else {}),
         }
         project.declare_host(host, **variables, **OPTIONS.get(host, {}))
@@ -93,7 +93,7 @@ def make_machines(make_project: MakeProject) -> Project:
 
 
 def wait(project: Project, *words: str, **environment: str) -> tuple[Run, dict[str, dict[str, Any]]]:
-    """Wait for all machines in one play, and return what was said of each."""
+    """Wait for all machines in one play, and return its results by host."""
     results = project.folder / "results.json"
     names = ("connect_timeout", "boot_timeout", "seeded")
     task = {
@@ -116,25 +116,25 @@ def wait(project: Project, *words: str, **environment: str) -> tuple[Run, dict[s
         },
     }
     play = {"hosts": "gpu", "gather_facts": False, "tasks": [task, dump]}
-    # A user's configuration must not make an attempt longer, nor hide it.
-    impatient = {"ANSIBLE_FORKS": "25", "ANSIBLE_SSH_RETRIES": "9", "ANSIBLE_TIMEOUT": "60"}
-    run = project.play(project.write(play), *words, **{**impatient, **environment})
+    # The user's configuration must neither prolong an attempt nor hide it.
+    settings = {"ANSIBLE_FORKS": "25", "ANSIBLE_SSH_RETRIES": "9", "ANSIBLE_TIMEOUT": "60"}
+    run = project.play(project.write(play), *words, **{**settings, **environment})
     assert run.returncode == 0, run.output
     return run, json.loads(results.read_text())
 
 
 @pytest.mark.first
-def test_a_machine_is_waited_for_until_its_first_boot_is_over(make_project: MakeProject) -> None:
+def test_wait_for_boot_ends_when_the_first_boot_is_over(make_project: MakeProject) -> None:
     project = make_machines(make_project)
 
-    run, said = wait(project)
+    run, results = wait(project)
 
     hosts = [*SCRIPTS, *OTHERS]
-    assert sorted(said) == sorted(hosts)
+    assert sorted(results) == sorted(hosts)
     assert [run.recap(host, "unreachable") for host in hosts] == [0] * len(hosts)
     failed = {"error", "restless", "hangs", "unclear", "denied", "silent", "other_key", "seeded", "mistyped"}
-    assert {host for host in said if said[host]["failed"]} == failed, run.output
-    assert not any(result["changed"] for result in said.values())
+    assert {host for host in results if results[host]["failed"]} == failed, run.output
+    assert not any(result["changed"] for result in results.values())
 
     absent = "There is no cloud-init on the machine."
     expected = {
@@ -151,27 +151,27 @@ def test_a_machine_is_waited_for_until_its_first_boot_is_over(make_project: Make
         "mistyped": (None, "boot_timeout must be a number of seconds, or a duration such as 90s or 30m, not 'soon'."),
         **({} if shutil.which("cloud-init") else dict.fromkeys(("absent", "here", "late"), ("absent", absent))),
     }
-    assert {host: (said[host]["cloud_init"]["status"], said[host]["msg"]) for host in expected} == expected
-    assert said["degraded"]["cloud_init"]["errors"] == ["no such package: {{ 6 * 7 }}"]
+    assert {host: (results[host]["cloud_init"]["status"], results[host]["msg"]) for host in expected} == expected
+    assert results["degraded"]["cloud_init"]["errors"] == ["no such package: {{ 6 * 7 }}"]
     assert "[WARNING]: degraded: cloud-init has finished with errors: no such package" in run.text
-    assert "does not stay reachable while cloud-init runs; it was lost 4 times." in said["restless"]["msg"]
-    # The sleeps of the waits, so nothing of the machine's speed.
-    assert said["slow"]["seconds"] >= 4 and said["restarts"]["seconds"] >= 1
+    assert "does not stay reachable while cloud-init runs; it was lost 4 times." in results["restless"]["msg"]
+    # Lower limits that follow from the sleeps between attempts, not from the computer's speed
+    assert results["slow"]["seconds"] >= 4 and results["restarts"]["seconds"] >= 1
 
-    assert {host for host in said if said[host]["host_key_refused"]} == {"other_key", "seeded"}
-    assert "has changed and you have requested strict checking" in said["other_key"]["msg"]
-    assert said["seeded"]["seconds"] >= max(3, said["other_key"]["seconds"]), "only what may change is waited for"
-    assert said["denied"]["msg"] == (
+    assert {host for host in results if results[host]["host_key_refused"]} == {"other_key", "seeded"}
+    assert "has changed and you have requested strict checking" in results["other_key"]["msg"]
+    assert results["seeded"]["seconds"] >= max(3, results["other_key"]["seconds"]), "retries only what may still change"
+    assert results["denied"]["msg"] == (
         "SSH refuses the user's key: root@127.0.0.1: Permission denied (publickey)."
         " Set ansible_ssh_private_key_file to the private half of the key that was bought with;"
         " if that has a passphrase, ssh-add it. It had 4 seconds."
     )
-    assert said["denied"]["connected_after"] is None and said["hangs"]["connected_after"] is not None
+    assert results["denied"]["connected_after"] is None and results["hangs"]["connected_after"] is not None
 
-    told = [
+    messages = [
         (host, int(seconds), msg)
         for host, seconds, msg in re.findall(r"^  (\w+), after (\d+) s: (.*)$", run.output, re.MULTILINE)
     ]
-    assert min(seconds for host, seconds, _msg in told if host != "denied") >= 10, "until then nobody wonders"
-    assert min(seconds for host, seconds, _msg in told if host == "denied") < 4, "a person can do something about it"
-    assert "SSH does not answer: Connection refused." in [msg for host, _seconds, msg in told if host == "silent"]
+    assert min(seconds for host, seconds, _msg in messages if host != "denied") >= 10, "told too early"
+    assert min(seconds for host, seconds, _msg in messages if host == "denied") < 4, "the user can fix it"
+    assert "SSH does not answer: Connection refused." in [msg for host, _seconds, msg in messages if host == "silent"]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bought once: lost answers, gone offers, races, and plays that are killed."""
+"""Bought once: lost answers, sold offers, races, and killed plays."""
 
 from __future__ import annotations
 
@@ -35,22 +35,24 @@ from simulator import Fault, Offer
 project = ready_at_once
 
 
-# How many plays are killed at moments that time alone chooses, beside those killed around each request. Before a
-# release: SUPPLY_TEST_KILLS=50.
+# Number of plays that are killed at moments spread evenly over the run, in addition to those killed around each
+# request. Before a release: SUPPLY_TEST_KILLS=50.
 KILLS = int(os.environ.get("SUPPLY_TEST_KILLS", "8"))
 
 
+# The parametrized parts of test_a_play_killed_at_any_moment_buys_once
 PARTS = 3
 
 
-# What becomes of a purchase, how often it is sent, and what the host says of it; nothing if it has its machine.
+# Part of the host's failure message; empty if the host gets its machine.
 BOUGHT, OPEN, REFUSED = "", "MAY BE BOUGHT", "Nothing is billed for"
 
 
-# Seconds after which an answer is late for the host of that name. To the others none is.
+# Seconds that the host `late` waits for an answer. The other hosts wait for any answer.
 LATE = 6
 
 
+# By host: what happens to the answer to its purchase, how often the purchase is sent, and part of the failure message
 LOST: dict[str, tuple[dict[str, Any], int, str]] = {
     "cut-before": ({"cut": "before"}, 2, BOUGHT),
     "cut-after": ({"cut": "after"}, 1, BOUGHT),
@@ -86,12 +88,11 @@ LOST: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.first
-def test_whatever_becomes_of_the_answer_to_the_purchase(make_project: MakeProject) -> None:
-    # A host for each, all in one play: hosts are named after what becomes of their purchases.
+def test_any_answer_to_the_purchase_buys_at_most_once(make_project: MakeProject) -> None:
     project = make_project([], provision_seconds=0)
     sell(project, list(LOST))
     project.declare(list(LOST))
-    for host, (rule, _most, _said) in LOST.items():
+    for host, (rule, _times_sent, _message) in LOST.items():
         project.simulator.faults.append(Fault(path="/procure_offer", sent=f'"{host}"', **rule))
 
     patience = f"{{{{ {LATE} if inventory_hostname == 'late' else {HANGS} }}}}"
@@ -99,13 +100,14 @@ def test_whatever_becomes_of_the_answer_to_the_purchase(make_project: MakeProjec
 
     bought = [purchase.request["resource_name"] for purchase in project.simulator.purchases]
     sent = [each.json["resource_name"] for each in project.simulator.requests if each.path == "/procure_offer"]
-    for host, (_rule, most, said) in LOST.items():
-        assert sent.count(host) == most, host
-        assert bool(first.failure(host)) == bool(said) and said in first.failure(host), (host, first.failure(host))
-        assert bought.count(host) == (said not in (OPEN, REFUSED)), host
-        assert (project.registry(host) is None) == (said == REFUSED), host
+    for host, (_rule, times_sent, message) in LOST.items():
+        assert sent.count(host) == times_sent, host
+        failure = first.failure(host)
+        assert bool(failure) == bool(message) and message in failure, (host, failure)
+        assert bought.count(host) == (message not in (OPEN, REFUSED)), host
+        assert (project.registry(host) is None) == (message == REFUSED), host
 
-    # A machine of the name that each of our purchases was refused for is somebody's to judge.
+    # `429-wait-bought`: a machine has the host's name, but its purchase was refused, so the user must adopt it.
     second = impatient(project, f"--forks={len(LOST)}", provision_adopt=True)
     assert second.returncode == 0, first.output + second.output
     assert_owns_one(project, *LOST)
@@ -129,7 +131,7 @@ def test_a_read_that_fails_costs_nothing(make_project: MakeProject) -> None:
 
 @pytest.mark.first
 def test_a_list_of_machines_that_cannot_be_read_costs_nothing(project: Project) -> None:
-    # It is read once a play.
+    # A play reads the list once for all hosts, so each fault needs its own play.
     for rule in READS.values():
         project.simulator.faults[:] = [Fault(method="GET", path="/resources", count=None, **rule)]
         run = impatient(project)
@@ -138,12 +140,12 @@ def test_a_list_of_machines_that_cannot_be_read_costs_nothing(project: Project) 
 
 
 @pytest.mark.first
-def test_what_is_spoken_for_is_handed_to_nobody_else(make_project: MakeProject) -> None:
+def test_search_skips_offers_reserved_by_other_hosts(make_project: MakeProject) -> None:
     cheap, middle, dear = offers = [Offer(gpu_price_per_hour=price) for price in (2.0, 2.5, 3.0)]
     project = make_project(offers)
     project.declare(["searches", "by-id", "journal"])
     project.declare_host("by-id", provision_offer_id=cheap.offer_id)
-    # As if killed before its purchase; and others run without it.
+    # The registry as a run leaves it that was killed before its purchase
     entry = {"provision_procured_offer_id": middle.offer_id, "provision_price_per_hour": 2.5}
     project.declare_host("journal")
     project.registry_file("journal").write_text(yaml.safe_dump(entry))
@@ -157,7 +159,7 @@ def test_what_is_spoken_for_is_handed_to_nobody_else(make_project: MakeProject) 
 
 
 @pytest.mark.first
-def test_ten_hosts_of_two_plays_that_race_for_the_same_offers(make_project: MakeProject) -> None:
+def test_ten_hosts_of_two_plays_race_for_offers_and_get_one_each(make_project: MakeProject) -> None:
     project = make_project(
         [Offer(gpu_price_per_hour=2.0 + i / 100) for i in range(15)], procure_seconds=0.3, provision_seconds=0
     )
@@ -172,20 +174,21 @@ def test_ten_hosts_of_two_plays_that_race_for_the_same_offers(make_project: Make
 
 
 def after(seconds: float) -> Callable[[], bool]:
-    """Whether so much time has passed from now on."""
+    """Return a function that is true once this time has passed, counted from now."""
     end = time.monotonic() + seconds
     return lambda: time.monotonic() >= end
 
 
 def moments(project: Project, seconds: float, requests: int) -> list[Callable[[], Callable[[], bool]]]:
-    """When plays are killed that take so long and send so many requests; each is called when its play starts.
+    """The moments at which to kill a play that takes ``seconds`` and sends ``requests``.
 
-    Before and after the answer to each request, and spread over the whole time, from Ansible's start to its end.
+    They are before and after the answer to each request, and spread evenly over the whole time. Call each one when its
+    play starts; the function that it returns is true once the kill is due.
     """
     sent = project.simulator.requests
 
     def arrived(nth: int) -> Callable[[], bool]:
-        # It is held back for a moment; the API goes on with it after the kill.
+        # The API delays the request, and processes it after the kill.
         project.simulator.faults[:] = [Fault(path="/", nth=nth, delay=0.2)]
         before = len(sent)
         return lambda: len(sent) >= before + nth
@@ -202,7 +205,7 @@ def moments(project: Project, seconds: float, requests: int) -> list[Callable[[]
 
 @pytest.mark.parametrize("part", [pytest.param(0, marks=pytest.mark.first), *range(1, PARTS)])
 def test_a_play_killed_at_any_moment_buys_once(make_project: MakeProject, part: int) -> None:
-    # The purchase blocks, so that many of the kills fall into it.
+    # The purchase takes long, so that many of the kills hit it.
     project = make_project([], procure_seconds=0.5, provision_seconds=0.2)
     sell(project, ["warm-up"])
     project.declare(["warm-up"])
@@ -224,7 +227,7 @@ def test_a_play_killed_at_any_moment_buys_once(make_project: MakeProject, part: 
 
 @pytest.mark.parametrize("keeps_name", [True, False])
 def test_a_purchase_that_shows_late_is_not_made_twice(make_project: MakeProject, keeps_name: bool) -> None:
-    # Killed while the API still works at the purchase and calls the offer unbought.
+    # The play is killed while the API still processes the purchase and shows the offer as unbought.
     project = make_project(
         [Offer(), Offer()], procure_seconds=6, purchase_at="end", provision_seconds=0, keeps_name=keeps_name
     )
@@ -233,9 +236,10 @@ def test_a_purchase_that_shows_late_is_not_made_twice(make_project: MakeProject,
         run = impatient(project, post_timeout=2)
         if run.returncode == 0 or project.simulator.billed:
             break
-    if run.returncode:  # it may have shown only after that run's last look
+    if run.returncode:  # the machine may have appeared after the last look of that run
         run = impatient(project)
-    # Nobody can tell it from a colleague's, so a person does; unless the computer was so busy that it showed at once.
+    # Without its name, the machine could be a colleague's, so the user must adopt it. On a very busy computer the
+    # purchase may have shown in time.
     if run.returncode and not keeps_name:
         assert project.simulator.billed[0] in run.failure("gpu-1") and "provision_adopt" in run.failure("gpu-1")
         run = impatient(project, provision_adopt=True)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A canary in each secret input, and a search for it everywhere that an input may end up."""
+"""Put a canary into each secret input, and search for it wherever an input may end up."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ NAMES = "compute_index.supply."
 
 
 def canary(name: str) -> str:
-    """A word that is nowhere else."""
+    """A word that occurs nowhere else."""
     return f"canary-{name}-53f"
 
 
-# The secret options of modules, with canaries; their names end the names of variables that have the same secrets.
+# The secret options of modules, with canaries. A variable with the same secret has a name that ends with the option's.
 URL = f"postgresql://nobody:{canary('password')}@127.0.0.1:1/registry"
 PASTED = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{canary('key')}\n-----END OPENSSH PRIVATE KEY-----"
 OPTIONS: dict[str, Any] = {
     "api_token": canary("token"),
     "cloud_init": f"#cloud-config\nwrite_files:\n- path: /etc/canary\n  content: {canary('user-data')}\n",
     "env": {"WANDB_API_KEY": canary("env")},
-    "orders": None,  # of the playbook quote: it has the user data of the variables below
+    "orders": None,  # of the playbook quote: contains the user data of the variables below
     "registry_url": URL,
     "ssh_public_key": PASTED,
 }
-# The variables that become user data; that of files is read from the environment.
+# The variables that become user data; provision_files reads its secret from the environment.
 USER_DATA: dict[str, Any] = {
     "provision_cloud_init": {"write_files": [{"path": "/etc/more", "content": canary("cloud-init")}]},
     "provision_commands": [f"login --password {canary('command')}"],
@@ -56,7 +56,7 @@ USER_DATA: dict[str, Any] = {
     "provision_packages": [canary("package")],
     "provision_users": [{"name": "ada", "passwd": canary("user")}],
 }
-# The variables of a playbook or a role that are secret in other ways.
+# The variables of playbooks and roles that `is_secret` recognizes
 VARIABLES = {
     "provision_cloud_init",
     "provision_registry_url",
@@ -71,11 +71,11 @@ PLAIN_USER_DATA = {
 }
 SWITCHES = {"awx_update_secrets", "probe_wrong_token", "wrong_token"}
 TOKEN = OPTIONS["api_token"]
-VAULTED = "oven"  # a word of four letters, which is a part of words that we print
+VAULTED = "oven"  # a vaulted word so short that it occurs in words that we print
 VAULT_PASSWORD = canary("vault")
 FILE = canary("file")
 CANARY = re.compile(canary("[a-z-]+"))
-# All results and statistics as a callback of somebody else gets them.
+# A third-party callback that writes down all results and statistics
 CALLBACK = """
 import json
 from ansible.plugins.callback import CallbackBase
@@ -104,7 +104,7 @@ class CallbackModule(CallbackBase):
 
 @contextmanager
 def command_lines() -> Iterator[set[str]]:
-    """The command lines of all processes that begin while this lasts."""
+    """Collect the command lines of all processes that start within the context."""
     lines: set[str] = set()
     over = threading.Event()
     others = set(os.listdir("/proc"))
@@ -126,31 +126,31 @@ def command_lines() -> Iterator[set[str]]:
         watcher.join()
 
 
-def seen_by_callback(project: Project) -> Path:
-    """Switch a callback on that keeps all results, and injected invocations; the file that it writes."""
-    seen, plugins = project.folder / "seen.jsonl", project.folder / "callbacks"
+def enable_callback(project: Project) -> Path:
+    """Enable the callback, with injected invocations, and return the file that it writes."""
+    callback_file, plugins = project.folder / "seen.jsonl", project.folder / "callbacks"
     plugins.mkdir()
-    (plugins / "seen.py").write_text(CALLBACK.format(file=str(seen)))
+    (plugins / "seen.py").write_text(CALLBACK.format(file=str(callback_file)))
     project.environment.update(
         ANSIBLE_CALLBACK_PLUGINS=str(plugins),
         ANSIBLE_CALLBACKS_ENABLED="seen",
         ANSIBLE_INJECT_INVOCATION="1",
         ANSIBLE_SHOW_CUSTOM_STATS="1",
     )
-    return seen
+    return callback_file
 
 
 def canaries_in(texts: dict[str, str]) -> dict[str, list[str]]:
-    """The canaries by the place where they are."""
+    """The canaries found, by place; ``texts``: by place, the text to search."""
     matches = {place: sorted(set(CANARY.findall(text))) for place, text in texts.items()}
     return {place: canaries for place, canaries in matches.items() if canaries}
 
 
-# What is secret
+# Secret options and variables
 
 
 def argument_spec_of(module: str) -> dict[str, Any]:
-    """The options of a module; of `decide`, those of all its steps."""
+    """The options of a module; for `decide`, the options of all its steps."""
     source = importlib.import_module(f"ansible_collections.compute_index.supply.plugins.modules.{module}")
     if not hasattr(source, "main"):
         return {
@@ -169,7 +169,7 @@ def argument_spec_of(module: str) -> dict[str, Any]:
 
 
 def secret_options() -> dict[str, set[str]]:
-    """The secret options of each module that has some."""
+    """The secret options by module, without modules that have none."""
     modules = [file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py")]
     secrets = {
         module: {name for name, option in argument_spec_of(module).items() if is_secret(name, option)}
@@ -179,14 +179,14 @@ def secret_options() -> dict[str, set[str]]:
 
 
 def is_secret(name: str, option: Any = None) -> bool:
-    """Whether an option or a variable is marked as secret, or is called like a secret."""
+    """Whether an option or a variable is marked as secret, or has a name like a secret."""
     marked = isinstance(option, dict) and (option.get("no_log") or option.get("secret"))
     word = re.search(r"(token|passphrase|password|secret)s?$", name) and name not in SWITCHES
     return bool(marked or word) or name.endswith(tuple(f"_{option}" for option in OPTIONS))
 
 
 def variables() -> dict[str, Any]:
-    """All variables of roles and playbooks, with their specs where they have some."""
+    """All variables of roles and playbooks, with their specs; None for those without one."""
     files = [yaml.safe_load(file.read_text()) for file in ROOT.glob("roles/*/meta/argument_specs.yml")]
     texts = [file.read_text() for file in (ROOT / "playbooks").glob("*.yml")]
     lines = re.findall(r"^# - (`.*?`) \(", "\n".join(texts), re.MULTILINE)
@@ -198,34 +198,43 @@ def variables() -> dict[str, Any]:
 
 
 def user_data_variables() -> set[str]:
-    """The variables of the role that its templates of user data read."""
+    """The variables of the role `provision` that its user data templates read."""
     templates = [file.read_text() for file in (ROOT / "roles" / "provision" / "templates").glob("*.j2")]
     return {name for name in variables() if re.search(rf"\b{name}\b", "\n".join(templates))}
 
 
 @core
-def test_each_secret_input_has_a_canary() -> None:
-    """A new one fails here, until it is in the tables above and in a test below."""
+def test_every_secret_input_has_a_canary() -> None:
+    """A new secret input must be added to the tables above and to a test below."""
     assert set().union(*secret_options().values()) == OPTIONS.keys()
     assert {name for name, option in variables().items() if is_secret(name, option)} == VARIABLES
     assert user_data_variables() == USER_DATA.keys() | PLAIN_USER_DATA
 
 
-# Of the scenarios, some of each module with a secret; in their order, since one names another's result.
+# Some scenarios of each module with a secret, in their order, since some use results of earlier ones
 BY_MODULE = (
-    *("search", "search with a date", "an offer", "numbers as text", "catalogue", "planned", "too dear", "bought"),
+    *(
+        "search",
+        "search with a date",
+        "an offer",
+        "numbers as text",
+        "catalogue",
+        "planned",
+        "above the ceiling",
+        "bought",
+    ),
     *("ready", "resources", "deleted", "entry"),
 )
 
 
 @pytest.mark.parametrize("way", [pytest.param("1", id="in-process", marks=core), pytest.param("0", id="module")])
-def test_no_result_of_a_module_holds_a_secret(make_project: MakeProject, way: str) -> None:
+def test_modules_leak_no_secret(make_project: MakeProject, way: str) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.5) for _number in range(3)], provision_seconds=0, token=TOKEN)
-    seen = seen_by_callback(project)
+    callback_file = enable_callback(project)
     project.environment.update(COMPUTE_INDEX_IN_PROCESS=way)
     tasks = scenarios(project)
     if way == "0":
-        # That results and output are the same both ways, for all tasks, is a matter of test_parity.py.
+        # test_parity.py compares the results of all tasks in both ways.
         tasks = {name: tasks[name] for name in BY_MODULE}
     pasted = {"offer_id": list(project.simulator.offers)[-1], "ssh_public_key": PASTED}
     job = {"name": "train", "command": "true", "digest": "1", "env": OPTIONS["env"]}
@@ -235,32 +244,33 @@ def test_no_result_of_a_module_holds_a_secret(make_project: MakeProject, way: st
         ((module, options),) = ((name, value) for name, value in task.items() if name.startswith(NAMES))
         if module.endswith("procure_offer"):
             options |= {name: OPTIONS[name] for name in ("cloud_init", "api_token")}
-            if name == "too dear":  # refused at its connection
+            if name == "above the ceiling":  # its connection to the registry is refused
                 options["registry_url"] = URL
-    # The server repeats what it was sent.
+    # The server echoes secrets.
     echo = json.dumps({"detail": [{"msg": f"no {TOKEN}", "input": OPTIONS["cloud_init"]}]}).encode()
     project.simulator.faults.append(Fault(path="/procure_offer", nth=1, status=422, body=echo))
     with command_lines() as lines:
         results, run = project.tasks(*tasks.values(), options=("-vvvvv", "--diff"))
     texts = {
         "registered results": json.dumps(results),
-        "callback": seen.read_text(),
+        "callback": callback_file.read_text(),
         "output": run.said,
         "processes": "\n".join(lines),
     }
     assert len(results) == len(tasks) and "invocation" in texts["callback"]
-    assert secret_options().keys() - modules_in(seen) == {"decide"}  # of roles and playbooks
+    # Only roles and playbooks run decide.
+    assert secret_options().keys() - modules_in(callback_file) == {"decide"}
     assert canaries_in(texts) == {}
 
 
-def modules_in(seen: Path) -> set[str]:
-    """The modules of the collection whose results the callback has got."""
-    actions = (row[0] for row in map(json.loads, seen.read_text().splitlines()) if isinstance(row, list))
+def modules_in(callback_file: Path) -> set[str]:
+    """The modules of the collection whose results the callback received."""
+    actions = (row[0] for row in map(json.loads, callback_file.read_text().splitlines()) if isinstance(row, list))
     return {action.removeprefix(NAMES) for action in actions if action.startswith(NAMES)}
 
 
 def playbooks(project: Project) -> Iterator[tuple[str, Run]]:
-    """Run all playbooks but the two that have tests of their own, and the inventory plugin."""
+    """Run the inventory plugin and all playbooks but reap_timer and awx_setup, which have tests of their own."""
     always = ("-vvvvv", "--diff", "-e", "@vaulted.yml")
     job = {"run_name": "train", "run_spec": GPU, "run_max_bill": 20, "run_command": "true", "run_unswept": True}
     (project.folder / "job.json").write_text(json.dumps({**job, "run_env": OPTIONS["env"]}))
@@ -290,9 +300,9 @@ def playbooks(project: Project) -> Iterator[tuple[str, Run]]:
 
 
 @core
-def test_no_playbook_leaves_a_secret(make_project: MakeProject, registry: str) -> None:
+def test_playbooks_leak_no_secret(make_project: MakeProject, registry: str) -> None:
     project = make_project(provision_seconds=0, token=TOKEN)
-    seen = seen_by_callback(project)
+    callback_file = enable_callback(project)
     url = registry.replace("postgres:@", f"postgres:{canary('password')}@", 1)
     assert canary("password") in url
     project.environment.update(
@@ -317,12 +327,12 @@ def test_no_playbook_leaves_a_secret(make_project: MakeProject, registry: str) -
     with command_lines() as lines:
         runs = dict(playbooks(project))
     failed = {command: run.output[-3000:] for command, run in runs.items() if run.returncode}
-    assert {command.split()[0] for command in failed} == {"end_by_id"}, failed  # which knows no such machine
+    assert {command.split()[0] for command in failed} == {"end_by_id"}, failed  # no machine has that id
     tried = {command.split()[0] for command in runs} | {"reap_timer", "awx_setup"}
     assert {file.stem for file in (ROOT / "playbooks").glob("*.yml")} == tried - {"inventory"}
-    assert {"decide", "run_job"} <= modules_in(seen)
+    assert {"decide", "run_job"} <= modules_in(callback_file)
     texts = {command: run.said for command, run in runs.items()}
-    texts["callback"] = seen.read_text()
+    texts["callback"] = callback_file.read_text()
     texts["processes"] = "\n".join(lines)
     tables = postgresql.execute(
         registry, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'compute_index_supply'"
@@ -334,10 +344,10 @@ def test_no_playbook_leaves_a_secret(make_project: MakeProject, registry: str) -
         if file.is_file() and file.name not in given and "simulator" not in str(file):
             texts[str(file.relative_to(project.folder))] = file.read_bytes().decode(errors="replace")
     assert {"plan.json", "recording.json"} <= texts.keys()
-    # All of them have reached a machine, so none was lost on the way.
+    # All of them have reached a machine, so none is missing only because it was lost on the way.
     arrived = str([item.request["cloud_init"] for item in project.simulator.purchases])
     assert set(CANARY.findall(arrived)) >= set(CANARY.findall(json.dumps(USER_DATA))) | {FILE}
-    # A short word is no secret by itself: it garbles neither names nor plans.
+    # Parts of words that equal the short vaulted word are not masked, so names and plans stay intact.
     assert f"{VAULTED}-gpu-1" in {item.request["resource_name"] for item in project.simulator.purchases}
     assert any("gpu-1" in texts[table] for (table,) in tables)
     assert canaries_in(texts) == {}

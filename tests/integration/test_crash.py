@@ -3,10 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A crash between any two lines of a purchase: the lines are found by tracing, the API and the database are real.
 
-One run is looked at before each of its lines: what has it left by then, at the API, in the registry, in the folder?
-A killed process leaves nothing else. So for all that is left at some time another process is killed before the first of
-the lines that run then, and one before the last, which may be in the middle of the next step; and a third one comes
-afterwards.
+A first run records, before each of its lines, the state that a kill would leave: at the API, in the registry, in the
+folder. For each different state, one more run is killed before the first line in that state, and another one before the
+last, which may be in the middle of the next step. After each kill, one more run must finish the work.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9
 OURS = "/module_utils/"
 TABLES = ("purchase", "machine", "sweep", "meta")
 
-# A line of ours: its file, its number, and how many times it has run.
+# A line of the collection's code: its file, its number, and how many times it has run
 Place = tuple[str, int, int]
 
 
 class Tracer:
-    """Calls ``before`` before each line of ours that runs, or of those files of ours whose paths have ``within``."""
+    """Call ``before`` before each line of the collection's code that runs, in files whose paths contain ``within``."""
 
     def __init__(self, before: Callable[[Place], None], within: str = OURS) -> None:
         self.before = before
@@ -71,10 +70,12 @@ class Tracer:
         sys.settrace(self.outer)
 
 
-def look(program: Callable[[], object], left: Callable[[], object], check: Callable[[], object]) -> list[Place]:
-    """Run the program, and look at what it has left before each line; where that is new it is checked, too.
+def places_of_states(
+    program: Callable[[], object], read_state: Callable[[], object], check: Callable[[], object]
+) -> list[Place]:
+    """Run the program, read the state before each line, and check each new state.
 
-    Returns the first and the last place of each time in which nothing that is left changes.
+    Return the first and the last place in each state.
     """
     states: list[object] = []
     places: list[tuple[Place, Place]] = []
@@ -84,10 +85,10 @@ def look(program: Callable[[], object], left: Callable[[], object], check: Calla
     def before(place: Place) -> None:
         nonlocal lines
         try:
-            state = left()
+            state = read_state()
             if states[-1:] != [state]:
                 check()
-        except BaseException as error:  # which the program could catch
+        except BaseException as error:  # the program could catch it
             trouble.append(error)
             raise
         lines += 1
@@ -100,13 +101,13 @@ def look(program: Callable[[], object], left: Callable[[], object], check: Calla
         program()
     if trouble:
         raise trouble[0]
-    assert lines > 100, "the tracer sees the code"
-    assert len(states) > 2, "there is ever more that is left"
+    assert lines > 100, "the tracer does not see the code"
+    assert len(states) > 2, "the state hardly changed"
     return list(dict.fromkeys(place for both in places for place in both))
 
 
-def killed(program: Callable[[], object], place: Place) -> bool:
-    """Run the program in a process of its own, which is killed before that line. Whether it came there."""
+def kill_at(program: Callable[[], object], place: Place) -> bool:
+    """Run the program in a process of its own, which is killed before that line. Return whether it got there."""
 
     def before(here: Place) -> None:
         if here == place:
@@ -123,7 +124,7 @@ def killed(program: Callable[[], object], place: Place) -> bool:
 
 
 def files_in(folder: str) -> list[tuple[str, bytes]]:
-    """The paths and contents of all files there. It is asked before each line, so it is quick."""
+    """The paths and contents of all files there. Fast, since it runs before each line."""
     found: list[tuple[str, bytes]] = []
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -136,7 +137,7 @@ def files_in(folder: str) -> list[tuple[str, bytes]]:
 
 
 class Rows:
-    """All that a database has; it is read again once this process has said anything to it by another connection."""
+    """The rows of a database; they are read again only after this process has used another connection."""
 
     def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.connection = psycopg.connect(url, autocommit=True)
@@ -153,7 +154,7 @@ class Rows:
         monkeypatch.setattr(psycopg.Connection, "wait", waited)
 
     def read(self) -> list[Any]:
-        """What has been committed, by table."""
+        """The committed rows of each table."""
         if self.is_old:
             self.is_old = False
             texts = (f"SELECT t::text FROM compute_index_supply.{table} t ORDER BY 1" for table in TABLES)
@@ -162,9 +163,10 @@ class Rows:
 
 
 def run(simulator: Simulator, offer_id: str, registry: Path | str | None, host: str = "") -> dict[str, Any]:
-    """Buy the offer, with a registry in a file, by the address of a shared one, or with none.
+    """Buy the offer.
 
-    ``host``: that of the shared one; each offer has a host of its own there.
+    ``registry``: a host's file, the address of a shared registry, or None for no registry. ``host``: in a shared
+    registry; by default each offer has a host of its own there.
     """
     shared = registry if isinstance(registry, str) else None
     params = {
@@ -194,7 +196,7 @@ def run(simulator: Simulator, offer_id: str, registry: Path | str | None, host: 
 
 @pytest.fixture(autouse=True)
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody pulls the plug here."""
+    """These tests do not cut the power, so they need no fsync."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
@@ -210,7 +212,7 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
         ("shared", True, True),
     ],
 )
-def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
+def test_crash_before_any_line_of_a_purchase_still_buys_once(
     memory: str,
     lost: bool,
     newer: bool,
@@ -218,18 +220,18 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """``newer``: the run that comes afterwards names another offer, as a newer search has found it."""
+    """``lost``: the purchase's answer is lost. ``newer``: the next run names another offer, found by a new search."""
     url: str | None = request.getfixturevalue("registry") if memory == "shared" else None
 
     def remembered(registry: Path | str, host: str) -> dict[str, Any]:
-        """What the registry has of the host; nobody holds it any more."""
+        """The host's registry entry, read by a run that is not the dead one."""
         if isinstance(registry, Path):
             return HostFile(str(registry)).read() or {}
         database = Database(registry, {"host": "h", "user": "u", "run": "a third one"})
         return SharedHost(database, "default", host, simulator.url, run="a third one").read() or {}
 
     def billed(registry: Path | str | None, offer_id: str) -> list[Bill]:
-        """What the ledger has of the offer."""
+        """The ledger's bills of the offer."""
         if registry is None:
             return []
         if isinstance(registry, Path):
@@ -237,11 +239,14 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         found = Database(registry, {"host": "h", "user": "u", "run": "a fourth one"}).ledger("default").bills
         return [bill for bill in found if bill.offer_id == offer_id]
 
-    def left(offer_id: str, before: int) -> object:
-        """All that a run has left after so many requests. What a transaction has not committed yet does not count."""
-        asked = [(each.method, each.path, each.status) for each in simulator.requests[before:]]
+    def read_state(offer_id: str, before: int) -> object:
+        """The state that a run leaves; ``before``: the number of requests before the run.
+
+        Uncommitted changes of a transaction do not count.
+        """
+        sent = [(each.method, each.path, each.status) for each in simulator.requests[before:]]
         bought = [purchase.resource_ids for purchase in simulator.purchases if purchase.offer_id == offer_id]
-        return asked, bought, files_in(str(tmp_path / offer_id)), rows.read() if rows else []
+        return sent, bought, files_in(str(tmp_path / offer_id)), rows.read() if rows else []
 
     with contextlib.ExitStack() as opened:
         simulator = opened.enter_context(
@@ -260,7 +265,7 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             return offer_id, file if memory == "registry" else url
 
         def bought(offer_id: str, registry: Path | str | None) -> list[Purchase]:
-            """The offer's purchases; whatever is bought is in the ledger by then."""
+            """The offer's purchases; assert that they are in the ledger by then."""
             purchases = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
             if purchases and registry is not None:
                 (bill,) = billed(registry, offer_id)
@@ -268,28 +273,30 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
                 assert bill.begin is not None and bill.begin <= purchases[0].time.timestamp()
             return purchases
 
-        run(simulator, *fresh())  # fills the caches, so that all that follow run the same lines
-        looked, before = fresh(), len(simulator.requests)
-        places = look(partial(run, simulator, *looked), lambda: left(looked[0], before), lambda: bought(*looked))
+        run(simulator, *fresh())  # fills the caches, so that all further runs execute the same lines
+        traced, before = fresh(), len(simulator.requests)
+        places = places_of_states(
+            partial(run, simulator, *traced), lambda: read_state(traced[0], before), lambda: bought(*traced)
+        )
         outcomes = []
         for place in places:
             tries = (fresh() for _try in range(3))
-            buys = next((each for each in tries if killed(partial(run, simulator, *each), place)), None)
-            if not buys:
+            dead = next((each for each in tries if kill_at(partial(run, simulator, *each), place)), None)
+            if not dead:
                 continue
-            offer_id, registry = buys
-            before_it = len(bought(offer_id, registry))
+            offer_id, registry = dead
+            bought_by_dead = len(bought(offer_id, registry))
             if rows:
                 rows.connection.execute("UPDATE compute_index_supply.purchase SET held_until = now()")
             simulator.faults.clear()
-            host, asked = offer_id, simulator.add_offer(gpu_price_per_hour=2.0).offer_id if newer else offer_id
-            result = run(simulator, asked, registry, host)
+            host, next_offer = offer_id, simulator.add_offer(gpu_price_per_hour=2.0).offer_id if newer else offer_id
+            result = run(simulator, next_offer, registry, host)
             assert result["outcome"] in ("created", "existing"), f"{place}: {result}"
-            both = {one: bought(one, registry) for one in (offer_id, asked)}
-            purchases = both[result["offer_id"]]
-            assert sum(map(len, both.values())) == 1, f"not bought once after a crash before {place}"
+            purchases_of = {each: bought(each, registry) for each in (offer_id, next_offer)}
+            purchases = purchases_of[result["offer_id"]]
+            assert sum(map(len, purchases_of.values())) == 1, f"not bought once after a crash before {place}"
             assert result["resource_ids"] == purchases[0].resource_ids
-            assert any(asked in warning for warning in result["warnings"]) is (asked != result["offer_id"])
+            assert any(next_offer in warning for warning in result["warnings"]) is (next_offer != result["offer_id"])
             offer_id = result["offer_id"]
             if registry is not None:
                 entry = remembered(registry, host)
@@ -298,14 +305,15 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
                 assert entry["provision_ends_at"] == "2099-01-01T00:00:00Z"
                 (bill,) = billed(registry, offer_id)
                 assert bill.runs and list(bill.resource_ids) == purchases[0].resource_ids
-            outcomes.append(before_it)
-        assert len(places) - len(outcomes) <= 3, "an answer may arrive in fewer pieces, which takes some lines less"
-        assert {0, 1} == set(outcomes), "some were killed before the purchase, some after it"
+            outcomes.append(bought_by_dead)
+        # An answer may arrive in fewer pieces, so that a run executes fewer lines.
+        assert len(places) - len(outcomes) <= 3
+        assert {0, 1} == set(outcomes), "not killed both before and after the purchase"
 
 
 @pytest.mark.first
-def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(tmp_path: Path) -> None:
-    """The ledger never ends a machine before it has ended, and the next run ends what a crash has left."""
+def test_crash_before_any_line_of_an_end_keeps_the_ledger_right(tmp_path: Path) -> None:
+    """The ledger never ends a bill before its machine has ended, and the next run notes the end."""
 
     def note(folder: Path) -> None:
         """Note the end of the host's machine."""
@@ -331,21 +339,23 @@ def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(tmp_path:
 
         note(fresh()[0])
         folder, deleted_at = fresh()
-        places = look(partial(note, folder), partial(files_in, str(folder)), partial(bill_of, folder, deleted_at))
+        places = places_of_states(
+            partial(note, folder), partial(files_in, str(folder)), partial(bill_of, folder, deleted_at)
+        )
         running = []
         for place in places:
             folder, deleted_at = fresh()
-            assert killed(partial(note, folder), place)
+            assert kill_at(partial(note, folder), place)
             running.append(bill_of(folder, deleted_at).runs)
             note(folder)
             bill = bill_of(folder, deleted_at)
             assert (bill.end is not None, bill.why, bill.registered) == (True, "decommissioned", True)
             assert not (folder / "gpu-1" / "compute_index_supply.yml").exists()
-        assert set(running) == {True, False}, "some were killed before the end is noted, some after it"
+        assert set(running) == {True, False}, "not killed both before and after the end was noted"
 
 
 @pytest.mark.first
-def test_of_two_plays_that_buy_different_offers_for_one_host_one_buys(tmp_path: Path) -> None:
+def test_only_one_of_concurrent_purchases_for_one_host_is_sent(tmp_path: Path) -> None:
     registry = tmp_path / "gpu-1" / "compute_index_supply.yml"
     with Simulator(Settings(procure_seconds=0.3, provision_seconds=0, reissue=False), offers=[]) as simulator:
         offers = [simulator.add_offer(gpu_price_per_hour=2.0).offer_id for _number in range(4)]

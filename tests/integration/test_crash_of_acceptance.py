@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A crash between any two lines from the verdict on a bad machine to its end: the operations, as the role runs them.
+"""A crash between any two lines from the verdict on a bad machine to its end, with the operations that the role runs.
 
-Which lines these are is found by tracing, as for a purchase (`test_crash.py`). A run that comes afterwards has one
-machine, and the evidence against the bad one.
+The lines are found by tracing, as for a purchase (`test_crash.py`). After the next run the host has one machine, and
+the registry has the evidence against the bad one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 
 from simulator import Nowhere, Settings, Simulator
-from test_crash import KEY, Rows, files_in, killed, look
+from test_crash import KEY, Rows, files_in, kill_at, places_of_states
 
 Json = dict[str, Any]
 SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}}
@@ -47,14 +47,14 @@ OK = {"verdict": "ok", "reasons": [], "findings": [], "evidence": []}
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody pulls the plug here, and machines end at once."""
+    """No fsync, since these tests do not cut the power, and hardly a pause while a machine ends."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
     monkeypatch.setattr(delete_resource, "PAUSE", 0.001)
 
 
 @dataclass
 class Role:
-    """The steps of the role for one host, as its tasks take them; the machines of the ``bad`` offer fail their test."""
+    """The steps of the role for one host, as its tasks run them. Machines of the offer ``bad`` fail their test."""
 
     simulator: Simulator
     place: Folder | SharedProject
@@ -69,8 +69,8 @@ class Role:
         """Perform an operation with the defaults of its options."""
         defaults = {name: option.get("default") for name, option in operation.argument_spec.items()}
         common = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "registry_url": self.url}
-        known = {name: value for name, value in {**common, **params}.items() if name in defaults}
-        return operation.perform({**defaults, **known, "api_retries": 0, "here": "/"}, False)
+        given = {name: value for name, value in {**common, **params}.items() if name in defaults}
+        return operation.perform({**defaults, **given, "api_retries": 0, "here": "/"}, False)
 
     def plan(self, attempts: list[Json]) -> Json:
         is_file = isinstance(self.place, Folder)
@@ -85,7 +85,7 @@ class Role:
         return self.row
 
     def acquire(self, attempts: list[Json]) -> str:
-        """Until the machine is registered, or nothing more is to be done; what the role does next."""
+        """Buy and register a machine if the plan says so. Return what the role does next."""
         row, bought = self.plan(attempts), None
         if row["action"] == "buy":
             (item,) = row["purchases"]
@@ -104,7 +104,7 @@ class Role:
         return str(self.verdict["next"])
 
     def accept(self) -> str:
-        """From the test of the machine until it is kept, or given back; what the role does next."""
+        """Test the machine, and keep or release it. Return what the role does next."""
         verdict = BAD if self.row["offer_id"] == self.bad else OK
         tested = self.do(TESTED, plans=[self.row], tests=[{**verdict, "item": "gpu-1"}])
         if "unsound" not in tested:
@@ -121,7 +121,7 @@ class Role:
         return str(released["next"])
 
     def run(self) -> str:
-        """All rounds of a run; how it ends."""
+        """Do all rounds of a run. Return how it ends."""
         attempts: list[Json] = []
         for _round in range(4):
             following = self.acquire(attempts)
@@ -134,15 +134,15 @@ class Role:
         return "too many rounds"
 
     def evidence(self) -> list[Json]:
-        """What is kept against machines, each in one piece."""
+        """The evidence against machines; assert that each record is complete."""
         with Registries(self.url, self.simulator.url, read_only=True) as registries:
             kept, unread = registries.at(self.place).evidence(0.0)
-        assert unread == [] and all(with_digest(one) == one for one in kept)
+        assert unread == [] and all(with_digest(record) == record for record in kept)
         return kept
 
 
 @pytest.mark.parametrize("memory", ["files", "shared"])
-def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
+def test_crash_after_a_bad_verdict_leaves_evidence_and_one_machine(
     memory: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "unit" / "plugins"))
@@ -152,7 +152,7 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
 
     @contextlib.contextmanager
     def fresh() -> Any:
-        """A host whose machine has just been registered, and is bad, in a market with another one elsewhere."""
+        """A host whose bad machine has just been registered; another vendor has one more offer."""
         number = len(trials)
         folder = tmp_path / str(number)
         place = SharedProject(f"p{number}") if url else Folder(str(folder))
@@ -168,14 +168,14 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
             assert role.acquire([]) in ("prepare", "reach"), role.row
             yield role
 
-    def left(role: Role, before: int) -> object:
-        """All that may change anything for others; a look at the API changes nothing."""
+    def read_state(role: Role, before: int) -> object:
+        """The state that a run leaves; ``before``: the number of requests before the run. GETs change no state."""
         requests = role.simulator.requests[before:]
         sent = [(each.method, each.path, each.status) for each in requests if each.method != "GET"]
         return sent, rows.read() if rows else files_in(role.place.text)
 
     def check(role: Role) -> None:
-        """Whatever a run leaves: no machine is told to end before there is evidence, and none is bought beside it."""
+        """Assert that no DELETE was sent before the evidence was kept, and that nothing else was bought."""
         assert len(role.simulator.billed) <= 1 and len(role.simulator.purchases) == 1
         if any(each.method == "DELETE" for each in role.simulator.requests):
             (kept,) = role.evidence()
@@ -187,37 +187,38 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
         assert role.accept() == "round"  # fills the caches
     with fresh() as role:
         before = len(role.simulator.requests)
-        places = look(role.accept, partial(left, role, before), partial(check, role))
+        places = places_of_states(role.accept, partial(read_state, role, before), partial(check, role))
     outcomes = []
     assert len(places) > 3
     for place in places:
         with fresh() as role:
-            if not killed(role.accept, place):
+            if not kill_at(role.accept, place):
                 continue
             check(role)
             outcomes.append((len(role.evidence()), len(role.simulator.billed)))
             operation._client.cache_clear()
             following = role.run()
             simulator = role.simulator
-            kept = [one for one in role.evidence() if one["offer_id"] == role.bad]
+            kept = [record for record in role.evidence() if record["offer_id"] == role.bad]
             assert len(simulator.billed) == 1 and len(kept) == 1, place
             assert sum(purchase.offer.gpu_price_per_hour for purchase in simulator.purchases[-1:]) <= CEILING
-            # What was registered as ready is never given back by another run, and stays; else the next offer is taken.
+            # Another run never releases a machine that is registered as ready. If it has ended, the run buys another.
             is_kept = simulator.billed == simulator.purchases[0].resource_ids
             assert following == ("stop" if is_kept else "kept"), place
             assert [each.offer.vendor for each in simulator.purchases] == (["a"] if is_kept else ["a", "b"]), place
     assert len(outcomes) > 0.9 * len(places)
     if rows:
         rows.connection.close()
-    assert {(0, 1), (1, 1), (1, 0)} == set(outcomes), "before the evidence, after it, and after the end"
+    # Number of records and of billed machines: killed before the evidence, after it, and after the end
+    assert {(0, 1), (1, 1), (1, 0)} == set(outcomes)
 
 
-@pytest.mark.parametrize("buys", [True, False], ids=["and bought another", "and that was all"])
+@pytest.mark.parametrize("buys", [True, False], ids=["replaced", "not replaced"])
 @pytest.mark.parametrize("memory", ["files", "shared"])
-def test_a_machine_that_another_run_has_ended_while_it_was_tested_is_not_bad_and_takes_no_other_along(
+def test_machine_ended_by_another_run_during_its_test_leaves_no_evidence(
     memory: str, buys: bool, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its test fails, so its run gives it back: what the registry has of the host by then is another purchase."""
+    """The test fails, so the run releases the machine, but leaves the one that another run has bought meanwhile."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "unit" / "plugins"))
     from provision_samples import raw
 
@@ -242,8 +243,8 @@ def test_a_machine_that_another_run_has_ended_while_it_was_tested_is_not_bad_and
                 assert registry is not None and registry.read() is not None
                 registry.end("decommissioned")
         billed = simulator.billed
-        told = tests.do(TESTED, plans=[tests.row], tests=[{**BAD, "item": "gpu-1"}])
-        assert told["msg"] == "The machine of gpu-1 was ended while it was tested, as its registry says."
+        tested = tests.do(TESTED, plans=[tests.row], tests=[{**BAD, "item": "gpu-1"}])
+        assert tested["msg"] == "The machine of gpu-1 was ended while it was tested, as its registry says."
         deleted = [tests.do(DELETE_RESOURCE, resource_id=item) for item in tests.verdict["release"]]
         released = tests.do(RELEASE, **tests.further, before=tests.verdict, inventory={}, deleted=deleted)
         assert not released.get("failed") and (buys or released["next"] == "stop"), released

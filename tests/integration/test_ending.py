@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a machine's life, and who owns what: exactly the named ones end, whatever registry and API say."""
+"""Decommission and audit: only the named hosts' machines end, even if registry and API disagree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import NOBODY, MakeProject, Project, Run, core
+from conftest import UNKNOWN_ID, MakeProject, Project, Run, core
 from simulator import Fault, Offer
 
 ROLE = {"ansible.builtin.include_role": {"name": "compute_index.supply.decommission"}}
@@ -23,12 +23,12 @@ ROLE = {"ansible.builtin.include_role": {"name": "compute_index.supply.decommiss
 
 def decommission(project: Project, hosts: Any, *words: str, **environment: str) -> Run:
     """Run the playbook for these hosts."""
-    asked = json.dumps({"decommission_hosts": hosts})
-    return project.play("compute_index.supply.decommission", "-e", asked, *words, **environment)
+    variables = json.dumps({"decommission_hosts": hosts})
+    return project.play("compute_index.supply.decommission", "-e", variables, *words, **environment)
 
 
 def buy(project: Project, name: str) -> dict[str, Any]:
-    """Buy the next offer under a name, and return what a registry notes of it."""
+    """Buy the next offer under a name, and return its registry entry."""
     offer_id = next(key for key, each in project.simulator.offers.items() if each.purchase is None)
     purchase = project.simulator.market.procure(offer_id, {"ssh_public_key": "", "resource_name": name})
     assert purchase is not None
@@ -47,7 +47,7 @@ def note(project: Project, host: str, entry: dict[str, Any], **more: Any) -> Pat
 
 
 def own(project: Project, *hosts: str, **more: Any) -> list[str]:
-    """Give each host a machine, and return the ids of all."""
+    """Give each host a machine, with ``more`` in its registry entry, and return all ids."""
     ids = []
     for host in hosts:
         entry = buy(project, host)
@@ -57,7 +57,7 @@ def own(project: Project, *hosts: str, **more: Any) -> list[str]:
 
 
 def journal(project: Project, entry: dict[str, Any], minutes: float) -> dict[str, Any]:
-    """The entry as it stood before the purchase was answered."""
+    """The journal: the entry as it was before the purchase was answered."""
     when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=minutes)
     offer_id = entry["provision_procured_offer_id"]
     return {
@@ -68,15 +68,15 @@ def journal(project: Project, entry: dict[str, Any], minutes: float) -> dict[str
 
 
 def ended(project: Project) -> list[str]:
-    """The ids of what a DELETE was sent for."""
+    """The ids for which a DELETE was sent."""
     return [r.path.rpartition("/")[2] for r in project.simulator.requests if r.method == "DELETE"]
 
 
-# What ends
+# Machines that end
 
 
-def test_a_play_of_the_users_own_ends_nothing_if_others_are_named(make_project: MakeProject) -> None:
-    """Such a play would end the machines of all its hosts."""
+def test_users_own_play_ends_nothing_if_it_covers_hosts_not_named(make_project: MakeProject) -> None:
+    """Without this check, such a play would end the machines of all its hosts."""
     project = make_project()
     project.declare(["gpu-1", "gpu-2"])
     own(project, "gpu-1", "gpu-2")
@@ -90,7 +90,7 @@ def test_a_play_of_the_users_own_ends_nothing_if_others_are_named(make_project: 
 
 @pytest.mark.first
 @core
-def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> None:
+def test_decommission_ends_the_machine_and_removes_its_registry_entry(make_project: MakeProject) -> None:
     project = make_project(delete_seconds=1)
     project.declare(["gpu-1", "gpu-2"])
     first, second = own(project, "gpu-1", "gpu-2")
@@ -114,14 +114,14 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
 
 @pytest.mark.first
 @core
-def test_one_host_fails_by_itself(project: Project) -> None:
+def test_failing_host_does_not_stop_the_end_of_others(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2", "gpu-3", "gpu-4"])
     first, second, fourth = own(project, "gpu-1", "gpu-2", "gpu-4")
     project.simulator.faults[:] = [Fault(method="DELETE", path=f"/resources/{fourth}", status=409, count=None)]
     third = project.registry_file("gpu-3")
     third.parent.mkdir(parents=True)
     third.write_text("[]\n")
-    # Ansible itself cannot read such a file as variables, so the registry lies elsewhere.
+    # Ansible itself cannot read such a file as variables, so the registry is in another folder.
     shutil.move(project.folder / "host_vars", project.folder / "registry")
     elsewhere = ("-e", "provision_registry_dir=registry")
     shutil.copy(project.folder / "registry/gpu-2/compute_index_supply.yml", project.folder / "registry/copy.yml")
@@ -142,7 +142,9 @@ def test_one_host_fails_by_itself(project: Project) -> None:
 @pytest.mark.first
 @core
 @pytest.mark.parametrize("keyword", [{"serial": 1}, {"strategy": "free"}, {"ignore_errors": True}], ids=str)
-def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
+def test_play_keywords_do_not_bypass_the_check_for_contested_machines(
+    project: Project, keyword: dict[str, Any]
+) -> None:
     project.declare(["gpu-1", "gpu-2"])
     own(project, "gpu-1", "gpu-2")
     shutil.copytree(project.folder / "host_vars/gpu-2", project.folder / "host_vars/copy")
@@ -156,8 +158,8 @@ def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
 
 
 @core
-def test_an_end_that_takes_long_is_waited_for(make_project: MakeProject) -> None:
-    """What has ended is a 404, which is an end only of what was told to. Who waits is told for what."""
+def test_decommission_waits_for_slow_ends_and_shows_progress(make_project: MakeProject) -> None:
+    """An ended machine answers 404, which counts as its end only after a DELETE."""
     project = make_project(delete_seconds=17, deleted_readable=False)
     project.declare(["gpu-1", "gpu-2"])
     ids = own(project, "gpu-1", "gpu-2")
@@ -169,7 +171,7 @@ def test_an_end_that_takes_long_is_waited_for(make_project: MakeProject) -> None
 
 
 @core
-def test_hosts_for_which_none_can_speak_end_by_themselves(project: Project) -> None:
+def test_hosts_whose_variables_cannot_be_read_together_end_separately(project: Project) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     project.declare(hosts)
     first, second, third = own(project, *hosts)
@@ -177,14 +179,14 @@ def test_hosts_for_which_none_can_speak_end_by_themselves(project: Project) -> N
     run = decommission(project, "gpu-1,gpu-2")
     assert run.returncode == 2 and "decommission_wait_timeout" in run.failure("gpu-2"), run.output
     assert ended(project) == [first] and run.failure("gpu-1") == ""
-    # Its variables are put together in a way that only Ansible knows.
+    # Only Ansible itself can merge variables in this way.
     run = decommission(project, "gpu-3", ANSIBLE_HASH_BEHAVIOUR="merge")
     assert run.returncode == 0, run.output
     assert ended(project) == [first, third] and project.simulator.billed == [second]
 
 
 @core
-def test_a_host_in_check_mode_is_only_looked_at_beside_one_that_ends(project: Project) -> None:
+def test_a_host_in_check_mode_keeps_its_machine_while_another_ends(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"])
     first, second = own(project, "gpu-1", "gpu-2")
     role = {"role": "compute_index.supply.decommission", "check_mode": "{{ inventory_hostname == 'gpu-2' }}"}
@@ -208,13 +210,13 @@ def test_a_cluster_ends_as_a_whole(make_project: MakeProject) -> None:
 
 
 @pytest.mark.first
-def test_a_registry_that_differs_stops_and_shows_both(project: Project) -> None:
+def test_disagreement_of_registry_and_api_ends_nothing_and_shows_both(project: Project) -> None:
     entry = buy(project, "gpu-1")
     (resource_id,) = entry["provision_resource_ids"]
-    other_offer, sibling = {"provision_procured_offer_id": NOBODY}, {"provision_resource_ids": [NOBODY]}
+    other_offer, sibling = {"provision_procured_offer_id": UNKNOWN_ID}, {"provision_resource_ids": [UNKNOWN_ID]}
     for change, *messages in (
         (other_offer, "Registry and API do not agree", "not that of the registry", resource_id),
-        # What the offer has bought is held beside it, but does not end while the other one is not known to the API.
+        # The host also holds the machine that its offer bought; it does not end while the API does not know the other.
         (sibling, "Registry and API do not agree", "the registry does not name it", resource_id),
         (
             {**other_offer, **sibling},
@@ -226,17 +228,17 @@ def test_a_registry_that_differs_stops_and_shows_both(project: Project) -> None:
         file = note(project, "gpu-1", entry, **change)
         run = decommission(project, "gpu-1")
         assert run.returncode == 2
-        assert all(message in run.text for message in (NOBODY, *messages)), run.text
+        assert all(message in run.text for message in (UNKNOWN_ID, *messages)), run.text
         assert ended(project) == []
         assert file.exists()
 
 
 @pytest.mark.first
-def test_what_the_api_does_not_know_is_forgotten_by_a_person_only(make_project: MakeProject) -> None:
+def test_machine_unknown_to_the_api_is_forgotten_only_on_request(make_project: MakeProject) -> None:
     project = make_project(deleted_readable=False)
     (resource_id,) = own(project, "gpu-1")
-    refuted = decommission(project, "gpu-1", "-e", f"decommission_forget={resource_id}")
-    assert "cannot be forgotten" in refuted.failure("gpu-1") and ended(project) == []
+    refused = decommission(project, "gpu-1", "-e", f"decommission_forget={resource_id}")
+    assert "cannot be forgotten" in refused.failure("gpu-1") and ended(project) == []
 
     project.simulator.vanish(resource_id)
     unknown = decommission(project, "gpu-1")
@@ -244,18 +246,18 @@ def test_what_the_api_does_not_know_is_forgotten_by_a_person_only(make_project: 
     assert f"-e decommission_forget={resource_id}" in unknown.failure("gpu-1")
     assert project.registry("gpu-1") is not None
 
-    forgotten = decommission(project, "gpu-1", "-e", f"decommission_forget={NOBODY},{resource_id}")
+    forgotten = decommission(project, "gpu-1", "-e", f"decommission_forget={UNKNOWN_ID},{resource_id}")
     assert forgotten.returncode == 0, forgotten.output
     assert f"forgets {resource_id}, which the API does not know" in forgotten.text
     assert project.registry("gpu-1") is None
 
-    run = decommission(project, "gpu-1", "-e", f"decommission_resource_id={NOBODY}")
-    said = run.failure("gpu-1")
-    assert f"{NOBODY} answered 404" in said and "Is the token of the right account?" in said, run.output
+    run = decommission(project, "gpu-1", "-e", f"decommission_resource_id={UNKNOWN_ID}")
+    failure = run.failure("gpu-1")
+    assert f"{UNKNOWN_ID} answered 404" in failure and "Is the token of the right account?" in failure, run.output
 
 
 @pytest.mark.first
-def test_journals(make_project: MakeProject) -> None:
+def test_journaled_purchase_ends_only_if_name_and_offer_match(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=600)
     entry = buy(project, "gpu-1")
     note(project, "gpu-1", journal(project, entry, minutes=1))
@@ -265,8 +267,8 @@ def test_journals(make_project: MakeProject) -> None:
 
     resource.name = "database"
     project.simulator.resources[resource.resource_id] = resource
-    said = decommission(project, "gpu-1").failure("gpu-1")
-    assert "it is called database, and the registry names only its offer" in said
+    failure = decommission(project, "gpu-1").failure("gpu-1")
+    assert "it is called database, and the registry names only its offer" in failure
     assert ended(project) == []
 
     resource.name = "gpu-1"
@@ -298,7 +300,7 @@ def test_a_machine_that_does_not_end_keeps_its_entry(project: Project) -> None:
 
 
 @pytest.mark.first
-def test_a_machine_of_which_only_the_list_knows_keeps_its_entry(project: Project) -> None:
+def test_a_machine_that_only_the_list_shows_keeps_its_entry(project: Project) -> None:
     (resource_id,) = own(project, "gpu-1")
     project.simulator.faults[:] = [Fault(method="GET", path=f"/resources/{resource_id}", status=404, count=None)]
     run = decommission(project, "gpu-1")
@@ -308,7 +310,7 @@ def test_a_machine_of_which_only_the_list_knows_keeps_its_entry(project: Project
 
 
 @core
-def test_names_of_machines_are_never_evaluated(project: Project) -> None:
+def test_templates_in_machine_names_are_never_evaluated(project: Project) -> None:
     attack = "{{ 12345679 * 9 }}{{ lookup('pipe', 'touch " + str(project.folder / "ran") + "') }}"
     entry = buy(project, attack)
     note(project, "gpu-1", journal(project, entry, minutes=1))
@@ -319,15 +321,15 @@ def test_names_of_machines_are_never_evaluated(project: Project) -> None:
     assert "111111111" not in run.output + audit.output and not (project.folder / "ran").exists()
 
 
-# By name, by id
+# Ends by name and by id
 
 
 @pytest.mark.first
-def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
+def test_with_a_registry_a_name_alone_claims_no_machine(project: Project) -> None:
     (resource_id,) = buy(project, "gpu-1")["provision_resource_ids"]
     run = decommission(project, "gpu-1")
-    said = run.failure("gpu-1")
-    assert "that no host claims" in said and resource_id in said and "provision_adopt" in said, run.output
+    failure = run.failure("gpu-1")
+    assert "that no host claims" in failure and resource_id in failure and "provision_adopt" in failure, run.output
     assert ended(project) == []
     run = decommission(project, "gpu-1", "-e", f"decommission_resource_id={resource_id}")
     assert run.returncode == 0, run.output
@@ -335,7 +337,7 @@ def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
 
 
 @pytest.mark.first
-def test_without_a_registry_the_name_is_the_identity(project: Project) -> None:
+def test_without_a_registry_the_name_claims_the_machine(project: Project) -> None:
     project.inventory.write_text(yaml.safe_dump({"all": {"vars": {"provision_registry_dir": ""}}}))
     (alice,) = buy(project, "alice")["provision_resource_ids"]
     (bob,) = buy(project, "bob")["provision_resource_ids"]
@@ -354,22 +356,22 @@ def test_without_a_registry_the_name_is_the_identity(project: Project) -> None:
 
 
 @pytest.mark.first
-def test_two_machines_of_one_name_are_shown(project: Project) -> None:
+def test_without_a_registry_machines_with_one_name_are_contested(project: Project) -> None:
     project.declare(["gpu-1"], provision_registry_dir="")
     ids = [buy(project, "gpu-1")["provision_resource_ids"][0] for _again in range(2)]
-    said = decommission(project, "gpu-1").failure("gpu-1")
-    assert "several offers have machines of this name" in said and all(each in said for each in ids)
+    failure = decommission(project, "gpu-1").failure("gpu-1")
+    assert "several offers have machines of this name" in failure and all(id_ in failure for id_ in ids)
     assert ended(project) == []
     run = project.play("compute_index.supply.audit")
     assert run.returncode == 2 and "2 machine(s) are contested" in run.text, run.output
 
 
-# Who is named
+# decommission_hosts
 
 
 @pytest.mark.first
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("hosts", "message"),
     [
         ("", "decommission_hosts must say whose machines end"),
         ([], "decommission_hosts must say whose machines end"),
@@ -381,27 +383,27 @@ def test_two_machines_of_one_name_are_shown(project: Project) -> None:
     ],
     ids=str,
 )
-def test_a_slip_of_the_hand_ends_nothing(project: Project, asked: Any, words: str) -> None:
+def test_mistyped_decommission_hosts_ends_nothing(project: Project, hosts: Any, message: str) -> None:
     project.declare(["gpu-1", "gpu-2"])
-    run = decommission(project, asked)
+    run = decommission(project, hosts)
     assert run.returncode == 2
-    assert words in run.text and "Nothing was ended." in run.text
+    assert message in run.text and "Nothing was ended." in run.text
     assert project.simulator.requests == []
 
 
 @pytest.mark.first
 @core
-def test_a_group_ends_with_those_that_only_the_registry_knows(project: Project) -> None:
+def test_a_group_includes_hosts_that_only_the_registry_knows(project: Project) -> None:
     ids = own(project, "gpu-1", "gpu-2", provision_groups=["gpu"])
     other = own(project, "web", provision_groups=["web"])
     project.declare(["gpu-1"])
     limited = decommission(project, "gpu-2", "--limit", "gpu-1")
     assert limited.returncode == 2 and "--limit excludes it" in limited.text, limited.output
-    nobody = project.play("compute_index.supply.decommission", "--limit", "gpu-1")
-    assert nobody.returncode == 2 and "must say whose machines end" in nobody.text, nobody.output
-    counted = '{"decommission_hosts": "gpu", "decommission_count": 0}'  # zero is a number that a person expects
-    none = project.play("compute_index.supply.decommission", "-e", counted)
-    assert none.returncode == 2 and "decommission_count says 0" in none.text, none.output
+    unnamed = project.play("compute_index.supply.decommission", "--limit", "gpu-1")
+    assert unnamed.returncode == 2 and "must say whose machines end" in unnamed.text, unnamed.output
+    expects_none = '{"decommission_hosts": "gpu", "decommission_count": 0}'  # zero is a valid expected number
+    counted = project.play("compute_index.supply.decommission", "-e", expects_none)
+    assert counted.returncode == 2 and "decommission_count says 0" in counted.text, counted.output
     assert ended(project) == []
     one = decommission(project, "gpu", "--limit", "gpu-1", "--check")
     assert one.returncode == 0 and one.text.count("would end") == 1, one.output
@@ -416,7 +418,7 @@ def test_a_group_ends_with_those_that_only_the_registry_knows(project: Project) 
 
 @pytest.mark.first
 @core
-def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
+def test_audit_lists_claimed_machines_orphans_and_gone_ones(project: Project) -> None:
     first, second = own(project, "gpu-1", "gpu-2")
     project.simulator.populate(1, gpu_price_per_hour=3.1, gpu_count=1, storage=[])
     project.simulator.vanish(first)
@@ -449,7 +451,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
 
 
 @pytest.mark.first
-def test_broken_files_and_contested_machines_fail_an_audit_that_shows_the_rest(project: Project) -> None:
+def test_audit_fails_for_broken_files_and_contested_machines_but_shows_the_rest(project: Project) -> None:
     own(project, "gpu-1")
     shutil.move(project.folder / "host_vars", project.folder / "registry")
     broken = project.folder / "registry/odd/compute_index_supply.yml"

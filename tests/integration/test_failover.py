@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another offer is tried only if the first one was lost and left nothing, and only within the limits."""
+"""Failover: the next offer is tried only if the first one failed, nothing of it is billed, and the limits allow it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from simulator.market import Outcome
 
 
 @pytest.mark.first
-def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: MakeProject) -> None:
-    # What becomes of the cheapest offer, and of the attempt to buy it.
+def test_failed_offer_is_replaced_by_the_next_cheapest(make_project: MakeProject) -> None:
+    # By outcome of the cheapest offer: the outcome of the attempt to buy it
     lost: dict[Outcome, str] = {"taken": "rejected", "expired": "rejected", "rejected": "rejected", "fails": "created"}
     offers: dict[str, list[Offer]] = {
         outcome: [
@@ -49,7 +49,7 @@ def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: Ma
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
-def test_a_rescue_is_told_what_was_tried(make_project: MakeProject) -> None:
+def test_provision_attempts_are_available_in_rescue(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=price) for price in (2.0, 3.0)])
     project.declare(["gpu-1"], provision_max_attempts=2)
     project.simulator.faults.append(Fault(path="/procure_offer", status=409, count=None))
@@ -70,10 +70,10 @@ def test_a_rescue_is_told_what_was_tried(make_project: MakeProject) -> None:
 
 @core
 @pytest.mark.parametrize(("taken", "failed"), [("gpu-1", "gpu-2"), ("gpu-2", "gpu-1")])
-def test_what_was_given_back_is_replaced_though_another_host_tries_again_meanwhile(
+def test_released_machine_is_replaced_while_another_host_fails_over(
     make_project: MakeProject, taken: str, failed: str
 ) -> None:
-    """Whichever comes first, which also depends on how fast the workers of Ansible are."""
+    """In either order, which also depends on the speed of Ansible's workers."""
     lost: dict[str, Outcome] = {taken: "taken", failed: "fails"}
     offers = {
         host: [Offer(gpu_price_per_hour=2.0, outcome=outcome), Offer(gpu_price_per_hour=3.0)]
@@ -89,7 +89,7 @@ def test_what_was_given_back_is_replaced_though_another_host_tries_again_meanwhi
 
 
 @pytest.mark.first
-def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject) -> None:
+def test_failover_respects_the_limits_of_the_host(make_project: MakeProject) -> None:
     limits: dict[str, dict[str, Any]] = {
         "attempts": {"provision_max_attempts": 2},
         "ceiling": {"provision_max_price_per_hour": 2.5},
@@ -108,7 +108,7 @@ def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject
         assert project.registry(host) is None
 
 
-def test_after_a_quota_only_other_vendors_are_tried_and_nothing_is_waited_for(make_project: MakeProject) -> None:
+def test_exhausted_quota_leaves_out_the_vendor_and_does_not_wait(make_project: MakeProject) -> None:
     def market(*vendors: str) -> list[Offer]:
         refused = Offer(gpu_price_per_hour=1.0, vendor="nebius", outcome="rejected", error="GPU quota exceeded")
         return [refused, *(Offer(gpu_price_per_hour=2.0 + n, vendor=name) for n, name in enumerate(vendors))]
@@ -124,7 +124,7 @@ def test_after_a_quota_only_other_vendors_are_tried_and_nothing_is_waited_for(ma
 
 
 @pytest.mark.first
-def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project: MakeProject) -> None:
+def test_failover_respects_the_ceiling_of_the_play(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=price, outcome="taken") for price in (2.0, 2.5, 3.0)])
     run = impatient(project, provision_max_total_price_per_hour=2.5)
     assert project.requests(*PROCURE) == 2
@@ -132,7 +132,7 @@ def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project:
     assert project.registry("gpu-1") is None
 
 
-def test_the_next_offer_boots_with_what_was_made_for_it(make_project: MakeProject) -> None:
+def test_next_offer_boots_with_its_own_user_data_and_host_key(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0, outcome="taken"), Offer(gpu_price_per_hour=3.0)])
     template = project.folder / "own.j2"
     keys, command = "{{ provision__ssh_keys | to_json }}", "echo {{ provision_offer.offer_id }}"
@@ -147,14 +147,14 @@ def test_the_next_offer_boots_with_what_was_made_for_it(make_project: MakeProjec
 
 
 @core
-def test_words_of_an_offer_are_never_evaluated(make_project: MakeProject) -> None:
+def test_templates_in_offer_fields_are_never_evaluated(make_project: MakeProject) -> None:
     project = make_project([])
     attack = "{{ 12345679 * 9 }}{{ lookup('pipe', 'touch " + str(project.folder / "ran") + "') }}"
     project.simulator.add_offer(vendor=attack, vendor_region=attack)
     template = project.folder / "own.j2"
     command = "{{ ['echo', provision_offer.vendor, provision_resource_name] | to_json }}"
     template.write_text(f"#cloud-config\nruncmd: [{command}]\n")
-    # A registry would refuse to keep them.
+    # A registry would refuse to store such fields.
     without = {"provision_registry_dir": "", "provision_cloud_init_template": str(template)}
     run, again = impatient(project, **without), impatient(project, **without)
     assert run.returncode == 0, run.output
@@ -165,8 +165,8 @@ def test_words_of_an_offer_are_never_evaluated(make_project: MakeProject) -> Non
     assert "111111111" not in run.output + again.output and not (project.folder / "ran").exists()
 
 
-def test_another_offer_is_searched_for_anew(make_project: MakeProject) -> None:
-    # The first quotes may be old by then.
+def test_failover_searches_again(make_project: MakeProject) -> None:
+    # The first search may be outdated by then.
     project = make_project([Offer(gpu_price_per_hour=2.0, outcome="taken"), Offer(gpu_price_per_hour=3.0)])
     run = impatient(project)
     assert run.returncode == 0, run.output
@@ -175,7 +175,7 @@ def test_another_offer_is_searched_for_anew(make_project: MakeProject) -> None:
 
 
 def fall_back(project: Project, first: dict[str, Any], then: dict[str, Any]) -> Run:
-    """Run the role, and once more if it fails, with other variables."""
+    """Run the role, and if it fails, run it again with other variables in a rescue."""
     role = {"name": "compute_index.supply.provision"}
     common = {"provision_reach": False, "provision_poll_retries": 1}
     block, rescue = (
@@ -188,7 +188,7 @@ def fall_back(project: Project, first: dict[str, Any], then: dict[str, Any]) -> 
 
 
 @pytest.mark.first
-def test_what_an_earlier_run_of_the_play_found_and_allowed_is_not_bought(make_project: MakeProject) -> None:
+def test_rescue_buys_no_offer_that_only_the_failed_block_allowed(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)])
     lower = {"provision_on_failure": "release", "provision_max_price_per_hour": 2.2}
     run = fall_back(project, {"provision_on_failure": "keep"}, lower)
@@ -196,10 +196,10 @@ def test_what_an_earlier_run_of_the_play_found_and_allowed_is_not_bought(make_pr
     assert (len(project.simulator.purchases), project.simulator.billed) == (1, [])
 
 
-def test_what_an_earlier_run_of_the_play_gave_back_says_nothing_of_this_one(make_project: MakeProject) -> None:
+def test_release_in_the_failed_block_proves_nothing_for_the_rescue(make_project: MakeProject) -> None:
     offers = [Offer(gpu_price_per_hour=price, outcome="never_ready") for price in (2.0, 3.0)]
     project = make_project(offers, procure_returns_ids=False, status_resources=None)
-    # After the second purchase nobody can tell what there is. Five lists come before that.
+    # The list of resources, which only five requests precede, cannot be read after the second purchase.
     project.simulator.faults.append(Fault(method="GET", path="/resources$", nth=6, count=None, status=500))
     run = fall_back(project, {"provision_on_failure": "release"}, {"provision_on_failure": "keep"})
     assert run.returncode != 0
@@ -207,12 +207,13 @@ def test_what_an_earlier_run_of_the_play_gave_back_says_nothing_of_this_one(make
     assert project.simulator.billed == second.resource_ids
     entry = project.registry("gpu-1")
     assert entry is not None and entry["provision_procured_offer_id"] == second.offer_id
-    *_first, said = re.findall(r"^fatal: .*", run.output, re.MULTILINE)
-    assert "The offer is BOUGHT and may be billed at USD 3.00 per hour" in said and "Nothing is billed" not in said
+    *_first, failure = re.findall(r"^fatal: .*", run.output, re.MULTILINE)
+    assert "The offer is BOUGHT and may be billed at USD 3.00 per hour" in failure
+    assert "Nothing is billed" not in failure
 
 
 @pytest.mark.first
-def test_what_ended_is_bought_anew_only_at_a_price_that_was_agreed_to(make_project: MakeProject) -> None:
+def test_ended_machine_is_replaced_only_at_an_agreed_price(make_project: MakeProject) -> None:
     project = make_project()
     assert impatient(project).returncode == 0
     (old,) = project.simulator.billed

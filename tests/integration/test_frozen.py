@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sweeps with machines that accept a connection and never answer, and with one whose user comes at the last moment."""
+"""Sweeps with machines that accept a connection and never answer, or that come into use at the last moment."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ from test_sweeps import shift
 BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
 IDLE = {"state": "idle", "idle_seconds": 7200, "evidence": "8 GPUs at 0 %"}
 KEPT = {"state": "active", "evidence": "supply-keep until 2027-01-01 00:00 UTC"}
-# A Python that has an answer ready where the module would read what a real machine's sampler has noted.
+# A Python that prints a prepared result of activity_info, instead of reading the notes of a real machine's sampler
 PYTHON = """#!/bin/sh
 case "$1" in
   *activity_info*) cat ~/answer ;;
   *) exec python3 "$@" ;;
 esac
 """
-# Others need what is connected for a minute.
+# By default, connections stay open for a minute.
 SOON = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=5s"}
 
 
 class Frozen:
-    """A machine that says so much of SSH to all who connect, and nothing else."""
+    """A server that accepts connections, sends ``greeting``, and never answers.
 
-    def __init__(self, says: bytes) -> None:
-        self.says, self.seen = says, list[datetime]()
+    ``connected_at``: the time of each connection.
+    """
+
+    def __init__(self, greeting: bytes) -> None:
+        self.greeting, self.connected_at = greeting, list[datetime]()
         self.socket, self.connections = socket.create_server(("127.0.0.1", 0)), list[socket.socket]()
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -54,9 +57,9 @@ class Frozen:
                 connection, _address = self.socket.accept()
             except OSError:
                 return
-            self.seen.append(datetime.now(timezone.utc))
+            self.connected_at.append(datetime.now(timezone.utc))
             self.connections.append(connection)
-            connection.send(self.says)
+            connection.send(self.greeting)
 
     def close(self) -> None:
         for each in (self.socket, *self.connections):
@@ -65,12 +68,12 @@ class Frozen:
 
 @pytest.fixture
 def frozen() -> Iterator[list[Frozen]]:
-    """One that sends nothing, and one that stops after its first line."""
+    """A server that sends nothing, and one that stops after its SSH banner."""
     with ExitStack() as running:
-        found = [Frozen(b""), Frozen(BANNER)]
-        for each in found:
-            running.callback(each.close)
-        yield found
+        servers = [Frozen(b""), Frozen(BANNER)]
+        for server in servers:
+            running.callback(server.close)
+        yield servers
 
 
 @pytest.fixture
@@ -79,7 +82,10 @@ def project(make_project: MakeProject) -> Project:
 
 
 def machine(project: Project, host: str, port: int | None = None, **more: Any) -> str:
-    """Give the host a machine with two hours left, that may be idle for one; its id. ``port``: where SSH answers."""
+    """Give the host an idle machine, and return its id.
+
+    Its lease ends in two hours, and it may be idle for one. ``port``: of its SSH, if not the simulator's.
+    """
     offer = next(key for key, each in project.simulator.offers.items() if each.purchase is None)
     id_ = buy(project, offer, host)
     address = project.simulator.resources[id_].address
@@ -99,7 +105,7 @@ def machine(project: Project, host: str, port: int | None = None, **more: Any) -
 
 
 def stuck(project: Project, host: str) -> str:
-    """Give the host a machine that lets in, and on which no command ends; its id."""
+    """Give the host a machine that accepts logins, but on which Ansible's commands hang, and return its id."""
     id_ = machine(project, host)
     program = project.simulator.home(id_) / "bin" / "mkdir"
     program.write_text("#!/bin/sh\nexec /bin/sleep 100000\n")
@@ -108,8 +114,8 @@ def stuck(project: Project, host: str) -> str:
 
 
 @pytest.mark.first
-def test_a_frozen_machine_holds_up_no_other(project: Project, frozen: list[Frozen]) -> None:
-    """What is over ends before any machine is asked, who comes during the last command stays, and the sweep ends."""
+def test_frozen_machines_do_not_delay_a_sweep(project: Project, frozen: list[Frozen]) -> None:
+    """Expired leases end before any machine is contacted; a machine that the last command finds in use is kept."""
     hosts = ["frozen-1", "frozen-2", "frozen-3", "idle", "kept", "over"]
     cold = [machine(project, host, each.port) for host, each in zip(hosts, frozen, strict=False)]
     cold.append(stuck(project, "frozen-3"))
@@ -124,22 +130,22 @@ def test_a_frozen_machine_holds_up_no_other(project: Project, frozen: list[Froze
     }
     run = project.play("compute_index.supply.reap", *extra(command), ANSIBLE_FORKS="6", **SOON)
     assert run.returncode == 2, run.output
-    said = run.failure("localhost")
+    failure = run.failure("localhost")
     for host in hosts[:3]:
-        assert f"{host}: its machine could not be asked whether it is idle" in said, run.output
-    assert "kept: " not in said and "over: " not in said and "idle: " not in said
+        assert f"{host}: its machine could not be asked whether it is idle" in failure, run.output
+    assert "kept: " not in failure and "over: " not in failure and "idle: " not in failure
     assert "kept is not known to be idle any more; nothing ends" in run.text
     assert sorted(project.simulator.billed) == sorted([*cold, kept]), run.output
-    told = [(each.path, each.time) for each in project.simulator.requests if each.method == "DELETE"]
-    assert [path for path, _time in told] == [f"/resources/{over}", f"/resources/{idle}"]
-    assert all(told[0][1] < each.seen[0] for each in frozen)
-    # The leases are kept.
+    deletions = [(each.path, each.time) for each in project.simulator.requests if each.method == "DELETE"]
+    assert [path for path, _time in deletions] == [f"/resources/{over}", f"/resources/{idle}"]
+    assert all(deletions[0][1] < server.connected_at[0] for server in frozen)
+    # The sweep counts as done, since all expired leases were ended.
     assert (project.folder / "host_vars" / ".compute_index_supply.swept").exists()
     until(lambda: not project.processes(), 0.5)
 
 
 @pytest.mark.parametrize("where", ["idle", "last command"])
-def test_of_a_sweep_that_is_killed_nothing_is_left(project: Project, frozen: list[Frozen], where: str) -> None:
+def test_killed_sweep_leaves_no_process_and_ends_no_machine(project: Project, frozen: list[Frozen], where: str) -> None:
     for number, each in enumerate(frozen):
         machine(project, f"frozen-{number}", each.port)
     stuck(project, "frozen-2")
@@ -151,7 +157,7 @@ def test_of_a_sweep_that_is_killed_nothing_is_left(project: Project, frozen: lis
     command = {"reap_before_end": "true", "reap_before_end_timeout": "20s"}
     words = ("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.reap", *extra(command))
     with project.start(*words, **SOON) as sweep:
-        until(lambda: all(each.seen for each in frozen))
+        until(lambda: all(server.connected_at for server in frozen))
         os.kill(sweep.pid, signal.SIGKILL)
         sweep.wait(10)
         until(lambda: not project.processes(), 0.5)

@@ -1,19 +1,19 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Does what the guides say, block by block, as a reader would: files are written, commands are run, outputs compared.
+"""Follow the guides block by block, as a reader would: write the files, run the commands, compare the outputs.
 
-What a fenced block of Markdown is, its language tells:
+The language of a fenced Markdown block says what it is:
 
-- ``yaml``, ``jinja`` and ``ini`` are files; their first line is a comment with the name.
-- ``console`` holds commands after ``$``, and below each what it prints. ``...`` stands for anything, in a line and as a
-  line of its own; the printed lines must come in this order, others may stand between them.
+- ``yaml``, ``jinja`` and ``ini`` are files. Their first line is a comment with the file's name.
+- ``console`` has commands after ``$``, each followed by its output. ``...`` stands for anything, within a line or as a
+  line of its own. The lines must be printed in this order; other lines may come between them.
 
-A comment before a block says what is special:
+Comments before a block mark special cases:
 
 - ``<!-- not run: why -->``
-- ``<!-- fails -->``: the last command ends with an error.
-- ``<!-- api: [{"status": 503}] -->``: the API behaves like this from here on (see ``simulator.Fault``); ``[]`` ends it.
+- ``<!-- fails -->``: the last command fails.
+- ``<!-- api: [{"status": 503}] -->``: from here on the API has these faults (``simulator.Fault``); ``[]`` ends them.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from simulator.catalogue import default_offers
 from tools import draw
 
 ROOT = Path(__file__).parents[2]
-# These describe what other tests run, or what nobody can run here.
+# These pages have no examples, examples that other tests run, or examples that cannot run here.
 NO_GUIDES = {
     *("README", "acceptance", "account", "api", "architecture", "awx", "awx-reference", "examples", "glossary"),
     *("guarantees", "performance", "spec", "upgrading"),
 }
-# The other guides use its inventory.
+# The other guides use the inventory of this page.
 FIRST = ROOT / "docs" / "first-machine.md"
 PAGES = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").glob("*.md") if file.stem not in NO_GUIDES)]
 MOST_NOT_RUN = 2  # blocks of a page
@@ -48,7 +48,7 @@ BLOCK = re.compile(r"((?:^<!-- [^\n]* -->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILI
 
 @dataclass
 class Block:
-    """A fenced block, and what the comments before it say."""
+    """A fenced block. ``notes``: from the comments before it."""
 
     line: int
     language: str
@@ -59,16 +59,16 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page."""
     text = page.read_text()
-    found = []
+    parsed = []
     for match in BLOCK.finditer(text):
         notes = dict(re.findall(r"<!-- ([a-z ]+?)(?:: (.*?))? -->", match[1]))
-        found.append(Block(text.count("\n", 0, match.start(3)), match[2], match[3], notes))
-    assert len(found) == len(re.findall("^```", text, re.MULTILINE)) / 2, "a block that is not understood"
-    return found
+        parsed.append(Block(text.count("\n", 0, match.start(3)), match[2], match[3], notes))
+    assert len(parsed) == len(re.findall("^```", text, re.MULTILINE)) / 2, "a block was not parsed"
+    return parsed
 
 
 def commands(text: str) -> list[tuple[str, list[str]]]:
-    """The commands of a console block, each with the lines that it is said to print."""
+    """The commands of a console block, each with the lines of its output."""
     found: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -81,7 +81,7 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
 
 
 def missing(expected: list[str], output: str) -> str | None:
-    """The first expected line that the output does not have after the one before it."""
+    """The first expected line that is not in the output after the preceding expected lines."""
     printed = iter([line.strip() for line in output.splitlines()])
     for line in filter(None, (line.strip() for line in expected)):
         pattern = ".*".join(re.escape(part) for part in line.split("..."))
@@ -99,13 +99,13 @@ def run(project: Project, block: Block) -> None:
         fails = "fails" in block.notes and number == len(steps) - 1
         assert (done.returncode != 0) is fails, f"exit code {done.returncode}, {place}"
         assert (line := missing(expected, done.output)) is None, f"not printed: {line}\n{place}"
-        assert "Unable to parse" not in done.output, f"a file that is no inventory lies in its folder, {place}"
+        assert "Unable to parse" not in done.output, f"a file in the inventory's folder is not an inventory, {place}"
 
 
 def write(project: Project, block: Block) -> None:
-    """Write the file that a block is."""
+    """Write the file of a block."""
     name = re.match(r"(?:# |\{# )(\S+\.\S+)", block.text)
-    assert block.language in ("yaml", "jinja", "ini") and name, f"line {block.line}: no commands, no file"
+    assert block.language in ("yaml", "jinja", "ini") and name, f"line {block.line}: neither commands nor a file"
     file = project.folder / name[1]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(block.text)
@@ -113,7 +113,7 @@ def write(project: Project, block: Block) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_guide_can_be_followed(make_project: MakeProject, page: Path, request: pytest.FixtureRequest) -> None:
-    # The offers of `make sandbox`; machines that are up at once.
+    # The offers of `make sandbox`, but machines that are ready at once
     offers = [offer for _copy in range(4) for offer in default_offers()]
     project = make_project(offers, provision_seconds=0)
     project.inventory.unlink()
@@ -137,22 +137,22 @@ def test_a_guide_can_be_followed(make_project: MakeProject, page: Path, request:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_few_blocks_are_not_run_and_each_says_why(page: Path) -> None:
+def test_guides_skip_few_blocks_and_give_reasons(page: Path) -> None:
     reasons = [block.notes["not run"] for block in blocks(page) if "not run" in block.notes]
     assert all(reasons)
     assert len(reasons) <= MOST_NOT_RUN
 
 
 @pytest.mark.parametrize(("site", "inventory"), [("vllm_site", "docker"), ("ray_site", "ray")])
-def test_the_playbooks_of_the_examples_can_be_read(project: Project, site: str, inventory: str) -> None:
-    # They need GPUs and the Internet; their inventories are bought by tests/e2e.
+def test_example_playbooks_pass_the_syntax_check(project: Project, site: str, inventory: str) -> None:
+    # Running them needs GPUs and the Internet. tests/e2e buys the machines of their inventories.
     examples = ROOT / "docs" / "examples"
     words = ("-i", str(examples / f"{inventory}.yml"), str(examples / f"{site}.yml"), "--syntax-check")
     run = project.run("ansible-playbook", *words)
     assert run.returncode == 0, run.output
 
 
-def test_the_terminal_of_the_readme_shows_what_is_printed(make_project: MakeProject) -> None:
+def test_terminal_picture_of_the_readme_is_up_to_date(make_project: MakeProject) -> None:
     project = make_project(default_offers(), provision_seconds=0)
     runs = {playbook: project.run(*terminal.command(playbook), ANSIBLE_FORCE_COLOR="1") for playbook in terminal.SHOWN}
     screen = terminal.screen_of({playbook: run.output for playbook, run in runs.items()})
@@ -161,7 +161,7 @@ def test_the_terminal_of_the_readme_shows_what_is_printed(make_project: MakeProj
         assert drawn == terminal.picture(screen, theme), f"make pictures\n{[run.output for run in runs.values()]}"
 
 
-def test_what_a_guide_shows_must_be_printed() -> None:
+def test_console_blocks_are_parsed_and_compared() -> None:
     assert commands("$ a \\\n    b\none\n$ c\n") == [("a b", ["one"]), ("c", [])]
     assert missing(["one", "", "...", "t...o"], "zero\none\n1\n  two\n") is None
     assert missing(["two", "one"], "one\ntwo\n") == "one"

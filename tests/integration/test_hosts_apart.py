@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One host's variable or file stops no other; and what was ordered into an empty group is swept and counted."""
+"""An unreadable variable or file stops only its own host; hosts that only orders name are swept and counted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OVER = {"provision_leased": "8h", "provision_ends_at": shift(-1.0), "provision_p
 CONFLICT = "<<<<<<< HEAD\nprovision_lease: 8h\n=======\nprovision_lease: 9h\n>>>>>>> theirs\n"
 
 
-def test_one_hosts_variable_or_file_stops_no_other(make_project: MakeProject) -> None:
-    """Its lease is over, too, and Ansible can run nothing for it: that is said, and the run is not green."""
+def test_unreadable_variable_or_file_of_a_host_does_not_stop_others(make_project: MakeProject) -> None:
+    """All leases are over. Ansible can run no task for the broken hosts, so the error names them, and the run fails."""
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.declare(["gpu-1", "gpu-2", "gpu-3", "gpu-4", "gpu-5"])
     ids = {host: own(project, host, **OVER)[0] for host in ("gpu-1", "gpu-2", "gpu-3", "gpu-4")}
@@ -39,46 +39,47 @@ def test_one_hosts_variable_or_file_stops_no_other(make_project: MakeProject) ->
         assert "a bug of the collection" not in run.text and "Traceback" not in run.output
         assert [word for word in words if word not in run.text] == []
 
-    # Ansible says itself of no host that it is why a play ends.
+    # Ansible itself would not name the host that ends the play.
     assert_named(project.play("compute_index.supply.quote"), (f"gpu-2: {broken} cannot be read", "all:!gpu-2"))
-    said = ("provision_lease", "'hours' is undefined", str(broken), str(entry))
-    assert_named(project.play("compute_index.supply.audit"), (*ids.values(), *said))
+    errors = ("provision_lease", "'hours' is undefined", str(broken), str(entry))
+    assert_named(project.play("compute_index.supply.audit"), (*ids.values(), *errors))
     spend = project.play("compute_index.supply.spend")
-    assert_named(spend, said)
+    assert_named(spend, errors)
     assert "now 8.00 per hour" in spend.text
-    more = extend(project, "gpu-2,gpu-3", extend_by="4h")
-    assert_named(more, (str(broken), "gpu-3"))
-    assert datetime_of(project, "gpu-3") > OVER["provision_ends_at"]
+    extension = extend(project, "gpu-2,gpu-3", extend_by="4h")
+    assert_named(extension, (str(broken), "gpu-3"))
+    assert end_of_lease(project, "gpu-3") > OVER["provision_ends_at"]
     assert_named(decommission(project, "gpu-2,gpu-4", ANSIBLE_STRATEGY="free"), (str(broken),))
     assert sorted(project.simulator.billed) == sorted(ids[host] for host in ("gpu-1", "gpu-2", "gpu-3"))
-    assert_named(project.play("compute_index.supply.reap"), (*said, f"The lease of gpu-2 is over, and {ids['gpu-2']}"))
+    sweep = project.play("compute_index.supply.reap")
+    assert_named(sweep, (*errors, f"The lease of gpu-2 is over, and {ids['gpu-2']}"))
     assert sorted(project.simulator.billed) == sorted(ids[host] for host in ("gpu-2", "gpu-3"))
-    # Whether the group has this one only its entry could say.
-    left = project.registry_file("gpu-6")
-    left.parent.mkdir()
-    left.write_text(CONFLICT)
+    # gpu-6 may belong to the group: only its unreadable entry says so.
+    unreadable = project.registry_file("gpu-6")
+    unreadable.parent.mkdir()
+    unreadable.write_text(CONFLICT)
     broken.write_text("")
-    assert_named(decommission(project, "gpu", "--check"), (str(left),))
-    alone = decommission(project, "gpu-3", "--check")
-    # A warning is wrapped anywhere.
-    assert alone.returncode == 0 and str(left) in "".join(alone.output.split()), alone.output
+    assert_named(decommission(project, "gpu", "--check"), (str(unreadable),))
+    single = decommission(project, "gpu-3", "--check")
+    # Ansible wraps a warning anywhere.
+    assert single.returncode == 0 and str(unreadable) in "".join(single.output.split()), single.output
 
 
-def datetime_of(project: Project, host: str) -> str:
+def end_of_lease(project: Project, host: str) -> str:
     return str((project.registry(host) or {})["provision_ends_at"])
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["a folder", "a shared registry"])
-def test_what_was_ordered_into_an_empty_group_is_swept_counted_and_ended(
+def test_hosts_ordered_into_an_empty_group_are_swept_counted_and_ended(
     project: Project, request: pytest.FixtureRequest, shared: bool
 ) -> None:
-    """The inventory has no host. What its group says of registry and project holds for those that plays add."""
-    own_registry = (
+    """The inventory has no host, but its group's registry and project also apply to hosts that plays add."""
+    registry_variables = (
         {"provision_registry_url": request.getfixturevalue("registry")}
         if shared
         else {"provision_registry_dir": "{{ inventory_dir }}/registry"}
     )
-    write_group(project, own_registry)
+    write_group(project, registry_variables)
     if shared:
         project.play("compute_index.supply.registry")
     assert project.provision(provision_hosts=2).returncode == 0
@@ -87,19 +88,19 @@ def test_what_was_ordered_into_an_empty_group_is_swept_counted_and_ended(
     assert audit.returncode == 0 and "ONLY THE REGISTRY KNOWS" in audit.output, audit.output
     spend = project.play("compute_index.supply.spend")
     assert spend.returncode == 0 and "gpu-2" in spend.text and "now 0.00 per hour" not in spend.text, spend.output
-    found = decommission(project, "gpu-2")
-    assert found.returncode == 0 and len(project.simulator.billed) == 1, found.output
-    more = extend(project, "gpu-1", extend_by="1h")
-    assert more.returncode == 0 and "gpu-1" in more.text, more.output
-    reaped = project.play("compute_index.supply.reap")
-    assert reaped.returncode == 0 and "1 with time left" in reaped.text, reaped.output
+    ended = decommission(project, "gpu-2")
+    assert ended.returncode == 0 and len(project.simulator.billed) == 1, ended.output
+    extension = extend(project, "gpu-1", extend_by="1h")
+    assert extension.returncode == 0 and "gpu-1" in extension.text, extension.output
+    sweep = project.play("compute_index.supply.reap")
+    assert sweep.returncode == 0 and "1 with time left" in sweep.text, sweep.output
 
 
-def write_group(project: Project, own_registry: dict[str, Any]) -> None:
-    """An inventory without a host, and what its group says."""
+def write_group(project: Project, registry_variables: dict[str, Any]) -> None:
+    """Write an inventory whose group has no host, and the variables of this group."""
     project.inventory.write_text(yaml.safe_dump({"gpu": None}))
     variables = {
-        **own_registry,
+        **registry_variables,
         "provision_project": "team-a",
         "provision_spec": GPU,
         "provision_max_price_per_hour": 5,
@@ -113,7 +114,7 @@ def write_group(project: Project, own_registry: dict[str, Any]) -> None:
     group.write_text(json.dumps(variables))
 
 
-def test_hosts_that_were_ordered_by_number_move_into_a_shared_registry(project: Project, registry: str) -> None:
+def test_hosts_ordered_by_number_move_into_a_shared_registry(project: Project, registry: str) -> None:
     write_group(project, {})
     assert project.provision(provision_hosts=2).returncode == 0
     bought = sorted(project.simulator.billed)
@@ -128,8 +129,8 @@ def test_hosts_that_were_ordered_by_number_move_into_a_shared_registry(project: 
     assert project.registry("gpu-1") is None
 
 
-def test_what_was_ordered_beside_one_of_two_inventories_ends_in_any_order_of_them(project: Project) -> None:
-    """By its lease, and by its name: hosts that a play adds have no inventory_dir."""
+def test_ordered_hosts_end_whatever_the_order_of_two_inventories(project: Project) -> None:
+    """By lease and by name. Hosts that a play adds have no inventory_dir, which could tell where their entry is."""
     write_group(project, {})
     first, second = project.folder / "first", project.folder / "second"
     for folder in (first, second):
@@ -145,8 +146,8 @@ def test_what_was_ordered_beside_one_of_two_inventories_ends_in_any_order_of_the
     assert bought.returncode == 0 and len(project.simulator.billed) == 2, bought.output
     entry = first / "host_vars" / "gpu-1" / "compute_index_supply.yml"
     entry.write_text(yaml.safe_dump({**yaml.safe_load(entry.read_text()), "provision_ends_at": shift(-1.0)}))
-    swept = play("reap")
-    assert swept.returncode == 0 and len(project.simulator.billed) == 1, swept.output
+    sweep = play("reap")
+    assert sweep.returncode == 0 and len(project.simulator.billed) == 1, sweep.output
     assert play("extend", "-e", "extend_hosts=gpu-2", "-e", "extend_by=1h").returncode == 0
-    ends = play("decommission", "-e", "decommission_hosts=gpu-2")
-    assert ends.returncode == 0 and project.simulator.billed == [], ends.output
+    ended = play("decommission", "-e", "decommission_hosts=gpu-2")
+    assert ended.returncode == 0 and project.simulator.billed == [], ended.output

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts whose machine runs: next to nothing is left to do for them, and what has changed is still seen."""
+"""Hosts whose machine runs: another run does almost nothing for them, but notices changes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SSH_ARGS = ("ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_ex
 
 @pytest.fixture
 def finished(project: Project) -> Project:
-    """A project whose host has got its machine; nothing of SSH, which has tests of its own."""
+    """A project whose host has its machine; without SSH, which has tests of its own."""
     project.declare(["gpu-1"], provision_reach=False)
     run = project.provision()
-    # The purchase, and the registration.
+    # Two changes: the purchase and the registration
     assert (run.returncode, run.changed) == (0, 2), run.output
     return project
 
 
 def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
-    """The registry entry after a run that had to write it and another that had not."""
+    """Run twice, assert that only the first run writes the registry entry, and return it."""
     changes = [project.provision(*words, **variables) for _again in range(2)]
     assert [(run.returncode, run.changed) for run in changes] == [(0, 1), (0, 0)], changes[0].output
     assert [run.output.count("Await | Wait for the machines] **********\nok:") for run in changes] == [1, 0]
@@ -40,27 +40,28 @@ def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
 
 
 @core
-def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
+def test_finished_host_costs_two_reads_and_four_tasks(finished: Project) -> None:
     entry, requests = finished.registry("gpu-1"), len(finished.simulator.requests)
-    # Before 2.19 this leaves the text of a template where something is undefined, as the purchases of such a host are.
+    # With this setting, ansible-core before 2.19 keeps the text of a template with an undefined variable, such as the
+    # purchases of a finished host.
     finished.environment["ANSIBLE_ERROR_ON_UNDEFINED_VARS"] = "false"
     run = finished.provision()
     assert (run.returncode, run.changed) == (0, 0), run.output
     assert finished.registry("gpu-1") == entry
     assert [request.method for request in finished.simulator.requests[requests:]] == ["GET", "GET"]
-    # One task of its own, the declaration, and three that are once for all hosts: the plan, its verdicts and the table.
+    # One task of its own, the declaration, and three that run once for all hosts: the plan, its verdicts and the table
     assert run.recap("gpu-1", "ok") == 4
     assert entry["ansible_host"] in run.output
     assert "2.00" in run.output
 
 
 @core
-def test_what_is_gathered_of_a_host_is_said_of_no_other(project: Project) -> None:
-    # A cacheable fact is one as gathering makes them; after some tasks that run once ansible-core 2.21 shares them.
+def test_facts_gathered_after_the_roles_stay_with_their_host(project: Project) -> None:
+    # A cacheable fact behaves like a gathered one. After some tasks with run_once, ansible-core 2.21 shares such facts.
     gather = {"ansible.builtin.set_fact": {"who": "{{ inventory_hostname }}", "cacheable": True}}
     check = {"ansible.builtin.assert": {"that": "ansible_facts.who == inventory_hostname"}}
     after = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [gather, check]})
-    # Hosts that are new, finished, of both kinds, and ended.
+    # New hosts, finished ones, both kinds, and then ended ones
     for count in (2, 2, 3):
         project.declare([f"gpu-{number}" for number in range(count)], provision_reach=False, provision_lease="4h")
         run = project.provision(after)
@@ -83,8 +84,8 @@ DIFFERENCES: dict[str, Any] = {
 }
 
 
-def test_what_differs_is_registered_again(make_project: MakeProject) -> None:
-    # A host for each variable, and one where nothing differs.
+def test_changed_registry_entries_are_registered_again(make_project: MakeProject) -> None:
+    # One host for each changed variable, and one without a change
     project = make_project([Offer() for _host in range(len(DIFFERENCES) + 1)])
     changes = {name.replace("_", "-"): {name: value} for name, value in DIFFERENCES.items()} | {"same": {}}
     project.declare(list(changes), provision_reach=False)
@@ -99,13 +100,13 @@ def test_what_differs_is_registered_again(make_project: MakeProject) -> None:
     assert len(project.simulator.purchases) == len(changes)
 
 
-def test_another_trust_reaches_the_registry(finished: Project) -> None:
+def test_changed_host_key_trust_reaches_the_registry(finished: Project) -> None:
     entry = settle(finished, provision_host_key_trust="none")
     assert all("StrictHostKeyChecking=no" in entry[name] for name in SSH_ARGS)
 
 
 @core
-def test_a_project_that_moves_takes_its_host_keys_along(finished: Project) -> None:
+def test_moved_project_keeps_its_host_keys(finished: Project) -> None:
     place = finished.folder / "moved here"
     place.mkdir()
     for name in ("hosts.yml", "host_vars"):
@@ -117,7 +118,7 @@ def test_a_project_that_moves_takes_its_host_keys_along(finished: Project) -> No
 
 @core
 @pytest.mark.parametrize(("ceiling", "returncode"), [(4.5, 0), (4.4, 2)])
-def test_batches_count_what_earlier_ones_bought_once(
+def test_batches_count_purchases_of_earlier_batches_once(
     make_project: MakeProject, ceiling: float, returncode: int
 ) -> None:
     project = make_project()  # the two cheapest offers cost 2.00 and 2.50

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A purchase has a last day and a largest bill: said before it, fixed by it, and kept."""
+"""Leases: end time and largest bill are shown before the purchase, fixed by it, and enforced by sweeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOCK = Path(__file__).resolve().parents[1] / "clock"
 
 
 def later(project: Project, hours: float) -> dict[str, str]:
-    """The environment of a play that runs so many hours later, by the API's clock and by this computer's."""
+    """The environment of a play that runs hours later, by the clocks of the API and of this computer."""
     project.simulator.settings.clock_ahead = hours * HOUR
     return {"SUPPLY_CLOCK_AHEAD": str(hours * HOUR), "PYTHONPATH": f"{CLOCK}{os.pathsep}{os.environ['PYTHONPATH']}"}
 
@@ -31,10 +31,10 @@ def moment(text: Any) -> datetime:
 
 
 @pytest.mark.first
-def test_a_lease_is_said_before_the_purchase_and_fixed_by_it(project: Project) -> None:
+def test_lease_is_quoted_before_the_purchase_and_fixed_by_it(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"], provision_lease="8h", provision_max_bill=20)
-    shown = project.play("compute_index.supply.quote")
-    assert re.search(r"gpu-1, gpu-2: until [-0-9]+ [:0-9]+ UTC, at most USD 36.00 together", shown.output), shown.output
+    quote = project.play("compute_index.supply.quote")
+    assert re.search(r"gpu-1, gpu-2: until [-0-9]+ [:0-9]+ UTC, at most USD 36.00 together", quote.output), quote.output
     run = project.provision()
     assert run.returncode == 0, run.output
     assert "1 x H100, USD 2.00/h, USD 16.00 in all" in run.output
@@ -42,26 +42,26 @@ def test_a_lease_is_said_before_the_purchase_and_fixed_by_it(project: Project) -
     entry = project.registry("gpu-1")
     assert entry is not None
     (bought,) = project.simulator.purchases[:1]
-    lasts = moment(entry["provision_ends_at"]) - bought.time
-    assert 8 * HOUR <= lasts.total_seconds() < 8 * HOUR + 2
+    duration = moment(entry["provision_ends_at"]) - bought.time
+    assert 8 * HOUR <= duration.total_seconds() < 8 * HOUR + 2
     assert (entry["provision_leased"], entry["provision_at_most"]) == ("8h", 16.0)
     again = project.provision()
     assert (again.returncode, again.changed) == (0, 0)
 
 
 def reap(project: Project, hours: float, *words: str, **variables: Any) -> Run:
-    """A sweep so many hours later."""
+    """Sweep, hours later."""
     return project.play("compute_index.supply.reap", *extra(variables), *words, **later(project, hours))
 
 
 def extend(project: Project, hosts: str, *words: str, **variables: Any) -> Run:
-    asked = {"extend_hosts": hosts, **variables}
-    return project.play("compute_index.supply.extend", *extra(asked), *words)
+    """Extend the leases of these hosts."""
+    return project.play("compute_index.supply.extend", *extra({"extend_hosts": hosts, **variables}), *words)
 
 
 @pytest.mark.first
 @core
-def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
+def test_sweep_ends_only_machines_whose_lease_is_over(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2", "gpu-3"])
     project.declare_host("gpu-1", provision_lease="8h")
     project.declare_host("gpu-2", provision_lease="3d")
@@ -71,9 +71,9 @@ def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
     assert (early.returncode, early.changed) == (0, 0)
     assert "No lease is over." in early.output
     assert re.search(r"2 with time left; the next until [-0-9]+ [:0-9]+ UTC \(gpu-1\)\.", early.text)
-    shown = reap(project, 8.1, "--check")
-    assert f"gpu-1: would end {bought['gpu-1']}, USD" in shown.text and "gpu-1: its lease was over at" in shown.text
-    assert shown.returncode == 0 and len(project.simulator.billed) == 3
+    check = reap(project, 8.1, "--check")
+    assert f"gpu-1: would end {bought['gpu-1']}, USD" in check.text and "gpu-1: its lease was over at" in check.text
+    assert check.returncode == 0 and len(project.simulator.billed) == 3
     assert project.requests("DELETE", ".*") == 0
     run = reap(project, 8.1)
     assert run.returncode == 0, run.output
@@ -82,12 +82,12 @@ def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
     assert project.registry("gpu-1") is None
     again = reap(project, 8.2)
     assert (again.returncode, again.changed) == (0, 0)
-    # The role knows now that somebody sweeps.
-    quoted = project.play("compute_index.supply.quote", **later(project, 8.3))
-    assert "A lease ends nothing on its own" not in quoted.text
+    # The role has noted a sweep, so it does not warn.
+    quote = project.play("compute_index.supply.quote", **later(project, 8.3))
+    assert "A lease ends nothing on its own" not in quote.text
 
 
-def test_nothing_of_ours_ends_a_protected_machine(project: Project) -> None:
+def test_sweep_and_decommission_keep_a_protected_machine(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
     project.declare_host("gpu-1", provision_protect=True)
     assert project.provision().returncode == 0
@@ -96,12 +96,12 @@ def test_nothing_of_ours_ends_a_protected_machine(project: Project) -> None:
     sweep = reap(project, 8.1)
     assert sweep.returncode == 2 and project.simulator.billed == [bought["gpu-1"]], sweep.output
     assert "The lease of gpu-1 was over at" in sweep.text and "gpu-1 is protected since " in sweep.text
-    # Nothing but the registry says so now.
+    # Now only the registry has the protection.
     project.declare_host("gpu-1")
     end = extra({"decommission_hosts": "gpu-1"})
     refused = project.play("compute_index.supply.decommission", *end)
     assert refused.returncode == 2 and "gpu-1 is protected since " in refused.failure("gpu-1")
-    # A run notes what the variable says now; only that is changed.
+    # A run of provision updates the registry from the variable.
     assert project.provision("--limit", "gpu-1").returncode == 0
     assert "provision_protected_since" not in (project.registry("gpu-1") or {})
     project.declare_host("gpu-1", provision_protect=True)
@@ -113,21 +113,21 @@ def test_nothing_of_ours_ends_a_protected_machine(project: Project) -> None:
 
 @pytest.mark.first
 @core
-def test_more_time(project: Project) -> None:
+def test_extension_moves_the_end_within_lease_max_and_max_bill(project: Project) -> None:
     project.declare(["gpu-1"], provision_lease="8h", provision_lease_max="24h", provision_max_bill=40)
     assert project.provision().returncode == 0
     before = moment((project.registry("gpu-1") or {})["provision_ends_at"])
-    shown = extend(project, "gpu-1", "--check", extend_by="4h")
-    assert (shown.returncode, moment((project.registry("gpu-1") or {})["provision_ends_at"])) == (0, before)
-    assert re.search(r"gpu-1 .* 8\.00 +24\.00", shown.text), shown.output
+    check = extend(project, "gpu-1", "--check", extend_by="4h")
+    assert (check.returncode, moment((project.registry("gpu-1") or {})["provision_ends_at"])) == (0, before)
+    assert re.search(r"gpu-1 .* 8\.00 +24\.00", check.text), check.output
     run = extend(project, "gpu-1", extend_by="4h")
     assert (run.returncode, run.changed) == (0, 1), run.output
     entry = project.registry("gpu-1") or {}
     assert (moment(entry["provision_ends_at"]) - before).total_seconds() == 4 * HOUR
     assert entry["provision_at_most"] == pytest.approx(24.0, abs=0.01)
-    # Another lease is drift, and moves nothing; an extension is none.
+    # An extension does not count as drift.
     assert "owns something other" not in project.provision().text
-    for variables, said in (
+    for variables, message in (
         ({"extend_by": "13h"}, "longer than provision_lease_max (24h)"),
         ({"extend_by": "9h"}, "would cost up to USD 42.00 in all, and provision_max_bill is USD 40.00"),
         ({"extend_by": "9 hours"}, "extend_by must be a duration"),
@@ -135,7 +135,7 @@ def test_more_time(project: Project) -> None:
         ({}, "extend_by (such as 4h) or extend_until"),
     ):
         refused = extend(project, "gpu-1", **variables)
-        assert refused.returncode == 2 and said in refused.text, refused.output
+        assert refused.returncode == 2 and message in refused.text, refused.output
     assert project.registry("gpu-1") == entry
     allowed = extend(project, "gpu-1", extend_by="9h", provision_max_bill=50)
     assert allowed.returncode == 0, allowed.output
@@ -143,8 +143,8 @@ def test_more_time(project: Project) -> None:
     assert "No lease is over." in kept.text and len(project.simulator.billed) == 1
 
 
-def test_the_last_command_on_a_machine(project: Project) -> None:
-    """It may take too long, save something, or fail until the grace is over, as if it cannot be evaluated."""
+def test_failing_last_command_postpones_the_end_until_the_grace_is_over(project: Project) -> None:
+    """reap_before_end cannot be evaluated, takes too long, would run on the controller, succeeds, or fails."""
     project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
     assert project.provision().returncode == 0
     bought = {each.name: each.resource_id for each in project.simulator.resources.values()}
@@ -153,12 +153,12 @@ def test_the_last_command_on_a_machine(project: Project) -> None:
     assert "'nowhere' is undefined" in unknown.text and "reap_before_end failed on it" in unknown.text
     slow = reap(project, 8.2, reap_before_end="sleep 30", reap_before_end_timeout=1)
     assert slow.returncode == 2 and len(project.simulator.billed) == 2, slow.output
-    # An inventory says so of all its hosts; this computer has nothing to save for them.
+    # An inventory may set a local connection for all hosts, but the controller has nothing to save for them.
     here = reap(project, 8.2, reap_before_end=f"touch {project.folder}/saved", ansible_connection="local")
     assert here.returncode == 2 and len(project.simulator.billed) == 2, here.output
     assert "this computer would be taken for its machine" in here.text and not (project.folder / "saved").exists()
     (project.simulator.home(bought["gpu-1"]) / "saves").touch()
-    # Not all that programs print is UTF-8.
+    # Programs may print bytes that are not UTF-8.
     command = r"test -e saves && printf 'checkpoint kept \377\n' || { echo saving >&2; exit 3; }"
     saved = reap(project, 8.2, reap_before_end=command, reap_grace=30)
     assert saved.returncode == 2 and "checkpoint kept" in saved.output, saved.output
@@ -170,7 +170,7 @@ def test_the_last_command_on_a_machine(project: Project) -> None:
 
 
 @pytest.mark.first
-def test_a_lease_that_is_none_costs_nothing(project: Project) -> None:
+def test_invalid_lease_sends_nothing(project: Project) -> None:
     leases = {"words": "8 hours", "negative": "-1h", "past": "2026-01-01T00:00Z", "number": "8"}
     project.declare(list(leases))
     for host, lease in leases.items():
@@ -183,24 +183,26 @@ def test_a_lease_that_is_none_costs_nothing(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("controller", "api"), [(24.0, 0.0), (0.0, 0.2)])
-def test_clocks_that_differ_buy_nothing_that_has_an_end(project: Project, controller: float, api: float) -> None:
-    """A day ahead, a lease of 8 hours would be one of 32, and "at most USD 20.00" 64.00."""
+def test_differing_clocks_prevent_purchases_with_an_end_or_budget(
+    project: Project, controller: float, api: float
+) -> None:
+    """With a controller a day ahead, a lease of 8 hours would last 32, and cost up to USD 64.00 instead of 20.00."""
     project.declare(["gpu-1", "gpu-2", "gpu-3"])
     project.declare_host("gpu-1", provision_lease="8h", provision_max_bill=20)
     project.declare_host("gpu-2", provision_budget=5000)
-    apart = later(project, controller)
+    environment = later(project, controller)
     project.simulator.settings.clock_ahead = api * HOUR
-    run = project.play("compute_index.supply.provision", **apart)
+    run = project.play("compute_index.supply.provision", **environment)
     assert run.returncode == 2, run.output
     for host in ("gpu-1", "gpu-2"):
-        said = run.failure(host)
-        assert len(re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC by (?:this computer|the API)", said)) == 2, said
-        assert "buys nothing that has a lease, a largest bill or a budget" in said and "Nothing was sent." in said
+        failure = run.failure(host)
+        assert len(re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC by (?:this computer|the API)", failure)) == 2, failure
+        assert "buys nothing that has a lease, a largest bill or a budget" in failure and "Nothing was sent." in failure
     assert [each.name for each in project.simulator.resources.values()] == ["gpu-3"]
 
 
-def test_a_sweep_by_clocks_that_differ_is_red_and_ends_what_is_over(project: Project) -> None:
-    """By the clock that noted the purchase: the API's. A controller that is a day ahead takes no time."""
+def test_sweep_with_differing_clocks_fails_and_uses_the_clock_of_the_purchase(project: Project) -> None:
+    """Leases end by the clock that noted the purchase, here the API's; a wrong controller clock shortens none."""
     project.declare(["gpu-1"], provision_lease="8h")
     assert project.provision().returncode == 0
     assert (project.registry("gpu-1") or {})["provision_clock"] == "api"

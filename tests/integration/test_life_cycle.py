@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rest of a machine's life: quoted, and listed as an inventory. How it ends: test_ending.py."""
+"""Quotes, and the inventory plugin. test_ending.py has the end of a machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CONNECTION = ("ansible_host", "ansible_port", "ansible_user")
 
 
 def inventory(project: Project, *words: str, config: dict[str, Any] | None = None, **environment: str) -> Any:
-    """What ansible-inventory prints for the inventory plugin alone: a mapping for ``--list`` and ``--host``."""
+    """The parsed output of ansible-inventory for the inventory plugin alone."""
     file = project.folder / "all.supply.yml"
     file.write_text(yaml.safe_dump({"plugin": "compute_index.supply.resources", **(config or {})}))
     run = project.run("ansible-inventory", "-i", str(file), *words, **environment)
     assert run.returncode == 0, run.output
-    # Texts from the network are marked as such in the output.
-    return json.loads(run.output, object_hook=lambda found: found.get("__ansible_unsafe", found))
+    # Ansible marks texts from the network as unsafe.
+    return json.loads(run.output, object_hook=lambda value: value.get("__ansible_unsafe", value))
 
 
 # Quote
@@ -35,8 +35,8 @@ def inventory(project: Project, *words: str, config: dict[str, Any] | None = Non
 def test_a_quote_shows_prices_and_buys_nothing(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"])
     # A quote needs no key.
-    nobody = ("-e", "provision_ssh_public_key_file=/none.pub")
-    run = project.play("compute_index.supply.quote", *nobody, ANSIBLE_SHOW_CUSTOM_STATS="1")
+    no_key = ("-e", "provision_ssh_public_key_file=/none.pub")
+    run = project.play("compute_index.supply.quote", *no_key, ANSIBLE_SHOW_CUSTOM_STATS="1")
     assert run.returncode == 0, run.output
     lines = [line.strip(' ",') for line in run.output.splitlines()]
     assert "host   GPUs                       contract  USD/h  vendor  region" in lines
@@ -44,16 +44,16 @@ def test_a_quote_shows_prices_and_buys_nothing(project: Project) -> None:
     assert "gpu-2  1 x nvidia-h100-sxm5-80gb  ondemand   2.50  nebius  EU" in lines
     assert "USD per hour in total: 4.50, until you end them" in lines
     assert '"price_per_hour": 4.5' in run.output
-    # What is too dear together is shown. Each host fails with the sentence that refuses it, which stands nowhere else.
-    run = project.play("compute_index.supply.quote", *nobody, "-e", "provision_max_total_price_per_hour=4")
+    # Hosts above the ceiling of the play are shown, and each fails with the refusal, which is printed nowhere else.
+    run = project.play("compute_index.supply.quote", *no_key, "-e", "provision_max_total_price_per_hour=4")
     assert run.returncode == 2 and run.output.count('"The hosts of this play would cost USD 4.50 per hour') == 2
-    for shown in ("gpu-1 1 x nvidia-h100", "gpu-2 1 x nvidia-h100", "USD per hour in total: 4.50"):
-        assert shown in run.text, run.output
+    for line in ("gpu-1 1 x nvidia-h100", "gpu-2 1 x nvidia-h100", "USD per hour in total: 4.50"):
+        assert line in run.text, run.output
     assert project.requests(*PROCURE) == 0
 
 
 @pytest.mark.first
-def test_a_quote_tells_what_is_owned_and_what_cannot_be_had(project: Project) -> None:
+def test_quote_shows_owned_machines_and_hosts_without_an_offer(project: Project) -> None:
     assert project.provision(provision_reach=False).returncode == 0
     project.declare(["gpu-1", "gpu-2"])
     run = project.play("compute_index.supply.quote", "-e", "provision_max_price_per_hour=2.2")
@@ -70,7 +70,7 @@ def test_a_quote_tells_what_is_owned_and_what_cannot_be_had(project: Project) ->
 
 @pytest.mark.first
 @core
-def test_machines_are_hosts_with_variables_and_groups(project: Project) -> None:
+def test_inventory_plugin_lists_machines_with_variables_and_groups(project: Project) -> None:
     project.simulator.populate(2, vendor="nebius", gpu_type="A100", contract_type="ondemand", vendor_region="eu-1")
     project.simulator.populate(1, vendor="scaleway", contract_type="spot", vendor_region="fr-par-2")
     listed = inventory(project, "--list")
@@ -83,7 +83,7 @@ def test_machines_are_hosts_with_variables_and_groups(project: Project) -> None:
 
 
 @core
-def test_filters_names_and_constructed_groups(project: Project) -> None:
+def test_inventory_plugin_applies_filters_hostname_and_constructed_groups(project: Project) -> None:
     project.simulator.populate(3, vendor="nebius", node_count=None, gpu_type="H100", gpu_price_per_hour=2.0)
     project.simulator.populate(1, vendor="scaleway")
     config = {
@@ -101,7 +101,7 @@ def test_filters_names_and_constructed_groups(project: Project) -> None:
     assert int(listed["_meta"]["hostvars"][hosts[0]]["cents"]) == 200
 
 
-def test_plugin_and_role_agree_on_how_to_reach_a_machine(project: Project) -> None:
+def test_inventory_plugin_and_role_agree_on_the_connection(project: Project) -> None:
     project.declare(["gpu-1"], provision_reach=False)
     documented = {"address_in": "both", "ssh_command": "ssh root@{ip} -p {port}"}
     for settings in (
@@ -120,14 +120,14 @@ def test_plugin_and_role_agree_on_how_to_reach_a_machine(project: Project) -> No
         assert [entry[name] for name in CONNECTION] == ["127.0.0.1", resource.address.port, "root"], settings
         variables = inventory(project, "--host", "gpu-1")
         assert [variables[name] for name in CONNECTION] == [entry[name] for name in CONNECTION], settings
-        # What the next run registers shall be what it has read.
+        # Clear the connection, so that the next run must register what it reads.
         file = project.registry_file("gpu-1")
         file.write_text(yaml.safe_dump({**entry, **dict.fromkeys(CONNECTION)}))
 
 
 @pytest.mark.first
 @core
-def test_a_machine_is_configured_by_another_computer(project: Project) -> None:
+def test_another_computer_configures_a_machine_by_the_inventory_plugin(project: Project) -> None:
     assert project.provision("-e", "provision_resource_name=trainer").returncode == 0
     elsewhere = project.folder / "elsewhere" / "gpu.supply.yml"
     elsewhere.parent.mkdir()
@@ -151,7 +151,7 @@ def test_a_machine_is_configured_by_another_computer(project: Project) -> None:
         pytest.param({"status": 200, "body": b'{"resources": [], "total_count": 7}'}, "counts 7 resources", id="part"),
     ],
 )
-def test_a_failing_api_stops_the_run(project: Project, fault: dict[str, Any], message: str) -> None:
+def test_inventory_plugin_stops_the_run_if_the_api_fails(project: Project, fault: dict[str, Any], message: str) -> None:
     project.simulator.faults.append(Fault(method="GET", path="/resources", **fault))
     file = project.folder / "all.supply.yml"
     file.write_text("plugin: compute_index.supply.resources\napi_retries: 0\n")
@@ -164,7 +164,7 @@ def test_a_failing_api_stops_the_run(project: Project, fault: dict[str, Any], me
     assert project.simulator.settings.token not in run.output
 
 
-def test_thousands_of_machines(make_project: MakeProject) -> None:
+def test_inventory_plugin_lists_thousands_of_machines(make_project: MakeProject) -> None:
     project = make_project([], page_size=600)
     project.simulator.populate(2400)
     listed = inventory(project, "--list")
@@ -172,10 +172,10 @@ def test_thousands_of_machines(make_project: MakeProject) -> None:
     assert project.requests("GET", "/resources") == 2 * 4  # the pages of two readings
 
 
-# The other modules
+# Information modules
 
 
-def test_the_catalogue_and_fresh_resources(project: Project) -> None:
+def test_catalog_info_and_resource_info_return_what_the_api_lists(project: Project) -> None:
     (machine,) = project.simulator.populate(1)
     kinds = ("gpus", "vendors", "regions", "contracts", "storage")
     results, _run = project.tasks(

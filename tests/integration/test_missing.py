@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A machine that the API does not find any more: it locks no ceiling, and its host keeps it until a person says so."""
+"""A missing machine: it does not use up a ceiling, and its host keeps it until the user decides otherwise."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ WHERE note ? 'provision_missing_since'
 
 
 def age(url: str) -> None:
-    """Let the first look have been long ago."""
+    """Make the first look that missed a machine long ago."""
     postgresql.execute(url, _AGE)
 
 
 def own_lines(run: Run) -> list[str]:
-    """The lines that a play has shown to people, with all that Ansible puts around them."""
+    """The lines of a play's messages, as Ansible prints them."""
     return re.findall(r'^ {8}".*$', run.output, re.MULTILINE)
 
 
-def test_a_missing_machine_locks_no_ceiling(make_project: MakeProject, registry: str) -> None:
-    """With files the rules are the same: module_utils/test_operations_missing.py has both."""
+def test_missing_machine_does_not_use_up_the_account_ceiling(make_project: MakeProject, registry: str) -> None:
+    """With a shared registry only: module_utils/test_operations_missing.py tests the rules with both kinds."""
     project = make_project([Offer(gpu_price_per_hour=2.0) for _number in range(6)], provision_seconds=0)
     ceiling = {"provision_max_account_price_per_hour": 6}
     project.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry, **ceiling)
@@ -47,18 +47,18 @@ def test_a_missing_machine_locks_no_ceiling(make_project: MakeProject, registry:
         assert "MISSING after two looks" in run.output and lost in run.output, run.output
         assert max(map(len, own_lines(run))) <= 80, run.output
     assert "now 6.00 per hour, 4.00 without what is missing" in spend.output, spend.output
-    # There is room for another host, and nothing is bought for the one whose machine is missing.
-    more = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-4"}))
-    assert more.returncode == 0 and len(project.simulator.purchases) == 4, more.output
-    assert "gpu-2" not in more.output, more.output
+    # Another host fits below the ceiling, but nothing is bought for the host whose machine is missing.
+    other = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-4"}))
+    assert other.returncode == 0 and len(project.simulator.purchases) == 4, other.output
+    assert "gpu-2" not in other.output, other.output
     again = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-2"}))
     assert again.returncode != 0 and len(project.simulator.purchases) == 4, again.output
     assert "MISSING since" in " ".join(again.output.split()), again.output
-    # It comes back, and counts: nothing more is bought.
+    # The machine returns and counts again, so nothing more is bought.
     project.simulator.hide()
     full = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-5"}))
     assert full.returncode != 0 and len(project.simulator.purchases) == 4, full.output
-    # If a person is certain, the host is free.
+    # After the user has forgotten the machine, the host can buy again.
     project.simulator.hide(lost)
     words = {"decommission_hosts": "gpu-2", "decommission_forget": lost}
     assert play(f"{PLAYS}.decommission", *extra(words)).returncode == 0

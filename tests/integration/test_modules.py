@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules by themselves, run by ansible-playbook as a user runs them, in its process and as modules."""
+"""The modules without the roles, run by ansible-playbook, in its process and as modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conftest import GPU, NOBODY, PROCURE, MakeProject, Project, core
+from conftest import GPU, PROCURE, UNKNOWN_ID, MakeProject, Project, core
 from simulator import Fault, Offer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def shop(make_project: MakeProject) -> Project:
 
 @pytest.fixture(params=[pytest.param("1", id="in-process", marks=pytest.mark.first), pytest.param("0", id="module")])
 def each_way(shop: Project, request: pytest.FixtureRequest) -> Project:
-    """The same, where tasks take each way: that results are the same on both is a matter of test_parity.py."""
+    """The shop, once with tasks in Ansible's process, and once as modules. test_parity.py compares their results."""
     shop.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
     return shop
 
@@ -90,14 +90,14 @@ def test_secrets_are_in_no_output_at_any_verbosity(each_way: Project) -> None:
 
 
 @pytest.mark.first
-def test_a_private_key_pasted_by_mistake_is_named_and_not_echoed(shop: Project) -> None:
-    private = shop.key.read_text()
+def test_private_key_pasted_by_mistake_is_rejected_and_not_echoed(shop: Project) -> None:
+    private_key = shop.key.read_text()
     (result,), run = shop.tasks(
         procure(shop, ssh_public_key="{{ lookup('ansible.builtin.file', path) }}") | {"vars": {"path": str(shop.key)}},
         options=("-vvvv",),
     )
     assert "ssh_public_key is a PRIVATE key" in result["msg"]
-    assert private.splitlines()[2] not in run.output
+    assert private_key.splitlines()[2] not in run.output
     assert shop.simulator.requests == []
 
 
@@ -133,7 +133,7 @@ def test_bad_input_is_a_clear_error_before_any_request(shop: Project) -> None:
 @pytest.mark.first
 def test_a_missing_token_names_the_option_and_the_variable(shop: Project) -> None:
     shop.environment.pop("COMPUTE_INDEX_API_TOKEN")
-    tasks = procure(shop), status(NOBODY, until="result_1.terminal", retries=50, delay=5)
+    tasks = procure(shop), status(UNKNOWN_ID, until="result_1.terminal", retries=50, delay=5)
     results, _run = shop.tasks(*tasks, {"compute_index.supply.offer_info": {"spec": GPU}})
     for result in results:
         assert "api_token is missing" in result["msg"]
@@ -159,11 +159,11 @@ def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
 
 @pytest.mark.first
 @core
-def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
-    wrong = {"compute_index.supply.offer_status": {"offer_id": NOBODY, "api_token": "wrong"}}
+def test_until_ends_at_permanent_errors(shop: Project) -> None:
+    wrong = {"compute_index.supply.offer_status": {"offer_id": UNKNOWN_ID, "api_token": "wrong"}}
     endless = {"retries": 50, "delay": 5}
     (refused, unknown), _run = shop.tasks(
-        {**wrong, "until": "result_0.terminal", **endless}, status(NOBODY, until="result_1.terminal", **endless)
+        {**wrong, "until": "result_0.terminal", **endless}, status(UNKNOWN_ID, until="result_1.terminal", **endless)
     )
     assert (refused["error_class"], refused["terminal"], refused["failed"]) == ("auth", True, True)
     assert (unknown["error_class"], unknown["terminal"], unknown["failed"]) == ("not_found", True, True)
@@ -171,7 +171,7 @@ def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
 
 @pytest.mark.first
 @core
-def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
+def test_rescue_can_distinguish_errors_by_error_class(shop: Project) -> None:
     task = {
         "block": [procure(shop, max_price_per_hour=1)],
         "rescue": [
@@ -188,7 +188,7 @@ def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
 
 @core
 def test_retries_without_until_buy_once(each_way: Project) -> None:
-    # ansible-core runs a failing task three times then.
+    # With these keywords, ansible-core runs a failing task three times.
     each_way.simulator.faults.append(Fault(path="/procure_offer", process=True, status=500))
     each_way.simulator.faults.append(Fault(path="/offers/[^/]+/status", nth=2, status=500))
     (result,), _run = each_way.tasks({**procure(each_way, settle_timeout=0, api_retries=0), "retries": 2, "delay": 0})
@@ -206,31 +206,31 @@ def test_a_purchase_that_the_tasks_timeout_cuts_off_is_found_again(each_way: Pro
     assert each_way.requests(*PROCURE) == 1
 
 
-# In the order of a job's life.
-OF_A_JOB = ("run_files", "run_job", "run_follow", "run_info", "run_results")
-MODULES = sorted({file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py")} - {*OF_A_JOB})
+# In the order of a run
+RUN_MODULES = ("run_files", "run_job", "run_follow", "run_info", "run_results")
+MODULES = sorted({file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py")} - {*RUN_MODULES})
 
 
 @core
-def test_examples_run_as_they_stand(make_project: MakeProject) -> None:
+def test_examples_of_the_documentation_run_unchanged(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
     project.declare(["gpu-1"], ansible_connection="local", ansible_python_interpreter="{{ ansible_playbook_python }}")
     project.environment["COMPUTE_INDEX_RUN_DIR"] = str(project.folder / "on-the-machine")
     (project.folder / "training").mkdir()
     (project.folder / "training" / "requirements.txt").touch()
     (project.folder / "training" / "train.py").write_text("import os\nos.mkdir('out')\nopen('out/a', 'w').close()\n")
-    names = [f"compute_index.supply.{module}" for module in (*MODULES, *OF_A_JOB)]
-    said = project.run("ansible-doc", "--json", *names)
-    assert said.returncode == 0, said.output
-    documents = json.loads(said.output[said.output.index("{") :])
+    names = [f"compute_index.supply.{module}" for module in (*MODULES, *RUN_MODULES)]
+    docs = project.run("ansible-doc", "--json", *names)
+    assert docs.returncode == 0, docs.output
+    documents = json.loads(docs.output[docs.output.index("{") :])
     for name in names:
         (project.folder / f"{name}.yml").write_text(documents[name]["examples"])
-    # What an example cannot know: an offer that was bought, and a machine of another one.
+    # The examples need the ids of a bought offer, and of a machine of another offer.
     offer_id, other = list(project.simulator.offers)[:2]
     orders = [{"offer_id": each, "ssh_public_key": project.public_key} for each in (offer_id, other)]
     (_bought, ended), _run = project.tasks(*({"compute_index.supply.procure_offer": order} for order in orders))
-    known = {"offer_id": offer_id, "offer_ids": [offer_id], "resource_id": ended["resource_ids"][0]}
-    run = project.play(*(f"{name}.yml" for name in names), "-e", json.dumps(known))
+    variables = {"offer_id": offer_id, "offer_ids": [offer_id], "resource_id": ended["resource_ids"][0]}
+    run = project.play(*(f"{name}.yml" for name in names), "-e", json.dumps(variables))
     assert run.returncode == 0, run.output
     assert run.output.count("PLAY [") == sum(documents[name]["examples"].count("hosts: ") for name in names)
     assert "no hosts matched" not in run.output

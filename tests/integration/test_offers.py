@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the market has now, for someone who has no inventory yet."""
+"""The playbook `offers`, run by a user who has no inventory yet."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PLAYBOOK = "compute_index.supply.offers"
 
 
 def look(project: Project, **extra: object) -> Run:
-    """The playbook without an inventory; no line of ours is wider than the screen."""
-    shown = project.run("ansible-playbook", PLAYBOOK, "-e", json.dumps(extra))
-    assert [line for line in shown.output.splitlines() if len(line) > 80 and line.startswith('        "')] == []
-    return shown
+    """Run the playbook without an inventory; assert that no line of ours is wider than a screen."""
+    run = project.run("ansible-playbook", PLAYBOOK, "-e", json.dumps(extra))
+    assert [line for line in run.output.splitlines() if len(line) > 80 and line.startswith('        "')] == []
+    return run
 
 
-def test_the_market_and_the_offers_of_a_gpu(make_project: MakeProject) -> None:
+def test_offers_shows_the_market_and_offers_that_can_be_bought(make_project: MakeProject) -> None:
     cheap = Offer(gpu_type="H100", gpu_price_per_hour=1.9)
     project = make_project([*default_offers(), cheap])
     project.inventory.unlink()
@@ -42,6 +42,8 @@ def test_the_market_and_the_offers_of_a_gpu(make_project: MakeProject) -> None:
     assert [purchase.offer_id for purchase in project.simulator.purchases] == [cheap.offer_id]
     ended = project.run("ansible-playbook", "compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
     assert ended.returncode == 0 and not project.simulator.billed, ended.output
-    assert "Could not match supplied host pattern" not in ended.output, "only the registry knows the host"
-    slip = look(project, order_gpu_type="h100")
-    assert slip.returncode == 2 and "The API lists no GPU 'h100'. Did you mean H100?" in slip.text, slip.output
+    assert "Could not match supplied host pattern" not in ended.output, "the registry knows the host"
+    mistyped = look(project, order_gpu_type="h100")
+    assert mistyped.returncode == 2 and "The API lists no GPU 'h100'. Did you mean H100?" in mistyped.text, (
+        mistyped.output
+    )

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An ordinary purchase needs nothing of what is on no page of the API: histories, kept names, ids in an answer."""
+"""An ordinary purchase needs nothing that the API does not document: histories, kept names, ids in an answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import pytest
 from conftest import PROCURE, MakeProject
 from plays import impatient
 
-# Where the ids of the machines are found: in the answer to the purchase, in the status, or only in the list.
+# The source of the machine's ids: the answer to the purchase, the status, or only the list
 IDS = {
     "answer": {},
     "status": {"procure_returns_ids": False},
     "list": {"procure_returns_ids": False, "status_resources": None},
 }
 HISTORIES = ("primary", "other_words", "missing")
-# Each two of them together, and the hardest three: a machine that only the list has, without history and name.
+# Every pair of values, and the hardest combination: only the list has the machine, without history and name
 COMBINATIONS = [(history, (x + y) % 2 == 1, ids) for x, history in enumerate(HISTORIES) for y, ids in enumerate(IDS)]
 
 
 @pytest.mark.parametrize(("history", "keeps_name", "ids"), COMBINATIONS)
-def test_an_ordinary_purchase(make_project: MakeProject, history: str, keeps_name: bool, ids: str) -> None:
+def test_ordinary_purchase_needs_no_undocumented_fields(
+    make_project: MakeProject, history: str, keeps_name: bool, ids: str
+) -> None:
     project = make_project(provision_seconds=0, offer_history=history, keeps_name=keeps_name, **IDS[ids])
     bought = impatient(project)
     assert bought.returncode == 0, bought.output

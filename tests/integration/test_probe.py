@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a token holder learns of the API: for people, for workflows, and as a recording for the simulator."""
+"""The playbook `probe`: what it prints, publishes and records, with and without a purchase."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ BUY = ("-e", "probe_buy=true", "-e", "probe_max_usd=2", "-e", "provision_poll_de
 
 
 def probe(project: Project, *words: str) -> tuple[dict[str, Any], list[str], Run]:
-    """What the playbook publishes, the lines that it shows to people, and its run."""
+    """Run the probe as `run_probe` does, and assert that it sends nothing but reads and searches."""
     before = len(project.simulator.requests)
-    published, lines, run = told(project, *words)
+    published, lines, run = run_probe(project, *words)
     sent = project.simulator.requests[before:]
     assert {(each.method, each.path) for each in sent if each.method != "GET"} <= {("POST", "/get_offers")}
     return published, lines, run
 
 
-def told(project: Project, *words: str, **environment: str) -> tuple[dict[str, Any], list[str], Run]:
-    """The same, of one that may buy."""
+def run_probe(project: Project, *words: str, **environment: str) -> tuple[dict[str, Any], list[str], Run]:
+    """Run the probe, which may buy. Return what it publishes, the lines that it prints for people, and the run."""
     run = project.play("compute_index.supply.probe", *words, ANSIBLE_SHOW_CUSTOM_STATS="1", **environment)
-    shown = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
+    stats = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
     last = run.output.rpartition("TASK [Show what was found]")[2]
     lines = [json.loads(each.rstrip(",")) for each in re.findall(r'^ {8}(".*)$', last, re.MULTILINE)]
-    return json.loads(shown[1])["probe"] if shown else {}, lines, run
+    return json.loads(stats[1])["probe"] if stats else {}, lines, run
 
 
 def states(project: Project) -> list[str]:
@@ -52,7 +52,7 @@ def states(project: Project) -> list[str]:
 
 @pytest.mark.first
 @core
-def test_what_the_api_does_is_told_and_recorded(make_project: MakeProject) -> None:
+def test_probe_reports_and_records_what_the_api_does(make_project: MakeProject) -> None:
     settings = {"vocabulary": "B", "list_envelope": "items", "deleted_readable": False, "auth_failure_status": 403}
     project = make_project([Offer() for _number in range(4)], provision_seconds=0, **settings)
     project.declare(["gpu-1", "gpu-2"], provision_reach=False)
@@ -71,29 +71,29 @@ def test_what_the_api_does_is_told_and_recorded(make_project: MakeProject) -> No
     assert set(published["not_seen"]) == {"busy", "host", "search-clusters", *OF_PURCHASE}
     assert max(map(len, lines)) <= 69
     assert lines[-1] == f"{len(published['confirmed'])} confirmed, 4 contradicted, 14 not seen"
-    seen = switches(str(file))
-    assert {name: seen[name] for name in settings} == settings
+    recorded = switches(str(file))
+    assert {name: recorded[name] for name in settings} == settings
 
-    own = [project.simulator.settings.token, *project.simulator.offers, *project.simulator.resources, "gpu-1", "gpu-2"]
-    assert not [each for each in own if each in file.read_text()]
-    assert not [each for each in own[:-2] if each in run.output]
+    token, ids = project.simulator.settings.token, [*project.simulator.offers, *project.simulator.resources]
+    assert not [text for text in (token, *ids, "gpu-1", "gpu-2") if text in file.read_text()]
+    assert not [text for text in (token, *ids) if text in run.output]
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_without_a_wrong_token_none_is_sent(project: Project) -> None:
+def test_probe_wrong_token_false_sends_no_wrong_token(project: Project) -> None:
     published, _lines, run = probe(project, "-e", "probe_wrong_token=false")
     assert run.returncode == 0 and "wrong-token" in published["not_seen"], run.output
     assert {each.status for each in project.simulator.requests} <= {200, 404, 422}
 
 
-def test_a_token_that_is_refused_is_a_failure(project: Project) -> None:
+def test_probe_fails_with_a_refused_token(project: Project) -> None:
     project.environment["COMPUTE_INDEX_API_TOKEN"] = "an-old-token"
     published, _lines, run = probe(project)
     assert run.returncode != 0 and published == {}
     assert "GET /resources answered 401: Invalid token. Check api_token" in run.text, run.output
 
 
-def test_an_api_that_cannot_be_reached_is_a_failure(project: Project) -> None:
+def test_probe_fails_if_the_api_cannot_be_reached(project: Project) -> None:
     project.environment["COMPUTE_INDEX_API_URL"] = "http://127.0.0.1:9"
     _published, _lines, run = probe(project)
     assert run.returncode != 0 and "GET /resources got no answer" in run.text, run.output
@@ -103,43 +103,43 @@ def test_an_api_that_cannot_be_reached_is_a_failure(project: Project) -> None:
 
 
 def ids_of(project: Project) -> list[str]:
-    """The machines of the probe's host by the registry."""
+    """The resource ids of the probe's host in the registry."""
     return (project.registry(HOST) or {}).get("provision_resource_ids") or []
 
 
 @pytest.fixture
 def shop(make_project: MakeProject) -> Project:
-    """A project whose API offers two kinds of machine."""
+    """A project whose API offers two H100 machines, one with 8 GPUs, and one with an L4."""
     return make_project([Offer(), Offer(gpu_type="L4", gpu_price_per_hour=1.2), Offer(gpu_count=8)])
 
 
-def test_a_machine_is_bought_followed_and_ended(make_project: MakeProject) -> None:
+def test_probe_buys_follows_and_ends_a_machine(make_project: MakeProject) -> None:
     offers = [Offer(), Offer(gpu_type="L4", gpu_price_per_hour=1.2), Offer(gpu_type="L4", node_count=2, gpu_count=2)]
     settings = {"procure_seconds": 2.5, "procure_returns_ids": False, "vocabulary": "B", "ssh_delay_seconds": 7}
     project = make_project(offers, provision_seconds=5, delete_seconds=1, **settings)
     words = (*BUY, "-e", "probe_recording=recording.json")
-    published, lines, run = told(project, *words)
+    published, lines, run = run_probe(project, *words)
     assert run.returncode == 0, run.output
     (purchase,) = project.simulator.purchases
     assert purchase.offer is offers[1] and purchase.request["resource_name"] == HOST
     assert states(project) == ["deleted"] and project.registry(HOST) is None
     assert f"decommission_hosts={HOST}" in run.text and "USD 1.20/h, USD 1.20 in all" in run.text
     assert published["contradicted"] == ["vocabulary", "post-ids"]
-    of_life = {"post-time", "post-moment", "post-answer", "sold", "boot-time", "lets-in", "listed", "running-price"}
-    of_life |= {"names", "sync", "states", "progress", "ssh-port", "end-answer", "end-time", "deleted-read"}
-    assert of_life <= set(published["confirmed"])
+    confirmed = {"post-time", "post-moment", "post-answer", "sold", "boot-time", "lets-in", "listed", "running-price"}
+    confirmed |= {"names", "sync", "states", "progress", "ssh-port", "end-answer", "end-time", "deleted-read"}
+    assert confirmed <= set(published["confirmed"])
     assert max(map(len, lines)) <= 69
 
     file = project.folder / "recording.json"
-    seen = switches(str(file))
+    recorded = switches(str(file))
     exact = {"procure_returns_ids": False, "vocabulary": "B", "purchase_at": "start", "procure_answer": "procured"}
-    assert {name: seen[name] for name in exact} == exact
-    # How long it took is measured, and longer on a busy computer.
-    assert seen["procure_seconds"] >= 2 and seen["provision_seconds"] > 0
-    own = [project.simulator.settings.token, *project.simulator.offers, *project.simulator.resources, HOST]
-    own += project.public_key.split()[1:2]
-    assert not [each for each in own if each in file.read_text()]
-    # What the tasks were answered goes with Ansible's own files.
+    assert {name: recorded[name] for name in exact} == exact
+    # Measured times are longer on a busy computer.
+    assert recorded["procure_seconds"] >= 2 and recorded["provision_seconds"] > 0
+    private = [project.simulator.settings.token, *project.simulator.offers, *project.simulator.resources, HOST]
+    private += project.public_key.split()[1:2]
+    assert not [text for text in private if text in file.read_text()]
+    # The log of the API's answers is removed with Ansible's temporary files.
     assert not list((project.folder / "home").rglob("probe.log"))
 
     spent = project.play("compute_index.supply.spend")
@@ -147,27 +147,29 @@ def test_a_machine_is_bought_followed_and_ended(make_project: MakeProject) -> No
 
 
 @pytest.mark.parametrize(
-    ("when", "after"), [("in its purchase", "probe"), ("in its purchase", "decommission"), ("booting", "probe")]
+    ("killed", "playbook"), [("in its purchase", "probe"), ("in its purchase", "decommission"), ("booting", "probe")]
 )
-def test_one_that_was_killed_is_taken_up_and_ended(make_project: MakeProject, when: str, after: str) -> None:
+def test_machine_of_a_killed_probe_is_ended_by_the_next_run(
+    make_project: MakeProject, killed: str, playbook: str
+) -> None:
     project = make_project([Offer(gpu_price_per_hour=1.2)], provision_seconds=6, procure_seconds=3)
     program = project.start("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.probe", *BUY)
     # The ids are noted once the purchase is answered.
-    noted = partial(ids_of, project) if when == "booting" else lambda: project.simulator.purchases
-    until(lambda: noted() or program.poll() is not None)
+    is_due = partial(ids_of, project) if killed == "booting" else lambda: project.simulator.purchases
+    until(lambda: is_due() or program.poll() is not None)
     assert program.poll() is None, program.read()
     os.kill(program.pid, signal.SIGKILL)
     program.wait()
     project.end_leftovers()
     (bought,) = project.simulator.purchases
-    noted = project.registry(HOST) or {}
-    assert noted["provision_procured_offer_id"] == bought.offer_id and noted["provision_ends_at"]
-    assert ids_of(project) == (bought.resource_ids if when == "booting" else [])
+    entry = project.registry(HOST) or {}
+    assert entry["provision_procured_offer_id"] == bought.offer_id and entry["provision_ends_at"]
+    assert ids_of(project) == (bought.resource_ids if killed == "booting" else [])
 
-    # There is something else to buy, and it needs nothing.
+    # Another offer appears, but the next run buys nothing.
     project.simulator.add_offer(gpu_price_per_hour=1.5)
-    if after == "probe":
-        published, _lines, run = told(project, *BUY)
+    if playbook == "probe":
+        published, _lines, run = run_probe(project, *BUY)
         assert {"post-time", "sold"} <= set(published["not_seen"]) and "end-answer" in published["confirmed"]
     else:
         run = project.play("compute_index.supply.decommission", "-e", f"decommission_hosts={HOST}")
@@ -177,12 +179,12 @@ def test_one_that_was_killed_is_taken_up_and_ended(make_project: MakeProject, wh
 
 
 @pytest.mark.parametrize("outcome", ["fails", "rejected"])
-def test_one_that_fails_is_ended_and_the_play_fails(make_project: MakeProject, outcome: Any) -> None:
+def test_failed_purchase_ends_its_machine_and_fails_the_probe(make_project: MakeProject, outcome: Any) -> None:
     project = make_project([Offer(outcome=outcome, error="no capacity"), Offer(gpu_price_per_hour=3)])
-    published, lines, run = told(project, *BUY[:3], "probe_max_usd=4", *BUY[4:], "-e", "probe_recording=r.json")
+    published, lines, run = run_probe(project, *BUY[:3], "probe_max_usd=4", *BUY[4:], "-e", "probe_recording=r.json")
     assert run.returncode != 0 and "The purchase failed: " in run.failure(HOST), run.output
     assert "no capacity" in run.failure(HOST) and "that has ended" in run.failure(HOST)
-    # There is no second try.
+    # A probe does not try a second offer.
     assert project.requests(*PROCURE) == 1
     assert states(project) == (["deleted"] if outcome == "fails" else [])
     assert ids_of(project) == []
@@ -190,13 +192,13 @@ def test_one_that_fails_is_ended_and_the_play_fails(make_project: MakeProject, o
     assert ("boot-time" if outcome == "fails" else "post-answer") in published["contradicted"]
 
 
-def test_one_that_cannot_be_ended_is_told_with_its_id_price_and_command(shop: Project) -> None:
+def test_machine_that_does_not_end_is_named_with_price_and_command(shop: Project) -> None:
     shop.simulator.faults.append(Fault(method="DELETE", status=503, body={"detail": "down"}, count=None))
-    published, _lines, run = told(shop, *BUY)
+    published, _lines, run = run_probe(shop, *BUY)
     (resource_id,) = shop.simulator.resources
-    said = run.failure(HOST)
-    assert run.returncode != 0 and "MAY STILL BE BILLED" in said, run.output
-    assert resource_id in said and "USD 1.20 per hour" in said and f"decommission_hosts={HOST}" in said
+    failure = run.failure(HOST)
+    assert run.returncode != 0 and "MAY STILL BE BILLED" in failure, run.output
+    assert resource_id in failure and "USD 1.20 per hour" in failure and f"decommission_hosts={HOST}" in failure
     assert ids_of(shop) == [resource_id]
     assert "end-answer" in published["contradicted"]
 
@@ -205,8 +207,8 @@ def test_one_that_cannot_be_ended_is_told_with_its_id_price_and_command(shop: Pr
     assert ended.returncode == 0 and states(shop) == ["deleted"], ended.output
 
 
-def test_on_a_market_that_is_too_dear_nothing_is_sent(shop: Project) -> None:
-    published, _lines, run = told(shop, "-e", "probe_buy=true", "-e", "probe_max_usd=1.19")
+def test_probe_buys_nothing_if_every_offer_costs_too_much(shop: Project) -> None:
+    published, _lines, run = run_probe(shop, "-e", "probe_buy=true", "-e", "probe_max_usd=1.19")
     assert run.returncode != 0 and "The purchase failed: " in run.failure(HOST), run.output
     assert "1.19" in run.failure(HOST) and not shop.requests(*PROCURE) and not shop.requests("DELETE", ".*")
     assert "post-time" in published["not_seen"]
@@ -214,7 +216,7 @@ def test_on_a_market_that_is_too_dear_nothing_is_sent(shop: Project) -> None:
 
 @pytest.mark.first
 def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
-    published, lines, run = told(shop, *BUY, "-e", "probe_recording=recording.json", "--check")
+    published, lines, run = run_probe(shop, *BUY, "-e", "probe_recording=recording.json", "--check")
     assert run.returncode == 0 and not shop.requests(*PROCURE), run.output
     assert "1 x L4, USD 1.20/h, USD 1.20 in all" in run.text
     assert not (shop.folder / "recording.json").exists() and shop.registry(HOST) is None
@@ -222,7 +224,7 @@ def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["-e", "probe_buy=true"], "probe_max_usd must be the highest total cost of probe_buy's machine"),
         (["-e", "probe_buy=true", "-e", "probe_max_usd=unlimited"], "probe_max_usd must be the highest"),
@@ -234,23 +236,23 @@ def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
         ([*BUY, "-i", f"{HOST},"], f"Remove {HOST} from the inventory"),
     ],
 )
-def test_what_is_not_in_order_is_refused_before_anything_is_sent(shop: Project, words: list[str], said: str) -> None:
-    _published, _lines, run = told(shop, *words)
-    assert run.returncode != 0 and said in run.text and "Nothing was sent." in run.text, run.output
+def test_invalid_variables_of_a_purchase_send_nothing(shop: Project, words: list[str], message: str) -> None:
+    _published, _lines, run = run_probe(shop, *words)
+    assert run.returncode != 0 and message in run.text and "Nothing was sent." in run.text, run.output
     assert shop.simulator.requests == []
 
 
 @pytest.mark.first
-def test_without_leave_nothing_is_bought(shop: Project) -> None:
+def test_probe_buys_nothing_without_probe_buy(shop: Project) -> None:
     published, _lines, run = probe(shop, "-e", "probe_buy=false")
     assert run.returncode == 0 and "post-time" in published["not_seen"], run.output
 
 
-def test_with_a_shared_registry_that_knows_the_purchase(shop: Project, registry: str) -> None:
+def test_probe_buys_with_a_shared_registry(shop: Project, registry: str) -> None:
     shop.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
-    made = shop.play("compute_index.supply.registry")
-    assert made.returncode == 0, made.output
-    published, _lines, run = told(shop, *BUY, "-e", "provision_registry_dir=")
+    created = shop.play("compute_index.supply.registry")
+    assert created.returncode == 0, created.output
+    published, _lines, run = run_probe(shop, *BUY, "-e", "provision_registry_dir=")
     assert run.returncode == 0 and states(shop) == ["deleted"], run.output
     assert {"names", "deleted-read", "post-time"} <= set(published["confirmed"])
     assert not shop.registry_file(HOST).exists()

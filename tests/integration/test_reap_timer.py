@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The timer of sweeps: a line of cron, with a crontab that is a file, or a timer of a systemd that only notes it."""
+"""The timer of sweeps, with a crontab program that only edits a file, and a systemctl that only notes its state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ case "$1" in
   *) cat "$1" >"$HOME/crontab" ;;
 esac
 """
-# It runs if there is the file, which says whether the timer is active.
+# systemd is available if the file exists; the file has the timer's state.
 SYSTEMCTL = """#!/bin/sh
 state="$HOME/.ansible_systemd"
 [ -e "$state" ] || exit 1
@@ -36,7 +36,7 @@ case "$1" in
   *) echo Linger=yes >"$HOME/.ansible_linger" ;;
 esac
 """
-OTHERS = "# mine\n0 4 * * * backup\n"
+OTHER_JOBS = "# mine\n0 4 * * * backup\n"
 TOKEN = "a-token-that-nobody-may-see"
 
 
@@ -49,7 +49,7 @@ def project(make_project: MakeProject) -> Project:
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     project.environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    home(project).joinpath("crontab").write_text(OTHERS)
+    home(project).joinpath("crontab").write_text(OTHER_JOBS)
     project.declare(["gpu-1"], provision_lease="8h")
     (project.folder / "group_vars").mkdir()
     (project.folder / "group_vars" / "all.yml").write_text("ansible_become: true\nansible_become_user: nobody\n")
@@ -60,14 +60,14 @@ def home(project: Project) -> Path:
     return project.folder / "home"
 
 
-def timed(project: Project, *words: str, state: str = "present", **environment: str) -> Run:
-    """Run the playbook."""
+def reap_timer(project: Project, *words: str, state: str = "present", **environment: str) -> Run:
+    """Run the playbook `reap_timer`."""
     variables = ("-e", f"reap_timer_state={state}")
     return project.play("compute_index.supply.reap_timer", *variables, *words, **environment)
 
 
-def left(project: Project) -> dict[str, str]:
-    """All files of the home that Ansible has not made for itself, with what they say."""
+def home_files(project: Project) -> dict[str, str]:
+    """The contents of all files in the home folder by path, without those of Ansible and SSH."""
     files = [file for file in home(project).rglob("*") if file.is_file()]
     places = {str(file.relative_to(home(project))): file for file in files}
     return {name: file.read_text() for name, file in places.items() if not name.startswith((".ansible", ".ssh"))}
@@ -77,61 +77,61 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
     warned = project.play("compute_index.supply.quote")
     assert warned.text.count("compute_index.supply.reap_timer installs a timer for it.") == 1, warned.output
 
-    checked = timed(project, "--check", "--diff")
-    assert checked.returncode == 0 and left(project) == {"crontab": OTHERS}, checked.output
+    checked = reap_timer(project, "--check", "--diff")
+    assert checked.returncode == 0 and home_files(project) == {"crontab": OTHER_JOBS}, checked.output
     assert "+*/15 * * * * /bin/sh" in checked.output and TOKEN not in checked.output
 
-    installed = timed(project, "-vvvvv", "--diff")
+    installed = reap_timer(project, "-vvvvv", "--diff")
     assert installed.returncode == 0 and TOKEN not in installed.output, installed.output
     assert ", succeeded" in installed.text and "crontab: */15 * * * * /bin/sh" in installed.text
-    files = left(project)
+    files = home_files(project)
     ((environment, secret),) = [item for item in files.items() if TOKEN in item[1]]
     assert os.stat(home(project) / environment).st_mode & 0o777 == 0o600
     assert f"export COMPUTE_INDEX_API_URL={project.simulator.url}\n" in secret
-    assert files["crontab"].startswith(OTHERS) and files["crontab"].count("\n") == 4
+    assert files["crontab"].startswith(OTHER_JOBS) and files["crontab"].count("\n") == 4
 
-    # Before anything is bought the registry says that sweeps run.
+    # The registry has noted a sweep before anything is bought.
     assert "A lease ends nothing on its own" not in project.play("compute_index.supply.quote").text
 
-    again = timed(project)
+    again = reap_timer(project)
     assert (again.returncode, again.changed) == (0, 0), again.output
-    assert left(project) == files
+    assert home_files(project) == files
 
-    # Another project of the inventory has a timer of its own, beside the first.
+    # Another project of the inventory has its own timer, in addition to the first.
     for state in ("present", "absent"):
-        other = timed(project, "-e", "provision_project=other", state=state)
-        assert other.returncode == 0 and files.keys() <= left(project).keys(), other.output
-        assert (left(project) == files) is (state == "absent")
-        assert (left(project)["crontab"].count("\n"), state) in ((6, "present"), (4, "absent"))
+        other = reap_timer(project, "-e", "provision_project=other", state=state)
+        assert other.returncode == 0 and files.keys() <= home_files(project).keys(), other.output
+        assert (home_files(project) == files) is (state == "absent")
+        assert (home_files(project)["crontab"].count("\n"), state) in ((6, "present"), (4, "absent"))
 
-    # A new token makes it sweep at once, and what goes wrong then is told.
-    failed = timed(project, COMPUTE_INDEX_API_TOKEN="another")
-    assert failed.changed == 2  # the script, and the sweep
+    # A new token causes a sweep at once, whose failure is reported.
+    failed = reap_timer(project, COMPUTE_INDEX_API_TOKEN="another")
+    assert failed.changed == 2  # the script and the sweep
     assert failed.returncode == 2 and "The last sweep failed at" in failed.failure("localhost"), failed.output
-    shown = timed(project, state="show")
+    shown = reap_timer(project, state="show")
     assert (shown.returncode, shown.changed) == (2, 0) and "/output." in shown.failure("localhost"), shown.output
 
-    removed = timed(project, state="absent")
-    assert removed.returncode == 0 and left(project) == {"crontab": OTHERS}, removed.output
+    removed = reap_timer(project, state="absent")
+    assert removed.returncode == 0 and home_files(project) == {"crontab": OTHER_JOBS}, removed.output
     assert not list(home(project).glob(".config/*"))
 
-    shown = timed(project, state="show")
+    shown = reap_timer(project, state="show")
     assert shown.returncode == 2 and "Machines outlive their leases" in shown.failure("localhost"), shown.output
 
 
-def test_systemd_runs_sweeps_where_it_can(project: Project) -> None:
-    """Many systems have no cron. What cron ran before goes."""
-    timed(project)
+def test_systemd_timer_replaces_the_cron_job_if_available(project: Project) -> None:
+    """Many systems have no cron."""
+    reap_timer(project)
     state = home(project) / ".ansible_systemd"
     state.write_text("inactive\n")
-    checked = timed(project, "--check", "--diff", "-e", "reap_timer_every=10m")
+    checked = reap_timer(project, "--check", "--diff", "-e", "reap_timer_every=10m")
     assert checked.returncode == 0 and "+OnCalendar=*:0/10" in checked.output, checked.output
     assert state.read_text() == "inactive\n"
 
-    installed = timed(project)
+    installed = reap_timer(project)
     assert installed.returncode == 0 and '"systemd: OnCalendar=*:0/15"' in installed.text, installed.output
-    files = left(project)
-    assert files["crontab"] == OTHERS and state.read_text() == "active\n"
+    files = home_files(project)
+    assert files["crontab"] == OTHER_JOBS and state.read_text() == "active\n"
     assert (home(project) / ".ansible_linger").read_text() == "Linger=yes\n"
     units = {name.rpartition(".")[2]: text for name, text in files.items() if "/systemd/user/" in name}
     assert units.keys() == {"service", "timer"} and TOKEN not in str(units)
@@ -140,13 +140,13 @@ def test_systemd_runs_sweeps_where_it_can(project: Project) -> None:
     assert f".config/{name}/sweep" in files
 
     state.write_text("inactive\n")
-    stopped = timed(project, state="show")
+    stopped = reap_timer(project, state="show")
     assert stopped.returncode == 2 and "Machines outlive their leases" in stopped.failure("localhost"), stopped.output
-    removed = timed(project, state="absent")
-    assert removed.returncode == 0 and left(project) == {"crontab": OTHERS}, removed.output
+    removed = reap_timer(project, state="absent")
+    assert removed.returncode == 0 and home_files(project) == {"crontab": OTHER_JOBS}, removed.output
 
 
-def test_a_timer_for_some_hosts_is_refused(project: Project) -> None:
-    refused = timed(project, "--limit", "gpu-1")
+def test_timer_with_limit_is_refused(project: Project) -> None:
+    refused = reap_timer(project, "--limit", "gpu-1")
     assert refused.returncode == 2 and "leave --limit out. Nothing was changed." in refused.text, refused.output
-    assert left(project) == {"crontab": OTHERS}
+    assert home_files(project) == {"crontab": OTHER_JOBS}

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first contact, rehearsed: the whole life of a machine at an API that nobody had adapted the collection to."""
+"""The whole life of a machine at a second API, which was written from the documentation alone."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ CLOCK = Path(__file__).resolve().parents[1] / "clock"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a project must know of an API."""
+    """The part of a simulator that a project needs: where the API is, and its token."""
 
     url: str
     token: str = TOKEN
 
     @property
     def settings(self) -> Endpoint:
-        """Where a project looks for the token."""
+        """A project reads the token from here."""
         return self
 
 
 @pytest.fixture
 def world() -> World:
-    """The vendors and the account."""
+    """The vendors and the account of the second API."""
     return World()
 
 
 @pytest.fixture
 def project(tmp_path: Path, sockets: str, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """A project whose API is the second one. Its machines cannot be logged in to."""
+    """A project with the second API, whose machines accept no logins."""
     monkeypatch.setattr(golden, "FOLDER", None)
     with serving(world) as url:
         project = Project(tmp_path, Endpoint(url), sockets)  # type: ignore[arg-type]
@@ -57,16 +57,16 @@ def project(tmp_path: Path, sockets: str, world: World, monkeypatch: pytest.Monk
 
 
 class Banner(socketserver.BaseRequestHandler):
-    """Enough of an SSH server to be waited for."""
+    """An SSH server that only sends its banner, which is what the role waits for."""
 
     def handle(self) -> None:
-        """Say what it is."""
+        """Send the banner."""
         self.request.sendall(b"SSH-2.0-rehearsal\r\n")
 
 
 @pytest.fixture
 def ssh(world: World) -> Iterator[None]:
-    """Let the machines look as if one could log in."""
+    """Let the machines' SSH ports answer."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Banner) as server:
         world.ssh = ("127.0.0.1", server.server_address[1])
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -75,24 +75,24 @@ def ssh(world: World) -> Iterator[None]:
 
 
 def run(project: Project, playbook: str, *words: str, **variables: Any) -> Run:
-    """A playbook of the collection, which must succeed."""
-    ended = project.play(f"compute_index.supply.{playbook}", *extra(variables), *words)
-    assert ended.returncode == 0, ended.output
-    return ended
+    """Run a playbook of the collection, and assert that it succeeds."""
+    result = project.play(f"compute_index.supply.{playbook}", *extra(variables), *words)
+    assert result.returncode == 0, result.output
+    return result
 
 
 def later(project: Project, world: World, hours: float) -> None:
-    """Let hours pass, for the API and for this computer."""
+    """Move the clocks of the API and of this computer ahead by these hours."""
     world.ahead = timedelta(hours=hours)
     project.environment["SUPPLY_CLOCK_AHEAD"] = str(hours * 3600)
     project.environment["PYTHONPATH"] = f"{CLOCK}{os.pathsep}{os.environ['PYTHONPATH']}"
 
 
-def test_the_whole_life_of_a_fleet(project: Project, world: World) -> None:
+def test_whole_life_of_a_fleet_at_the_second_api(project: Project, world: World) -> None:
     project.declare(["gpu-[1:4]"], provision_reach=False, provision_lease="8h")
     offers = run(project, "offers")
     assert re.search(r"nvidia-h100-pcie-80gb +1\.90", offers.output), offers.output
-    # A search has three offers, so it is sent again; the cheapest vendor has none left, which it says only later.
+    # A search returns three offers, so it is repeated. The cheapest vendor is sold out, but refuses only the purchase.
     assert "USD per hour in total: 9.70" in run(project, "quote").output and not world.resources
     bought = run(project, "provision")
     prices = {machine.name: machine.price for machine in world.live()}
@@ -116,23 +116,23 @@ def test_the_whole_life_of_a_fleet(project: Project, world: World) -> None:
     assert list(world.live()) == [] and project.registry("gpu-3") is None
 
 
-# What the second API does otherwise than is assumed; the simulator does all of it as assumed, but for its switches.
-OTHERWISE = [
+# The assumptions that the second API contradicts. By default the simulator contradicts none.
+CONTRADICTED = [
     *("catalogs", "search-again", "search-invalid", "vocabulary", "list-bare", "history", "deleted-listed"),
     *("post-answer", "post-ids"),
 ]
 
 
-def test_a_probe_says_what_differs(project: Project, world: World, ssh: None) -> None:
+def test_probe_reports_the_contradicted_assumptions(project: Project, world: World, ssh: None) -> None:
     project.declare(["gpu-1"])
     project.environment["ANSIBLE_SHOW_CUSTOM_STATS"] = "1"
     words = ("-e", "probe_buy=true", "-e", "probe_max_usd=3", "-e", "probe_recording=recording.json")
     probed = run(project, "probe", *words)
     assert [machine.status for machine in world.resources.values()] == ["deleted"], probed.output
     published = json.loads(re.search(r"RUN: (\{.*\})", probed.output, re.DOTALL)[1])["probe"]
-    assert published["contradicted"] == OTHERWISE
+    assert published["contradicted"] == CONTRADICTED
     assert set(published["not_seen"]) == {"host", "busy", "search-clusters", "list-pages", "post-moment"}
 
-    assert "list-bare: it is also read from" in probed.output, "what follows from it"
-    own = [TOKEN, "supply-probe", str(project.folder), *map(str, world.resources)]
-    assert not [text for text in own if text in (project.folder / "recording.json").read_text()]
+    assert "list-bare: it is also read from" in probed.output, "no consequence named"
+    private = [TOKEN, "supply-probe", str(project.folder), *map(str, world.resources)]
+    assert not [text for text in private if text in (project.folder / "recording.json").read_text()]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One job on a machine of its own, from the quote to the last word."""
+"""The playbook `run`: one job on its own machine, from the quote to the end of the machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ JOB = {
     "provision_verify": "none",  # simulated machines are this computer
 }
 
-# A job that goes on until there is a file.
+# A job that goes on until a file appears
 WAITS = f"{JOB['run_command']}; while ! test -e finish; do sleep 0.1; done"
 
 
@@ -47,18 +47,18 @@ def write_code(project: Project) -> None:
 
 
 def words_of(**variables: Any) -> tuple[str, ...]:
-    """The command of the playbook ``run`` with the usual variables and these; None leaves one out."""
+    """The words that run the playbook `run` with the usual variables and these; None leaves a variable out."""
     given = {name: value for name, value in {**JOB, **variables}.items() if value is not None}
     return "compute_index.supply.run", "-e", json.dumps(given)
 
 
 def run(project: Project, *words: str, **variables: Any) -> Run:
-    """Run it."""
+    """Run the playbook."""
     return project.play(*words_of(**variables), *words)
 
 
-def killed(project: Project, due: Callable[[], bool], **variables: Any) -> None:
-    """Start it, and when it is due kill all its processes, as a reboot does."""
+def start_and_kill(project: Project, due: Callable[[], bool], **variables: Any) -> None:
+    """Start the playbook, and kill all its processes once ``due``, as a reboot does."""
     project.kill_when(due, "ansible-playbook", "-i", str(project.inventory), *words_of(**variables))
     project.end_leftovers()
 
@@ -68,24 +68,24 @@ def record(project: Project) -> dict[str, Any]:
 
 
 def assert_over(project: Project, state: str, began: int = 1) -> None:
-    """One machine was bought, and has gone; the job began once, and its results are home."""
+    """Assert that ``began`` machines were bought and have ended, and that the last job ran once and has results."""
     assert len(project.simulator.purchases) == began and not project.simulator.billed
     assert project.registry("run-train") is None
-    known, results = record(project), project.folder / "runs" / "train"
-    assert (known["phase"], known["state"], known["complete"]) == ("gone", state, True)
-    assert known["began_at"] <= known["ended_at"] and known["cost_usd"] > 0
-    assert known["offer_id"] == project.simulator.purchases[-1].offer_id
+    final, results = record(project), project.folder / "runs" / "train"
+    assert (final["phase"], final["state"], final["complete"]) == ("gone", state, True)
+    assert final["began_at"] <= final["ended_at"] and final["cost_usd"] > 0
+    assert final["offer_id"] == project.simulator.purchases[-1].offer_id
     assert (results / "files" / "out" / "result.txt").read_text() == "42\n"
     assert (results / "log.txt").read_text().count("it works") == 1
 
 
 def assert_narrow(output: str) -> None:
-    """What a person reads fits into 80 columns, but for Ansible's own lines and errors."""
-    shown = [line for line in output.splitlines() if line.startswith(("        ", "  "))]
-    assert not [line for line in shown if len(line) > 80 and "/" not in line]
+    """Assert that the lines for people fit into 80 columns; Ansible's own lines and errors do not count."""
+    lines = [line for line in output.splitlines() if line.startswith(("        ", "  "))]
+    assert not [line for line in lines if len(line) > 80 and "/" not in line]
 
 
-def test_check_shows_the_price_and_buys_nothing(make_project: MakeProject) -> None:
+def test_check_mode_of_a_run_shows_the_price_and_buys_nothing(make_project: MakeProject) -> None:
     project = make_project()
     write_code(project)
     checked = run(project, "--check", run_unswept=None, run_max_bill=3, run_time=None)
@@ -99,22 +99,22 @@ def test_check_shows_the_price_and_buys_nothing(make_project: MakeProject) -> No
     assert "Nothing was sent." in wrong.text and wrong.returncode == 2
     searched = run(project, "--check", run_gpu=None, run_spec={"compute": {"gpu_typ": "H100"}})
     assert "did you mean 'compute.gpu_type'" in searched.failure("run-train"), searched.output
-    slip = run(project, provision_group="gpus")  # whose ceilings are none
-    assert "Did you mean gpu?" in slip.failure("localhost") and slip.returncode == 2
-    lost = run(project, "-e", "run_command=python train.py --lr=0.1")  # as the shell leaves it
-    assert "stand outside quotes" in lost.failure("localhost") and lost.returncode == 2
+    mistyped = run(project, provision_group="gpus")  # a mistyped group would have no ceilings
+    assert "Did you mean gpu?" in mistyped.failure("localhost") and mistyped.returncode == 2
+    unquoted = run(project, "-e", "run_command=python train.py --lr=0.1")  # after the shell has removed the quotes
+    assert "stand outside quotes" in unquoted.failure("localhost") and unquoted.returncode == 2
     ceilings = {0: "provision_max_price_per_hour (USD 0.00 per hour)", "{{ ours }}": "'ours' is undefined"}
-    for ceiling, said in ceilings.items():
+    for ceiling, message in ceilings.items():
         project.declare(["gpu-1"], provision_max_price_per_hour=ceiling)
         above = run(project, "--check")
-        assert above.returncode == 2 and said in above.text, above.output
+        assert above.returncode == 2 and message in above.text, above.output
     project.declare(["gpu-1"], provision_protect=True)
     protected = run(project, "--check", run_unswept=None)
     assert "since its group has provision_protect" in protected.failure("run-train") and protected.returncode == 2
     assert not project.simulator.purchases and not (project.folder / "runs").exists()
 
 
-def test_a_job_that_succeeds(make_project: MakeProject) -> None:
+def test_successful_job_leaves_results_and_no_machine(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
     write_code(project)
     done = run(project, run_env={"SECRET": "s3cr3t-value"}, run_command=f"{JOB['run_command']} && test $SECRET")
@@ -129,7 +129,7 @@ def test_a_job_that_succeeds(make_project: MakeProject) -> None:
     assert not any("s3cr3t-value" in text for text in everything)
 
 
-def test_a_job_that_fails_brings_its_results_home_and_ends_its_machine(make_project: MakeProject) -> None:
+def test_failed_job_leaves_results_and_no_machine(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
     write_code(project)
     command = f"{JOB['run_command']}; exit 3"
@@ -140,88 +140,89 @@ def test_a_job_that_fails_brings_its_results_home_and_ends_its_machine(make_proj
     again = run(project, run_command=command)
     assert again.returncode == 2 and "Nothing was bought. -e run_again=true" in again.text
     assert len(project.simulator.purchases) == 1
-    # Another command takes its place, and its results stay.
-    mended = run(project)
-    assert mended.returncode == 0, mended.output
+    # A run of another command replaces it, and keeps its results.
+    fixed = run(project)
+    assert fixed.returncode == 0, fixed.output
     assert_over(project, "succeeded", began=2)
     assert json.loads((project.folder / "runs" / "train.1" / "run.json").read_text())["exit_code"] == 3
 
 
-def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
-    """After the purchase, and after the start: the same command goes on, and another one is refused."""
+def test_repeated_command_continues_the_run_of_a_killed_controller(make_project: MakeProject) -> None:
+    """The controller is killed after the purchase, and again after the job's start. Another command is refused."""
     project = make_project(provision_seconds=1)
     write_code(project)
-    killed(project, lambda: bool(project.simulator.purchases), run_command=WAITS)
+    start_and_kill(project, lambda: bool(project.simulator.purchases), run_command=WAITS)
     assert record(project)["phase"] == "ordered"
-    # The second command allows less than the first, whose machine it has.
-    killed(
+    # The second command has a lower limit than the first, whose machine it takes over.
+    start_and_kill(
         project,
-        lambda: record(project)["phase"] == "started" and bool(begun(project)),
+        lambda: record(project)["phase"] == "started" and bool(job_outputs(project)),
         run_command=WAITS,
         run_time=None,
         run_max_bill=4,
     )
     assert record(project)["phase"] == "started"
     ends = datetime.fromisoformat((project.registry("run-train") or {})["provision_ends_at"].replace("Z", "+00:00"))
-    assert ends - datetime.now(timezone.utc) < timedelta(hours=2, seconds=1)  # it is noted in whole seconds
+    assert ends - datetime.now(timezone.utc) < timedelta(hours=2, seconds=1)  # noted in whole seconds
     other = run(project)
     assert "The run train is not over, and it is another job" in other.failure("localhost")
-    left = run(project, run_command=WAITS, run_follow=False)
-    assert left.returncode == 0 and "train runs. Repeat the command to follow it" in left.text
-    (begun(project)[0].parent.parent / "finish").touch()
-    # Its name alone does, too.
-    named = dict.fromkeys(JOB.keys() - {"run_name"})
-    done = run(project, **named)
+    not_followed = run(project, run_command=WAITS, run_follow=False)
+    assert not_followed.returncode == 0 and "train runs. Repeat the command to follow it" in not_followed.text
+    (job_outputs(project)[0].parent.parent / "finish").touch()
+    # The name alone also continues the run.
+    name_only = dict.fromkeys(JOB.keys() - {"run_name"})
+    done = run(project, **name_only)
     assert done.returncode == 0, done.output
     assert_over(project, "succeeded")
 
 
-def copied_while(project: Project, change: Callable[[], object]) -> tuple[int | None, str]:
-    """Exit code and output of a run, whose code is packed for the machine while something changes."""
+def run_with_slow_code(project: Project, change: Callable[[], object]) -> tuple[int | None, str]:
+    """Run the playbook, and make a change while the code is packed. Return exit code and output."""
     write_code(project)
-    noted, programs = project.folder / "runs" / "train" / "run.json", project.folder / "bin"
+    record_file, programs = project.folder / "runs" / "train" / "run.json", project.folder / "bin"
     programs.mkdir()
-    wait = f"grep -qs started '{noted}' && until [ -e '{programs}/go' ]; do sleep 0.1; done"
+    wait = f"grep -qs started '{record_file}' && until [ -e '{programs}/go' ]; do sleep 0.1; done"
     (programs / "git").write_text(f'#!/bin/sh\n{wait}\nexec {shutil.which("git")} "$@"\n')
     (programs / "git").chmod(0o755)
     project.environment["PATH"] = f"{programs}:{project.environment['PATH']}"
     words = words_of(run_command=WAITS, run_follow=False)
     with project.start("ansible-playbook", "-i", str(project.inventory), *words) as process:
-        until(lambda: noted.exists() and record(project)["phase"] == "started")
+        until(lambda: record_file.exists() and record(project)["phase"] == "started")
         change()
         (programs / "go").touch()
         return process.wait(HANGS), process.read()
 
 
-def test_code_that_takes_long_leaves_the_job_less_time(make_project: MakeProject) -> None:
-    """Else the job would use up the hour for the results, and the sweep that ends the machine would end both."""
+def test_slow_copy_of_code_shortens_the_time_of_the_job(make_project: MakeProject) -> None:
+    """Otherwise the job would use up the hour for its results, and a sweep would end the machine with both."""
     project = make_project(provision_seconds=0)
-    # as if half an hour had passed
-    code, output = copied_while(project, lambda: let_end_in(project, 3600 + 1800))
+    # As if half an hour had passed
+    code, output = run_with_slow_code(project, lambda: let_end_in(project, 3600 + 1800))
     assert code == 0 and "The job may take" in output, output
-    job = json.loads((begun(project)[0].parents[2] / "job.json").read_text())
+    job = json.loads((job_outputs(project)[0].parents[2] / "job.json").read_text())
     assert 1500 < job["time"] <= 1800
 
 
-def test_code_that_takes_long_starts_no_job_if_the_run_is_another_one_meanwhile(make_project: MakeProject) -> None:
+def test_run_replaced_while_code_is_copied_starts_no_job(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
-    noted = project.folder / "runs" / "train" / "run.json"
-    code, output = copied_while(
-        project, lambda: noted.write_text(json.dumps({**record(project), "digest": "0" * 64, "command": "another"}))
+    record_file = project.folder / "runs" / "train" / "run.json"
+    code, output = run_with_slow_code(
+        project,
+        lambda: record_file.write_text(json.dumps({**record(project), "digest": "0" * 64, "command": "another"})),
     )
     assert code == 2 and "The run train is not over, and it is another job: another" in " ".join(output.split()), output
-    assert not begun(project)
+    assert not job_outputs(project)
 
 
-def begun(project: Project) -> list[Path]:
-    """What the job has written on its machine."""
+def job_outputs(project: Project) -> list[Path]:
+    """The file ``result.txt`` that the job writes on its machine; empty before it has begun."""
     ids = [item for purchase in project.simulator.purchases for item in purchase.resource_ids]
     files = (project.simulator.home(item) / "runs" / "train" / "work" / "out" / "result.txt" for item in ids)
     return [file for file in files if file.exists()]
 
 
 class LostOnce(SshBackend):
-    """Machines that lose their connections once, at the end of the first command that asks for the job."""
+    """Machines that lose their connections once, at the end of the first run_info."""
 
     lost = False
 
@@ -235,8 +236,8 @@ class LostOnce(SshBackend):
         await super().stop(resource_id)
 
 
-def test_a_connection_that_is_lost_before_the_job_is_made_again(make_project: MakeProject) -> None:
-    """Else the machine would be billed without a job, until its lease ends or somebody repeats the command."""
+def test_connection_lost_before_the_job_is_made_again(make_project: MakeProject) -> None:
+    """Otherwise the machine would be billed without a job until its lease ends or the user repeats the command."""
     machines = LostOnce(Settings(runs_user_data=True))
     project = make_project(provision_seconds=0, backend=machines)
     write_code(project)
@@ -245,8 +246,8 @@ def test_a_connection_that_is_lost_before_the_job_is_made_again(make_project: Ma
     assert_over(project, "succeeded")
 
 
-def test_a_machine_that_somebody_ends_is_lost_with_its_job(make_project: MakeProject) -> None:
-    """The next command says at once what became of it, and buys no other."""
+def test_job_whose_machine_the_user_ended_is_lost(make_project: MakeProject) -> None:
+    """The next command reports the loss at once, and buys no other machine."""
     project = make_project(provision_seconds=0)
     write_code(project)
     assert run(project, run_command=WAITS, run_follow=False).returncode == 0
@@ -259,7 +260,7 @@ def test_a_machine_that_somebody_ends_is_lost_with_its_job(make_project: MakePro
 
 
 def let_end_in(project: Project, seconds: float) -> None:
-    """Move the end of the lease to so many seconds from now."""
+    """Move the end of the lease to this many seconds from now."""
     file = project.registry_file("run-train")
     entry = yaml.safe_load(file.read_text())
     moment = f"{datetime.now(timezone.utc) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
@@ -267,10 +268,12 @@ def let_end_in(project: Project, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("inventory", [["-i", "hosts.yml"], []], ids=["inventory", "none"])
-def test_a_controller_that_is_gone_for_good(make_project: MakeProject, inventory: list[str]) -> None:
-    """A sweep in the last hour brings the results home, one after it ends the machine; `runs` knows of it all along.
+def test_sweeps_finish_the_run_of_a_controller_that_never_returns(
+    make_project: MakeProject, inventory: list[str]
+) -> None:
+    """A sweep in the last hour of the lease brings the results home, a later one ends the machine; `runs` lists it all.
 
-    Without an inventory, too, whose files would tell Ansible how the machine is reached.
+    Also without an inventory, whose files would tell Ansible how to reach the machine.
     """
     project = make_project(provision_seconds=0)
     write_code(project)
@@ -283,7 +286,7 @@ def test_a_controller_that_is_gone_for_good(make_project: MakeProject, inventory
     assert re.search(r'"train +running .* billed +0.\d\d  it works"', listed.output), listed.output
     extended = play("compute_index.supply.extend", *extra({"extend_hosts": "run-train", "extend_by": "1h"}))
     assert extended.returncode == 0 and "A job that has begun ends as planned (run-train)" in extended.text
-    (begun(project)[0].parent.parent / "finish").touch()
+    (job_outputs(project)[0].parent.parent / "finish").touch()
     early = play("compute_index.supply.reap")
     assert early.returncode == 0 and not (project.folder / "runs" / "train" / "files").exists()
     let_end_in(project, 1800)

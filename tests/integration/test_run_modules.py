@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules of a run over SSH: code to the machine, a command there, its results home, also after a kill."""
+"""The modules of a run over SSH: they copy code to the machine, run a command, and fetch its results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESULTS = {"name": "train", "paths": ["out", "nix"], "part_size": 100_000}
 
 @pytest.fixture
 def project(make_project: MakeProject) -> Project:
-    """A project with a machine, and with code for it."""
+    """A project with a machine, and a folder with code for it."""
     project = make_project([Offer()], provision_seconds=0)
     run = project.provision()
     assert run.returncode == 0, run.output
@@ -39,7 +39,7 @@ def project(make_project: MakeProject) -> Project:
 
 
 def play(project: Project, *tasks: dict[str, Any], options: tuple[str, ...] = ()) -> tuple[list[dict[str, Any]], str]:
-    """Run tasks on the machine; their results, and all output."""
+    """Run tasks on the machine, and return their results and all output."""
     file = project.folder / "results.json"
     names = [f"result_{number}" for number in range(len(tasks))]
     steps = [{**task, "register": name} for task, name in zip(tasks, names, strict=True)]
@@ -56,7 +56,7 @@ def task(module: str, **options: Any) -> dict[str, Any]:
 
 
 @core
-def test_code_goes_there_a_command_runs_once_and_its_results_come_home(project: Project) -> None:
+def test_code_is_copied_command_runs_once_and_results_are_fetched(project: Project) -> None:
     files = task("run_files", src=str(project.folder / "code"))
     job = task("run_job", command=COMMAND, digest="1", env={"TOKEN": SECRET, "RANK": "1", "TRUE": "True"}, time=600)
     info = {**task("run_info"), "until": "result_3.state == 'failed'", "retries": 100, "delay": 0.1}
@@ -82,7 +82,7 @@ def test_code_goes_there_a_command_runs_once_and_its_results_come_home(project: 
     assert (check["changed"], planned["changed"], running["digest"]) == (False, True, "1")
 
 
-def test_a_play_that_is_killed_while_results_come_goes_on(project: Project) -> None:
+def test_killed_fetch_of_results_continues(project: Project) -> None:
     dest = project.folder / "runs" / "train"
     job = task("run_job", command="mkdir out; head -c 3000000 /dev/urandom > out/model", digest="1")
     info = {**task("run_info"), "until": "result_1.state == 'succeeded'", "retries": 100, "delay": 0.1}
@@ -93,7 +93,7 @@ def test_a_play_that_is_killed_while_results_come_goes_on(project: Project) -> N
         until(lambda: sum(file.stat().st_size for file in dest.glob(".partial*")) > 500_000)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert not (dest / "files").exists(), "what is not complete is not there"
+    assert not (dest / "files").exists(), "results are visible only when complete"
     (home,), _output = play(project, results)
     assert (home["complete"], home["files"]) == (True, 1)
     machine = project.simulator.home(project.simulator.purchases[0].resource_ids[0])

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much plays print: each line more is one that a buyer must read, and each wide one is broken by a terminal.
+"""How much plays print: buyers must read every line, and terminals wrap wide ones.
 
-`make benchmark ARGS='--only seen'` counts the same for two and for ten hosts, with and without SSH.
+`make benchmark ARGS='--only seen'` counts the lines for two and for ten hosts, with and without SSH.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import screen
 from conftest import MakeProject, Run
 from simulator import Offer
 
+# The most lines that each play may print
 LINES = {"a quote of ten": 50, "ten without SSH": 86, "two with SSH": 60}
 
 
-def check(run: Run, what: str) -> None:
-    """It went well, in no more lines, none of which is too wide."""
+def check(run: Run, name: str) -> None:
+    """Assert that the play succeeded, printed no more than its lines, and none that is too wide."""
     assert run.returncode == 0, run.output
     assert screen.too_wide(run.output) == []
-    assert screen.lines(run.output) <= LINES[what], f"{what}: {screen.lines(run.output)} lines\n{run.output}"
+    assert screen.lines(run.output) <= LINES[name], f"{name}: {screen.lines(run.output)} lines\n{run.output}"
 
 
-def test_what_is_printed_fits_a_screen(make_project: MakeProject) -> None:
+def test_output_of_plays_fits_a_screen(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2 + number / 10) for number in range(14)])
     hosts = [f"gpu-{number}" for number in range(1, 11)]
     project.declare(hosts, provision_reach=False)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The roles and playbooks with a registry in PostgreSQL, from the quote to the end, with several controllers."""
+"""The roles and playbooks with a registry in PostgreSQL that several controllers share."""
 
 from __future__ import annotations
 
@@ -19,22 +19,19 @@ from limits import HANGS
 from project import extra
 from simulator import Offer
 
-ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
-SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
-# Host keys as an earlier run noted them, and a private key, which no run notes
+# Host keys as a run notes them, and a private key, which no run notes
 KEYS = '{"provision_host_keys": ["alias ssh-ed25519 AAAA"], "provision_identity_file": "/theirs"}'
-POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds that a purchase takes, in which nothing shows
 
 
 @pytest.fixture
 def shop(make_project: MakeProject, registry: str) -> Project:
-    """A project of two hosts with six offers and a shared registry. No host is reached by SSH."""
+    """A project with two hosts, six offers and a shared registry; without SSH."""
     project = make_project([Offer() for _number in range(6)], provision_seconds=0)
     project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_url=registry)
     return project
 
 
-def another(project: Project) -> dict[str, str]:
+def other_controller(project: Project) -> dict[str, str]:
     """The environment of a controller with the same inventory and another home folder."""
     home = project.folder / "elsewhere"
     shutil.rmtree(home, ignore_errors=True)
@@ -43,12 +40,13 @@ def another(project: Project) -> dict[str, str]:
 
 
 def provision_elsewhere(project: Project, environment: dict[str, str] | None = None, **variables: Any) -> Run:
-    """The playbook, run by another controller."""
+    """Run the playbook `provision` on another controller."""
     words = ["compute_index.supply.provision", *extra(variables)]
-    return project.play(*words, **another(project), **(environment or {}))
+    return project.play(*words, **other_controller(project), **(environment or {}))
 
 
 def rows(url: str) -> list[tuple[Any, ...]]:
+    """Project, host, state and offer of each claim."""
     return postgresql.execute(
         url, "SELECT project, host, state, offer FROM compute_index_supply.purchase ORDER BY project, host, claimed_at"
     )
@@ -58,12 +56,6 @@ def states(url: str) -> list[str]:
     return [state for _project, _host, state, _offer in rows(url)]
 
 
-def buying(url: str) -> int:
-    """The number of purchases under way."""
-    made = postgresql.execute(url, "SELECT to_regclass('compute_index_supply.purchase')") != [(None,)]
-    return states(url).count("buying") if made else 0
-
-
 def live(project: Project) -> list[str]:
     """The names of the machines that are billed."""
     return sorted(each.name for each in project.simulator.resources.values() if each.deleting_at is None)
@@ -71,17 +63,19 @@ def live(project: Project) -> list[str]:
 
 @pytest.mark.first
 @core
-def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
+def test_quote_provision_audit_and_decommission_with_a_shared_registry(shop: Project, registry: str) -> None:
     quote = shop.play("compute_index.supply.quote")
     assert quote.returncode == 0, quote.output
     planned = shop.provision("--check", "--diff")
     assert (planned.returncode, shop.requests(*PROCURE)) == (0, 0), planned.output
-    assert postgresql.execute(registry, "SELECT to_regclass('compute_index_supply.meta')") == [(None,)], "nothing made"
+    assert postgresql.execute(registry, "SELECT to_regclass('compute_index_supply.meta')") == [(None,)], (
+        "created tables"
+    )
 
     first = shop.provision()
     assert (first.returncode, len(shop.simulator.purchases)) == (0, 2), first.output
     assert states(registry) == ["live", "live"]
-    assert not (shop.folder / "host_vars").exists(), "no file beside the inventory"
+    assert not (shop.folder / "host_vars").exists(), "wrote registry files"
 
     second = provision_elsewhere(shop)
     assert (second.returncode, second.changed, shop.requests(*PROCURE)) == (0, 0, 2), second.output
@@ -94,7 +88,7 @@ def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
     bought = json.loads(audit.output.split("RUN: ")[1])["audit"]["claimed"]
     assert len(bought) == 2
 
-    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu", **another(shop))
+    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu", **other_controller(shop))
     assert ended.returncode == 0, ended.output
     assert live(shop) == []
     assert states(registry) == ["ended", "ended"]
@@ -105,38 +99,39 @@ def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
 
 
 def inventory(project: Project, **environment: str) -> dict[str, Any]:
-    """The inventory that the plugin makes of the account."""
+    """The output of ansible-inventory for the inventory plugin alone."""
     (project.folder / "account.supply.yml").write_text("plugin: compute_index.supply.resources\n")
     run = project.run("ansible-inventory", "-i", "account.supply.yml", "--list", **environment)
     assert run.returncode == 0, run.output
-    found: dict[str, Any] = json.loads(
+    listed: dict[str, Any] = json.loads(
         run.output[run.output.index("{") :], object_hook=lambda each: each.get("__ansible_unsafe", each)
     )
-    return found
+    return listed
 
 
-def test_the_inventory_has_the_machines_of_the_project(shop: Project, registry: str) -> None:
+def test_inventory_plugin_lists_the_machines_of_the_project(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     assert shop.provision(provision_project="theirs").returncode == 0
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET note = note || %(keys)s", {"keys": KEYS})
-    where = another(shop)
-    found = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry, **where)
-    assert sorted(found["gpu"]["hosts"]) == ["gpu-1", "gpu-2"]
-    own = found["_meta"]["hostvars"]["gpu-1"]
+    environment = other_controller(shop)
+    listed = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry, **environment)
+    assert sorted(listed["gpu"]["hosts"]) == ["gpu-1", "gpu-2"]
+    variables = listed["_meta"]["hostvars"]["gpu-1"]
     (bought,) = [each for each in shop.simulator.purchases if each.request["resource_name"] == "gpu-1"]
-    assert (own["provision_procured_offer_id"], own["provision_resource_ids"]) == (
+    assert (variables["provision_procured_offer_id"], variables["provision_resource_ids"]) == (
         bought.offer_id,
         bought.resource_ids,
     )
-    known_hosts = Path(where["ANSIBLE_HOME"], "compute_index_supply", "known_hosts", bought.offer_id)
+    known_hosts = Path(environment["ANSIBLE_HOME"], "compute_index_supply", "known_hosts", bought.offer_id)
     assert known_hosts.read_text() == "alias ssh-ed25519 AAAA\n"
-    assert str(known_hosts) in own["ansible_ssh_extra_args"] and "accept-new" in own["ansible_ssh_extra_args"]
-    assert "/theirs" not in own["ansible_ssh_extra_args"], "a private key is each controller's own"
-    assert own["supply_status"] == "running"
-    assert len(inventory(shop)["_meta"]["hostvars"]) == 4, "without a registry all are hosts"
+    arguments = variables["ansible_ssh_extra_args"]
+    assert str(known_hosts) in arguments and "accept-new" in arguments
+    assert "/theirs" not in arguments, "uses another controller's private key"
+    assert variables["supply_status"] == "running"
+    assert len(inventory(shop)["_meta"]["hostvars"]) == 4, "without a registry all machines of the account are hosts"
 
 
-def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, registry: str) -> None:
+def test_all_controllers_check_the_host_key_of_the_first_connection(shop: Project, registry: str) -> None:
     shop.declare(["gpu-1"], provision_registry_url=registry, provision_boot_timeout="60s")
     assert shop.provision().returncode == 0
     query = "SELECT note->>'provision_host_keys' FROM compute_index_supply.purchase"
@@ -147,20 +142,20 @@ def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, re
     second = provision_elsewhere(shop)
     assert (second.returncode, second.changed) == (0, 0), second.output
     assert "Share its host key" not in second.output
-    # The registry says otherwise than the machine that answers.
+    # The registry has another key than the machine.
     other = json.dumps({"provision_host_keys": [f"{bought.resource_ids[0]} {' '.join(shop.public_key.split()[:2])}"]})
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET note = note || %(keys)s", {"keys": other})
-    # A connection that is still open would not be checked again.
+    # An open connection would be reused without a check.
     third = provision_elsewhere(shop, {"ANSIBLE_SSH_ARGS": "-o ControlPath=none"})
     assert third.returncode == 2 and "is not the one pinned in" in third.text, third.output
-    assert "remove that file" not in third.text, "the registry has it still"
+    assert "remove that file" not in third.text, "useless advice, since the registry still has the key"
     fourth = provision_elsewhere(shop, {"ANSIBLE_SSH_ARGS": "-o ControlPath=none"}, provision_host_key_trust="none")
     assert "run with provision_host_key_trust=none" in third.text and fourth.returncode == 0, fourth.output
     assert live(shop) == ["gpu-1"] and states(registry) == ["live"]
 
 
 @pytest.mark.first
-def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str) -> None:
+def test_projects_with_equal_host_names_stay_separate(shop: Project, registry: str) -> None:
     mine = shop.provision()
     theirs = provision_elsewhere(shop, provision_project="theirs")
     assert (mine.returncode, theirs.returncode) == (0, 0), mine.output + theirs.output
@@ -172,25 +167,25 @@ def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str)
     assert live(shop) == ["gpu-1", "gpu-2"]
 
 
-def test_a_group_that_names_its_project_leaves_the_usual_one_alone(shop: Project, registry: str) -> None:
-    """The usual project is a colleague's, whose hosts are in a group of the same name."""
-    usual = {"provision_reach": False, "provision_registry_url": registry, "provision_lease": "8h"}
-    shop.declare(["theirs"], **usual)
+def test_group_with_a_project_leaves_the_default_project_alone(shop: Project, registry: str) -> None:
+    """A colleague uses the default project, with hosts in a group of the same name."""
+    variables = {"provision_reach": False, "provision_registry_url": registry, "provision_lease": "8h"}
+    shop.declare(["theirs"], **variables)
     assert shop.provision().returncode == 0
-    shop.declare(["gpu-1"], **usual, provision_project="mine")
+    shop.declare(["gpu-1"], **variables, provision_project="mine")
     assert shop.provision().returncode == 0
     extended = shop.play("compute_index.supply.extend", *extra({"extend_hosts": "gpu", "extend_by": "1h"}))
     assert extended.returncode == 0 and "theirs" not in extended.text, extended.output
-    spent = shop.play("compute_index.supply.spend")
-    assert "now 2.50 per hour" in spent.text and "Not counted: the project default" in spent.text, spent.output
+    spend = shop.play("compute_index.supply.spend")
+    assert "now 2.50 per hour" in spend.text and "Not counted: the project default" in spend.text, spend.output
     postgresql.age(registry, 10)
-    swept = shop.play("compute_index.supply.reap")
-    assert "leases of the project default that are over, and no sweep enforces them" in swept.text, swept.output
+    sweep = shop.play("compute_index.supply.reap")
+    assert "leases of the project default that are over, and no sweep enforces them" in sweep.text, sweep.output
     assert live(shop) == ["theirs"]
 
 
 @pytest.mark.first
-def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, registry: str) -> None:
+def test_ceiling_counts_purchases_of_other_controllers(shop: Project, registry: str) -> None:
     shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry)
     assert shop.provision().returncode == 0
     shop.declare(["gpu-2"], provision_reach=False, provision_registry_url=registry)
@@ -201,7 +196,9 @@ def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, re
     assert (allowed.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), allowed.output
 
 
-def test_two_concurrent_plays_count_the_prices_of_their_searches(make_project: MakeProject, registry: str) -> None:
+def test_ceiling_of_concurrent_plays_counts_the_prices_of_their_searches(
+    make_project: MakeProject, registry: str
+) -> None:
     """The offers' own pages show a lower price than the search: 4.00 instead of 5.00 USD per hour."""
     project = make_project([Offer(gpu_price_per_hour=5.0, details_price=4.0) for _number in range(4)])
     ceilings = {"provision_max_price_per_hour": 6, "provision_max_total_price_per_hour": 9}
@@ -212,7 +209,7 @@ def test_two_concurrent_plays_count_the_prices_of_their_searches(make_project: M
         assert (codes, len(live(project))) == ([0, 2], 1), one.read() + other.read()
 
 
-def test_two_accounts_of_one_api_are_told_apart_by_a_name_and_not_by_their_tokens(shop: Project, registry: str) -> None:
+def test_accounts_are_distinguished_by_name_and_not_by_token(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     shop.simulator.settings.token = shop.environment["COMPUTE_INDEX_API_TOKEN"] = "a-token-that-replaces-the-first"
     again = provision_elsewhere(shop)
@@ -220,19 +217,18 @@ def test_two_accounts_of_one_api_are_told_apart_by_a_name_and_not_by_their_token
     theirs = {"COMPUTE_INDEX_ACCOUNT": "research"}
     refused = provision_elsewhere(shop, theirs)
     assert refused.returncode == 2 and "a host's name is unique in its project" in refused.text.lower(), refused.output
-    # Another account does not list the machines of this one: they are not called gone, and the audit is not complete.
+    # Another account does not list the machines of this one. They do not count as gone, but the audit is incomplete.
     shop.simulator.resources.clear()
     audit = shop.play("compute_index.supply.audit", **theirs)
     assert audit.returncode == 2 and "GONE" not in audit.output, audit.output
     assert "gpu-2 of project default on account" in audit.text
     ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu", **theirs)
     assert ended.returncode == 2 and states(registry) == ["live", "live"], ended.output
-    found = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry, **theirs)
-    assert found["_meta"]["hostvars"] == {}
+    assert inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry, **theirs)["_meta"]["hostvars"] == {}
     assert shop.requests(*PROCURE) == 2
 
 
-def test_a_late_purchase_is_noted_when_it_appears(shop: Project, registry: str) -> None:
+def test_late_purchase_is_registered_when_it_appears(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     postgresql.execute(registry, "DELETE FROM compute_index_supply.machine")
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET state = 'void'")
@@ -246,7 +242,7 @@ def test_a_late_purchase_is_noted_when_it_appears(shop: Project, registry: str) 
 
 
 @pytest.mark.first
-def test_entries_of_files_are_moved_into_the_registry(shop: Project, registry: str) -> None:
+def test_registry_files_move_into_the_shared_registry(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
     refused = shop.provision()
@@ -258,33 +254,33 @@ def test_entries_of_files_are_moved_into_the_registry(shop: Project, registry: s
     move = "compute_index.supply.registry"
     assert move in refused.text
 
-    told = shop.play(move, "--check", "--diff")
-    assert (told.returncode, shop.registry("gpu-1") is None) == (0, False), told.output
-    assert "+CREATE TABLE compute_index_supply.purchase" in told.output and "would be moved" in told.text
+    checked = shop.play(move, "--check", "--diff")
+    assert (checked.returncode, shop.registry("gpu-1") is None) == (0, False), checked.output
+    assert "+CREATE TABLE compute_index_supply.purchase" in checked.output and "would be moved" in checked.text
     done, again = shop.play(move), shop.play(move)
     assert (done.returncode, done.changed, again.returncode, again.changed) == (0, 1, 0, 0), done.output + again.output
     assert [offer for _project, _host, _state, offer in rows(registry)] == bought
-    left = [file.name for file in (shop.folder / "host_vars").iterdir()]
-    assert left == [".compute_index_supply.ledger"], "what was bought stays on record"
+    remaining = [file.name for file in (shop.folder / "host_vars").iterdir()]
+    assert remaining == [".compute_index_supply.ledger"], "the ledger stays"
     runs = [shop.provision(), shop.provision()]
     assert [run.returncode for run in runs] == [0, 0], runs[0].output
     assert (runs[1].changed, len(shop.simulator.purchases)) == (0, 2), runs[1].output
 
 
-def test_the_machines_of_a_cluster_have_one_claim(make_project: MakeProject, registry: str) -> None:
+def test_machines_of_a_cluster_share_one_claim(make_project: MakeProject, registry: str) -> None:
     ring = Offer(gpu_count=16, node_count=2)
     shop = make_project([ring], provision_seconds=0)
     shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry, provision_offer_id=ring.offer_id)
     first, second = shop.provision(provision_max_price_per_hour=50), provision_elsewhere(shop)
     assert (first.returncode, second.returncode, second.changed) == (0, 0, 0), first.output + second.output
     assert states(registry) == ["live"] and len(live(shop)) == 2
-    found = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry)
-    assert sorted(found["gpu"]["hosts"]) == ["gpu-1", "gpu-1-1"]
-    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1", **another(shop))
+    listed = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry)
+    assert sorted(listed["gpu"]["hosts"]) == ["gpu-1", "gpu-1-1"]
+    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1", **other_controller(shop))
     assert (ended.returncode, live(shop), states(registry)) == (0, [], ["ended"]), ended.output
 
 
-def test_a_failed_machine_is_given_back_and_another_is_bought(make_project: MakeProject, registry: str) -> None:
+def test_failed_machine_is_released_and_replaced(make_project: MakeProject, registry: str) -> None:
     shop = make_project(
         [Offer(gpu_price_per_hour=2, outcome="fails"), Offer(gpu_price_per_hour=3)], provision_seconds=0
     )
@@ -295,9 +291,9 @@ def test_a_failed_machine_is_given_back_and_another_is_bought(make_project: Make
 
 
 @pytest.mark.first
-def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str) -> None:
+def test_registry_password_is_in_no_output_of_the_playbooks(shop: Project, registry: str) -> None:
     url = registry.replace("postgres:@", "postgres:kept-between-us@")
-    said = ""
+    outputs = ""
     for words in (
         ("compute_index.supply.quote",),
         ("compute_index.supply.provision", "--check", "--diff"),
@@ -309,12 +305,12 @@ def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str)
         shop.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_url=url)
         run = shop.play(*words, "-vvvv")
         assert run.returncode == 0, run.output
-        said += run.output
-    assert "kept-between-us" not in said
+        outputs += run.output
+    assert "kept-between-us" not in outputs
 
 
 @core
-def test_odd_names_are_names(shop: Project, registry: str) -> None:
+def test_hosts_and_projects_may_have_odd_names(shop: Project, registry: str) -> None:
     hosts = ["gpü 1's", "x" * 240, '"quoted"; DROP TABLE purchase', "a/b"]
     shop.declare(hosts, provision_reach=False, provision_registry_url=registry, provision_project="team's; ü")
     first, second = shop.provision(), provision_elsewhere(shop)
@@ -325,7 +321,7 @@ def test_odd_names_are_names(shop: Project, registry: str) -> None:
     assert len(shop.simulator.purchases) == 4
 
 
-def test_the_hosts_of_a_play_share_one_registry(shop: Project) -> None:
+def test_host_with_another_shared_registry_is_refused(shop: Project) -> None:
     assert shop.provision().returncode == 0
     shop.declare_host("gpu-2", provision_registry_url="postgresql://elsewhere.invalid/supply")
     run = shop.provision()
@@ -335,7 +331,7 @@ def test_the_hosts_of_a_play_share_one_registry(shop: Project) -> None:
     assert "names another shared registry than the one that was read" in ends.failure("gpu-2")
 
 
-def test_a_user_with_read_rights_can_look(shop: Project, registry: str) -> None:
+def test_database_user_with_read_rights_can_audit_but_not_buy(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     postgresql.execute(registry, "DROP ROLE IF EXISTS auditor")
     postgresql.execute(registry, "CREATE ROLE auditor LOGIN")
@@ -356,7 +352,7 @@ def test_a_user_with_read_rights_can_look(shop: Project, registry: str) -> None:
 
 
 @pytest.mark.first
-def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> None:
+def test_ceiling_covers_all_batches_of_a_play(shop: Project, registry: str) -> None:
     roles = [{"role": "compute_index.supply.provision", "provision_max_total_price_per_hour": 5}]
     shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
     play = {"hosts": "gpu", "gather_facts": False, "serial": 1, "roles": roles}
@@ -365,8 +361,8 @@ def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> Non
     assert "7.50" in run.failure("gpu-3"), run.output
 
 
-def left_open(url: str, *, sent: bool, offer: str = "00000000-0000-4000-8000-000000000009") -> None:
-    """Add the claim of a dead run of this account, for a host that is never bought again."""
+def add_open_claim(url: str, *, sent: bool, offer: str = "00000000-0000-4000-8000-000000000009") -> None:
+    """Add the claim of a dead run of this account, for the host ``lost``, for which no other run buys."""
     postgresql.execute(
         url,
         "INSERT INTO compute_index_supply.purchase (claim, project, host, account, offer, state, holder, held_until,"
@@ -378,11 +374,11 @@ def left_open(url: str, *, sent: bool, offer: str = "00000000-0000-4000-8000-000
 
 
 @pytest.mark.first
-def test_an_open_purchase_of_a_dead_run_refuses_others_until_it_is_settled(shop: Project, registry: str) -> None:
+def test_open_purchase_of_a_dead_run_counts_until_it_is_settled(shop: Project, registry: str) -> None:
     ceiling = {"provision_max_total_price_per_hour": 5}
     assert shop.provision("--limit", "gpu-1", **ceiling).returncode == 0
-    left_open(registry, sent=True)
-    # The API does not know the offer, but for how long that has been so is not known yet.
+    add_open_claim(registry, sent=True)
+    # The API does not know the offer, but may have forgotten it only a moment ago.
     refused = shop.provision(**ceiling)
     assert (refused.returncode, len(live(shop))) == (2, 1), refused.output
     for words in (
@@ -403,11 +399,11 @@ def test_an_open_purchase_of_a_dead_run_refuses_others_until_it_is_settled(shop:
 
 
 @pytest.mark.first
-def test_a_claim_that_was_never_sent_refuses_nothing(shop: Project, registry: str) -> None:
-    """Its run died between the claim and the mark, so it blocks neither host, nor offer, nor a sum."""
+def test_claim_that_was_never_sent_blocks_nothing(shop: Project, registry: str) -> None:
+    """Its run died before it marked the purchase as sent, so it blocks neither host nor offer, and counts in no sum."""
     ceiling = {"provision_max_total_price_per_hour": 5}
     assert shop.provision("--limit", "gpu-1", **ceiling).returncode == 0
-    left_open(registry, sent=False)
+    add_open_claim(registry, sent=False)
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET host = 'gpu-2' WHERE host = 'lost'")
     audit = shop.play("compute_index.supply.audit")
     assert audit.returncode == 0 and "BUYING" not in audit.text, audit.output
@@ -418,14 +414,14 @@ def test_a_claim_that_was_never_sent_refuses_nothing(shop: Project, registry: st
 
 def test_sweeps_and_audits_settle_open_purchases_of_dead_runs(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
-    left_open(registry, sent=True)
+    add_open_claim(registry, sent=True)
     seen = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '31 minutes' WHERE host = 'lost'"
     postgresql.execute(registry, seen)
     checked = shop.play("compute_index.supply.reap", "--check")
     assert checked.returncode == 0 and "buying" in states(registry), checked.output
-    swept = shop.play("compute_index.supply.reap")
-    assert swept.returncode == 0 and sorted(states(registry)) == ["live", "live", "void"], swept.output
-    left_open(registry, sent=True)
+    sweep = shop.play("compute_index.supply.reap")
+    assert sweep.returncode == 0 and sorted(states(registry)) == ["live", "live", "void"], sweep.output
+    add_open_claim(registry, sent=True)
     postgresql.execute(registry, seen + " AND state = 'buying'")
     audit = shop.play("compute_index.supply.audit", "-e", "audit_settle=true")
     assert (audit.returncode, audit.changed) == (0, 1) and "BUYING" not in audit.text, audit.output
@@ -433,8 +429,8 @@ def test_sweeps_and_audits_settle_open_purchases_of_dead_runs(shop: Project, reg
 
 
 @pytest.mark.parametrize("owner", [pytest.param("gpu-1", marks=pytest.mark.core), "gpu-2"])
-def test_a_condition_that_a_machine_changes_leaves_nothing_half_way(shop: Project, registry: str, owner: str) -> None:
-    """The role's own facts change the ``when`` of each of its tasks, and some tasks run once for all hosts."""
+def test_role_whose_when_depends_on_its_own_facts_runs_to_the_end(shop: Project, registry: str, owner: str) -> None:
+    """The facts of the role change the ``when`` of each of its tasks, and some tasks run once for all hosts."""
     assert shop.provision("--limit", owner).returncode == 0
     shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
     missing = "provision_resource_ids | default([]) | length == 0"
@@ -446,12 +442,12 @@ def test_a_condition_that_a_machine_changes_leaves_nothing_half_way(shop: Projec
         {"ansible.builtin.import_role": {"name": "compute_index.supply.decommission"}, "when": f"not ({missing})"},
         show,
     ]
-    run = shop.play(shop.write(play), **another(shop))
+    run = shop.play(shop.write(play), **other_controller(shop))
     assert run.returncode == 0 and states(registry) == ["ended"] * 3, run.output
     assert all(f"gpu-{host} owns {count}" in run.output for host in (1, 2, 3) for count in (1, 0)), run.output
 
 
-def test_without_the_client_library_the_error_says_what_to_install(shop: Project) -> None:
+def test_missing_psycopg_names_the_package_to_install(shop: Project) -> None:
     folder = shop.folder / "without"
     folder.mkdir()
     (folder / "psycopg.py").write_text("raise ImportError\n")
@@ -466,7 +462,7 @@ def test_without_the_client_library_the_error_says_what_to_install(shop: Project
     assert shop.requests(*PROCURE) == 0
 
 
-def test_an_invalid_connection_string_is_not_shown(shop: Project) -> None:
+def test_invalid_connection_string_is_not_shown(shop: Project) -> None:
     shop.declare(["gpu-1"], provision_reach=False, provision_registry_url="kept-between-us")
     for words in (
         ("compute_index.supply.provision",),
@@ -478,7 +474,7 @@ def test_an_invalid_connection_string_is_not_shown(shop: Project) -> None:
 
 
 @pytest.mark.first
-def test_an_unreachable_database_stops_before_the_purchase(shop: Project) -> None:
+def test_unreachable_database_stops_before_the_purchase(shop: Project) -> None:
     url = "postgresql://supply:kept-between-us@127.0.0.1:1/supply?connect_timeout=1"
     run = shop.provision("-vvv", provision_registry_url=url)
     assert (run.returncode, shop.requests(*PROCURE)) == (2, 0), run.output

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Purchases with a registry in PostgreSQL: concurrent runs, killed runs, and a password."""
+"""Purchases with a registry in PostgreSQL: concurrent runs, killed runs, and the password of its URL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def shop(make_project: MakeProject, request: pytest.FixtureRequest, registry: st
     """A project with two offers and a shared registry; tasks run in process and as modules."""
     project = make_project([Offer(), Offer()], provision_seconds=0)
     project.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
-    # The server asks for no password, but the string holds one.
+    # The server does not ask for a password, but the URL has one.
     project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry.replace("postgres:@", f"postgres:{PASSWORD}@")
     return project
 
@@ -50,12 +50,16 @@ def purchase(project: Project, offer_id: str, name: str = "one") -> list[str]:
 
 
 def result(project: Project, name: str = "one") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(project.folder, f"{name}.json").read_text())
-    return found
+    """The result that a playbook of `purchase` has written."""
+    content: dict[str, Any] = json.loads(Path(project.folder, f"{name}.json").read_text())
+    return content
 
 
 def rows(url: str) -> list[tuple[Any, ...]]:
-    """The claims under which something was sent. Others are left out, since another run may free them."""
+    """The claims of purchases that were sent, each with its state, offer and resources.
+
+    Other claims are left out, since another run may free them.
+    """
     return postgresql.execute(
         url,
         "SELECT p.state, p.offer, array_remove(array_agg(m.resource), NULL) FROM compute_index_supply.purchase p"
@@ -66,14 +70,14 @@ def rows(url: str) -> list[tuple[Any, ...]]:
 
 # The database decides, so one version of ansible-core is enough.
 @pytest.mark.parametrize("same", [pytest.param(True, id="one offer"), pytest.param(False, id="two offers")])
-def test_one_of_two_concurrent_runs_buys(shop: Project, registry: str, same: bool) -> None:
+def test_only_one_of_two_concurrent_runs_buys(shop: Project, registry: str, same: bool) -> None:
     offers = list(shop.simulator.offers)
     shop.simulator.settings.procure_seconds = 3
     commands = [purchase(shop, offers[0], "one"), purchase(shop, offers[0 if same else 1], "two")]
     with ThreadPoolExecutor() as pool:
         runs = list(pool.map(lambda command: shop.run(*command), commands))
     assert [run.returncode for run in runs] == [0, 0], runs[0].output + runs[1].output
-    results = {found["outcome"]: found for found in (result(shop, "one"), result(shop, "two"))}
+    results = {each["outcome"]: each for each in (result(shop, "one"), result(shop, "two"))}
     (bought,) = shop.simulator.purchases
     assert shop.requests(*PROCURE) == 1
     assert rows(registry) == [("live", bought.request["offer_id"], bought.resource_ids)]
@@ -89,14 +93,12 @@ def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
         assert process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(HANGS)
-    # Workers of newer versions have sessions of their own, and a module would go on.
+    # In newer versions of ansible-core workers have their own sessions, so a module would go on.
     project.end_leftovers()
 
 
 @pytest.mark.parametrize("made", [pytest.param(False, id="before"), pytest.param(True, id="after")])
-def test_the_next_run_continues_one_that_was_killed_around_its_purchase(
-    shop: Project, registry: str, made: bool
-) -> None:
+def test_next_run_continues_a_purchase_whose_run_was_killed(shop: Project, registry: str, made: bool) -> None:
     first, second = shop.simulator.offers
     if made:
         shop.simulator.settings.procure_seconds = 3
@@ -108,18 +110,18 @@ def test_the_next_run_continues_one_that_was_killed_around_its_purchase(
     shop.simulator.settings.procure_seconds = 0
     for offer_id in (first, second):
         assert shop.run(*purchase(shop, offer_id)).returncode == 0
-        assert result(shop)["outcome"] == "claimed", "the hold lasts"
+        assert result(shop)["outcome"] == "claimed", "the dead run's hold should last"
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET held_until = now()")
     assert shop.run(*purchase(shop, second)).returncode == 0
-    taken_up = result(shop)
-    assert (taken_up["outcome"], taken_up["offer_id"]) == ("existing" if made else "created", first)
+    continued = result(shop)
+    assert (continued["outcome"], continued["offer_id"]) == ("existing" if made else "created", first)
     assert shop.run(*purchase(shop, first)).returncode == 0
     assert result(shop)["outcome"] == "existing"
     (bought,) = shop.simulator.purchases
     assert rows(registry) == [("live", first, bought.resource_ids)]
 
 
-def test_the_password_is_in_no_output(shop: Project) -> None:
+def test_registry_password_is_in_no_output(shop: Project) -> None:
     url = shop.environment["COMPUTE_INDEX_REGISTRY_URL"]
     order = {"offer_id": next(iter(shop.simulator.offers)), "ssh_public_key": shop.public_key, "resource_name": "x"}
     results, run = shop.tasks(

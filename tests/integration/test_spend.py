@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was spent: a ledger that misses nothing, whatever was killed, and never says less than the bill."""
+"""The playbook `spend`: a ledger without gaps, even after kills, that never shows less than the bill. And budgets."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ FIRST = "Upper bounds in USD, from before each purchase to its confirmed end."
 
 
 def spend(project: Project, **variables: Any) -> tuple[dict[str, Any], Run]:
-    """What the playbook publishes, and what it printed. No purchase is missing, or there for less than its bill.
+    """Run the playbook, and return what it publishes, and the run.
 
-    It needs no token and changes nothing.
+    Assert that it needs no token, changes nothing, and shows each purchase with at least its bill.
     """
     billed = project.simulator.bill
     environment = {"ANSIBLE_SHOW_CUSTOM_STATS": "1", "COMPUTE_INDEX_API_TOKEN": ""}
     run = project.play("compute_index.supply.spend", *extra(variables), **environment)
     assert (run.returncode, run.changed) == (0, 0), run.output
-    shown = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
-    assert shown, run.output
-    found = json.loads(shown[1])["spend"]
-    told = {each["offer_id"]: each["usd"] for each in found["purchases"]}
-    assert billed == {offer_id: min(usd, told[offer_id]) for offer_id, usd in billed.items()}
-    assert found["usd"] == pytest.approx(sum(told.values()), abs=1e-5)
-    return found, run
+    stats = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
+    assert stats, run.output
+    published = json.loads(stats[1])["spend"]
+    shown = {each["offer_id"]: each["usd"] for each in published["purchases"]}
+    assert billed == {offer_id: min(usd, shown[offer_id]) for offer_id, usd in billed.items()}
+    assert published["usd"] == pytest.approx(sum(shown.values()), abs=1e-5)
+    return published, run
 
 
 def lines(run: Run) -> list[str]:
-    """The lines that a play has shown to people."""
+    """The lines of a play's messages."""
     return [json.loads(each.rstrip(",")) for each in re.findall(r'^ {8}(".*)$', run.output, re.MULTILINE)]
 
 
@@ -53,7 +53,7 @@ def decommission(project: Project, hosts: str) -> Run:
 
 @pytest.fixture(params=["files", "shared"])
 def fleet(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
-    """Three hosts that are not reached by SSH, with either registry."""
+    """A project with three hosts, with each kind of registry; without SSH."""
     project = make_project([Offer() for _number in range(8)], provision_seconds=0)
     url = request.getfixturevalue("registry") if request.param == "shared" else ""
     project.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=url)
@@ -62,25 +62,25 @@ def fleet(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
 
 @pytest.mark.first
 @pytest.mark.parametrize("fleet", [pytest.param("files", marks=core), "shared"], indirect=True)
-def test_from_the_purchase_to_the_end(fleet: Project) -> None:
+def test_spend_covers_purchases_from_begin_to_end(fleet: Project) -> None:
     nothing, _run = spend(fleet)
     assert (nothing["usd"], nothing["purchases"]) == (0.0, [])
     assert fleet.provision("--limit", "gpu-1,gpu-2").returncode == 0
 
-    asked = len(fleet.simulator.requests)
+    sent = len(fleet.simulator.requests)
     published, run = spend(fleet)
-    assert len(fleet.simulator.requests) == asked, "the registry knows"
+    assert len(fleet.simulator.requests) == sent, "the registry has it all"
     assert published["price_per_hour"] == 5.0 and published["since"] is None
     assert set(published["hosts"]) == {"gpu-1", "gpu-2"} and published["groups"]["gpu"]["purchases"] == 2
     assert list(published["months"]) == [next(iter(published["days"]))[:7]]
-    said = lines(run)
-    assert "USD in total: 0.0" in run.output and said[0] == FIRST and max(map(len, said)) <= 69
+    printed = lines(run)
+    assert "USD in total: 0.0" in run.output and printed[0] == FIRST and max(map(len, printed)) <= 69
 
     run = decommission(fleet, "gpu-1")
     assert run.returncode == 0 and ", USD 0.0" in run.text, run.output
-    audited = fleet.play("compute_index.supply.audit")
-    assert "USD so far: 0.0" in audited.text, audited.output
-    assert max(map(len, lines(audited))) <= 80
+    audit = fleet.play("compute_index.supply.audit")
+    assert "USD so far: 0.0" in audit.text, audit.output
+    assert max(map(len, lines(audit))) <= 80
     published, _run = spend(fleet, spend_since="1h")
     first, second = sorted(published["purchases"], key=lambda each: str(each["host"]))
     assert (first["why"], second["why"], second["end"]) == ("decommissioned", "", None)
@@ -93,27 +93,27 @@ def test_from_the_purchase_to_the_end(fleet: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "said"),
+    ("since", "message"),
     [
         ("30 days", "spend_since must be a date, an ISO 8601 time or a duration such as 30d, not '30 days'"),
         ("2026-02-30", "spend_since must be a date"),
         ("2999-01-01", "spend_since must lie in the past"),
     ],
 )
-def test_bad_input_is_told(project: Project, since: str, said: str) -> None:
+def test_invalid_spend_since_is_refused(project: Project, since: str, message: str) -> None:
     run = project.play("compute_index.supply.spend", *extra({"spend_since": since}))
-    assert run.returncode == 2 and said in run.failure("localhost"), run.output
+    assert run.returncode == 2 and message in run.failure("localhost"), run.output
     assert project.simulator.requests == []
 
 
-def test_without_a_registry_nothing_can_be_told(project: Project) -> None:
+def test_spend_needs_a_registry_and_refuses_limit(project: Project) -> None:
     run = project.play("compute_index.supply.spend", "-e", '{"provision_registry_dir": ""}')
     assert run.returncode == 2 and "Only a registry knows what was spent" in run.failure("localhost")
     run = project.play("compute_index.supply.spend", "--limit", "gpu-1")
     assert run.returncode == 2 and "leave --limit out" in run.text
 
 
-def test_names_of_any_length_fit(project: Project) -> None:
+def test_long_host_names_fit_the_table(project: Project) -> None:
     host = "a-very-long-name-of-a-host-of-the-training-cluster-number-0000001.example.com"
     project.declare([host], provision_reach=False, provision_resource_name="short")
     assert project.provision().returncode == 0
@@ -122,25 +122,25 @@ def test_names_of_any_length_fit(project: Project) -> None:
     assert max(map(len, lines(run))) <= 80
 
 
-def test_what_the_registry_forgot_by_hand_counts_until_somebody_says_otherwise(project: Project) -> None:
+def test_purchase_without_an_entry_counts_until_its_end_is_noted(project: Project) -> None:
     project.declare(["gpu-1"], provision_reach=False)
     assert project.provision().returncode == 0
     project.registry_file("gpu-1").unlink()
     project.simulator.vanish(next(iter(project.simulator.resources)))
     published, run = spend(project)
-    (one,) = published["purchases"]
-    assert not one["registered"] and one["end"] is None
+    (purchase,) = published["purchases"]
+    assert not purchase["registered"] and purchase["end"] is None
     assert "no end was noted, so it counts up to now" in run.text
     ledger = project.folder / "host_vars" / ".compute_index_supply.ledger"
     end = datetime.datetime.now(datetime.timezone.utc).isoformat()
-    line = {"event": "ended", "at": end, "host": "gpu-1", "offer_id": one["offer_id"]}
+    line = {"event": "ended", "at": end, "host": "gpu-1", "offer_id": purchase["offer_id"]}
     with ledger.open("a") as file:
         file.write(json.dumps(line) + "\n")
     published, run = spend(project)
     assert published["purchases"][0]["end"] and "no end was noted" not in run.text
 
 
-def test_an_entry_of_an_earlier_version_counts_since_its_journal(project: Project) -> None:
+def test_entry_without_a_ledger_counts_from_its_journal(project: Project) -> None:
     project.declare(["gpu-1"], provision_reach=False)
     assert project.provision().returncode == 0
     (project.folder / "host_vars" / ".compute_index_supply.ledger").unlink()
@@ -155,7 +155,7 @@ def test_an_entry_of_an_earlier_version_counts_since_its_journal(project: Projec
     assert published["purchases"][0]["begin"] == "2026-01-01T00:00:00Z" and published["purchases"][0]["end"]
 
 
-def test_an_adopted_machine_was_billed_before(project: Project) -> None:
+def test_adopted_machine_counts_from_its_purchase(project: Project) -> None:
     offer_id = next(iter(project.simulator.offers))
     bought = project.simulator.market.procure(offer_id, {"ssh_public_key": "", "resource_name": "gpu-1"})
     assert bought is not None
@@ -167,17 +167,17 @@ def test_an_adopted_machine_was_billed_before(project: Project) -> None:
     assert 7.5 < published["purchases"][0]["usd"] < 8
 
 
-def test_what_is_given_back_was_billed(make_project: MakeProject) -> None:
+def test_released_machine_counts_until_its_end(make_project: MakeProject) -> None:
     project = make_project([Offer(outcome="fails"), Offer(outcome="taken", gpu_price_per_hour=2.6)])
     project.declare(["gpu-1"], provision_reach=False, provision_on_failure="release")
     project.provision()
     published, _run = spend(project)
-    (one,) = published["purchases"]
-    assert one["why"] == "released" and one["usd"] > 0
+    (purchase,) = published["purchases"]
+    assert purchase["why"] == "released" and purchase["usd"] > 0
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_after_a_kill_nothing_is_missing(make_project: MakeProject, number: int) -> None:
+def test_ledger_misses_nothing_after_a_kill(make_project: MakeProject, number: int) -> None:
     project = make_project(procure_seconds=0.3, provision_seconds=0.5)
     project.declare(["gpu-1"], provision_reach=False)
     dice = random.Random(number)
@@ -194,7 +194,7 @@ def test_after_a_kill_nothing_is_missing(make_project: MakeProject, number: int)
     assert len(published["purchases"]) == len(project.simulator.purchases) == 1
 
 
-def test_plays_at_the_same_moment_lose_no_line(fleet: Project) -> None:
+def test_concurrent_plays_lose_no_line_of_the_ledger(fleet: Project) -> None:
     with ThreadPoolExecutor(3) as pool:
         runs = list(pool.map(lambda host: fleet.provision("--limit", host), ["gpu-1", "gpu-2", "gpu-3"]))
     assert [run.returncode for run in runs] == [0, 0, 0], [run.output for run in runs]
@@ -207,31 +207,31 @@ def test_plays_at_the_same_moment_lose_no_line(fleet: Project) -> None:
     assert [each["why"] for each in published["purchases"]] == ["decommissioned"] * 3
 
 
-# Ceilings
+# Ceilings and budgets
 
 
 def buy_by_hand(project: Project, name: str) -> float:
-    """Somebody else buys a machine on the account; what it costs per hour."""
+    """Buy a machine on the account without a registry, as another user would. Return its price in USD per hour."""
     offer = next(each for each in project.simulator.offers.values() if each.purchase is None)
     assert project.simulator.market.procure(offer.offer_id, {"ssh_public_key": "", "resource_name": name})
     return offer.total_price(offer.gpu_price_per_hour) or 0.0
 
 
-def test_the_account_has_a_ceiling(fleet: Project) -> None:
+def test_account_ceiling_counts_all_machines_of_the_account(fleet: Project) -> None:
     buy_by_hand(fleet, "of-somebody-else")
     run = fleet.provision(provision_max_account_price_per_hour=9.99)
     assert run.returncode == 2 and fleet.requests(*PROCURE) == 0
-    said = "All machines of the account would cost USD 10.00 per hour together, of which USD 2.50 per hour are live"
-    assert said in run.text, run.output
+    message = "All machines of the account would cost USD 10.00 per hour together, of which USD 2.50 per hour are live"
+    assert message in run.text, run.output
     run = fleet.provision(provision_max_account_price_per_hour=10)
     assert run.returncode == 0, run.output
     assert len(fleet.simulator.purchases) == 4
     again = fleet.provision(provision_max_account_price_per_hour=1)
-    assert (again.returncode, again.changed) == (0, 0), "who owns a machine buys nothing"
+    assert (again.returncode, again.changed) == (0, 0), "hosts with a machine need no further price"
 
 
-def test_a_purchase_looks_at_the_account_once_more(project: Project) -> None:
-    """What others have bought since the plan counts, too."""
+def test_purchase_checks_the_account_ceiling_again(project: Project) -> None:
+    """Machines that others have bought since the plan also count."""
     buy_by_hand(project, "of-somebody-else")
     offer_id = next(key for key, each in project.simulator.offers.items() if each.purchase is None)
     options = {"offer_id": offer_id, "ssh_public_key": project.public_key, "resource_name": "gpu-1"}
@@ -245,8 +245,8 @@ def test_a_purchase_looks_at_the_account_once_more(project: Project) -> None:
 
 
 @pytest.mark.first
-def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: MakeProject, registry: str) -> None:
-    """With a shared registry the sum is compared with the claim."""
+def test_concurrent_plays_stay_below_the_account_ceiling(make_project: MakeProject, registry: str) -> None:
+    """With a shared registry, sums are checked and claims are made under one lock."""
     project = make_project([Offer() for _number in range(8)], provision_seconds=0, procure_seconds=1)
     hosts = ["gpu-1", "gpu-2", "gpu-3", "gpu-4"]
     project.declare(hosts, provision_reach=False, provision_registry_url=registry)
@@ -259,7 +259,7 @@ def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: 
     assert len(project.simulator.purchases) == 3
 
 
-def test_a_project_has_a_budget(fleet: Project) -> None:
+def test_budget_limits_the_project_in_the_month(fleet: Project) -> None:
     run = fleet.provision(provision_budget=0.4, provision_lease="4m")
     assert run.returncode == 2 and fleet.requests(*PROCURE) == 0
     assert "of project default would cost USD 0.5" in run.text, run.output
@@ -274,17 +274,17 @@ def test_a_project_has_a_budget(fleet: Project) -> None:
     assert fleet.provision(provision_budget=1, provision_lease="4m").returncode == 0
 
 
-def test_a_budget_covers_the_folders_of_all_hosts(project: Project) -> None:
+def test_budget_covers_the_registry_folders_of_all_hosts(project: Project) -> None:
     folder = "{{ inventory_hostname }}/registry"
     project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_dir=folder, provision_lease="4m")
-    together = project.provision(provision_budget=0.25)
-    assert together.returncode == 2 and project.requests(*PROCURE) == 0, together.output
+    both = project.provision(provision_budget=0.25)
+    assert both.returncode == 2 and project.requests(*PROCURE) == 0, both.output
     assert project.provision("--limit", "gpu-1", provision_budget=0.25).returncode == 0
     run = project.provision("--limit", "gpu-2", provision_budget=0.25)
     assert run.returncode == 2 and "for what runs and 0.1" in run.text, run.output
 
 
-def test_a_budget_without_a_lease_is_for_the_rest_of_the_month(project: Project) -> None:
+def test_budget_without_a_lease_counts_the_rest_of_the_month(project: Project) -> None:
     project.declare(["gpu-1"], provision_reach=False, provision_budget=0.01)
     run = project.provision()
     assert run.returncode == 2 and project.requests(*PROCURE) == 0
@@ -294,7 +294,7 @@ def test_a_budget_without_a_lease_is_for_the_rest_of_the_month(project: Project)
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({"provision_budget": 100, "provision_registry_dir": ""}, "provision_budget needs a registry"),
         ({"provision_budget": "100 USD"}, "provision_budget must be a number (USD a month)"),
@@ -303,18 +303,18 @@ def test_a_budget_without_a_lease_is_for_the_rest_of_the_month(project: Project)
     ],
     ids=str,
 )
-def test_a_ceiling_that_is_none_buys_nothing(project: Project, variables: dict[str, Any], said: str) -> None:
+def test_invalid_ceiling_sends_nothing(project: Project, variables: dict[str, Any], message: str) -> None:
     run = project.provision(**variables)
-    assert run.returncode == 2 and said in run.text, run.output
+    assert run.returncode == 2 and message in run.text, run.output
     assert project.simulator.requests == []
 
 
-def test_what_is_moved_into_a_shared_registry_is_known_there(project: Project, registry: str) -> None:
+def test_ledger_moves_into_a_shared_registry(project: Project, registry: str) -> None:
     project.declare(["gpu-1"], provision_reach=False)
     assert project.provision().returncode == decommission(project, "gpu-1").returncode == 0
     assert project.provision().returncode == 0
-    known = spend(project)[0]["purchases"]
-    assert [each["why"] for each in known] == ["decommissioned", ""]
+    before = spend(project)[0]["purchases"]
+    assert [each["why"] for each in before] == ["decommissioned", ""]
     words = ("compute_index.supply.registry", *extra({"provision_registry_url": registry}))
     planned, moved, again = project.play(*words, "--check"), project.play(*words), project.play(*words)
     assert "1 purchase that had ended would be added to the shared ledger" in planned.text, planned.output
@@ -323,8 +323,9 @@ def test_what_is_moved_into_a_shared_registry_is_known_there(project: Project, r
     )
     assert (again.returncode, again.changed) == (0, 0) and "ended" not in again.text, again.output
     published, _run = spend(project, provision_registry_url=registry)
-    ended, runs = published["purchases"]
-    assert ended == known[0], "a month's budget counts it"
-    assert (runs["begin"], runs["end"], runs["price_per_hour"]) == (known[1]["begin"], None, known[1]["price_per_hour"])
-    lines_of = (project.folder / "host_vars" / ".compute_index_supply.ledger").read_text().splitlines()
-    assert json.loads(lines_of[-1])["why"] == "moved"
+    ended, running = published["purchases"]
+    assert ended == before[0], "a month's budget counts it"
+    assert (running["begin"], running["end"]) == (before[1]["begin"], None)
+    assert running["price_per_hour"] == before[1]["price_per_hour"]
+    ledger = (project.folder / "host_vars" / ".compute_index_supply.ledger").read_text().splitlines()
+    assert json.loads(ledger[-1])["why"] == "moved"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plain ssh reaches the machines as Ansible does, by the file that the registry keeps for it."""
+"""The registry's file `.ssh_config`, with which ssh reaches the machines as Ansible does."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from simulator import Offer
 
 
 def command(run: Run) -> str:
-    """The command that the role shows below its table."""
-    (found,) = re.findall(r'^ +"(ssh -F .*)"$', run.output, re.MULTILINE)
-    return str(json.loads(f'"{found}"'))
+    """The ssh command that the role prints below its table."""
+    (text,) = re.findall(r'^ +"(ssh -F .*)"$', run.output, re.MULTILINE)
+    return str(json.loads(f'"{text}"'))
 
 
 def hosts(file: Path) -> list[str]:
-    """The hosts that the file knows; none where there is none."""
+    """The hosts in the file; empty without a file."""
     return re.findall(r"^Host (.*)$", file.read_text(), re.MULTILINE) if file.exists() else []
 
 
 @pytest.mark.first
-def test_the_private_key_beside_the_public_one_logs_in(project: Project) -> None:
-    """Whoever names a public key of another name need not name the other half, too."""
+def test_private_key_next_to_the_public_key_logs_in(project: Project) -> None:
+    """The user need not set ansible_ssh_private_key_file."""
     project.declare(["gpu-1"], ansible_ssh_private_key_file="")
     first = project.provision()
     assert first.returncode == 0, first.output
@@ -40,8 +40,7 @@ def test_the_private_key_beside_the_public_one_logs_in(project: Project) -> None
     assert (second.returncode, second.changed) == (0, 0), second.output
 
 
-def test_a_private_key_of_the_command_line_logs_in(project: Project) -> None:
-    """As it does for Ansible: a plain ssh finds it in its file."""
+def test_private_key_of_the_command_line_is_in_ssh_config(project: Project) -> None:
     key = project.folder / "mine"
     shutil.copy(project.key, key)
     project.declare(["gpu-1"], ansible_ssh_private_key_file="", provision_ssh_public_key=project.public_key)
@@ -53,7 +52,7 @@ def test_a_private_key_of_the_command_line_logs_in(project: Project) -> None:
 
 
 @core
-def test_the_command_that_is_shown_logs_in_until_the_machine_has_ended(project: Project) -> None:
+def test_printed_ssh_command_logs_in_until_the_machine_ends(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"])
     variables = {"provision_registry_dir": "100% of it's here"}
     file = project.folder / variables["provision_registry_dir"] / ".ssh_config"
@@ -62,34 +61,34 @@ def test_the_command_that_is_shown_logs_in_until_the_machine_has_ended(project: 
     first = project.provision(**variables)
     assert first.returncode == 0, first.output
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    shown = command(first)
+    printed = command(first)
     words = "-o BatchMode=yes -o StrictHostKeyChecking=yes"
     for host in ("gpu-1", "gpu-2"):
-        login = project.run("bash", "-c", f"{shown.removesuffix('gpu-1')}{host} {words} 'echo arrived'")
+        login = project.run("bash", "-c", f"{printed.removesuffix('gpu-1')}{host} {words} 'echo arrived'")
         assert login.returncode == 0 and "arrived" in login.output, login.output
-        told = project.run("bash", "-c", f"{shown.removesuffix('gpu-1')}{host} -G").output
-        assert f"userknownhostsfile {file.parent / host / '.known_hosts'}" in told
-        assert f"identityfile {project.key}" in told
+        options = project.run("bash", "-c", f"{printed.removesuffix('gpu-1')}{host} -G").output
+        assert f"userknownhostsfile {file.parent / host / '.known_hosts'}" in options
+        assert f"identityfile {project.key}" in options
 
-    # Ansible does not take it for variables of a host, nor is anything changed by another run.
+    # Ansible does not read the file as variables of a host, and another run changes nothing.
     before = file.stat().st_mtime_ns
     second = project.provision(**variables)
     assert (second.returncode, second.changed, file.stat().st_mtime_ns) == (0, 0, before), second.output
-    assert command(second) == shown and "WARNING" not in second.output
+    assert command(second) == printed and "WARNING" not in second.output
     file.unlink()
     assert project.provision("--check", **variables).returncode == 0 and not file.exists()
     assert project.provision(**variables).returncode == 0 and hosts(file) == ["gpu-1", "gpu-2"]
 
-    for host, left in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):
+    for host, remaining in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):
         words = ["-e", json.dumps({"decommission_hosts": host, **variables})]
         assert project.play("compute_index.supply.decommission", *words, "--check").returncode == 0
         assert host in hosts(file)
         ended = project.play("compute_index.supply.decommission", *words)
         assert ended.returncode == 0, ended.output
-        assert hosts(file) == left
+        assert hosts(file) == remaining
 
 
-def test_the_machines_of_a_cluster_have_names_of_their_own(make_project: MakeProject) -> None:
+def test_machines_of_a_cluster_have_their_own_names_in_ssh_config(make_project: MakeProject) -> None:
     cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=0.2)
     project = make_project([cluster])
     project.declare(["ray"], provision_offer_id=cluster.offer_id)
@@ -97,7 +96,7 @@ def test_the_machines_of_a_cluster_have_names_of_their_own(make_project: MakePro
     assert hosts(project.folder / "host_vars" / ".ssh_config") == ["ray", "ray-1", "ray-2"]
 
 
-def test_without_a_registry_there_is_none_and_the_table_has_the_commands(project: Project) -> None:
+def test_without_a_registry_the_table_has_the_ssh_commands(project: Project) -> None:
     run = project.provision(provision_registry_dir="")
     assert run.returncode == 0, run.output
     (address,) = [each.address for each in project.simulator.resources.values()]
@@ -105,7 +104,7 @@ def test_without_a_registry_there_is_none_and_the_table_has_the_commands(project
     assert "ssh -F" not in run.output and not list(project.folder.rglob(".ssh_config"))
 
 
-def test_a_purchase_does_not_fail_because_ssh_cannot_be_told_of_it(project: Project) -> None:
+def test_unwritable_ssh_config_does_not_fail_the_purchase(project: Project) -> None:
     file = project.folder / "host_vars" / ".ssh_config"
     file.mkdir(parents=True)
     run = project.provision()
@@ -114,7 +113,7 @@ def test_a_purchase_does_not_fail_because_ssh_cannot_be_told_of_it(project: Proj
     assert project.registry("gpu-1") is not None
 
 
-def test_what_is_given_back_is_forgotten(make_project: MakeProject) -> None:
+def test_released_machine_leaves_no_ssh_config(make_project: MakeProject) -> None:
     project = make_project([Offer(vcpu_count=999)])
     run = project.provision(provision_verify=True, provision_on_failure="release")
     assert "It has ended." in run.failure("gpu-1"), run.output

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storage that is bought with a machine survives it, is billed until you end it, and ends only if a person says so."""
+"""Storage that is bought with a machine outlives it, is billed until it ends, and ends only if the user asks for it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ WITH_STORAGE = {
 
 
 def volume_of(project: Project) -> Resource:
-    """The only storage that was bought."""
+    """The only storage of the account."""
     (volume,) = (each for each in project.simulator.resources.values() if each.volume)
     return volume
 
 
 def playbook(project: Project, name: str, *words: str) -> Run:
+    """Run a playbook of the collection, and assert that it succeeds."""
     run = project.play(f"compute_index.supply.{name}", *words)
     assert run.returncode == 0, run.output
     return run
@@ -42,13 +43,13 @@ def decommission(project: Project, *words: str) -> Run:
 
 
 @pytest.mark.parametrize("shown", ["ids", "list", "links"])
-def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_project: MakeProject, shown: Any) -> None:
+def test_storage_outlives_its_machine_and_ends_on_request(make_project: MakeProject, shown: Any) -> None:
     project = make_project(storage_shown=shown)
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
     if shown == "ids":
-        quoted = playbook(project, "quote").text
-        assert "Storage outlives its machine" in quoted and "gpu-1: data, 500 GB block_disk, USD 0.0548" in quoted
+        quote = playbook(project, "quote").text
+        assert "Storage outlives its machine" in quote and "gpu-1: data, 500 GB block_disk, USD 0.0548" in quote
     assert playbook(project, "provision").changed > 0
     volume = volume_of(project)
     assert playbook(project, "provision").changed == 0
@@ -62,7 +63,7 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     assert project.registry("gpu-1")["provision_storage_ids"] == [volume.resource_id]
     audit = playbook(project, "audit")
     assert "STORAGE" in audit.text
-    # What is kept has one form in the registry, whichever the API showed it in.
+    # The registry's form of kept storage does not depend on how the API showed it, so one case tests the rest.
     if shown != "ids":
         decommission(project, "-e", "decommission_storage=end")
         assert project.simulator.billed == [] and not (project.folder / "host_vars" / "gpu-1").exists()
@@ -70,7 +71,7 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     assert "now 0.0548 per hour" in playbook(project, "spend").text
     assert decommission(project).changed == 0
 
-    # The host may buy again, where its storage is, and keeps what it has.
+    # The host may buy again, at the place of its storage, and keeps the storage.
     project.simulator.add_offer(gpu_price_per_hour=1.0, vendor="scaleway", vendor_region="fr-par-2")
     run = playbook(project, "provision", "-e", '{"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}}}')
     assert "gpu-1 still has storage of an earlier machine" in run.text
@@ -81,7 +82,7 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     assert project.simulator.billed == [] and "per hour) ends" in run.text
     assert not (project.folder / "host_vars" / "gpu-1").exists()
 
-    # The ledger is above the meter, by what a look takes.
+    # The ledger is slightly above the meter, since the end of a machine is confirmed a moment later.
     ledger = _stores.ledger(str(project.folder / "host_vars"))
     billed, meter = (
         sum(bill.cost(0.0, ledger.now) for bill in ledger.bills) / 1e6,
@@ -91,11 +92,11 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
 
 
 @pytest.mark.parametrize("store", ["files", "postgresql"])
-def test_a_sweep_keeps_storage_unless_its_host_says_otherwise(
+def test_sweep_keeps_storage_unless_its_host_has_storage_on_end(
     make_project: MakeProject, request: pytest.FixtureRequest, store: str
 ) -> None:
     project, lease, hours = make_project(), "8h", 8.1
-    if store == "postgresql":  # whose clock is real
+    if store == "postgresql":  # the clock of the database cannot be moved
         lease, hours = "4s", 0.0
         project.environment["COMPUTE_INDEX_REGISTRY_URL"] = request.getfixturevalue("registry")
     for _number in range(2):
@@ -106,16 +107,16 @@ def test_a_sweep_keeps_storage_unless_its_host_says_otherwise(
     volumes = {each.name: each.resource_id for each in project.simulator.resources.values() if each.volume}
     time.sleep(0.0 if hours else 4.0)
 
-    # What is said for one run of decommission is said to no sweep. The API does not end what it takes for attached yet.
+    # decommission_storage has no effect on a sweep. The API refuses to end storage that it still considers attached.
     attached = Fault("DELETE", f"/resources/{volumes['gpu-2-data']}", status=409, count=None)
     project.simulator.faults.append(attached)
-    swept = reap(project, hours, decommission_storage="end")
-    assert swept.returncode == 2 and "may still be billed at USD 0.0548" in swept.text, swept.output
+    sweep = reap(project, hours, decommission_storage="end")
+    assert sweep.returncode == 2 and "may still be billed at USD 0.0548" in sweep.text, sweep.output
     assert sorted(project.simulator.billed) == sorted(volumes.values())
-    assert "gpu-1 keeps its storage" in swept.text
+    assert "gpu-1 keeps its storage" in sweep.text
 
-    # The next sweep ends it, and runs no command where there is no machine. A person ends the other one at the API: the
-    # registry forgets that.
+    # The next sweep ends it, and runs no reap_before_end, since no machine is left. The user ends the other storage at
+    # the API, and the registry forgets it.
     project.simulator.faults.clear()
     project.simulator.market.delete(volumes["gpu-1-data"])
     again = reap(project, hours, reap_before_end="exit 1")
@@ -125,8 +126,8 @@ def test_a_sweep_keeps_storage_unless_its_host_says_otherwise(
     assert "USD/h now" in (spend := playbook(project, "spend").text) and "now 0.00 per hour" in spend, spend
 
 
-def test_a_shared_registry_tells_each_run_what_a_host_has(make_project: MakeProject, registry: str) -> None:
-    """Its storage without a price of its own has that of the offer, and no file beside the inventory says anything."""
+def test_shared_registry_has_the_storage_of_each_host(make_project: MakeProject, registry: str) -> None:
+    """Storage without a price of its own has the offer's storage price, and no registry file has it."""
     offers = [Offer(gpu_price_per_hour=price, storage=[sold(500, 0.08, persistent=True)]) for price in (2.0, 2.5)]
     project = make_project(offers, storage_price=False, provision_seconds=0)
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False, provision_registry_url=registry)
@@ -135,34 +136,34 @@ def test_a_shared_registry_tells_each_run_what_a_host_has(make_project: MakeProj
     assert f"{kept}, USD 0.0548/h" in decommission(project).text
     run = playbook(project, "provision")
     assert "gpu-1 still has storage of an earlier machine" in run.text and kept in run.text
-    own = [each.resource_id for each in project.simulator.resources.values() if each.volume]
-    shown = {"ansible.builtin.debug": {"msg": "{{ provision_storage_ids | sort | join(' ') }}"}}
-    tasks = [as_in_playbooks("provision"), {"name": "Show", **shown}]
+    storage_ids = [each.resource_id for each in project.simulator.resources.values() if each.volume]
+    show = {"ansible.builtin.debug": {"msg": "{{ provision_storage_ids | sort | join(' ') }}"}}
+    tasks = [as_in_playbooks("provision"), {"name": "Show", **show}]
     run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "tasks": tasks}))
-    assert run.returncode == 0 and len(own) == 2 and " ".join(sorted(own)) in run.text, run.output
+    assert run.returncode == 0 and len(storage_ids) == 2 and " ".join(sorted(storage_ids)) in run.text, run.output
     assert "0.1096 storage" in playbook(project, "audit").text
 
 
-def test_storage_without_a_price_of_its_own_stops_no_further_purchase(make_project: MakeProject) -> None:
-    """Right before it the account is counted as in its plan, with the price that the registry has noted."""
+def test_account_ceiling_counts_storage_without_its_own_price_correctly(make_project: MakeProject) -> None:
+    """The check right before a purchase counts storage with the price in the registry, as the plan does."""
     offers = [Offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)]) for _number in range(2)]
     project = make_project(offers, storage_price=False, storage_shown="list", provision_seconds=0)
-    limit = {"provision_max_account_price_per_hour": 4.1096}  # of both, with their storage
+    limit = {"provision_max_account_price_per_hour": 4.1096}  # two machines with their storage
     project.declare(["gpu-1", "gpu-2"], provision_spec=WITH_STORAGE, provision_reach=False, **limit)
     playbook(project, "provision", "--limit", "gpu-1")
     playbook(project, "provision")
     assert len(project.simulator.purchases) == 2
 
 
-def test_a_host_that_keeps_storage_is_found_by_its_name_alone(make_project: MakeProject, registry: str) -> None:
-    """The inventory has it no more, and the shared registry has no entry of its own for it."""
+def test_host_with_kept_storage_is_found_by_its_name(make_project: MakeProject, registry: str) -> None:
+    """The host is not in the inventory, and has no entry of its own in the shared registry."""
     project = make_project(provision_seconds=0)
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
     project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
     playbook(project, "provision", "-e", "provision_hosts=b-1")
     assert "decommission_hosts=b-1 -e decommission_storage=end" in playbook(project, "decommission", *ENDS_B).text
-    # It is no machine of its group.
+    # The end of its group does not include it.
     (kept,) = project.simulator.billed
     of_group = ("decommission_hosts=gpu", "decommission_storage=end")
     playbook(project, "decommission", *(word for each in of_group for word in ("-e", each)))
@@ -173,7 +174,7 @@ def test_a_host_that_keeps_storage_is_found_by_its_name_alone(make_project: Make
     assert gone.returncode == 2 and "b-1 matches no host" in gone.text, gone.output
 
 
-def test_storage_that_the_api_does_not_find_any_more_can_be_forgotten(make_project: MakeProject) -> None:
+def test_storage_unknown_to_the_api_can_be_forgotten(make_project: MakeProject) -> None:
     project = make_project(storage_after_machine="hidden")
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
@@ -191,7 +192,7 @@ def test_storage_that_the_api_does_not_find_any_more_can_be_forgotten(make_proje
 
 
 def one_of_each(make_project: MakeProject) -> Project:
-    """Three hosts with a machine and storage: one may not end, one ends both, and one keeps its storage."""
+    """Three hosts with a machine and storage: gpu-1 is protected, gpu-2 ends its storage, gpu-3 keeps it."""
     project = make_project()
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     for _number in hosts:
@@ -203,8 +204,8 @@ def one_of_each(make_project: MakeProject) -> Project:
     return project
 
 
-def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: MakeProject) -> None:
-    """One stops, one ends its storage, and one keeps it; what there is to say is said once, at the end."""
+def test_decommission_treats_the_storage_of_each_host_separately(make_project: MakeProject) -> None:
+    """The notes about all hosts are printed once, at the end."""
     project = one_of_each(make_project)
     volumes = {each.name[:5]: each.resource_id for each in project.simulator.resources.values() if each.volume}
     shown = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ provision_storage_ids | join(' ') }}."}}
@@ -226,7 +227,7 @@ def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: M
     assert project.registry("gpu-2") is None
 
 
-def test_a_host_that_stops_the_play_does_so_once_the_storage_of_others_has_ended(make_project: MakeProject) -> None:
+def test_failing_host_ends_the_play_only_after_the_storage_of_others(make_project: MakeProject) -> None:
     project = one_of_each(make_project)
     play = {"hosts": "gpu", "gather_facts": False, "any_errors_fatal": True, "tasks": [as_in_playbooks("decommission")]}
     run = project.play(project.write(play))
@@ -239,7 +240,7 @@ def test_a_host_that_stops_the_play_does_so_once_the_storage_of_others_has_ended
     assert project.registry("gpu-2") is None
 
 
-def test_storage_of_two_hosts_ends_if_both_are_named_and_have_no_machine(make_project: MakeProject) -> None:
+def test_storage_of_two_hosts_ends_only_if_both_are_named(make_project: MakeProject) -> None:
     project = make_project()
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(["gpu-1", "gpu-2"], provision_spec=WITH_STORAGE, provision_reach=False)
@@ -255,8 +256,8 @@ def test_storage_of_two_hosts_ends_if_both_are_named_and_have_no_machine(make_pr
     assert (project.registry("gpu-1"), project.registry("gpu-2")) == (None, None)
 
 
-def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_project: MakeProject) -> None:
-    """Each attempt would leave some else, without any data."""
+def test_release_ends_storage_if_its_host_says_so(make_project: MakeProject) -> None:
+    """Otherwise each failed attempt would leave empty storage."""
     project = make_project()
     for price, outcome in ((2.0, "fails"), (3.0, "ready")):
         disks = [sold(500, 0.08, persistent=True)]
@@ -273,23 +274,21 @@ def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_pro
     assert [bill.why for bill in ledger.bills if not bill.runs] == ["released", "released"]
 
 
-def test_a_sweep_ends_what_was_to_end_with_a_machine_that_was_given_back(make_project: MakeProject) -> None:
+def test_sweep_ends_storage_that_a_release_could_not_end(make_project: MakeProject) -> None:
     project = make_project()
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)], outcome="fails")
     release = {"provision_on_failure": "release", "provision_storage_on_end": "end"}
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False, **release)
     project.simulator.faults.append(Fault("DELETE", "/resources/", nth=2, status=409))
-    given_back = project.provision()
+    run = project.provision()
     (kept,) = project.simulator.billed
-    assert given_back.returncode == 2 and f"Not known to have ended for gpu-1: {kept}" in given_back.text
+    assert run.returncode == 2 and f"Not known to have ended for gpu-1: {kept}" in run.text
     assert "per hour) ends" in playbook(project, "reap").text and project.simulator.billed == []
 
 
 @pytest.mark.parametrize("is_noted", [True, False])
-def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
-    make_project: MakeProject, is_noted: bool
-) -> None:
-    """The run that sees the end keeps the storage, though only the page of the gone machine may name it."""
+def test_ended_machine_is_replaced_at_the_place_of_its_storage(make_project: MakeProject, is_noted: bool) -> None:
+    """The run that notices the end registers the storage, even if only the page of the ended machine names it."""
     project = make_project(storage_shown="links")
     for vendor in ({}, {}, {"vendor": "scaleway", "vendor_region": "fr-par-2"}):
         disks = [sold(500, 0.08, persistent=True)]
@@ -298,7 +297,7 @@ def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
     project.declare(["gpu-1"], provision_reach=False, **first)
     playbook(project, "provision")
     volume, entry = volume_of(project), project.registry("gpu-1")
-    if not is_noted:  # as by a run that was killed after the answer to its purchase
+    if not is_noted:  # as after a run that was killed right after the answer to its purchase
         later = ("provision_storage", "provision_instances", "ansible_")
         noted = {name: value for name, value in entry.items() if not name.startswith(later)}
         project.registry_file("gpu-1").write_text(yaml.safe_dump(noted))
@@ -306,13 +305,13 @@ def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
     project.declare(["gpu-1"], provision_reach=False, **second)
     run = playbook(project, "provision")
     assert "gpu-1 still has storage of an earlier machine, which is billed" in run.text
-    # What was never in use has no data that a machine would have to be near to.
-    where = {each.purchase.offer.vendor for each in project.simulator.resources.values()}
-    assert where == ({"nebius"} if is_noted else {"nebius", "scaleway"})
+    # A machine that was never registered as ready has left no data, so the next one may be anywhere.
+    vendors = {each.purchase.offer.vendor for each in project.simulator.resources.values()}
+    assert vendors == ({"nebius"} if is_noted else {"nebius", "scaleway"})
     assert volume.resource_id in project.registry("gpu-1")["provision_storage_ids"]
 
 
-def test_storage_that_an_answer_names_is_no_machine_though_its_run_was_killed(make_project: MakeProject) -> None:
+def test_storage_id_journaled_as_a_machine_is_recognized_later(make_project: MakeProject) -> None:
     project = make_project(storage_shown="ids")
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sweeps that are disturbed: killed, two at once, beside other plays, on a bad API. No time that is left is taken."""
+"""Disturbed sweeps: killed, concurrent with other plays, with a failing API. None ends a machine too early."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from test_leases import HOUR, extend, later, reap
 
 
 def shift(hours: float) -> str:
-    """The moment in so many hours, for a registry entry."""
+    """The time in this many hours, in the form of a registry entry."""
     return (datetime.now(timezone.utc) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def leased(project: Project, *hosts: str, hours: float = -1.0) -> list[str]:
-    """Give each host a machine whose lease is over in so many hours; their ids."""
+    """Give each host a machine whose lease ends in this many hours, and return their ids."""
     return own(project, *hosts, provision_leased="8h", provision_ends_at=shift(hours), provision_price_per_hour=2.0)
 
 
 @pytest.fixture
 def old(make_project: MakeProject) -> Project:
-    """A project whose API calls all machines ten hours old."""
-    project = make_project([Offer() for _number in range(30)], provision_seconds=0, clock_ahead=-10 * HOUR)
-    return project
+    """A project whose API shows all machines as ten hours old."""
+    return make_project([Offer() for _number in range(30)], provision_seconds=0, clock_ahead=-10 * HOUR)
 
 
 def at_once(*runs: Any) -> list[Any]:
+    """Call these functions at the same time, and return their results."""
     with ThreadPoolExecutor(len(runs)) as pool:
         return [each.result() for each in [pool.submit(run) for run in runs]]
 
 
-def test_a_sweep_that_is_killed_at_any_request_is_finished_by_the_next(old: Project) -> None:
+def test_next_sweep_finishes_one_killed_at_any_request(old: Project) -> None:
     (warm,) = leased(old, "warm-up")
     (keeps,) = leased(old, "keeps", hours=1.0)
     old.simulator.settings.clock_ahead = 0
@@ -68,7 +68,7 @@ def test_a_sweep_that_is_killed_at_any_request_is_finished_by_the_next(old: Proj
         leased(old, host)
         old.simulator.settings.clock_ahead = 0
         old.declare([host])
-        # Held back for a moment at every second request; the API goes on with it after the kill.
+        # Every second time the API delays the request, and processes it after the kill.
         old.simulator.faults[:] = [Fault(path="/", nth=nth, delay=0.2)] if nth % 2 else []
         kill(old, signal.SIGKILL, arrived(len(sent) + nth), "compute_index.supply.reap")
         old.simulator.faults.clear()
@@ -80,7 +80,7 @@ def test_a_sweep_that_is_killed_at_any_request_is_finished_by_the_next(old: Proj
 
 
 @pytest.mark.first
-def test_two_sweeps_at_once(old: Project) -> None:
+def test_concurrent_sweeps_end_each_machine_once(old: Project) -> None:
     leased(old, "gpu-1", "gpu-2", "gpu-3")
     (keeps,) = leased(old, "keeps", hours=1.0)
     old.declare(["gpu-1", "gpu-2", "gpu-3", "keeps"])
@@ -88,11 +88,11 @@ def test_two_sweeps_at_once(old: Project) -> None:
     old.simulator.settings.delete_seconds = 1
     runs = at_once(*[partial(old.play, "compute_index.supply.reap")] * 2)
     assert old.simulator.billed == [keeps]
-    # One may look at a host while the other ends it, and says so. Neither thinks that something is bought.
-    said = re.compile("another run (has ended|began to end|may have ended)", re.IGNORECASE)
+    # One sweep may read a host while the other ends it, and reports that. Neither takes it for a purchase.
+    notice = re.compile("another run (has ended|began to end|may have ended)", re.IGNORECASE)
     assert 0 in [run.returncode for run in runs], "\n".join(run.output for run in runs)
     for run in runs:
-        assert run.returncode == 0 or said.search(run.text), run.output
+        assert run.returncode == 0 or notice.search(run.text), run.output
         assert "is buying" not in run.text, run.output
     again = old.play("compute_index.supply.reap")
     assert again.returncode == 0, again.output
@@ -100,30 +100,30 @@ def test_two_sweeps_at_once(old: Project) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.15, 0.3])
-def test_more_time_that_was_promised_is_given(old: Project, delay: float) -> None:
+def test_extension_during_a_sweep_keeps_its_promise(old: Project, delay: float) -> None:
     hosts = [f"gpu-{number}" for number in range(1, 7)]
     ids = dict(zip(hosts, leased(old, *hosts, hours=0), strict=True))
     old.declare(hosts)
     old.simulator.settings.clock_ahead = 0
-    # The sweep's second look at the list comes late, so that the extension falls between its look and its mark.
+    # The sweep's second list is delayed, so that the extension falls between its reading and its mark.
     old.simulator.faults[:] = [Fault(method="GET", path="/resources", nth=2, delay=delay)]
-    swept, extended = at_once(
+    sweep, extended = at_once(
         partial(old.play, "compute_index.supply.reap"), partial(extend, old, ",".join(hosts), extend_by="4h")
     )
     for host, machine in ids.items():
         promised = f'"{host}  ' in extended.output
-        assert promised == (machine in old.simulator.billed), swept.output + extended.output
+        assert promised == (machine in old.simulator.billed), sweep.output + extended.output
     assert extended.returncode == (0 if len(old.simulator.billed) == 6 else 2), extended.output
 
 
-def test_a_sweep_beside_other_plays(make_project: MakeProject) -> None:
+def test_sweep_concurrent_with_provision_and_decommission(make_project: MakeProject) -> None:
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.declare(["gpu-1", "gpu-2"], provision_reach=False)
     project.declare_host("gpu-1", provision_lease="8h")
     project.declare_host("gpu-2", provision_lease="12h")
     assert project.play("compute_index.supply.provision", **later(project, -10)).returncode == 0
     later(project, 0)
-    # Which of them was bought first is chance.
+    # Either machine may have been bought first.
     (ends,), (keeps,) = (project.registry(host)["provision_resource_ids"] for host in ("gpu-1", "gpu-2"))
     decommission = partial(project.play, "compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
     at_once(partial(project.play, "compute_index.supply.reap"), project.provision, decommission)
@@ -135,27 +135,27 @@ def test_a_sweep_beside_other_plays(make_project: MakeProject) -> None:
 
 @pytest.mark.first
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
         ({"status": 403}, "answered 403"),
         ({"status": 503, "count": None}, "answered 503"),
         ({"cut": "before", "count": None}, "GET /resources"),
     ],
 )
-def test_an_api_that_cannot_be_read_ends_nothing(old: Project, rule: dict[str, Any], said: str) -> None:
+def test_sweep_ends_nothing_if_the_api_cannot_be_read(old: Project, rule: dict[str, Any], message: str) -> None:
     leased(old, "gpu-1")
     old.declare(["gpu-1"])
     old.simulator.settings.clock_ahead = 0
     old.simulator.faults[:] = [Fault(method="GET", path="/resources", **rule)]
     run = old.play("compute_index.supply.reap", COMPUTE_INDEX_API_RETRIES="0")
-    assert run.returncode != 0 and said in run.text, run.output
+    assert run.returncode != 0 and message in run.text, run.output
     assert "Nothing was ended: a machine whose lease is over is billed until a sweep succeeds." in run.text
     assert len(old.simulator.billed) == 1
-    # Nobody says then that leases are being enforced.
+    # The sweep is not noted, since it did not enforce the leases.
     assert not (old.folder / "host_vars" / ".compute_index_supply.swept").exists()
 
 
-def test_a_machine_that_the_list_leaves_out_ends_by_its_id(old: Project) -> None:
+def test_machine_missing_from_the_list_ends_by_its_id(old: Project) -> None:
     leased(old, "gpu-1")
     old.declare(["gpu-1"])
     old.simulator.settings.clock_ahead = 0
@@ -164,62 +164,62 @@ def test_a_machine_that_the_list_leaves_out_ends_by_its_id(old: Project) -> None
     assert run.returncode == 0 and old.simulator.billed == [], run.output
 
 
-def test_a_duration_that_cannot_be_evaluated_is_not_the_usual_one(old: Project) -> None:
+def test_reap_grace_that_cannot_be_evaluated_fails(old: Project) -> None:
     leased(old, "gpu-1")
     old.declare(["gpu-1"])
     run = old.play("compute_index.supply.reap", "-e", '{"reap_grace": "{{ hours }}h"}')
     assert run.returncode == 2 and "reap_grace cannot be evaluated: 'hours' is undefined" in run.text, run.output
 
 
-def test_tags_that_leave_a_sweep_out_are_refused_unless_somebody_else_imports_it(old: Project) -> None:
+def test_tags_that_skip_the_sweep_fail_unless_the_import_is_tagged(old: Project) -> None:
     leased(old, "gpu-1")
     old.declare(["gpu-1"])
     old.simulator.settings.clock_ahead = 0
     old.simulator.requests.clear()
-    usual = old.play("compute_index.supply.reap", ANSIBLE_RUN_TAGS="deploy")
-    assert usual.returncode != 0 and "The collection's playbooks have no tags" in usual.text, usual.output
-    # As in AWX, where each job starts such a playbook
-    nothing_else = old.play(old.write({"import_playbook": "compute_index.supply.reap"}), "--tags", "deploy")
-    assert nothing_else.returncode != 0 and old.simulator.requests == [], nothing_else.output
-    own = old.write({"import_playbook": "compute_index.supply.reap", "tags": "sweep"})
-    left_out = old.play(own, "--tags", "deploy")
-    assert left_out.returncode == 0 and old.simulator.requests == [], left_out.output
-    run = old.play(own, "--tags", "sweep")
+    direct = old.play("compute_index.supply.reap", ANSIBLE_RUN_TAGS="deploy")
+    assert direct.returncode != 0 and "The collection's playbooks have no tags" in direct.text, direct.output
+    # In AWX, each job starts such a playbook.
+    imported = old.play(old.write({"import_playbook": "compute_index.supply.reap"}), "--tags", "deploy")
+    assert imported.returncode != 0 and old.simulator.requests == [], imported.output
+    tagged = old.write({"import_playbook": "compute_index.supply.reap", "tags": "sweep"})
+    skipped = old.play(tagged, "--tags", "deploy")
+    assert skipped.returncode == 0 and old.simulator.requests == [], skipped.output
+    run = old.play(tagged, "--tags", "sweep")
     assert run.returncode == 0 and old.simulator.billed == [], run.output
 
 
 @pytest.mark.first
-def test_one_machine_that_cannot_be_ended_stops_no_other(old: Project) -> None:
+def test_machine_that_cannot_be_ended_does_not_stop_others(old: Project) -> None:
     first, second = leased(old, "gpu-1", "gpu-2")
     old.declare(["gpu-1", "gpu-2"])
     old.simulator.settings.clock_ahead = 0
     old.simulator.faults[:] = [Fault(method="DELETE", path=f"/resources/{first}", status=403, count=None)]
     old.simulator.faults.append(Fault(method="GET", path="/resources", delay=1.5))
-    # What is usual here, a strategy, a time limit or an end at any error, is not for what is decided for all together.
-    usual = {"ANSIBLE_STRATEGY": "free", "ANSIBLE_TASK_TIMEOUT": "1", "ANSIBLE_ANY_ERRORS_FATAL": "1"}
-    run = old.play("compute_index.supply.reap", **usual)
+    # A user's settings do not apply to the tasks that decide for all hosts.
+    settings = {"ANSIBLE_STRATEGY": "free", "ANSIBLE_TASK_TIMEOUT": "1", "ANSIBLE_ANY_ERRORS_FATAL": "1"}
+    run = old.play("compute_index.supply.reap", **settings)
     assert run.returncode == 2 and "gpu-1: " in run.failure("localhost"), run.output
     assert "gpu-2: " not in run.failure("localhost")
     assert old.simulator.billed == [first] and second not in old.simulator.billed
-    # Nor are all leases kept, as a purchase that asks for that must know.
+    # The sweep is not noted, since it did not enforce all leases; a purchase may require a sweep.
     assert not (old.folder / "host_vars" / ".compute_index_supply.swept").exists()
 
 
 @core
-def test_an_inventory_may_call_this_computer_by_its_address(old: Project) -> None:
+def test_inventory_may_name_the_controller_by_its_address(old: Project) -> None:
     _first, second, third = leased(old, "gpu-1", "gpu-2", "gpu-3")
     old.declare(["gpu-1", "gpu-2", "gpu-3"])
     local = {"127.0.0.1": {"ansible_connection": "local"}}
     old.inventory.write_text(json.dumps({**yaml.safe_load(old.inventory.read_text()), "local": {"hosts": local}}))
     old.simulator.settings.clock_ahead = 0
-    for host, words, left in (("gpu-1", (), [second, third]), ("gpu-2", ("--limit", "gpu"), [third])):
+    for host, words, billed in (("gpu-1", (), [second, third]), ("gpu-2", ("--limit", "gpu"), [third])):
         ended = old.play("compute_index.supply.decommission", "-e", f"decommission_hosts={host}", *words)
-        assert (ended.returncode, old.simulator.billed) == (0, left), ended.output
+        assert (ended.returncode, old.simulator.billed) == (0, billed), ended.output
     run = old.play("compute_index.supply.reap")
     assert (run.returncode, old.simulator.billed) == (0, []), run.output
 
 
-def test_inventories_in_another_order_hide_no_lease(old: Project) -> None:
+def test_sweep_with_inventories_in_another_order_fails_and_names_the_lease(old: Project) -> None:
     (machine,) = leased(old, "gpu-1")
     old.declare(["gpu-1"])
     old.simulator.settings.clock_ahead = 0
@@ -233,7 +233,7 @@ def test_inventories_in_another_order_hide_no_lease(old: Project) -> None:
     assert old.play("compute_index.supply.reap").returncode == 0 and old.simulator.billed == []
 
 
-def test_what_is_renamed_ends_and_what_the_registry_has_lost_is_told(old: Project) -> None:
+def test_sweep_ends_renamed_machines_and_keeps_unregistered_ones(old: Project) -> None:
     renamed, lost, theirs = leased(old, "gpu-1", "gpu-2", "colleague")
     old.simulator.resources[renamed].name = "something-else"
     for host in ("gpu-2", "colleague"):
@@ -245,13 +245,13 @@ def test_what_is_renamed_ends_and_what_the_registry_has_lost_is_told(old: Projec
     assert sorted(old.simulator.billed) == sorted([lost, theirs])
 
 
-def test_without_a_registry(make_project: MakeProject) -> None:
+def test_sweep_without_a_registry_ends_machines_only_with_reap_by_name(make_project: MakeProject) -> None:
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.declare(["gpu-1", "gpu-2"], provision_registry_dir="", provision_lease="8h", provision_reach=False)
     bought = project.provision()
     assert bought.returncode == 0, bought.output
-    told = reap(project, 9)
-    assert told.returncode == 0 and "Over, by their names alone: gpu-1, gpu-2." in told.text, told.output
+    listed = reap(project, 9)
+    assert listed.returncode == 0 and "Over, by their names alone: gpu-1, gpu-2." in listed.text, listed.output
     assert len(project.simulator.billed) == 2
     early = reap(project, 7, reap_by_name=True)
     assert early.returncode == 0 and len(project.simulator.billed) == 2, early.output
@@ -259,7 +259,9 @@ def test_without_a_registry(make_project: MakeProject) -> None:
     assert late.returncode == 0 and project.simulator.billed == [], late.output
 
 
-def test_a_controller_that_only_shares_the_registry(make_project: MakeProject, registry: str) -> None:
+def test_controller_without_the_hosts_sweeps_and_extends_by_the_shared_registry(
+    make_project: MakeProject, registry: str
+) -> None:
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
     project.declare(["gpu-1", "gpu-2"])
@@ -268,11 +270,11 @@ def test_a_controller_that_only_shares_the_registry(make_project: MakeProject, r
     bought = project.provision()
     assert bought.returncode == 0, bought.output
     ids = {each.name: each.resource_id for each in project.simulator.resources.values()}
-    # Another controller, whose inventory has none of the hosts.
+    # Another controller, whose inventory does not have the hosts
     project.inventory.write_text(json.dumps({"all": {"vars": {"ansible_ssh_private_key_file": str(project.key)}}}))
     project.environment["ANSIBLE_HOME"] = str(project.folder / "another")
-    more = extend(project, "gpu-2", extend_by="1d")
-    assert more.returncode == 0 and "compute_index.supply.reap does" in more.text, more.output
+    extension = extend(project, "gpu-2", extend_by="1d")
+    assert extension.returncode == 0 and "compute_index.supply.reap does" in extension.text, extension.output
     postgresql.age(registry, 9)
     run = reap(project, 0, reap_before_end="echo kept on $(cat ~/name 2>/dev/null || hostname)")
     assert run.returncode == 0 and "kept on" in run.output, run.output

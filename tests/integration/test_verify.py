@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A machine is tested before it is kept: what does not pass is evidence, and is replaced if the user says so."""
+"""Tests of machines: a bad machine leaves evidence, and is replaced if the user allows it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ PLAYBOOKS = ROOT / "docs" / "playbooks.md"
 
 
 class Equipped(SshBackend):
-    """Machines with programs for their GPUs, but for the first so many; ``programs``: their scripts by name."""
+    """Machines with programs for their GPUs; the first ``without`` machines have none.
+
+    ``programs``: by name, their shell scripts.
+    """
 
     def __init__(self, without: int, programs: dict[str, str]) -> None:
         super().__init__(Settings(runs_user_data=True))
@@ -56,23 +59,24 @@ PROGRAMS = {
 BIG = {"vcpu_count": None, "memory_in_gb": None, "boot_disk_in_gb": None}
 
 
-def kept(folder: Path) -> list[dict[str, Any]]:
+def evidence_in(folder: Path) -> list[dict[str, Any]]:
+    """The evidence in the registry of a project folder."""
     return [json.loads(file.read_text()) for file in sorted(folder.glob("host_vars/.evidence/*.json"))]
 
 
-def test_a_connection_that_is_lost_while_a_machine_is_tested_is_made_again(make_project: MakeProject) -> None:
-    """That of this computer may be cut for a moment, while an hour's test goes on."""
+def test_connection_lost_during_a_test_is_made_again(make_project: MakeProject) -> None:
+    """The controller's network may fail for a moment during a test of an hour."""
     cut = f"[ -e ~/once ] || touch ~/once ~/{RESTART}; {PROGRAMS['nvidia-smi']}"
     project = make_project([Offer(**BIG), Offer(**BIG)], backend=Equipped(0, {**PROGRAMS, "nvidia-smi": cut}))
     run = project.provision(provision_verify="specs", provision_on_failure="release")
     assert run.returncode == 0 and len(project.simulator.purchases) == 1, run.output
-    assert (project.registry("gpu-1") or {})["provision_verified"] is True and not kept(project.folder)
+    assert (project.registry("gpu-1") or {})["provision_verified"] is True and not evidence_in(project.folder)
     (project.simulator.home(project.simulator.billed[0]) / "once").unlink()
     verified = project.play("compute_index.supply.verify", "-e", "verify_level=specs")
     assert verified.returncode == 0 and '"gpu-1: ok"' in verified.output, verified.output
 
 
-def test_what_does_not_pass_is_replaced_elsewhere(make_project: MakeProject) -> None:
+def test_bad_machine_is_replaced_at_another_place(make_project: MakeProject) -> None:
     offers = [
         Offer(gpu_price_per_hour=2.0, vendor="a", region="EU", **BIG),
         Offer(gpu_price_per_hour=2.1, vendor="a", region="EU", **BIG),
@@ -82,12 +86,12 @@ def test_what_does_not_pass_is_replaced_elsewhere(make_project: MakeProject) -> 
     run = project.provision(provision_verify="specs", provision_on_failure="release")
     assert run.returncode == 0, run.output
     first, second = project.simulator.purchases
-    assert (first.offer, second.offer) == (offers[0], offers[2]), "nothing more of the place whose machine was bad"
+    assert (first.offer, second.offer) == (offers[0], offers[2]), "bought again at the place of the bad machine"
     assert project.simulator.billed == second.resource_ids
     entry = project.registry("gpu-1")
     assert entry is not None and entry["provision_verified"] is True
     assert entry["provision_procured_offer_id"] == offers[2].offer_id
-    (evidence,) = kept(project.folder)
+    (evidence,) = evidence_in(project.folder)
     assert (evidence["offer_id"], evidence["verdict"]) == (offers[0].offer_id, "bad")
     assert evidence["resource_ids"] == first.resource_ids
 
@@ -95,14 +99,14 @@ def test_what_does_not_pass_is_replaced_elsewhere(make_project: MakeProject) -> 
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
-def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) -> None:
+def test_machine_that_passes_a_load_test_is_kept(make_project: MakeProject) -> None:
     offers = [Offer(gpu_price_per_hour=2.0, **BIG)]
     project = make_project(offers, backend=Equipped(0, PROGRAMS))
     run = project.provision(provision_verify="load", provision_on_failure="release")
     assert run.returncode == 0, run.output
-    assert len(project.simulator.billed) == 1 and not kept(project.folder)
+    assert len(project.simulator.billed) == 1 and not evidence_in(project.folder)
 
-    # What runs is tested, too, as the guide says, and nothing ends, whatever is found.
+    # The playbook tests running machines, as the guide describes, and ends none, even a bad one.
     (block,) = [block for block in blocks(PLAYBOOKS) if "compute_index.supply.verify" in block.text]
     ((command, expected),) = commands(block.text)
     program, _inventory, path, *words = shlex.split(command)
@@ -123,21 +127,21 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     assert entry is not None and entry["provision_tested"]["verdict"] == "bad"
     untested = project.play("compute_index.supply.verify", "-e", "verify_level=lod")
     assert untested.returncode == 2 and "verify_level must be specs, " in untested.text, untested.output
-    for wrong, why in (
+    for wrong, message in (
         ("verify_hosts=gpu-9", "verify_hosts is not a variable"),
         ("provision_group=other", "There is no host in"),
         ('{"provision_verify_expect": "{{ driver }}"}', "'driver' is undefined"),
         ('{"provision_verify_expect": {"min_drver": "9"}}', "must be a mapping of min_driver, "),
         ('{"verify_level": ["specs"]}', "verify_level must be specs, "),
     ):
-        unheard = project.play("compute_index.supply.verify", "-e", wrong)
-        assert unheard.returncode == 2 and why in unheard.text and "gpu-1: ok" not in unheard.output, unheard.output
-    audited = project.play("compute_index.supply.audit")
-    assert "TESTED by the playbook verify" in audited.output and "bad: driver: nvidia-smi exits with 15" in audited.text
+        refused = project.play("compute_index.supply.verify", "-e", wrong)
+        assert refused.returncode == 2 and message in refused.text and "gpu-1: ok" not in refused.output, refused.output
+    audit = project.play("compute_index.supply.audit")
+    assert "TESTED by the playbook verify" in audit.output and "bad: driver: nvidia-smi exits with 15" in audit.text
 
 
-def test_a_machine_that_ends_while_it_is_tested_is_not_waited_for(make_project: MakeProject) -> None:
-    """Ansible's own wait for a test goes on for as long as the test may take, and longer; the others are judged."""
+def test_verify_does_not_wait_for_a_machine_that_ends_meanwhile(make_project: MakeProject) -> None:
+    """Ansible itself would wait for longer than the test may take. The other machines are still judged."""
     offers = [Offer(gpu_price_per_hour=price, **BIG) for price in (2.0, 2.1)]
     project = make_project(offers, backend=Equipped(0, PROGRAMS), provision_seconds=0)
     project.declare(["gpu-1", "gpu-2"])
@@ -156,7 +160,7 @@ def test_a_machine_that_ends_while_it_is_tested_is_not_waited_for(make_project: 
     assert "gpu-1: no machine" in tested.output and "gpu-2: ok" in tested.output
 
 
-def test_a_cluster_of_which_a_machine_does_not_pass_is_kept_if_nobody_says_otherwise(make_project: MakeProject) -> None:
+def test_cluster_with_a_bad_machine_is_kept_by_default(make_project: MakeProject) -> None:
     cluster = Offer(gpu_count=2, node_count=2, gpu_price_per_hour=2.0, **BIG)
     project = make_project([cluster], backend=Equipped(1, PROGRAMS))
     project.declare_host("gpu-1", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=9)
@@ -164,14 +168,14 @@ def test_a_cluster_of_which_a_machine_does_not_pass_is_kept_if_nobody_says_other
     assert ": gpu_count: 0 instead of 1 (bad); driver: none that works instead of at least 535 (bad)" in run.text
     assert f"The evidence is in {project.folder}" in run.text
     assert "It is BOUGHT and billed at USD 4.00" in run.failure("gpu-1")
-    (evidence,) = kept(project.folder)
+    (evidence,) = evidence_in(project.folder)
     assert sorted(evidence["resource_ids"]) == sorted(project.simulator.billed)
     verdicts = {machine["machine"]: machine["verdict"] == "bad" for machine in evidence["machines"]}
     assert verdicts.keys() == {"gpu-1", "gpu-1-1"} and sorted(verdicts.values()) == [False, True]
 
 
-def test_a_machine_of_a_cluster_is_no_worse_for_having_its_share_of_the_gpus(make_project: MakeProject) -> None:
-    """The page of an offer may not say how many machines it has."""
+def test_machine_of_a_cluster_needs_only_its_share_of_the_gpus(make_project: MakeProject) -> None:
+    """Even if the offer's page does not have the number of machines."""
     cluster = Offer(gpu_count=2, node_count=2, gpu_price_per_hour=2.0, **BIG)
     project = make_project([cluster], backend=Equipped(1, PROGRAMS))
     project.declare_host("gpu-1", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=9)
@@ -182,8 +186,8 @@ def test_a_machine_of_a_cluster_is_no_worse_for_having_its_share_of_the_gpus(mak
     assert "instead of 2" not in run.text, run.output
 
 
-@pytest.mark.parametrize("after", ["the evidence is kept", "the machine was told to end"])
-def test_a_play_killed_between_verdict_and_next_purchase_has_one_machine(make_project: MakeProject, after: str) -> None:
+@pytest.mark.parametrize("after", ["evidence", "deletion"])
+def test_play_killed_between_verdict_and_next_purchase_has_one_machine(make_project: MakeProject, after: str) -> None:
     offers = [Offer(gpu_price_per_hour=2.0, vendor="a", **BIG), Offer(gpu_price_per_hour=2.5, vendor="b", **BIG)]
     project = make_project(offers, backend=Equipped(1, PROGRAMS))
     book = write_impatient(
@@ -194,14 +198,14 @@ def test_a_play_killed_between_verdict_and_next_purchase_has_one_machine(make_pr
         provision_poll_delay=0.2,
     )
     due = {
-        "the evidence is kept": lambda: bool(kept(project.folder)),
-        "the machine was told to end": lambda: project.requests("DELETE", "/resources/.*") > 0,
+        "evidence": lambda: bool(evidence_in(project.folder)),
+        "deletion": lambda: project.requests("DELETE", "/resources/.*") > 0,
     }[after]
     kill(project, signal.SIGKILL, due, book)
-    (evidence,) = kept(project.folder)
+    (evidence,) = evidence_in(project.folder)
     assert evidence["verdict"] == "bad" and len(project.simulator.purchases) == 1
 
-    # What was registered as ready is never given back by itself, and nothing is bought beside it.
+    # A machine that was registered as ready is not released automatically, and keeps its host from buying another.
     run = project.play(book)
     assert len(project.simulator.billed) == 1, run.output
     if run.returncode:

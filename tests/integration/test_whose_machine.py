@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Never the wrong machine: names, journals and offers of several hosts."""
+"""Never the wrong machine: equal names, journals and offers of several hosts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.first
 project = ready_at_once
 
 
-def test_a_failed_machine_is_taken_by_no_other_host(make_project: MakeProject) -> None:
+def test_failed_machine_is_not_taken_by_another_host(make_project: MakeProject) -> None:
     offers = [Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)]
     project = make_project(offers)
     project.declare(["fast", "slow"])
     assert "BOUGHT" in impatient(project, "--limit", "fast").failure("fast")
     entry = project.registry("fast")
     assert entry is not None
-    # As if killed between its journal and its purchase, while the other play bought.
+    # The journal of a run that was killed before its purchase, while the other play bought
     project.declare_host("slow")
     journal = {name: entry[name] for name in ("provision_procured_offer_id", "provision_price_per_hour")}
     project.registry_file("slow").write_text(yaml.safe_dump(journal))
@@ -40,24 +40,24 @@ def test_a_failed_machine_is_taken_by_no_other_host(make_project: MakeProject) -
     assert_owns_one(project, "fast", "slow")
 
 
-def test_a_machine_of_the_name_comes_before_an_offer_that_was_only_noted(project: Project) -> None:
-    # The purchase was lost, and by the time that it is tried again another computer has bought for the same host.
+def test_machine_with_the_hosts_name_precedes_a_journaled_offer(project: Project) -> None:
+    # The purchase was lost, and another controller has bought for the host before it is sent again.
     project.simulator.faults.append(Fault(path="/procure_offer", cut="before", count=None))
     assert "MAY BE BOUGHT" in impatient(project).failure("gpu-1")
     project.simulator.faults.clear()
-    noted = project.registry_file("gpu-1").read_text()
+    journal = project.registry_file("gpu-1").read_text()
     project.registry_file("gpu-1").unlink()
     project.simulator.add_offer(gpu_price_per_hour=1.5)
     assert impatient(project).returncode == 0
-    project.registry_file("gpu-1").write_text(noted)
-    said = impatient(project).failure("gpu-1")
-    assert project.simulator.billed[0] in said and "provision_adopt" in said
+    project.registry_file("gpu-1").write_text(journal)
+    failure = impatient(project).failure("gpu-1")
+    assert project.simulator.billed[0] in failure and "provision_adopt" in failure
     run = impatient(project, provision_adopt=True)
     assert run.returncode == 0, run.output
     assert_owns_one(project, "gpu-1")
 
 
-def test_two_machines_of_one_name_are_an_error_that_lists_both(project: Project) -> None:
+def test_two_machines_with_the_hosts_name_are_an_error_that_lists_both(project: Project) -> None:
     first, second = list(project.simulator.offers)[:2]
     buy = {"ssh_public_key": project.public_key, "resource_name": "gpu-1"}
     results, _run = project.tasks(
@@ -69,19 +69,19 @@ def test_two_machines_of_one_name_are_an_error_that_lists_both(project: Project)
         assert result["resource_ids"][0] in run.text
     assert project.requests(*PROCURE) == 2
 
-    # One that is being deleted does not count.
-    gone, left = (result["resource_ids"][0] for result in results)
+    # A machine that is being deleted does not count.
+    gone, remaining = (result["resource_ids"][0] for result in results)
     (deleted,), _run = project.tasks({"compute_index.supply.delete_resource": {"resource_id": gone}})
     assert (deleted["changed"], deleted["billing_stopped"]) == (True, True)
-    assert left in impatient(project).failure("gpu-1"), "a name alone is no claim"
+    assert remaining in impatient(project).failure("gpu-1"), "a name alone claims no machine"
     assert impatient(project, provision_adopt=True).returncode == 0
     entry = project.registry("gpu-1")
     assert entry is not None
-    assert entry["provision_resource_ids"] == [left]
+    assert entry["provision_resource_ids"] == [remaining]
     assert project.requests(*PROCURE) == 2
 
 
-def test_a_machine_that_was_deleted_outside_is_bought_anew(make_project: MakeProject) -> None:
+def test_machine_deleted_by_others_is_replaced(make_project: MakeProject) -> None:
     project = make_project(deleted_listed=True)
     assert impatient(project).returncode == 0
     (old,) = project.simulator.billed
@@ -101,7 +101,9 @@ def test_a_machine_that_was_deleted_outside_is_bought_anew(make_project: MakePro
     ],
     ids=["name", "offer"],
 )
-def test_two_hosts_cannot_want_one_machine(project: Project, variables: dict[str, Any], message: str) -> None:
+def test_two_hosts_with_one_name_or_offer_are_refused(
+    project: Project, variables: dict[str, Any], message: str
+) -> None:
     project.declare(["gpu-1", "gpu-2"])
     if "provision_offer_id" in variables:
         first = next(iter(project.simulator.offers))
@@ -115,13 +117,13 @@ def test_two_hosts_cannot_want_one_machine(project: Project, variables: dict[str
 
 
 @pytest.mark.parametrize("keeps_name", [True, False])
-def test_a_journal_that_another_host_was_faster_with_owns_nothing(make_project: MakeProject, keeps_name: bool) -> None:
+def test_journal_of_an_offer_that_another_host_bought_owns_nothing(make_project: MakeProject, keeps_name: bool) -> None:
     project = make_project(keeps_name=keeps_name)
     project.declare(["fast"])
     assert impatient(project).returncode == 0
     fast = project.registry("fast")
     assert fast is not None
-    # As if killed between its journal and its purchase, while the other play bought.
+    # The journal of a run that was killed before its purchase, while the other play bought
     journal = {name: fast[name] for name in ("provision_procured_offer_id", "provision_price_per_hour")}
     project.declare(["fast", "slow"])
     project.declare_host("slow")

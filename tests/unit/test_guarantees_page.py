@@ -39,7 +39,7 @@ def test_count_adds_tests_and_rows_of_tables() -> None:
     (line,) = tool.checked(PAGE.format("`test_bought_once.py` (`answer_to_the_purchase`, `race`, `LOST`)"))
     ((file, names),) = line[1]
     found = {
-        "tests": {"test_whatever_becomes_of_the_answer_to_the_purchase": 1, "test_race": 2},
+        "tests": {"test_any_answer_to_the_purchase_buys_at_most_once": 1, "test_race": 2},
         "tables": {"LOST": 26},
     }
     assert tool.count(file, names, {str(file): found}) == 26 + 2
