@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory as Ansible loads it: all live machines, or an end with an error, and no text of the API is run."""
+"""The inventory as Ansible loads it: all live machines, or an error. Texts of the API are never evaluated."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Ended(Exception):
 def collections() -> None:
     """Let Ansible find the plugins of the collection, as its commands do."""
     if AnsibleCollectionConfig.collection_finder is None:
-        # Python has imported the folders as namespace packages; Ansible wants to do that in its own way.
+        # Python has imported the folders as namespace packages; Ansible must import them with its own finder.
         for name, module in list(sys.modules.items()):
             if name.startswith("ansible_collections") and getattr(module, "__file__", None) is None:
                 del sys.modules[name]
@@ -62,7 +62,7 @@ def collections() -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[..., str]:
-    """``config(**options)`` writes a file that is a configuration, and returns its path."""
+    """``config(**options)`` writes a configuration file and returns its path."""
 
     def write(file: str = "gpu.supply.yml", **options: Any) -> str:
         path = tmp_path / file
@@ -74,37 +74,37 @@ def config(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def load(config: Callable[..., str]) -> Load:
-    """``load(fresh=False, **options)``: the inventory of a configuration."""
+    """``load(fresh=False, **options)`` returns the inventory of a configuration; ``fresh`` refreshes the cache."""
 
     def run(fresh: bool = False, **options: Any) -> InventoryManager:
         try:
             return InventoryManager(DataLoader(), sources=[config(**options)], cache=not fresh)
-        except SystemExit as end:  # a test that does not expect it would end pytest's worker
+        except SystemExit as end:  # would end pytest's worker
             raise Ended(end.code) from None
 
     return run
 
 
 @pytest.fixture
-def refused(load: Load, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """``refused(**options)``: what is said at the end of the command, without white space, which may be line ends."""
+def error_of(load: Load, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """``error_of(**options)``: the error that ends the command, without white space, since Ansible wraps its lines."""
 
     def run(**options: Any) -> str:
         with pytest.raises(Ended, match=r"^4$"):
             load(**options)
-        said = capsys.readouterr()
-        assert said.out == ""
-        return packed(said.err)
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        return without_whitespace(printed.err)
 
     return run
 
 
-def packed(text: str) -> str:
+def without_whitespace(text: str) -> str:
     return "".join(text.split())
 
 
 def render(host: Any, template: str) -> Any:
-    """What a task sees of a host's variables."""
+    """A template, evaluated by a task of the host."""
     return Templar(DataLoader(), variables=host.get_vars()).template(trust_as_template(template))
 
 
@@ -115,9 +115,9 @@ def members(inventory: InventoryManager, group: str) -> list[str]:
 # Hosts
 
 
-def test_each_live_machine_is_a_host_with_variables_and_groups(queue: RequestQueue, load: Load) -> None:
-    words = ["running", None, "provisioning", "deleting", "deleted", "terminated", "failed"]
-    queue.expect(*LIST, [resource(f"{n:036}", name=f"m{n}", status=word) for n, word in enumerate(words)])
+def test_live_machines_become_hosts_with_variables_and_groups(queue: RequestQueue, load: Load) -> None:
+    statuses = ["running", None, "provisioning", "deleting", "deleted", "terminated", "failed"]
+    queue.expect(*LIST, [resource(f"{n:036}", name=f"m{n}", status=status) for n, status in enumerate(statuses)])
     inventory = load()
     assert list(inventory.hosts) == ["m0", "m1", "m2"]
     variables = inventory.hosts["m0"].get_vars()
@@ -135,56 +135,56 @@ def test_each_live_machine_is_a_host_with_variables_and_groups(queue: RequestQue
     assert members(inventory, "state_running") == ["m0"]
 
 
-@pytest.mark.parametrize("word", ["storage", "block_disk", "filesystem", "Volumes", "network", "snapshot"])
-def test_what_is_no_machine_is_no_host(
-    queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str], word: str
+@pytest.mark.parametrize("resource_type", ["storage", "block_disk", "filesystem", "Volumes", "network", "snapshot"])
+def test_other_kinds_of_resources_are_not_hosts(
+    queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str], resource_type: str
 ) -> None:
-    queue.expect(*LIST, [resource(), resource(SECOND_RESOURCE_ID, "203.0.113.8", name="data", resource_type=word)])
+    queue.expect(
+        *LIST, [resource(), resource(SECOND_RESOURCE_ID, "203.0.113.8", name="data", resource_type=resource_type)]
+    )
     assert list(load().hosts) == ["trainer"]
     assert "WARNING" not in capsys.readouterr().err
 
 
-def test_an_unknown_word_is_no_host_and_a_warning_names_it(
+def test_unknown_resource_type_is_not_a_host_and_warns(
     queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = resource(SECOND_RESOURCE_ID, "203.0.113.8", name="odd", resource_type="warp-\x1bcore")
     queue.expect(*LIST, [resource(resource_type=None), named, {**named, "resource_id": f"{7:036}"}])
     assert list(load().hosts) == ["trainer"]
-    told = packed(capsys.readouterr().err)
-    assert "2liveresourcesarenohosts,sincetheirtypeisunknown:'warp-\\x1bcore'." in told
+    warning = without_whitespace(capsys.readouterr().err)
+    assert "2liveresourcesarenohosts,sincetheirtypeisunknown:'warp-\\x1bcore'." in warning
 
 
-def test_a_machine_without_an_address_is_a_host_that_nobody_reaches(queue: RequestQueue, load: Load) -> None:
+def test_machine_without_address_gets_an_invalid_one(queue: RequestQueue, load: Load) -> None:
     queue.expect(*LIST, [resource(ip=None)])
     variables = load().hosts["trainer"].get_vars()
     assert (variables["ansible_host"], "ansible_port" in variables) == (f"{RESOURCE_ID}.invalid", False)
 
 
-def test_a_machine_does_not_become_the_controller_or_a_group(queue: RequestQueue, load: Load) -> None:
-    wanted = ["localhost", "all", "supply", "vendor_nebius"]
-    queue.expect(*LIST, [resource(f"{n:036}", name=name) for n, name in enumerate(wanted)])
-    assert list(load().hosts) == [f"{n:036}" for n in range(len(wanted))]
+def test_machine_named_like_controller_or_group_gets_its_id(queue: RequestQueue, load: Load) -> None:
+    names = ["localhost", "all", "supply", "vendor_nebius"]
+    queue.expect(*LIST, [resource(f"{n:036}", name=name) for n, name in enumerate(names)])
+    assert list(load().hosts) == [f"{n:036}" for n in range(len(names))]
 
 
-def test_of_machines_that_share_a_name_none_gets_it_and_that_is_said(
+def test_machines_with_the_same_name_get_ids_appended_and_warn(
     queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queue.expect(*LIST, [resource(), resource(SECOND_RESOURCE_ID), resource(f"{7:036}", name="other")])
     hosts = [f"trainer-{RESOURCE_ID}", f"trainer-{SECOND_RESOURCE_ID}"]
     assert list(load().hosts) == [*hosts, "other"]
-    said = packed(capsys.readouterr().err)
-    assert f"2machinesarecalledtrainer,sotheinventoryhasnohosttrainer,butthese:{','.join(hosts)}." in said
+    warning = without_whitespace(capsys.readouterr().err)
+    assert f"2machinesarecalledtrainer,sotheinventoryhasnohosttrainer,butthese:{','.join(hosts)}." in warning
 
 
-def test_without_live_machines_there_is_a_warning(
-    queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_empty_inventory_warns(queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     queue.expect(*LIST, [resource(status="deleted")])
     assert load().hosts == {}
-    assert "[WARNING]:Thisinventoryhasnohosts:" in packed(capsys.readouterr().err)
+    assert "[WARNING]:Thisinventoryhasnohosts:" in without_whitespace(capsys.readouterr().err)
 
 
-def test_a_registered_machine_that_is_not_listed_as_live_is_named(
+def test_registered_machine_not_listed_as_live_warns(
     queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines = {
@@ -193,7 +193,7 @@ def test_a_registered_machine_that_is_not_listed_as_live_is_named(
     monkeypatch.setattr(source.InventoryModule, "_registered", lambda _self: machines)
     queue.expect(*LIST, [resource("a", name="x"), resource("b", name="y", status="deleted"), resource("d", name="z")])
     assert list(load().hosts) == ["gpu-0"]
-    assert "maystillbebilled:gpu-1(b),gpu-2(c).Checkthem" in packed(capsys.readouterr().err)
+    assert "maystillbebilled:gpu-1(b),gpu-2(c).Checkthem" in without_whitespace(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,14 @@ def test_a_registered_machine_that_is_not_listed_as_live_is_named(
         ("'all'", [RESOURCE_ID, SECOND_RESOURCE_ID]),
     ],
 )
-def test_hosts_are_called_as_was_said(queue: RequestQueue, load: Load, hostname: str, expected: list[str]) -> None:
+def test_option_hostname_sets_names_of_hosts(
+    queue: RequestQueue, load: Load, hostname: str, expected: list[str]
+) -> None:
     queue.expect(*LIST, TWO)
     assert list(load(hostname=hostname).hosts) == expected
 
 
-def test_variables_have_the_prefix_that_was_said(queue: RequestQueue, load: Load) -> None:
+def test_option_hostvars_prefix_sets_names_of_variables(queue: RequestQueue, load: Load) -> None:
     queue.expect(*LIST, TWO)
     options = {"hostname": "_x1name", "filters": {"include": ["_x1status == 'running'"]}}
     inventory = load(hostvars_prefix="_x1", **options)
@@ -248,9 +250,7 @@ RUNNING, OTHER = "supply_status == 'running'", "'other' in supply_name"
     ],
     ids=str,
 )
-def test_filters_say_which_machines_are_hosts(
-    queue: RequestQueue, load: Load, filters: dict[str, Any], hosts: list[str]
-) -> None:
+def test_filters_select_machines(queue: RequestQueue, load: Load, filters: dict[str, Any], hosts: list[str]) -> None:
     queue.expect(*LIST, TWO)
     inventory = load(filters=filters)
     assert list(inventory.hosts) == hosts
@@ -259,17 +259,28 @@ def test_filters_say_which_machines_are_hosts(
 
 @pytest.mark.parametrize("kind", ["include", "exclude"])
 @pytest.mark.parametrize("condition", ["nothing == 1", "supply_name", "supply_spec", "1 +", 7, None, "None", {"a": 1}])
-def test_a_condition_that_cannot_be_evaluated_ends_the_command(
-    queue: RequestQueue, refused: Any, kind: str, condition: Any
-) -> None:
+def test_invalid_filter_condition_fails(queue: RequestQueue, error_of: Any, kind: str, condition: Any) -> None:
     queue.expect(*LIST, TWO)
-    assert "isneithertruenorfalseforthemachine" in refused(filters={kind: [condition]})
+    assert "isneithertruenorfalseforthemachine" in error_of(filters={kind: [condition]})
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_option_project_selects_machines_by_prefix_without_registry(
+    queue: RequestQueue, load: Load, monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    names = ["red-gpu-1", "red-train-2", "blue-gpu-1", "red", "gpu-1", "reds-gpu-1", None]
+    queue.expect(*LIST, [resource(f"{n:036}", name=name) for n, name in enumerate(names)])
+    if by_environment:
+        monkeypatch.setenv("COMPUTE_INDEX_PROJECT", "red")
+    inventory = load(**({} if by_environment else {"project": "red"}))
+    assert list(inventory.hosts) == ["gpu-1", "train-2"]
+    assert inventory.hosts["gpu-1"].get_vars()["supply_name"] == "red-gpu-1"
 
 
 # Ansible's own options
 
 
-def test_variables_and_groups_can_be_made_of_variables(queue: RequestQueue, load: Load) -> None:
+def test_compose_groups_and_keyed_groups_use_variables(queue: RequestQueue, load: Load) -> None:
     queue.expect(*LIST, TWO)
     inventory = load(
         compose={"where": "supply_vendor | upper", "wrong": "nothing"},
@@ -284,29 +295,35 @@ def test_variables_and_groups_can_be_made_of_variables(queue: RequestQueue, load
 
 
 @pytest.mark.parametrize(("later", "is_taken"), [(SECOND_RESOURCE_ID, True), (RESOURCE_ID, False)])
-def test_machines_of_two_accounts_do_not_become_one_host(
+def test_machines_of_two_accounts_with_one_name_fail(
     queue: RequestQueue, config: Callable[..., str], capsys: pytest.CaptureFixture[str], later: str, is_taken: bool
 ) -> None:
-    """Ansible would make one host of both, in the groups of both, and that of the first would be in no inventory."""
+    """Ansible would make one host of both, in the groups of both; the first machine would be lost."""
     sources = [config("a.supply.yml"), config("b.supply.yml")]
     queue.expect(*LIST, [resource()])
     queue.expect(*LIST, [resource(later, vendor="hyperstack")])
     with pytest.raises(SystemExit) if is_taken else contextlib.nullcontext():
         assert list(InventoryManager(DataLoader(), sources=sources).hosts) == ["trainer"]
-    assert (packed("has other machines with these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
+    assert (
+        without_whitespace("has other machines with these names: trainer.")
+        in without_whitespace(capsys.readouterr().err)
+    ) is is_taken
 
 
 @pytest.mark.parametrize(
     ("variables", "is_taken"),
     [
         ({"ansible_host": "10.0.0.1"}, True),
-        ({"ansible_host": "10.0.0.1", "other_resource_id": RESOURCE_ID}, False),  # by the plugin, with another prefix
+        (
+            {"ansible_host": "10.0.0.1", "other_resource_id": RESOURCE_ID},
+            False,
+        ),  # made by this plugin, with another prefix
         ({"ansible_host": "203.0.113.7"}, False),
         ({"provision_max_price_per_hour": 4}, False),
     ],
     ids=str,
 )
-def test_a_machine_does_not_become_a_computer_of_its_name(
+def test_machine_with_name_of_another_computer_fails(
     queue: RequestQueue,
     config: Callable[..., str],
     tmp_path: Path,
@@ -314,37 +331,38 @@ def test_a_machine_does_not_become_a_computer_of_its_name(
     variables: dict[str, Any],
     is_taken: bool,
 ) -> None:
-    """Plays for the computer would run on a machine that, on a shared account, anybody may have given its name."""
+    """Plays for the computer would run on the machine; anyone with access to the account can give it that name."""
     own = tmp_path / "hosts.yml"
     own.write_text(yaml.safe_dump({"all": {"hosts": {"trainer": variables}}}))
     queue.expect(*LIST, [resource()])
     with pytest.raises(SystemExit) if is_taken else contextlib.nullcontext():
         found = InventoryManager(DataLoader(), sources=[str(own), config("a.supply.yml")])
         assert found.hosts["trainer"].vars["ansible_host"] == "203.0.113.7"
-    assert (packed("has other machines with these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
+    assert (
+        without_whitespace("has other machines with these names: trainer.")
+        in without_whitespace(capsys.readouterr().err)
+    ) is is_taken
 
 
-def test_a_machine_does_not_become_a_group_that_was_asked_for(queue: RequestQueue, load: Load) -> None:
+def test_machine_named_like_a_group_of_the_user_gets_its_id(queue: RequestQueue, load: Load) -> None:
     queue.expect(*LIST, [resource(name="every"), resource(SECOND_RESOURCE_ID, name="b")])
     inventory = load(groups={"every": True})
     assert sorted(members(inventory, "every")) == [RESOURCE_ID, "b"]
 
 
 @pytest.mark.parametrize("names", [["b-1", "project_b"], ["project_b", "b-1"]], ids=str)
-def test_a_machine_that_is_called_like_a_keyed_group_is_an_error(
-    queue: RequestQueue, refused: Any, names: list[str]
-) -> None:
+def test_machine_named_like_a_keyed_group_fails(queue: RequestQueue, error_of: Any, names: list[str]) -> None:
     queue.expect(*LIST, [resource(f"{n:036}", name=name) for n, name in enumerate(names)])
-    said = refused(keyed_groups=[{"key": "supply_name.split('-')[0]", "prefix": "project"}])
-    assert packed("groups with the names of machines: project_b") in said
+    message = error_of(keyed_groups=[{"key": "supply_name.split('-')[0]", "prefix": "project"}])
+    assert without_whitespace("groups with the names of machines: project_b") in message
 
 
 @pytest.mark.parametrize(
     "options", [{"compose": {"x": "nothing"}}, {"groups": {"x": "nothing.x"}}, {"keyed_groups": [{"key": "nothing"}]}]
 )
-def test_a_strict_inventory_takes_no_wrong_expression(queue: RequestQueue, refused: Any, options: Any) -> None:
+def test_strict_inventory_fails_on_invalid_expression(queue: RequestQueue, error_of: Any, options: Any) -> None:
     queue.expect(*LIST, TWO)
-    assert "nothing" in refused(strict=True, **options)
+    assert "nothing" in error_of(strict=True, **options)
 
 
 # Options
@@ -374,11 +392,11 @@ def test_a_strict_inventory_takes_no_wrong_expression(queue: RequestQueue, refus
     ],
     ids=str,
 )
-def test_a_wrong_option_ends_the_command_before_anything_is_sent(
-    queue: RequestQueue, refused: Any, options: Any, message: str
+def test_invalid_option_fails_before_any_request(
+    queue: RequestQueue, error_of: Any, options: Any, message: str
 ) -> None:
-    said = refused(**options)
-    assert packed(message) in said and "gpu.supply.yml" in said
+    error = error_of(**options)
+    assert without_whitespace(message) in error and "gpu.supply.yml" in error
     assert queue.calls == []
 
 
@@ -394,13 +412,13 @@ def test_a_wrong_option_ends_the_command_before_anything_is_sent(
     ],
     ids=str,
 )
-def test_an_option_of_a_wrong_type_ends_the_command_too(queue: RequestQueue, refused: Any, options: Any) -> None:
-    assert "gpu.supply.yml" in refused(**options)
+def test_option_of_wrong_type_fails_before_any_request(queue: RequestQueue, error_of: Any, options: Any) -> None:
+    assert "gpu.supply.yml" in error_of(**options)
     assert queue.calls == []
 
 
 @pytest.mark.parametrize("how", ["template", "environment"])
-def test_token_and_url_may_be_templates_or_stand_in_the_environment(
+def test_token_and_url_come_from_template_or_environment(
     queue: RequestQueue, load: Load, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     queue.expect(*LIST, TWO)
@@ -432,32 +450,34 @@ def test_token_and_url_may_be_templates_or_stand_in_the_environment(
     ],
     ids=["lost", "401", "404", "500", "HTML", "no list", "no object", "short list", "a part", "no id"],
 )
-def test_an_api_that_fails_ends_the_command(
-    queue: RequestQueue, refused: Any, reply: Any, code: int, message: str
+def test_failing_api_fails_without_showing_token(
+    queue: RequestQueue, error_of: Any, reply: Any, code: int, message: str
 ) -> None:
     queue.expect(*LIST, reply, code)
-    said = refused()
-    assert packed(message) in said
-    assert TOKEN not in said
+    error = error_of()
+    assert without_whitespace(message) in error
+    assert TOKEN not in error
 
 
-@pytest.mark.parametrize("odd", ["x -oProxyCommand='touch x'", "../x", "x" * 65, 7])
-def test_a_machine_whose_id_is_none_goes_by_its_name_or_ends_the_command(
-    queue: RequestQueue, load: Load, refused: Any, odd: Any
+@pytest.mark.parametrize("invalid_id", ["x -oProxyCommand='touch x'", "../x", "x" * 65, 7])
+def test_machine_with_invalid_id_needs_a_unique_name(
+    queue: RequestQueue, load: Load, error_of: Any, invalid_id: Any
 ) -> None:
-    queue.expect(*LIST, [resource(odd), resource(ip=None, name=None)]).expect(*LIST, [resource(odd), resource()])
+    queue.expect(*LIST, [resource(invalid_id), resource(ip=None, name=None)]).expect(
+        *LIST, [resource(invalid_id), resource()]
+    )
     hosts = load().hosts
     assert {name: host.get_vars()["ansible_host"] for name, host in hosts.items()} == {
         "trainer": "203.0.113.7",
         RESOURCE_ID: f"{RESOURCE_ID}.invalid",
     }
     assert hosts["trainer"].get_vars()["supply_resource_id"] is None
-    assert packed("lists a resource without an id") in refused()
+    assert without_whitespace("lists a resource without an id") in error_of()
 
 
-def test_a_missing_library_is_named(queue: RequestQueue, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_is_named(queue: RequestQueue, error_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "REQUESTS_IMPORT_ERROR", "Traceback: no requests")
-    assert packed("The Python library requests is missing: run") in refused()
+    assert without_whitespace("The Python library requests is missing: run") in error_of()
     assert queue.calls == []
 
 
@@ -465,13 +485,13 @@ def test_a_missing_library_is_named(queue: RequestQueue, refused: Any, monkeypat
     ("file", "plugin"),
     [("gpu.yml", NAME), ("gpu.supply.ini", NAME), ("gpu.supply.yml", "ansible.builtin.nothing")],
 )
-def test_what_is_not_for_this_plugin_is_left_alone(queue: RequestQueue, load: Load, file: str, plugin: str) -> None:
+def test_file_for_another_plugin_is_skipped(queue: RequestQueue, load: Load, file: str, plugin: str) -> None:
     assert load(file=file, plugin=plugin).hosts == {}
     assert queue.calls == []
 
 
 @pytest.mark.parametrize("file", ["supply.yml", "gpu.supply.yml", "gpu.supply.yaml"])
-def test_the_file_of_another_plugin_is_for_that_one_to_read(config: Any, file: str) -> None:
+def test_parse_refuses_file_of_another_plugin(config: Any, file: str) -> None:
     path, plugin = config(file=file, plugin="ansible.builtin.constructed"), inventory_loader.get(NAME)
     assert plugin.verify_file(path) and not plugin.verify_file(f"{path}.gone.supply.yml")
     with pytest.raises(AnsibleError, match=r"(?i)incorrect plugin name"):
@@ -481,7 +501,7 @@ def test_the_file_of_another_plugin_is_for_that_one_to_read(config: Any, file: s
 # The cache
 
 
-KEPT = {
+CACHED_MACHINE = {
     **resource(),
     **{"offer_id": None, "price_per_hour": 2.0, "live": True, "gone": False, "spec": {}, "kind": "machine"},
     **{"ansible_host": "203.0.113.7", "ansible_port": 22, "ansible_user": "root"},
@@ -489,14 +509,14 @@ KEPT = {
 
 
 @pytest.fixture
-def cached(tmp_path: Path) -> dict[str, Any]:
-    """The options with which the list is kept in a file."""
+def cache_options(tmp_path: Path) -> dict[str, Any]:
+    """The options for a cache in a file."""
     return {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
 
 
 @pytest.fixture
-def kept_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    """``kept_as(value)``: what the cache has for each key, whatever is kept in it later."""
+def fill_cache(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """``fill_cache(value)`` lets the cache return this value for each key."""
 
     def keep(value: Any) -> None:
         monkeypatch.setattr(CachePluginAdjudicator, "__getitem__", lambda *_args: value)
@@ -505,11 +525,9 @@ def kept_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     return keep
 
 
-def test_a_list_that_was_read_before_is_not_asked_for_again(
-    queue: RequestQueue, load: Load, cached: Any, tmp_path: Path
-) -> None:
+def test_cached_list_is_used_again(queue: RequestQueue, load: Load, cache_options: Any, tmp_path: Path) -> None:
     queue.expect(*LIST, TWO)
-    first, second = load(**cached), load(**cached)
+    first, second = load(**cache_options), load(**cache_options)
     assert [host.get_vars() for host in first.hosts.values()] == [host.get_vars() for host in second.hosts.values()]
     assert len(queue.calls) == 1
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
@@ -519,28 +537,28 @@ def test_a_list_that_was_read_before_is_not_asked_for_again(
 @pytest.mark.parametrize(
     "change", [{"fresh": True}, {"api_token": "another"}, {"api_url": f"{BASE}/v2"}, {"cache": False}], ids=str
 )
-def test_the_list_is_read_anew_for_whom_the_kept_one_is_not(
-    queue: RequestQueue, load: Load, cached: Any, change: dict[str, Any]
+def test_cache_is_not_used_for_other_options_or_refresh(
+    queue: RequestQueue, load: Load, cache_options: Any, change: dict[str, Any]
 ) -> None:
     path = "/v2/resources" if "api_url" in change else "/resources"
     queue.expect(*LIST, TWO).expect("GET", path, TWO[:1])
-    assert len(load(**cached).hosts) == 2
-    assert len(load(**{**cached, **change}).hosts) == 1
+    assert len(load(**cache_options).hosts) == 2
+    assert len(load(**{**cache_options, **change}).hosts) == 1
 
 
-def test_a_fresh_list_replaces_the_kept_one(queue: RequestQueue, load: Load, cached: Any) -> None:
+def test_refreshed_list_replaces_cached_one(queue: RequestQueue, load: Load, cache_options: Any) -> None:
     queue.expect(*LIST, TWO).expect(*LIST, TWO[:1])
-    assert [len(load(fresh=fresh, **cached).hosts) for fresh in (False, True, False)] == [2, 1, 1]
+    assert [len(load(fresh=fresh, **cache_options).hosts) for fresh in (False, True, False)] == [2, 1, 1]
 
 
-def test_a_kept_list_of_machines_is_taken(queue: RequestQueue, load: Load, cached: Any, kept_as: Any) -> None:
-    kept_as([KEPT])
-    assert len(load(**cached).hosts) == 1
+def test_valid_cache_needs_no_request(queue: RequestQueue, load: Load, cache_options: Any, fill_cache: Any) -> None:
+    fill_cache([CACHED_MACHINE])
+    assert len(load(**cache_options).hosts) == 1
     assert queue.calls == []
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "cached_value",
     [
         [1, 2],
         [["a"]],
@@ -551,60 +569,60 @@ def test_a_kept_list_of_machines_is_taken(queue: RequestQueue, load: Load, cache
         "a",
         None,
         [{"resource_id": RESOURCE_ID, "live": True}],
-        [{**KEPT, "spec": None}],
-        [{**KEPT, "resource_id": "a -o b"}],
-        [{**KEPT, "name": ["a"]}],
-        [{key: value for key, value in KEPT.items() if key != "kind"}],
+        [{**CACHED_MACHINE, "spec": None}],
+        [{**CACHED_MACHINE, "resource_id": "a -o b"}],
+        [{**CACHED_MACHINE, "name": ["a"]}],
+        [{key: value for key, value in CACHED_MACHINE.items() if key != "kind"}],
     ],
     ids=str,
 )
-def test_a_kept_list_that_is_none_of_machines_is_read_anew(
-    queue: RequestQueue, load: Load, cached: Any, kept_as: Any, kept: Any
+def test_invalid_cache_is_read_again(
+    queue: RequestQueue, load: Load, cache_options: Any, fill_cache: Any, cached_value: Any
 ) -> None:
     queue.expect(*LIST, TWO)
-    kept_as(kept)
-    assert len(load(**cached).hosts) == 2
+    fill_cache(cached_value)
+    assert len(load(**cache_options).hosts) == 2
 
 
-def test_a_failure_is_not_kept(queue: RequestQueue, load: Load, refused: Any, cached: Any) -> None:
+def test_failure_is_not_cached(queue: RequestQueue, load: Load, error_of: Any, cache_options: Any) -> None:
     queue.expect(*LIST, {}, 500).expect(*LIST, TWO)
-    refused(**cached)
-    assert len(load(**cached).hosts) == 2
+    error_of(**cache_options)
+    assert len(load(**cache_options).hosts) == 2
 
 
 # Texts of the API
 
 
-MARKS = [
+TEMPLATES = [
     "{{ 7*7 }}",
     "{% set x = 7*7 %}{{ x }}",
     "{{ lookup('env', 'HOME') }}",
     "a {# comment #} b",
     "{ {{ 7*7 }}",
-    # A template may say in its first line what marks it.
+    # The first line of a template may change its marks.
     "#jinja2: variable_start_string: '[[', variable_end_string: ']]'\n[[ 7*7 ]]",
     "#jinja2: variable_start_string: '[[', variable_end_string: ']]'\n[[ lookup('env', 'HOME') ]]",
 ]
 
 
 @pytest.mark.parametrize("from_cache", [False, True], ids=["read", "cached"])
-@pytest.mark.parametrize("text", MARKS)
-def test_a_text_of_the_api_is_never_run_as_a_template(
-    queue: RequestQueue, load: Load, cached: Any, text: str, from_cache: bool
+@pytest.mark.parametrize("text", TEMPLATES)
+def test_texts_of_the_api_are_not_evaluated_as_templates(
+    queue: RequestQueue, load: Load, cache_options: Any, text: str, from_cache: bool
 ) -> None:
     machine = resource(note=text, tags=[{"deep": [text]}], vendor=text, status=text, spec={text: text})
     queue.expect(*LIST, [machine])
-    options = {"compose": {"said": "supply_note", "longer": "supply_tags[0].deep[0]"}}
-    inventory = load(**cached, **options)
-    host = (load(**cached, **options) if from_cache else inventory).hosts["trainer"]
+    options = {"compose": {"short": "supply_note", "longer": "supply_tags[0].deep[0]"}}
+    inventory = load(**cache_options, **options)
+    host = (load(**cache_options, **options) if from_cache else inventory).hosts["trainer"]
     for template in ("supply_note", "supply_tags[0].deep[0]", "supply_vendor", "supply_spec.values() | first"):
         assert render(host, "{{ " + template + " }}") == text
     assert render(host, "{{ supply_tags }}") == [{"deep": [text]}]
-    assert [render(host, "{{ said }}"), render(host, "{{ longer }}")] == [text, text]
+    assert [render(host, "{{ short }}"), render(host, "{{ longer }}")] == [text, text]
     assert all(re.fullmatch(r"[a-z0-9_]+", group) for group in inventory.groups)
 
 
-def test_a_text_of_the_api_is_never_run_as_a_hostname(queue: RequestQueue, load: Load) -> None:
+def test_texts_of_the_api_are_not_evaluated_in_hostnames(queue: RequestQueue, load: Load) -> None:
     queue.expect(*LIST, [resource(name="{{ 'evil' }}", note="{{ 'evil' }}")])
     queue.expect(*LIST, [resource(name="{{ 'evil' }}", note="{{ 'evil' }}")])
     assert [list(load(hostname=hostname).hosts) for hostname in ("", "supply_note")] == [[RESOURCE_ID]] * 2
@@ -614,7 +632,7 @@ def test_a_text_of_the_api_is_never_run_as_a_hostname(queue: RequestQueue, load:
 
 
 @pytest.mark.parametrize("number", range(len(list(yaml.safe_load_all(source.EXAMPLES)))))
-def test_each_example_is_an_inventory(
+def test_each_example_loads_as_inventory(
     queue: RequestQueue, load: Load, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     example = list(yaml.safe_load_all(source.EXAMPLES))[number]
@@ -626,20 +644,7 @@ def test_each_example_is_an_inventory(
     assert set(example.get("groups", [])) <= inventory.groups.keys()
 
 
-def test_the_plugin_is_documented_under_its_name() -> None:
+def test_plugin_is_documented_under_its_name() -> None:
     document = yaml.safe_load(source.DOCUMENTATION)
     assert document["options"]["plugin"]["choices"] == [source.InventoryModule.NAME] == [NAME]
     assert NAME.endswith(f".{document['name']}")
-
-
-@pytest.mark.parametrize("by_environment", [True, False])
-def test_without_a_registry_a_projects_machines_are_told_by_their_names(
-    queue: RequestQueue, load: Load, monkeypatch: pytest.MonkeyPatch, by_environment: bool
-) -> None:
-    names = ["red-gpu-1", "red-train-2", "blue-gpu-1", "red", "gpu-1", "reds-gpu-1", None]
-    queue.expect(*LIST, [resource(f"{n:036}", name=name) for n, name in enumerate(names)])
-    if by_environment:
-        monkeypatch.setenv("COMPUTE_INDEX_PROJECT", "red")
-    inventory = load(**({} if by_environment else {"project": "red"}))
-    assert list(inventory.hosts) == ["gpu-1", "train-2"]
-    assert inventory.hosts["gpu-1"].get_vars()["supply_name"] == "red-gpu-1"

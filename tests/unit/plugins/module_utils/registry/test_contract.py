@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The promises that each store of the registry keeps."""
+"""Rules that both stores of the registry keep: the files, and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -49,28 +49,28 @@ Runs = Callable[..., Registry]
 
 @pytest.fixture(params=["files", "postgresql"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
-    """``run(host)``: the registry of a host, as a further run uses it."""
-    begun: list[Registry] = []
+    """``run(host)`` opens the registry of a host in a new run."""
+    stores: list[Registry] = []
 
-    def begin(host: str = "gpu-1") -> Registry:
+    def open_store(host: str = "gpu-1") -> Registry:
         store: Registry
         if request.param == "files":
             store = HostFile(str(tmp_path / host / "compute_index_supply.yml"))
         else:
-            name = str(len(begun))
+            name = str(len(stores))
             database = Database(request.getfixturevalue("registry_url"), {"host": "h", "user": "u", "run": name})
             store = SharedHost(database, "default", host, "account", run=name)
-        begun.append(store)
+        stores.append(store)
         return store
 
-    yield begin
-    for store in begun:
+    yield open_store
+    for store in stores:
         store.close()
 
 
 @pytest.fixture
 def ledger(request: pytest.FixtureRequest, run: Runs, tmp_path: Path) -> Callable[..., Ledger]:
-    """``ledger(since)``: the ledger of the store of ``run``."""
+    """``ledger(since)`` reads the ledger of the store that ``run`` opens."""
     if request.node.callspec.params["run"] == "files":
         return lambda since=0.0: _stores.ledger(str(tmp_path), since)
     database = Database(request.getfixturevalue("registry_url"), {"host": "h", "user": "u", "run": "the reader"})
@@ -96,36 +96,36 @@ def made(*resource_ids: str, offer_id: str = OFFER_ID) -> Entry:
     }
 
 
-def kept(run: Runs, host: str = "gpu-1") -> Entry:
+def read_back(run: Runs, host: str = "gpu-1") -> Entry:
     return run(host).read() or {}
 
 
-def test_an_id_that_another_host_has_proved_to_own_is_removed_and_may_return(run: Runs) -> None:
-    """A run that notes further ids meanwhile loses none of them."""
+def test_disowned_id_is_removed_and_may_be_noted_again(run: Runs) -> None:
+    """Another host has proved to own the id. Other ids, which a second run notes at the same time, are kept."""
     first, second = run(), run()
     first.claim(journal())
     first.note(made(RESOURCE_ID, SECOND_RESOURCE_ID))
     second.read()
     second.note(made(RESOURCE_ID, SECOND_RESOURCE_ID, THIRD))
     first.note({}, [SECOND_RESOURCE_ID, FOURTH])
-    assert kept(run)["provision_resource_ids"] == [RESOURCE_ID, THIRD]
+    assert read_back(run)["provision_resource_ids"] == [RESOURCE_ID, THIRD]
     second.note(made(RESOURCE_ID, SECOND_RESOURCE_ID, THIRD))
-    assert sorted(kept(run)["provision_resource_ids"]) == sorted([RESOURCE_ID, SECOND_RESOURCE_ID, THIRD])
+    assert sorted(read_back(run)["provision_resource_ids"]) == sorted([RESOURCE_ID, SECOND_RESOURCE_ID, THIRD])
 
 
-def test_a_host_without_an_entry(run: Runs) -> None:
+def test_host_without_entry_reads_none_and_may_end(run: Runs) -> None:
     store = run()
     assert store.read() is None
     store.end()
     assert "gpu-1" in store.where
 
 
-def test_the_next_run_reads_the_claim(run: Runs) -> None:
+def test_next_run_reads_the_claim(run: Runs) -> None:
     store = run()
     assert store.read() is None
     claimed = store.claim(journal())
     assert read_entry(claimed).is_open
-    entry = kept(run)
+    entry = read_back(run)
     assert (read_entry(entry).offer_id, read_entry(entry).purchase, entry["provision_price_per_hour"]) == (
         OFFER_ID,
         SENT,
@@ -135,29 +135,29 @@ def test_the_next_run_reads_the_claim(run: Runs) -> None:
     assert entry["provision_journaled_at"] == claimed["provision_journaled_at"]
 
 
-def test_noted_machines_are_no_longer_missing(run: Runs) -> None:
-    """The earlier look that did not find them is forgotten, even if the host has other machines by now."""
+def test_noting_a_machine_removes_marks_of_missing_ones(run: Runs) -> None:
+    """Even if the host has other machines now than those that were missing."""
     marks = {MISSING_SINCE: "2026-01-31T12:00:00Z", MISSING_AT: "2026-01-31T13:00:00Z"}
     store = run()
     store.claim(journal())
     store.note(made(RESOURCE_ID))
     store.compare_and_set(marks)
-    assert read_entry(kept(run)).is_missing
+    assert read_entry(read_back(run)).is_missing
     store.note({"provision_verified": True})
-    assert read_entry(kept(run)).is_missing
+    assert read_entry(read_back(run)).is_missing
     store.note(made(SECOND_RESOURCE_ID))
-    assert not kept(run).keys() & marks.keys()
+    assert not read_back(run).keys() & marks.keys()
 
 
-def test_hosts_are_apart(run: Runs) -> None:
+def test_hosts_have_separate_entries(run: Runs) -> None:
     run("gpu-1").claim(journal())
     assert run("gpu-2").read() is None
     run("gpu-2").claim(journal(OTHER_ID))
-    assert read_entry(kept(run, "gpu-1")).offer_id == OFFER_ID
+    assert read_entry(read_back(run, "gpu-1")).offer_id == OFFER_ID
 
 
 @pytest.mark.parametrize("bought", [False, True])
-def test_an_offer_that_may_have_been_bought_forbids_another(run: Runs, bought: bool) -> None:
+def test_possible_purchase_forbids_claim_of_another_offer(run: Runs, bought: bool) -> None:
     first, second = run(), run()
     first.claim(journal())
     if bought:
@@ -167,7 +167,7 @@ def test_an_offer_that_may_have_been_bought_forbids_another(run: Runs, bought: b
         second.claim(journal(OTHER_ID))
     assert caught.value.entry.offer_id == OFFER_ID
     assert OFFER_ID in str(caught.value) and second.where in str(caught.value)
-    assert read_entry(kept(run)).offer_id == OFFER_ID
+    assert read_entry(read_back(run)).offer_id == OFFER_ID
 
 
 @pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID])
@@ -177,10 +177,10 @@ def test_one_of_two_concurrent_runs_gets_the_claim(run: Runs, offer_id: str) -> 
     first.claim(journal())
     with pytest.raises(Claimed):
         second.claim(journal(offer_id))
-    assert read_entry(kept(run)).offer_id == OFFER_ID
+    assert read_entry(read_back(run)).offer_id == OFFER_ID
 
 
-def test_no_other_run_gets_a_purchase_until_its_run_lets_go(run: Runs) -> None:
+def test_held_purchase_cannot_be_taken_by_another_run(run: Runs) -> None:
     first, second = run(), run()
     first.read()
     first.claim(journal())
@@ -196,25 +196,25 @@ def test_no_other_run_gets_a_purchase_until_its_run_lets_go(run: Runs) -> None:
     assert read_entry(second.claim(journal())).offer_id == OFFER_ID
 
 
-def test_the_run_itself_may_claim_the_same_offer_again(run: Runs) -> None:
+def test_run_may_claim_the_same_offer_again(run: Runs) -> None:
     store = run()
     store.read()
     store.claim(journal())
     store.read()
     store.claim(journal(provision_price_per_hour=3.0))
-    assert kept(run)["provision_price_per_hour"] == 3.0
+    assert read_back(run)["provision_price_per_hour"] == 3.0
 
 
-def test_a_claim_that_is_made_again_forgets_the_answer_to_the_first(run: Runs) -> None:
+def test_repeated_claim_forgets_refusal_of_the_first(run: Runs) -> None:
     store = run()
     store.read()
     store.claim(journal())
     assert store.note({"provision_refused_status": 409})["provision_refused_status"] == 409
     store.claim(journal())
-    assert "provision_refused_status" not in kept(run)
+    assert "provision_refused_status" not in read_back(run)
 
 
-def test_machines_are_noted(run: Runs) -> None:
+def test_noted_machines_keep_their_order(run: Runs) -> None:
     store = run()
     store.read()
     store.claim(journal())
@@ -222,7 +222,7 @@ def test_machines_are_noted(run: Runs) -> None:
         SECOND_RESOURCE_ID,
         RESOURCE_ID,
     ]
-    entry = kept(run)
+    entry = read_back(run)
     assert (read_entry(entry).purchase, list(read_entry(entry).resource_ids)) == (
         MADE,
         [SECOND_RESOURCE_ID, RESOURCE_ID],
@@ -230,58 +230,58 @@ def test_machines_are_noted(run: Runs) -> None:
     assert entry["provision_resource_name"] == "gpu-1"
 
 
-def test_a_purchase_is_noted_before_its_machines_are_known(run: Runs) -> None:
+def test_purchase_is_noted_before_its_machines_are_known(run: Runs) -> None:
     store = run()
     store.claim(journal())
     store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": MADE})
-    assert read_entry(kept(run)).purchase == MADE
+    assert read_entry(read_back(run)).purchase == MADE
 
 
 def test_machines_are_noted_even_if_the_claim_was_lost(run: Runs) -> None:
     run().note(made(RESOURCE_ID))
-    entry = kept(run)
+    entry = read_back(run)
     assert (read_entry(entry).offer_id, list(read_entry(entry).resource_ids)) == (OFFER_ID, [RESOURCE_ID])
 
 
-def test_another_purchase_does_not_mix_with_what_the_host_owns(run: Runs) -> None:
+def test_note_of_another_purchase_is_refused(run: Runs) -> None:
     store = run()
     store.claim(journal())
     store.note(made(RESOURCE_ID))
     with pytest.raises(RegistryError):
         run().note(made(SECOND_RESOURCE_ID, offer_id=OTHER_ID))
-    entry = kept(run)
+    entry = read_back(run)
     assert (read_entry(entry).offer_id, list(read_entry(entry).resource_ids)) == (OFFER_ID, [RESOURCE_ID])
 
 
-def test_a_refusal_frees_the_host(run: Runs) -> None:
+def test_refusal_frees_the_host(run: Runs) -> None:
     store = run()
     store.claim(journal())
     freed = store.note({"provision_purchase": REFUSED, "provision_refused_status": 410, "provision_resource_ids": None})
     assert (read_entry(freed).purchase, freed["provision_refused_status"]) == (REFUSED, 410)
-    assert not read_entry(kept(run)).may_have_bought
+    assert not read_entry(read_back(run)).may_have_bought
     second = run()
     second.read()
     second.claim(journal(OTHER_ID))
-    assert read_entry(kept(run)).offer_id == OTHER_ID
+    assert read_entry(read_back(run)).offer_id == OTHER_ID
 
 
-def test_notes_are_merged_and_none_removes_them(run: Runs) -> None:
+def test_notes_are_merged_and_null_removes_them(run: Runs) -> None:
     store = run()
     store.claim(journal(provision_a=1))
     store.note({"provision_b": {"c": ["ü", None]}})
     assert "provision_a" not in store.note({"provision_a": None})
-    assert kept(run)["provision_b"] == {"c": ["ü", None]}
+    assert read_back(run)["provision_b"] == {"c": ["ü", None]}
 
 
-def test_the_expiry_of_an_offer_is_noted_once(run: Runs) -> None:
+def test_time_of_seen_expiry_is_noted_once(run: Runs) -> None:
     store = run()
     store.claim(journal())
     changes = {"provision_procured_offer_id": OFFER_ID, "provision_expired_seen_at": "2026-01-31T12:00:00Z"}
     seen = store.note(changes)["provision_expired_seen_at"]
-    assert kept(run)["provision_expired_seen_at"] == seen == store.note(changes)["provision_expired_seen_at"]
+    assert read_back(run)["provision_expired_seen_at"] == seen == store.note(changes)["provision_expired_seen_at"]
 
 
-def test_the_end_leaves_nothing(run: Runs) -> None:
+def test_end_removes_the_entry(run: Runs) -> None:
     store = run()
     store.claim(journal())
     store.note(made(RESOURCE_ID))
@@ -293,7 +293,7 @@ def test_the_end_leaves_nothing(run: Runs) -> None:
     second.claim(journal(OTHER_ID))
 
 
-def test_the_end_of_one_purchase_is_not_the_end_of_the_next(run: Runs) -> None:
+def test_end_of_old_purchase_keeps_the_next_one(run: Runs) -> None:
     first, second, late = run(), run(), run()
     first.claim(journal())
     first.note(made(RESOURCE_ID))
@@ -302,13 +302,13 @@ def test_the_end_of_one_purchase_is_not_the_end_of_the_next(run: Runs) -> None:
     second.end()
     second.claim(journal(OTHER_ID))
     second.note(made(SECOND_RESOURCE_ID, offer_id=OTHER_ID))
-    with suppress(Claimed):  # a file is one place for both, so that it says so
+    with suppress(Claimed):  # only the file store refuses, since both purchases use the same file
         late.end()
-    assert list(read_entry(kept(run)).resource_ids) == [SECOND_RESOURCE_ID]
+    assert list(read_entry(read_back(run)).resource_ids) == [SECOND_RESOURCE_ID]
 
 
 @pytest.mark.parametrize("notes", [{}, {"provision_groups": ["gpu"]}], ids=["at once", "after a note"])
-def test_a_machine_that_another_run_has_noted_meanwhile_has_not_ended(run: Runs, notes: Entry) -> None:
+def test_end_fails_if_another_run_has_noted_a_machine(run: Runs, notes: Entry) -> None:
     buying, ending, other = run(), run(), run()
     buying.claim(journal())
     buying.note(made(RESOURCE_ID))
@@ -319,24 +319,24 @@ def test_a_machine_that_another_run_has_noted_meanwhile_has_not_ended(run: Runs,
         ending.note(notes)
     with pytest.raises(Claimed):
         ending.end(DECOMMISSIONED)
-    assert read_entry(kept(run)).resource_ids == (RESOURCE_ID, SECOND_RESOURCE_ID)
+    assert read_entry(read_back(run)).resource_ids == (RESOURCE_ID, SECOND_RESOURCE_ID)
     again = run()
     again.read()
     again.end(DECOMMISSIONED)
-    assert kept(run) == {}
+    assert read_back(run) == {}
 
 
 @pytest.mark.parametrize("host", ['it\'s "quoted"; -- %s {x}', "ü-嗨-🚀", "x" * 240])
-def test_names(run: Runs, host: str) -> None:
+def test_hosts_may_have_any_name(run: Runs, host: str) -> None:
     run(host).claim(journal(provision_resource_name=host))
-    assert kept(run, host)["provision_resource_name"] == host
+    assert read_back(run, host)["provision_resource_name"] == host
     assert run("x").read() is None
 
 
 # Leases
 
 
-def test_one_of_two_runs_that_decide_by_the_same_entry_succeeds(run: Runs) -> None:
+def test_compare_and_set_fails_after_change_by_another_run(run: Runs) -> None:
     store = run()
     store.claim(journal(provision_ends_at="2026-11-27T03:00:00Z"))
     store.note(made(RESOURCE_ID))
@@ -350,12 +350,12 @@ def test_one_of_two_runs_that_decide_by_the_same_entry_succeeds(run: Runs) -> No
         second.compare_and_set({"provision_reaped_at": "2026-11-27T03:00:00Z"})
     assert (second.read() or {})["provision_ends_at"] == "2026-11-27T05:00:00Z"
     second.compare_and_set({"provision_reaped_at": "2026-11-27T05:00:00Z"})
-    assert "provision_reaped_at" in kept(run)
+    assert "provision_reaped_at" in read_back(run)
     second.compare_and_set({"provision_reaped_at": None})
-    assert "provision_reaped_at" not in kept(run)
+    assert "provision_reaped_at" not in read_back(run)
 
 
-def test_a_missing_entry_cannot_be_changed(run: Runs) -> None:
+def test_compare_and_set_fails_without_entry(run: Runs) -> None:
     store = run()
     store.read()
     with pytest.raises(RegistryError):
@@ -369,7 +369,7 @@ def test_a_missing_entry_cannot_be_changed(run: Runs) -> None:
     ending.end()
     with pytest.raises(RegistryError):
         other.compare_and_set({"provision_ends_at": "2026-11-27T05:00:00Z"})
-    assert kept(run) == {}
+    assert read_back(run) == {}
 
 
 # The ledger
@@ -380,32 +380,32 @@ def fresh(offer_id: str = OFFER_ID) -> Entry:
     return journal(offer_id, provision_journaled_at=utc(time.time()), provision_groups=["gpu", "train"])
 
 
-def only(found: Ledger) -> Bill:
+def only_bill(found: Ledger) -> Bill:
     (bill,) = found.bills
     return bill
 
 
-def test_nothing_was_bought(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_ledger_without_purchases_is_empty(run: Runs, ledger: Callable[..., Ledger]) -> None:
     assert ledger().bills == () and ledger().warnings == ()
     run().read()
     assert ledger().bills == ()
     assert ledger().now == pytest.approx(time.time(), abs=5)
 
 
-def test_a_purchase_is_in_the_ledger_from_before_it_is_sent(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_ledger_has_purchase_from_its_claim(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store, before = run(), time.time()
     store.read()
     store.claim(fresh())
-    bill = only(ledger())
+    bill = only_bill(ledger())
     assert (bill.project, bill.host, bill.offer_id, bill.price_per_hour) == ("default", "gpu-1", OFFER_ID, 2.0)
     assert (bill.groups, bill.resource_ids, bill.end, bill.why) == (("gpu", "train"), (), None, "")
     assert before - 1 <= (bill.begin or 0) <= time.time() and bill.registered
     store.note(made(RESOURCE_ID))
-    assert only(ledger()).resource_ids == (RESOURCE_ID,)
-    assert only(ledger()).begin == bill.begin
+    assert only_bill(ledger()).resource_ids == (RESOURCE_ID,)
+    assert only_bill(ledger()).begin == bill.begin
 
 
-def test_a_purchase_that_came_to_nothing_costs_nothing(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_refused_purchase_is_not_billed(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()
     store.claim(fresh())
@@ -417,25 +417,25 @@ def test_a_purchase_that_came_to_nothing_costs_nothing(run: Runs, ledger: Callab
     assert [bill.offer_id for bill in ledger().bills] == [OTHER_ID]
 
 
-def test_a_purchase_that_was_made_and_failed_may_have_been_billed(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_purchase_that_failed_after_it_was_made_is_billed(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()
     store.claim(fresh())
     store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": MADE})
     store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": REFUSED})
-    bill = only(ledger())
+    bill = only_bill(ledger())
     assert bill.why == FAILED and (bill.begin or 0) <= (bill.end or 0) <= time.time() + 1
 
 
 @pytest.mark.parametrize("why", [DECOMMISSIONED, GONE])
-def test_an_end_and_its_reason_are_kept(run: Runs, ledger: Callable[..., Ledger], why: str) -> None:
+def test_ledger_keeps_end_and_its_reason(run: Runs, ledger: Callable[..., Ledger], why: str) -> None:
     store = run()
     store.read()
     store.claim(fresh())
     store.note(made(RESOURCE_ID))
     before = time.time()
     store.end(why)
-    bill = only(ledger())
+    bill = only_bill(ledger())
     assert (bill.why, bill.resource_ids, bill.price_per_hour) == (why, (RESOURCE_ID,), 2.0)
     assert before <= (bill.end or 0) <= time.time() + 1
     store = run()
@@ -445,7 +445,7 @@ def test_an_end_and_its_reason_are_kept(run: Runs, ledger: Callable[..., Ledger]
 
 
 @pytest.mark.parametrize(("now", "highest"), [(5.0, 5.0), (1.0, 2.0), (None, 2.0)])
-def test_an_end_says_what_the_ledger_says(
+def test_end_returns_bill_of_ledger_at_highest_price(
     run: Runs, ledger: Callable[..., Ledger], now: float | None, highest: float
 ) -> None:
     store = run()
@@ -453,46 +453,44 @@ def test_an_end_says_what_the_ledger_says(
     store.claim(fresh())
     store.note(made(RESOURCE_ID))
     bill = store.end(DECOMMISSIONED, now)
-    assert bill == only(ledger()) and bill.price_per_hour == highest and not bill.runs
+    assert bill == only_bill(ledger()) and bill.price_per_hour == highest and not bill.runs
     assert store.end() is None
 
 
-def test_a_purchase_that_is_sent_again_has_one_bill_since_the_first_time(
-    run: Runs, ledger: Callable[..., Ledger]
-) -> None:
+def test_repeated_purchase_has_one_bill_from_first_claim(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()
     store.claim(fresh())
-    begin = only(ledger()).begin
+    begin = only_bill(ledger()).begin
     store.read()
     store.claim(journal(provision_journaled_at=utc(time.time() + 100), provision_price_per_hour=3.0))
-    bill = only(ledger())
+    bill = only_bill(ledger())
     assert (bill.begin, bill.price_per_hour) == (begin, 3.0)
 
 
-def test_an_adopted_machine_was_billed_before(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_adopted_machine_is_billed_from_its_noted_start(run: Runs, ledger: Callable[..., Ledger]) -> None:
     long_ago = time.time() // 1 - 86_400
     adopted = {"provision_adopted": True, "provision_journaled_at": utc(long_ago), "provision_price_per_hour": 4.0}
     run().note({**made(RESOURCE_ID), **adopted})
-    bill = only(ledger())
+    bill = only_bill(ledger())
     assert (bill.begin, bill.price_per_hour, bill.resource_ids) == (long_ago, 4.0, (RESOURCE_ID,))
 
 
-def test_an_ended_machine_that_is_adopted_runs_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
-    """A person forgot it by mistake. Its old notes, such as the end of its lease, no longer hold."""
+def test_adopting_an_ended_machine_continues_its_bill(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    """As after a person forgot it by mistake. Old notes, such as the end of its lease, are gone."""
     store = run()
     store.read()
     store.claim({**fresh(), "provision_ends_at": "2026-01-31T20:00:00Z", "provision_leased": "8h"})
     store.note(made(RESOURCE_ID))
     store.end(DECOMMISSIONED)
-    assert not only(ledger()).runs and not kept(run)
+    assert not only_bill(ledger()).runs and not read_back(run)
     run().note({**made(RESOURCE_ID), "provision_adopted": True, "provision_price_per_hour": 4.0})
-    entry, bill = read_entry(kept(run)), only(ledger())
+    entry, bill = read_entry(read_back(run)), only_bill(ledger())
     assert (entry.resource_ids, entry.ends_at, entry.leased, entry.adopted) == ((RESOURCE_ID,), "", "", True)
     assert (bill.runs, bill.price_per_hour, bill.resource_ids) == (True, 4.0, (RESOURCE_ID,))
 
 
-def test_purchases_that_ended_before_are_left_out(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_ledger_leaves_out_purchases_that_ended_before_since(run: Runs, ledger: Callable[..., Ledger]) -> None:
     for host, offer_id in (("gpu-1", OFFER_ID), ("gpu-2", OTHER_ID)):
         store = run(host)
         store.read()
@@ -504,16 +502,16 @@ def test_purchases_that_ended_before_are_left_out(run: Runs, ledger: Callable[..
     assert [bill.host for bill in ledger(time.time() + 60).bills] == ["gpu-2"]
 
 
-def test_an_unknown_price(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_unknown_price_stays_unknown_until_noted(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()
     store.claim({name: value for name, value in fresh().items() if name != "provision_price_per_hour"})
-    assert only(ledger()).price_per_hour is None
+    assert only_bill(ledger()).price_per_hour is None
     store.note({**made(RESOURCE_ID), "provision_price_per_hour": 2.5})
-    assert only(ledger()).price_per_hour == 2.5
+    assert only_bill(ledger()).price_per_hour == 2.5
 
 
-# Storage, which survives its machine
+# Storage, which may outlive its machine
 
 
 def volume(resource_id: str = SECOND_RESOURCE_ID, **fields: Any) -> Entry:
@@ -530,15 +528,15 @@ def buy_with_storage(run: Runs) -> Registry:
 
 def test_storage_is_not_a_machine_of_the_host(run: Runs, ledger: Callable[..., Ledger]) -> None:
     buy_with_storage(run)
-    entry = read_entry(kept(run))
+    entry = read_entry(read_back(run))
     assert entry.resource_ids == (RESOURCE_ID,) and [item.resource_id for item in entry.storage] == [SECOND_RESOURCE_ID]
-    assert only(ledger()).price_per_hour == 2.0  # which includes the storage
+    assert only_bill(ledger()).price_per_hour == 2.0  # which includes the storage
 
 
-def test_storage_is_billed_from_the_end_of_its_machine_until_its_own(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_storage_is_billed_from_end_of_machine_until_its_own_end(run: Runs, ledger: Callable[..., Ledger]) -> None:
     begin = time.time()
     buy_with_storage(run).end(DECOMMISSIONED)
-    assert read_entry(kept(run)).is_empty
+    assert read_entry(read_back(run)).is_empty
     machine, storage = ledger().bills
     assert not machine.runs and storage.runs and storage.registered
     assert (storage.host, storage.groups, storage.price_per_hour) == ("gpu-1", ("gpu", "train"), 0.05)
@@ -549,7 +547,7 @@ def test_storage_is_billed_from_the_end_of_its_machine_until_its_own(run: Runs, 
     assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is None
 
 
-def test_storage_stays_if_its_host_buys_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_storage_is_kept_when_its_host_buys_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
     buy_with_storage(run).end()
     store = run()
     store.read()
@@ -562,21 +560,21 @@ def test_storage_stays_if_its_host_buys_again(run: Runs, ledger: Callable[..., L
     assert running == {SECOND_RESOURCE_ID, FOURTH}
 
 
-def test_kept_storage_that_another_machine_has_attached_stays_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_kept_storage_attached_to_another_machine_stays_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
     buy_with_storage(run).end()
     store = run()
     store.read()
     store.claim(fresh(OTHER_ID))
-    store.note(made(THIRD, SECOND_RESOURCE_ID, offer_id=OTHER_ID))  # as the answer to the purchase names both
+    store.note(made(THIRD, SECOND_RESOURCE_ID, offer_id=OTHER_ID))  # the answer to the purchase names both
     assert sum(SECOND_RESOURCE_ID in bill.resource_ids for bill in ledger().bills if bill.runs) == 1
     store.end()
     assert [bill.resource_ids for bill in ledger().bills if bill.runs] == [(SECOND_RESOURCE_ID,)]
 
 
-def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_ended_storage_that_reappears_is_billed_as_if_never_ended(run: Runs, ledger: Callable[..., Ledger]) -> None:
     """It may have been billed all the time."""
     buy_with_storage(run).end()
-    begun = time.time()
+    before_end = time.time()
     assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is not None
     store = run()
     store.read()
@@ -587,36 +585,34 @@ def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, 
     store.end()
     (bill,) = (bill for bill in ledger().bills if bill.runs)
     assert bill.resource_ids == (SECOND_RESOURCE_ID,) and bill.registered and bill.price_per_hour == 0.05
-    assert (bill.begin or 0) <= begun
-    # A run that repeats the end of the machine does not undo the end of its storage.
+    assert (bill.begin or 0) <= before_end
+    # Another run that ends the same machine later does not restore the ended storage.
     assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is not None
     with suppress(Claimed):
         late.end()
     assert all(not bill.runs for bill in ledger().bills)
 
 
-def test_storage_of_another_host_that_a_purchase_names_is_neither_held_nor_billed(
-    run: Runs, ledger: Callable[..., Ledger]
-) -> None:
-    """The answer to the other purchase also names it, which is not a contradiction."""
+def test_storage_of_another_host_named_by_purchase_is_not_held(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    """That the answer to the purchase names it is not a contradiction."""
     buy_with_storage(run)
     store = run("gpu-2")
     store.read()
     store.claim({**fresh(OTHER_ID), "provision_resource_name": "gpu-2"})
     store.note(made(THIRD, SECOND_RESOURCE_ID, offer_id=OTHER_ID))
     store.note({**made(THIRD, offer_id=OTHER_ID), AFFECTED: [SECOND_RESOURCE_ID]})
-    entry = read_entry(kept(run, "gpu-2"))
+    entry = read_entry(read_back(run, "gpu-2"))
     assert (entry.resource_ids, entry.affected, entry.storage) == ((THIRD,), (SECOND_RESOURCE_ID,), ())
     store.end(DECOMMISSIONED)
-    assert not kept(run, "gpu-2") and [bill.host for bill in ledger().bills if bill.runs] == ["gpu-1"]
+    assert not read_back(run, "gpu-2") and [bill.host for bill in ledger().bills if bill.runs] == ["gpu-1"]
     run().read()
-    assert [item.resource_id for item in read_entry(kept(run)).storage] == [SECOND_RESOURCE_ID]
+    assert [item.resource_id for item in read_entry(read_back(run)).storage] == [SECOND_RESOURCE_ID]
 
 
-def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
+def test_storage_of_failed_purchase_is_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = buy_with_storage(run)
     store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": REFUSED, "provision_resource_ids": None})
-    (bill,) = (bill for bill in ledger().bills if bill.runs)  # also if its host buys nothing more
+    (bill,) = (bill for bill in ledger().bills if bill.runs)  # even before its host buys again
     assert bill.resource_ids == (SECOND_RESOURCE_ID,) and bill.registered
     store = run()
     store.read()
@@ -624,8 +620,8 @@ def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, 
     assert (SECOND_RESOURCE_ID,) in [bill.resource_ids for bill in ledger().bills if bill.runs]
 
 
-def test_storage_whose_ids_begin_alike_is_apart(run: Runs, ledger: Callable[..., Ledger]) -> None:
-    """Ids that contain a time differ only at their ends if they are of one purchase."""
+def test_storage_with_ids_of_same_prefix_has_separate_bills(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    """Ids that contain a time differ only at their ends if they come from the same purchase."""
     store = run()
     store.read()
     store.claim(fresh())

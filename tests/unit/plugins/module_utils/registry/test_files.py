@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry's files are replaced in one step, private to their owner, and read back by Ansible unchanged."""
+"""Files of the registry are replaced atomically, private to their owner, and read back unchanged by Ansible."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("source", ["file.yml", "folder"])
-def test_the_registry_is_next_to_a_linked_inventory_where_ansible_reads_it(tmp_path: Path, source: str) -> None:
-    """All hosts use the same place, even those that a play has added, or that spell their folder in another way."""
+def test_registry_dir_is_next_to_the_link_of_a_linked_inventory(tmp_path: Path, source: str) -> None:
+    """All hosts use the same folder, also those that a play has added, and those with another spelling of the path."""
     (tmp_path / "real" / "folder").mkdir(parents=True)
     (tmp_path / "real" / "file.yml").touch()
     (tmp_path / "project").mkdir()
@@ -70,7 +70,7 @@ def read_back(text: str, path: Path) -> Any:
 
 
 def kinds(value: Any) -> Any:
-    """The value with the plain type of each of its parts, since Ansible's own are subclasses."""
+    """A value with the plain type of each part, since Ansible returns subclasses."""
     if isinstance(value, dict):
         return {str(key): kinds(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -79,7 +79,7 @@ def kinds(value: Any) -> Any:
     return plain.__name__, repr(value) if plain is float else value
 
 
-def test_the_file_says_who_wrote_it_and_that_it_costs_money() -> None:
+def test_entry_begins_with_its_origin_and_a_note_on_billing() -> None:
     text = _files.entry_text(VARIABLES)
     assert text.startswith("---\n# Written by compute_index.supply: ")
     assert "billed" in text.splitlines()[1]
@@ -123,7 +123,7 @@ TRICKY = [
         {"nested": [{"a": [{"b": {"c": [1, 2.5, None]}}]}]},
     ],
 )
-def test_ansible_reads_back_what_was_written(variables: dict[str, Any], tmp_path: Path) -> None:
+def test_ansible_reads_back_tricky_values(variables: dict[str, Any], tmp_path: Path) -> None:
     assert kinds(read_back(_files.entry_text(variables), tmp_path / "machine.yml")) == kinds(variables)
 
 
@@ -136,7 +136,7 @@ VALUES = st.recursive(
 
 
 @given(variables=st.dictionaries(TEXTS, VALUES, max_size=3))
-def test_ansible_reads_back_whatever_was_written(variables: dict[str, Any]) -> None:
+def test_ansible_reads_back_arbitrary_values(variables: dict[str, Any]) -> None:
     try:
         text = _files.entry_text(variables)
     except ValueError:
@@ -163,24 +163,24 @@ def test_template_marks_are_refused(place: Any, mark: str) -> None:
         _files.entry_text(place(mark))
 
 
-def test_without_pyyaml_the_module_says_so(import_without: Callable[..., Any]) -> None:
+def test_has_yaml_is_false_without_pyyaml(import_without: Callable[..., Any]) -> None:
     assert (_files.HAS_YAML, import_without(_files, "yaml").HAS_YAML) == (True, False)
 
 
 # The file
 
 
-def test_a_missing_file_has_no_text(tmp_path: Path) -> None:
+def test_missing_file_reads_as_none(tmp_path: Path) -> None:
     assert _files.read_text(str(tmp_path / "x")) is None
     assert _files.read_text(str(tmp_path / "no folder" / "x")) is None
 
 
-def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_reading_a_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         _files.read_text(str(tmp_path))
 
 
-def test_text_is_written_as_utf_8_for_its_owner_only(file: Path) -> None:
+def test_file_is_utf_8_and_private_to_its_owner(file: Path) -> None:
     file.chmod(0o644)
     _files.write_durably(str(file), "n\u00e4me\n")
     assert file.read_bytes() == "n\u00e4me\n".encode()
@@ -188,7 +188,7 @@ def test_text_is_written_as_utf_8_for_its_owner_only(file: Path) -> None:
     assert _files.read_text(str(file)) == "n\u00e4me\n"
 
 
-def test_the_mode_does_not_depend_on_the_umask(file: Path) -> None:
+def test_mode_does_not_depend_on_umask(file: Path) -> None:
     old = os.umask(0)
     try:
         _files.write_durably(str(file), "new")
@@ -197,13 +197,13 @@ def test_the_mode_does_not_depend_on_the_umask(file: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_missing_folders_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "machine.yml"
     _files.write_durably(str(path), "new")
     assert path.read_text() == "new"
 
 
-def test_a_file_is_written_or_removed(file: Path) -> None:
+def test_write_or_remove_writes_text_and_removes_for_none(file: Path) -> None:
     _files.write_or_remove(str(file), "new")
     assert file.read_text() == "new"
     _files.write_or_remove(str(file), None)
@@ -211,7 +211,7 @@ def test_a_file_is_written_or_removed(file: Path) -> None:
     _files.write_or_remove(str(file), None)
 
 
-def test_a_file_that_cannot_be_removed_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_removal_raises(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbid(*_args: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_removed_is_an_error(file: Path, monkeypatch: pyte
         _files.write_or_remove(str(file), None)
 
 
-def test_the_removal_of_a_file_is_durable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removal_is_synced_to_disk(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(file.exists()))
     _files.write_or_remove(str(file), None)
@@ -228,7 +228,7 @@ def test_the_removal_of_a_file_is_durable(file: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("other", [None, "main.yml"])
-def test_a_folder_is_removed_with_the_last_file_in_it(tmp_path: Path, other: str | None) -> None:
+def test_folder_is_removed_with_its_last_file(tmp_path: Path, other: str | None) -> None:
     file = tmp_path / "host" / "machine.yml"
     _files.write_or_remove(str(file), "a\n")
     if other:
@@ -238,7 +238,7 @@ def test_a_folder_is_removed_with_the_last_file_in_it(tmp_path: Path, other: str
     assert file.parent.exists() is bool(other) and tmp_path.exists()
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_link_stays_a_link(tmp_path: Path) -> None:
     file, link = tmp_path / "there" / "machine.yml", tmp_path / "machine.yml"
     _files.write_or_remove(str(file), "a\n")
     link.symlink_to(file)
@@ -246,8 +246,8 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert link.is_symlink() and file.read_text() == "b\n"
 
 
-def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
-    """Root may write to /dev, so -e quote_file=/dev/null would take that device from every program."""
+def test_special_file_is_not_replaced(tmp_path: Path) -> None:
+    """Else root, with -e quote_file=/dev/null, would replace that device for every program."""
     (tmp_path / "link").symlink_to(tmp_path / "device")
     os.mkfifo(tmp_path / "device")
     for name in ("device", "link"):
@@ -256,27 +256,27 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert stat.S_ISFIFO((tmp_path / "device").stat().st_mode) and not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_bare_file_name_is_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bare_file_name_is_in_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _files.write_durably("machine.yml", "new")
     assert (tmp_path / "machine.yml").read_text() == "new"
 
 
-def test_nothing_else_stays_in_the_folder(file: Path) -> None:
+def test_no_temporary_file_stays(file: Path) -> None:
     _files.write_durably(str(file), "new")
     assert os.listdir(file.parent) == ["machine.yml"]
 
 
-def test_the_temporary_file_is_one_that_ansible_does_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr(os, "replace", lambda source, target: seen.append(source))
+def test_ansible_ignores_the_temporary_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources: list[str] = []
+    monkeypatch.setattr(os, "replace", lambda source, target: sources.append(source))
     _files.write_durably(str(file), "new")
-    assert Path(seen[0]).parent == file.parent
-    assert Path(seen[0]).name.startswith(".") and not seen[0].endswith((".yml", ".yaml", ".json"))
+    assert Path(sources[0]).parent == file.parent
+    assert Path(sources[0]).name.startswith(".") and not sources[0].endswith((".yml", ".yaml", ".json"))
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace", "fdopen"])
-def test_a_failure_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_failed_step_leaves_only_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(os, step, refuse)
     with pytest.raises(OSError, match="No space left"):
         _files.write_durably(str(file), "new")
@@ -284,7 +284,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pyt
     assert os.listdir(file.parent) == ["machine.yml"]
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_only_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fdopen
 
     def full(handle: int, *args: Any, **options: Any) -> Any:
@@ -299,7 +299,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(file: Path, monkeypatch: p
     assert os.listdir(file.parent) == ["machine.yml"]
 
 
-def test_an_interruption_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_leaves_only_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_args: Any) -> None:
         raise KeyboardInterrupt
 
@@ -310,9 +310,7 @@ def test_an_interruption_leaves_the_old_file_and_no_other(file: Path, monkeypatc
     assert os.listdir(file.parent) == ["machine.yml"]
 
 
-def test_the_text_is_on_disk_before_the_name_and_the_name_before_the_return(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_is_synced_before_rename_and_folder_after_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     sync, replace = os.fsync, os.replace
 
@@ -331,7 +329,7 @@ def test_the_text_is_on_disk_before_the_name_and_the_name_before_the_return(
     assert order == ["sync 4 bytes", "replace", "sync folder"]
 
 
-def test_a_file_system_that_cannot_sync_folders_is_good_enough(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_that_cannot_sync_folders_is_accepted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
     def sync(handle: int) -> None:

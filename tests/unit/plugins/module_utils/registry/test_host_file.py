@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host's file: one purchase at a time, facts that are never lost, and errors that name a broken file."""
+"""A host's file: one purchase at a time, holds and locks, notes and ends, and errors about broken files."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def journal(offer_id: str = OFFER_ID, **fields: Any) -> Entry:
     }
 
 
-def kept(path: Path) -> Entry | None:
-    """The content of the file, without what the store adds when it is read."""
+def content_of(path: Path) -> Entry | None:
+    """The content of the file, without the fields that the store adds on reading; None if there is no file."""
     return yaml.safe_load(path.read_text()) if path.exists() else None
 
 
@@ -72,7 +72,7 @@ def bought(path: Path, offer_id: str = OFFER_ID) -> None:
         file.claim(journal(offer_id))
 
 
-# The words of an entry
+# The fields of an entry
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def bought(path: Path, offer_id: str = OFFER_ID) -> None:
         ({}, None),
         ({"provision_price_per_hour": 2}, None),
         (journal(), SENT),
+        (journal(provision_procured_offer_id=None), None),
         (journal(provision_purchase=MADE), MADE),
         (journal(provision_purchase=REFUSED, provision_refused_status=409), REFUSED),
         (journal(provision_purchase=None), SENT),
@@ -93,29 +94,22 @@ def bought(path: Path, offer_id: str = OFFER_ID) -> None:
         ({"provision_resource_ids": []}, None),
     ],
 )
-def test_the_result_of_a_purchase(entry: Entry, purchase: str | None) -> None:
+def test_read_entry_derives_result_of_purchase(entry: Entry, purchase: str | None) -> None:
     known = read_entry(entry)
     assert (known.is_open, known.is_made) == (purchase == SENT, purchase == MADE)
     assert read_entry(entry).may_have_bought is (purchase in (SENT, MADE))
     assert read_entry(entry).is_unanswered is (purchase == SENT)
 
 
-def test_a_refusal_that_is_not_settled_was_answered_and_may_have_bought() -> None:
+def test_unsettled_refusal_is_answered_and_may_have_bought() -> None:
     entry = journal(provision_refused_status=409)
     assert read_entry(entry).may_have_bought and not read_entry(entry).is_unanswered
-
-
-def test_entries_by_hand_are_read_too() -> None:
-    assert read_entry({"provision_procured_offer_id": f" {OFFER_ID.upper()} "}).offer_id == OFFER_ID
-    assert read_entry({"provision_procured_offer_id": None}).offer_id == ""
-    assert list(read_entry({"provision_resource_ids": RESOURCE_ID}).resource_ids) == [RESOURCE_ID]
-    assert list(read_entry({"provision_resource_ids": None}).resource_ids) == []
 
 
 # Reading
 
 
-def test_a_host_without_a_file_has_no_entry(path: Path) -> None:
+def test_missing_file_reads_as_no_entry(path: Path) -> None:
     assert HostFile(str(path)).read() is None
     assert not path.parent.exists()
 
@@ -136,7 +130,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("content", "reason"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_file_is_named_and_never_replaced(path: Path, content: bytes, reason: str) -> None:
+def test_broken_file_is_named_and_not_replaced(path: Path, content: bytes, reason: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     file = HostFile(str(path))
@@ -148,23 +142,23 @@ def test_a_broken_file_is_named_and_never_replaced(path: Path, content: bytes, r
     assert path.read_bytes() == content
 
 
-def test_a_folder_in_the_place_of_the_file_is_named(path: Path) -> None:
+def test_folder_in_place_of_file_is_named(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(RegistryError, match=r"compute_index_supply\.yml cannot be read: Is a directory"):
         HostFile(str(path)).read()
 
 
-def test_reading_returns_a_copy(path: Path) -> None:
+def test_read_returns_a_copy(path: Path) -> None:
     file = HostFile(str(path))
     file.claim(journal())
     entry = file.read()
     assert entry is not None
     entry["provision_purchase"] = MADE
     file.claim(journal(provision_price_per_hour=3.0))
-    assert kept(path) == journal(provision_price_per_hour=3.0)
+    assert content_of(path) == journal(provision_price_per_hour=3.0)
 
 
-def test_without_pyyaml_nothing_is_read_or_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyyaml_fails_reads_and_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_files, "HAS_YAML", False)
     file = HostFile(str(path))
     for change in (file.read, lambda: file.claim(journal()), lambda: file.note({}), file.end):
@@ -175,18 +169,18 @@ def test_without_pyyaml_nothing_is_read_or_written(path: Path, monkeypatch: pyte
 # Claims
 
 
-def test_a_claim_is_kept_for_its_owner_only_whatever_the_umask(path: Path) -> None:
+def test_claim_is_private_to_its_owner_under_any_umask(path: Path) -> None:
     old = os.umask(0)
     try:
         HostFile(str(path)).claim(journal())
     finally:
         os.umask(old)
-    assert kept(path) == journal()
+    assert content_of(path) == journal()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in path.parents[:2]] == [0o700, 0o700]
 
 
-def test_folders_that_exist_keep_their_mode(path: Path) -> None:
+def test_existing_folders_keep_their_mode(path: Path) -> None:
     path.parents[1].mkdir(mode=0o755)
     HostFile(str(path)).claim(journal())
     assert stat.S_IMODE(path.parents[1].stat().st_mode) == 0o755
@@ -202,9 +196,9 @@ FORBIDDING = {
     ),
     "machines without an offer": {"provision_resource_ids": [RESOURCE_ID]},
 }
-FREE = {
+CLAIMABLE = {
     "empty": {},
-    "variables of the user's": {"ansible_port": 22},
+    "variables of the user": {"ansible_port": 22},
     "another offer, refused": journal(OTHER_ID, provision_purchase=REFUSED, provision_refused_status=410),
     "this offer, refused": journal(provision_purchase=REFUSED, provision_refused_status=409),
     "this offer, sent": journal(),
@@ -214,7 +208,7 @@ FREE = {
 
 
 @pytest.mark.parametrize("entry", FORBIDDING.values(), ids=FORBIDDING.keys())
-def test_an_open_purchase_of_another_offer_forbids_the_claim(path: Path, entry: Entry) -> None:
+def test_possible_purchase_forbids_claim_of_another_offer(path: Path, entry: Entry) -> None:
     _files.write_durably(str(path), _files.entry_text(entry))
     file = HostFile(str(path))
     file.read()
@@ -222,19 +216,19 @@ def test_an_open_purchase_of_another_offer_forbids_the_claim(path: Path, entry: 
         file.claim(journal())
     assert caught.value.entry == read_entry(entry)
     assert str(path) in str(caught.value)
-    assert kept(path) == entry
+    assert content_of(path) == entry
 
 
-@pytest.mark.parametrize("entry", FREE.values(), ids=FREE.keys())
-def test_an_entry_without_a_purchase_is_replaced_by_a_claim(path: Path, entry: Entry) -> None:
+@pytest.mark.parametrize("entry", CLAIMABLE.values(), ids=CLAIMABLE.keys())
+def test_claim_replaces_entry_without_open_purchase_of_another_offer(path: Path, entry: Entry) -> None:
     _files.write_durably(str(path), _files.entry_text(entry))
     file = HostFile(str(path))
     file.read()
     file.claim(journal())
-    assert kept(path) == journal()
+    assert content_of(path) == journal()
 
 
-def test_the_message_says_who_owns_what_since_when(path: Path) -> None:
+def test_message_names_offer_machines_and_start(path: Path) -> None:
     bought(path)
     with pytest.raises(Claimed) as caught:
         bought(path, OTHER_ID)
@@ -245,7 +239,7 @@ def test_the_message_says_who_owns_what_since_when(path: Path) -> None:
     assert str(caught.value) == f"{path} says that this host owns offer {OFFER_ID} ({RESOURCE_ID})."
 
 
-def test_an_entry_that_another_run_has_made_or_changed_since_forbids_the_claim(path: Path) -> None:
+def test_change_by_another_run_since_the_read_forbids_claim(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     assert (first.read(), second.read()) == (None, None)
     first.claim(journal())
@@ -263,34 +257,24 @@ def test_an_entry_that_another_run_has_made_or_changed_since_forbids_the_claim(p
     second.claim(journal())
 
 
-def test_a_run_may_claim_again_what_it_has_noted_itself(path: Path) -> None:
-    file = HostFile(str(path))
-    file.read()
-    file.claim(journal())
-    file.note({"provision_purchase": REFUSED, "provision_refused_status": 429})
-    file.claim(journal())
-    file.claim(journal())
-    assert kept(path) == journal()
-
-
-def test_a_removed_entry_may_be_claimed(path: Path) -> None:
+def test_removed_entry_may_be_claimed(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     first.claim(journal())
     first.close()
     second.read()
     second.end()
     first.claim(journal(OTHER_ID))
-    assert kept(path) == journal(OTHER_ID)
+    assert content_of(path) == journal(OTHER_ID)
 
 
-def test_template_marks_and_odd_values_are_refused(path: Path) -> None:
+def test_template_marks_and_values_without_yaml_form_are_refused(path: Path) -> None:
     for value, reason in (("{{ x }}", "holds template marks"), (object(), "holds a value that YAML cannot represent")):
         with pytest.raises(RegistryError, match=reason), contextlib.closing(HostFile(str(path))) as file:
             file.claim(journal(note=value))
         assert not path.exists()
 
 
-def race(path: Path, offer_id: str, barrier: Any, won: Any) -> None:
+def race(path: Path, offer_id: str, barrier: Any, winners: Any) -> None:
     file = HostFile(str(path))
     file.read()
     barrier.wait(HANGS)
@@ -300,7 +284,7 @@ def race(path: Path, offer_id: str, barrier: Any, won: Any) -> None:
         return
     finally:
         file.close()
-    won.append(offer_id)
+    winners.append(offer_id)
 
 
 def offers(count: int) -> list[str]:
@@ -311,28 +295,28 @@ def offers(count: int) -> list[str]:
 @pytest.mark.parametrize("attempt", range(10))
 def test_one_of_many_threads_gets_the_claim(path: Path, same: bool, attempt: int) -> None:
     wanted = [OFFER_ID] * 8 if same else offers(8)
-    won: list[str] = []
+    winners: list[str] = []
     barrier = threading.Barrier(len(wanted))
-    threads = [threading.Thread(target=race, args=(path, offer_id, barrier, won)) for offer_id in wanted]
+    threads = [threading.Thread(target=race, args=(path, offer_id, barrier, winners)) for offer_id in wanted]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(won) == 1 and kept(path) == journal(won[0])
+    assert len(winners) == 1 and content_of(path) == journal(winners[0])
     assert os.listdir(path.parent) == [path.name]
 
 
 def test_one_of_many_processes_gets_the_claim(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
-        won, barrier = manager.list(), manager.Barrier(4)
-        processes = [context.Process(target=race, args=(path, offer_id, barrier, won)) for offer_id in offers(4)]
+        winners, barrier = manager.list(), manager.Barrier(4)
+        processes = [context.Process(target=race, args=(path, offer_id, barrier, winners)) for offer_id in offers(4)]
         for process in processes:
             process.start()
         for process in processes:
             process.join()
         assert [process.exitcode for process in processes] == [0] * 4
-        assert len(won) == 1 and kept(path) == journal(won[0])
+        assert len(winners) == 1 and content_of(path) == journal(winners[0])
 
 
 # Holds
@@ -344,7 +328,7 @@ def hold_forever(path: str, held: Any) -> None:
     time.sleep(60)
 
 
-def test_a_hold_ends_with_its_process_however_that_ends(path: Path) -> None:
+def test_killed_process_loses_its_hold(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     held = context.Event()
     process = context.Process(target=hold_forever, args=(str(path), held))
@@ -365,7 +349,7 @@ def test_a_hold_ends_with_its_process_however_that_ends(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_change_by_another_run_between_read_and_hold_must_be_read_first(path: Path) -> None:
+def test_change_by_another_run_since_the_read_forbids_hold(path: Path) -> None:
     bought(path)
     file = HostFile(str(path))
     file.read()
@@ -376,16 +360,16 @@ def test_a_change_by_another_run_between_read_and_hold_must_be_read_first(path: 
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
-def test_a_file_system_without_locks_is_refused_at_once(path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """Each write is refused before anything is sent; existing entries can still be read."""
+def test_file_system_without_locks_refuses_writes(path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Existing entries can still be read. The refusal comes at once, without a wait for the lock."""
     bought(path)
-    before = kept(path)
+    before = content_of(path)
 
     def flock(*_given: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(_files.time, "sleep", lambda _seconds: pytest.fail("it waits"))
+    monkeypatch.setattr(_files.time, "sleep", lambda _seconds: pytest.fail("it must not wait"))
     file, new = HostFile(str(path)), HostFile(str(path.parents[1] / "new" / path.name))
     assert file.read() == before and new.read() is None
     for write in (
@@ -397,11 +381,11 @@ def test_a_file_system_without_locks_is_refused_at_once(path: Path, monkeypatch:
     ):
         with pytest.raises(RegistryError, match=r"has no locks.*provision_registry_url"):
             write()
-    assert kept(path) == before
+    assert content_of(path) == before
 
 
-def test_a_hold_is_seen_through_a_read_only_mount(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container with a read-only inventory, while a run outside is buying."""
+def test_hold_is_visible_through_read_only_mount(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with a read-only inventory, while a run outside the container is buying."""
 
     def read_only_open(file: str, mode: str = "r", **how: Any) -> Any:
         if mode != "r":
@@ -414,29 +398,20 @@ def test_a_hold_is_seen_through_a_read_only_mount(path: Path, monkeypatch: pytes
         assert read_entry(HostFile(str(path)).read()).held_by == "alice at bastion"
 
 
-def test_a_run_that_only_reads_keeps_no_other_from_buying(path: Path) -> None:
+def test_claim_waits_for_the_short_lock_of_a_reader(path: Path) -> None:
     path.parent.mkdir(parents=True)
     buying = path.with_name(".compute_index_supply.buying")
     with buying.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         threading.Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
         bought(path)
-    assert kept(path) == journal()
+    assert content_of(path) == journal()
 
 
 # Notes
 
 
-def test_notes_are_merged_and_none_removes_a_key(path: Path) -> None:
-    file = HostFile(str(path))
-    file.claim(journal())
-    whole = file.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID], "provision_x": None})
-    expected = journal(provision_purchase=MADE, provision_resource_ids=[RESOURCE_ID])
-    assert whole == expected == kept(path)
-    assert "provision_journaled_at" not in file.note({"provision_journaled_at": None})
-
-
-def test_a_machine_that_another_sweep_has_marked_meanwhile_ends(path: Path) -> None:
+def test_end_ignores_mark_of_another_sweep(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     first.claim(journal())
     first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
@@ -446,7 +421,7 @@ def test_a_machine_that_another_sweep_has_marked_meanwhile_ends(path: Path) -> N
     assert not path.exists()
 
 
-def test_an_entry_that_another_sweep_had_removed_before_a_note_ends(path: Path) -> None:
+def test_note_after_end_by_another_sweep_does_not_block_end(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     first.claim(journal())
     first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
@@ -457,22 +432,15 @@ def test_an_entry_that_another_sweep_had_removed_before_a_note_ends(path: Path) 
     assert not path.exists()
 
 
-def test_facts_are_kept_even_if_the_entry_was_lost(path: Path) -> None:
-    assert HostFile(str(path)).note({"provision_resource_ids": [RESOURCE_ID]}) == {
-        "provision_resource_ids": [RESOURCE_ID]
-    }
-    assert kept(path) == {"provision_resource_ids": [RESOURCE_ID]}
-
-
 @pytest.mark.parametrize("entry", FORBIDDING.values(), ids=FORBIDDING.keys())
-def test_a_note_about_another_offer_does_not_mix_with_what_the_host_owns(path: Path, entry: Entry) -> None:
+def test_note_about_another_offer_is_refused(path: Path, entry: Entry) -> None:
     _files.write_durably(str(path), _files.entry_text(entry))
     with pytest.raises(Claimed):
         HostFile(str(path)).note({"provision_procured_offer_id": OFFER_ID, "provision_resource_ids": ["x"]})
-    assert kept(path) == entry
+    assert content_of(path) == entry
 
 
-def test_no_note_of_many_threads_is_lost(path: Path) -> None:
+def test_concurrent_notes_are_all_kept(path: Path) -> None:
     threads = [
         threading.Thread(target=lambda number=number: HostFile(str(path)).note({f"provision_{number}": number}))
         for number in range(12)
@@ -481,13 +449,13 @@ def test_no_note_of_many_threads_is_lost(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert kept(path) == {f"provision_{number}": number for number in range(12)}
+    assert content_of(path) == {f"provision_{number}": number for number in range(12)}
 
 
 # The end
 
 
-def test_the_end_removes_the_file_and_an_empty_folder(path: Path) -> None:
+def test_end_removes_file_and_empty_folder(path: Path) -> None:
     file = HostFile(str(path))
     file.claim(journal())
     file.end()
@@ -496,14 +464,14 @@ def test_the_end_removes_the_file_and_an_empty_folder(path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_the_end_removes_a_folder_that_a_waiting_run_has_made_again(path: Path) -> None:
+def test_end_without_file_removes_empty_folder(path: Path) -> None:
     file = HostFile(str(path))
     path.parent.mkdir(parents=True)
     file.end()
     assert not path.parent.exists()
 
 
-def test_the_end_leaves_the_users_own_files(path: Path) -> None:
+def test_end_keeps_other_files_in_the_folder(path: Path) -> None:
     file = HostFile(str(path))
     file.claim(journal())
     path.with_name("main.yml").touch()
@@ -511,7 +479,7 @@ def test_the_end_leaves_the_users_own_files(path: Path) -> None:
     assert os.listdir(path.parent) == ["main.yml"]
 
 
-def test_concurrent_ends_and_claims_do_not_disturb_each_other(path: Path) -> None:
+def test_concurrent_notes_and_ends_raise_no_errors(path: Path) -> None:
     failures: list[BaseException] = []
 
     def turn() -> None:
@@ -520,7 +488,7 @@ def test_concurrent_ends_and_claims_do_not_disturb_each_other(path: Path) -> Non
                 file = HostFile(str(path))
                 file.note({"provision_x": 1})
                 file.read()
-                with contextlib.suppress(Claimed):  # another one has written it since
+                with contextlib.suppress(Claimed):  # another thread has written since
                     file.end()
         except BaseException as error:
             failures.append(error)
@@ -540,7 +508,7 @@ def test_concurrent_ends_and_claims_do_not_disturb_each_other(path: Path) -> Non
 # Locks
 
 
-def test_the_wait_for_a_lock_that_is_never_released_ends(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_lock_ends_after_timeout(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_files, "LOCK_TIMEOUT", 0.05)
     with _files.locked(str(path)), pytest.raises(RegistryError) as caught:
         HostFile(str(path)).claim(journal())
@@ -549,7 +517,7 @@ def test_the_wait_for_a_lock_that_is_never_released_ends(path: Path, monkeypatch
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_the_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
+def test_unwritable_folder_fails_with_reason(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(RegistryError, match="Permission denied"):
         HostFile(str(tmp_path / "a" / "b.yml")).claim(journal())
@@ -558,7 +526,7 @@ def test_the_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
 # All hosts
 
 
-def test_all_entries_are_listed_and_broken_ones_apart(tmp_path: Path) -> None:
+def test_entries_lists_valid_and_broken_entries_separately(tmp_path: Path) -> None:
     for number, (content, _reason) in enumerate(BROKEN.values()):
         file = tmp_path / f"broken-{number}" / "compute_index_supply.yml"
         file.parent.mkdir()
@@ -577,11 +545,11 @@ def test_all_entries_are_listed_and_broken_ones_apart(tmp_path: Path) -> None:
         assert str(tmp_path / host) in broken[host] and reason in broken[host]
 
 
-def test_a_missing_folder_has_no_entries(tmp_path: Path) -> None:
+def test_missing_folder_has_no_entries(tmp_path: Path) -> None:
     assert entries(str(tmp_path / "no")) == Entries()
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+def test_file_in_place_of_registry_folder_fails(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RegistryError, match=r"The registry folder .* cannot be read: Not a directory"):
         entries(str(tmp_path / "file"))
@@ -596,28 +564,28 @@ STEPS = [(_files, "write_durably"), (_files, "write_or_remove"), (_files, "appen
 
 def killed_at(patch: pytest.MonkeyPatch, step: int, *, after: bool) -> None:
     """Kill the run before or after the n-th step that changes the disk."""
-    left = [step]
+    remaining_steps = [step]
 
-    def dies(function: Callable[..., Any]) -> Callable[..., Any]:
+    def kill_at_step(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*given: Any, **how: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0 and not after:
+            remaining_steps[0] -= 1
+            if remaining_steps[0] == 0 and not after:
                 raise Killed
             answer = function(*given, **how)
-            if left[0] == 0:
+            if remaining_steps[0] == 0:
                 raise Killed
             return answer
 
         return wrapper
 
     for module, name in STEPS:
-        patch.setattr(module, name, dies(getattr(module, name)))
+        patch.setattr(module, name, kill_at_step(getattr(module, name)))
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("ends", ["machine", "storage"])
 @pytest.mark.parametrize("step", range(1, 5))
-def test_a_run_that_is_killed_at_an_end_loses_no_storage(
+def test_kill_during_end_loses_no_storage(
     path: Path, monkeypatch: pytest.MonkeyPatch, step: int, ends: str, after: bool
 ) -> None:
     bought(path)
@@ -638,9 +606,9 @@ def test_a_run_that_is_killed_at_an_end_loses_no_storage(
 
     folder = str(path.parent.parent)
     running = {item for bill in _stores.ledger(folder).bills if bill.runs for item in bill.resource_ids}
-    entry = read_entry(kept(path))
-    is_told_gone = ends == "storage" and (step > 1 or after)  # the ledger is the first to say so
-    assert OTHER_ID in running or RESOURCE_ID in running or is_told_gone, "nothing counts the storage"
+    entry = read_entry(content_of(path))
+    is_told_gone = ends == "storage" and (step > 1 or after)  # an end writes its line in the ledger first
+    assert OTHER_ID in running or RESOURCE_ID in running or is_told_gone, "the storage is not billed to anyone"
     assert OTHER_ID in entry.all_ids or ends == "storage"
 
     again = HostFile(str(path))
@@ -648,7 +616,7 @@ def test_a_run_that_is_killed_at_an_end_loses_no_storage(
     again.end()
     if ends == "storage":
         again.end_stray(OTHER_ID, [OTHER_ID])
-    entry = read_entry(kept(path))
+    entry = read_entry(content_of(path))
     assert entry.is_empty and [item.resource_id for item in entry.storage] == ([OTHER_ID] if ends == "machine" else [])
     running = {item for bill in _stores.ledger(folder).bills if bill.runs for item in bill.resource_ids}
     assert running == ({OTHER_ID} if ends == "machine" else set())

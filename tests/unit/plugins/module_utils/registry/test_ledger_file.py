@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger of the file store: lines that are only added, torn lines, and bills of entries without lines."""
+"""The ledger of the file store: appended lines, unreadable lines, merges by git, and bills with or without lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def bills(folder: Path) -> list[Bill]:
 
 
 def read(path: str) -> tuple[list[dict[str, Any]], int]:
-    """The lines of a file, and the number of unreadable ones."""
+    """The lines of a file, and the number of unreadable lines."""
     _lines, unread = _files.read_ledger(path)
     texts = Path(path).read_text().splitlines() if Path(path).exists() else []
     return [json.loads(text) for text in texts], unread
@@ -100,7 +99,7 @@ def events(folder: Path) -> list[str]:
 # The file
 
 
-def test_lines_are_added_and_the_file_is_the_owners(folder: Path) -> None:
+def test_append_to_ledger_adds_lines_to_private_file(folder: Path) -> None:
     path = folder / ".compute_index_supply.ledger"
     for number in range(3):
         append_to_ledger(str(path), {"event": "sent", "host": f"ü\u2028{number}"})
@@ -129,7 +128,7 @@ def test_lines_of_concurrent_processes_are_complete(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 10, -2, -1])
-def test_a_torn_line_harms_no_other(folder: Path, cut: int) -> None:
+def test_torn_line_affects_no_other(folder: Path, cut: int) -> None:
     path = folder / ".compute_index_supply.ledger"
     buy(folder).close()
     with path.open("a") as file:
@@ -143,7 +142,7 @@ def test_a_torn_line_harms_no_other(folder: Path, cut: int) -> None:
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"event": "sent"}', '{"host": "gpu-1"}', "\0", '{"a": ' * 2000, "é"])
-def test_lines_that_cannot_be_read_are_counted(folder: Path, line: str) -> None:
+def test_unreadable_lines_are_counted_in_a_warning(folder: Path, line: str) -> None:
     buy(folder).close()
     with (folder / ".compute_index_supply.ledger").open("a") as file:
         file.write(line + "\n\n")
@@ -152,7 +151,7 @@ def test_lines_that_cannot_be_read_are_counted(folder: Path, line: str) -> None:
     assert "1 line(s) that cannot be read" in found.warnings[0]
 
 
-def test_a_ledger_that_was_replaced_meanwhile_gets_the_line(folder: Path) -> None:
+def test_replaced_ledger_gets_new_lines(folder: Path) -> None:
     buy(folder).close()
     path = folder / ".compute_index_supply.ledger"
     copy = path.with_name("copy")
@@ -169,14 +168,14 @@ def test_a_ledger_that_was_replaced_meanwhile_gets_the_line(folder: Path) -> Non
         ("/r/own.yml", "/r/.compute_index_supply.ledger"),
     ],
 )
-def test_the_path_of_the_ledger(entry: str, ledger: str) -> None:
+def test_ledger_file_is_in_folder_of_the_registry(entry: str, ledger: str) -> None:
     assert ledger_file(entry) == ledger
 
 
 # Events
 
 
-def test_the_life_of_a_purchase(folder: Path) -> None:
+def test_purchase_writes_sent_made_and_ended_once(folder: Path) -> None:
     file = buy(folder)
     file.end("decommissioned")
     assert events(folder) == ["sent", "made", "ended"]
@@ -191,7 +190,7 @@ def test_the_life_of_a_purchase(folder: Path) -> None:
     assert events(folder) == ["sent", "made", "ended"]
 
 
-def test_a_change_that_does_not_affect_the_bill_is_not_noted(folder: Path) -> None:
+def test_only_changes_of_the_bill_are_written(folder: Path) -> None:
     file = buy(folder)
     file.note({"ansible_host": "192.0.2.1", "provision_instances": [{"a": 1}]})
     file.note({"provision_price_per_hour": 2.5})
@@ -199,7 +198,7 @@ def test_a_change_that_does_not_affect_the_bill_is_not_noted(folder: Path) -> No
     assert bills(folder)[0].price_per_hour == 2.5
 
 
-def test_a_second_refusal_is_not_noted(folder: Path) -> None:
+def test_refusal_is_written_once(folder: Path) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
     for _time in range(2):
@@ -208,8 +207,8 @@ def test_a_second_refusal_is_not_noted(folder: Path) -> None:
     assert events(folder) == ["sent", "nothing"] and bills(folder) == []
 
 
-def test_nothing_is_sent_without_a_ledger(folder: Path) -> None:
-    """The entry is written first; the next run settles its purchase, which was never sent."""
+def test_claim_fails_if_ledger_cannot_be_written(folder: Path) -> None:
+    """The entry is written first, so the next run settles the purchase, which was never sent."""
     (folder / ".compute_index_supply.ledger").mkdir(parents=True)
     file = HostFile(str(entry_of(folder)))
     with (
@@ -220,7 +219,7 @@ def test_nothing_is_sent_without_a_ledger(folder: Path) -> None:
     assert yaml.safe_load(entry_of(folder).read_text()) == journal()
 
 
-def test_machines_are_noted_even_if_the_ledger_cannot_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_are_noted_even_if_ledger_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
 
@@ -243,7 +242,7 @@ def test_machines_are_noted_even_if_the_ledger_cannot_be(folder: Path, monkeypat
 # Entries without lines
 
 
-def test_an_entry_that_has_no_lines_runs(folder: Path) -> None:
+def test_entry_without_lines_runs_since_its_journal(folder: Path) -> None:
     write(folder, made(provision_groups=["gpu"], provision_ends_at="2026-02-01T00:00:00Z"))
     (bill,) = bills(folder)
     assert (bill.begin, bill.price_per_hour, bill.groups, bill.runs) == (BEGIN, 2.0, ("gpu",), True)
@@ -255,13 +254,13 @@ def test_an_entry_that_has_no_lines_runs(folder: Path) -> None:
     assert (bill.begin, bill.price_per_hour, bill.runs) == (BEGIN, 2.0, False)
 
 
-def test_an_entry_written_by_a_person_has_no_begin(folder: Path) -> None:
+def test_handwritten_entry_has_unknown_start(folder: Path) -> None:
     write(folder, {"provision_resource_ids": RESOURCE_ID})
     (bill,) = bills(folder)
     assert (bill.offer_id, bill.resource_ids, bill.begin, bill.price_per_hour) == ("", (RESOURCE_ID,), None, None)
 
 
-def test_a_lost_entry_runs_until_its_end_is_noted(folder: Path) -> None:
+def test_lines_of_lost_entry_run_until_an_end_line(folder: Path) -> None:
     buy(folder).close()
     entry_of(folder).unlink()
     (bill,) = bills(folder)
@@ -272,15 +271,15 @@ def test_a_lost_entry_runs_until_its_end_is_noted(folder: Path) -> None:
     assert (bill.end, bill.registered) == (seconds_of("2026-02-01T00:00:00Z"), True)
 
 
-def test_the_next_purchase_of_a_host_does_not_hide_one_whose_entry_was_lost(folder: Path) -> None:
+def test_next_purchase_does_not_hide_lines_of_lost_entry(folder: Path) -> None:
     buy(folder).close()
     entry_of(folder).unlink()
     buy(folder, offer_id=OTHER_ID).close()
     assert [(bill.offer_id, bill.registered) for bill in bills(folder)] == [(OFFER_ID, False), (OTHER_ID, True)]
 
 
-def test_an_entry_that_remains_after_its_noted_end_runs(folder: Path) -> None:
-    """A crash came between the line and the removal."""
+def test_entry_that_remains_after_end_line_runs(folder: Path) -> None:
+    """As after a crash between the line of the end and the removal of the entry."""
     file = buy(folder)
     before = entry_of(folder).read_text()
     file.end("decommissioned")
@@ -295,7 +294,7 @@ def test_an_entry_that_remains_after_its_noted_end_runs(folder: Path) -> None:
     assert (bill.end, bill.why) == (seconds_of(first), "decommissioned")
 
 
-def test_an_entry_that_cannot_be_read_may_run(folder: Path) -> None:
+def test_lines_of_unreadable_entry_run(folder: Path) -> None:
     buy(folder).close()
     entry_of(folder).write_text("[]")
     found = _stores.ledger(str(folder))
@@ -303,7 +302,7 @@ def test_an_entry_that_cannot_be_read_may_run(folder: Path) -> None:
     assert "compute_index_supply.yml" in found.warnings[0]
 
 
-def test_a_late_purchase_counts_from_its_beginning(folder: Path) -> None:
+def test_purchase_found_after_refusal_is_billed_from_its_claim(folder: Path) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
     file.note({"provision_purchase": REFUSED})
@@ -312,7 +311,7 @@ def test_a_late_purchase_counts_from_its_beginning(folder: Path) -> None:
     assert (bill.begin, bill.runs) == (BEGIN, True)
 
 
-def test_a_purchase_sent_after_a_refusal_counts_from_then(folder: Path) -> None:
+def test_purchase_claimed_after_refusal_is_billed_from_new_claim(folder: Path) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
     file.note({"provision_purchase": REFUSED})
@@ -330,8 +329,8 @@ def git(folder: Path, *words: str) -> None:
 
 
 @pytest.mark.parametrize("first", ["refused", "bought"])
-def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> None:
-    """As docs/registry.md describes. One clone's purchase was refused; the other's was made, and has ended."""
+def test_git_merges_ledgers_of_two_clones(tmp_path: Path, first: str) -> None:
+    """By the settings in docs/registry.md. One clone's purchase was refused; the other's was made and has ended."""
     ledger = ".compute_index_supply.ledger"
     home, clone = tmp_path / "one", tmp_path / "other"
     home.mkdir()
@@ -344,7 +343,7 @@ def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> Non
     about = {"host": "gpu-1", "offer_id": OFFER_ID, "price_per_hour": 2.0}
     sent, over = {**about, "event": "sent"}, {**about, "resource_ids": [RESOURCE_ID]}
     later = utc(BEGIN + 60)
-    told = {
+    lines_of_purchase = {
         "refused": [{**sent, "at": SINCE, "journaled_at": SINCE}, {**about, "event": "nothing", "journaled_at": SINCE}],
         "bought": [
             {**sent, "at": later, "journaled_at": later, "run": "b"},
@@ -352,7 +351,7 @@ def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> Non
             {**over, "event": "ended", "at": utc(BEGIN + 60 + 9 * 3600), "journaled_at": later, "why": "gone"},
         ],
     }
-    for folder, lines in ((home, told.pop(first)), (clone, next(iter(told.values())))):
+    for folder, lines in ((home, lines_of_purchase.pop(first)), (clone, next(iter(lines_of_purchase.values())))):
         for line in lines:
             append_to_ledger(str(folder / ledger), line)
         git(folder, "commit", "-qam", "more")
@@ -361,13 +360,13 @@ def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> Non
     for folder in (home, clone):
         found = {bill.host: bill for bill in bills(folder)}
         assert found["gpu-1"].cost(0, BEGIN + 1e6) == 18 * MILLION and found["older"].runs
-    # By hand, without git: the lines of one file behind those of the other; what is in both counts once.
+    # Merged by hand, without git: lines that are in both files count once.
     (home / ledger).write_text((home / ledger).read_text() + (clone / ledger).read_text())
     assert {bill.host: bill for bill in bills(home)} == found
 
 
-def test_git_puts_nothing_of_one_host_into_the_entry_of_another(tmp_path: Path) -> None:
-    """As docs/registry.md describes: else git takes a new entry for another host's renamed one, so alike are they."""
+def test_git_does_not_merge_entries_of_different_hosts(tmp_path: Path) -> None:
+    """By the settings in docs/registry.md. Otherwise git takes a new entry for a renamed old one."""
     attributes = re.findall(r"^\$ echo '(.*)' >> \.gitattributes$", PAGE.read_text(), re.MULTILINE)
     home, clone = tmp_path / "one", tmp_path / "other"
     home.mkdir()
@@ -402,36 +401,26 @@ def test_git_puts_nothing_of_one_host_into_the_entry_of_another(tmp_path: Path) 
 # Reading
 
 
-def test_a_repeated_line_counts_once(folder: Path) -> None:
+def test_repeated_line_counts_once(folder: Path) -> None:
     buy(folder).end("decommissioned")
-    known, path = bills(folder), folder / ".compute_index_supply.ledger"
+    bills_before, path = bills(folder), folder / ".compute_index_supply.ledger"
     path.write_text(path.read_text() * 2)
-    assert bills(folder) == known and len(_files.read_ledger(str(path))[0]) == 3
+    assert bills(folder) == bills_before and len(_files.read_ledger(str(path))[0]) == 3
 
 
 @pytest.mark.parametrize(
     ("host", "expected"), [("", ["gpu-1", "\u00fc"]), ("gpu-1", ["gpu-1"]), ("\u00fc", ["\u00fc"])]
 )
-def test_the_lines_of_one_host(folder: Path, host: str, expected: list[str]) -> None:
+def test_read_ledger_can_select_lines_of_one_host(folder: Path, host: str, expected: list[str]) -> None:
     path = str(folder / ".compute_index_supply.ledger")
     for name in ("gpu-1", "\u00fc"):
         append_to_ledger(path, {"event": "sent", "host": name, "offer_id": name})
     assert [line.host for line in _files.read_ledger(path, host)[0]] == expected
 
 
-def test_a_path_that_is_not_a_folder_has_no_ledger(folder: Path) -> None:
-    folder.write_text("a file in its way")
+def test_file_in_place_of_folder_has_no_ledger(folder: Path) -> None:
+    folder.write_text("a file, not a folder")
     assert _files.read_ledger(str(folder / ".compute_index_supply.ledger")) == ([], 0)
-
-
-def test_purchases_that_had_ended_before_are_left_out(folder: Path) -> None:
-    for number in range(3):
-        file = buy(folder, f"gpu-{number}", f"o-{number}")
-        if number < 2:
-            file.end("decommissioned")
-    known = bills(folder)
-    assert [bill.runs for bill in known] == [False, False, True]
-    assert list(_stores.ledger(str(folder), time.time() + 9).bills) == known[2:]
 
 
 # The fields of a line, by the variables of an entry
@@ -446,7 +435,7 @@ NAMES = {
 }
 
 
-ODD: dict[str, list[Any]] = {
+ODD_VALUES: dict[str, list[Any]] = {
     "offer_id": ["o-0", "O-1", " o-1", None],
     "resource_ids": [[], [RESOURCE_ID], [RESOURCE_ID.upper()], ["r2", "r3"], "r2", None],
     "price_per_hour": [3, "1.5", -1, None, True, 9.0],
@@ -456,8 +445,8 @@ ODD: dict[str, list[Any]] = {
 }
 
 
-@given(line=st.fixed_dictionaries({name: st.sampled_from([*ODD.get(name, []), "x"]) for name in NAMES.values()}))
-def test_a_line_is_read_as_an_entry_is(line: dict[str, Any]) -> None:
+@given(line=st.fixed_dictionaries({name: st.sampled_from([*ODD_VALUES.get(name, []), "x"]) for name in NAMES.values()}))
+def test_fields_of_line_are_read_like_those_of_an_entry(line: dict[str, Any]) -> None:
     entry = read_entry({name: line[own] for name, own in NAMES.items()})
     found = facts_of(line)
     assert all(getattr(found, name) == getattr(entry, name) for name in found._fields)

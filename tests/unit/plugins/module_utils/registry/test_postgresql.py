@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attacks on a registry in PostgreSQL: many processes, lost connections, late facts, other versions, few rights."""
+"""The registry in PostgreSQL: concurrent claims, lost connections, late facts, other versions, and missing rights."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(registry_url: str) -> Callable[..., Database]:
-    """``run(name)``: the database, as one run uses it."""
+    """``run(name)`` opens the database as a run of this name."""
 
     def begin(name: str = "one", kind: type[Database] = Database, **settings: Any) -> Database:
         return kind(registry_url, holder(name), **settings)
@@ -85,17 +85,17 @@ def states(url: str) -> list[str]:
     return [state for (state,) in rows]
 
 
-def expire(url: str) -> None:
-    """Let all holds lapse."""
+def expire_holds(url: str) -> None:
+    """Set the end of all holds to the past."""
     postgresql.execute(url, "UPDATE compute_index_supply.purchase SET held_until = now() - interval '1 second'")
 
 
-# Many at once
+# Concurrent claims
 
 
-def at_once(url: str, attempt: Attempt) -> list[str]:
-    """The results of many concurrent processes: the names of their errors, or ``ok``."""
-    # Forked from a process that has these modules, and no threads.
+def run_concurrently(url: str, attempt: Attempt) -> list[str]:
+    """Attempt a claim in many concurrent processes; returns ``ok`` or the name of the error for each."""
+    # They are forked from a process that has loaded these modules and has no threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([claimants.__name__, psycopg.__name__])
     start, answers = context.Barrier(PROCESSES), context.SimpleQueue()
@@ -105,39 +105,41 @@ def at_once(url: str, attempt: Attempt) -> list[str]:
     ]
     for worker in workers:
         worker.start()
-    said = [answers.get() for _worker in workers]
+    results = [answers.get() for _worker in workers]
     for worker in workers:
         worker.join()
     refusals = (ClaimedByOther, TakenOver, AboveCeiling)
     names = tuple(refusal.__name__ for refusal in refusals)
-    return [each.split(":")[0] if each.startswith(names) else each for each in said]
+    return [each.split(":")[0] if each.startswith(names) else each for each in results]
 
 
 @pytest.mark.parametrize("same", ["name", "offer", "both"])
-def test_a_name_and_an_offer_are_claimed_once_by_many(registry_url: str, same: str) -> None:
-    said = Counter(at_once(registry_url, functools.partial(claimants.claim_with_same, same)))
+def test_concurrent_claims_of_a_name_or_an_offer_succeed_once(registry_url: str, same: str) -> None:
+    results = Counter(run_concurrently(registry_url, functools.partial(claimants.claim_with_same, same)))
     assert (
-        said["ok"] == 1
-        and said.total() == PROCESSES == said["ok"] + said[ClaimedByOther.__name__] + said[TakenOver.__name__]
+        results["ok"] == 1
+        and results.total()
+        == PROCESSES
+        == results["ok"] + results[ClaimedByOther.__name__] + results[TakenOver.__name__]
     )
     assert [state for state in states(registry_url) if state != "void"] == ["buying"]
 
 
-def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
-    """The first round makes the tables; even then the gate lets only one process pass."""
+def test_concurrent_claims_stay_below_ceiling(registry_url: str) -> None:
+    """The first round also creates the tables; even then the gate lets one process pass at a time."""
     postgresql.execute(registry_url, "ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'")
     try:
         for number in range(ROUNDS):
             project = f"project {number}"
-            said = at_once(registry_url, functools.partial(claimants.claim_below_ceiling, project))
-            assert Counter(said) == {"ok": 5, AboveCeiling.__name__: PROCESSES - 5}
+            results = run_concurrently(registry_url, functools.partial(claimants.claim_below_ceiling, project))
+            assert Counter(results) == {"ok": 5, AboveCeiling.__name__: PROCESSES - 5}
             rows = Database(registry_url, holder("last")).counted(project)
             assert sum(row.price_per_hour or 0 for row in rows) <= 5.5
     finally:
         postgresql.execute(registry_url, "ALTER DATABASE postgres RESET default_transaction_isolation")
 
 
-def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database], registry_url: str) -> None:
+def test_unknown_price_forbids_claims_under_a_ceiling(run: Callable[..., Database], registry_url: str) -> None:
     run().claim(purchase(price_per_hour=None), NO_CEILING)
     for ceilings in (Ceilings(max_total_price_per_hour=100), Ceilings(max_account_price_per_hour=100)):
         with pytest.raises(AboveCeiling, match="unknown price"):
@@ -146,8 +148,7 @@ def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database
     run().claim(purchase("gpu-2", OTHER_ID, project="other", account="other"), Ceilings(2, 2))
 
 
-def test_claims_that_count(run: Callable[..., Database]) -> None:
-    """A stray machine counts; void claims and ended machines do not."""
+def test_counted_returns_live_and_stray_but_not_void_or_ended_claims(run: Callable[..., Database]) -> None:
     database = run()
     live = database.claim(purchase("gpu-1", "offer 1"), NO_CEILING)
     database.note(purchase("gpu-1", "offer 1", claim=live.claim, price_per_hour=3.0), ["m1"])
@@ -167,7 +168,7 @@ def test_claims_that_count(run: Callable[..., Database]) -> None:
     database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=6.0))
 
 
-def test_a_refusal_names_every_part_of_its_sum(run: Callable[..., Database]) -> None:
+def test_ceiling_refusal_lists_every_part_of_the_sum(run: Callable[..., Database]) -> None:
     database = run()
     for number in range(1, 28):
         offer = f"offer {number}"
@@ -193,7 +194,7 @@ def test_a_refusal_names_every_part_of_its_sum(run: Callable[..., Database]) -> 
         database.claim(purchase("b-1", "offer 30"), Ceilings(max_account_price_per_hour=61.49))
 
 
-def test_a_missing_machine_is_named_but_not_in_the_sum(run: Callable[..., Database]) -> None:
+def test_missing_machine_is_listed_but_not_counted(run: Callable[..., Database]) -> None:
     database = run()
     for number in (1, 2):
         row = database.note(purchase(f"gpu-{number}", f"offer {number}"), [f"m{number}"])
@@ -206,8 +207,8 @@ def test_a_missing_machine_is_named_but_not_in_the_sum(run: Callable[..., Databa
         database.claim(purchase(f"gpu-{limit.max_account_price_per_hour}", f"offer {limit}"), limit)
 
 
-def test_a_purchase_that_has_no_machine_any_more_is_not_missing(run: Callable[..., Database]) -> None:
-    """A machine that two looks did not find was another host's: the bought one may be billed under another id."""
+def test_missing_mark_without_machine_is_counted(run: Callable[..., Database]) -> None:
+    """The missing machine was another host's and was disowned, so the bought one may be billed under an unknown id."""
     database = run()
     row = database.note(purchase("gpu-1", "offer 1"), ["m1"])
     database.compare_and_set(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"})
@@ -217,7 +218,7 @@ def test_a_purchase_that_has_no_machine_any_more_is_not_missing(run: Callable[..
         database.claim(purchase("gpu-2", "offer 2"), Ceilings(max_total_price_per_hour=3.99))
 
 
-def test_a_machine_that_has_ended_since_the_sum_refuses_nothing(
+def test_claim_is_checked_again_after_an_end_during_the_sum(
     run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, summed = run("two"), Database._sum
@@ -235,11 +236,11 @@ def test_a_machine_that_has_ended_since_the_sum_refuses_nothing(
 # Holds and epochs
 
 
-def test_a_claim_that_is_held_is_not_taken_over(run: Callable[..., Database], registry_url: str) -> None:
+def test_held_claim_cannot_be_taken_over(run: Callable[..., Database], registry_url: str) -> None:
     row = run("one").claim(purchase(), NO_CEILING)
     with pytest.raises(TakenOver):
         run("two").take_over(row)
-    expire(registry_url)
+    expire_holds(registry_url)
     taken = run("two").take_over(row)
     assert (taken.epoch, taken.holder["run"], taken.held) == (2, "two", True)
     for late in (
@@ -255,8 +256,8 @@ def test_a_claim_that_is_held_is_not_taken_over(run: Callable[..., Database], re
     assert run("two").void(taken, "refused", {}).state == "void"
 
 
-def unsent(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch) -> Row:
-    """The claim of a run that was killed before it could mark it."""
+def unsent_claim(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch) -> Row:
+    """The claim of a run that was killed before it marked the claim as sent."""
 
     def killed(_database: Database, _connection: object, _row: Row) -> Row:
         raise KeyboardInterrupt
@@ -270,13 +271,13 @@ def unsent(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch
     return row
 
 
-def mark(database: Database, row: Row) -> Row:
-    """The next step of the run that has made the claim."""
+def mark_sent(database: Database, row: Row) -> Row:
+    """Mark a claim as sent, which is the next step of its run."""
     return database._buy(lambda connection: database._mark_sent(connection, row))
 
 
-# Purchases that an unsent claim of gpu-1 blocks: by its name, its offer, or a sum
-WAYS: dict[str, tuple[Purchase, Ceilings, type[RegistryError]]] = {
+# Claims that an unsent claim of gpu-1 blocks: by its name, by its offer, or by a sum
+BLOCKED_CLAIMS: dict[str, tuple[Purchase, Ceilings, type[RegistryError]]] = {
     "the name": (purchase("gpu-1", OTHER_ID), NO_CEILING, ClaimedByOther),
     "the offer": (purchase("gpu-2", OFFER_ID), NO_CEILING, ClaimedByOther),
     "the offer, in another project": (purchase("gpu-2", OFFER_ID, project="blue"), NO_CEILING, ClaimedByOther),
@@ -289,8 +290,8 @@ WAYS: dict[str, tuple[Purchase, Ceilings, type[RegistryError]]] = {
 }
 
 
-@pytest.mark.parametrize(("wanted", "ceilings", "refusal"), WAYS.values(), ids=WAYS.keys())
-def test_an_unmarked_claim_of_a_dead_run_blocks_others_only_while_it_is_held(
+@pytest.mark.parametrize(("wanted", "ceilings", "refusal"), BLOCKED_CLAIMS.values(), ids=BLOCKED_CLAIMS.keys())
+def test_unsent_claim_of_dead_run_blocks_others_only_while_held(
     run: Callable[..., Database],
     registry_url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -299,78 +300,78 @@ def test_an_unmarked_claim_of_a_dead_run_blocks_others_only_while_it_is_held(
     refusal: type[RegistryError],
 ) -> None:
     first = purchase("gpu-1", OFFER_ID)
-    dead = unsent(run("one"), first, monkeypatch)
+    dead = unsent_claim(run("one"), first, monkeypatch)
     with pytest.raises(refusal):
         run("two").claim(wanted, ceilings)
     assert [row.claim for row in run().counted()] == [dead.claim]
-    expire(registry_url)
+    expire_holds(registry_url)
     assert (run().counted(), run().open_claim("default", "gpu-1"), run().ledger("default").bills) == ([], None, ())
     assert run("two").claim(wanted, ceilings).sent_at is not None
     assert states(registry_url) == ["void", "buying"]
-    # Should its run wake up, it can neither mark the claim nor find it by the same transaction.
-    for late in (lambda: mark(run("one"), dead), lambda: run("one").claim(first, NO_CEILING)):
+    # If the dead run continues, it can neither mark its claim nor repeat its transaction.
+    for late in (lambda: mark_sent(run("one"), dead), lambda: run("one").claim(first, NO_CEILING)):
         with pytest.raises(TakenOver):
             late()
     assert [row.claim for row in run().counted()] == [wanted.claim]
 
 
-def test_an_unmarked_claim_of_a_dead_run_does_not_block_facts(
+def test_unsent_claim_of_dead_run_does_not_block_facts(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unsent(run("one"), purchase("gpu-1", OTHER_ID), monkeypatch)
-    expire(registry_url)
+    unsent_claim(run("one"), purchase("gpu-1", OTHER_ID), monkeypatch)
+    expire_holds(registry_url)
     assert run("two").note(purchase("gpu-1"), [RESOURCE_ID]).state == "live"
     assert states(registry_url) == ["void", "live"]
 
 
-def test_a_claim_is_marked_only_while_it_is_held(
+def test_claim_is_marked_as_sent_only_while_held(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lapsed claim counts nowhere, so another run might have bought meanwhile. A new claim may succeed."""
+    """A claim that is neither sent nor held does not count, so another run may have bought. A new claim may succeed."""
     wanted = purchase()
-    row = unsent(run("one"), wanted, monkeypatch)
-    expire(registry_url)
+    row = unsent_claim(run("one"), wanted, monkeypatch)
+    expire_holds(registry_url)
     with pytest.raises(TakenOver):
-        mark(run("one"), row)
+        mark_sent(run("one"), row)
     with pytest.raises(TakenOver):
         run("one").claim(wanted, NO_CEILING)
     assert run("one").claim(purchase(), NO_CEILING).sent_at is not None
     assert states(registry_url) == ["void", "buying"]
 
 
-def test_a_hold_does_not_last_longer_because_the_clock_of_the_database_was_set_back(
+def test_hold_ends_even_if_clock_of_database_is_set_back(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the claim of a dead run would block all others for as long."""
+    """Otherwise the claim of a dead run would block others for as long as the clock was set back."""
     sent = run("one").claim(purchase("gpu-1"), NO_CEILING)
-    unsent(run("one"), purchase("gpu-2", OTHER_ID), monkeypatch)
+    unsent_claim(run("one"), purchase("gpu-2", OTHER_ID), monkeypatch)
     query = "UPDATE compute_index_supply.purchase SET held_until = held_until + interval '1 day'"
     postgresql.execute(registry_url, query)
     assert [row.host for row in run().counted()] == ["gpu-1"] and not run().counted()[0].held
     assert run("two").take_over(sent).epoch == 2
     assert run("two").claim(purchase("gpu-2", OTHER_ID), NO_CEILING).sent_at is not None
-    # A run that lives renews its hold by the new clock.
+    # A live run renews its hold by the new clock.
     postgresql.execute(registry_url, query)
     run("two").renew(run().counted()[0], 60.0)
     assert run().counted()[0].held
 
 
-def test_an_unsent_claim_is_not_taken_over(
+def test_unsent_claim_cannot_be_taken_over(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = unsent(run("one"), purchase(), monkeypatch)
+    row = unsent_claim(run("one"), purchase(), monkeypatch)
     for _time in range(2):
         with pytest.raises(TakenOver):
             run("two").take_over(row)
-        expire(registry_url)
+        expire_holds(registry_url)
 
 
 @pytest.mark.parametrize("change", ["epoch = 2", "holder = '{}'", "state = 'void'"])
-def test_a_lost_commit_is_found_only_by_its_own_run_and_epoch(
+def test_lost_commit_is_found_only_by_its_own_run_and_epoch(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     wanted = purchase()
-    unsent(run("one"), wanted, monkeypatch)
+    unsent_claim(run("one"), wanted, monkeypatch)
     postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {change}")
     with pytest.raises(TakenOver):
         run("one").claim(wanted, NO_CEILING)
@@ -379,7 +380,7 @@ def test_a_lost_commit_is_found_only_by_its_own_run_and_epoch(
 
 @contextlib.contextmanager
 def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
-    """Keep the gate shut; ``waiting(count)`` returns once so many connections wait for it."""
+    """Lock the gate; ``waiting(count)`` returns when this number of connections waits for it."""
 
     def waiting(count: int) -> None:
         query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -392,16 +393,16 @@ def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("lapsed", [False, True])
 @pytest.mark.parametrize("marks_first", [False, True])
-def test_either_a_mark_or_a_concurrent_claim_succeeds(
+def test_either_mark_or_concurrent_claim_succeeds(
     run: Callable[..., Database],
     registry_url: str,
     monkeypatch: pytest.MonkeyPatch,
     marks_first: bool,
     lapsed: bool,
 ) -> None:
-    """Both wait at the gate while the hold lapses or not. The gate decides which one succeeds."""
-    row, other = unsent(run("one"), purchase("gpu-1"), monkeypatch), purchase("gpu-2")
-    steps = {True: lambda: mark(run("one"), row), False: lambda: run("two").claim(other, NO_CEILING)}
+    """Both wait at the gate, and the hold may lapse then. One of them must fail."""
+    row, other = unsent_claim(run("one"), purchase("gpu-1"), monkeypatch), purchase("gpu-2")
+    steps = {True: lambda: mark_sent(run("one"), row), False: lambda: run("two").claim(other, NO_CEILING)}
     with multiprocessing.pool.ThreadPool(2) as threads:
         with gate_shut(registry_url) as waiting:
             answers = {}
@@ -409,19 +410,19 @@ def test_either_a_mark_or_a_concurrent_claim_succeeds(
                 answers[is_mark] = threads.apply_async(steps[is_mark])
                 waiting(count)
             if lapsed:
-                expire(registry_url)
+                expire_holds(registry_url)
         with pytest.raises(TakenOver if lapsed else ClaimedByOther):
             answers[lapsed].get(30)
         assert answers[not lapsed].get(30).sent_at is not None
     assert [each.claim for each in run().counted()] == [other.claim if lapsed else row.claim]
 
 
-def test_a_failover_may_have_lost_a_mark(
+def test_after_failover_an_unsent_claim_counts_as_sent(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A claim that looks unsent on the new primary may have been sent, so only an answer frees it."""
-    unsent(run("one"), purchase(), monkeypatch)
-    expire(registry_url)
+    """The new primary may lack the mark of a claim that was sent, so only an answer of the API frees it."""
+    unsent_claim(run("one"), purchase(), monkeypatch)
+    expire_holds(registry_url)
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
     with contextlib.suppress(Contested):
         run("two").note(purchase("gpu-2", OTHER_ID), [RESOURCE_ID])
@@ -433,7 +434,7 @@ def test_a_failover_may_have_lost_a_mark(
     assert states(registry_url) == ["buying", "live"]
 
 
-def test_a_hold_is_renewed_during_an_api_call(run: Callable[..., Database], registry_url: str) -> None:
+def test_hold_is_renewed_until_run_closes_it(run: Callable[..., Database], registry_url: str) -> None:
     one = SharedHost(run("one", hold=3.0), "default", "gpu-1", "account", run="one")
     one.claim({"provision_procured_offer_id": OFFER_ID, "provision_price_per_hour": 2.0})
     two = SharedHost(run("two"), "default", "gpu-1", "account", run="two")
@@ -452,7 +453,7 @@ def test_a_hold_is_renewed_during_an_api_call(run: Callable[..., Database], regi
     two.close()
 
 
-def test_the_hold_of_a_dead_run_lapses(run: Callable[..., Database]) -> None:
+def test_hold_of_dead_run_lapses(run: Callable[..., Database]) -> None:
     run("one", hold=0.3).claim(purchase(), NO_CEILING)
     two = SharedHost(run("two"), "default", "gpu-1", "account", run="two")
     while "provision_held_by" in (two.read() or {}):
@@ -465,7 +466,7 @@ def test_the_hold_of_a_dead_run_lapses(run: Callable[..., Database]) -> None:
 
 
 class Broken(Database):
-    """Loses its connection at one place: before a statement, before COMMIT, or after it, when its answer is lost."""
+    """Loses its connection once, at step ``at``: before a statement, before COMMIT, or before COMMIT's answer."""
 
     at = 0
     seen = 0
@@ -495,28 +496,28 @@ def url_of(database: Database) -> str:
     return psycopg.conninfo.make_conninfo(**database._parts)
 
 
-IDS = [RESOURCE_ID, SECOND_RESOURCE_ID]
+RESOURCE_IDS = [RESOURCE_ID, SECOND_RESOURCE_ID]
 Steps = Callable[[Database, Row], object]
 
 
-def noting(database: Database, row: Row) -> object:
-    return database.note(purchase(claim=row.claim, price_per_hour=2.5), IDS)
+def note_machines(database: Database, row: Row) -> object:
+    return database.note(purchase(claim=row.claim, price_per_hour=2.5), RESOURCE_IDS)
 
 
-def ending(database: Database, row: Row) -> object:
-    noting(Database(url_of(database), holder("two")), row)
-    return database.end(row, IDS)
+def end_machines(database: Database, row: Row) -> object:
+    note_machines(Database(url_of(database), holder("two")), row)
+    return database.end(row, RESOURCE_IDS)
 
 
-def adopting(database: Database, row: Row) -> object:
-    ending(Database(url_of(database), holder("two")), row)
+def adopt_machine(database: Database, row: Row) -> object:
+    end_machines(Database(url_of(database), holder("two")), row)
     return database.note(purchase(note={"provision_adopted": True}), [RESOURCE_ID])
 
 
 STEPS: dict[str, tuple[Steps, str, int]] = {
     "again": (lambda database, row: database.claim_again(row, 2.0, {}, Ceilings(2, 2)), "buying", 2),
     "take over": (lambda database, row: database.take_over(row), "buying", 2),
-    "note": (noting, "live", 1),
+    "note": (note_machines, "live", 1),
     "add to note": (lambda database, row: database.add_to_note(row, {"provision_a": 1}), "buying", 1),
     "compare_and_set": (
         lambda database, row: database.compare_and_set(row, {"provision_a": 1, "provision_b": None}),
@@ -524,14 +525,12 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
         1,
     ),
     "void": (lambda database, row: database.void(row, "refused", {}), "void", 1),
-    "end": (ending, "ended", 1),
-    "adopt what has ended": (adopting, "live", 1),
+    "end": (end_machines, "ended", 1),
+    "adopt what has ended": (adopt_machine, "live", 1),
 }
 
 
-def test_a_claim_whose_connection_is_lost_anywhere_is_made_once(
-    run: Callable[..., Database], registry_url: str
-) -> None:
+def test_claim_is_made_once_wherever_connection_is_lost(run: Callable[..., Database], registry_url: str) -> None:
     for at in itertools.count(1):
         database = run(kind=Broken)
         assert isinstance(database, Broken)
@@ -546,7 +545,7 @@ def test_a_claim_whose_connection_is_lost_anywhere_is_made_once(
 
 
 @pytest.mark.parametrize(("step", "state", "epoch"), STEPS.values(), ids=STEPS.keys())
-def test_a_step_whose_connection_is_lost_anywhere_is_run_once(
+def test_step_is_applied_once_wherever_connection_is_lost(
     run: Callable[..., Database], registry_url: str, step: Steps, state: str, epoch: int
 ) -> None:
     for at in itertools.count(1):
@@ -563,7 +562,7 @@ def test_a_step_whose_connection_is_lost_anywhere_is_run_once(
             return
 
 
-def test_an_end_of_storage_says_what_it_cost_although_the_connection_is_lost(
+def test_end_of_storage_returns_bill_wherever_connection_is_lost(
     run: Callable[..., Database], registry_url: str
 ) -> None:
     run().make_tables()
@@ -582,10 +581,10 @@ def test_an_end_of_storage_says_what_it_cost_although_the_connection_is_lost(
             return
 
 
-def test_an_end_in_another_registry_is_noted_once(run: Callable[..., Database], registry_url: str) -> None:
+def test_ended_bill_of_another_registry_is_noted_once(run: Callable[..., Database], registry_url: str) -> None:
     bill = Bill("default", "gpu-1", OFFER_ID, (RESOURCE_ID,), ("gpu",), 2.5, begin=1000.0, end=4600.0, why="released")
     for at in itertools.count(1):
-        run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "made the tables", {})
+        run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "created the tables", {})
         database = run(kind=Broken)
         assert isinstance(database, Broken)
         database.at = at
@@ -598,10 +597,10 @@ def test_an_end_in_another_registry_is_noted_once(run: Callable[..., Database], 
             return
 
 
-def test_a_repeated_claim_waits_for_a_commit_that_hangs(run: Callable[..., Database], registry_url: str) -> None:
-    """While the first attempt is not committed yet, the second one must neither fail nor make another claim."""
+def test_repeated_claim_waits_for_hanging_commit(run: Callable[..., Database], registry_url: str) -> None:
+    """While the first attempt is not committed yet, the second must neither fail nor make another claim."""
     wanted = purchase()
-    run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "made the tables", {})
+    run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "created the tables", {})
     database = run()
     with psycopg.connect(registry_url) as hanging:
         with hanging.transaction():
@@ -614,7 +613,7 @@ def test_a_repeated_claim_waits_for_a_commit_that_hangs(run: Callable[..., Datab
     assert states(registry_url) == ["void", "buying"]
 
 
-def test_an_unreachable_database_is_retried_for_a_while_and_named(registry_url: str) -> None:
+def test_unreachable_database_is_named_without_password(registry_url: str) -> None:
     url = "postgresql://alice:geheim@127.0.0.1:1/supply?connect_timeout=2"
     with pytest.raises(Unreachable, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached: ") as caught:
         Database(url, holder("one"), patience=0.2).claim(purchase(), NO_CEILING)
@@ -623,7 +622,7 @@ def test_an_unreachable_database_is_retried_for_a_while_and_named(registry_url: 
 
 @contextlib.contextmanager
 def frozen_after(url: str, answers: int) -> Iterator[str]:
-    """A proxy that passes so many of the server's answers on to each client, and then freezes."""
+    """A proxy that passes this number of the server's answers on to each client, and then freezes."""
     parts = psycopg.conninfo.conninfo_to_dict(url)
     path, kept = f"{parts['host']}/.s.PGSQL.{parts.get('port') or 5432}", list[socket.socket]()
 
@@ -652,15 +651,15 @@ def frozen_after(url: str, answers: int) -> Iterator[str]:
 
 @pytest.mark.parametrize("answers", [2, 3, 5])
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_frozen_server_blocks_no_run_for_ever(
+def test_frozen_server_does_not_block_forever(
     registry_url: str, monkeypatch: pytest.MonkeyPatch, answers: int, keep: bool
 ) -> None:
-    """Its kernel still accepts what is sent, so only the run's own limit ends the wait."""
+    """The server's kernel still accepts data, so only the run's own time limit ends the wait."""
     monkeypatch.setattr(_connection, "STEP_TIMEOUT", 0.3)
     Database(registry_url, holder("one")).make_tables()
     with frozen_after(registry_url, answers) as url:
         database = Database(url, holder("two"), patience=0.1, facts_patience=0.1, keep=keep)
-        with contextlib.suppress(Unreachable):  # the first answers may be enough
+        with contextlib.suppress(Unreachable):  # a few steps may get enough answers
             for _step in range(9):
                 database.note_sweep("default")
                 database.counted()
@@ -668,8 +667,8 @@ def test_a_frozen_server_blocks_no_run_for_ever(
         database.close()
 
 
-def test_threads_share_no_connection_whoever_asked_for_the_database_first(registry_url: str) -> None:
-    """On a shared connection, one thread's step would be part of another's transaction."""
+def test_database_opens_new_connections_after_call_without_keep(registry_url: str) -> None:
+    """Threads need this: on a shared connection, one thread's step would be part of another's transaction."""
 
     def connection_of(database: Database) -> int:
         return database._run(lambda connection: connection.info.backend_pid, 0.0)
@@ -684,7 +683,7 @@ def test_threads_share_no_connection_whoever_asked_for_the_database_first(regist
 @pytest.mark.parametrize(
     "url", ["postgresql://a:geheim@h:x:y/", "geheim", "host=h geheim", "postgresql://h/?geheim=1", "password='geheim"]
 )
-def test_a_broken_connection_string_is_not_repeated(url: str) -> None:
+def test_invalid_connection_string_is_not_repeated(url: str) -> None:
     with pytest.raises(RegistryError) as caught:
         Database(url, holder("one"), patience=0.0).open_claim("p", "h")
     assert "geheim" not in str(caught.value)
@@ -703,7 +702,7 @@ def test_a_broken_connection_string_is_not_repeated(url: str) -> None:
         *("postgresql://db.invalid/supply%40geheim", "postgresql://db.invalid/supply?host=geheim@x", "host='\0geheim'"),
     ],
 )
-def test_a_password_that_is_not_encoded_is_refused_and_not_repeated(url: str) -> None:
+def test_password_with_unencoded_characters_is_refused_and_hidden(url: str) -> None:
     with pytest.raises(RegistryError, match="registry_url") as caught:
         Database(url, holder("one"), patience=0.0)
     assert "geheim" not in f"{caught.value!r} {caught.value.__cause__!r}" and caught.value.__suppress_context__
@@ -721,12 +720,12 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_repeated(url: str) ->
         ("service=production host=db", "the default database at db"),
     ],
 )
-def test_the_name_of_a_registry(url: str, place: str) -> None:
+def test_place_names_database_and_host(url: str, place: str) -> None:
     assert Database(url, holder("one")).place == place
 
 
 @pytest.mark.parametrize("words", ["Connection refused", 'FATAL:  too many connections for role "a"', "timeout"])
-def test_a_failed_connection_is_retried_whatever_the_reason(run: Callable[..., Database], words: str) -> None:
+def test_failed_connection_may_be_retried_for_any_reason(run: Callable[..., Database], words: str) -> None:
     error = psycopg.OperationalError(f"connection failed: {words}\nMultiple connection attempts failed.")
     assert run()._reason(error) == (f"cannot be reached: connection failed: {words}", True)
 
@@ -737,7 +736,7 @@ def test_a_failed_connection_is_retried_whatever_the_reason(run: Callable[..., D
 def test_late_facts_are_accepted(run: Callable[..., Database], registry_url: str) -> None:
     """Any run may note machines: under an old epoch, and for a void claim."""
     one = run("one").claim(purchase(), NO_CEILING)
-    expire(registry_url)
+    expire_holds(registry_url)
     two = run("two").take_over(one)
     assert run("one").note(purchase(claim=one.claim), [RESOURCE_ID]).state == "live"
     with pytest.raises(TakenOver):
@@ -748,38 +747,36 @@ def test_late_facts_are_accepted(run: Callable[..., Database], registry_url: str
 
 
 @pytest.mark.parametrize("taken_for", ["void", "ended"])
-def test_a_late_purchase_is_billed_until_it_ends(
+def test_purchase_found_late_is_billed_until_its_end(
     run: Callable[..., Database], registry_url: str, taken_for: str
 ) -> None:
-    """It is not billed only until it was taken for void or ended."""
+    """Its bill includes the time before the claim was taken for void, or the machine for ended."""
     row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
     if taken_for == "void":
         run().void(row, "not made", {})
     else:
         run().note(purchase(claim=row.claim), [RESOURCE_ID])
-        run().end(row, IDS)
+        run().end(row, RESOURCE_IDS)
     earlier = "claimed_at = claimed_at - interval '9 hours', ended_at = ended_at - interval '8 hours'"
     postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {earlier}")
     with contextlib.suppress(Contested):
         run().note(purchase(claim=row.claim), [SECOND_RESOURCE_ID])
-    bill = run().end(row, IDS)
+    bill = run().end(row, RESOURCE_IDS)
     assert bill is not None and bill.end is not None and bill.begin is not None
     assert round((bill.end - bill.begin) / 3600) == 9
 
 
-def test_an_end_counts_although_the_clock_of_the_database_was_set_back(
-    run: Callable[..., Database], registry_url: str
-) -> None:
-    """Else it would run for ever in each report and each budget."""
+def test_end_counts_even_if_clock_of_database_is_set_back(run: Callable[..., Database], registry_url: str) -> None:
+    """Otherwise the purchase would run forever in reports and budgets."""
     row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
     run().note(purchase(claim=row.claim), [RESOURCE_ID])
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET claimed_at = now() + interval '1 day'")
-    bill = run().end(row, IDS)
+    bill = run().end(row, RESOURCE_IDS)
     assert bill is not None and not bill.runs and bill.registered and not bill.is_known(time.time())
     assert run().ledger("default").bills == (bill,)
 
 
-def test_a_lost_row_is_written_again(run: Callable[..., Database], registry_url: str) -> None:
+def test_lost_row_is_written_again(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     postgresql.execute(registry_url, "DELETE FROM compute_index_supply.purchase")
     noted = run().note(purchase(claim=row.claim, price_per_hour=2.5, note={"provision_a": 1}), [RESOURCE_ID])
@@ -787,9 +784,7 @@ def test_a_lost_row_is_written_again(run: Callable[..., Database], registry_url:
     assert (float(noted.price_per_hour or 0), noted.note) == (2.5, {"provision_a": 1})
 
 
-def test_a_machine_of_a_host_with_another_purchase_is_a_reported_stray(
-    run: Callable[..., Database], registry_url: str
-) -> None:
+def test_second_machine_of_host_becomes_reported_stray(run: Callable[..., Database], registry_url: str) -> None:
     lost = run("one").claim(purchase(), NO_CEILING)
     run("one").void(lost, "refused", {})
     run("two").claim(purchase(offer=OTHER_ID), NO_CEILING)
@@ -798,7 +793,7 @@ def test_a_machine_of_a_host_with_another_purchase_is_a_reported_stray(
     assert [(row.state, row.resource_ids) for row in run().counted()] == [("stray", [RESOURCE_ID]), ("buying", [])]
 
 
-def test_the_claim_with_proof_has_the_offer(run: Callable[..., Database], registry_url: str) -> None:
+def test_claim_with_machines_gets_the_offer(run: Callable[..., Database], registry_url: str) -> None:
     buying = run("two").claim(purchase("gpu-2"), NO_CEILING)
     assert run("one").note(purchase("gpu-1"), [RESOURCE_ID]).state == "live"
     assert states(registry_url) == ["void", "live"]
@@ -812,10 +807,10 @@ def test_the_claim_with_proof_has_the_offer(run: Callable[..., Database], regist
 
 @pytest.mark.parametrize("note", [{}, {"provision_adopted": True}])
 @pytest.mark.parametrize("first", ["claim", "note"])
-def test_two_runs_that_note_one_purchase_of_a_host_are_not_contested(
+def test_two_runs_may_note_the_same_purchase(
     run: Callable[..., Database], registry_url: str, note: dict[str, Any], first: str
 ) -> None:
-    """As when two clones move the same file, or let a host adopt the same machine, at the same moment."""
+    """As when two clones import the same file, or adopt the same machine for a host, at the same time."""
     if first == "claim":
         run("one").claim(purchase(), NO_CEILING)
     else:
@@ -825,7 +820,7 @@ def test_two_runs_that_note_one_purchase_of_a_host_are_not_contested(
     assert states(registry_url) == ["live"]
 
 
-def test_a_machine_that_another_claim_owns_is_contested(run: Callable[..., Database]) -> None:
+def test_machine_of_another_claim_is_contested(run: Callable[..., Database]) -> None:
     run().note(purchase("gpu-1"), [RESOURCE_ID])
     with pytest.raises(Contested, match=f"{RESOURCE_ID} is noted for claim "):
         run().note(purchase("gpu-2", OTHER_ID), [RESOURCE_ID, SECOND_RESOURCE_ID])
@@ -835,15 +830,15 @@ def test_a_machine_that_another_claim_owns_is_contested(run: Callable[..., Datab
     ]
 
 
-def test_an_offer_is_not_sold_to_a_second_host(run: Callable[..., Database]) -> None:
+def test_offer_cannot_be_claimed_by_a_second_host(run: Callable[..., Database]) -> None:
     run("one").claim(purchase("gpu-1"), NO_CEILING)
     other = SharedHost(run("two"), "other", "gpu-1", "account", run="two")
     with pytest.raises(ClaimedByOther, match=f"host gpu-1 of project default is buying offer {OFFER_ID}, since "):
         other.claim({"provision_procured_offer_id": OFFER_ID})
 
 
-def test_a_failed_offer_that_is_for_sale_again_is_not_an_open_purchase(run: Callable[..., Database]) -> None:
-    """A run that took it for one would query the API and claim it again, without end."""
+def test_failed_offer_cannot_be_claimed_again(run: Callable[..., Database]) -> None:
+    """It is not an open purchase: if the message said so, a run would query the API and claim again, forever."""
     failed, again = (SharedHost(run(name), "default", "gpu-1", "account", run=name) for name in ("one", "two"))
     of_offer = {"provision_procured_offer_id": OFFER_ID}
     failed.claim(of_offer)
@@ -856,30 +851,30 @@ def test_a_failed_offer_that_is_for_sale_again_is_not_an_open_purchase(run: Call
 # Tables, versions and rights
 
 
-def test_reading_makes_no_tables(run: Callable[..., Database], registry_url: str) -> None:
+def test_reading_creates_no_tables(run: Callable[..., Database], registry_url: str) -> None:
     database = run()
     assert (database.open_claim("default", "gpu-1"), database.counted()) == (None, [])
     found = postgresql.execute(registry_url, "SELECT to_regnamespace(%s)::text", [postgresql.SCHEMA])
     assert found == [(None,)]
 
 
-def test_tables_made_by_hand_are_used(run: Callable[..., Database], registry_url: str) -> None:
+def test_tables_created_by_hand_are_used(run: Callable[..., Database], registry_url: str) -> None:
     postgresql.execute(registry_url, SCHEMA)
     run().claim(purchase(), NO_CEILING)
     assert states(registry_url) == ["buying"]
 
 
-def test_a_session_that_does_not_see_the_new_tables_yet_makes_none(
+def test_make_tables_succeeds_if_session_does_not_see_them_yet(
     run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run().make_tables()
-    # A pooler hands out a session that has looked for them before.
+    # As in a session of a connection pooler that looked for the tables before they existed
     monkeypatch.setattr(_statements, "HAS_SCHEMA", "SELECT false")
     run().make_tables()
 
 
 @pytest.mark.parametrize("step", [Database.make_tables, lambda database: database.note(purchase(), [RESOURCE_ID])])
-def test_tables_are_made_although_the_connection_is_lost_anywhere(
+def test_tables_are_created_wherever_connection_is_lost(
     registry_url: str, run: Callable[..., Database], step: Callable[[Database], object]
 ) -> None:
     for at in itertools.count(1):
@@ -894,7 +889,9 @@ def test_tables_are_made_although_the_connection_is_lost_anywhere(
             return
 
 
-def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Database], registry_url: str) -> None:
+def test_newer_schema_refuses_claims_but_accepts_facts_and_ends(
+    run: Callable[..., Database], registry_url: str
+) -> None:
     row = run().claim(purchase(), NO_CEILING)
     postgresql.execute(registry_url, "ALTER TABLE compute_index_supply.purchase ADD more text")
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET version = 2")
@@ -902,7 +899,7 @@ def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Da
         run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     assert run().open_claim("default", "gpu-1") is not None
     assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
-    run().end(row, IDS)
+    run().end(row, RESOURCE_IDS)
     assert run().counted() == []
 
 
@@ -918,7 +915,7 @@ def reader(registry_url: str) -> Iterator[str]:
     postgresql.execute(registry_url, "DROP ROLE reader")
 
 
-def test_a_role_with_read_rights_reads(run: Callable[..., Database], reader: str) -> None:
+def test_role_with_read_rights_may_only_read(run: Callable[..., Database], reader: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     database = Database(reader, holder("reader"))
     assert [row.host for row in database.counted()] == ["gpu-1"]
@@ -926,14 +923,14 @@ def test_a_role_with_read_rights_reads(run: Callable[..., Database], reader: str
     with pytest.raises(RegistryError, match="does not let its user note machines, so none may be bought: GRANT"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     with pytest.raises(RegistryError, match=r"permission denied for table purchase \(42501\): GRANT USAGE ON SCHEMA"):
-        database.end(row, IDS)
+        database.end(row, RESOURCE_IDS)
     postgresql.forget(reader.replace("reader@", "postgres@"))
     with pytest.raises(RegistryError, match="has no tables, and its user may not make them: GRANT CREATE"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
 
 
-def test_a_role_that_cannot_note_machines_claims_nothing(registry_url: str, reader: str) -> None:
-    """Another role has made the tables, and this one may have rights to one of them only."""
+def test_role_that_cannot_note_machines_may_not_claim(registry_url: str, reader: str) -> None:
+    """Another role has created the tables; this one may have rights to some of them only."""
     database = Database(reader, holder("reader"))
     tables = ["compute_index_supply.purchase, compute_index_supply.meta", "ALL TABLES IN SCHEMA compute_index_supply"]
     for granted in tables:
@@ -944,12 +941,12 @@ def test_a_role_that_cannot_note_machines_claims_nothing(registry_url: str, read
     row = database.claim(purchase(), NO_CEILING)
     assert database.note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID]
     kept = database.note(purchase(claim=row.claim), [SECOND_RESOURCE_ID], disowned=[RESOURCE_ID])
-    assert kept.resource_ids == [RESOURCE_ID, SECOND_RESOURCE_ID], "it may not delete"
-    database.end(row, IDS)
+    assert kept.resource_ids == [RESOURCE_ID, SECOND_RESOURCE_ID], "the role may not delete rows"
+    database.end(row, RESOURCE_IDS)
     assert states(registry_url) == ["ended"]
 
 
-def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., Database], registry_url: str) -> None:
+def test_failover_refuses_new_claims_until_quarantine_ends(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     assert run().add_to_note(row, {EXPIRED: "now"}).expired_seen is not None
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
@@ -965,14 +962,14 @@ def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., 
     run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
 
 
-def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Database], registry_url: str) -> None:
-    """Runs the command of docs/shared-registry.md. Purchases since the backup are in no table."""
+def test_command_for_restored_backup_starts_quarantine(run: Callable[..., Database], registry_url: str) -> None:
+    """Runs the command in docs/shared-registry.md. The backup lacks purchases that were made after it."""
     guide = Path(__file__).parents[5].joinpath("docs", "shared-registry.md").read_text()
     command = re.search(r'psql [^\n]*-c "(UPDATE compute_index_supply.meta[^"]*)"', guide)
     assert command
     row = run().claim(purchase(), NO_CEILING)
     run().add_to_note(row, {EXPIRED: "now"})
-    # As in a backup that was made before the claim was sent
+    # As in a backup from before the claim was sent
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET sent_at = NULL")
     postgresql.execute(registry_url, command[1])
     with pytest.raises(Unreachable, match="nothing new is bought until 2"):
@@ -985,15 +982,13 @@ def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Da
     assert waits and doubted
 
 
-def test_a_new_database_has_the_settings_that_files_have(run: Callable[..., Database], registry_url: str) -> None:
+def test_new_database_has_default_epoch_and_longest_post(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     assert (row.longest_post, row.epoch) == (LONGEST_POST, FIRST_EPOCH)
 
 
 @pytest.mark.parametrize("projects", [("default", "red"), ("red", "default"), ("red", "blue")])
-def test_a_host_of_another_project_never_has_the_name_of_ones_own(
-    run: Callable[..., Database], projects: tuple[str, str]
-) -> None:
+def test_hosts_of_other_projects_have_distinct_names(run: Callable[..., Database], projects: tuple[str, str]) -> None:
     here, there = projects
     for number, project in enumerate(projects):
         wanted = purchase(offer=(OFFER_ID, OTHER_ID)[number], project=project)
@@ -1021,7 +1016,7 @@ def test_a_host_of_another_project_never_has_the_name_of_ones_own(
     ],
     ids=["at its beginning", "at a change"],
 )
-def test_a_standby_before_its_promotion_is_retried(run: Callable[..., Database], error: psycopg.Error) -> None:
+def test_standby_before_promotion_is_retried(run: Callable[..., Database], error: psycopg.Error) -> None:
     database, tries = run(), []
 
     def step(_connection: object) -> str:
@@ -1033,10 +1028,10 @@ def test_a_standby_before_its_promotion_is_retried(run: Callable[..., Database],
     assert database._run(step, 5.0) == "done"
 
 
-def test_a_controller_suspended_in_a_transaction_runs_the_step_again(
+def test_transaction_ended_by_idle_timeout_is_repeated(
     run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server ends an idle transaction, so that no run waits for it at the gate."""
+    """A suspended controller leaves one open. The server ends it, so that no run waits for it at the gate."""
     monkeypatch.setattr(_connection, "STATEMENT_TIMEOUT", 0.2)
     database, row = run(), run().claim(purchase(), NO_CEILING)
     rows, sleeps = database._rows, [0.5]
@@ -1056,8 +1051,8 @@ def test_times_are_in_utc(run: Callable[..., Database], registry_url: str) -> No
     assert f"since {row.claimed_at.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}." in str(caught.value)
 
 
-def test_the_settings_of_a_database_change_nothing(run: Callable[..., Database], registry_url: str) -> None:
-    """Settings of a database or a user, which no connection string shows."""
+def test_settings_of_database_role_have_no_effect(run: Callable[..., Database], registry_url: str) -> None:
+    """Connection strings do not show such settings."""
     settings = ("datestyle = 'German'", "standard_conforming_strings = off", "search_path = nowhere")
     for setting in settings:
         postgresql.execute(registry_url, f"ALTER ROLE postgres SET {setting}")
@@ -1074,8 +1069,8 @@ ODD_TEXTS = ["gpü-日本", "a\x00b", "a\ud800b", "a\\u0000b", "a\\\x00b"]
 
 
 @pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
-def test_no_text_keeps_a_purchase_from_being_noted(registry_url: str, encoding: str) -> None:
-    """Texts of the API and of machines, in a database with and without an encoding."""
+def test_any_text_can_be_noted(registry_url: str, encoding: str) -> None:
+    """Texts from the API and from machines, in databases with and without an encoding."""
     name = f"of_{encoding.lower()}"
     own = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     postgresql.execute(registry_url, f"CREATE DATABASE {name} {own}")
@@ -1092,19 +1087,19 @@ def test_no_text_keeps_a_purchase_from_being_noted(registry_url: str, encoding: 
         postgresql.execute(registry_url, f"DROP DATABASE {name}")
 
 
-def test_no_connection_is_left_open(run: Callable[..., Database], registry_url: str) -> None:
+def test_no_connection_stays_open(run: Callable[..., Database], registry_url: str) -> None:
     run().claim(purchase(), NO_CEILING)
     query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     until(lambda: postgresql.execute(registry_url, query) == [(0,)])
 
 
-def test_without_psycopg_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_psycopg_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(RegistryError, match=r"has no psycopg 3.*install psycopg\[binary\]"):
         Database("postgresql://h/", holder("one"))
 
 
-def test_the_ledger_of_a_short_time_does_not_read_old_ends(run: Callable[..., Database], registry_url: str) -> None:
+def test_ledger_of_recent_time_does_not_scan_old_ends(run: Callable[..., Database], registry_url: str) -> None:
     run().claim(purchase(), NO_CEILING)
     ended = """
         INSERT INTO compute_index_supply.purchase
@@ -1121,6 +1116,6 @@ def test_the_ledger_of_a_short_time_does_not_read_old_ends(run: Callable[..., Da
     lines = postgresql.execute(registry_url, "EXPLAIN ANALYZE " + query.replace("%(since)s", since))
     plan = "\n".join(line for (line,) in lines)
     assert "purchase_ended" in plan and "Seq Scan on purchase" not in plan, plan
-    # Nor do the claims read it when they free lapsed ones behind the gate.
+    # Neither does the query that frees lapsed claims, which runs while others wait at the gate.
     plan = "\n".join(line for (line,) in postgresql.execute(registry_url, f"EXPLAIN {_statements.FREE_LAPSED}"))
     assert "Seq Scan on purchase" not in plan, plan
