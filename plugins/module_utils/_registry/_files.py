@@ -14,6 +14,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import tempfile
 import time
 import typing as t
@@ -69,8 +70,9 @@ LEDGER = ".compute_index_supply.ledger"
 KNOWN_HOSTS = ".known_hosts"  # the host keys of a host's machines, next to its entry
 
 HOST_KEYS = "provision_host_keys"  # in an entry: lines of its known_hosts file
-# A text that begins with the last mark may set other template marks.
-_TEMPLATE_MARKS = ("{{", "{%", "{#", "#jinja2:")
+# Ansible evaluates texts with these marks; a text that begins with the last one may set other marks.
+_TEMPLATE_MARK = r"\{(?=[{%#])|#(?=jinja2:)"
+_UNWRITABLE = re.compile(_TEMPLATE_MARK + "|[\ud800-\udfff]")  # also half a surrogate pair: YAML has no form for it
 
 
 class HostFile:
@@ -148,7 +150,7 @@ class HostFile:
     def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
         with self._changing():
             before = _load(self._path) or {}
-            changes = {**_removal_of(before, disowned), **changes}
+            changes = {**_removal_of(before, disowned), **_writable(changes)}
             entry = read_entry(before)
             self._check_change(before, entry, read_entry(changes))
             whole = _merged(before, _with_storage(before, with_missing_cleared(changes)))
@@ -185,7 +187,7 @@ class HostFile:
             entry = _load(self._path)
             if entry is None or entry != self._state:
                 raise Claimed(self._path, entry or {})
-            self._state = _write(self._path, _merged(entry, changes))
+            self._state = _write(self._path, _merged(entry, _writable(changes)))
             return dict(self._state)
 
     def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
@@ -308,6 +310,18 @@ def _with_storage(before: Variables, changes: Variables) -> Variables:
     return {**changes, **storage_variables(storage)}
 
 
+def _writable(value: t.Any) -> t.Any:
+    """The value with question marks in place of characters that no entry may have, as in a shared registry.
+
+    No text of the API or of a machine may keep a fact from being noted: what it is about may be billed.
+    """
+    if isinstance(value, t.Mapping):
+        return {_writable(key): _writable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable(item) for item in value]
+    return _UNWRITABLE.sub("?", value) if isinstance(value, str) else value
+
+
 def _merged(entry: Variables, changes: Variables) -> Variables:
     """The entry with the changes; a value of None removes its key."""
     return {name: value for name, value in {**entry, **changes}.items() if value is not None}
@@ -392,9 +406,10 @@ def entry_text(variables: t.Mapping[str, t.Any]) -> str:
     """The text of an entry file. Raises ValueError for values without YAML, and texts that Ansible would evaluate."""
     try:
         text: str = yaml.safe_dump(dict(variables), sort_keys=False, width=1000)
-    except yaml.YAMLError:
+        _parse(text)  # half a surrogate pair can be written, but not read
+    except (yaml.YAMLError, ValueError):
         raise ValueError("holds a value that YAML cannot represent") from None
-    if any(mark in text for mark in _TEMPLATE_MARKS):
+    if re.search(_TEMPLATE_MARK, text):
         raise ValueError("holds template marks, which Ansible would evaluate when it reads the file")
     return "---\n" + HEADER + text
 

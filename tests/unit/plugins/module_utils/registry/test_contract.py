@@ -273,6 +273,20 @@ def test_notes_are_merged_and_null_removes_them(run: Runs) -> None:
     assert read_back(run)["provision_b"] == {"c": ["ü", None]}
 
 
+@pytest.mark.parametrize("text", ["{{ x }}", "a {{{% b", "{#", "#jinja2: x", "half \ud800 pair", "null \x00"])
+def test_note_accepts_any_text_of_the_api(run: Runs, text: str) -> None:
+    """Otherwise the ids that are noted with it would be missing, and a machine could not end."""
+    store = run()
+    store.claim(journal())
+    named = {**volume(), "name": text}
+    store.note({**made(RESOURCE_ID), STORAGE: [named], STORAGE_IDS: [SECOND_RESOURCE_ID], "provision_a": {text: text}})
+    entry = read_back(run)
+    assert (entry["provision_resource_ids"], entry[STORAGE_IDS]) == ([RESOURCE_ID], [SECOND_RESOURCE_ID])
+    assert len(entry[STORAGE][0]["name"]) == len(text)
+    assert "provision_tested" in store.compare_and_set({"provision_tested": {"reasons": text}})
+    assert store.end() is not None
+
+
 def test_time_of_seen_expiry_is_noted_once(run: Runs) -> None:
     store = run()
     store.claim(journal())

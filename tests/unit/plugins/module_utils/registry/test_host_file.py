@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MADE,
     REFUSED,
@@ -409,6 +410,21 @@ def test_claim_waits_for_the_short_lock_of_a_reader(path: Path) -> None:
 
 
 # Notes
+
+
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [
+        ("{{ x }}", "?{ x }}"),
+        ("{{{% {# }", "???% ?# }"),
+        ("#jinja2: x", "?jinja2: x"),
+        ("half \ud800 pair", "half ? pair"),
+        ("{ { # 10 %", "{ { # 10 %"),
+    ],
+)
+def test_note_replaces_template_marks_and_half_surrogate_pairs(path: Path, text: str, noted: str) -> None:
+    assert HostFile(str(path)).note({"a": [{text: text}], "b": text}) == {"a": [{noted: noted}], "b": noted}
+    assert content_of(path) == DataLoader().load_from_file(str(path)) == {"a": [{noted: noted}], "b": noted}
 
 
 def test_end_ignores_mark_of_another_sweep(path: Path) -> None:
