@@ -134,7 +134,7 @@ def _rival_refusal(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str
     host, offer_id = case.host, case.wanted_offer_id
     rivals, others = ([name for name in names if name != host.host] for names in (hosts, namesakes))
     is_taken = offer_id in taken and offer_id != case.entry.offer_id
-    if offer_id and (rivals or is_taken):
+    if rivals or is_taken:
         who = f"{', '.join(rivals)} also has or wants" if rivals else "a host of the registry has, had or wants"
         return joined(
             f"{host.host} names offer {offer_id} (provision_offer_id), which {who}. A machine belongs to one host."
@@ -159,7 +159,7 @@ def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Ceil
             found[case.standing.offer_id] = CeilingPart.of_found(case.host.host, case.entry, price)
         elif case.may_be_billed:
             found.setdefault(case.entry.offer_id or case.host.host, noted)
-        elif draft.action == STOP:
+        else:
             found.update(
                 {str(machine["resource_id"]): CeilingPart.of_machine(machine) for machine in case.standing.machines}
             )

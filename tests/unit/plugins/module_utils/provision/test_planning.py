@@ -246,6 +246,9 @@ def test_host_with_offer_id_of_another_host_stops() -> None:
     for plans in (planned(bought, free("b", offer_id=X), taken={X}), planned(free("b", offer_id=X), taken={X})):
         assert plans[-1].action == STOP
         assert X in plans[-1].refusal and "Nothing was sent" in plans[-1].refusal
+    assert "which a host of the registry has, had or wants." in planned(free("b", offer_id=X), taken={X})[0].refusal
+    own = case(host("b", offer_id=X), known=entry(X, purchase="refused"), void=True)
+    assert actions(planned(own, taken={X})) == [(BUY, X)], "its own entry names the offer"
     assert [each.action for each in planned(open_purchase("a"), free("b", offer_id=X))] == [BUY, STOP]
 
 

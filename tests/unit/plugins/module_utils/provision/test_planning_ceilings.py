@@ -184,6 +184,14 @@ def test_total_ceiling_counts_shared_offer_once_and_no_void_purchase() -> None:
     assert planned(*twice, void, refused, free(max_total_price_per_hour=5))[-1].action == BUY
 
 
+def test_total_ceiling_counts_each_machine_without_an_offer() -> None:
+    """A person may have written the registry entries."""
+    entries = [entry("", [machine_id(number)], provision_price_per_hour=2.5) for number in (7, 8)]
+    stopped = [case(host(f"h{n}"), HostState.STOP, known, reason="-") for n, known in enumerate(entries)]
+    plan = planned(*stopped, free(max_total_price_per_hour=5))[-1]
+    assert plan.action == STOP and "USD 6.00 per hour together" in plan.refusal
+
+
 def test_lowest_total_ceiling_of_buyers_holds_for_all() -> None:
     plans = planned(
         free("a", max_total_price_per_hour=10),
