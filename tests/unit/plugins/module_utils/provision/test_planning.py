@@ -24,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
     fork_warning,
     host_plans,
+    lacking,
     line_of_waiting,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
@@ -122,7 +123,8 @@ def test_owner_keeps_machine_despite_invalid_declaration() -> None:
     valid = owner("gpu-1")
     invalid = Case(declared(max_price_per_hour="3,5"), valid.entry, valid.standing)
     for each in (valid, invalid):
-        assert actions(planned(each, offers=[])) == [(WAIT, offer_id(7))]
+        # No search is needed, so there is none.
+        assert actions(host_plans([each], lambda _host: pytest.fail(), {})) == [(WAIT, offer_id(7))]
 
 
 # Several hosts
@@ -489,8 +491,27 @@ def test_host_without_offer_is_left_to_later_run_until_deadline() -> None:
     assert plan.label == "gpu-1: no offer yet; runs look until 1970-01-02 00:00 UTC"
     (over,) = planned(free(**fields), now=24 * 3600.0)
     assert (over.action, over.error_class) == (STOP, "capacity")
+    (tried,) = planned(case(host(**fields), attempts=[{"offer_id": offer_id(9), "msg": "It is gone."}]))
+    assert (tried.action, tried.error_class) == (STOP, "capacity"), "a host with attempts does not wait"
     (invalid,) = planned(case(declared(**{**fields, "max_price_per_hour": "3,5"})))
     assert (invalid.action, invalid.error_class) == (STOP, "")
+
+
+@pytest.mark.parametrize(
+    ("buyer", "now", "trouble", "expected"),
+    [
+        (free(wait="1h", max_price_per_hour="0.5"), 0.0, "", True),
+        (free(wait="1h"), 0.0, "", False),  # it has an offer
+        (free(wait="1h"), 0.0, "The account cannot be read.", True),
+        (owner("gpu-1", wait="1h"), 0.0, "The account cannot be read.", False),
+        (free(wait="1h", max_price_per_hour="0.5"), 3600.0, "", False),  # no time for another search
+        (free(max_price_per_hour="0.5"), 0.0, "", False),
+    ],
+)
+def test_lacking_hosts_without_an_offer_that_have_time(buyer: Case, now: float, trouble: str, expected: bool) -> None:
+    plans = planned(buyer)
+    assert lacking([buyer], plans, now, trouble, may_wait=True) == ([(buyer, plans[0])] if expected else [])
+    assert lacking([buyer], plans, now, trouble, may_wait=False) == []
 
 
 def test_line_of_waiting_names_hosts_times_and_cheapest_price() -> None:
