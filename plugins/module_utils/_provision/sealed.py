@@ -214,10 +214,10 @@ class SealedPlan:
         return replace(self, fault=_first((other, self._other_hosts(hosts, further), *terms)))
 
     def bound(self, host: Declaration) -> Declaration:
-        """The host's declaration, limited to its offer in the plan at the sealed price."""
-        item = None if self.fault else self.hosts.get(host.host)
-        if item is None:
+        """The declaration of a `compared` host, limited to its offer in the plan at the sealed price."""
+        if self.fault:
             return host
+        item = self.hosts[host.host]
         price = read_price(item.get("price_per_hour"))
         return replace(
             host,
@@ -238,9 +238,8 @@ class SealedPlan:
     def checked(self, cases: t.Sequence[Case], ledger: Ledger, now: float) -> list[Case]:
         """The cases; all stop if one differs from the plan. ``ledger``: of `places`. ``now``: by the API's clock."""
         new = [case for case in cases if self._buys_anew(case)]
-        planned = [case for case in cases if case.host.host in self.hosts]
         over = (*(self._used_up(case, ledger) for case in new), self._expired(now) if new else "")
-        reason = self.fault or _first((*map(self._other_machine, planned), *over))
+        reason = self.fault or _first((*map(self._other_machine, cases), *over))
         return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
 
     # Differences, each as part of a sentence; empty without a difference
@@ -299,7 +298,7 @@ class SealedPlan:
 
     def _buys_anew(self, case: Case) -> bool:
         """Whether the host would make a new purchase under the plan, for which nothing was sent yet."""
-        return not self.fault and case.host.host in self.hosts and case.buys and not case.is_open
+        return not self.fault and case.buys and not case.is_open
 
 
 def _is_same_term(name: str, then: t.Any, now: t.Any) -> bool:

@@ -97,7 +97,7 @@ def listed(volumes: Iterable[Volume]) -> list[Json]:
 
 
 def linked(machine: Json, volumes: Iterable[Volume]) -> Json:
-    """A machine as the tolerant reader returns it, with those of these volumes that its page links to."""
+    """A machine as the tolerant reader returns it, with links to the volumes that its page shows."""
     links = [volume.form.link(volume.id) for volume in volumes if volume.form.is_linked and volume.is_billed]
     return {**machine, "linked_resources": read_resource({**machine, "linked_resources": links})["linked_resources"]}
 
