@@ -85,28 +85,28 @@ TERMS = Terms(price_per_hour=5.0, host="gpu-1")
 
 
 @pytest.mark.parametrize(
-    ("own_entry", "limit", "offer_id", "max_price"),
+    ("own_entry", "limit", "offer_id", "max_price", "warning"),
     [
-        (entry(), None, "new", None),
-        (entry("old", purchase="refused"), None, "new", None),
-        (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None),  # the plan reports the other run
-        (entry("", ["r"]), None, "new", None),  # a person has written ids without an offer
-        (entry("new", purchase="sent"), None, "new", None),
-        (entry("old", purchase="sent"), None, "old", 2.0),
-        (entry("old", purchase="sent"), 4.0, "old", 4.0),
-        (entry("old", purchase="made"), None, "old", 2.0),
-        (entry("old", ["r"]), 1.0, "old", 1.0),
+        (entry(), None, "new", None, ""),
+        (entry("old", purchase="refused"), None, "new", None, ""),
+        (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None, ""),  # the plan reports that run
+        (entry("", ["r"]), None, "new", None, ""),  # a person has written ids without an offer
+        (entry("new", purchase="sent"), None, "new", None, ""),
+        (entry("old", purchase="sent"), None, "old", 2.0, "gpu-1 may have bought offer old, so offer new"),
+        (entry("old", purchase="sent"), 4.0, "old", 4.0, "gpu-1 may have bought offer old, so offer new"),
+        (entry("old", purchase="made"), None, "old", 2.0, "gpu-1 has bought offer old, so offer new"),
+        (entry("old", ["r"]), 1.0, "old", 1.0, "gpu-1 has bought offer old, so offer new"),
     ],
 )
 def test_noted_purchase_takes_precedence_over_offer_of_task(
-    own_entry: Entry, limit: float | None, offer_id: str, max_price: float | None
+    own_entry: Entry, limit: float | None, offer_id: str, max_price: float | None, warning: str
 ) -> None:
     terms = replace(TERMS, max_price_per_hour=limit)
     chosen_offer, agreed, warnings = precedence(own_entry, "new", terms)
     assert (chosen_offer, agreed.max_price_per_hour) == (offer_id, max_price)
-    assert (agreed == terms, len(warnings)) == (offer_id == "new", int(offer_id == "old"))
+    assert (agreed == terms, len(warnings)) == (offer_id == "new", bool(warning))
     assert agreed.price_per_hour == (None if warnings else 5.0), "the planned price is the other offer's"
-    assert all("gpu-1" in warning and "old" in warning and "new" in warning for warning in warnings)
+    assert warning in "".join(warnings)
 
 
 def resource(price: float | None, status: str = "running") -> dict[str, Any]:
@@ -129,7 +129,14 @@ def test_account_refusal_above_max_account_price_per_hour(
     limit: float | None, price: float | None, resources: Any, is_refused: bool
 ) -> None:
     account = account_prices(resources, (), ())
-    assert bool(Terms(max_account_price_per_hour=limit).account_refusal("o", price, account)) is is_refused
+    refusals = [
+        Terms(max_account_price_per_hour=limit, host=host).account_refusal("o", price, account)
+        for host in ("gpu-1", "")
+    ]
+    assert [("Counted: gpu-1 " in text, "Counted: o " in text) for text in refusals] == [
+        (is_refused, False),
+        (False, is_refused),
+    ]
 
 
 @pytest.mark.parametrize(
