@@ -108,7 +108,7 @@ BAD_INPUT: dict[str, tuple[dict[str, Any], str]] = {
     "damaged-key": ({"ssh_public_key": "ssh-ed25519 AAAA"}, "ssh_public_key is damaged"),
     "no-header": ({"cloud_init": "packages: []"}, "cloud_init must begin with a line"),
     "too-large": ({"cloud_init": "#cloud-config\nx: " + "ä" * 32761}, "cloud_init is 65539 bytes long"),
-    "bad-yaml": ({"cloud_init": "#cloud-config\nx: [1\n"}, "cloud_init is no valid YAML"),
+    "bad-yaml": ({"cloud_init": "#cloud-config\nx: [1\n"}, "cloud_init is not valid YAML"),
     "ftp": ({"api_url": "ftp://127.0.0.1"}, "api_url must be an http(s) URL"),
     "plain-http": ({"api_url": "http://supply.example.com"}, "api_url is plain http"),
     "credentials": ({"api_url": "https://me:pw@supply.example.com"}, "api_url must not contain credentials"),

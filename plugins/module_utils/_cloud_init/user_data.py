@@ -138,4 +138,4 @@ def _read(text: str) -> t.Any:
     except Exception as error:  # PyYAML's constructors may raise any exception
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise ValueError(f"is no valid YAML{place}") from None
+        raise ValueError(f"is not valid YAML{place}") from None

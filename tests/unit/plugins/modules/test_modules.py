@@ -349,7 +349,7 @@ def test_invalid_user_data_is_hidden(run: Any) -> None:
     done = run(
         "procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, cloud_init="#cloud-config\nhunter22: [", **COMMON
     )
-    assert done.result["msg"].startswith("cloud_init is no valid YAML")
+    assert done.result["msg"].startswith("cloud_init is not valid YAML")
     assert "hunter22" not in done.stdout
 
 
