@@ -139,10 +139,10 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
 
 def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:
     """The prices of an offer's storage: of all together, or else of each."""
-    together, details = offer.get("storage_price_per_hour"), offer.get("storage_details")
-    if together is not None or not isinstance(details, list):
+    together = offer.get("storage_price_per_hour")
+    if together is not None:
         return [together]
-    return [item.get("hourly_cost") for item in mappings_in(details)]
+    return [item.get("hourly_cost") for item in mappings_in(offer.get("storage_details"))]
 
 
 def _is_unreadable(price: t.Any) -> bool:

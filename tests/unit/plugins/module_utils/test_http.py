@@ -471,7 +471,7 @@ def test_retry_after_sets_the_pause(queue: RequestQueue, naps: list[float], stat
     assert 37 < naps[0] <= 40
 
 
-def test_a_short_retry_after_does_not_shorten_the_pause(queue: RequestQueue, naps: list[float]) -> None:
+def test_short_retry_after_does_not_shorten_the_pause(queue: RequestQueue, naps: list[float]) -> None:
     queue.expect("GET", "/x", status=429, headers={"Retry-After": "0"}).expect("GET", "/x")
     client(retries=1).exchange("GET", "/x", **READ)
     assert 0.25 <= naps[0] <= 0.5

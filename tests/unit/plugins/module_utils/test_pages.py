@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,11 +13,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api import client
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer, HttpClient
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from canned_api import METHODS, Canned, canned, error_of
+from request_queue import RequestQueue
+from samples import BASE, OFFER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
 
 Body = dict[str, Any]
 
@@ -269,7 +275,7 @@ def test_repeated_first_page_is_an_error(style: Any) -> None:
     ],
     ids=str,
 )
-def test_marks_of_a_complete_list(marks: Body) -> None:
+def test_marks_of_complete_list_are_accepted(marks: Body) -> None:
     assert listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks))) == IDS[:1]
 
 
@@ -298,7 +304,7 @@ def test_marks_of_a_complete_list(marks: Body) -> None:
     ],
     ids=str,
 )
-def test_marks_of_an_incomplete_list(marks: Body) -> None:
+def test_marks_of_incomplete_list_are_errors(marks: Body) -> None:
     with pytest.raises(ApiError, match="GET /resources: "):
         listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks)))
 
@@ -392,3 +398,117 @@ def test_incomplete_list_never_passes_as_complete(ids: list[str], size: int, sty
     assert always_listed <= set(found)
     assert len(found) == len(set(found))
     assert all(each == each.lower() for each in found)
+
+
+# Links and counts
+
+
+@pytest.fixture
+def api() -> Market:
+    return Market(HttpClient(BASE, TOKEN, client.USER_AGENT, retries=0))
+
+
+NEXT = {"page": "2"}
+
+
+@pytest.mark.parametrize("query", [{}, {"offer_id": OFFER_ID}], ids=["all", "offer"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"{BASE}/resources?page=2",
+        "/resources?page=2",
+        "?page=2",
+        f"https://thief.example.net/steal?page=2#{TOKEN}",
+        f"http://me:{TOKEN}@127.0.0.1:9/?page=2",
+    ],
+)
+def test_only_the_query_of_a_next_link_is_used(
+    queue: RequestQueue, api: Market, link: str, query: dict[str, str]
+) -> None:
+    following = {"items": [resource(SECOND_RESOURCE_ID)], "next": None}
+    for _reading in range(2):
+        queue.expect("GET", "/resources", {"items": [resource()], "next": link}, query=query)
+        queue.expect("GET", "/resources", following, query={**query, **NEXT})
+    found = api.resources(query.get("offer_id"))
+    assert [item["resource_id"] for item in found] == [RESOURCE_ID, SECOND_RESOURCE_ID]
+    assert {call.headers["Authorization"] for call in queue.calls} == {f"Bearer {TOKEN}"}
+
+
+@pytest.mark.parametrize("link", [None, "", False, 0, [], {}], ids=str)
+def test_empty_next_link_ends_the_list(link: Any) -> None:
+    assert len(canned({"items": [resource()], "next": link}).resources()) == 1
+
+
+@pytest.mark.parametrize("link", ["cursor", "/resources/2", "?", "?page=", "?page", 2, True, ["?page=2"], {"page": 2}])
+def test_next_link_without_usable_query_is_an_error(link: Any) -> None:
+    error = error_of(METHODS["resources"], canned({"items": [resource()], "next": link}))
+    assert (error.error_class, error.transient) == ("protocol", False)
+    assert "lists only a part" in str(error)
+
+
+@pytest.mark.parametrize("second_page", [[resource()], [resource(name="other")]], ids=["same", "same id"])
+def test_page_without_new_resources_is_an_error(queue: RequestQueue, api: Market, second_page: list[Any]) -> None:
+    queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
+    queue.expect("GET", "/resources", {"items": second_page, "next": "?page=3"}, query=NEXT)
+    error = error_of(lambda api: api.resources(), api)
+    assert (error.error_class, error.transient) == ("protocol", False)
+    assert str(error) == "GET /resources: the API's pages do not come to an end."
+
+
+class Pages(Canned):
+    """Replaces the HTTP client; each page has new resources and a link to the next page, up to page ``last``."""
+
+    def __init__(self, size: int, last: float = math.inf) -> None:
+        super().__init__()
+        self.size, self.last, self.pages = size, last, 0
+
+    def exchange(self, *_request: Any, query: dict[str, str], **_how: Any) -> Answer:
+        self.pages += 1
+        page = int(query.get("page", 1))
+        items = [{"resource_id": f"r-{page}-{number}"} for number in range(self.size)]
+        following = f"?page={page + 1}" if page < self.last else None
+        return Answer(200, True, {"items": items, "next": following})
+
+
+def test_endless_pages_are_an_error() -> None:
+    http: Any = Pages(1)
+    assert "do not come to an end" in str(error_of(lambda api: api.resources(), Market(http)))
+    assert http.pages == client.MOST_PAGES
+
+
+def test_ten_thousand_machines_on_four_pages_are_listed() -> None:
+    http: Any = Pages(2500, 4)
+    assert len(Market(http).resources()) == 10_000
+
+
+def test_failing_page_fails_the_whole_list(queue: RequestQueue, api: Market) -> None:
+    queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
+    queue.expect("GET", "/resources", {}, 500, query=NEXT)
+    assert error_of(lambda api: api.resources(), api).status_code == 500
+
+
+def test_resource_on_two_pages_is_listed_once(queue: RequestQueue, api: Market) -> None:
+    first = {"items": [resource(), resource("r2")], "next": "?page=2", "total_count": 3}
+    for _reading in range(2):
+        queue.expect("GET", "/resources", first)
+        queue.expect("GET", "/resources", {"items": [resource("r2"), resource("r3")], "total_count": 3}, query=NEXT)
+    assert [item["resource_id"] for item in api.resources()] == [RESOURCE_ID, "r2", "r3"]
+
+
+@pytest.mark.parametrize("nameless", [None, 7, {}, ""], ids=str)
+def test_resources_without_id_are_all_listed(nameless: Any) -> None:
+    found = canned({"items": [resource(nameless), resource(nameless)], "total_count": 2}).resources()
+    assert [item["resource_id"] for item in found] == [None, None]
+
+
+@pytest.mark.parametrize("count", [2, "2", 2.0])
+def test_list_shorter_than_its_count_is_an_error(count: Any) -> None:
+    for items in ([resource()], [resource(), resource()]):
+        error = error_of(METHODS["resources"], canned({"items": items, "total_count": count}))
+        assert (error.error_class, error.transient) == ("protocol", False)
+        assert str(error) == "GET /resources: the API counts 2 resources, but lists only 1."
+
+
+@pytest.mark.parametrize("count", [1, 0, -1, None, True, "many", "", [2], {"relation": 2}, float("inf")], ids=str)
+def test_smaller_or_unreadable_count_is_ignored(count: Any) -> None:
+    assert len(canned({"items": [resource()], "total_count": count}).resources()) == 1
