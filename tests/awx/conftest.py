@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Launches the job templates as AWX does: by ansible-runner, in a folder of its own, filled from the definitions."""
+"""Launch job templates as AWX does: by ansible-runner, each job in its own folder, filled from the definitions."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ DEFINITIONS = ROOT / "playbooks" / "vars" / "awx"
 
 
 class Loader(yaml.SafeLoader):
-    """Reads what Ansible reads: !unsafe marks texts that are no templates."""
+    """Reads YAML as Ansible does, with !unsafe for texts that are not templates."""
 
 
 Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
 
 
 class Unsafe(str):
-    """A text that AWX hands to Ansible as no template."""
+    """A text that AWX marks for Ansible as !unsafe, so that it is not a template."""
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes the answers of surveys and the artifacts as AWX does."""
+    """Writes answers of surveys, and artifacts, as AWX does."""
 
 
 Dumper.add_representer(Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style="'"))
 
 
 def unsafe(value: Any) -> Any:
-    """The value with all its texts marked."""
+    """The value with each text in it marked as !unsafe."""
     if isinstance(value, dict):
         return {key: unsafe(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def unsafe(value: Any) -> Any:
 
 
 def definitions() -> dict[str, Any]:
-    """All that playbooks/vars/awx defines."""
+    """All definitions in playbooks/vars/awx."""
     found: dict[str, Any] = {}
     for file in sorted(DEFINITIONS.glob("*.yml")):
         found.update(yaml.load(file.read_text(), Loader))
@@ -77,7 +77,7 @@ def definitions() -> dict[str, Any]:
 
 @dataclass
 class Job:
-    """What a job printed, how it ended and what it hands on."""
+    """The output, status and artifacts of a job."""
 
     status: str
     output: str
@@ -86,7 +86,7 @@ class Job:
     template: str
     variables: dict[str, Any]
     nodes: dict[str, str]
-    """What AWX counts as indirect nodes of the job: names by their only canonical fact, the resource's id."""
+    """The indirect nodes that AWX counts for the job: names by resource id, their only canonical fact."""
 
     @property
     def text(self) -> str:
@@ -99,18 +99,19 @@ class SyncFailed(Exception):
 
 
 class Controller:
-    """As much of AWX as a job can see. Each job gets its own folder, and nothing of it is there for the next one."""
+    """The part of AWX that a job can see. Each job gets its own folder, which no later job sees."""
 
     def __init__(self, project: Project, commands: Path, team: str = "") -> None:
-        """``team``: the project of an organization (awx_project), as the set-up puts it into inventory and source.
+        """Set up a controller.
 
-        ``commands``: a folder with those that jobs start by their names.
+        ``commands``: the folder of the commands that jobs start by name. ``team``: the project of an organization
+        (awx_project), as the set-up writes it to inventory and source.
         """
         self.simulator = project.simulator
         self.key = project.key
         self.folder = project.folder / "jobs" / team
         self.source = ROOT / "awx" / "project"
-        """What the project's repository holds."""
+        """The folder with the content of the project's repository."""
         self._numbers = itertools.count(1)
         self.environment = {
             **{name: project.environment[name] for name in ("HOME", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR")},
@@ -127,7 +128,7 @@ class Controller:
         self.surveys = found["awx_surveys"]
         values = {"url": project.simulator.url, "token": project.simulator.settings.token}
         self.credential = rules.inject(found["awx_credential_type"]["injectors"], values)
-        # The variables of awx_setup.yml's inventory; polls in seconds only for the tests.
+        # The variables of the inventory that awx_setup.yml makes; only tests poll each second.
         self.inventory_variables = {
             "provision_registry_dir": "",
             "provision_ssh_public_key": project.public_key,
@@ -143,7 +144,7 @@ class Controller:
         return self.run(template, accepted, **options)
 
     def launch_workflow(self, answers: dict[str, Any], approve: Callable[[dict[str, Any]], bool] = bool) -> list[Job]:
-        """Launch the workflow; ``approve`` sees the artifacts. The jobs that ran, in their order."""
+        """Launch the workflow, and return its jobs in order. ``approve`` gets the artifacts."""
         variables = rules.accept(self.surveys[self.workflow["survey"]], answers)
         nodes = {node["identifier"]: node for node in self.workflow["nodes"]}
         (name,) = set(nodes) - {following for node in nodes.values() for following in node.get("success", [])}
@@ -164,7 +165,7 @@ class Controller:
             (name,) = node["success"]
 
     def relaunch(self, job: Job) -> Job:
-        """Run a job again with the variables that it had."""
+        """Run a job again with its variables."""
         return self.run(job.template, job.variables)
 
     def run(self, template: str, variables: dict[str, Any], cancel: Callable[[], bool] | None = None) -> Job:
@@ -199,17 +200,17 @@ class Controller:
 
     @staticmethod
     def _mode(definition: dict[str, Any]) -> list[str]:
-        """The words for the job type of a template, and for its differences."""
+        """The options of ansible-playbook for the job type of a template, and for its diff mode."""
         check = ["--check"] if definition.get("job_type") == "check" else []
         return [*check, *(["--diff"] if definition.get("diff") else [])]
 
     def _update_inventory(self, folder: Path) -> None:
-        """Sync the inventory source, and write what jobs get of it: a script that prints the hosts."""
+        """Sync the inventory source, and write the script that prints its hosts for a job."""
         source = folder / "project" / "account.supply.yml"
         words = [tool("ansible-inventory"), "--list", "-i", str(source), "--playbook-dir", str(source.parent)]
         environment = {**os.environ, **self.environment, **self.credential, "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"}
         environment |= self.source_variables
-        # AWX does that in a process of its own, too; by ansible-runner it would take three times as long.
+        # AWX also does that in a separate process. By ansible-runner it would take three times as long.
         with Program(words, self.folder, environment) as program:
             failed, printed = program.wait(HANGS), program.read()
         if failed:
@@ -227,7 +228,7 @@ MakeController = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def commands() -> Iterator[Path]:
-    """Stand-ins for what jobs start, since most of their time they would import ansible-core."""
+    """Stand-ins for the commands that jobs start, which would spend most of their time importing ansible-core."""
     with tempfile.TemporaryDirectory(prefix="supply-") as name:
         stand_ins(Path(name), [Path(tool("ansible-playbook"))])
         yield Path(name)
@@ -235,7 +236,7 @@ def commands() -> Iterator[Path]:
 
 @pytest.fixture
 def make_controller(make_project: MakeProject, commands: Path) -> MakeController:
-    """Makes a controller whose API is a simulator of these settings and offers; of several ``teams`` one for each."""
+    """Make a controller with a simulated API of these settings and offers; for several ``teams``, one for each."""
 
     def make(*teams: str, **settings: Any) -> Any:
         project = make_project(**{"provision_seconds": 0, **settings})

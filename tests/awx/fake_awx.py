@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""As much of AWX's REST API as the modules of awx.awx use for the set-up.
+"""The part of AWX's REST API that the modules of awx.awx use for the set-up.
 
-It refuses what AWX refuses, as far as the set-up can do it wrong.
+It refuses the requests that AWX refuses, as far as the set-up could send them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import rules
 Item = dict[str, Any]
 
 TOKEN = "awx-token"
-"""Of a system administrator."""
+"""The token of a system administrator."""
 ADMIN_TOKEN = "awx-token-of-an-organization"
-"""Of an administrator of all organizations that there are, who is no more than that."""
+"""The token of an administrator of all existing organizations, without further rights."""
 SECRET = "$encrypted$"
 ROOT = "/api/v2"
-# What an object of each kind has, beside what it is given.
+# The default fields of an object, by kind.
 DEFAULTS: dict[str, Item] = {
     "organizations": {"description": "", "default_environment": None},
     "execution_environments": {"description": "", "organization": None, "credential": None},
@@ -51,12 +51,12 @@ DEFAULTS: dict[str, Item] = {
     "notification_templates": {},
     "roles": {},
 }
-# The roles of an object, which its teams may hold.
+# The roles of an object that teams may hold, by kind.
 ROLES = {
     "job_templates": ("execute_role", "read_role"),
     "workflow_job_templates": ("execute_role", "approval_role", "read_role"),
 }
-# What belongs to no organization, so that an administrator of one cannot make or change it.
+# Kinds of objects without an organization, which an organization's administrator cannot make or change.
 GLOBAL = ("credential_types", "execution_environments")
 UNIFIED = ("projects", "inventory_sources", "job_templates", "workflow_job_templates", "workflow_approval_templates")
 # The scope in which a name is unique.
@@ -74,7 +74,7 @@ SCOPES = {
     "hosts": ("inventory",),
     "notification_templates": ("organization",),
 }
-# Names of these may be there twice.
+# Kinds of objects whose names need not be unique.
 UNNAMED = ("workflow_approval_templates", "project_updates", "roles")
 REQUIRED = {
     "credentials": ("credential_type", "organization"),
@@ -88,23 +88,23 @@ REQUIRED = {
 
 
 def refuse(**errors: Any) -> HTTPException:
-    """An answer 400 that names the fields."""
+    """An answer 400 with an error for each field."""
     return HTTPException(400, errors)
 
 
 class FakeAwx:
-    """A context manager: AWX answers at ``url``, empty but for what every AWX has."""
+    """A context manager: a new AWX, with the objects that each AWX has, answers at ``url``."""
 
     def __init__(self, project: Path) -> None:
         self.project = project
-        """What a project update finds in the repository."""
+        """The folder that a project update finds in the repository."""
         self.items: dict[int, Item] = {}
         self.surveys: dict[int, Item] = {}
         self.associations: dict[tuple[int, str], list[int]] = {}
         self.secrets: dict[int, Item] = {}
-        """The inputs of credentials as they were given."""
+        """The inputs of credentials in clear, by id."""
         self.unreachable = ""
-        """Why no project can be updated; empty: each can."""
+        """Why no project can be updated; empty if each can."""
         self.url = ""
         self._server = uvicorn.Server(uvicorn.Config(self._app(), log_level="error", lifespan="off", ws="none"))
         machine = {"fields": [{"id": "ssh_key_data", "secret": True}, {"id": "username"}]}
@@ -125,7 +125,7 @@ class FakeAwx:
         self._thread.join()
 
     def all(self, kind: str) -> list[Item]:
-        """The objects of a kind, in the order of their making."""
+        """The objects of a kind, in the order in which they were made."""
         kinds = UNIFIED if kind == "unified_job_templates" else (kind,)
         return [item for item in self.items.values() if item["kind_"] in kinds]
 
@@ -135,7 +135,7 @@ class FakeAwx:
         return item
 
     def names(self, item: Item, association: str) -> list[str]:
-        """The names of what is associated with an object."""
+        """The names of the objects that are associated with an object."""
         found = [self.items[each] for each in self.associations.get((item["id"], association), [])]
         return [each.get("identifier") or each["name"] for each in found]
 
@@ -144,7 +144,7 @@ class FakeAwx:
         return self._add(kind, data)
 
     def associate(self, item: Item, association: str, other: Item) -> None:
-        """Associate it with another one, as an operator does by hand."""
+        """Associate an object with another one, as an operator does by hand."""
         self._associate(item, association, {"id": other["id"]})
 
     # The objects
@@ -170,11 +170,11 @@ class FakeAwx:
         item.update(changed)
 
     def _update_project(self, project: Item) -> Item:
-        """An update that has begun; how it ends is seen by who looks a second time."""
+        """Start an update of the project. It ends after it was first shown (`_look`)."""
         return self._add("project_updates", {"name": project["name"], "project": project["id"], "scm_revision": ""})
 
     def _look(self, update: Item) -> Item:
-        """A project update as it is shown; the next look finds that it has gone on."""
+        """Return a project update as it is now, and let it end."""
         shown = self._show(update)
         if update["finished"] is None:
             status = "failed" if self.unreachable else "successful"
@@ -204,7 +204,7 @@ class FakeAwx:
         unknown = set(item["inputs"]) - set(fields)
         if unknown:
             raise refuse(inputs=[f"Additional properties are not allowed ({unknown})"])
-        # What is not given goes; a secret as it is shown means the one that is there.
+        # An input that is not given is removed. The mark in place of a secret keeps the secret.
         before = self.secrets.get(item["id"], {})
         given = {key: before.get(key) if value == SECRET else value for key, value in item["inputs"].items()}
         self.secrets[item["id"]] = given
@@ -233,7 +233,7 @@ class FakeAwx:
         except ValueError as error:
             raise refuse(extra_data=[str(error)]) from None
 
-    # What is shown of them
+    # The objects as the API shows them
 
     def _show(self, item: Item) -> Item:
         related = {name: f"{item['url']}{name}/" for name in ("survey_spec", "update")}
@@ -248,17 +248,17 @@ class FakeAwx:
         return {"summary_fields": {"object_roles": roles}, **item, **own, "related": related}
 
     def _field(self, item: Item, name: str) -> str:
-        """The value that a search compares, also that of a related object (organization__name)."""
+        """The value of a field for a search, which may be a related object's (organization__name)."""
         first, _mark, rest = name.partition("__")
         if rest:
             other = self.items.get(item.get(first) or 0)
             return self._field(other, rest) if other else ""
         return str(item.get(first, ""))
 
-    # Who may do what
+    # Permissions
 
     def _may(self, token: str, method: str, path: list[str]) -> bool:
-        """Whether the bearer of a token may do this."""
+        """Whether a token permits the request."""
         makes_organization = method == "POST" and path == ["organizations"]
         return token == TOKEN or method == "GET" or (path[0] not in GLOBAL and not makes_organization)
 

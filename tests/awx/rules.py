@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Variables = dict[str, Any]
 
-# What a question's default may be, by its type; an empty one is always accepted.
+# The types of a question's default, by the type of the question. An empty default is always accepted.
 QUESTION_TYPES: dict[str, type | tuple[type, ...]] = {
     "text": str,
     "textarea": str,
@@ -37,10 +37,10 @@ _QUESTION = {
         "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
         "type": {"enum": list(QUESTION_TYPES)},
         "required": {"type": "boolean"},
-        # Whole numbers, for floats too.
+        # AWX takes only whole numbers, also for a float.
         "min": {"type": ["integer", "null"]},
         "max": {"type": ["integer", "null"]},
-        # AWX takes a list as well, which breaks the forms of some of its versions.
+        # AWX also takes a list, but the forms of some versions break with it.
         "choices": {"type": "string"},
         "default": {},
     },
@@ -113,7 +113,7 @@ def choices_of(question: Variables) -> list[str]:
 
 
 def accept(survey: Variables, answers: Variables) -> Variables:
-    """The variables that a launch with these answers gives to the job. Raises ValueError if AWX refuses the launch."""
+    """The variables of a job that is launched with these answers. Raises ValueError if AWX refuses the launch."""
     variables: Variables = {}
     for question in survey["spec"]:
         name = question["variable"]
@@ -138,7 +138,7 @@ def _complaint(question: Variables, value: Any) -> str:
     if kind == "multiplechoice":
         return "" if value in choices_of(question) else f"{value!r} is not one of the choices"
     if kind in ("integer", "float"):
-        # A bool is no number here, nor is a text of digits.
+        # AWX takes neither a boolean nor a text of digits as a number.
         if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
             return f"{value!r} is not numeric"
         size = value
@@ -173,7 +173,7 @@ def check_credential_type(inputs: Any, injectors: Any) -> None:
 
 
 def inject(injectors: Variables, values: dict[str, str]) -> dict[str, str]:
-    """The environment that a credential with these values gives to a job. Raises ValueError for an unknown field."""
+    """A job's environment from a credential with these values. Raises ValueError for an unknown field."""
     sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     try:
         return {key: sandbox.from_string(text).render(values) for key, text in injectors.get("env", {}).items()}
@@ -182,7 +182,7 @@ def inject(injectors: Variables, values: dict[str, str]) -> dict[str, str]:
 
 
 def job_variables(artifacts: Variables, answers: Variables) -> Variables:
-    """The variables of a workflow's job: the artifacts of the nodes before it, hidden by the workflow's own."""
+    """The variables of a job in a workflow: the artifacts of earlier nodes, unless an answer has the same name."""
     return {**artifacts, **answers}
 
 
@@ -201,9 +201,9 @@ def _queries() -> dict[str, Any]:
 
 
 def indirect_nodes(events: list[Variables]) -> dict[str, str]:
-    """What AWX counts as indirect nodes (awx/main/tasks/host_indirect.py): names by the id, their only canonical fact.
+    """The indirect nodes that AWX counts (awx/main/tasks/host_indirect.py): names by id, their only canonical fact.
 
-    AWX drops a node with a fact that is null, and all nodes of the job if a name is: here that is an error.
+    AWX drops a node with a null fact, and all nodes of the job if a name is null; here both are errors.
     """
     nodes: dict[str, str] = {}
     for event in events:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who approves a quote sees what it costs at the approval itself, if the job may tell AWX."""
+"""The approval itself shows what the quote costs, if the job may write to AWX."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ ORDER = {"order_names": "gpu-[1:2]", "order_gpu_type": "H100", "order_max_price_
 
 @contextmanager
 def awx(status: int = 200) -> Iterator[tuple[str, list[tuple[str, str, Any, Any]]]]:
-    """As much of AWX as the job asks for, and what it was asked."""
+    """A server with the part of AWX that the job uses; yields its URL and the requests that it got."""
     seen: list[tuple[str, str, Any, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
             seen.append((self.command, self.path, body, self.headers["Authorization"]))
-            told = json.dumps({"results": [{"identifier": "approve", "unified_job_template": 42}]}).encode()
+            node = json.dumps({"results": [{"identifier": "approve", "unified_job_template": 42}]}).encode()
             self.send_response(status if self.command == "PATCH" else 200)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(node)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(node)
 
         do_GET = do_PATCH = answer
 
         def log_message(self, *_words: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -47,7 +47,7 @@ def awx(status: int = 200) -> Iterator[tuple[str, list[tuple[str, str, Any, Any]
         server.server_close()
 
 
-def test_an_approval_shows_what_was_quoted(make_controller: MakeController) -> None:
+def test_approval_shows_the_quote(make_controller: MakeController) -> None:
     controller = make_controller()
     launched = {**ORDER, "awx_job_id": 7, "awx_workflow_job_id": 3}
     controller.environment["CONTROLLER_OAUTH_TOKEN"] = "between-us"
@@ -57,18 +57,18 @@ def test_an_approval_shows_what_was_quoted(make_controller: MakeController) -> N
         assert (alone.status, seen) == ("successful", [])
         quote = controller.run("GPU quote", launched)
     assert quote.status == "successful", quote.output
-    check_told(quote, url, seen)
+    check_approval_was_written(quote, url, seen)
 
     # An approval that shows another quote's numbers would be worse than none.
     with awx(500) as (url, seen):
         controller.environment["CONTROLLER_HOST"] = f"{url}/"
         quote = controller.run("GPU quote", launched)
     assert quote.status == "failed", quote.output
-    check_told(quote, url, seen)
+    check_approval_was_written(quote, url, seen)
 
 
-def check_told(quote: Job, url: str, seen: list[tuple[str, str, Any, Any]]) -> None:
-    """AWX was asked for the approval and told what was quoted, once each, and the token is in no output."""
+def check_approval_was_written(quote: Job, url: str, seen: list[tuple[str, str, Any, Any]]) -> None:
+    """The job read the approval and wrote the quote to it, once each, and the token is in no output."""
     (get, patch) = seen
     assert get[:2] == ("GET", "/api/v2/workflow_jobs/3/workflow_nodes/?identifier=approve")
     assert patch[:2] == ("PATCH", "/api/v2/workflow_approval_templates/42/")

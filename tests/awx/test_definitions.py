@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The definitions against AWX's rules, and the execution environment against ansible-builder."""
+"""The definitions follow AWX's rules, and ansible-builder takes the execution environment."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from conftest import ROOT, definitions
 FOUND = definitions()
 SURVEYS: dict[str, Any] = FOUND["awx_surveys"]
 TEMPLATES: dict[str, Any] = {each["name"]: each for each in FOUND["awx_job_templates"]}
-# As AWX's forms call them.
+# The names of the roles in AWX's forms.
 ROLES = {"execute": "Execute", "read": "Read", "approval": "Approve"}
-# What playbooks hand on by set_stats.
+# The variables that playbooks publish by set_stats.
 ARTIFACTS = {"plan", "quote", "provision_hosts", "audit", "reap", "spend", "spend_csv", "probe", "ended", "verify"}
 
 
 @pytest.mark.parametrize("name", SURVEYS)
-def test_awx_takes_the_surveys(name: str) -> None:
+def test_surveys_follow_the_rules_of_awx(name: str) -> None:
     rules.check_survey(SURVEYS[name])
 
 
-def test_no_answer_hides_an_artifact() -> None:
+def test_no_answer_has_the_name_of_an_artifact() -> None:
     assert not ARTIFACTS & {question["variable"] for survey in SURVEYS.values() for question in survey["spec"]}
 
 
-def test_awx_takes_the_credential_type() -> None:
+def test_credential_type_follows_the_rules_of_awx() -> None:
     kind = FOUND["awx_credential_type"]
     rules.check_credential_type(kind["inputs"], kind["injectors"])
     environment = rules.inject(kind["injectors"], {"url": "https://api", "token": "secret"})
@@ -51,7 +51,7 @@ ORDER = {"order_names": "1", "order_gpu_type": "H100", "order_max_price_per_hour
 @pytest.mark.parametrize(
     ("survey", "variable"), [("order", "order_names"), ("end", "decommission_hosts"), ("more", "extend_hosts")]
 )
-def test_a_form_takes_five_hundred_names(survey: str, variable: str) -> None:
+def test_form_takes_five_hundred_names(survey: str, variable: str) -> None:
     (question,) = [each for each in SURVEYS[survey]["spec"] if each["variable"] == variable]
     names = ",".join(f"a-name-that-is-rather-long-{number}" for number in range(500))
     assert question["type"] == "textarea" and len(names) <= question["max"]
@@ -71,7 +71,7 @@ def test_a_form_takes_five_hundred_names(survey: str, variable: str) -> None:
         pytest.param({key: ORDER[key] for key in ("order_names", "order_gpu_type")}, id="no-ceiling"),
     ],
 )
-def test_the_form_refuses_what_cannot_be_ordered(answers: dict[str, Any]) -> None:
+def test_form_refuses_invalid_orders(answers: dict[str, Any]) -> None:
     assert rules.accept(SURVEYS["order"], ORDER)["order_contract_type"] == "ondemand"
     with pytest.raises(ValueError):
         rules.accept(SURVEYS["order"], answers)
@@ -92,7 +92,7 @@ def test_the_form_refuses_what_cannot_be_ordered(answers: dict[str, Any]) -> Non
     ],
     ids=str,
 )
-def test_the_rules_refuse_a_wrong_question(change: dict[str, Any]) -> None:
+def test_rules_refuse_an_invalid_question(change: dict[str, Any]) -> None:
     spec = [dict(question) for question in SURVEYS["order"]["spec"]]
     (count,) = [question for question in spec if question["variable"] == "order_gpu_count"]
     count.update(change)
@@ -110,12 +110,12 @@ def test_the_rules_refuse_a_wrong_question(change: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_the_rules_refuse_a_wrong_injector(injectors: dict[str, Any]) -> None:
+def test_rules_refuse_an_invalid_injector(injectors: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         rules.check_credential_type(FOUND["awx_credential_type"]["inputs"], injectors)
 
 
-def test_templates_workflow_and_schedule_name_what_exists() -> None:
+def test_templates_workflow_and_schedules_name_existing_objects() -> None:
     nodes = {node["identifier"]: node for node in FOUND["awx_workflow"]["nodes"]}
     assert {node["template"] for node in nodes.values() if "template" in node} <= set(TEMPLATES)
     asked = {each.get("survey") for each in (*TEMPLATES.values(), FOUND["awx_workflow"])}
@@ -127,7 +127,7 @@ def test_templates_workflow_and_schedule_name_what_exists() -> None:
                 continue
             name = play["ansible.builtin.import_playbook"].removeprefix("compute_index.supply.")
             assert (ROOT / "playbooks" / f"{name}.yml").exists()
-    # A quote must still be good when it was approved in the last second.
+    # A quote must still be valid if it is approved in the last second.
     assert nodes["approve"]["approval"]["timeout"] <= 1500
 
 
@@ -136,7 +136,7 @@ def test_questions_name_their_variables() -> None:
     assert all(each["question_name"].endswith(f" ({each['variable']})") for each in questions)
 
 
-def test_labels_say_what_a_template_does_to_money() -> None:
+def test_labels_name_templates_that_spend_or_only_read() -> None:
     labels = {name: each["labels"] for name, each in TEMPLATES.items()}
     assert all(each[0] == "gpu" for each in labels.values())
     assert {name for name, each in labels.items() if "spends money" in each} == {"GPU provision", "GPU extend"}
@@ -144,7 +144,7 @@ def test_labels_say_what_a_template_does_to_money() -> None:
     assert {name for name, each in labels.items() if "reads only" in each} == reads
 
 
-def test_permissions_name_what_exists_and_let_nobody_buy_without_approval() -> None:
+def test_permissions_name_existing_objects_and_require_approval_to_buy() -> None:
     guide = (ROOT / "docs" / "awx.md").read_text()
     for each in FOUND["awx_permissions"]:
         assert set(each.get("job_templates", [])) <= set(TEMPLATES)
@@ -156,20 +156,20 @@ def test_permissions_name_what_exists_and_let_nobody_buy_without_approval() -> N
 
 
 def builder(*words: str) -> str:
-    """Run ansible-builder and return what it printed."""
+    """Run ansible-builder, and return its output."""
     program = str(Path(sys.executable).with_name("ansible-builder"))
     return subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout
 
 
-def test_ansible_builder_takes_the_example(tmp_path: Path) -> None:
+def test_ansible_builder_accepts_the_example(tmp_path: Path) -> None:
     example = str(ROOT / "awx" / "execution-environment.yml")
     builder("create", "--file", example, "--context", str(tmp_path), "--output-filename", "Containerfile")
     assert "compute_index.supply" in (tmp_path / "_build" / "requirements.yml").read_text()
-    # The shell splits it at spaces.
+    # The shell splits this value at spaces.
     assert 'ANSIBLE_INSTALL_REFS="ansible-core~=2.18.0 ansible-runner>=2.4"' in (tmp_path / "Containerfile").read_text()
 
 
-def test_ansible_builder_sees_what_the_collection_needs() -> None:
+def test_ansible_builder_finds_the_dependencies() -> None:
     found = yaml.safe_load(builder("introspect", os.environ["ANSIBLE_COLLECTIONS_PATH"]).replace("---\n", ""))
     assert [line.split("#")[0].strip() for line in found["python"]] == ["requests >= 2.25"]
     assert [line.split(" ")[0] for line in found["system"]] == ["openssh-clients", "openssh-client", "git"]

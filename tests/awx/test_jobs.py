@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every job template by ansible-runner, with the answers of its survey, its credentials and its inventory source."""
+"""Each job template runs by ansible-runner, with its survey's answers, its credentials and its inventory source."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ NOTES = "SELECT note FROM compute_index_supply.purchase"
 
 
 def bought(controller: Controller) -> list[str]:
-    """The offers that were bought."""
+    """The ids of bought offers."""
     return [purchase.offer_id for purchase in controller.simulator.purchases]
 
 
 def successful(job: Job) -> Job:
-    """The job, which must have ended well."""
+    """Return the job, which must have succeeded."""
     assert job.status == "successful", job.output
     return job
 
 
 @core
-def test_the_workflow_buys_what_was_approved_and_configures_it(make_controller: MakeController) -> None:
+def test_workflow_buys_and_configures_the_approved_machines(make_controller: MakeController) -> None:
     controller = make_controller()
     seen: list[dict[str, Any]] = []
 
     def approve(artifacts: dict[str, Any]) -> bool:
         seen.append(artifacts)
-        # Cheaper than what was quoted: it was not approved.
+        # A cheaper offer, which was not approved
         controller.simulator.add_offer(gpu_price_per_hour=1.0)
         return True
 
@@ -79,7 +79,7 @@ def test_the_workflow_buys_what_was_approved_and_configures_it(make_controller: 
 
 
 @core
-def test_each_template_with_the_answers_of_its_survey(make_controller: MakeController) -> None:
+def test_each_template_takes_the_answers_of_its_survey(make_controller: MakeController) -> None:
     controller = make_controller()
     order = {**ORDER, "order_names": " alice ", "order_gpu_count": "1", "order_region": "EU"}
     alice, ending = {"order_names": "alice"}, {"decommission_hosts": "alice"}
@@ -108,7 +108,7 @@ def test_each_template_with_the_answers_of_its_survey(make_controller: MakeContr
     assert len(controller.simulator.billed) == 1
 
 
-def test_answers_may_be_texts_and_empty_ones_mean_not_given(make_controller: MakeController) -> None:
+def test_answers_may_be_texts_and_empty_ones_do_not_count(make_controller: MakeController) -> None:
     controller = make_controller()
     questions = [question["variable"] for question in controller.surveys["order"]["spec"]]
     empty = {**dict.fromkeys(questions, ""), "order_region": None, "order_max_total_price_per_hour": None}
@@ -123,12 +123,12 @@ def test_answers_may_be_texts_and_empty_ones_mean_not_given(make_controller: Mak
 
     assert quote.artifacts["quote"]["hosts"]["gpu-1"]["price_per_hour"] == 2.0
     (search,) = [request for request in controller.simulator.requests if request.path == "/get_offers"]
-    # Who does not ask for spot does not get a machine that may be taken away.
+    # Without a contract type the order is not for spot machines, which the vendor may take away.
     compute = {"gpu_type": "H100 | A100", "gpu_count": 1, "contract_type": "ondemand"}
     assert yaml.safe_load(search.body) == {"compute": compute}
 
 
-def test_a_ceiling_of_zero_is_one(make_controller: MakeController) -> None:
+def test_ceiling_of_zero_counts(make_controller: MakeController) -> None:
     controller = make_controller()
     controller.inventory_variables["provision_max_price_per_hour"] = 4
     job = controller.launch("GPU provision", {**ORDER, "order_max_price_per_hour": 0})
@@ -137,7 +137,7 @@ def test_a_ceiling_of_zero_is_one(make_controller: MakeController) -> None:
     assert controller.simulator.purchases == []
 
 
-def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController) -> None:
+def test_job_buys_only_the_approved_offers(make_controller: MakeController) -> None:
     controller = make_controller(offers=[Offer(gpu_price_per_hour=2.0) for _each in range(5)])
     fates = ("expired", "forgotten", "dearer", "sold", "mine")
     order = {**ORDER, "order_names": ",".join(fates), "order_gpu_type": "H100"}
@@ -145,7 +145,7 @@ def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController)
     plan = json.loads(variables["plan"])
     ids = {name: host["offer_id"] for name, host in plan["hosts"].items()}
     offers = {name: controller.simulator.offers[ids[name]] for name in fates}
-    # Two people had the same offer approved, and the other one was faster; another one bought with the same token.
+    # Another person had the same offer approved, and bought it first with the same token.
     controller.simulator.market.procure(ids["sold"], {"resource_name": "other"})
     offers["expired"].expires_at = offers["expired"].created_at
     del controller.simulator.offers[ids["forgotten"]]
@@ -175,14 +175,14 @@ def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController)
         "sold": f"Offer {ids['sold']} of sold is bought, but no machine of it is called sold:",
     }
     for host, reason in reasons.items():
-        (told,) = [line for line in job.output.splitlines() if f"fatal: [{host}]" in line]
-        assert reason in told and "Nothing was bought" in told
-        assert "Make a new quote." in told, told
+        (failure,) = [line for line in job.output.splitlines() if f"fatal: [{host}]" in line]
+        assert reason in failure and "Nothing was bought" in failure
+        assert "Make a new quote." in failure, failure
     assert bought(controller) == [ids["sold"], ids["mine"]]
     assert list(job.artifacts["provision_hosts"]) == ["mine"]
 
 
-def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeController) -> None:
+def test_lost_job_and_second_launch_buy_once(make_controller: MakeController) -> None:
     controller = make_controller(procure_seconds=8)
     order: dict[str, Any] = {**ORDER, "order_names": "1", "order_gpu_type": "H100"}
     quote = successful(controller.run("GPU quote", order))
@@ -194,7 +194,7 @@ def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeCo
     again = successful(controller.relaunch(lost))
     assert list(again.artifacts["provision_hosts"]) == ["gpu-1"]
 
-    # The workflow was launched twice. AWX lets the second one wait for the first, since concurrent jobs are off.
+    # The workflow was launched twice. The second one waits for the first, since concurrent jobs are off.
     second = successful(controller.run("GPU quote", order))
     assert second.artifacts["quote"]["hosts"]["gpu-1"]["owned"] is True
     provision = successful(controller.run("GPU provision", {**second.artifacts, **order}))
@@ -203,7 +203,7 @@ def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeCo
     assert len(bought(controller)) == 1
 
 
-def test_a_search_that_was_lost_in_the_middle_buys_once(make_controller: MakeController) -> None:
+def test_lost_job_with_a_search_buys_once(make_controller: MakeController) -> None:
     controller = make_controller(procure_seconds=8)
     lost = controller.run(
         "GPU provision",
@@ -215,20 +215,20 @@ def test_a_search_that_was_lost_in_the_middle_buys_once(make_controller: MakeCon
     assert len(bought(controller)) == 1
 
 
-def test_no_job_runs_when_the_inventory_source_fails(make_controller: MakeController) -> None:
+def test_failed_inventory_source_fails_the_job(make_controller: MakeController) -> None:
     controller = make_controller()
     controller.simulator.faults.append(Fault(method="GET", path="/resources", status=401, count=None))
     with pytest.raises(SyncFailed, match="401"):
         controller.launch("GPU audit")
 
 
-def test_a_host_that_has_no_machine_is_not_configured(make_controller: MakeController) -> None:
+def test_host_without_machine_is_not_configured(make_controller: MakeController) -> None:
     job = make_controller().launch("GPU configure", {"order_names": "nobody"})
     assert job.status == "failed"
     assert "nobody has no machine yet" in job.text
 
 
-def test_no_offer_ends_the_workflow(make_controller: MakeController) -> None:
+def test_workflow_without_an_offer_ends(make_controller: MakeController) -> None:
     controller = make_controller(offers=[Offer(gpu_price_per_hour=9.0)])
     (job,) = controller.launch_workflow({**ORDER, "order_names": "1"})
     assert job.status == "failed"
@@ -236,8 +236,8 @@ def test_no_offer_ends_the_workflow(make_controller: MakeController) -> None:
     assert controller.simulator.purchases == []
 
 
-def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController, registry: str) -> None:
-    """A job is launched twice while its purchase is under way, which shows nowhere; then a third one comes late."""
+def test_jobs_with_a_shared_registry_buy_once(make_controller: MakeController, registry: str) -> None:
+    """A job is launched twice while the purchase is under way and not visible; a third one follows later."""
     controller = make_controller(procure_seconds=4, purchase_at="end")
     controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
     with ThreadPoolExecutor() as pool:
@@ -255,12 +255,12 @@ def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController, re
 
 
 def buy_with_a_lease(controller: Controller) -> None:
-    """Two machines for eight hours, by the answers of the survey."""
+    """Buy two machines for eight hours, by answers of the survey."""
     job = successful(controller.launch("GPU provision", {**ORDER, "order_lease": "8h", "order_max_bill": 20}))
     assert all(bool(host["ends_at"]) for host in job.artifacts["provision_hosts"].values())
 
 
-def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeController, registry: str) -> None:
+def test_scheduled_job_ends_the_lease_of_a_survey(make_controller: MakeController, registry: str) -> None:
     controller = make_controller()
     controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
     too_dear = controller.launch("GPU quote", {**ORDER, "order_lease": "8h", "order_max_bill": 15})
@@ -276,7 +276,7 @@ def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeContro
     assert controller.simulator.billed == []
 
 
-def test_without_a_registry_nothing_remembers_the_lease_of_a_survey(make_controller: MakeController) -> None:
+def test_lease_of_a_survey_needs_a_registry(make_controller: MakeController) -> None:
     controller = make_controller()
     buy_with_a_lease(controller)
     controller.simulator.settings.clock_ahead = 9 * 3600
@@ -287,8 +287,8 @@ def test_without_a_registry_nothing_remembers_the_lease_of_a_survey(make_control
     assert len(controller.simulator.billed) == 2
 
 
-def test_a_later_order_of_a_workflow_is_not_that_of_an_earlier_job(make_controller: MakeController) -> None:
-    """All that one job publishes reaches all that follow; another order may be among these."""
+def test_order_covers_no_hosts_of_earlier_jobs_in_the_workflow(make_controller: MakeController) -> None:
+    """Each job gets the artifacts of all earlier ones, which may be for another order."""
     controller = make_controller()
     first = successful(controller.launch("GPU provision", {**ORDER, "order_names": "alice"}))
     second = {**first.artifacts, **LIMIT, "order_names": "bob", "order_gpu_type": "H100"}
@@ -298,10 +298,8 @@ def test_a_later_order_of_a_workflow_is_not_that_of_an_earlier_job(make_controll
     assert "Configured: bob" in configured.text and "alice" not in configured.output
 
 
-def test_the_registry_is_newer_than_what_an_earlier_job_has_published(
-    make_controller: MakeController, registry: str
-) -> None:
-    """Meanwhile the machine has ended, and its address may be another one's by now."""
+def test_registry_beats_artifacts_of_an_earlier_job(make_controller: MakeController, registry: str) -> None:
+    """The machine has ended since, and another one may have its address."""
     controller = make_controller()
     controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
     order = {**ORDER, "order_names": "alice"}
@@ -315,7 +313,7 @@ def test_the_registry_is_newer_than_what_an_earlier_job_has_published(
     assert (controller.simulator.home(resource_id) / "compute_index_supply.json").exists()
 
 
-def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
+def test_slice_of_a_job_orders_nothing(make_controller: MakeController) -> None:
     controller = make_controller()
     slice_of = {"awx_job_template_name": "GPU provision", "awx_workflow_job_name": "GPU provision"}
     job = controller.run("GPU provision", {"order_names": "6", "order_max_price_per_hour": 4, **slice_of})
@@ -323,11 +321,11 @@ def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
     assert "each slice would order all named hosts" in job.text
 
 
-def test_a_job_that_would_forget_what_it_buys_buys_nothing(make_controller: MakeController) -> None:
-    """An inventory that somebody has made without the variables of the set-up; its files are gone after the job."""
+def test_job_without_a_lasting_registry_buys_nothing_with_a_lease(make_controller: MakeController) -> None:
+    """The inventory lacks the variables of the set-up, so the registry's files would be gone after the job."""
     controller = make_controller()
     folder = controller.inventory_variables.pop("provision_registry_dir")
-    for template in ("GPU quote", "GPU provision"):  # what is approved can be bought
+    for template in ("GPU quote", "GPU provision"):  # the quote refuses as well
         job = controller.launch(template, {**ORDER, "order_lease": "8h"})
         assert (job.status, controller.simulator.purchases) == ("failed", [])
         assert "nothing would remember the machine, or end its lease" in job.text
@@ -336,8 +334,8 @@ def test_a_job_that_would_forget_what_it_buys_buys_nothing(make_controller: Make
 
 
 @pytest.mark.parametrize("template", ["GPU provision", "GPU reap", "GPU decommission"])
-def test_a_limit_of_no_hosts_is_no_success(make_controller: MakeController, template: str) -> None:
-    """As of Relaunch for failed hosts, none of which has a machine."""
+def test_limit_without_hosts_fails(make_controller: MakeController, template: str) -> None:
+    """AWX sets such a limit in a relaunch for failed hosts if none of them has a machine."""
     controller = make_controller()
     mode = controller._mode
     controller._mode = lambda definition: [*mode(definition), "--limit", "gpu-1"]
@@ -346,8 +344,8 @@ def test_a_limit_of_no_hosts_is_no_success(make_controller: MakeController, temp
     assert "relaunch for all hosts" in job.text, job.output
 
 
-def test_a_slice_extends_nothing(make_controller: MakeController, registry: str) -> None:
-    """Each would give all hosts that were named the time once more."""
+def test_slice_of_a_job_extends_nothing(make_controller: MakeController, registry: str) -> None:
+    """Each slice would give all named hosts the time again."""
     controller = make_controller()
     slice_of = {"awx_job_template_name": "GPU extend", "awx_workflow_job_name": "GPU extend"}
     controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
@@ -362,7 +360,7 @@ def test_a_slice_extends_nothing(make_controller: MakeController, registry: str)
     assert "USD more in total: 18.00" in extended.text
 
 
-def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: MakeController) -> None:
+def test_job_ends_a_group_only_with_its_exact_size(make_controller: MakeController) -> None:
     controller = make_controller()
     successful(controller.launch("GPU provision", ORDER))
     launched = {"awx_job_id": 7}
@@ -371,7 +369,7 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
     assert "give decommission_count=2" in refused.text, refused.text
     wrong = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "3", **launched})
     assert (wrong.status, len(controller.simulator.billed)) == ("failed", 2)
-    # Each slice would be as large as was said.
+    # Each slice would have the expected size.
     slice_of = {**launched, "awx_job_template_name": "GPU end", "awx_workflow_job_name": "GPU end"}
     sliced = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "2", **slice_of})
     assert (sliced.status, len(controller.simulator.billed)) == ("failed", 2), sliced.output
@@ -382,8 +380,8 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
     assert controller.simulator.billed == []
 
 
-def test_the_output_of_a_job_is_short(make_controller: MakeController) -> None:
-    """The lines of a job's page, the recap among them; and it has what an operator must know."""
+def test_output_of_a_job_is_short(make_controller: MakeController) -> None:
+    """The lines of a job's page, including the recap, are few, and have the price and the logins."""
     controller = make_controller(offers=[Offer() for _each in range(11)])
     for names, count, most in (("10", 10, 115), ("alice", 1, 50)):
         job = successful(controller.launch("GPU provision", {**ORDER, "order_names": names}))
@@ -394,7 +392,7 @@ def test_the_output_of_a_job_is_short(make_controller: MakeController) -> None:
         assert f"{2.5 * count:.2f}" in plain and len(re.findall("ssh -p .* root@", plain)) == count
 
 
-def test_names_by_a_pattern_take_few_lines_in_check_mode(make_controller: MakeController) -> None:
+def test_check_mode_prints_few_lines_for_a_pattern_of_names(make_controller: MakeController) -> None:
     controller = make_controller(offers=[Offer() for _each in range(21)])
     job = successful(controller.launch("GPU provision (check)", {**ORDER, "order_names": "b-[01:20]"}))
     assert all(f"b-{number:02}" in job.text for number in range(1, 21))
@@ -409,7 +407,7 @@ def test_names_by_a_pattern_take_few_lines_in_check_mode(make_controller: MakeCo
 LAUNCHED = {"awx_job_id": 7, "awx_job_template_name": "GPU provision"}
 
 
-def test_a_failure_names_the_variables_that_the_survey_names(make_controller: MakeController) -> None:
+def test_failure_names_the_variables_of_the_survey(make_controller: MakeController) -> None:
     controller = make_controller(offers=[Offer(gpu_price_per_hour=9.0)])
     dear = controller.run("GPU provision", {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED})
     assert dear.status == "failed"
@@ -417,8 +415,8 @@ def test_a_failure_names_the_variables_that_the_survey_names(make_controller: Ma
     assert "provision_max" not in dear.output
 
 
-def test_a_failed_machine_ends_before_another_one_is_bought(make_controller: MakeController) -> None:
-    """The way out that its message names."""
+def test_failed_machine_must_end_before_the_next_purchase(make_controller: MakeController) -> None:
+    """The advice in the message works."""
     controller = make_controller(offers=[Offer(outcome="fails")])
     order = {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED}
     way = "End it with compute_index.supply.decommission -e decommission_hosts=gpu-1; then run again for another one."
@@ -434,7 +432,7 @@ def test_a_failed_machine_ends_before_another_one_is_bought(make_controller: Mak
     assert len(controller.simulator.billed) == 1
 
 
-def test_a_quote_says_how_long_there_is_to_approve_it(make_controller: MakeController) -> None:
+def test_quote_names_the_time_limit_for_its_approval(make_controller: MakeController) -> None:
     controller = make_controller()
     quote = successful(controller.launch("GPU quote", ORDER))
     first = min(host["expires_at"] for host in quote.artifacts["quote"]["hosts"].values())
@@ -444,7 +442,7 @@ def test_a_quote_says_how_long_there_is_to_approve_it(make_controller: MakeContr
 
 
 @pytest.mark.parametrize("key", ["another", "none"])
-def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeController, key: str) -> None:
+def test_job_that_could_not_log_in_buys_nothing(make_controller: MakeController, key: str) -> None:
     controller = make_controller()
     if key == "none":
         controller.templates["GPU provision"] = {**controller.templates["GPU provision"], "ssh": False}
@@ -460,10 +458,10 @@ def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeControlle
         successful(controller.run("GPU provision", order))
 
 
-def test_a_job_without_the_key_does_not_wait_for_what_another_job_buys(
+def test_job_without_the_key_does_not_wait_for_the_purchase_of_another(
     make_controller: MakeController, registry: str
 ) -> None:
-    """It says what is bought and billed, and why it cannot use that, before it has tried to log in for minutes."""
+    """It reports the other job's purchase and the wrong key at once, not after minutes of failed logins."""
     controller = make_controller(provision_seconds=20)
     order = {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED}
     with ThreadPoolExecutor() as pool:
@@ -487,10 +485,10 @@ def test_a_job_without_the_key_does_not_wait_for_what_another_job_buys(
 
 
 @core
-def test_no_job_works_on_what_answers_with_another_host_key(
+def test_no_job_uses_a_machine_with_another_host_key(
     make_controller: MakeController, registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWX tells Ansible to check no host key, and updates the inventory in another container than the job's."""
+    """AWX turns off the check of host keys, and updates the inventory in another container than the job's."""
     controller = make_controller()
     controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
     successful(controller.launch("GPU provision", {**ORDER, "order_names": "alice"}))
@@ -498,7 +496,7 @@ def test_no_job_works_on_what_answers_with_another_host_key(
     other = " ".join(controller.inventory_variables["provision_ssh_public_key"].split()[:2])
     keys = json.dumps({"provision_host_keys": [f"{resource_id} {other}"]})
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET note = note || %(keys)s", {"keys": keys})
-    # A connection that is still open would not be checked again.
+    # A shared connection that is still open would not check the key again.
     controller.environment["ANSIBLE_SSH_ARGS"] = "-o ControlPath=none"
     update = controller._update_inventory
 
@@ -515,10 +513,10 @@ def test_no_job_works_on_what_answers_with_another_host_key(
 
 
 @core
-def test_a_project_can_bring_the_collection(
+def test_project_can_contain_the_collection(
     make_controller: MakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The way without Galaxy: no requirements, and no other place where the collection is."""
+    """Without Galaxy: there are no requirements, and the collection is nowhere else."""
     controller = make_controller()
     controller.source = tmp_path / "source"
     shutil.copytree(ROOT / "awx" / "project", controller.source)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two organizations on one account, each with a project of its own: neither reaches the other's machines."""
+"""Two organizations share an account, each with its own project. Neither reaches the other's machines."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ ORDER = {"order_names": "gpu-1", "order_gpu_type": "H100", "order_max_price_per_
 
 
 def successful(job: Job) -> Job:
-    """The job, which must have ended well."""
+    """Return the job, which must have succeeded."""
     assert job.status == "successful", job.output
     return job
 
 
 def billed(controller: Controller) -> list[str]:
-    """The names of the machines that are billed."""
+    """The names of billed machines."""
     return sorted(controller.simulator.resources[each].name for each in controller.simulator.billed)
 
 
-def noted(controller: Controller) -> list[str]:
-    """The machines that were configured."""
+def configured_machines(controller: Controller) -> list[str]:
+    """The names of configured machines."""
     return sorted(
         str(controller.simulator.resources[each].name)
         for each in controller.simulator.billed
@@ -35,7 +35,7 @@ def noted(controller: Controller) -> list[str]:
     )
 
 
-def test_organizations_share_a_registry_and_no_machine(make_controller: MakeController, registry: str) -> None:
+def test_organizations_with_one_registry_share_no_machine(make_controller: MakeController, registry: str) -> None:
     red, blue = make_controller("red", "blue")
     for team in (red, blue):
         team.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
@@ -44,9 +44,9 @@ def test_organizations_share_a_registry_and_no_machine(make_controller: MakeCont
     assert billed(red) == ["blue-gpu-1", "red-gpu-1"]
 
     successful(blue.launch("GPU configure", {"order_names": "gpu-1"}))
-    assert noted(blue) == ["blue-gpu-1"]
+    assert configured_machines(blue) == ["blue-gpu-1"]
 
-    # It can end, sweep and give time to its own, and nothing else: gpu-1 is none of red's once red's has ended.
+    # An organization can end, sweep and extend only its own: once red's gpu-1 has ended, red has no gpu-1.
     successful(red.launch("GPU decommission", {"decommission_hosts": "gpu-1"}))
     assert billed(red) == ["blue-gpu-1"]
     for name, answers in (
@@ -58,7 +58,7 @@ def test_organizations_share_a_registry_and_no_machine(make_controller: MakeCont
         assert red.launch(name, answers).status == "failed"
     assert billed(red) == ["blue-gpu-1"]
 
-    # Each ceiling and each sweep is the project's; what no other sweep looks after is said.
+    # A sweep covers its own project, and names a project that no sweep covers.
     postgresql.age(registry, 9)
     swept = red.run("GPU reap", {"awx_job_id": 7})
     assert swept.artifacts["reap"]["over"] == [] and billed(red) == ["blue-gpu-1"]
@@ -68,14 +68,14 @@ def test_organizations_share_a_registry_and_no_machine(make_controller: MakeCont
     successful(red.launch("GPU reap"))
 
 
-def test_organizations_without_a_registry_are_apart_by_the_names_of_machines(make_controller: MakeController) -> None:
+def test_machine_names_separate_organizations_without_a_registry(make_controller: MakeController) -> None:
     red, blue = make_controller("red", "blue")
     order: dict[str, Any] = {key: value for key, value in ORDER.items() if key != "order_lease"}
     for team in (red, blue):
         successful(team.launch("GPU provision", order))
     assert billed(red) == ["blue-gpu-1", "red-gpu-1"]
-    configured = successful(blue.launch("GPU configure", {"order_names": "gpu-1"}))
-    assert noted(blue) == ["blue-gpu-1"] and "red-" not in configured.output
+    job = successful(blue.launch("GPU configure", {"order_names": "gpu-1"}))
+    assert configured_machines(blue) == ["blue-gpu-1"] and "red-" not in job.output
     audit = successful(red.launch("GPU audit", {"audit_names": "gpu-1"}))
     assert [row["name"] for row in audit.artifacts["audit"]["claimed"]] == ["red-gpu-1"]
     successful(red.launch("GPU decommission", {"decommission_hosts": "gpu-1"}))
@@ -84,9 +84,7 @@ def test_organizations_without_a_registry_are_apart_by_the_names_of_machines(mak
     assert billed(red) == ["blue-gpu-1"]
 
 
-def test_a_machine_ends_by_its_id_only_if_no_organization_owns_it(
-    make_controller: MakeController, registry: str
-) -> None:
+def test_machine_ends_by_id_only_if_no_organization_owns_it(make_controller: MakeController, registry: str) -> None:
     red, blue = make_controller("red", "blue")
     red.simulator.populate(1, gpu_price_per_hour=2.5)
     (orphan,) = red.simulator.billed
@@ -100,8 +98,8 @@ def test_a_machine_ends_by_its_id_only_if_no_organization_owns_it(
     assert refused.status == "failed" and "is owned by gpu-1 of project blue, says the registry." in refused.text
     own = blue.run("GPU end by id", {"end_resource_id": owned, **why})
     assert own.status == "failed" and "To end all that the host has: compute_index.supply.decommission" in own.text
-    unsaid = red.run("GPU end by id", {"end_resource_id": orphan, **why, "end_reason": ""})
-    assert unsaid.status == "failed" and "end_reason" in unsaid.text, unsaid.text
+    unexplained = red.run("GPU end by id", {"end_resource_id": orphan, **why, "end_reason": ""})
+    assert unexplained.status == "failed" and "end_reason" in unexplained.text, unexplained.text
     red.run("GPU end by id", {"end_resource_id": "blue-gpu-1", **why})
     assert {*red.simulator.billed} == {owned, orphan}
 
@@ -111,7 +109,7 @@ def test_a_machine_ends_by_its_id_only_if_no_organization_owns_it(
     assert red.simulator.billed == [owned]
 
 
-def test_an_order_names_no_other_host_of_its_organization(make_controller: MakeController, registry: str) -> None:
+def test_output_of_an_order_names_only_its_hosts(make_controller: MakeController, registry: str) -> None:
     (red,) = make_controller("red", offers=[Offer() for _each in range(6)])
     red.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
     successful(red.launch("GPU provision", {**ORDER, "order_names": "gpu-[1:3]"}))
@@ -125,7 +123,7 @@ def test_an_order_names_no_other_host_of_its_organization(make_controller: MakeC
     assert billed(red) == ["red-b-1", "red-gpu-1", "red-gpu-2", "red-gpu-3"]
 
 
-def test_what_was_spent_and_what_is_settled_have_templates(make_controller: MakeController, registry: str) -> None:
+def test_templates_for_spend_and_settle(make_controller: MakeController, registry: str) -> None:
     (red,) = make_controller("red")
     red.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
     successful(red.launch("GPU provision", ORDER))

@@ -22,7 +22,7 @@ from launcher import stand_ins
 from packaged import unpack
 from project import MakeProject, Project, Run
 
-# Of the PyPI package ansible, the version that brings awx.awx 24.6.1.
+# The version of the PyPI package ansible that contains awx.awx 24.6.1.
 BRINGS_AWX = "12.3.0"
 URL = "https://git.example.com/gpu.git"
 SETUP = "compute_index.supply.awx_setup"
@@ -30,13 +30,13 @@ SETUP = "compute_index.supply.awx_setup"
 
 @pytest.fixture(scope="session")
 def collections() -> Path:
-    """A folder of collections that has awx.awx; made once for all sessions of the tests."""
+    """A folder of collections with awx.awx, made once for all test sessions."""
     return unpack(Path(os.environ["AWX_COLLECTIONS"]), BRINGS_AWX, "awx.awx")
 
 
 @pytest.fixture(scope="session")
 def interpreter() -> Iterator[str]:
-    """A stand-in for Python: most of their time modules would import the same."""
+    """A stand-in for Python, since modules would spend most of their time on the same imports."""
     with tempfile.TemporaryDirectory(prefix="supply-") as folder:
         stand_ins(Path(folder), [Path(sys.executable)])
         yield str(Path(folder, Path(sys.executable).name))
@@ -77,7 +77,7 @@ def own(awx: FakeAwx, kind: str) -> list[Item]:
 
 
 def check_teams(awx: FakeAwx) -> None:
-    """Who orders launches and reads what was bought, who approves reads the quote; nothing else."""
+    """Check that each team has its rights and no others: to order, to approve, to extend, to end."""
     held = {
         (team, role["name"], awx.items[role["object"]]["name"])
         for role in awx.all("roles")
@@ -96,14 +96,14 @@ def check_teams(awx: FakeAwx) -> None:
     }
 
 
-def check_why_it_failed(project: Project, awx: FakeAwx) -> None:
-    """A first run does not come far, and says why; the next one refuses another pair than AWX has by now."""
+def check_failures(project: Project, awx: FakeAwx) -> None:
+    """Check that a run without the repository says why it fails, and that the next one refuses another key pair."""
     awx.unreachable = "Repository not found."
     failed = set_up(project)
     assert failed.returncode == 2
     assert f"AWX cannot update the project from {URL}." in failed.text
     assert "failed: fatal: [localhost]: FAILED! => Repository not found. Repair that" in failed.text
-    # The sentence is not below all that AWX says of the job.
+    # The message comes without AWX's long record of the job.
     assert "event_processing_finished" not in failed.output
     assert f"under Jobs, number {awx.all('project_updates')[-1]['id']}." in failed.text
     assert own(awx, "job_templates") == []
@@ -116,7 +116,7 @@ def check_why_it_failed(project: Project, awx: FakeAwx) -> None:
 
 
 def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
-    """And once more, by an administrator of the organization: what an operator has added meanwhile stays."""
+    """A second run, by an administrator of the organization, keeps the additions of an operator."""
     pair = another_pair(project)
     registry = "postgresql://supply:kept-between-us@db.example.com/supply"
     wanted = {
@@ -196,7 +196,7 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
 
 
 def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, Any]) -> None:
-    """Credentials, variables of the inventory, a second approval, answers of the schedule."""
+    """Check that a second run keeps credentials, inventory variables, a second approval, and answers of a schedule."""
     organization = awx.one("organizations", "Compute Index Supply")
     provision = awx.one("job_templates", "GPU provision")
     ours = awx.one("credentials", "Compute Index Supply API")
@@ -208,7 +208,7 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     hub = credential("Hub", awx.one("credentials", "Ansible Galaxy")["credential_type"])
     awx.associate(organization, "galaxy_credentials", hub)
     awx.associate(provision, "credentials", credential("Passwords", vault["id"]))
-    # Another account's stands where ours was.
+    # A credential of another account replaces ours.
     awx.associations[provision["id"], "credentials"].remove(ours["id"])
     awx.associate(provision, "credentials", credential("Other account", ours["credential_type"]))
     inventory = awx.one("inventories", "Compute Index Supply")
@@ -227,32 +227,32 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
 
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
-    # Who runs it again need not know the registry.
+    # The second run need not name the registry again.
     registry = project.environment.pop("COMPUTE_INDEX_REGISTRY_URL")
     again = set_up(project, **wanted)
     assert awx.secrets[ours["id"]]["registry_url"] == registry and "without a registry" not in again.text
 
-    # Only the project of the source is put right: it is that of the inventory.
+    # Only the source changes: its project becomes the inventory's.
     assert (again.returncode, again.changed) == (0, 1), again.output
     source = awx.one("inventory_sources", "Machines of the account")
     assert json.loads(source["source_vars"]) == {"COMPUTE_INDEX_PROJECT": "research"}
     assert sorted(awx.names(provision, "labels")) == ["gpu", "night", "spends money"]
     assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy", "Hub"]
     assert set(awx.names(provision, "credentials")) == {"Compute Index Supply machines", "Passwords", "Other account"}
-    # What is right stays as it was written.
+    # Variables with the right values keep their form.
     assert inventory["variables"].startswith("provision_project: research\n") and "# theirs" in inventory["variables"]
     assert awx.names(approve, "success_nodes") == ["second"]
     assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
 
 
-def test_an_inventory_without_a_project_is_told_what_a_move_would_leave_behind(project: Project, awx: FakeAwx) -> None:
-    """It was set up before there were projects. Only who says so moves, and a project is one organization's."""
+def test_inventory_without_project_moves_only_on_request(project: Project, awx: FakeAwx) -> None:
+    """The run names the hosts that a move would leave behind. Two organizations cannot have one project."""
     owner = {"organization": awx.make("organizations", name="Compute Index Supply")["id"]}
     inventory = awx.make("inventories", name="Compute Index Supply", variables="motd: hello", **owner)
     awx.make("hosts", name="gpu-7", inventory=inventory["id"])
     other = awx.make("organizations", name="Compute-Index Supply")["id"]
     awx.make("inventories", name="Theirs", organization=other, variables="provision_project: computeindexsupply")
-    # The inventory comes before the project is read, and that is enough here.
+    # The run fails after it has changed the inventory, which is enough here.
     awx.unreachable = "Repository not found."
 
     run = set_up(project)
@@ -271,7 +271,7 @@ def test_an_inventory_without_a_project_is_told_what_a_move_would_leave_behind(p
 
 
 def make_another_organization(awx: FakeAwx) -> None:
-    """It has things of the same names, made by hand."""
+    """Make another organization by hand, with objects of the same names."""
     found = definitions()
     owner = {"organization": awx.make("organizations", name="Operations")["id"]}
     kind = awx.make("credential_types", **found["awx_credential_type"])
@@ -293,16 +293,19 @@ def make_another_organization(awx: FakeAwx) -> None:
 
 @pytest.mark.core
 def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
-    """Also after a run that has failed, with another pair that replaces both halves. The one set-up of each version."""
+    """Two organizations share no object, also after a failed run and a change of the key pair.
+
+    This is the only set-up that runs on each version of ansible-core.
+    """
     make_another_organization(awx)
-    check_why_it_failed(project, awx)
+    check_failures(project, awx)
     pair = project.folder / "another"
     owner = {"organization": awx.one("organizations", "Compute Index Supply")["id"]}
     kind = awx.make("credential_types", name="AWX", kind="cloud", namespace="controller", inputs={}, managed=True)
     awx.make("credentials", name="This AWX", credential_type=kind["id"], **owner)
     mail = awx.make("notification_templates", name="Mail", **owner)
-    told = {"awx_controller_credential": "This AWX", "awx_approval_notifications": ["Mail"]}
-    run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True, awx_audit_names="gpu-1", **told)
+    notifications = {"awx_controller_credential": "This AWX", "awx_approval_notifications": ["Mail"]}
+    run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True, awx_audit_names="gpu-1", **notifications)
     assert run.returncode == 0, run.output
     assert "without a registry (awx_registry_url), which is good for a trial and not for money" in run.text
     check_organizations(awx)
@@ -324,7 +327,7 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
     [{"awx_project_url": ""}, {"awx_api_token": ""}, {"awx_ssh_key_file": "~/none"}],
     ids=["no-project", "no-token", "no-key"],
 )
-def test_nothing_is_changed_if_something_is_missing(project: Project, awx: FakeAwx, variables: dict[str, Any]) -> None:
+def test_missing_input_changes_nothing(project: Project, awx: FakeAwx, variables: dict[str, Any]) -> None:
     before = len(awx.items)
     run = set_up(project, **variables)
     assert run.returncode == 2
@@ -332,7 +335,7 @@ def test_nothing_is_changed_if_something_is_missing(project: Project, awx: FakeA
     assert len(awx.items) == before
 
 
-def test_who_may_not_set_up_is_told_what_is_forbidden(project: Project, awx: FakeAwx) -> None:
+def test_missing_permission_is_named(project: Project, awx: FakeAwx) -> None:
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
     run = set_up(project)
     assert run.returncode == 2
@@ -340,14 +343,14 @@ def test_who_may_not_set_up_is_told_what_is_forbidden(project: Project, awx: Fak
 
 
 def another_pair(project: Project, passphrase: str = "") -> Path:
-    """A second key pair of the user."""
+    """Make a second key pair of the user, and return the private key's file."""
     file = project.folder / "another"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(file)], check=True)
     return file
 
 
 def check_organizations(awx: FakeAwx) -> None:
-    """Each has templates, credentials and machines of its own."""
+    """Check that each organization has its own templates, credentials and inventories."""
     templates = awx.all("job_templates")
     assert len(templates) == 2 * len(definitions()["awx_job_templates"])
     for template in templates:
@@ -359,7 +362,7 @@ def check_organizations(awx: FakeAwx) -> None:
         assert awx.items[source["credential"]]["organization"] == inventory["organization"]
 
 
-def test_halves_of_different_pairs_are_refused(project: Project, awx: FakeAwx) -> None:
+def test_halves_of_different_key_pairs_are_refused(project: Project, awx: FakeAwx) -> None:
     before = len(awx.items)
     other = another_pair(project)
     other.with_name("another.pub").write_text(project.public_key)
@@ -369,7 +372,7 @@ def test_halves_of_different_pairs_are_refused(project: Project, awx: FakeAwx) -
     assert "PRIVATE KEY" not in run.output
 
 
-def test_a_key_with_a_passphrase_is_refused(project: Project, awx: FakeAwx) -> None:
+def test_key_with_passphrase_is_refused(project: Project, awx: FakeAwx) -> None:
     before = len(awx.items)
     run = set_up(project, awx_ssh_key_file=str(another_pair(project, "secret")))
     assert (run.returncode, len(awx.items)) == (2, before)
