@@ -113,7 +113,7 @@ def test_disowned_id_is_removed_and_may_be_noted_again(run: Runs) -> None:
     assert sorted(read_back(run)["provision_resource_ids"]) == sorted([RESOURCE_ID, SECOND_RESOURCE_ID, THIRD])
 
 
-def test_host_without_entry_reads_none_and_may_end(run: Runs) -> None:
+def test_host_without_entry_may_be_read_and_ended(run: Runs) -> None:
     store = run()
     assert store.read() is None
     store.end()
@@ -135,7 +135,7 @@ def test_next_run_reads_the_claim(run: Runs) -> None:
     assert entry["provision_journaled_at"] == claimed["provision_journaled_at"]
 
 
-def test_noting_a_machine_removes_marks_of_missing_ones(run: Runs) -> None:
+def test_noting_a_machine_removes_the_marks_of_a_missing_machine(run: Runs) -> None:
     """Even if the host has other machines now than those that were missing."""
     marks = {MISSING_SINCE: "2026-01-31T12:00:00Z", MISSING_AT: "2026-01-31T13:00:00Z"}
     store = run()

@@ -170,7 +170,7 @@ def test_has_yaml_is_false_without_pyyaml(import_without: Callable[..., Any]) ->
 # The file
 
 
-def test_missing_file_reads_as_none(tmp_path: Path) -> None:
+def test_missing_file_has_no_text(tmp_path: Path) -> None:
     assert _files.read_text(str(tmp_path / "x")) is None
     assert _files.read_text(str(tmp_path / "no folder" / "x")) is None
 
@@ -203,7 +203,7 @@ def test_missing_folders_are_created(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_write_or_remove_writes_text_and_removes_for_none(file: Path) -> None:
+def test_write_or_remove_without_text_removes_the_file(file: Path) -> None:
     _files.write_or_remove(str(file), "new")
     assert file.read_text() == "new"
     _files.write_or_remove(str(file), None)
