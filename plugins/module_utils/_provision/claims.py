@@ -107,9 +107,9 @@ def state_once_made(
     A proved purchase is never refused, since anything billed must be on record.
 
     ``state``: of the claim; None if it does not exist, as after a failover. ``adds``: the claim did not have all the
-    machines before. ``name_is_free``: the host has no other open claim. ``rival``: the state of another claim of the
-    same offer, unless it is void; a rival that is only ``buying`` has no proof, and yields.
-    ``adopted``: a person takes the machines over, so they have not ended, whatever the claim says.
+    machines before. ``name_is_free``: the host has no other open claim, which is certain if this one is open.
+    ``rival``: the state of another claim of the same offer, unless it is void; a rival that is only ``buying`` has no
+    proof, and yields. ``adopted``: a person takes the machines over, so they have not ended, whatever the claim says.
     """
     if rival not in (None, BUYING):
         return None
@@ -117,5 +117,4 @@ def state_once_made(
         return state
     if state == ENDED and not adopted:
         return STRAY if adds else ENDED
-    # A claim in the state buying holds the host's name itself.
-    return LIVE if state == BUYING or name_is_free else STRAY
+    return LIVE if name_is_free else STRAY

@@ -257,10 +257,10 @@ def why_not_by_id(
     claims = [claim for claim in claims if claim.host not in strays]
     owned = ownership.owners(machines, claims)
     found = next((item for item in owned if ownership.id_of(item[0]) == resource_id), None)
-    machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
+    machine, owner = found or ({"resource_id": resource_id, "name": None, "offer_id": None}, ownership.Owners())
     if hosts := owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids):
         return _owned_by(machine, hosts, is_storage=any(resource_id in claim.storage_ids for claim in claims))
-    buyers = [claim for claim in claims if found and _may_have_bought(claim, machine)]
+    buyers = [claim for claim in claims if _may_have_bought(claim, machine)]
     return _may_be_of(machine, buyers) if buyers else ""
 
 

@@ -120,14 +120,14 @@ def case(declaration: Declaration, *before: Avoided, attempts: Any = ()) -> Case
 
 
 def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
-    wanted = {each["offer_id"]: SearchResult([each]) for each in offers}
+    wanted = {item["offer_id"]: SearchResult([item]) for item in offers}
     return host_plans(cases, lambda _host: SearchResult(offers), wanted)
 
 
 @pytest.mark.parametrize("of_this_run", [False, True])
 def test_sites_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run: bool) -> None:
     avoiding = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)
-    assert [each["offer_id"] for each in avoiding.suitable(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
+    assert [item["offer_id"] for item in avoiding.suitable(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
     assert case(host()).suitable(OFFERS) == OFFERS
     (draft,) = planned(avoiding)
     assert (draft.action, draft.offer_id) == (BUY, offer_id(2))

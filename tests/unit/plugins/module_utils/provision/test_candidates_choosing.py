@@ -59,7 +59,7 @@ def test_choose_returns_affordable_offers_best_first(
     order: str, found: Sequence[Sequence[Mapping[str, Any]]], numbers: list[int]
 ) -> None:
     offers, _choices = choose([H100, A100], found, order)
-    assert [each["offer_id"] for each in offers] == [offer_id(number) for number in numbers]
+    assert [item["offer_id"] for item in offers] == [offer_id(number) for number in numbers]
 
 
 def test_choose_returns_number_of_choice_for_each_offer() -> None:
@@ -103,10 +103,10 @@ def test_choose_never_returns_offer_above_ceiling_of_its_choice(
     for number, (choice, price) in enumerate(market):
         offers[choice].append(offer(number, price))
     found, number_of = choose(choices, offers, order)
-    numbers = [number_of[each["offer_id"]] for each in found]
-    for each, number in zip(found, numbers, strict=True):
+    numbers = [number_of[item["offer_id"]] for item in found]
+    for item, number in zip(found, numbers, strict=True):
         ceiling = choices[number - 1].max_price_per_hour
-        assert ceiling == UNLIMITED or each["price_per_hour"] <= ceiling
+        assert ceiling == UNLIMITED or item["price_per_hour"] <= ceiling
     assert order == CHEAPEST or numbers == sorted(numbers)
 
 
@@ -141,7 +141,7 @@ def test_offers_have_highest_price_of_several_answers() -> None:
     prices = highest_prices([ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)])
     assert prices == {offer_id(1): 6.0, offer_id(2): 5.0, offer_id(3): None}
     found = offers_at_prices(prices, [offer(2, None), ONE, TWO])
-    assert [(each["offer_id"], each["price_per_hour"]) for each in found] == [
+    assert [(item["offer_id"], item["price_per_hour"]) for item in found] == [
         (offer_id(2), 5.0),
         (offer_id(1), 6.0),
         (offer_id(2), None),
@@ -193,7 +193,7 @@ def test_hosts_get_cheapest_offers_in_their_order() -> None:
         OfferRequest("d", offers, 5.0),
     ]
     found = allocate(requests)
-    assert {host: each["offer_id"] for host, each in found.items()} == {
+    assert {host: item["offer_id"] for host, item in found.items()} == {
         "b": offer_id(1),
         "a": offer_id(2),
         "d": offer_id(3),
@@ -208,7 +208,7 @@ def test_taken_offers_are_not_allocated() -> None:
 
 _prices = st.none() | st.integers(0, 8).map(lambda quarters: quarters / 4)
 _markets = st.lists(
-    st.lists(st.tuples(st.integers(1, 9), _prices), max_size=6, unique_by=lambda each: each[0]), min_size=1, max_size=3
+    st.lists(st.tuples(st.integers(1, 9), _prices), max_size=6, unique_by=lambda item: item[0]), min_size=1, max_size=3
 )
 
 
@@ -223,22 +223,22 @@ def test_each_host_gets_first_free_offer_within_its_limit(
     known = [
         sorted(
             [offer(number, price) for number, price in market],
-            key=lambda each: (each["price_per_hour"] is None, each["price_per_hour"] or 0.0),
+            key=lambda item: (item["price_per_hour"] is None, item["price_per_hour"] or 0.0),
         )
         for market in markets
     ]
     requests = [OfferRequest(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
-    ids = {offer_id(each) for each in taken}
+    ids = {offer_id(item) for item in taken}
     found = allocate(requests, ids)
-    given_out = [each["offer_id"] for each in found.values()]
+    given_out = [item["offer_id"] for item in found.values()]
     assert len(given_out) == len({*given_out})
     assert not ids & {*given_out}
     earlier = set(ids)
     for request in requests:
         free = [
-            each
-            for each in request.offers
-            if each["offer_id"] not in earlier and passes_max_price(each, request.max_price_per_hour)
+            item
+            for item in request.offers
+            if item["offer_id"] not in earlier and passes_max_price(item, request.max_price_per_hour)
         ]
         assert found.get(request.host) == (free[0] if free else None)
         earlier |= {free[0]["offer_id"]} if free else set()

@@ -668,18 +668,21 @@ def test_entries_without_ids() -> None:
     assert list(entries_without_ids([request_of(entry()), EndRequest("b", "b", read_entry(entry("r")))])) == ["h"]
 
 
-@pytest.mark.parametrize("action", Action)
-def test_purchase_ends_with_machines_or_without(action: Action) -> None:
-    assert End(action).ends is (action in (Action.END, Action.FORGET))
-
-
 @pytest.mark.parametrize(
-    ("registered", "ids"), [(None, {"r", "r1"}), (entry("s"), {"s"})], ids=["no machine", "another machine"]
+    ("registered", "named_by_status", "ids"),
+    [
+        pytest.param(None, (), {"r", "r1"}, id="names, no machine registered"),
+        pytest.param(entry("s"), (), {"s"}, id="registered machine"),
+        pytest.param(entry("s", offer="q"), (), {"s", "x", "y"}, id="machines of the offer"),
+        pytest.param(entry(offer="q"), (), {"r", "r1", "x", "y"}, id="names and machines of the offer"),
+        pytest.param(entry("s"), ("t",), {"s", "t"}, id="named by the status"),
+        pytest.param({**entry("s"), "provision_storage": [NOTED]}, (), {"s", "v"}, id="storage"),
+    ],
 )
-def test_namesakes_of_host_without_machine_are_read_by_id(registered: dict[str, Any] | None, ids: set[str]) -> None:
+def test_ids_to_read_before_end(registered: Any, named_by_status: tuple[str, ...], ids: set[str]) -> None:
     """The list may still show a machine that has ended as running."""
     listed = [machine("r", "h", "p"), machine("r1", "h-1", "p"), machine("x", "hh", "q"), machine("y", None, "q")]
-    assert ids_to_read_before_end([request_of(registered).claim], (), listed) == ids
+    assert ids_to_read_before_end([request_of(registered).claim], named_by_status, listed) == ids
 
 
 def test_id_is_unknown_if_page_and_list_do_not_know_it() -> None:

@@ -95,12 +95,28 @@ def test_why_not_gone(
     assert facts["resource"] == (None if isinstance(last, ApiError) else answer(last))
 
 
+PRICE = "It may still be billed at USD 2.00 per hour."
+FORGET = f"forget it: decommission with -e decommission_forget={M}."
+FORCE = "If it must end: decommission with -e decommission_force=true; its effects are not documented."
+
+
 @pytest.mark.parametrize(
-    ("error_class", "words"),
-    [("not_found", f"decommission_forget={M}"), ("auth", "It may still be billed at USD 2.00 per hour.")],
+    ("error_class", "may_force", "message"),
+    [
+        ("auth", True, PRICE),
+        ("conflict", False, PRICE),
+        ("conflict", True, f"{PRICE} {FORCE}"),
+    ],
 )
-def test_error_message_names_price_or_how_to_forget(error_class: str, words: str) -> None:
-    assert words in ending_by_id.billed_after_error({"resource_id": M, "resource": MACHINE}, error_class)
+def test_message_after_failed_deletion_names_price(error_class: str, may_force: bool, message: str) -> None:
+    facts = {"resource_id": M, "resource": MACHINE}
+    assert ending_by_id.billed_after_error(facts, error_class, may_force=may_force) == message
+
+
+def test_message_about_unknown_resource_says_how_to_forget_it() -> None:
+    assert ending_by_id.billed_after_error({"resource_id": M, "resource": MACHINE}, "not_found").endswith(FORGET)
+    assert ending_by_id.not_deleted(M, "not_found").endswith(FORGET)
+    assert ending_by_id.not_deleted(M, "auth") == "Nothing was deleted."
 
 
 def plan(*ids: str, **fields: Any) -> dict[str, Any]:
@@ -232,6 +248,7 @@ def listed(resource_id: str = "r", name: str | None = "n", offer: str | None = "
             "h may have bought",
             id="unanswered offer without name",
         ),
+        pytest.param([listed()], [OwnershipClaim("h", "n", "o")], "", id="offer and name, purchase refused so far"),
         pytest.param([listed()], [OwnershipClaim("h", "x", "p", unanswered=True)], "", id="another offer"),
         pytest.param(
             [listed(offer=None)],
@@ -279,6 +296,14 @@ def test_objection_names_command_that_ends_machine_or_storage(resource_id: str, 
     command = f"compute_index.supply.decommission -e decommission_hosts=h{option}."
     found = ending_by_id.why_not_by_id(resource_id, [listed(resource_id)], claims)
     assert found.endswith(f"Nothing was ended. To end all that the host has: {command}")
+
+
+def test_objection_sends_to_people_of_another_project() -> None:
+    claims = [OwnershipClaim("h of project red", "x", resource_ids=frozenset("r"))]
+    found = ending_by_id.why_not_by_id("r", [listed()], claims)
+    assert found.endswith(
+        "is owned by h of project red, says the registry. Nothing was ended. Ask the people of that project."
+    )
 
 
 @pytest.mark.parametrize(
@@ -345,7 +370,8 @@ def test_stray_of_this_project_may_end_by_id(resource_id: str, strays: Any, may_
     assert (ending_by_id.why_not_by_id(resource_id, machines, [STRAY, OWN], strays) == "") is may_end
 
 
-def test_lines_of_orphan_end_have_reason_and_user() -> None:
+@pytest.mark.parametrize(("would", "verb"), [(True, "would end"), (False, "ends")])
+def test_lines_of_orphan_end_have_reason_and_user(would: bool, verb: str) -> None:
     end = ending_by_id.end_for_workflow(listed(), "left by a test", "me")
-    (_machine, line) = ending_by_id.lines_of_orphan_end(listed(), end, would=True)
-    assert line == "No host owns it. It would end for me: left by a test"
+    (_machine, line) = ending_by_id.lines_of_orphan_end(listed(), end, would=would)
+    assert line == f"No host owns it. It {verb} for me: left by a test"
