@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the attacks have in common: whole plays in a project of a user's, against the stand-in of the API.
+"""Tools of the attacks: whole plays in a user's project, against the stand-in of the API.
 
-Many cases share a play: each is a host, and searches at a vendor of its own name, so that no case meets the offers of
-another one.
+Many cases share a play. Each case is a host, and searches for offers of a vendor with the host's name, so that no case
+finds the offers of another.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from standin import StandIn
 
 SUPPLY = "compute_index.supply"
 SPEC = {"vendor": "{{ inventory_hostname }}", "compute": {"gpu_type": "H100", "gpu_count": 1}}
-# What a version of ansible-core may do in its own way: see pyproject.toml.
+# Depends on the version of ansible-core: see pyproject.toml.
 core = pytest.mark.core
 
 
 class Attacked(Project):
-    """A user's folder, and the stand-in behind it. No process that it starts outlives a run, unless one asks for it."""
+    """A user's folder, with the stand-in as its API. No process outlives a run, except one of `start`."""
 
     def __init__(self, folder: Path, account: StandIn, sockets: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder, cast(Simulator, account), sockets)
         self.account = account
-        # Many failures are expected, and none of their retries shall be waited out.
+        # Many failures are expected.
         self.environment |= {"ANSIBLE_FORKS": "8", "ANSIBLE_RETRY_FILES_ENABLED": "false"}
 
     def declare(self, hosts: list[str] | dict[str, Any], **variables: Any) -> None:
-        """Write the inventory: the group gpu of these hosts, with variables of their own where it is a mapping."""
+        """Write the inventory, with these hosts in the group gpu; a mapping has variables of single hosts."""
         usual = {
             "provision_spec": SPEC,
             "provision_max_price_per_hour": 5,
@@ -63,7 +63,7 @@ class Attacked(Project):
     # Runs
 
     def finish(self, program: Program) -> Run:
-        """The end of a command; one that hangs is ended with all that it has started."""
+        """Wait for the end of a command, or kill it if it hangs, and end all its processes. Return the run."""
         late = ""
         try:
             program.wait(HANGS)
@@ -76,7 +76,7 @@ class Attacked(Project):
 
     @staticmethod
     def kill(program: Program, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal the process group of a command that `start` has started."""
+        """Send a signal to the process group of a command that `start` has started."""
         with suppress(ProcessLookupError):
             os.killpg(program.pid, number)
 
@@ -85,7 +85,7 @@ class Attacked(Project):
         return self.finish(self.start(*words, **environment))
 
     def play_of(self, role: str, hosts: str = "gpu", **keywords: Any) -> str:
-        """Write a playbook of one role, which does not wait long after lost answers, and return its name."""
+        """Write a playbook with the play of `as_play`, and return its name."""
         return self.book(as_play(role, hosts, **keywords))
 
     def role(self, role: str, hosts: str = "gpu", *words: str, **variables: Any) -> Run:
@@ -104,34 +104,36 @@ class Attacked(Project):
 
     # The registry
 
-    def noted(self, host: str) -> str:
-        """All that the registry has of a host, as text."""
+    def registry_text(self, host: str) -> str:
+        """The registry file of a host; empty without one."""
         file = self.registry_file(host)
         return file.read_text() if file.is_file() else ""
 
     def owned(self, host: str) -> list[str]:
-        """The resource ids that the registry gives a host."""
+        """The resource ids of a host in the registry; empty if its file cannot be read."""
         try:
-            found = yaml.safe_load(self.noted(host))
+            entry = yaml.safe_load(self.registry_text(host))
         except yaml.YAMLError:
             return []
-        return list(found.get("provision_resource_ids") or []) if isinstance(found, dict) else []
+        return list(entry.get("provision_resource_ids") or []) if isinstance(entry, dict) else []
 
-    def note(self, host: str, purchase: Purchase) -> None:
-        """Register a machine by hand, with the least that names it."""
+    def register(self, host: str, purchase: Purchase) -> None:
+        """Write a registry entry with only the ids of a purchase."""
         file = self.registry_file(host)
         file.parent.mkdir(parents=True, exist_ok=True)
-        noted = {"provision_procured_offer_id": purchase.offer.offer_id, "provision_resource_ids": purchase.ids}
-        file.write_text(yaml.safe_dump(noted))
+        entry = {"provision_procured_offer_id": purchase.offer.offer_id, "provision_resource_ids": purchase.ids}
+        file.write_text(yaml.safe_dump(entry))
 
     @property
-    def memory(self) -> str:
-        """All that the registry has of all hosts."""
+    def all_registry_texts(self) -> str:
+        """The registry files of all hosts."""
         return "\n".join(file.read_text() for file in self.folder.rglob("compute_index_supply.yml"))
 
     def fake_ssh(self, host: str, **programs: str) -> Path:
-        """An ssh that runs every command here, with these programs first on its PATH. A file beside it named
-        ``strange`` makes it refuse the host key. Returns its folder."""
+        """Make an ssh that runs every command on this computer, with these programs first on its PATH.
+
+        Return its folder. A file named ``strange`` there makes it refuse the host key.
+        """
         folder = self.folder / "fake" / host
         (folder / "bin").mkdir(parents=True)
         (folder / "home").mkdir()
@@ -149,7 +151,7 @@ class Attacked(Project):
         return folder
 
     def through(self, ssh: Path) -> dict[str, Any]:
-        """The variables of a host that is reached through such an ssh."""
+        """The variables of a host that is reached through the ssh of `fake_ssh`."""
         return {
             "provision_reach": True,
             "ansible_ssh_executable": str(ssh / "ssh"),
@@ -162,13 +164,13 @@ Make = Callable[[str], Attacked]
 
 
 def write_program(file: Path, script: str) -> None:
-    """Write a shell script that can be run."""
+    """Write an executable shell script."""
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
 
 
 def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
-    """A play of one role, which does not wait long after lost answers; and keywords of the play."""
+    """A play of one role, which looks only briefly for a purchase whose answer was lost. ``keywords``: of the play."""
     return {
         "hosts": hosts,
         "gather_facts": False,
@@ -182,55 +184,55 @@ def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
 
 
 def failures(run: Run, host: str) -> str:
-    """All that Ansible says of a host's failed tasks; empty if none failed."""
-    found = rf"^(?:fatal|failed): \[{re.escape(host)}(?: -> .*?)?\](?:: | \(item=).*$"
-    return "\n".join(re.findall(found, run.output, re.MULTILINE))
+    """The messages of a host's failed tasks; empty if none failed."""
+    pattern = rf"^(?:fatal|failed): \[{re.escape(host)}(?: -> .*?)?\](?:: | \(item=).*$"
+    return "\n".join(re.findall(pattern, run.output, re.MULTILINE))
 
 
 def failed(run: Run, host: str) -> bool:
-    """Whether the play ended red for this host."""
-    found = re.findall(rf"^{re.escape(host)} .*unreachable=(\d+) +failed=(\d+)", run.output, re.MULTILINE)
-    return not found or any(int(count) for count in found[-1])
+    """Whether the last recap has a failure of this host, or does not have the host."""
+    recaps = re.findall(rf"^{re.escape(host)} .*unreachable=(\d+) +failed=(\d+)", run.output, re.MULTILINE)
+    return not recaps or any(int(count) for count in recaps[-1])
 
 
-def assert_told(run: Run, host: str, machine: Machine) -> None:
-    """The host's failure names the machine and its price."""
-    said = failures(run, host)
-    assert machine.resource_id in said, f"{host}: the id of what is billed is not told: {said}"
-    assert machine.price is None or f"{machine.price:.2f}" in said, f"{host}: the price is not told: {said}"
+def assert_names_machine(run: Run, host: str, machine: Machine) -> None:
+    """Assert that the host's failure names the machine and its price."""
+    text = failures(run, host)
+    assert machine.resource_id in text, f"{host}: the failure does not name the billed machine: {text}"
+    assert machine.price is None or f"{machine.price:.2f}" in text, f"{host}: the failure has no price: {text}"
 
 
 def assert_remembered(project: Attacked, host: str, purchase: Purchase, *runs: Run) -> None:
-    """The machines of the purchase are in the registry, or were told, with their price, when the host failed."""
+    """Assert that the registry, or the host's failure in the last run, has each billed machine of the purchase."""
     for machine in purchase.machines:
-        if machine.runs and machine.resource_id not in project.noted(host):
+        if machine.runs and machine.resource_id not in project.registry_text(host):
             assert runs, f"{host}: {machine.resource_id} is forgotten"
-            assert_told(runs[-1], host, machine)
+            assert_names_machine(runs[-1], host, machine)
 
 
 class Cases:
-    """Collects what is wrong with each of many cases, so that one does not hide the others."""
+    """Collect the errors of many cases, so that one does not hide the others."""
 
     def __init__(self) -> None:
-        self.wrong: dict[str, str] = {}
+        self.errors: dict[str, str] = {}
 
     @contextmanager
     def __call__(self, case: str) -> Iterator[None]:
-        """A case."""
+        """The context of a case."""
         try:
             yield
         except Exception as error:
-            self.wrong[case] = f"{type(error).__name__}: {error}"[:1500]
+            self.errors[case] = f"{type(error).__name__}: {error}"[:1500]
 
     def judge(self, *runs: Run) -> None:
-        """Fail if a case was wrong."""
-        if self.wrong:
+        """Fail if a case had an error, and print these runs."""
+        if self.errors:
             for run in runs:
                 print(run.output)
-            found = "\n".join(f"--- {case}\n{text}" for case, text in self.wrong.items())
-            pytest.fail(f"{len(self.wrong)} wrong: {', '.join(self.wrong)}\n{found}", pytrace=False)
+            details = "\n".join(f"--- {case}\n{text}" for case, text in self.errors.items())
+            pytest.fail(f"{len(self.errors)} wrong: {', '.join(self.errors)}\n{details}", pytrace=False)
 
 
-def of(offer: Offer) -> str:
-    """A regular expression for what is asked about an offer; for `StandIn.on`."""
+def offer_path(offer: Offer) -> str:
+    """The path of an offer, as a regular expression for `StandIn.on`."""
     return f"/offers/{offer.offer_id}"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the stand-in of the API writes down: what is for sale, who bought it, which machines are billed."""
+"""The books of the stand-in: offers, purchases, and billed machines."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from typing import Any
 from uuid import uuid4
 
 Json = dict[str, Any]
-#: A port of loopback on which nothing listens: machines need no SSH unless a test says so.
+#: A loopback port without a server: machines need no SSH unless a test gives them an address.
 NOWHERE = ("127.0.0.1", 9)
 
 
 def new_id() -> str:
-    """An id as the API makes them."""
+    """A new id in the API's form."""
     return str(uuid4())
 
 
 def moment(seconds: float | None) -> str | None:
-    """A time of the books in the API's form."""
+    """The time in the API's form."""
     return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass
 class Disk:
-    """Persistent storage that an offer brings beside its machines, and what the API shows of it."""
+    """Persistent storage that comes with the machines of an offer, and how the API shows it."""
 
     price: float | None = 0.1  # USD an hour
-    word: str = "block_disk"
-    #: "ids": by the purchase, the status and the list; "list"; or "link", of the machine alone.
-    shown: str = "ids"
+    resource_type: str = "block_disk"
+    #: "ids": the purchase, the status and the list name it; "list": only the list; "link": only a link of the machine.
+    shown_in: str = "ids"
     names_offer: bool = True
     shows_price: bool = True
-    #: It ends with the last machine; else it stays until it is deleted by its id.
+    #: Whether it ends with the last machine, or stays until it is deleted by its id.
     ends: bool = False
 
 
 @dataclass
 class Offer:
-    """Something for sale, and how its purchase goes."""
+    """An offer, and how its purchase goes."""
 
     price: float | None = 2.0  # USD per GPU and hour
     vendor: str = "acme"
@@ -54,11 +54,11 @@ class Offer:
     lifetime: float = 1800.0
     boot_seconds: float = 0.0
     keeps_name: bool = True
-    #: Why its procurement fails; its machines exist nevertheless.
+    #: The error with which its procurement fails, although its machines exist; empty if it succeeds.
     fails: str = ""
-    #: What it brings beside machines, to those who ask for it.
+    #: Storage that it has in addition to machines; only searches for storage find it.
     disk: Disk | None = None
-    #: Fields that the search, the details, and the status show instead.
+    #: Fields that override those of the search, the details, and the status
     listed: Json = field(default_factory=dict)
     details: Json = field(default_factory=dict)
     status: Json = field(default_factory=dict)
@@ -68,24 +68,24 @@ class Offer:
 
     @property
     def expired(self) -> bool:
-        """Whether it cannot be bought any more, because of its age."""
+        """Whether it is too old to be bought."""
         return self.purchase is None and time.time() > self.created + self.lifetime
 
     @property
     def total(self) -> float | None:
-        """USD an hour of all its GPUs."""
+        """USD per hour for all its GPUs."""
         return None if self.price is None else round(self.price * self.gpus, 6)
 
     @property
     def total_with_disk(self) -> float | None:
-        """USD an hour of all that it brings."""
+        """USD per hour for GPUs and storage."""
         extra = self.disk.price if self.disk and self.disk.price else 0.0
         return None if self.total is None else round(self.total + extra, 6)
 
 
 @dataclass
 class Machine:
-    """A resource: it is billed from its beginning to its end, whatever is said of it."""
+    """A resource, which is billed from its beginning to its end, whatever the API shows."""
 
     name: str | None
     offers: list[str]
@@ -94,12 +94,11 @@ class Machine:
     address: tuple[str, int] = NOWHERE
     vendor: str = "acme"
     region: str = "EU"
-    #: What kind of resource it is, and what is linked to it.
-    word: str = "vm"
+    resource_type: str = "vm"
     links: list[Machine] = field(default_factory=list, repr=False, compare=False)
-    #: Fields that are shown instead.
-    shown: Json = field(default_factory=dict)
-    #: Not in the list of all; nor found by its id.
+    #: Fields that override those that the API shows
+    overrides: Json = field(default_factory=dict)
+    #: Whether the list leaves it out, and whether its own page answers 404
     unlisted: bool = False
     hidden: bool = False
     resource_id: str = field(default_factory=new_id)
@@ -130,6 +129,6 @@ class Purchase:
 
     @property
     def ids(self) -> list[str]:
-        """The resources that it says it brought."""
-        is_shown = self.offer.disk is not None and self.offer.disk.shown == "ids"
+        """The resource ids in its answer."""
+        is_shown = self.offer.disk is not None and self.offer.disk.shown_in == "ids"
         return [resource.resource_id for resource in (*self.machines, *(self.disks if is_shown else ()))]

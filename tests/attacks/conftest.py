@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attacks on whole plays by real ansible-playbook, against a stand-in of the API that is not the simulator."""
+"""Attacks on whole plays, run by ansible-playbook against a stand-in of the API that is not the simulator."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from standin import StandIn
 
 __all__ = ["account", "make", "project", "sockets"]
 
-# What takes longest: if it began last, all processors but one would wait for it.
-LONG = ("test_a_first_boot_that_never_ends_is_told", "test_random_worlds", "test_what_is_seen_after_a_purchase")
+# The longest tests start first; otherwise all processors but one would wait for them at the end.
+LONG = (
+    "test_endless_first_boot_names_the_billed_machine",
+    "test_random_worlds",
+    "test_misleading_answers_around_a_purchase_do_no_harm",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Let the long ones begin."""
+    """Move the longest tests to the front."""
     items.sort(key=lambda item: item.originalname not in LONG)
 
 
 @pytest.fixture
 def account() -> Iterator[StandIn]:
-    """The account at the API that all projects of a test share."""
+    """The account that all projects of a test share."""
     with StandIn() as stand_in:
         yield stand_in
         assert not stand_in.errors, f"a hook of the test is wrong: {stand_in.errors}"
@@ -37,7 +41,7 @@ def account() -> Iterator[StandIn]:
 
 @pytest.fixture
 def make(tmp_path: Path, account: StandIn, sockets: str) -> Iterator[Make]:
-    """Makes projects on the account. In the end none of their processes may be left."""
+    """Make projects on the account. All their processes are ended after the test."""
     made: list[Attacked] = []
 
     def make_project(name: str) -> Attacked:

@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second stand-in of the Supply API, with books of its own: it shares no line and no assumption with the simulator.
+"""A second stand-in of the Supply API, which shares no code and no assumption with the simulator.
 
-Left alone it answers as the documentation says. A test bends it with hooks: callables that see each request first and
-may answer it themselves, before or after (``proceed``) the books have changed, or not at all.
+By default it answers as the documentation says. A test changes its answers with hooks: functions that receive each
+request first, and may answer it themselves, before or after the books have changed (``proceed``), or not at all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TOKEN = "attack-token-7b1f"
 
 @dataclass
 class Request:
-    """What was asked."""
+    """A request."""
 
     method: str
     path: str
@@ -42,18 +42,18 @@ class Request:
     @property
     def json(self) -> Json:
         """The body of a purchase."""
-        found: Json = json.loads(self.body or b"{}")
-        return found
+        body: Json = json.loads(self.body or b"{}")
+        return body
 
 
 @dataclass
 class Answer:
-    """What is answered. A body of bytes is sent as it is; an iterable drips, and the connection ends with it."""
+    """An answer. Bytes are sent as they are; an iterable is sent part by part, and then the connection ends."""
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
-    #: The connection is cut instead.
+    #: Cut the connection instead of answering.
     cut: bool = False
 
 
@@ -62,12 +62,12 @@ Hook = Callable[[Request, Proceed], "Answer | None"]
 
 
 def refuse(status: int, detail: str) -> Answer:
-    """An error as FastAPI words it."""
+    """An error in FastAPI's form."""
     return Answer(status, {"detail": detail})
 
 
 class StandIn:
-    """The API on a free port of loopback, while the ``with`` lasts."""
+    """The API on a free loopback port; a context manager."""
 
     def __init__(self) -> None:
         self.settings = SimpleNamespace(token=TOKEN)
@@ -77,7 +77,7 @@ class StandIn:
         self.purchases: list[Purchase] = []
         self.requests: list[Request] = []
         self.hooks: list[Hook] = []
-        #: What went wrong in a hook, which is the test's own fault.
+        #: Exceptions of hooks, which are bugs of the test
         self.errors: list[Exception] = []
         self.tokens = {TOKEN}
         self.end_seconds = 0.0
@@ -101,20 +101,20 @@ class StandIn:
     # For tests
 
     def sell(self, vendor: str = "acme", price: float | None = 2.0, **fields: Any) -> Offer:
-        """Put something up for sale."""
+        """Add an offer."""
         offer = Offer(price=price, vendor=vendor, **fields)
         with self.lock:
             self.offers.append(offer)
         return offer
 
-    def run(self, name: str | None, price: float | None = 2.0, **fields: Any) -> Machine:
-        """A machine that somebody else has had for long, and its offer."""
+    def add_machine(self, name: str | None, price: float | None = 2.0, **fields: Any) -> Machine:
+        """Add a machine of another user, bought two hours ago with an offer of its own."""
         offer = self.sell("elsewhere", price, created=time.time() - 7200)
         self.buy(offer, name, **fields)
         return offer.purchase.machines[0] if offer.purchase else Machine(name, [])
 
     def buy(self, offer: Offer, name: str | None, body: Json | None = None, **fields: Any) -> Purchase:
-        """Buy it, be it for a request or for a colleague at another desk."""
+        """Buy the offer, for a request or for another user."""
         with self.lock:
             assert offer.purchase is None, "an offer is sold once"
             kept = name if offer.keeps_name else f"vm-{len(self.machines)}"
@@ -130,46 +130,56 @@ class StandIn:
             return offer.purchase
 
     def _disks(self, offer: Offer, machines: list[Machine], place: Json) -> list[Machine]:
-        """The persistent storage of a purchase, which is now in the books."""
+        """Add the persistent storage of a purchase to the books, and return it."""
         if offer.disk is None:
             return []
         offers = [offer.offer_id] if offer.disk.names_offer else []
-        disk = Machine(f"{machines[0].name}-data", offers, offer.disk.price, "active", **place, word=offer.disk.word)
-        disk.shown = {"access": None} if offer.disk.shows_price else {"access": None, "pricing_total_hourly": None}
-        disk.unlisted = offer.disk.shown == "link"
-        for machine in machines if offer.disk.shown != "list" else ():
+        disk = Machine(
+            f"{machines[0].name}-data",
+            offers,
+            offer.disk.price,
+            "active",
+            **place,
+            resource_type=offer.disk.resource_type,
+        )
+        disk.overrides = {"access": None} if offer.disk.shows_price else {"access": None, "pricing_total_hourly": None}
+        disk.unlisted = offer.disk.shown_in == "link"
+        for machine in machines if offer.disk.shown_in != "list" else ():
             machine.links, disk.links = [disk], [*disk.links, machine]
         self.machines.append(disk)
         return [disk]
 
     def offer(self, offer_id: str) -> Offer | None:
-        """The offer of this id."""
+        """The offer with this id."""
         return next((offer for offer in self.offers if offer.offer_id == offer_id), None)
 
     def machine(self, resource_id: str) -> Machine | None:
-        """The machine of this id."""
+        """The machine with this id."""
         return next((machine for machine in self.machines if machine.resource_id == resource_id), None)
 
     def bought(self, name: str) -> list[Purchase]:
-        """The purchases that were made under this name."""
+        """The purchases with this resource name."""
         return [purchase for purchase in self.purchases if purchase.name == name]
 
-    def asked(self, method: str, path: str) -> list[Request]:
-        """The requests whose whole path is this expression."""
+    def requests_to(self, method: str, path: str) -> list[Request]:
+        """The requests whose whole path matches this regular expression."""
         return [r for r in list(self.requests) if r.method == method and re.fullmatch(path, r.path)]
 
     def on(self, method: str, path: str, act: Hook, times: int | None = None, sent: str = "") -> None:
-        """Let this answer those requests, at most so often; ``sent`` must be found in query or body."""
-        left = [times]
+        """Let the hook ``act`` answer requests with this method and path.
+
+        ``times``: how many of them; by default all. ``sent``: a regular expression that query or body must contain.
+        """
+        remaining = [times]
 
         def hook(request: Request, proceed: Proceed) -> Answer | None:
-            asked = f"{request.query} {request.body.decode(errors='replace')}"
-            if request.method != method or not re.fullmatch(path, request.path) or not re.search(sent, asked):
+            content = f"{request.query} {request.body.decode(errors='replace')}"
+            if request.method != method or not re.fullmatch(path, request.path) or not re.search(sent, content):
                 return None
             with self.lock:
-                if left[0] == 0:
+                if remaining[0] == 0:
                     return None
-                left[0] = None if left[0] is None else left[0] - 1
+                remaining[0] = None if remaining[0] is None else remaining[0] - 1
             return act(request, proceed)
 
         self.hooks.append(hook)
@@ -177,7 +187,7 @@ class StandIn:
     # The endpoints
 
     def answer(self, request: Request) -> Answer:
-        """The answer of the first hook that has one, else that of the books."""
+        """The answer of the first hook that has one, or the answer of the books."""
         self.requests.append(request)
         try:
             for hook in list(self.hooks):
@@ -190,7 +200,7 @@ class StandIn:
             return Answer(cut=True)
 
     def proceed(self, request: Request) -> Answer:
-        """What the documentation says."""
+        """The answer as the documentation describes it."""
         if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
             return refuse(401, "Not authenticated")
         with self.lock:
@@ -206,19 +216,20 @@ class StandIn:
                     offer = self.offer(offer_id)
                     return Answer(200, self._status(offer)) if offer else refuse(404, "Offer not found")
                 case ["GET", "resources"]:
-                    asked = request.query.get("offer_id")
-                    shown = [m for m in self.machines if m.state != "deleted" and not m.unlisted]
-                    return Answer(200, [self.resource(m) for m in shown if not asked or asked in m.offers])
+                    offer_id = request.query.get("offer_id", "")
+                    listed = [m for m in self.machines if m.state != "deleted" and not m.unlisted]
+                    return Answer(200, [self.resource(m) for m in listed if not offer_id or offer_id in m.offers])
                 case ["GET", "resources", resource_id]:
                     machine = self.machine(resource_id)
-                    found = machine is not None and not machine.hidden
-                    return Answer(200, self.resource(machine)) if found and machine else refuse(404, "Not found")
+                    if machine is None or machine.hidden:
+                        return refuse(404, "Not found")
+                    return Answer(200, self.resource(machine))
                 case ["DELETE", "resources", resource_id]:
                     return self._delete(resource_id)
         return refuse(404, "Not Found")
 
     def _search(self, spec: Json) -> Answer:
-        compute, found = spec.get("compute") or {}, []
+        compute, offers = spec.get("compute") or {}, []
         asks_for_disk = any(volume.get("persistent") for volume in spec.get("storage") or [])
         kinds = [kind.strip().lower() for kind in str(compute.get("gpu_type", "")).split("|")]
         for offer in self.offers:
@@ -230,9 +241,10 @@ class StandIn:
                 continue
             family = offer.gpu_type.split("-")[1]
             if compute.get("contract_type") in (None, offer.contract) and {family, offer.gpu_type, ""} & {*kinds}:
-                found.append(offer)
-        found.sort(key=lambda offer: offer.total or 0)
-        listed = [{**self._facts(o), "vendor_region": f"{o.region.lower()}-1", "type": "vm", **o.listed} for o in found]
+                offers.append(offer)
+        offers.sort(key=lambda offer: offer.total or 0)
+        facts = [(offer, self._facts(offer), f"{offer.region.lower()}-1") for offer in offers]
+        listed = [{**known, "vendor_region": region, "type": "vm", **offer.listed} for offer, known, region in facts]
         return Answer(200, {"offers": listed, "total_count": len(listed), "filters_applied": {}})
 
     def _facts(self, offer: Offer) -> Json:
@@ -306,7 +318,7 @@ class StandIn:
         return Answer(200, message)
 
     def _end_disks(self, machine: Machine) -> None:
-        """End the storage that ends with the last machine of its purchase."""
+        """End the purchase's storage if it ends with its last machine, and this was the last one."""
         for purchase in self.purchases:
             is_last = machine in purchase.machines and not any(each.runs for each in purchase.machines)
             for disk in purchase.disks if is_last and purchase.offer.disk and purchase.offer.disk.ends else ():
@@ -320,7 +332,7 @@ class StandIn:
         began = moment(machine.began)
         return {
             "resource_id": machine.resource_id,
-            "resource_type": machine.word,
+            "resource_type": machine.resource_type,
             "vendor": machine.vendor,
             "vendor_region": f"{machine.region.lower()}-1",
             "status": machine.state,
@@ -332,7 +344,7 @@ class StandIn:
             "linked_resources": [
                 {
                     "resource_id": other.resource_id,
-                    "resource_type": other.word,
+                    "resource_type": other.resource_type,
                     "status": other.state,
                     "link_type": "attachment",
                     "linked_since": began,
@@ -349,24 +361,24 @@ class StandIn:
             "valid_from": began,
             "valid_to": moment(machine.ended),
             "last_synced_at": moment(time.time()),
-            **machine.shown,
+            **machine.overrides,
         }
 
 
 def ssh(address: tuple[str, int]) -> str:
-    """A command to paste."""
+    """The API's ssh_command."""
     return f"ssh root@{address[0]} -p {address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):
     owner: StandIn
     protocol_version = "HTTP/1.1"
-    # Headers and body in one packet: else each answer waits for the client's acknowledgement.
+    # Send headers and body in one packet; otherwise each answer waits for the client's acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
 
     def handle_any(self) -> None:
-        """Read the request, and send what is answered."""
+        """Read a request, and send its answer."""
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -393,11 +405,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = handle_any
 
     def handle(self) -> None:
-        """A client that was killed is nothing to report."""
+        """Ignore clients that were killed."""
         try:
             super().handle()
         except OSError:
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on the terminal."""
+        """Print nothing."""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collection's own plays, where one worker declares for all hosts: as each would, and for none that would not."""
+"""In the collection's own plays, one worker declares for all hosts. The result must be as if each host did."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import yaml
 from attack import SPEC, SUPPLY, Attacked, core, failed, failures
 from standin import StandIn
 
-# The first one takes as long as all others, and its rule has tables of its own: plugin_utils/test_declare.py.
+# Not for test_one_worker_declares_the_same_as_each_host, which takes as long as the others together, and whose rule has
+# tables in plugin_utils/test_declare.py
 first = pytest.mark.first
 
 GROUP = {"provision__group": "gpu"}
@@ -28,14 +29,17 @@ KEEP = {
     "delegate_to": "localhost",
     "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"},
 }
-# What differs from declaration to declaration, and what a worker of the host's own adds to its variables: a play's
-# connection, which the plan knows by itself, and the name of a host without an address.
+# Fields that differ between any two declarations
 DIFFERENT = ("id", "declared_at", "pause", "connection")
+# Variables that only a worker of the host itself adds, such as the name of a host without an address
 ADDED = ("ansible_host", "ansible_port", "ansible_user")
 
 
 def declared(way: str) -> dict[str, Any]:
-    """A play that declares in one way, and notes what."""
+    """A play that declares in one way, and writes each host's declaration to a file.
+
+    ``way``: ``declare``, each host on its own, or ``together``, one worker for all.
+    """
     role = {"name": f"{SUPPLY}.provision", "tasks_from": f"{way}.yml", "rolespec_validate": False}
     tasks = [{"ansible.builtin.import_role": role, "vars": GROUP}, KEEP]
     words = {"of_play": "{{ inventory_hostname | upper }}", "way": way, "provision_users": [{"name": "{{ of_play }}"}]}
@@ -43,14 +47,14 @@ def declared(way: str) -> dict[str, Any]:
 
 
 @core
-def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None:
+def test_one_worker_declares_the_same_as_each_host(project: Attacked) -> None:
     names = ("region", "spot", "mine")
     hosts: dict[str, dict[str, Any]] = {
         "gpu-1": {},
         "gpu-2": {"provision_project": "night", "provision_max_bill": "{{ 7 * 6 }}", "ansible_ssh_user": "eve"},
         "gpu-3": {"provision_resource_name": "{{ inventory_hostname }}-of-{{ groups.gpu | length }}", "zone": "eu"},
         "007": {"provision_hostname": "{{ provision_resource_name }}", "ansible_connection": "{{ 'lo' ~ 'cal' }}"},
-        # The play says it, too, and beats the inventory, but no fact.
+        # The play also sets provision_users; it has precedence over the inventory, but not over facts.
         "rack_1": {"provision_reach": "no", "provision_files": "{{ [{'path': role_name}] }}", "provision_users": []},
         "later": {"provision_max_price_per_hour": 2.5, "provision_typo": 1, "ansible_host": "192.0.2.7"},
     }
@@ -98,7 +102,7 @@ def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None
 
 @first
 @core
-def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, project: Attacked) -> None:
+def test_invalid_declaration_fails_only_its_own_host(account: StandIn, project: Attacked) -> None:
     hosts: dict[str, dict[str, Any]] = {
         "gpu-1": {"provision_timezone": "{{ nowhere }}"},
         "gpu-2": {},
@@ -112,7 +116,7 @@ def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, proje
     run = project.playbook(f"{SUPPLY}.provision")
     assert "provision_timezone cannot be evaluated" in failures(run, "gpu-1"), run.output
     assert "provision_packages cannot be " in failures(run, "gpu-3"), run.output
-    assert not account.purchases, f"bought for some, though not for all\n{run.output}"
+    assert not account.purchases, f"bought for some hosts despite all_or_nothing\n{run.output}"
     project.declare(hosts, provision_spec=spec)
     run = project.playbook(f"{SUPPLY}.provision")
     assert run.returncode != 0 and failed(run, "gpu-1") and failed(run, "gpu-3"), run.output
@@ -120,9 +124,9 @@ def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, proje
     assert len(account.purchases) == 2, run.output
 
 
-@pytest.mark.parametrize("left_out", [pytest.param("gpu-1", marks=[first, core]), "gpu-2", "nobody"])
-def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: Attacked, left_out: str) -> None:
-    """Ansible gives it to each task of the playbook. What runs once follows the first host."""
+@pytest.mark.parametrize("left_out", [pytest.param("gpu-1", marks=[first, core]), "gpu-2", "none"])
+def test_condition_of_an_import_leaves_out_hosts(account: StandIn, project: Attacked, left_out: str) -> None:
+    """Ansible applies the condition to each task of the playbook. For tasks that run once, the first host decides."""
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     project.declare(hosts)
     for host in hosts:
@@ -137,7 +141,7 @@ def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: At
 
 @first
 @core
-def test_a_task_of_somebody_elses_that_runs_once_means_one_host(account: StandIn, project: Attacked) -> None:
+def test_run_once_role_in_the_users_own_play_covers_one_host(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2"]
     project.declare(hosts)
     for host in hosts:
@@ -156,7 +160,7 @@ def test_a_task_of_somebody_elses_that_runs_once_means_one_host(account: StandIn
 
 @first
 @core
-def test_a_strategy_that_buys_nothing_says_so_for_each_host(account: StandIn, project: Attacked) -> None:
+def test_playbook_refuses_the_free_strategy(account: StandIn, project: Attacked) -> None:
     project.declare(["gpu-1", "gpu-2"])
     for host in ("gpu-1", "gpu-2"):
         account.sell(host)
@@ -164,4 +168,4 @@ def test_a_strategy_that_buys_nothing_says_so_for_each_host(account: StandIn, pr
     run = project.playbook(f"{SUPPLY}.provision")
     assert run.returncode != 0 and not account.purchases, run.output
     assert "strategy" in failures(run, "gpu-1") + failures(run, "gpu-2"), run.output
-    assert not yaml.safe_load(project.memory or "{}")
+    assert not yaml.safe_load(project.all_registry_texts or "{}")

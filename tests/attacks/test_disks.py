@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stand-in's persistent storage, before it is used against the collection."""
+"""Tests of the stand-in's own persistent storage, without the collection."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from standin import TOKEN, Request, StandIn
 
 
 def ask(account: StandIn, method: str, path: str, body: str = "") -> Any:
-    """What the stand-in answers, without HTTP."""
+    """The body of the stand-in's answer, without HTTP."""
     return account.proceed(Request(method, path, {}, body.encode(), {"authorization": f"Bearer {TOKEN}"})).body
 
 
 @pytest.mark.parametrize("ends", [False, True])
-@pytest.mark.parametrize("shown", ["ids", "list", "link"])
-def test_a_disk_is_sold_shown_and_outlives_its_machine(shown: str, ends: bool) -> None:
+@pytest.mark.parametrize("shown_in", ["ids", "list", "link"])
+def test_stand_in_sells_and_shows_disks_that_may_outlive_machines(shown_in: str, ends: bool) -> None:
     account = StandIn()
-    offer = account.sell(disk=Disk(0.25, "volume", shown, names_offer=False, shows_price=False, ends=ends))
+    offer = account.sell(disk=Disk(0.25, "volume", shown_in, names_offer=False, shows_price=False, ends=ends))
     assert ask(account, "POST", "/get_offers", "compute: {gpu_type: H100}")["offers"] == []
-    asked = "{compute: {gpu_type: H100}, storage: [{type: block_disk, size: 1TB, persistent: true}]}"
-    (listed,) = ask(account, "POST", "/get_offers", asked)["offers"]
+    with_storage = "{compute: {gpu_type: H100}, storage: [{type: block_disk, size: 1TB, persistent: true}]}"
+    (listed,) = ask(account, "POST", "/get_offers", with_storage)["offers"]
     assert listed["total_price_per_hour"] == 2.25
     order = json.dumps({"offer_id": offer.offer_id, "resource_name": "gpu-1"})
     ids = ask(account, "POST", "/procure_offer", order)["resource_ids"]
     machine, disk = account.machines
-    assert ids == ([machine.resource_id, disk.resource_id] if shown == "ids" else [machine.resource_id])
-    described = ask(account, "GET", f"/resources/{disk.resource_id}")
-    assert (described["resource_type"], described["pricing_total_hourly"], described["access"]) == (
+    assert ids == ([machine.resource_id, disk.resource_id] if shown_in == "ids" else [machine.resource_id])
+    page = ask(account, "GET", f"/resources/{disk.resource_id}")
+    assert (page["resource_type"], page["pricing_total_hourly"], page["access"]) == (
         "volume",
         None,
         None,
     )
-    assert described["offer_history"] == []
+    assert page["offer_history"] == []
     links = ask(account, "GET", f"/resources/{machine.resource_id}")["linked_resources"]
-    assert [link["resource_id"] for link in links] == ([] if shown == "list" else [disk.resource_id])
+    assert [link["resource_id"] for link in links] == ([] if shown_in == "list" else [disk.resource_id])
     ask(account, "DELETE", f"/resources/{machine.resource_id}")
     assert (machine.runs, disk.runs) == (False, not ends)
-    left = [item["resource_id"] for item in ask(account, "GET", "/resources") if item["status"] == "active"]
-    assert left == ([] if ends or shown == "link" else [disk.resource_id])
+    active = [item["resource_id"] for item in ask(account, "GET", "/resources") if item["status"] == "active"]
+    assert active == ([] if ends or shown_in == "link" else [disk.resource_id])
     ask(account, "DELETE", f"/resources/{disk.resource_id}")
     assert not disk.runs

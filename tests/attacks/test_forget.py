@@ -1,13 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gone means told gone: nothing that may run is forgotten because the API does not show it."""
+"""Gone means that the API said so: no machine is forgotten just because the API does not show it."""
 
 from __future__ import annotations
 
 import pytest
 
-from attack import Attacked, Cases, failed, failures, of
+from attack import Attacked, Cases, failed, failures, offer_path
 from standin import Answer, StandIn, refuse
 
 pytestmark = pytest.mark.first
@@ -15,26 +15,25 @@ pytestmark = pytest.mark.first
 HIDDEN = "page-404", "blind", "unknown"
 
 
-def test_only_what_is_told_gone_is_forgotten(account: StandIn, project: Attacked) -> None:
+def test_only_machines_that_the_api_calls_gone_are_forgotten(account: StandIn, project: Attacked) -> None:
     hosts = [*HIDDEN, "capitals", "deaf", "gone-later", "deleted", "listed-404", "fine"]
     project.declare(hosts)
     offers = {host: account.sell(host) for host in hosts}
-    # Registered by hand, with the least that names a machine (23).
     for host, offer in offers.items():
-        project.note(host, account.buy(offer, host))
+        project.register(host, account.buy(offer, host))
     machines = {host: offer.purchase.machines[0] for host, offer in offers.items() if offer.purchase}
     machines["page-404"].hidden = True
     for host in ("blind", "unknown"):
         machines[host].hidden = machines[host].unlisted = True
-    noted = project.noted("capitals")
+    entry = project.registry_text("capitals")
     project.registry_file("capitals").write_text(
-        noted.replace(machines["capitals"].resource_id, machines["capitals"].resource_id.upper())
+        entry.replace(machines["capitals"].resource_id, machines["capitals"].resource_id.upper())
     )
     account.on(
         "DELETE", f"/resources/{machines['deaf'].resource_id}", lambda _r, _p: Answer(200, {"status": "deleting"})
     )
     for host in ("unknown", "listed-404"):
-        account.on("GET", f"{of(offers[host])}/status", lambda _r, _p: refuse(404, "Offer not found"))
+        account.on("GET", f"{offer_path(offers[host])}/status", lambda _r, _p: refuse(404, "Offer not found"))
     machines["deleted"].state, machines["deleted"].ended = "deleted", machines["deleted"].began
     for host in hosts:
         account.sell(host, 2.5)
@@ -45,12 +44,12 @@ def test_only_what_is_told_gone_is_forgotten(account: StandIn, project: Attacked
         with check(f"{host} is not bought again"):
             assert len(account.bought(host)) == 1
             assert project.owned(host) == [machines[host].resource_id]
-    with check("unknown stops, and says what to do (15, W10)"):
+    with check("unknown stops, and names the remedy"):
         assert failed(first, "unknown")
         assert machines["unknown"].resource_id in failures(first, "unknown")
         assert "decommission_forget" in failures(first, "unknown")
-        assert str(project.registry_file("unknown")) in failures(first, "unknown"), "where it is noted is not said"
-    with check("fine (23)"):
+        assert str(project.registry_file("unknown")) in failures(first, "unknown"), "the registry file is not named"
+    with check("fine"):
         assert not failed(first, "fine"), failures(first, "fine")
     with check("deleted"):
         assert not failed(first, "deleted") and len(account.bought("deleted")) == 2, failures(first, "deleted")
@@ -63,13 +62,13 @@ def test_only_what_is_told_gone_is_forgotten(account: StandIn, project: Attacked
     account.on("GET", f"/resources/{later.resource_id}", vanish)
     second = project.role("decommission")
     for host in (*HIDDEN, "deaf"):
-        with check(f"{host} is not forgotten (8)"):
+        with check(f"{host} is not forgotten"):
             if machines[host].runs:
-                assert failed(second, host), "says that nothing runs"
+                assert failed(second, host), "green although the machine runs"
                 assert project.owned(host) == [machines[host].resource_id]
                 assert machines[host].resource_id in failures(second, host)
     for host in ("blind", "unknown"):
-        with check(f"{host} says the way out"):
+        with check(f"{host} names the remedy"):
             assert "decommission_forget" in failures(second, host)
     for host in ("capitals", "gone-later", "fine", "listed-404"):
         with check(f"{host} is ended"):
@@ -78,8 +77,8 @@ def test_only_what_is_told_gone_is_forgotten(account: StandIn, project: Attacked
                 assert not machines[host].runs and not project.owned(host)
 
     third = project.role("decommission", "blind", decommission_forget=machines["blind"].resource_id)
-    with check("blind is forgotten on demand"):
+    with check("blind is forgotten on request"):
         assert not failed(third, "blind"), failures(third, "blind")
         assert not project.owned("blind")
-        assert project.owned("page-404"), "forgot another one"
+        assert project.owned("page-404"), "forgot another machine"
     check.judge(first, second, third)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guards that a play switches off by accident, and declarations that must cost nothing."""
+"""Guards that a play could disable by accident, and declarations that must cost nothing."""
 
 from __future__ import annotations
 
@@ -12,37 +12,48 @@ from typing import Any
 
 import pytest
 
-from attack import SPEC, SUPPLY, Attacked, Cases, as_play, assert_remembered, assert_told, core, failed, failures
+from attack import (
+    SPEC,
+    SUPPLY,
+    Attacked,
+    Cases,
+    as_play,
+    assert_names_machine,
+    assert_remembered,
+    core,
+    failed,
+    failures,
+)
 from project import extra
 from standin import Answer, Proceed, Request, StandIn
 
-# Of a host without one it cannot be evaluated.
+# Cannot be evaluated for a host without a zone.
 ZONE = "{{ zone[inventory_hostname] }}"
 
 
-def key_of_nothing() -> str:
-    """A public key whose bytes are none."""
+def empty_key() -> str:
+    """A public key without key data."""
     kind = b"ssh-ed25519"
     blob = len(kind).to_bytes(4, "big") + kind + bytes(4)
     return f"ssh-ed25519 {base64.b64encode(blob).decode()} nobody"
 
 
 @pytest.mark.first
-def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked, tmp_path: Any) -> None:
+def test_invalid_declarations_cost_nothing(account: StandIn, project: Attacked, tmp_path: Any) -> None:
     (project.folder / "nothing.j2").write_text("{% if false %}#cloud-config{% endif %}\n")
     named, cluster = (
         account.sell("named"),
         account.sell("ray", gpus=16, machines=2, price=0.1, listed={"node_count": 2}),
     )
     cluster.details = {"node_count": 2}
-    # Nobody tells that this offer has two machines.
+    # The API does not show that this offer has two machines.
     silent = account.sell("silent", machines=2)
     local: dict[str, Any] = {"ansible_connection": "local", "provision_reach": True}
     hosts: dict[str, Any] = {
         "localhost": {**local},
         "itself": {**local},
         "volume": {"provision_spec": {"vendor": "volume", "storage": [{"type": "block_disk", "size": "500GB"}]}},
-        "no-key": {"provision_ssh_public_key": key_of_nothing()},
+        "no-key": {"provision_ssh_public_key": empty_key()},
         "no-data": {"provision_cloud_init_template": str(project.folder / "nothing.j2")},
         "typo": {
             "provision_spec": {},
@@ -56,7 +67,7 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
         "silent": {},
         "fine": {},
     }
-    # A play cannot set a keyword for one host; and localhost needs the spec of its own.
+    # localhost needs its own spec.
     hosts["localhost"]["provision_spec"] = {**SPEC, "vendor": "localhost"}
     for host in (*hosts, "escaped"):
         if host not in ("typo", "ray", "silent"):
@@ -66,8 +77,8 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
     addresses = {"ray-1": {"ansible_host": "192.0.2.9"}, "silent-1": {"ansible_host": "192.0.2.8"}}
     other.write_text(json.dumps({"web": {"hosts": addresses}}))
     show = "{{ inventory_hostname }} is at {{ ansible_host }} in {{ group_names }}"
-    shown = {"hosts": "web", "gather_facts": False, "tasks": [{"name": "Show", "ansible.builtin.debug": {"msg": show}}]}
-    run = project.playbook(project.book(as_play("provision"), shown), "-i", str(other))
+    debug = {"hosts": "web", "gather_facts": False, "tasks": [{"name": "Show", "ansible.builtin.debug": {"msg": show}}]}
+    run = project.playbook(project.book(as_play("provision"), debug), "-i", str(other))
     check = Cases()
     for host in hosts:
         if host in ("fine", "silent", "../../escaped"):
@@ -75,18 +86,18 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
         with check(f"{host} costs nothing"):
             assert failed(run, host)
             bought = named.purchase if host == "typo" else account.bought(host)
-            assert not bought, "bought what cannot be meant"
+            assert not bought, "bought for an invalid declaration"
     with check("the reason"):
         assert "provision_max_attempts" in failures(run, "no-attempts")
         assert "provision_maximum_price_per_hour" in failures(run, "typo")
-    with check("ray-1 keeps its address (11)"):
+    with check("ray-1 keeps its address"):
         assert "ray-1 is at 192.0.2.9 in ['web']" in run.output, "a host of the inventory was taken over"
-    with check("silent-1 keeps its address (11)"):
+    with check("silent-1 keeps its address"):
         assert "silent-1 is at 192.0.2.8 in ['web']" in run.output, "a host of the inventory was taken over"
         assert failed(run, "silent") and silent.purchase
         assert all(resource_id in failures(run, "silent") for resource_id in silent.purchase.ids)
         assert "USD 2.00" in failures(run, "silent") and "continue waiting" not in failures(run, "silent")
-    with check("escaped (24)"):
+    with check("escaped"):
         assert not (project.folder.parent / "escaped").exists() and not (tmp_path / "escaped").exists()
     with check("fine"):
         assert not failed(run, "fine"), failures(run, "fine")
@@ -94,7 +105,7 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
 
 
 @pytest.mark.first
-def test_a_play_that_is_local_is_no_machine(account: StandIn, project: Attacked) -> None:
+def test_local_play_is_not_taken_for_a_machine(account: StandIn, project: Attacked) -> None:
     project.declare({"gpu-1": {"provision_reach": True}})
     account.sell("gpu-1")
     play = as_play("provision", connection="local")
@@ -108,9 +119,7 @@ def test_a_play_that_is_local_is_no_machine(account: StandIn, project: Attacked)
 
 @pytest.mark.first
 @pytest.mark.parametrize("strategy", [pytest.param("free", marks=core), "host_pinned"])
-def test_other_strategies_are_refused_before_anything_is_sent(
-    account: StandIn, project: Attacked, strategy: str
-) -> None:
+def test_free_and_host_pinned_strategies_buy_nothing(account: StandIn, project: Attacked, strategy: str) -> None:
     hosts = ["gpu-1", "gpu-2"]
     project.declare(hosts)
     for host in hosts:
@@ -123,13 +132,13 @@ def test_other_strategies_are_refused_before_anything_is_sent(
 
 @pytest.mark.first
 @core
-def test_a_total_holds_in_batches(account: StandIn, project: Attacked) -> None:
+def test_total_ceiling_holds_across_batches(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
-    # The last one has its machine already, and no file of any registry says so.
+    # gpu-3 has a machine already, but no registry has it.
     project.declare(hosts, provision_registry_dir="", provision_max_total_price_per_hour=5)
     for host in hosts:
         account.sell(host, 2.25)
-    account.run("gpu-3", 2.25)
+    account.add_machine("gpu-3", 2.25)
     play = as_play("provision", serial=1)
     run = project.playbook(project.book(play))
     running = sum(machine.price or 0 for machine in account.machines if machine.runs)
@@ -138,8 +147,8 @@ def test_a_total_holds_in_batches(account: StandIn, project: Attacked) -> None:
 
 @pytest.mark.first
 @core
-def test_a_batch_in_which_nothing_is_to_be_done_speaks_for_no_other(account: StandIn, project: Attacked) -> None:
-    """One host says for all of its batch that none has anything to do; the next batch is asked again."""
+def test_finished_batch_does_not_decide_for_the_next(account: StandIn, project: Attacked) -> None:
+    """One host decides for its whole batch that nothing is to do; the next batch must decide again."""
     hosts: dict[str, Any] = {f"gpu-{number}": {} for number in range(1, 7)}
     hosts["gpu-4"] = {"provision_max_price_per_hour": 0.01}
     project.declare(hosts)
@@ -160,9 +169,7 @@ def test_a_batch_in_which_nothing_is_to_be_done_speaks_for_no_other(account: Sta
 
 @pytest.mark.first
 @core
-def test_a_play_that_no_error_shall_survive_buys_nothing_if_a_host_is_refused(
-    account: StandIn, project: Attacked
-) -> None:
+def test_any_errors_fatal_buys_nothing_if_a_host_is_refused(account: StandIn, project: Attacked) -> None:
     project.declare({"gpu-1": {}, "gpu-2": {"provision_max_price_per_hour": 0.01}})
     for host in ("gpu-1", "gpu-2"):
         account.sell(host)
@@ -173,7 +180,7 @@ def test_a_play_that_no_error_shall_survive_buys_nothing_if_a_host_is_refused(
 
 @pytest.mark.first
 @core
-def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked) -> None:
+def test_ignore_errors_disables_no_guard(account: StandIn, project: Attacked) -> None:
     total = {"provision_max_total_price_per_hour": 0.1}
     unlimited = {"provision_max_price_per_hour": ""}
     hosts = {"no-ceiling": unlimited, "no-journal": {}, "total": total, "tiny": {}, "no-url": {}}
@@ -185,7 +192,7 @@ def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked)
     groups = ("no-ceiling:no-journal", "total", "tiny", "no-url")
     plays = [as_play("provision", hosts, ignore_errors=True) for hosts in groups]
     plays[2]["vars"] = {"provision_max_total_price_per_hour": "1e-06"}
-    # Nothing at all can be decided.
+    # With this URL, no task can decide anything.
     plays[3]["module_defaults"][f"group/{SUPPLY}.all"]["api_url"] = "nowhere"
     run = project.playbook(project.book(*plays))
     check = Cases()
@@ -196,27 +203,27 @@ def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked)
             assert not account.bought(host), "bought against a guard"
             assert failed(run, host), "goes on without a machine"
 
-    # And at the end of a life.
+    # The guards of decommission
     purchases = {host: account.buy(account.sell(host, 2.5), host) for host in ("own", "blind")}
     project.declare(["own", "copy", "blind", "deaf"])
-    project.note("own", purchases["own"])
-    project.note("copy", purchases["own"])
-    project.note("blind", purchases["blind"])
+    project.register("own", purchases["own"])
+    project.register("copy", purchases["own"])
+    project.register("blind", purchases["blind"])
     (blind,) = purchases["blind"].machines
     blind.hidden = blind.unlisted = True
     last = project.playbook(project.book(as_play("decommission", "copy:blind", ignore_errors=True)))
     with check("shared"):
-        assert failed(last, "copy") and failed(last, "blind"), "calls ended what was not"
-        assert purchases["own"].machines[0].runs, "ended what two hosts claim"
+        assert failed(last, "copy") and failed(last, "blind"), "green although nothing ended"
+        assert purchases["own"].machines[0].runs, "ended a machine that two hosts claim"
         assert project.owned("own")
     with check("blind is kept"):
-        assert blind.resource_id in project.noted("blind"), "forgot what may be billed"
+        assert blind.resource_id in project.registry_text("blind"), "forgot a machine that may be billed"
     check.judge(run, last)
 
 
 @pytest.mark.first
 @core
-def test_a_limit_of_tasks_hides_no_purchase_and_ends_no_machine(account: StandIn, project: Attacked) -> None:
+def test_task_timeout_hides_no_purchase_and_ends_no_machine(account: StandIn, project: Attacked) -> None:
     slow = project.fake_ssh("gpu-1", cloud_init="sleep 3; echo 'status: done'")
     project.declare({"gpu-1": project.through(slow)}, provision_on_failure="release")
     account.sell("gpu-1")
@@ -235,20 +242,18 @@ def test_a_limit_of_tasks_hides_no_purchase_and_ends_no_machine(account: StandIn
 
 
 @pytest.mark.parametrize("trust", ["first_use", "seeded"])
-def test_a_first_boot_that_never_ends_is_told(account: StandIn, project: Attacked, trust: str) -> None:
+def test_endless_first_boot_names_the_billed_machine(account: StandIn, project: Attacked, trust: str) -> None:
     ssh = project.fake_ssh("gpu-1", cloud_init="sleep 300")
     variables = {"provision_boot_timeout": "3s", "provision_host_key_trust": trust}
     project.declare({"gpu-1": {**project.through(ssh), **variables}})
     account.sell("gpu-1")
     run = project.playbook(project.play_of("provision", ignore_errors=True))
     assert "ENDED BY THE TEST" not in run.output and failed(run, "gpu-1"), run.output
-    assert_told(run, "gpu-1", account.purchases[0].machines[0])
+    assert_names_machine(run, "gpu-1", account.purchases[0].machines[0])
     assert project.owned("gpu-1") == account.purchases[0].ids
 
 
-def test_a_sound_machine_is_not_given_back_since_no_error_shall_be_survived(
-    account: StandIn, project: Attacked
-) -> None:
+def test_any_errors_fatal_does_not_release_sound_machines(account: StandIn, project: Attacked) -> None:
     broken, sound = project.fake_ssh("gpu-1", cloud_init="echo 'status: error'; exit 1"), project.fake_ssh("gpu-2")
     hosts = {"gpu-1": project.through(broken), "gpu-2": project.through(sound)}
     project.declare(hosts, provision_on_failure="release", provision_max_attempts=1)
@@ -261,54 +266,54 @@ def test_a_sound_machine_is_not_given_back_since_no_error_shall_be_survived(
 
 
 @pytest.mark.first
-def test_all_or_nothing(account: StandIn, project: Attacked) -> None:
+def test_all_or_nothing_buys_only_if_every_host_can(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     project.declare(hosts, provision_spec={**SPEC, "vendor": "acme"}, provision_all_or_nothing=True)
     owned, *_rest = [account.sell("acme", 2.0 + number / 10) for number in range(2)]
-    project.note("gpu-1", account.buy(owned, "gpu-1"))
+    project.register("gpu-1", account.buy(owned, "gpu-1"))
     run = project.role("provision")
     assert run.returncode != 0
-    assert len(account.purchases) == 1, "bought for some, though not for all"
+    assert len(account.purchases) == 1, "bought for some hosts only"
     assert not failed(run, "gpu-1") or account.purchases[0].machines[0].runs
     account.sell("acme", 2.3)
-    # A host that cannot even say what it wants has left the play before.
-    sick = project.book(as_play("provision", vars={"zone": {"gpu-1": "", "gpu-2": ""}, "provision_timezone": ZONE}))
-    run = project.playbook(sick)
-    assert failed(run, "gpu-3") and len(account.purchases) == 1, "bought for some, though not for all"
+    # A host whose declaration cannot be evaluated has left the play before the plan.
+    invalid = project.book(as_play("provision", vars={"zone": {"gpu-1": "", "gpu-2": ""}, "provision_timezone": ZONE}))
+    run = project.playbook(invalid)
+    assert failed(run, "gpu-3") and len(account.purchases) == 1, "bought for some hosts only"
     run = project.role("provision")
     assert run.returncode == 0 and len(account.purchases) == 3, run.output
 
 
 @pytest.mark.first
-def test_a_limit_never_hides_that_nothing_was_ended(account: StandIn, project: Attacked) -> None:
+def test_limit_never_hides_that_nothing_was_ended(account: StandIn, project: Attacked) -> None:
     project.declare(["gpu-1", "gpu-2"])
     for host in ("gpu-1", "gpu-2"):
-        project.note(host, account.buy(account.sell(host), host))
+        project.register(host, account.buy(account.sell(host), host))
     ending = extra({"decommission_hosts": "gpu-1"})
     run = project.playbook(f"{SUPPLY}.decommission", "--limit", "gpu-1", *ending)
     first, second = account.machines
-    assert second.runs, "ended more than it was limited to"
-    assert run.returncode != 0 or not first.runs, f"nothing was ended, and it is green\n{run.output}"
+    assert second.runs, "ended a machine outside the limit"
+    assert run.returncode != 0 or not first.runs, f"green although nothing was ended\n{run.output}"
     audit = project.playbook(f"{SUPPLY}.audit", "--limit", "gpu-2")
     assert audit.returncode != 0 or second.resource_id in audit.output, audit.output
 
 
 @pytest.mark.first
 def test_a_second_account_in_one_play_is_refused(account: StandIn, project: Attacked) -> None:
-    project.declare({"gpu-1": {"whose": account.settings.token}, "gpu-2": {"whose": "attack-token-of-others"}})
+    project.declare({"gpu-1": {"token": account.settings.token}, "gpu-2": {"token": "attack-token-of-others"}})
     account.tokens.add("attack-token-of-others")
     for host in ("gpu-1", "gpu-2"):
         account.sell(host)
     play = as_play("provision")
-    play["module_defaults"][f"group/{SUPPLY}.all"]["api_token"] = "{{ whose }}"
+    play["module_defaults"][f"group/{SUPPLY}.all"]["api_token"] = "{{ token }}"
     run = project.playbook(project.book(play))
     assert failed(run, "gpu-2") and not account.bought("gpu-2"), run.output
-    assert not any("of-others" in r.headers["authorization"] for r in account.asked("POST", "/procure_offer"))
+    assert not any("of-others" in r.headers["authorization"] for r in account.requests_to("POST", "/procure_offer"))
 
 
 @core
-def test_a_condition_that_the_role_would_turn_buys_nothing(account: StandIn, project: Attacked) -> None:
-    """Once a host has its variables, Ansible would leave out what reaches its machine, or says what may be billed."""
+def test_condition_that_the_role_would_change_is_refused(account: StandIn, project: Attacked) -> None:
+    """Once a host has its variables, Ansible would skip the tasks that reach its machine or report what is billed."""
     project.declare({"reached": {"provision_reach": True}, "by-name": {"provision_registry_dir": ""}, "kept": {}})
     for host in ("reached", "by-name", "kept"):
         account.sell(host)
@@ -324,10 +329,8 @@ def test_a_condition_that_the_role_would_turn_buys_nothing(account: StandIn, pro
     assert len(account.purchases) == 2 and not failed(run, "by-name"), run.output
 
 
-def test_a_registry_that_only_the_environment_of_a_play_names_buys_and_ends_nothing(
-    account: StandIn, project: Attacked
-) -> None:
-    """The modules would see it, and what looks for the hosts would not: what one notes, the other would not find."""
+def test_registry_only_in_a_plays_environment_buys_and_ends_nothing(account: StandIn, project: Attacked) -> None:
+    """Modules would see this registry, but the steps that look for the hosts would not."""
     url = "postgresql://supply@127.0.0.1:1/supply"
     project.declare(["gpu-1"])
     account.sell("gpu-1")
@@ -338,8 +341,8 @@ def test_a_registry_that_only_the_environment_of_a_play_names_buys_and_ends_noth
 
 
 @pytest.mark.parametrize("option", ["registry_url", "account_name"])
-def test_a_registry_in_module_defaults_buys_nothing(account: StandIn, project: Attacked, option: str) -> None:
-    """Tasks after the purchase would not take the option, and no registry would have what was bought."""
+def test_registry_in_module_defaults_sends_nothing(account: StandIn, project: Attacked, option: str) -> None:
+    """Tasks after the purchase would not use the option, so no registry would have the machine."""
     project.declare(["gpu-1"])
     account.sell("gpu-1")
     for role in ("provision", "decommission"):

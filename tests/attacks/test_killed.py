@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A play, or a module of it, that is killed in the middle of its purchases, and what others do before it runs again."""
+"""Plays and modules that are killed during their purchases, while others buy and rename before the next run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from attack import Attacked, Cases, assert_remembered, core, failed, failures, of
+from attack import Attacked, Cases, assert_remembered, core, failed, failures, offer_path
 from limits import until
 from standin import Answer, Proceed, Request, StandIn, refuse
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.first
 PROCURE = ("POST", "/procure_offer")
 
 
-def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: StandIn, project: Attacked) -> None:
+def test_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: StandIn, project: Attacked) -> None:
     hosts = ["stolen", "unseen", "busy", "lost", "renamed"]
     project.declare(hosts)
     offers = {host: account.sell(host, keeps_name=host != "unseen") for host in hosts}
@@ -34,7 +34,7 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
         answer = proceed() if name in ("unseen", "lost", "renamed") else None
         arrived.add(name)
         if name == "busy":
-            # It is told to come back, and by then the play is dead.
+            # By the time of the retry the play is dead.
             until(lambda: len(arrived) == len(hosts))
             return Answer(429, {"detail": "busy"}, {"Retry-After": "2"})
         until(lambda: bool(killed))
@@ -44,38 +44,38 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
     process = project.start("ansible-playbook", "-i", str(project.inventory), project.play_of("provision"), "--forks=8")
     until(lambda: len(arrived) == len(hosts))
     time.sleep(0.4)
-    sent = len(account.asked(*PROCURE))
-    # Itself alone, as the system does that is short of memory: its workers learn nothing of it.
+    sent = len(account.requests_to(*PROCURE))
+    # Kill only the play, as the system does when it is short of memory; its workers do not notice.
     os.kill(process.pid, signal.SIGKILL)
     killed.append(time.monotonic())
     process.wait()
-    # While that one is dead, a colleague buys one of the offers.
+    # Meanwhile a colleague buys one of the offers.
     account.buy(offers["stolen"], "colleague")
     for machine in offers["renamed"].purchase.machines if offers["renamed"].purchase else ():
         machine.name = "the-big-one"
     time.sleep(3.5)
     check = Cases()
-    with check("busy (26)"):
-        later = account.asked(*PROCURE)[sent:]
-        assert not later, "a play that was killed has bought afterwards"
+    with check("busy"):
+        later = account.requests_to(*PROCURE)[sent:]
+        assert not later, "the killed play has bought afterwards"
     project.end_leftovers()
 
     for host in hosts:
-        # What is bought in its stead. One that lost its offer to somebody else may have it.
+        # A second offer, which only the host of the stolen one may buy
         account.sell(host, 2.5)
-    # A replica that does not know of it yet.
-    account.on("GET", f"{of(offers['unseen'])}/status", lambda _r, _p: refuse(404, "Offer not found"), times=1)
+    # As from a replica that does not have the offer yet
+    account.on("GET", f"{offer_path(offers['unseen'])}/status", lambda _r, _p: refuse(404, "Offer not found"), times=1)
     second = project.role("provision")
     stolen = offers["stolen"].purchase
     assert stolen is not None
-    with check("stolen (2c)"):
-        assert not set(project.owned("stolen")) & set(stolen.ids), "owns what a colleague has bought"
+    with check("stolen"):
+        assert not set(project.owned("stolen")) & set(stolen.ids), "owns a colleague's machine"
         assert len(account.bought("stolen")) <= 1
-    with check("unseen (15)"):
+    with check("unseen"):
         assert len(account.bought("unseen")) == 1, "one 404 is no proof that nothing was bought"
         assert_remembered(project, "unseen", account.bought("unseen")[0], second)
     with check("renamed"):
-        assert len(account.bought("renamed")) == 1, "bought again beside what may be ours"
+        assert len(account.bought("renamed")) == 1, "bought again although the machine may be the host's"
         assert_remembered(project, "renamed", account.bought("renamed")[0], second)
     with check("lost"):
         assert not failed(second, "lost"), failures(second, "lost")
@@ -90,10 +90,10 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
 
 
 def kill_modules(project: Attacked, name: str) -> int:
-    """Kill the processes of the modules of this name that the project runs, and say how many there were."""
+    """Kill the project's processes of the module of this name, and return their number."""
     killed = 0
     for pid in project.processes():
-        # A shell that has started one has the same words, and tells Ansible how it ended.
+        # Not the shell that started the module: its command line has the same words, but Ansible needs its result.
         with suppress(OSError):
             program, *words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
             if "python" in program and any(f"AnsiballZ_{name}" in word for word in words):
@@ -103,10 +103,8 @@ def kill_modules(project: Attacked, name: str) -> int:
 
 
 @core
-def test_a_module_that_is_killed_after_its_purchase_was_sent_says_what_may_be_billed(
-    account: StandIn, project: Attacked
-) -> None:
-    # Whether the purchase arrives, and whether there is a registry.
+def test_killed_purchase_module_names_what_may_be_billed(account: StandIn, project: Attacked) -> None:
+    # By host: whether its purchase is made. The last host has no registry.
     arrives = {"made": True, "lost": False, "made-by-name": True}
     project.declare({host: {"provision_registry_dir": ""} if "by-name" in host else {} for host in arrives})
     offers = {host: account.sell(host) for host in arrives}
@@ -129,20 +127,20 @@ def test_a_module_that_is_killed_after_its_purchase_was_sent_says_what_may_be_bi
     first = project.run("ansible-playbook", "-i", str(project.inventory), play, **by_module)
     check = Cases()
     with check("killed"):
-        assert killed == [len(arrives)], "not all modules, or more than they, were killed"
+        assert killed == [len(arrives)], "killed too few or too many processes"
     for host, offer in offers.items():
-        # What is bought in its stead is one too many.
+        # A cheaper offer, which must not be bought
         account.sell(host, 1.5)
         with check(f"{host} at first"):
-            said = failures(first, host)
+            failure = failures(first, host)
             for words in (offer.offer_id, "MAY BE BOUGHT and billed at USD 2.00 per hour", "Run again"):
-                assert words in said, f"not told: {words}: {said}"
-            assert "othing was bought" not in said and "othing is billed" not in said
+                assert words in failure, f"{words} is missing: {failure}"
+            assert "othing was bought" not in failure and "othing is billed" not in failure
     second = project.run("ansible-playbook", "-i", str(project.inventory), play, **by_module)
     for host, offer in offers.items():
         with check(f"{host} again"):
             assert not failed(second, host), failures(second, host)
-            assert [purchase.offer for purchase in account.bought(host)] == [offer], "it is not this one purchase"
+            assert [purchase.offer for purchase in account.bought(host)] == [offer], "not bought once, or another offer"
             if "by-name" not in host:
                 assert project.owned(host) == account.bought(host)[0].ids
     check.judge(first, second)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose machine is it? A name, an offer's id or a copied file is no claim to what somebody else has bought."""
+"""A name, an offer's id or a copied registry file gives a host no claim to a machine that someone else has bought."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attack import SPEC, Attacked, Cases, assert_told, failed, failures
+from attack import SPEC, Attacked, Cases, assert_names_machine, failed, failures
 from books import Machine, Offer
 from standin import Answer, Proceed, Request, StandIn, refuse
 
@@ -20,21 +20,21 @@ CANARY = "canary-5e1f77"
 
 
 def only(offer: Offer) -> Machine:
-    """The machine of an offer that has one."""
+    """The machine of an offer with a single machine."""
     assert offer.purchase is not None
     (machine,) = offer.purchase.machines
     return machine
 
 
 def echo(offer: Offer, request: Request, proceed: Proceed) -> Answer:
-    """A purchase whose user data the API repeats wherever it speaks of it."""
+    """Buy, and let the API repeat the user data in the answer, the status and the machine."""
     answer, user_data = proceed(), request.json["cloud_init"]
     fields = {"cloudInit": user_data, "request": request.json, "startup_script": user_data, "console_log": user_data}
-    offer.status, only(offer).shown = fields, fields
+    offer.status, only(offer).overrides = fields, fields
     return Answer(answer.status, {**answer.body, **fields})
 
 
-def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
+def test_each_machine_belongs_to_one_host(account: StandIn, project: Attacked) -> None:
     own = account.sell("first-owner")
     by_id: dict[str, Any] = {"provision_spec": {}}
     offers = {host: account.sell(host) for host in ("twin-a", "copied", "drift")}
@@ -60,10 +60,10 @@ def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
             assert not failed(first, host), failures(first, host)
             assert len(project.owned(host)) == (2 if host == "train" else 1)
 
-    # The same, and those who would like to have what others have.
-    colleagues, raced, twice = account.run("colleague"), account.sell("raced"), account.sell("pair")
-    foreign, dear = account.run("foreign", 2.4), account.run("dear", 9.0)
-    other_kind, fitting = account.run("other-kind"), account.run("fitting")
+    # The same hosts, and further ones that want the machines of others
+    colleagues, raced, twice = account.add_machine("colleague"), account.sell("raced"), account.sell("pair")
+    foreign, dear = account.add_machine("foreign", 2.4), account.add_machine("dear", 9.0)
+    other_kind, fitting = account.add_machine("other-kind"), account.add_machine("fitting")
     kind = account.offer(other_kind.offers[0])
     assert kind is not None
     kind.gpu_type = "nvidia-l4-pcie-24gb"
@@ -82,10 +82,10 @@ def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
         "other-kind": {"provision_spec": anything, "provision_adopt": True},
         "fitting": {"provision_spec": anything, "provision_adopt": True},
     }
-    # Without a registry the name is the identity.
+    # Without a registry the name claims the machine.
     nameless = {"provision_spec": anything, "provision_registry_dir": ""}
     late |= {"by-name": nameless, "by-name-dear": nameless}
-    account.run("by-name"), account.run("by-name-dear", 9.0)
+    account.add_machine("by-name"), account.add_machine("by-name-dear", 9.0)
     for host in ("twin-b", "train-1", "copy"):
         account.sell(host)
     for _each in range(4):
@@ -99,36 +99,38 @@ def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
 
     for host in ("twin-b", "copy", "copied", "second-owner", "mine", "raced", "foreign", "dear", "other-kind"):
         with check(host):
-            assert failed(second, host), "takes what is another host's, or not known to be its own"
+            assert failed(second, host), "takes a machine that is another host's, or of an unclear owner"
     for host in ("twin-b", "second-owner", "mine", "raced", "foreign", "dear", "other-kind"):
         with check(f"{host} owns nothing"):
             assert not project.owned(host)
             named = {"foreign", "dear", "other-kind"} & {host}
-            assert len(account.bought(host)) == len(named), "bought beside a machine whose owner is not clear"
-    with check("one of two (9)"):
+            assert len(account.bought(host)) == len(named), (
+                "bought again although a machine of an unclear owner has its name"
+            )
+    with check("one of two"):
         assert len(account.bought("twin")) == 1
         assert not set(project.owned("train-1")) & set(before["train"]), "a host has a machine of a cluster"
-    with check("one offer, two hosts (2e)"):
+    with check("one offer, two hosts"):
         owners = [host for host in ("pair-1", "pair-2") if not failed(second, host) or project.owned(host)]
         assert len(owners) < 2, "two hosts own one offer"
-    with check("foreign is told (W1)"):
-        assert_told(second, "foreign", foreign)
+    with check("foreign names the machine"):
+        assert_names_machine(second, "foreign", foreign)
         assert "provision_adopt" in failures(second, "foreign")
-    with check("by name (W1)"):
+    with check("by name"):
         assert not failed(second, "by-name"), failures(second, "by-name")
-        assert failed(second, "by-name-dear"), "takes a machine that is dearer than agreed"
+        assert failed(second, "by-name-dear"), "takes a machine above the agreed price"
         assert len(account.bought("by-name")) == len(account.bought("by-name-dear")) == 1
-    with check("fitting is adopted (W1)"):
+    with check("fitting is adopted"):
         assert not failed(second, "fitting"), failures(second, "fitting")
         assert project.owned("fitting") == [fitting.resource_id] and len(account.bought("fitting")) == 1
-    with check("user data (25)"):
-        assert CANARY not in first.output + second.output, "user data that the API repeats is shown"
-    with check("drift (W2)"):
+    with check("user data"):
+        assert CANARY not in first.output + second.output, "shows user data that the API has repeated"
+    with check("drift"):
         assert not failed(second, "drift") and project.owned("drift") == before["drift"]
         assert_drift(second.output)
 
     third = project.role("provision", "drift", "--check", "--diff")
-    with check("drift, in check mode (W2)"):
+    with check("drift, in check mode"):
         assert not failed(third, "drift")
         assert_drift(third.output)
 
@@ -138,21 +140,21 @@ def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
     kept = {**theirs, "twin": only(offers["twin-a"]), "copied": only(offers["copied"]), "first-owner": only(own)}
     for host, machine in kept.items():
         with check(f"{host} lives"):
-            assert machine.runs, "a machine of somebody else was ended"
+            assert machine.runs, "someone else's machine was ended"
     with check("train lives"):
         assert cluster.purchase and all(machine.runs for machine in cluster.purchase.machines)
     check.judge(first, second, third, fourth)
 
 
 def taken(account: StandIn, offer: Offer) -> Answer:
-    """A colleague was faster."""
+    """Refuse the purchase, since a colleague has bought the offer."""
     if offer.purchase is None:
         account.buy(offer, "colleague-2")
     return refuse(409, "Offer already procured")
 
 
 def assert_drift(output: str) -> None:
-    """Both what is declared and what is owned are said: region and ceiling."""
-    said = " ".join(line for line in output.splitlines() if "drift" in line or "declare" in line.lower())
-    assert "US" in said and "EU" in said, "another region is not told"
+    """Assert that the output names the declared and the owned region."""
+    lines = " ".join(line for line in output.splitlines() if "drift" in line or "declare" in line.lower())
+    assert "US" in lines and "EU" in lines, "the drift of the region is not shown"
     assert "declare" in output.lower()

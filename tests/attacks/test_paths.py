@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory is where it is looked for, however its folder or the machine's name is written."""
+"""The registry is found again, however its folder or the machine's name is written."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ SYSTEM = Path("/etc/ansible/host_vars")
 
 @first
 @core
-def test_a_registry_or_a_name_that_can_be_misread(account: StandIn, project: Attacked) -> None:
-    # Names that can be numbers, found by the name alone; and folders, of machines whose names are not kept.
+def test_odd_registry_folders_and_numeric_names_buy_and_end_once(account: StandIn, project: Attacked) -> None:
+    # Hosts without a registry whose names look like numbers, and hosts with odd registry folders whose machines' names
+    # the API does not keep
     by_name: dict[str, Any] = {host: {"provision_registry_dir": ""} for host in ("101", "1e3", "0x1f", "1_000")}
     by_name["seven"] = {"provision_registry_dir": "", "provision_resource_name": 7}
     by_file: dict[str, Any] = {
@@ -59,29 +60,31 @@ def test_a_registry_or_a_name_that_can_be_misread(account: StandIn, project: Att
     home = project.folder / "home"
     for place in (home / "tilde", home / "variable", project.folder / "some" / "where"):
         with check(str(place)):
-            assert place.is_dir(), "the registry is elsewhere"
+            assert place.is_dir(), "the registry is in another folder"
     for host in by_name:
-        with check(f"{host} is called so"):
+        with check(f"{host} has its name"):
             names = [purchase.name for purchase in account.purchases if purchase.offer.vendor == f"v-{host}"]
             assert set(names) <= {"7" if host == "seven" else host}
     check.judge(*runs)
 
 
 @contextmanager
-def nothing_left_in(folder: Path, group: str) -> Iterator[None]:
-    """Remove what a registry in the wrong place would leave there: whoever runs this may be allowed to write it."""
-    known = [each for each in (folder, folder.parent) if each.exists()]
+def removed_from(folder: Path, group: str) -> Iterator[None]:
+    """Afterwards remove files of a registry in the wrong folder, which a user with rights may have written."""
+    existing = [each for each in (folder, folder.parent) if each.exists()]
     try:
         yield
     finally:
         for each in folder.glob(f"{group}-*"):
             shutil.rmtree(each)
         for each in (folder, folder.parent):
-            if each not in known and each.exists() and not any(each.iterdir()):
+            if each not in existing and each.exists() and not any(each.iterdir()):
                 each.rmdir()
 
 
-def test_without_an_inventory(account: StandIn, project: Attacked, tmp_path: Path) -> None:
+def test_without_an_inventory_the_registry_is_in_the_current_folder(
+    account: StandIn, project: Attacked, tmp_path: Path
+) -> None:
     group = f"attack{uuid4().hex[:8]}"
     stale = tmp_path / "stale"
     stale.mkdir()
@@ -97,23 +100,25 @@ def test_without_an_inventory(account: StandIn, project: Attacked, tmp_path: Pat
         "provision_poll_delay": 1,
     }
     where = {"PWD": str(stale), "ANSIBLE_INVENTORY": "/etc/ansible/hosts"}
-    with nothing_left_in(SYSTEM, group):
+    with removed_from(SYSTEM, group):
         first = project.run("ansible-playbook", "compute_index.supply.provision", *extra(wanted), **where)
         check = Cases()
-        with check("in the current folder (W9, 6)"):
+        with check("in the current folder"):
             assert first.returncode == 0, first.output
             for number in (1, 2):
                 assert project.owned(f"{group}-{number}")
             assert not any(stale.iterdir())
         ending = {"provision_group": group, "decommission_hosts": group}
         last = project.run("ansible-playbook", "compute_index.supply.decommission", *extra(ending), **where)
-    with check("hosts that only the registry knows are ended (W3)"):
+    with check("hosts that only the registry knows are ended"):
         assert last.returncode == 0
         assert len(account.purchases) == 2 and not any(machine.runs for machine in account.machines)
     check.judge(first, last)
 
 
-def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Attacked, tmp_path: Path) -> None:
+def test_with_a_list_of_hosts_the_registry_ignores_a_stale_pwd(
+    account: StandIn, project: Attacked, tmp_path: Path
+) -> None:
     stale = tmp_path / "stale"
     stale.mkdir()
     for price in (2.0, 2.1):
@@ -125,7 +130,7 @@ def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Atta
         "provision_reach": False,
         "provision_poll_delay": 1,
     }
-    # Variables that the role gives to a host, and that somebody gives to all: no registry may hold them.
+    # The user sets variables of the registry for all hosts; no entry may have them.
     wanted |= {"ansible_host": "192.0.2.7"}
     group_vars = project.folder / "group_vars"
     group_vars.mkdir()
@@ -136,7 +141,7 @@ def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Atta
         for where in (stale, project.folder)
     ]
     assert len(account.purchases) == 1, runs[0].output + runs[1].output
-    assert project.owned("gpu-1") == account.purchases[0].ids and "192.0.2.7" not in project.noted("gpu-1")
+    assert project.owned("gpu-1") == account.purchases[0].ids and "192.0.2.7" not in project.registry_text("gpu-1")
     assert not any(stale.iterdir())
     assert runs[1].returncode == 0
 
@@ -144,9 +149,7 @@ def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Atta
 @first
 @core
 @pytest.mark.parametrize("ordered", [True, False])
-def test_no_registry_is_kept_where_each_playbook_has_another_folder(
-    account: StandIn, project: Attacked, ordered: bool
-) -> None:
+def test_registry_below_playbook_dir_is_refused(account: StandIn, project: Attacked, ordered: bool) -> None:
     offer = account.sell("gpu-1")
     folder = {"provision_registry_dir": "{{ playbook_dir }}/registry"}
     project.declare({} if ordered else {"gpu-1": {}}, **folder)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two projects on one account, with hosts of the same names: neither ever touches what is the other's."""
+"""Two projects on one account, with equal host names: neither touches machines of the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.first
 
 
 def both(projects: dict[str, Attacked], role: str) -> dict[str, Run]:
-    """Run a role in both at the same moment."""
+    """Run a role in both projects at the same time."""
     started = {
         name: project.start("ansible-playbook", "-i", str(project.inventory), project.play_of(role))
         for name, project in projects.items()
@@ -26,7 +26,7 @@ def both(projects: dict[str, Attacked], role: str) -> dict[str, Run]:
     return {name: project.finish(started[name]) for name, project in projects.items()}
 
 
-def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None:
+def test_two_projects_that_want_the_same_offers_stay_separate(account: StandIn, make: Make) -> None:
     named, unnamed = ("gpu-1", "gpu-2"), ("bare-1",)
     projects = {name: make(name) for name in "ab"}
     for name, project in projects.items():
@@ -45,10 +45,10 @@ def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None
     check = Cases()
     with check("one owner"):
         assert len(flat) == len(set(flat)), f"a machine has two owners: {owned}"
-        assert set(flat) == {machine.resource_id for machine in account.machines}, "somebody's machine is forgotten"
+        assert set(flat) == {machine.resource_id for machine in account.machines}, "a machine is forgotten"
     for (name, host), ids in owned.items():
-        # A machine without a name may be anybody's, and so may one whose vendor has kept no name of this project yet:
-        # who was told that somebody was faster may stop then, but takes nothing.
+        # A machine whose name the vendor did not keep, or may not have kept for this project, has an unclear owner. A
+        # host whose purchase lost the race may stop then, but must not take the machine.
         may_stop = host in unnamed or not any(owned[name, other] for other in named)
         with check(f"{host} of {name}"):
             assert len(ids) == 1 or (may_stop and not ids)
@@ -56,7 +56,7 @@ def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None
     with check("names"):
         names = [purchase.name for purchase in account.purchases]
         assert len(set(names)) == len(names), f"two machines of one name: {names}"
-    # The files of a, taken for those of b: by somebody who is to go on, and by somebody who is to end it.
+    # Project b uses the files of project a, to provision one host and to decommission the other.
     tasks = [
         {**task, "when": f"inventory_hostname == '{host}'"}
         for host, role in zip(named, ("provision", "decommission"), strict=True)
@@ -76,7 +76,7 @@ def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None
 
 
 def meet(meeting: threading.Barrier) -> Hook:
-    """Wait a while for the other purchase."""
+    """A hook that waits up to 3 seconds for the other purchase."""
 
     def act(_request: Request, proceed: Proceed) -> Answer:
         with suppress(threading.BrokenBarrierError):

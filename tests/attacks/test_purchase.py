@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The purchase itself: answers that say no although it was made, states that lag, prices that contradict."""
+"""The purchase: answers that deny it although it was made, outdated states, contradictory prices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from attack import SPEC, SUPPLY, Attacked, Cases, as_play, assert_remembered, core, failed, failures, of
+from attack import SPEC, SUPPLY, Attacked, Cases, as_play, assert_remembered, core, failed, failures, offer_path
 from books import Machine, Offer
 from standin import Answer, Hook, Proceed, Request, StandIn, refuse
 
@@ -25,7 +25,7 @@ AGAIN = {"Retry-After": "0"}
 
 
 def instead(status: int, **fields: Any) -> Hook:
-    """The purchase is made, and this is what is answered."""
+    """A hook that makes the purchase, and answers with this error."""
 
     def act(_request: Request, proceed: Proceed) -> Answer:
         assert proceed().status == 200
@@ -34,7 +34,7 @@ def instead(status: int, **fields: Any) -> Hook:
     return act
 
 
-# Each is bought, once, and its first answer says that it was not.
+# By case: status and headers of the answer to a purchase that was made, and whether the machine keeps the host's name
 DENIED: dict[str, tuple[int, dict[str, str], bool]] = {
     "409": (409, {}, True),
     "409-unnamed": (409, {}, False),
@@ -53,23 +53,23 @@ DENIED: dict[str, tuple[int, dict[str, str], bool]] = {
 
 
 def lag(_request: Request, proceed: Proceed) -> Answer:
-    """The status says that the offer was never sold."""
+    """A hook: the status shows the offer as not sold."""
     unsold = {"status": "available", "procurement_status": "available", "resource_ids": [], "instances": []}
     return Answer(200, {**proceed().body, **unsold, "procured_at": None})
 
 
 @pytest.mark.first
-def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project: Attacked) -> None:
+def test_denied_purchase_that_was_made_is_found_and_not_repeated(account: StandIn, project: Attacked) -> None:
     project.declare([f"host-{case}" for case in DENIED] + ["host-429-late"])
     for case, (status, headers, keeps_name) in DENIED.items():
         offer = account.sell(f"host-{case}", keeps_name=keeps_name)
         account.on(*PROCURE, instead(status, headers=headers), times=1, sent=offer.offer_id)
         if case.endswith("-lagging"):
-            account.on("GET", f"{of(offer)}/status", lag)
+            account.on("GET", f"{offer_path(offer)}/status", lag)
     late = account.sell("host-429-late")
     account.on(*PROCURE, lambda request, _p: take_up_late(account, late, request), times=1, sent=late.offer_id)
     for offer in list(account.offers):
-        # What is bought in its stead is one too many.
+        # A second offer, which must not be bought
         account.sell(offer.vendor, 2.5)
     hosts = [*project_hosts(account)]
 
@@ -95,19 +95,19 @@ def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project
 
 
 def project_hosts(account: StandIn) -> dict[str, None]:
-    """The hosts for which something is sold."""
+    """The hosts that have offers, in their order."""
     return dict.fromkeys(offer.vendor for offer in account.offers)
 
 
 def assert_one(account: StandIn, project: Attacked, host: str, *runs: Any) -> None:
-    """One machine was bought for the host, and the last run's failure, or the registry, names it."""
+    """Assert that one machine was bought for the host, and that the last run's failure or the registry names it."""
     bought = account.bought(host)
     assert len(bought) == 1, f"bought {len(bought)} times"
     assert_remembered(project, host, bought[0], *runs)
 
 
 def take_up_late(account: StandIn, offer: Offer, request: Request) -> Answer:
-    """Refuse as too busy, and buy nevertheless, some time later."""
+    """Answer 429, but make the purchase a moment later."""
 
     def buy() -> None:
         time.sleep(1.5)
@@ -118,7 +118,7 @@ def take_up_late(account: StandIn, offer: Offer, request: Request) -> Answer:
     return Answer(429, {"detail": "busy"}, AGAIN)
 
 
-def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_path: Path) -> None:
+def test_misleading_answers_around_a_purchase_do_no_harm(account: StandIn, project: Attacked, tmp_path: Path) -> None:
     wanted: dict[str, Any] = {
         "rejected": {},
         "lagging": {"provision_poll_retries": 10},
@@ -146,25 +146,25 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
     first = project.playbook(play)
 
     check = Cases()
-    with check("rejected (19e)"):
+    with check("rejected"):
         assert "insufficient credit" in failures(first, "rejected")
         assert "BOUGHT and may be" not in failures(first, "rejected")
-    with check("late-list (15)"):
+    with check("late-list"):
         assert_one(account, project, "late-list", first)
     for host in ("taken", "taken-unnamed"):
-        with check(f"{host} (2b)"):
+        with check(f"{host}"):
             assert not set(ids_of(offers[host])) & set(project.owned(host))
     for host in ("zero-total", "low-total", "other-details", "other-kind", "other-page"):
-        with check(f"{host} (22, 24)"):
+        with check(f"{host}"):
             assert failed(first, host)
-            assert not account.bought(host), "bought what was not agreed to"
-    with check("with-storage (22)"):
+            assert not account.bought(host), "bought an offer that is not as agreed"
+    with check("with-storage"):
         assert not failed(first, "with-storage"), failures(first, "with-storage")
-        assert "provision_price_per_hour: 5" in project.noted("with-storage")
-    with check("evil-id (5)"):
+        assert "provision_price_per_hour: 5" in project.registry_text("with-storage")
+    with check("evil-id"):
         assert len(account.bought("evil-id")) == 1
-        assert offers["evil-id"].offer_id in project.noted("evil-id") + failures(first, "evil-id")
-    with check("no-disk (19a)"):
+        assert offers["evil-id"].offer_id in project.registry_text("evil-id") + failures(first, "evil-id")
+    with check("no-disk"):
         assert_one(account, project, "no-disk", first)
 
     account.hooks.clear()
@@ -173,7 +173,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
         for machine in machines_of(offers[host]):
             machine.unlisted = machine.hidden = False
     second = project.playbook(play)
-    with check("evil-id, by the registry (5)"):
+    with check("evil-id, by the registry"):
         assert not touched.exists(), "an id of the API ran a command on the controller"
         assert len(account.bought("evil-id")) == 1
     for host in ("lagging", "late-list"):
@@ -192,11 +192,11 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
 def prepare_answers(
     account: StandIn, project: Attacked, offers: dict[str, Offer], elsewhere: Offer, touched: Path
 ) -> None:
-    """Bend what the API says of each of these offers."""
+    """Let the API give misleading answers about each of these offers."""
     rejected = {"offer_id": offers["rejected"].offer_id, "status": "rejected", "error": "insufficient credit"}
     account.on(*PROCURE, lambda _r, _p: Answer(200, rejected), sent=offers["rejected"].offer_id)
 
-    seen = iter(range(3))
+    outdated = iter(range(3))
     lagging: dict[str, Any] = {
         "status": "available",
         "procurement_status": "available",
@@ -206,12 +206,12 @@ def prepare_answers(
     lagging["instances"] = []
 
     def lag(_request: Request, proceed: Proceed) -> Answer | None:
-        if offers["lagging"].purchase is None or next(seen, None) is None:
+        if offers["lagging"].purchase is None or next(outdated, None) is None:
             return None
         answer = proceed()
         return Answer(200, {**answer.body, **lagging})
 
-    account.on("GET", f"{of(offers['lagging'])}/status", lag)
+    account.on("GET", f"{offer_path(offers['lagging'])}/status", lag)
 
     def vanish(_request: Request, proceed: Proceed) -> Answer:
         answer = proceed()
@@ -256,18 +256,18 @@ def prepare_answers(
 
 
 def machines_of(offer: Offer) -> list[Machine]:
-    """What was bought with an offer."""
+    """The machines that were bought with an offer."""
     return offer.purchase.machines if offer.purchase else []
 
 
 def ids_of(offer: Offer) -> list[str]:
-    """Their ids."""
+    """The ids of the machines that were bought with an offer."""
     return [machine.resource_id for machine in machines_of(offer)]
 
 
 @pytest.mark.first
 @core
-def test_a_rescue_buys_nothing_beside_what_may_be_bought(account: StandIn, project: Attacked) -> None:
+def test_rescue_buys_nothing_while_a_purchase_may_be_made(account: StandIn, project: Attacked) -> None:
     hosts = {"by-file": {}, "by-name": {"provision_registry_dir": ""}}
     project.declare(hosts)
     unseen = {"status": "available", "procurement_status": "available", "resource_ids": [], "instances": []}
@@ -290,34 +290,34 @@ def test_a_rescue_buys_nothing_beside_what_may_be_bought(account: StandIn, proje
     check = Cases()
     for host in hosts:
         with check(host):
-            assert len(account.bought(host)) == 1, "another offer is bought beside one that may be bought"
+            assert len(account.bought(host)) == 1, "bought another offer although the first may be bought"
             assert "MAY BE BOUGHT and billed at USD 2.00" in failures(run, host)
-            assert "may still arrive" in failures(run, host), "says of what may be bought that there is nothing"
-    with check("by-file is noted"):
-        assert account.bought("by-file")[0].offer.offer_id in project.noted("by-file")
+            assert "may still arrive" in failures(run, host), "treats the open purchase as not made"
+    with check("by-file is registered"):
+        assert account.bought("by-file")[0].offer.offer_id in project.registry_text("by-file")
     check.judge(run)
 
 
 def blanks() -> Iterator[bytes]:
-    """A body that drips, one blank at a time."""
+    """A body that is sent one blank at a time."""
     for _half in range(200):
         time.sleep(0.5)
         yield b" "
 
 
 def overtake(account: StandIn, offer: Offer, name: str | None) -> Answer:
-    """A colleague, on this very account, was faster."""
+    """Refuse the purchase, since a colleague on the same account has bought the offer."""
     if offer.purchase is None:
         account.buy(offer, name)
     return refuse(409, "Offer already procured")
 
 
 @pytest.mark.first
-def test_defaults_of_a_play_change_no_plan(account: StandIn, project: Attacked) -> None:
-    """What a plan does not limit or name is not given by the play's module_defaults either, and least what it does."""
+def test_module_defaults_change_no_plan(account: StandIn, project: Attacked) -> None:
+    """module_defaults of the play neither replace options of the plan nor add options that it leaves out."""
     project.declare(["gpu-1", "dear"])
     account.sell("gpu-1")
-    # Dearer than it was found, when it is looked at again.
+    # Its own page has a higher price than the search.
     account.sell("dear", details={"gpu_price_per_hour": 50.0, "total_price_per_hour": 50.0})
     theirs = {"max_price_per_hour": 99, "max_total_price_per_hour": 99, "cluster_name": "theirs", "host": "theirs"}
     theirs |= {"registry_file": "theirs.yml", "project": "theirs", "account": "theirs", "resource_name": "theirs"}
@@ -325,7 +325,7 @@ def test_defaults_of_a_play_change_no_plan(account: StandIn, project: Attacked) 
     run = project.playbook(project.play_of("provision", module_defaults={f"{SUPPLY}.procure_offer": theirs}))
     (purchase,) = account.purchases
     assert (purchase.name, failed(run, "gpu-1"), failed(run, "dear")) == ("gpu-1", False, True), run.output
-    assert project.owned("gpu-1") == purchase.ids and "theirs" not in project.noted("gpu-1")
+    assert project.owned("gpu-1") == purchase.ids and "theirs" not in project.registry_text("gpu-1")
 
 
 @pytest.mark.first
@@ -339,7 +339,7 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
         return Answer(200, blanks())
 
     def explode(_request: Request, proceed: Proceed) -> Answer:
-        # It would be a fine answer, but for the 64 MiB of blanks.
+        # A valid answer, but with 64 MiB of blanks
         body = b" " * 2**26 + json.dumps(proceed().body).encode()
         return Answer(200, gzip.compress(body, 1), {"Content-Encoding": "gzip"})
 
@@ -353,18 +353,18 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
     defaults = {f"group/{SUPPLY}.all": {"api_retries": 0, "api_timeout": 3}}
     run = project.playbook(project.play_of("provision", module_defaults=defaults))
     check = Cases()
-    with check("an end (17)"):
+    with check("the play ends"):
         assert "ENDED BY THE TEST" not in run.output
     for host in hosts:
         with check(host):
             assert failures(run, host)
             assert not account.bought(host)
     with check("redirected elsewhere"):
-        assert not account.asked("POST", "/evil")
+        assert not account.requests_to("POST", "/evil")
     check.judge(run)
 
 
-def test_a_page_refuses_no_purchase_whatever_its_status(account: StandIn, project: Attacked) -> None:
+def test_html_answer_of_any_status_is_no_refusal(account: StandIn, project: Attacked) -> None:
     offers = {}
     for status in (404, 409, 410, 429, 503):
         host = f"gpu-{status}"
@@ -382,5 +382,5 @@ def test_a_page_refuses_no_purchase_whatever_its_status(account: StandIn, projec
         for host, (first, second) in offers.items():
             with cases(f"{host}, run {len(runs)}"):
                 assert first.purchase and not second.purchase, "two machines were bought"
-                assert first.offer_id in project.noted(host) and failed(runs[-1], host)
+                assert first.offer_id in project.registry_text(host) and failed(runs[-1], host)
     cases.judge(*runs)

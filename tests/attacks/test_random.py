@@ -1,13 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random worlds: two projects on one account, faults, kills, strangers, deletions and lost registries.
+"""Random worlds: two projects on one account, with faults, kills, strangers, deletions and lost registries.
 
-One host of each project buys persistent storage with its machine, which the account shows in random forms.
+One host of each project buys persistent storage with its machine, which the API shows in random forms.
 
-What must hold after each step is written down in `World.check`. A world is made of its seed, which a failure names:
-``SUPPLY_TEST_SEED=<seed> SUPPLY_TEST_WORLDS=1`` makes it again (the moments of kills are those of this computer).
-``make nightly`` runs ever new ones.
+`World.check` has the rules that must hold after each step. A failure names the world's seed, and
+``SUPPLY_TEST_SEED=<seed> SUPPLY_TEST_WORLDS=1`` repeats it, except that the moments of kills depend on the computer.
+``make nightly`` runs new worlds each time.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ WORLDS = int(os.environ.get("SUPPLY_TEST_WORLDS", "1"))
 SEED = int(os.environ.get("SUPPLY_TEST_SEED", "7"))
 STEPS = int(os.environ.get("SUPPLY_TEST_STEPS", "6"))
 HOSTS = ("gpu-1", "gpu-2")
-STORES = "gpu-2"  # the host that also buys storage
+STORAGE_HOST = "gpu-2"  # also buys storage
 STORAGE = [{"type": "block_disk", "size": "1TB", "persistent": True}]
 CEILING, TOTAL = 5.0, 7.0
+# The requests that may have faults, with their weights
 PATHS = {
     ("POST", "/procure_offer"): 6,
     ("POST", "/get_offers"): 1,
@@ -47,7 +48,7 @@ PATHS = {
 
 
 def faults(chance: random.Random) -> Hook:
-    """Something that goes wrong with one request, before or after it has done what was asked."""
+    """A hook with a random fault, before or after the request has changed the books."""
     after, kind = (
         chance.random() < 0.6,
         chance.choice(["cut", "500", "503", "429", "html", "late", "404", "409", "410", "failed", "bare"]),
@@ -70,85 +71,87 @@ def faults(chance: random.Random) -> Hook:
 
 
 def without_ids(request: Request, answer: Answer, kind: str) -> Answer:
-    """An answer to a purchase that names no machine, and perhaps says that it has failed; any other as it is."""
+    """Remove the machines from the answer to a purchase; ``failed`` also makes it a failure. Keep other answers."""
     if request.path != "/procure_offer" or answer.status != 200:
         return answer
     failed = {"status": "failed", "error": "no capacity", "procured_at": None} if kind == "failed" else {}
-    named = {"offer_id": request.json["offer_id"], **(answer.body or {})}
-    return Answer(200, {**named, "resource_ids": None, **failed})
+    body = {"offer_id": request.json["offer_id"], **(answer.body or {})}
+    return Answer(200, {**body, "resource_ids": None, **failed})
 
 
 @dataclass
 class World:
-    """The account, both projects, and what a person who saw everything would know."""
+    """The account, both projects, and what an omniscient observer knows."""
 
     account: StandIn
     projects: dict[str, Attacked]
     chance: random.Random
     story: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=lambda: {"a": "", "b": ""})
-    #: Whose registry was lost: the name is all that is left of it.
+    #: Project and host of each lost registry file
     lost: set[tuple[str, str]] = field(default_factory=set)
-    #: Machines that were ended by somebody who was asked to, or behind our back.
+    #: Machines that a project was asked to end or to adopt, or that were deleted at the vendor
     may_end: set[str] = field(default_factory=set)
     strangers: list[Machine] = field(default_factory=list)
-    #: Storage whose registry was lost.
+    #: Storage whose registry file was lost
     orphans: set[str] = field(default_factory=set)
 
     def stock(self) -> None:
-        """Let there be offers: fine ones, some that are too dear, one without a price; with storage and without."""
+        """Add offers with random prices, some above the ceiling or unknown: four with storage, and four without."""
         free = [offer for offer in self.account.offers if offer.purchase is None and not offer.expired]
-        for brings in (False, True):
-            for _each in range(4 - sum(bool(offer.disk) is brings for offer in free)):
+        for has_disk in (False, True):
+            for _each in range(4 - sum(bool(offer.disk) is has_disk for offer in free)):
                 price = self.chance.choice([2.0, 2.2, 2.5, 3.0, 3.5, 4.5, 6.0, 9.0, None])
-                self.account.sell("acme", price, disk=self.disk() if brings else None)
+                self.account.sell("acme", price, disk=self.disk() if has_disk else None)
 
     def disk(self) -> Disk:
-        """Storage in any form, with a price of its own: this API's offers do not say that."""
-        word, shown = (
+        """Storage in a random form, with its own price, which the offers do not show."""
+        resource_type, shown_in = (
             self.chance.choice(["block_disk", "volume", "storage"]),
             self.chance.choice(["ids", "list", "link"]),
         )
-        return Disk(0.25, word, shown, names_offer=self.chance.random() < 0.5)
+        return Disk(0.25, resource_type, shown_in, names_offer=self.chance.random() < 0.5)
 
     def disks(self, project: str, host: str) -> list[Machine]:
-        """The storage that is billed for a host, and of which anything tells that it is the host's."""
+        """The storage that is billed for a host, if the API links it to the host's machine or offer."""
         return [
             disk
-            for purchase in self.of(project, host)
+            for purchase in self.purchases_of(project, host)
             for disk in purchase.disks
             if disk.runs and disk.resource_id not in self.orphans and (disk.links or disk.offers)
         ]
 
-    def of(self, project: str, host: str) -> list[Purchase]:
-        """What was bought for a host."""
+    def purchases_of(self, project: str, host: str) -> list[Purchase]:
+        """The purchases for a host."""
         return self.account.bought(f"{project}-{host}")
 
     def live(self, project: str, host: str) -> list[Machine]:
         """The machines that are billed for a host."""
-        return [machine for purchase in self.of(project, host) for machine in purchase.machines if machine.runs]
+        return [
+            machine for purchase in self.purchases_of(project, host) for machine in purchase.machines if machine.runs
+        ]
 
     # Steps
 
     def provision(self, name: str, *words: str, kill: bool = False, **variables: object) -> Run:
-        """A run of the role, perhaps one that is killed."""
+        """Run the role `provision`, and perhaps kill it."""
         project = self.projects[name]
         play, bought = project.play_of("provision", vars=variables), len(self.account.purchases)
         process = project.start("ansible-playbook", "-i", str(project.inventory), play, *words)
         if kill:
-            self.wait_for_the_kill()
+            self.wait_before_kill()
             project.kill(process, self.chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
             time.sleep(self.chance.choice([0, 0.5]))
             project.kill(process)
         run = project.finish(process)
         self.outputs[name] += run.output
-        # Told to, a host takes what another project, or a stranger, bought of the offer that its journal names.
-        own = {item for host in HOSTS for purchase in self.of(name, host) for item in purchase.ids}
+        # With provision_adopt, a host may take a machine that others have bought with the offer in its journal.
+        own = {item for host in HOSTS for purchase in self.purchases_of(name, host) for item in purchase.ids}
         owned = {item for host in HOSTS for item in project.owned(host)}
         taken = owned - own if "provision_adopt" in variables else set()
         self.may_end |= taken
         if "--check" in words:
-            assert len(self.account.purchases) == bought, "check mode has bought"
+            assert len(self.account.purchases) == bought, "bought in check mode"
         elif not run.returncode:
             for host in HOSTS:
                 ids = [machine.resource_id for machine in self.live(name, host)]
@@ -158,20 +161,20 @@ class World:
                 self.lost.discard((name, host))
         return run
 
-    def wait_for_the_kill(self) -> None:
-        """Some moment: of the clock, or right when a purchase arrives."""
+    def wait_before_kill(self) -> None:
+        """Wait for a random time, or until a purchase arrives."""
         if self.chance.random() < 0.5:
             time.sleep(self.chance.uniform(0.5, 5))
             return
-        sent = len(self.account.asked("POST", "/procure_offer"))
-        for _look in range(400):  # or after 8 seconds
-            if len(self.account.asked("POST", "/procure_offer")) > sent:
+        sent = len(self.account.requests_to("POST", "/procure_offer"))
+        for _look in range(400):  # at most 8 seconds
+            if len(self.account.requests_to("POST", "/procure_offer")) > sent:
                 break
             time.sleep(0.02)
         time.sleep(self.chance.choice([0, 0.02, 0.2]))
 
     def decommission(self, name: str) -> Run:
-        """A run of the role that ends what the hosts have."""
+        """Run the role `decommission` for all hosts."""
         self.may_end |= {machine.resource_id for host in HOSTS for machine in self.live(name, host)}
         project = self.projects[name]
         run = project.role("decommission")
@@ -179,14 +182,14 @@ class World:
         return run
 
     def step(self) -> None:
-        """Something happens."""
+        """Do one random step, with random faults, and check the world."""
         self.stock()
         self.account.hooks.clear()
         for _each in range(self.chance.choice([0, 1, 1, 2, 3])):
             method, path = self.chance.choices([*PATHS], [*PATHS.values()])[0]
             self.account.on(method, path, faults(self.chance), times=self.chance.choice([1, 1, 2]))
         name = self.chance.choice("ab")
-        happening: dict[str, tuple[int, Callable[[], object]]] = {
+        actions: dict[str, tuple[int, Callable[[], object]]] = {
             "provision": (5, lambda: self.provision(name)),
             "provision, adopting": (1, lambda: self.provision(name, provision_adopt=True)),
             "provision, releasing": (1, lambda: self.provision(name, provision_on_failure="release")),
@@ -196,31 +199,31 @@ class World:
         }
         for _each in range(self.chance.choice([0, 0, 1, 2])):
             self.chance.choice([self.stranger, self.expire, self.delete, self.lose])()
-        what = self.chance.choices([*happening], [weight for weight, _act in happening.values()])[0]
-        self.story.append(f"{what} {name}")
-        happening[what][1]()
+        action = self.chance.choices([*actions], [weight for weight, _act in actions.values()])[0]
+        self.story.append(f"{action} {name}")
+        actions[action][1]()
         self.account.hooks.clear()
         self.check(name)
 
     def stranger(self) -> None:
-        """Another customer of the account buys something."""
+        """Another user of the account buys an offer."""
         free = [offer for offer in self.account.offers if offer.purchase is None and not offer.expired]
         if free:
             self.story.append("a stranger buys")
             self.strangers += self.account.buy(self.chance.choice(free), f"stranger-{len(self.strangers)}").machines
 
     def expire(self) -> None:
-        """Half an hour goes by for an offer."""
+        """Let an offer expire."""
         free = [offer for offer in self.account.offers if offer.purchase is None]
         self.story.append("an offer expires")
         self.chance.choice(free).created -= 3600
 
     def delete(self) -> None:
-        """A machine of ours is ended in the vendor's console."""
+        """A project's machine is deleted in the vendor's console."""
         live = [machine for name in "ab" for host in HOSTS for machine in self.live(name, host)]
         if live:
             machine = self.chance.choice(live)
-            self.story.append(f"{machine.name} is deleted behind our back")
+            self.story.append(f"{machine.name} is deleted at the vendor")
             machine.state, machine.ended = "deleted", time.time()
             self.may_end.add(machine.resource_id)
 
@@ -234,20 +237,20 @@ class World:
             self.orphans |= {disk.resource_id for disk in self.disks(name, host)}
             self.lost.add((name, host))
 
-    # What must hold
+    # Rules
 
     def check(self, acted: str) -> None:
-        """After each step."""
+        """Assert the rules. ``acted``: the project that acted in this step."""
         ended = {machine.resource_id for machine in self.strangers if not machine.runs}
-        assert ended <= self.may_end, "the machine of a stranger was ended"
+        assert ended <= self.may_end, "a stranger's machine was ended"
         for name, project in self.projects.items():
-            spent, memory = 0.0, project.memory
+            spent, memory = 0.0, project.all_registry_texts
             ledger = {bill.offer_id: bill for bill in _stores.ledger(str(project.folder / "host_vars")).bills}
             for host in HOSTS:
                 live = self.live(name, host)
                 assert len(live) < 2, f"{host} of {name} has {len(live)} machines"
                 spent += sum(machine.price or 0 for machine in [*live, *self.disks(name, host)])
-                for purchase in self.of(name, host):
+                for purchase in self.purchases_of(name, host):
                     self.check_bill(host, purchase, ledger.get(purchase.offer.offer_id))
                     self.check_disks(name, host, purchase, ledger, memory)
                     price = purchase.offer.total_with_disk
@@ -257,7 +260,7 @@ class World:
             assert spent <= TOTAL + 1e-6, f"{name} spends {spent}, above its total"
 
     def check_bill(self, host: str, purchase: Purchase, bill: Bill | None) -> None:
-        """The ledger has each purchase, for at least as long as it is billed, at no lower a price."""
+        """Assert that the ledger has the purchase, for at least the time that it is billed, at no lower price."""
         offer_id = purchase.offer.offer_id
         assert bill is not None and bill.begin is not None, f"offer {offer_id} of {host} is not in the ledger"
         assert bill.begin <= purchase.made, f"offer {offer_id} of {host} is billed since {purchase.made}: {bill}"
@@ -267,41 +270,42 @@ class World:
             assert bill.end is None or (machine.ended or time.time()) <= bill.end, f"{machine.name} of {host}: {bill}"
 
     def check_disks(self, name: str, host: str, purchase: Purchase, ledger: dict[str, Bill], memory: str) -> None:
-        """Nobody has asked for an end of storage: it runs, is remembered, and has a bill."""
+        """Assert that storage, whose end nobody has requested, runs, is registered, and has an open bill."""
         for disk in purchase.disks:
             assert disk.runs, f"{disk.name} was ended"
         for disk in (disk for disk in purchase.disks if disk in self.disks(name, host)):
             ids = (disk.resource_id, purchase.offer.offer_id)
-            is_known = any(each in memory for each in ids)
-            assert is_known or (name, host) in self.lost, f"{disk.name} ({disk.resource_id}) is forgotten"
+            is_registered = any(each in memory for each in ids)
+            assert is_registered or (name, host) in self.lost, f"{disk.name} ({disk.resource_id}) is forgotten"
             bills = [ledger[each] for each in ids if each in ledger]
             assert any(bill.end is None for bill in bills), f"{disk.name} ({disk.resource_id}) has no bill: {bills}"
 
     def check_machine(
         self, acted: str, name: str, host: str, purchase: Purchase, machine: Machine, memory: str
     ) -> None:
-        """Nothing is forgotten, and nothing is ended but by its own project."""
+        """Assert that the machine is not forgotten, and was ended only by its own project."""
         ends = machine.resource_id in self.may_end
-        # With provision_on_failure "release" a purchase that failed is given back.
+        # With provision_on_failure "release" a project ends the machine of a failed purchase.
         assert machine.runs or ends or name == acted, f"{machine.name} was ended by the other project"
         self.may_end |= set() if machine.runs else {machine.resource_id}
-        known = machine.resource_id in memory or purchase.offer.offer_id in memory
-        told = machine.resource_id in self.outputs[name]
-        assert not machine.runs or known or told or (name, host) in self.lost, f"{machine.name} is forgotten"
+        is_registered = machine.resource_id in memory or purchase.offer.offer_id in memory
+        is_printed = machine.resource_id in self.outputs[name]
+        is_remembered = is_registered or is_printed or (name, host) in self.lost
+        assert not machine.runs or is_remembered, f"{machine.name} is forgotten"
 
     def settle(self) -> None:
-        """The faults are over: what is green stays, and ends."""
+        """Without faults: provision twice, so that green hosts buy nothing more, and decommission them."""
         self.stock()
         for name in self.projects:
             first = self.provision(name, provision_adopt=True)
             green = [host for host in HOSTS if not failed(first, host)]
             for host in {*HOSTS} - {*green}:
-                assert failures(first, host), f"{host} of {name} does not say why"
+                assert failures(first, host), f"{host} of {name} fails without a message"
             bought = len(self.account.purchases)
             second = self.provision(name, provision_adopt=True)
             assert not any(failed(second, host) for host in green), second.output
-            named = [purchase.name for purchase in self.account.purchases[bought:]]
-            assert not {f"{name}-{host}" for host in green} & {*named}, "a run after a green one has bought"
+            names = [purchase.name for purchase in self.account.purchases[bought:]]
+            assert not {f"{name}-{host}" for host in green} & {*names}, "a run after a green one has bought"
             self.check(name)
             self.decommission(name)
             for host in green:
@@ -315,7 +319,7 @@ def test_random_worlds(account: StandIn, make: Make, seed: int) -> None:
     for name, project in projects.items():
         spec = {**SPEC, "vendor": "acme"}
         project.declare(
-            {host: {"provision_spec": {**spec, "storage": STORAGE}} if host == STORES else {} for host in HOSTS},
+            {host: {"provision_spec": {**spec, "storage": STORAGE}} if host == STORAGE_HOST else {} for host in HOSTS},
             provision_project=name,
             provision_spec=spec,
             provision_max_price_per_hour=CEILING,
@@ -329,9 +333,9 @@ def test_random_worlds(account: StandIn, make: Make, seed: int) -> None:
         world.settle()
     except AssertionError as error:
         output = "\n".join(world.outputs.values())
-        kept = {
+        files = {
             str(f): f.read_text() for p in projects.values() for f in p.folder.glob("host_vars/**/*") if f.is_file()
         }
-        output += f"\nregistry: {kept}"
+        output += f"\nregistry: {files}"
         story = "; ".join(world.story)
         pytest.fail(f"SUPPLY_TEST_SEED={seed}: {error}\nwhat happened: {story}\n{output[-20000:]}", pytrace=False)

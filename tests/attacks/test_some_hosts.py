@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays in which hosts go different ways: a `when` leaves some out, some need another round, or have failed."""
+"""Plays in which hosts differ: a `when` leaves some out, some need another round, or have failed."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from standin import Answer, StandIn
 
 pytestmark = pytest.mark.first
 
-BUT_THE_FIRST = {"when": "inventory_hostname != 'gpu-1'"}
+NOT_THE_FIRST = {"when": "inventory_hostname != 'gpu-1'"}
 
 
-def listed(role: str) -> dict[str, Any]:
-    """A play that has a role in its list, for all hosts but the first."""
-    play = as_play(role, roles=[{"role": f"{SUPPLY}.{role}", **BUT_THE_FIRST}])
+def play_with_roles(role: str) -> dict[str, Any]:
+    """A play with the role in its `roles`, for all hosts but the first."""
+    play = as_play(role, roles=[{"role": f"{SUPPLY}.{role}", **NOT_THE_FIRST}])
     del play["tasks"]
     return play
 
 
 @core
-def test_the_first_host_is_left_out(account: StandIn, project: Attacked) -> None:
+def test_when_may_leave_out_the_first_host(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     project.declare(hosts)
     for host in hosts:
         account.sell(host)
-    run = project.playbook(project.book(listed("provision")))
+    run = project.playbook(project.book(play_with_roles("provision")))
     assert run.returncode == 0, run.output
     owned = {host: project.owned(host) for host in hosts}
     assert [len(ids) for ids in owned.values()] == [0, 1, 1], run.output
-    project.note("gpu-1", account.buy(account.offers[0], "gpu-1"))
-    # The second time the hosts still have what was decided about them before.
-    task = {"name": "End", "ansible.builtin.import_role": {"name": f"{SUPPLY}.decommission"}, **BUT_THE_FIRST}
+    project.register("gpu-1", account.buy(account.offers[0], "gpu-1"))
+    # When the role runs for the second time, gpu-3 still has the decisions of the first.
+    task = {"name": "End", "ansible.builtin.import_role": {"name": f"{SUPPLY}.decommission"}, **NOT_THE_FIRST}
     play = as_play("decommission")
     play["tasks"] = [{**task, "when": "inventory_hostname == 'gpu-3'"}, task]
     run = project.playbook(project.book(play))
@@ -49,7 +49,7 @@ def test_the_first_host_is_left_out(account: StandIn, project: Attacked) -> None
 
 
 @core
-def test_a_role_that_runs_once_or_elsewhere_is_for_one_host_or_none(account: StandIn, project: Attacked) -> None:
+def test_run_once_covers_one_host_and_delegate_to_is_refused(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2"]
     project.declare(hosts)
     for host in hosts:
@@ -60,14 +60,14 @@ def test_a_role_that_runs_once_or_elsewhere_is_for_one_host_or_none(account: Sta
     assert "Leave out delegate_to" in failures(run, "gpu-1") and not account.purchases, run.output
     run = project.playbook(project.book(as_play("provision", tasks=[{**task, "run_once": True}])))
     assert run.returncode == 0 and [len(project.owned(host)) for host in hosts] == [1, 0], run.output
-    # Nor is another host taken for the machine once that is bought.
+    # Also refused once the host has a machine.
     run = project.playbook(project.book(as_play("provision", "gpu-1", tasks=[{**task, **elsewhere}])))
     assert "Leave out delegate_to" in failures(run, "gpu-1") and len(account.purchases) == 1, run.output
 
 
 @core
-def test_the_first_host_is_left_out_in_the_middle(account: StandIn, project: Attacked) -> None:
-    """It looks for all what became of the purchases. Who is told nothing does not go on as if there were a machine."""
+def test_first_host_left_out_after_the_purchase_stops_the_others(account: StandIn, project: Attacked) -> None:
+    """The first host judges the purchases of all. A host without a verdict must not go on as if it had a machine."""
     hosts = ["gpu-1", "gpu-2"]
     project.declare(hosts)
     for host in hosts:
@@ -82,7 +82,7 @@ def test_the_first_host_is_left_out_in_the_middle(account: StandIn, project: Att
 
 
 @core
-def test_a_cluster_keeps_its_machines_while_another_host_tries_again(account: StandIn, project: Attacked) -> None:
+def test_cluster_machines_stay_hosts_while_another_host_fails_over(account: StandIn, project: Attacked) -> None:
     several = {"vendor": "ray", "compute": {"gpu_type": "H100", "gpu_count": 16}}
     project.declare(
         {
@@ -97,11 +97,11 @@ def test_a_cluster_keeps_its_machines_while_another_host_tries_again(account: St
     show = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is in {{ group_names }}"}}
     run = project.playbook(project.book(as_play("provision"), {"hosts": "gpu", "gather_facts": False, "tasks": [show]}))
     assert run.returncode == 0 and not failed(run, "alone"), run.output
-    assert "ray-1 is in ['gpu']" in run.output, f"a machine that is billed is no host\n{run.output}"
+    assert "ray-1 is in ['gpu']" in run.output, f"a billed machine is not a host\n{run.output}"
 
 
 @core
-def test_the_machines_of_hosts_that_have_failed_are_ended_by_always(account: StandIn, project: Attacked) -> None:
+def test_decommission_in_always_ends_machines_of_failed_hosts(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2"]
     project.declare(hosts)
     for host in hosts:
@@ -117,7 +117,7 @@ def test_the_machines_of_hosts_that_have_failed_are_ended_by_always(account: Sta
 
 
 @core
-def test_a_role_that_is_entered_in_its_middle_ends(account: StandIn, project: Attacked) -> None:
+def test_start_at_task_within_the_role_fails(account: StandIn, project: Attacked) -> None:
     project.declare(["gpu-1"])
     account.sell("gpu-1")
     imported = {"name": "Provision", "ansible.builtin.import_role": {"name": f"{SUPPLY}.provision"}}
@@ -130,11 +130,11 @@ def test_a_role_that_is_entered_in_its_middle_ends(account: StandIn, project: At
 
 
 @core
-def test_a_host_whose_name_is_given_as_a_number_ends_alone(account: StandIn, project: Attacked) -> None:
+def test_numeric_host_name_ends_and_extends_one_host(account: StandIn, project: Attacked) -> None:
     bought = {name: account.buy(account.sell(name), name) for name in ("101", "102")}
     project.declare(["101", "102"], provision_lease="1h")
     for name, purchase in bought.items():
-        project.note(name, purchase)
+        project.register(name, purchase)
     run = project.playbook("compute_index.supply.decommission", decommission_hosts=101)
     assert run.returncode == 0, run.output
     assert [purchase.machines[0].runs for purchase in bought.values()] == [False, True]
