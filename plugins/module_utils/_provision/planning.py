@@ -235,7 +235,8 @@ def _allocated(
 ) -> dict[str, Offer]:
     """The offers for hosts that search, by host, with the storage that only their own pages mention.
 
-    A host prefers the offer that it has ``kept``, if that still suits it and no host before it needs that offer.
+    Other hosts have no offers, or only the one that they name, which is not allocated. A host prefers the offer that it
+    has ``kept``, if that still suits it and no host before it needs that offer.
     """
     tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
     gone = {offer_id for offer_id, page in pages.items() if page.is_gone}
@@ -245,20 +246,13 @@ def _allocated(
             _with_kept_first(case.suitable(item.offers), kept.get(case.host.host)),
             case.host.max_price_per_hour,
         )
-        for case, item in _searching(cases, results)
+        for case, item in zip(cases, results)
     ]
     allocated = allocate(requests, {*taken, *tried, *gone, *(case.wanted_offer_id for case in cases)})
     shown = {offer["offer_id"]: offer for page in pages.values() for offer in page.offers}
     return {
         host: storage.with_noted_storage(offer, shown.get(offer["offer_id"], {})) for host, offer in allocated.items()
     }
-
-
-def _searching(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> t.Iterator[tuple[Case, SearchResult]]:
-    """The hosts that buy one of the offers of their searches."""
-    return (
-        (case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted_offer_id or item.reason)
-    )
 
 
 def _with_kept_first(offers: t.Sequence[Offer], kept: str | None) -> list[Offer]:
@@ -269,9 +263,7 @@ def _shortages(
     cases: t.Sequence[Case], results: t.Sequence[SearchResult], allocated: t.Container[str]
 ) -> dict[str, str]:
     """A sentence by host if some, but not all, hosts with the same search and ceiling were ``allocated`` offers."""
-    alike = grouped(
-        ((id(item), case.host.max_price_per_hour), case.host.host) for case, item in _searching(cases, results)
-    )
+    alike = grouped(((id(item), case.host.max_price_per_hour), case.host.host) for case, item in zip(cases, results))
     counts = [(hosts, sum(host in allocated for host in hosts)) for hosts in alike.values()]
     return {
         host: f"{plural(count, 'offer')} for {len(hosts)} hosts."

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     SearchResult,
     is_short,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     LATER,
@@ -112,6 +113,22 @@ def test_stopped_host_gives_its_reason(
     assert plan.action == STOP
     for part in parts:
         assert part in plan.refusal
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "refusal"),
+    [
+        (HostState.FREE, entry(), "'3,5'"),
+        (HostState.OPEN, entry(X, purchase="sent"), "'3,5'"),
+        (HostState.STOP, entry(), "'3,5'"),
+        (HostState.STOP, entry(X, [M], "made"), "A person must decide."),
+    ],
+)
+def test_invalid_declaration_stops_host_unless_its_purchase_does(kind: HostState, known: Entry, refusal: str) -> None:
+    invalid = declared(max_price_per_hour="3,5")
+    (plan,) = planned(case(invalid, kind, known, offer_id=known.offer_id, reason="A person must decide."))
+    reasons = [text for text in ("'3,5'", "A person must decide.") if text in plan.refusal]
+    assert (plan.action, reasons) == (STOP, [refusal])
 
 
 def test_unlimited_host_buys_at_unknown_price() -> None:
@@ -216,8 +233,11 @@ def test_plan_keeps_offer_details_noted_at_quote_or_order() -> None:
 
 
 def test_offer_id_needs_no_ceiling() -> None:
-    (plan,) = planned(free(offer_id=Y, max_price_per_hour=""))
-    assert (plan.action, plan.offer_id, plan.max_price_per_hour) == (BUY, Y, math.inf)
+    for buyer in (free(offer_id=Y, max_price_per_hour=""), free(offer_id=Y, max_price_per_hour="", spec=[H100, A100])):
+        (plan,) = planned(buyer)
+        assert (plan.action, plan.offer_id, plan.max_price_per_hour) == (BUY, Y, math.inf), (
+            "choices limit only searches"
+        )
 
 
 @pytest.mark.parametrize(
@@ -491,6 +511,9 @@ def test_host_without_offer_is_left_to_later_run_until_deadline() -> None:
     assert plan.label == "gpu-1: no offer yet; runs look until 1970-01-02 00:00 UTC"
     (over,) = planned(free(**fields), now=24 * 3600.0)
     assert (over.action, over.error_class) == (STOP, "capacity")
+    transient, permanent = (SearchResult(reason="It failed.", is_transient=each) for each in (True, False))
+    assert host_plans([free(**fields)], lambda _host: transient, {})[0].action == LATER
+    assert host_plans([free(**fields)], lambda _host: permanent, {})[0].action == STOP
     (tried,) = planned(case(host(**fields), attempts=[{"offer_id": offer_id(9), "msg": "It is gone."}]))
     assert (tried.action, tried.error_class) == (STOP, "capacity"), "a host with attempts does not wait"
     (invalid,) = planned(case(declared(**{**fields, "max_price_per_hour": "3,5"})))
