@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plans of many hosts, which Ansible keeps several times each for as long as the play goes on."""
+"""The step plan: what each host buys or why it stops, by registry, keys, budgets, adopted machines and storage."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ from provision_samples import SPEC, machine, machine_id, offer, raw
 from samples import BASE
 
 
-class Offers:
-    """A market with so many offers that fit, on an account with these machines: as a list has them, and their pages."""
+class FakeMarket:
+    """A market with ``count`` fitting offers, on an account with these machines.
+
+    ``storage``: USD per hour that an offer's details leave out. ``listed``: the account's list. ``pages``: the machines
+    or errors that reads by id return. ``read``: the ids that were read.
+    """
 
     account = "account"
     ahead = 0.0
@@ -45,7 +49,7 @@ class Offers:
         self._listed, self._pages, self.read = list(listed), pages or {}, list[str]()
         self._offers = [offer(number, region="EU", contract_type="ondemand") for number in range(count)]
         self.filters: Any = None
-        self._storage = storage  # USD per hour, which an offer's own page leaves out
+        self._storage = storage
 
     def offer(self, offer_id: str) -> dict[str, Any]:
         (found,) = (each for each in self._offers if each["offer_id"] == offer_id)
@@ -67,86 +71,6 @@ class Offers:
         return found
 
 
-GONE, BUSY = ApiError("answered 404.", "not_found"), ApiError("answered 500.", "unavailable", transient=True)
-LISTED = machine(1, "gpu-0", offer(9)["offer_id"])
-ENDED = {"gpu-0": [{"offer_id": LISTED["offer_id"], "outcome": "created", "ended": [LISTED["resource_id"]]}]}
-
-
-@pytest.mark.parametrize(
-    ("page", "attempts", "action", "by_name", "adopts"),
-    [
-        pytest.param({**LISTED, "status": "deleted"}, {}, "buy", "buy", "buy", id="it is gone, and the list lags"),
-        pytest.param({**LISTED, "status": "deleting"}, {}, "buy", "buy", "buy", id="it is ending"),
-        pytest.param(LISTED, {}, "stop", "wait", "wait", id="it runs"),
-        pytest.param({**LISTED, "name": "train"}, {}, "buy", "buy", "buy", id="it has another name by now"),
-        pytest.param(GONE, {}, "stop", "stop", "stop", id="only the list has it"),
-        pytest.param(BUSY, {}, "stop", "stop", "stop", id="its page cannot be read"),
-        pytest.param(GONE, ENDED, "buy", "buy", "buy", id="this play has ended it"),
-        pytest.param(LISTED, ENDED, "buy", "buy", "buy", id="this play has ended it, whatever is shown"),
-    ],
-)
-def test_a_list_that_lags_behind_an_end_decides_nothing(
-    tmp_path: Path, page: Any, attempts: Any, action: str, by_name: str, adopts: str
-) -> None:
-    def found(**fields: Any) -> Any:
-        api = Offers(10, listed=[LISTED], pages={LISTED["resource_id"]: page})
-        (each,) = planned(tmp_path, 1, api=api, attempts=attempts, **fields)["plans"]
-        return each
-
-    first, named, adopted = found(), found(registry_dir=""), found(adopt=True)
-    actions = (first["action"], named["action"], adopted["action"])
-    assert actions == (action, by_name, adopts), first["refusal"]
-    if action == by_name == "stop":
-        assert all(
-            LISTED["resource_id"] in each["refusal"] and "Run again" in each["refusal"] for each in (named, adopted)
-        )
-
-
-@pytest.mark.parametrize("is_quote", [False, True])
-def test_what_was_bought_without_an_inventory_is_not_bought_again_with_one(tmp_path: Path, is_quote: bool) -> None:
-    """The two ways to begin, one after the other, in one folder. Nothing is asked."""
-    inventory = tmp_path / "inventory"
-    inventory.mkdir()
-    bought = {"provision_procured_offer_id": offer(9)["offer_id"], "provision_purchase": "sent"}
-    HostFile(str(tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml")).note(bought)
-    api = SimpleNamespace(account="account", ahead=0.0)
-    where = {"here": str(tmp_path), "sources": [str(inventory)], "inventory_dir": str(inventory)}
-
-    (refused,) = planned(tmp_path, 1, api=cast(Any, api), quote=is_quote, registry_dir=None, **where)["plans"]
-    assert refused["action"] == "stop" and f"-e provision_registry_dir={tmp_path}/host_vars." in refused["refusal"]
-    assert refused["refusal"].endswith("Nothing was sent.")
-    told = planned(tmp_path, 1, quote=is_quote, registry_dir="host_vars", **where)
-    assert told["plans"][0]["action"] == "buy", "the user has said which registry is meant"
-
-
-def test_an_entry_of_another_registry_that_cannot_be_read_may_have_bought(tmp_path: Path) -> None:
-    """A merge of a colleague's may have left it so; what is broken is not the same as nothing."""
-    inventory, broken = tmp_path / "inventory", tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml"
-    inventory.mkdir()
-    broken.parent.mkdir(parents=True)
-    broken.write_text("<<<<<<< HEAD\n")
-    where = {"here": str(tmp_path), "sources": [str(inventory)], "inventory_dir": str(inventory)}
-    (refused,) = planned(tmp_path, 1, registry_dir=None, **where)["plans"]
-    assert refused["action"] == "stop" and str(broken) in refused["refusal"]
-    assert f"-e provision_registry_dir={inventory}/host_vars." in refused["refusal"]
-    assert planned(tmp_path, 1, registry_dir="host_vars", **where)["plans"][0]["action"] == "buy"
-
-
-@pytest.mark.parametrize("is_quote", [False, True])
-def test_plan_and_quote_say_which_filter_was_not_applied(tmp_path: Path, is_quote: bool) -> None:
-    api = Offers(2)
-    api.filters = {"compute": SPEC["compute"]}
-    warnings = planned(tmp_path, 2, api=api, quote=is_quote)["warnings"]
-    assert sum("without region: it may have ignored that." in text for text in warnings) == 1, warnings
-
-
-def test_machines_of_other_names_are_not_read_by_their_ids(tmp_path: Path) -> None:
-    api = Offers(
-        1, listed=[machine(1, "train"), machine(2, "gpu-00"), machine(3, None), machine(4, "gpu-0", status="deleted")]
-    )
-    assert planned(tmp_path, 1, api=api)["plans"][0]["action"] == "buy" and api.read == []
-
-
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e a comment"
 SHA = "SHA256:own"
 OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
@@ -164,7 +88,7 @@ def planned(
     first: Mapping[str, Any] | None = None,
     elsewhere: Iterable[dict[str, Any]] = (),
     untold: Iterable[str] = (),
-    api: Offers | None = None,
+    api: FakeMarket | None = None,
     attempts: Mapping[str, Any] | None = None,
     others: Mapping[str, Any] | None = None,
     quote: bool = False,
@@ -174,108 +98,194 @@ def planned(
     registry_url: str = "",
     **fields: Any,
 ) -> dict[str, Any]:
-    """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""
+    """The result of plan for ``count`` hosts and as many offers. ``first``: what only the first host declares."""
     fields = {"registry_dir": str(folder), **fields}
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), **fields) for n in range(count)]
     hosts[0].update(first or {})
     params = {
-        **{
-            "hosts": hosts,
-            "ids": [one["id"] for one in hosts],
-            "decided": [],
-            "others": others or {},
-            "attempts": attempts or {},
-        },
-        **{
-            "sources": list(sources),
-            "here": here,
-            "inventory": {},
-            "connection": "",
-            "identity_file": "",
-            "forbidden": "",
-        },
-        **{
-            "quote": quote,
-            "failed": [],
-            "registry_fingerprint": "",
-            "slice_of": "",
-            "forks": 5,
-            "api_token": "token",
-            "sealed": {},
-            "plan_file": None,
-            "serial": serial,
-            "one_tells_all": True,
-        },
-        **{
-            "by_job": by_job,
-            "job_keys": job_keys,
-            "no_login": no_login,
-            "elsewhere": list(elsewhere),
-            "untold": list(untold),
-        },
-        **{"registry_url": registry_url, "api_url": BASE},
+        "api_token": "token",
+        "api_url": BASE,
+        "attempts": attempts or {},
+        "by_job": by_job,
+        "connection": "",
+        "decided": [],
+        "elsewhere": list(elsewhere),
+        "failed": [],
+        "forbidden": "",
+        "forks": 5,
+        "here": here,
+        "hosts": hosts,
+        "identity_file": "",
+        "ids": [host["id"] for host in hosts],
+        "inventory": {},
+        "job_keys": job_keys,
+        "no_login": no_login,
+        "one_tells_all": True,
+        "others": others or {},
+        "plan_file": None,
+        "quote": quote,
+        "registry_fingerprint": "",
+        "registry_url": registry_url,
+        "sealed": {},
+        "serial": serial,
+        "slice_of": "",
+        "sources": list(sources),
+        "untold": list(untold),
     }
-    return plan(cast(Market, api or Offers(count, storage=storage)), params, check_mode)
+    return plan(cast(Market, api or FakeMarket(count, storage=storage)), params, check_mode)
 
 
-def plans(folder: Path, count: int) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", planned(folder, count)["plans"])
+def show_status(monkeypatch: pytest.MonkeyPatch, phase: str, *resource_ids: str) -> None:
+    """Let the status of every offer be this one."""
+    status = {
+        "phase": phase,
+        "ready": phase == "ready",
+        "resource_ids": list(resource_ids),
+        "connections": [],
+        "msg": "",
+    }
+    for module in (operation, _missing):
+        monkeypatch.setattr(module, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+
+
+NOT_FOUND, UNAVAILABLE = (
+    ApiError("answered 404.", "not_found"),
+    ApiError("answered 500.", "unavailable", transient=True),
+)
+LISTED = machine(1, "gpu-0", offer(9)["offer_id"])
+ENDED = {"gpu-0": [{"offer_id": LISTED["offer_id"], "outcome": "created", "ended": [LISTED["resource_id"]]}]}
 
 
 @pytest.mark.parametrize(
-    ("fields", "actions", "first", "serial", "all_skip_first"),
+    ("page", "attempts", "action", "action_by_name", "action_if_adopting"),
+    [
+        pytest.param({**LISTED, "status": "deleted"}, {}, "buy", "buy", "buy", id="deleted"),
+        pytest.param({**LISTED, "status": "deleting"}, {}, "buy", "buy", "buy", id="deleting"),
+        pytest.param(LISTED, {}, "stop", "wait", "wait", id="running"),
+        pytest.param({**LISTED, "name": "train"}, {}, "buy", "buy", "buy", id="renamed"),
+        pytest.param(NOT_FOUND, {}, "stop", "stop", "stop", id="404"),
+        pytest.param(UNAVAILABLE, {}, "stop", "stop", "stop", id="unreadable"),
+        pytest.param(NOT_FOUND, ENDED, "buy", "buy", "buy", id="404, ended by this play"),
+        pytest.param(LISTED, ENDED, "buy", "buy", "buy", id="running, ended by this play"),
+    ],
+)
+def test_listed_machine_of_the_hosts_name_is_judged_by_its_own_page(
+    tmp_path: Path, page: Any, attempts: Any, action: str, action_by_name: str, action_if_adopting: str
+) -> None:
+    """With a registry, without one (the name decides), and with provision_adopt."""
+
+    def plan_of_host(**fields: Any) -> Any:
+        api = FakeMarket(10, listed=[LISTED], pages={LISTED["resource_id"]: page})
+        (plan,) = planned(tmp_path, 1, api=api, attempts=attempts, **fields)["plans"]
+        return plan
+
+    noted, named, adopted = plan_of_host(), plan_of_host(registry_dir=""), plan_of_host(adopt=True)
+    actions = (noted["action"], named["action"], adopted["action"])
+    assert actions == (action, action_by_name, action_if_adopting), noted["refusal"]
+    if action == action_by_name == "stop":
+        for plan in (named, adopted):
+            assert LISTED["resource_id"] in plan["refusal"] and "Run again" in plan["refusal"]
+
+
+@pytest.mark.parametrize("is_quote", [False, True])
+def test_purchase_made_without_an_inventory_is_not_repeated_with_one(tmp_path: Path, is_quote: bool) -> None:
+    """Both in one folder. The refusal needs no request."""
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    bought = {"provision_procured_offer_id": offer(9)["offer_id"], "provision_purchase": "sent"}
+    HostFile(str(tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml")).note(bought)
+    api = SimpleNamespace(account="account", ahead=0.0)
+    where = {"here": str(tmp_path), "sources": [str(inventory)], "inventory_dir": str(inventory)}
+
+    (refused,) = planned(tmp_path, 1, api=cast(Any, api), quote=is_quote, registry_dir=None, **where)["plans"]
+    assert refused["action"] == "stop" and f"-e provision_registry_dir={tmp_path}/host_vars." in refused["refusal"]
+    assert refused["refusal"].endswith("Nothing was sent.")
+    chosen = planned(tmp_path, 1, quote=is_quote, registry_dir="host_vars", **where)
+    assert chosen["plans"][0]["action"] == "buy", "the user has chosen a registry"
+
+
+def test_unreadable_entry_in_another_registry_folder_stops_the_host(tmp_path: Path) -> None:
+    """A merge in git may have broken it, and it may note a purchase."""
+    inventory, broken = tmp_path / "inventory", tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml"
+    inventory.mkdir()
+    broken.parent.mkdir(parents=True)
+    broken.write_text("<<<<<<< HEAD\n")
+    where = {"here": str(tmp_path), "sources": [str(inventory)], "inventory_dir": str(inventory)}
+    (refused,) = planned(tmp_path, 1, registry_dir=None, **where)["plans"]
+    assert refused["action"] == "stop" and str(broken) in refused["refusal"]
+    assert f"-e provision_registry_dir={inventory}/host_vars." in refused["refusal"]
+    assert planned(tmp_path, 1, registry_dir="host_vars", **where)["plans"][0]["action"] == "buy"
+
+
+@pytest.mark.parametrize("is_quote", [False, True])
+def test_plan_and_quote_warn_about_a_filter_that_was_not_applied(tmp_path: Path, is_quote: bool) -> None:
+    api = FakeMarket(2)
+    api.filters = {"compute": SPEC["compute"]}
+    warnings = planned(tmp_path, 2, api=api, quote=is_quote)["warnings"]
+    assert sum("without region: it may have ignored that." in text for text in warnings) == 1, warnings
+
+
+def test_machines_of_other_names_are_not_read_by_their_ids(tmp_path: Path) -> None:
+    api = FakeMarket(
+        1, listed=[machine(1, "train"), machine(2, "gpu-00"), machine(3, None), machine(4, "gpu-0", status="deleted")]
+    )
+    assert planned(tmp_path, 1, api=api)["plans"][0]["action"] == "buy" and api.read == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "actions", "first_step", "serial", "all_skip_first"),
     [
         ({}, ["buy", "buy"], "", False, True),
-        ({}, ["buy", "buy"], "", True, False),  # another batch may have one
+        ({}, ["buy", "buy"], "", True, False),  # a host of another batch may need it
         ({"host_key_trust": "seeded", "reach": True}, ["buy", "buy"], "seeded", False, False),
         ({"max_price_per_hour": 0.01}, ["stop", "stop"], "stop", False, False),
         ({"invalid": ["provision_reach is no truth"]}, ["stop", "stop"], "stop", False, False),
     ],
 )
-def test_what_comes_before_a_purchase(
-    tmp_path: Path, fields: Any, actions: list[str], first: str, serial: bool, all_skip_first: bool
+def test_plan_names_its_first_step_and_whether_all_hosts_skip_it(
+    tmp_path: Path, fields: Any, actions: list[str], first_step: str, serial: bool, all_skip_first: bool
 ) -> None:
     answer = planned(tmp_path, 2, serial=serial, **fields)
     assert [each["action"] for each in answer["plans"]] == actions
-    assert {(each["first"], each["next"]) for each in answer["plans"]} == {(first, "")}
+    assert {(each["first"], each["next"]) for each in answer["plans"]} == {(first_step, "")}
     assert (answer["common"]["all_skip_first"], answer["common"]["all_skip_next"]) == (all_skip_first, not serial)
     assert answer["common"]["acquires"] is ("buy" in actions)
 
 
 @pytest.mark.parametrize(("check_mode", "retries"), [(False, 7), (True, 0)])
-def test_check_mode_looks_once(tmp_path: Path, check_mode: bool, retries: int) -> None:
+def test_check_mode_polls_once(tmp_path: Path, check_mode: bool, retries: int) -> None:
     answer = planned(tmp_path, 1, check_mode=check_mode, poll_retries=7)
     ((purchase,),) = (row["purchases"] for row in answer["plans"])
     assert answer["common"]["poll"]["retries"] == purchase["poll"]["retries"] == retries
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ({}, {"max_price_per_hour": 4.0}),
-        # The offer's own page says less.
+        # The offer's details leave out the storage.
         ({"storage": 0.5, "offer_id": offer(0)["offer_id"]}, {"price_per_hour": 1.5}),
         ({"cluster_name": "pod", "project": "research"}, {"cluster_name": "pod", "project": "research"}),
         ({"max_account_price_per_hour": "20"}, {"max_account_price_per_hour": 20.0}),
-        # A file knows nothing of other controllers.
+        # With files, the total becomes a limit of this purchase.
         ({"max_total_price_per_hour": "3"}, {"max_price_per_hour": 3.0}),
     ],
 )
-def test_what_a_purchase_is_told(tmp_path: Path, fields: Any, told: dict[str, Any]) -> None:
+def test_plan_fills_the_options_of_the_purchase(tmp_path: Path, fields: Any, expected: dict[str, Any]) -> None:
     ((purchase,),) = (each["purchases"] for each in planned(tmp_path, 1, **fields)["plans"])
     assert set(purchase) == {"label", "cluster", "poll", "options", "note"}
-    # The rest is of one host's own templates, or no business of a plan; a plan has all others, also if it says nothing.
+    # The task sets the other options itself; the plan has all of these, perhaps empty.
     own = {"ssh_public_key", "cloud_init", "registry_url", "note", "plan", "listed_before"}
     assert set(purchase["options"]) == {*PROCURE_OFFER} - own - {"procure_timeout", "settle_timeout", "account_name"}
     file = str(tmp_path / "gpu-0" / "compute_index_supply.yml")
     assert {name: value for name, value in purchase["options"].items() if value not in (None, {})} == {
         **{"offer_id": offer(0)["offer_id"], "resource_name": "gpu-0", "max_price_per_hour": 4.0, "host": "gpu-0"},
-        **{"price_per_hour": 2.0, "project": "default", "account": "account", "registry_file": file, **told},
+        **{"price_per_hour": 2.0, "project": "default", "account": "account", "registry_file": file, **expected},
     }
     assert purchase["note"]["provision_groups"] == ["gpu"] and purchase["note"]["provision_offer"]["gpu_type"]
 
 
-def test_the_price_that_a_search_shows_is_that_of_an_id_too(tmp_path: Path) -> None:
+def test_offer_given_by_id_is_planned_at_the_price_of_the_search(tmp_path: Path) -> None:
     first = {"offer_id": offer(0)["offer_id"]}
     options = [one["purchases"][0]["options"] for one in planned(tmp_path, 2, storage=0.5, first=first)["plans"]]
     assert [(each["offer_id"], each["price_per_hour"]) for each in options] == [
@@ -284,11 +294,11 @@ def test_the_price_that_a_search_shows_is_that_of_an_id_too(tmp_path: Path) -> N
     ]
 
 
-def kept_evidence(tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool) -> str:
-    """The address of a registry whose host had a bad machine, of the market's cheapest place, and gave it back."""
+def note_bad_machine(tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool) -> str:
+    """Note a bad machine in the cheapest place, its evidence and its end. Return the registry's URL, or ``""``."""
     url = request.getfixturevalue("registry_url") if is_shared else ""
     place = SharedProject("default") if is_shared else Folder(str(tmp_path))
-    bought = {
+    purchase = {
         "provision_procured_offer_id": offer(9)["offer_id"],
         "provision_resource_ids": [machine_id(9)],
         "provision_journaled_at": utc(time.time() - 600),
@@ -300,8 +310,8 @@ def kept_evidence(tmp_path: Path, request: pytest.FixtureRequest, is_shared: boo
         owner = store.host("gpu-9")
         assert owner is not None
         owner.read()
-        owner.claim({**bought, "provision_resource_ids": None, "provision_purchase": "sent"})
-        owner.note({**bought, "provision_purchase": "made"})
+        owner.claim({**purchase, "provision_resource_ids": None, "provision_purchase": "sent"})
+        owner.note({**purchase, "provision_purchase": "made"})
         reasons = ["GPU 3: xid: Xid 79 (fell off the bus) (bad)"]
         report = Report.of("gpu-9", [{"item": "gpu-9", "verdict": "bad", "reasons": reasons}])
         assert store.keep_evidence("gpu-9", bundle(report, {}, *store.entry("gpu-9")))
@@ -311,25 +321,25 @@ def kept_evidence(tmp_path: Path, request: pytest.FixtureRequest, is_shared: boo
 
 @pytest.mark.parametrize("is_shared", [False, True])
 @pytest.mark.parametrize("is_quote", [False, True])
-def test_the_place_of_a_bad_machine_is_avoided_also_once_it_has_ended(
+def test_place_of_a_bad_machine_is_avoided_after_it_has_ended(
     tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool, is_quote: bool
 ) -> None:
-    """For each host of the registry, in whichever later run, and the quote says why."""
-    url = kept_evidence(tmp_path, request, is_shared)
-    api = Offers(4)
+    """By all hosts of the registry, in later runs. A plan warns of it, and a quote prints it."""
+    url = note_bad_machine(tmp_path, request, is_shared)
+    api = FakeMarket(4)
     api._offers[2].update(vendor="crusoe")
-    how: Any = {"api": api, "registry_url": url, "quote": is_quote}
-    result = planned(tmp_path, 1, **how)
+    options: Any = {"api": api, "registry_url": url, "quote": is_quote}
+    result = planned(tmp_path, 1, **options)
     assert [one["offer_id"] for one in result["plans"]] == [offer(2)["offer_id"]]
-    told = " ".join(" ".join(result["lines" if is_quote else "warnings"]).split())
-    assert "nebius EU is avoided until 20" in told and "test: GPU 3: xid: Xid 79 (fell off the bus)." in told
-    now = planned(tmp_path, 1, avoid="0", **how)
-    assert [one["offer_id"] for one in now["plans"]] == [offer(0)["offer_id"]]
-    assert "avoided" not in str(now.get("lines")) + str(now["warnings"])
+    output = " ".join(" ".join(result["lines" if is_quote else "warnings"]).split())
+    assert "nebius EU is avoided until 20" in output and "test: GPU 3: xid: Xid 79 (fell off the bus)." in output
+    again = planned(tmp_path, 1, avoid="0", **options)
+    assert [one["offer_id"] for one in again["plans"]] == [offer(0)["offer_id"]]
+    assert "avoided" not in str(again.get("lines")) + str(again["warnings"])
 
 
-def test_evidence_that_cannot_be_read_is_named(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    kept_evidence(tmp_path, request, False)
+def test_unreadable_evidence_is_a_warning(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    note_bad_machine(tmp_path, request, False)
     (file,) = (tmp_path / ".evidence").iterdir()
     (tmp_path / ".evidence" / "half.json.tmp").write_text("{")
     file.write_text(file.read_text()[:100])
@@ -345,8 +355,8 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path: Path, request: pytest.F
     assert warning == f"The evidence {file} cannot be read, so the vendor and region of its machine may not be avoided."
 
 
-def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
-    few, many = plans(tmp_path, 5), plans(tmp_path, 100)
+def test_plan_of_a_host_does_not_grow_with_the_number_of_hosts(tmp_path: Path) -> None:
+    few, many = (planned(tmp_path, count)["plans"] for count in (5, 100))
     assert {one["action"] for one in (*few, *many)} == {"buy"}
     assert len({one["offer_id"] for one in many}) == 100
     assert len(json.dumps(many)) / 100 < 1.1 * len(json.dumps(few)) / 5
@@ -362,7 +372,7 @@ def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
         ({"reach": "false"}, True),
     ],
 )
-def test_where_nobody_could_log_in_nothing_is_bought(tmp_path: Path, fields: dict[str, Any], buys: bool) -> None:
+def test_host_without_a_way_to_log_in_buys_nothing(tmp_path: Path, fields: dict[str, Any], buys: bool) -> None:
     (found,) = planned(tmp_path, 1, no_login="There is no ssh.", **fields)["plans"]
     assert (found["action"] == "buy") == buys, found["refusal"]
     if not buys:
@@ -370,24 +380,24 @@ def test_where_nobody_could_log_in_nothing_is_bought(tmp_path: Path, fields: dic
 
 
 @pytest.mark.parametrize(
-    ("fields", "found"),
+    ("fields", "identity_file"),
     [
         ({}, "{here}/gpu"),
         ({"identity_file": "mine"}, "/mine"),
-        ({"has_ssh_public_key": True}, ""),  # of a key that is given itself nobody knows the file
+        ({"has_ssh_public_key": True}, ""),  # the key itself is given, not its file
         ({"ssh_public_key_file": "alone.pub"}, ""),
         ({"ssh_public_key_file": "gpu"}, ""),
     ],
 )
-def test_the_private_key_is_the_one_beside_the_public_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], found: str
+def test_private_key_is_found_next_to_the_public_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], identity_file: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("gpu", "gpu.pub", "alone.pub"):
         Path(name).write_text(f"{KEY}\n")
     given = {"has_ssh_public_key": False, "ssh_public_key_file": "gpu.pub", **fields}
     (plan,) = planned(tmp_path / "registry", 1, **given)["plans"]
-    assert plan["identity_file"] == found.format(here=tmp_path)
+    assert plan["identity_file"] == identity_file.format(here=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +418,7 @@ def test_the_private_key_is_the_one_beside_the_public_one(
         (f"256 {OF_FILE} x (ED25519)\n", {"ssh_fingerprint": "", "ssh_public_key_file": "key.pub"}, True),
     ],
 )
-def test_a_job_that_has_not_the_machines_key_buys_nothing(
+def test_job_without_the_key_of_the_machines_buys_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job_keys: str | None, fields: dict[str, Any], buys: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -432,10 +442,10 @@ def test_a_job_that_has_not_the_machines_key_buys_nothing(
         ("{stays}", False),
     ],
 )
-def test_a_job_whose_registry_is_lost_with_it_is_quoted_nothing(
+def test_job_that_would_lose_its_registry_is_refused(
     tmp_path: Path, registry: str | None, is_lost: bool, quote: bool
 ) -> None:
-    """A quote does not ask for its keys, and would be approved."""
+    """Also a quote, although it checks no keys; otherwise it would be approved."""
     job = tmp_path / "job"
     (job / "inventory").mkdir(parents=True)
     (job / "inventory" / "hosts").touch()
@@ -446,8 +456,8 @@ def test_a_job_whose_registry_is_lost_with_it_is_quoted_nothing(
     assert ("nothing would remember the machine" in found["refusal"]) is is_lost, found
 
 
-def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
-    """Two hosts of a project may have registry folders of their own; one of them is not in this play."""
+def test_budget_counts_all_registry_folders_of_the_project(tmp_path: Path) -> None:
+    """The other host of the project has a registry folder of its own, and is not in this play."""
     other = raw(host="gpu-9", registry_dir=str(tmp_path / "b"))
     bought = {"provision_procured_offer_id": "o", "provision_purchase": "sent", "provision_price_per_hour": 1e7}
     file = HostFile(f"{tmp_path}/b/gpu-9/compute_index_supply.yml")
@@ -460,8 +470,8 @@ def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
     assert "of project default" in found["refusal"]
 
 
-def test_a_budget_is_that_of_this_month_though_a_clock_was_behind(tmp_path: Path) -> None:
-    """What was bought while this computer's clock was weeks behind may run on; by that clock the month were over."""
+def test_budget_counts_this_month_although_a_clock_was_behind(tmp_path: Path) -> None:
+    """By the clock of one purchase, which was weeks behind the API's, the month of the others would be over."""
     for host, price, ahead in (("over", 1e7, 0.0), ("late", 0.01, 40 * 86_400.0)):
         file = HostFile(f"{tmp_path}/{host}/compute_index_supply.yml", ahead=lambda ahead=ahead: ahead)  # type: ignore[misc]
         bought = {"provision_procured_offer_id": f"o-{host}", "provision_price_per_hour": price}
@@ -476,7 +486,7 @@ def test_a_budget_is_that_of_this_month_though_a_clock_was_behind(tmp_path: Path
     assert planned(tmp_path, 1, budget=1e6, lease="1h")["plans"][0]["action"] == "buy"
 
 
-def test_a_budget_refuses_while_it_is_not_known_where_all_of_its_project_is(tmp_path: Path) -> None:
+def test_budget_refuses_while_a_registry_of_the_project_is_unread(tmp_path: Path) -> None:
     limits = {"lease": "1h", "untold": ["gpu-9: its registry is not read."]}
     (found,) = planned(tmp_path, 1, budget=5000, **limits)["plans"]
     (free,) = planned(tmp_path, 1, **limits)["plans"]
@@ -485,13 +495,13 @@ def test_a_budget_refuses_while_it_is_not_known_where_all_of_its_project_is(tmp_
 
 
 @pytest.mark.parametrize("shown", ["list", "links"])
-def test_a_machine_that_is_adopted_brings_its_storage(tmp_path: Path, shown: str) -> None:
-    """Its price counts, too: a machine's own price does not include it."""
+def test_adopted_machine_counts_with_its_storage(tmp_path: Path, shown: str) -> None:
+    """A machine's own price does not include its storage."""
     links = [{"resource_id": machine_id(2), "kind": "storage"}]
     own = {**LISTED, **({"linked_resources": links} if shown == "links" else {})}
     volume = machine(2, "data", LISTED["offer_id"] if shown == "list" else None, kind="storage", price_per_hour=0.25)
     listed = [own, volume] if shown == "list" else [own]
-    api = Offers(10, listed=listed, pages={LISTED["resource_id"]: own, machine_id(2): volume})
+    api = FakeMarket(10, listed=listed, pages={LISTED["resource_id"]: own, machine_id(2): volume})
     (found,) = planned(tmp_path, 1, api=api, check_mode=False, adopt=True)["plans"]
     entry = read_entry(HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml")).read())
     assert (found["action"], found["price_per_hour"], entry.price_per_hour) == ("wait", 2.25, 2.25), found["refusal"]
@@ -504,16 +514,15 @@ def test_a_machine_that_is_adopted_brings_its_storage(tmp_path: Path, shown: str
 
 
 @pytest.mark.parametrize(("rival", "action"), [(("default", "gpu-0"), "wait"), (("red", "b"), "stop")])
-def test_a_machine_that_another_run_adopts_meanwhile_stops_only_its_host(
+def test_machine_adopted_by_another_run_stops_only_its_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_url: str, rival: tuple[str, str], action: str
 ) -> None:
-    """The other run may be one for the same host, which then has its machine."""
-    status = {"phase": "ready", "ready": True, "resource_ids": [LISTED["resource_id"]], "connections": [], "msg": ""}
-    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    """If the other run was for the same host, the host has its machine."""
+    show_status(monkeypatch, "ready", LISTED["resource_id"])
     other = SharedHost(Database(registry_url, {"host": "h", "user": "u", "run": "other"}), *rival, BASE, run="other")
 
-    class Overtaken(Offers):
-        """The machines are listed once the registry was read, and before anything is noted there."""
+    class AdoptedMeanwhile(FakeMarket):
+        """The other run adopts the machine between this run's read of the registry and its note."""
 
         def resources(self) -> list[dict[str, Any]]:
             if read_entry(other.read()).is_empty:
@@ -521,47 +530,45 @@ def test_a_machine_that_another_run_adopts_meanwhile_stops_only_its_host(
                 other.note({"provision_procured_offer_id": LISTED["offer_id"], "provision_price_per_hour": 2.0, **ids})
             return super().resources()
 
-    api = Overtaken(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
-    how: Any = {"api": api, "check_mode": False, "adopt": True, "registry_url": registry_url}
-    found, again = (planned(tmp_path, 2, **how) for _run in range(2))
+    api = AdoptedMeanwhile(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
+    options: Any = {"api": api, "check_mode": False, "adopt": True, "registry_url": registry_url}
+    found, again = (planned(tmp_path, 2, **options) for _run in range(2))
     plans = found["plans"]
     assert [item["action"] for item in plans] == [action, "buy"], [item["refusal"] for item in plans]
     assert (found["changed"], again["changed"]) == (False, False)
     assert ("is contested" in plans[0]["refusal"]) is (action == "stop")
 
 
-@pytest.mark.parametrize(("whose", "action"), [("gpu-0", "wait"), ("gpu-9", "stop")])
-def test_what_counted_as_ended_is_taken_over_by_its_own_host_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_url: str, whose: str, action: str
+@pytest.mark.parametrize(("owner", "action"), [("gpu-0", "wait"), ("gpu-9", "stop")])
+def test_running_machine_of_an_ended_entry_is_adopted_only_by_its_own_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_url: str, owner: str, action: str
 ) -> None:
-    """The registry has an offer once. Who may not have it stops, and the others of the play go on."""
-    status = {"phase": "ready", "ready": True, "resource_ids": [LISTED["resource_id"]], "connections": [], "msg": ""}
-    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
-    other = SharedHost(Database(registry_url, {"host": "h", "user": "u", "run": "o"}), "default", whose, BASE, run="o")
+    """The registry has each offer once. Another host that wants the machine stops; the rest of the play goes on."""
+    show_status(monkeypatch, "ready", LISTED["resource_id"])
+    other = SharedHost(Database(registry_url, {"host": "h", "user": "u", "run": "o"}), "default", owner, BASE, run="o")
     ids = {"provision_resource_ids": [LISTED["resource_id"]], "provision_purchase": "made"}
     other.note({"provision_procured_offer_id": LISTED["offer_id"], "provision_price_per_hour": 2.0, **ids})
     other.end()
-    api = Offers(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
+    api = FakeMarket(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
     found = planned(tmp_path, 2, api=api, check_mode=False, adopt=True, registry_url=registry_url)["plans"]
     assert [item["action"] for item in found] == [action, "buy"], [item["refusal"] for item in found]
-    told = "host gpu-9 of project default has also bought the offer; it counts as ended: if it still runs, let that"
-    assert (told in found[0]["refusal"]) is (action == "stop")
+    refusal = "host gpu-9 of project default has also bought the offer; it counts as ended: if it still runs, let that"
+    assert (refusal in found[0]["refusal"]) is (action == "stop")
 
 
 @pytest.mark.parametrize("refused", [None, 409])
 @pytest.mark.parametrize("store", ["files", "postgresql"])
-def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(
+def test_storage_of_an_unanswered_purchase_that_failed_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, store: str, refused: int | None
 ) -> None:
-    """One that was refused has bought nothing: the storage is somebody else's."""
+    """If it was refused, the storage belongs to someone else."""
     bought, url = offer(9)["offer_id"], ""
     registry: Any = HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml"))
     if store == "postgresql":
         url = request.getfixturevalue("registry_url")
         dead = Database(url, {"host": "h", "user": "u", "run": "dead"})
         registry = SharedHost(dead, "default", "gpu-0", BASE, run="dead")
-    status = {"phase": "failed", "ready": False, "resource_ids": [], "connections": [], "msg": "It has failed."}
-    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    show_status(monkeypatch, "failed")
     registry.read()
     registry.claim(
         {
@@ -571,7 +578,7 @@ def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(
     )
     registry.close()
     volume = machine(2, "data", bought, kind="storage")
-    api = Offers(1, listed=[volume], pages={machine_id(2): volume})
+    api = FakeMarket(1, listed=[volume], pages={machine_id(2): volume})
     (found,) = planned(tmp_path, 1, api=api, check_mode=False, registry_url=url)["plans"]
     ledger = dead.ledger("default") if url else _stores.ledger(str(tmp_path))
     kept = {item for bill in ledger.bills if bill.runs for item in bill.resource_ids}
@@ -579,17 +586,16 @@ def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(
 
 
 @pytest.mark.parametrize("phase", ["ended", "failed"])
-def test_storage_of_a_machine_that_has_ended_elsewhere_stays_in_the_registry(
+def test_storage_of_a_machine_that_ended_elsewhere_stays_in_the_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
-    """Earlier versions noted its id among the machines'."""
+    """Its id may be noted among those of the machines, as earlier versions did."""
     bought, ids = offer(9)["offer_id"], [machine_id(1), machine_id(2)]
-    status = {"phase": phase, "ready": False, "resource_ids": ids, "connections": [], "msg": "It has ended."}
-    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    show_status(monkeypatch, phase, *ids)
     path = tmp_path / "gpu-0" / "compute_index_supply.yml"
     HostFile(str(path)).note({"provision_procured_offer_id": bought, "provision_resource_ids": ids})
     gone, volume = machine(1, "gpu-0", bought, status="deleted"), machine(2, "data", bought, kind="storage")
-    api = Offers(1, listed=[gone, volume], pages={machine_id(1): gone, machine_id(2): volume})
+    api = FakeMarket(1, listed=[gone, volume], pages={machine_id(1): gone, machine_id(2): volume})
     (found,) = planned(tmp_path, 1, api=api, check_mode=False)["plans"]
     entry = read_entry(HostFile(str(path)).read())
     assert (found["action"], entry.is_empty) == ("buy", True), found["refusal"]
@@ -610,22 +616,22 @@ def test_failed_purchase_stays_while_page_of_machine_listed_as_deleted_is_unread
 
 
 @pytest.mark.parametrize(("ceiling", "action"), [(2.2, "stop"), (2.25, "buy")])
-@pytest.mark.parametrize("whose", ["max_total_price_per_hour", "max_account_price_per_hour"])
+@pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
 @pytest.mark.parametrize("is_listed", [True, False])
-def test_storage_of_a_machine_that_has_ended_elsewhere_counts_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_listed: bool, whose: str, ceiling: float, action: str
+def test_storage_of_a_machine_that_ended_elsewhere_counts_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_listed: bool, option: str, ceiling: float, action: str
 ) -> None:
-    """The registry has it as storage alone only after this plan."""
+    """In this plan, although its end is noted only afterwards."""
     bought, volume = offer(9)["offer_id"], machine(2, "data", None, kind="storage", price_per_hour=0.25)
-    status = {"phase": "ended", "ready": False, "resource_ids": [], "connections": [], "msg": "It has ended."}
-    for asking in (operation, _missing):
-        monkeypatch.setattr(asking, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    show_status(monkeypatch, "ended")
     file = HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml"))
     noted = {"provision_storage": [{"resource_id": machine_id(2), "price_per_hour": 0.25}]}
     file.note({"provision_procured_offer_id": bought, "provision_resource_ids": [machine_id(1)], **noted})
     gone = machine(1, "gpu-0", bought, status="deleted")
-    api = Offers(1, listed=[gone, *([volume] if is_listed else [])], pages={machine_id(1): gone, machine_id(2): volume})
-    limits = {whose: ceiling}
+    api = FakeMarket(
+        1, listed=[gone, *([volume] if is_listed else [])], pages={machine_id(1): gone, machine_id(2): volume}
+    )
+    limits = {option: ceiling}
     for _run in range(2):
         (found,) = planned(tmp_path, 1, api=api, check_mode=False, **limits)["plans"]
         assert found["action"] == action, found["refusal"]
@@ -635,14 +641,14 @@ def test_storage_of_a_machine_that_has_ended_elsewhere_counts_at_once(
 @pytest.mark.parametrize(
     ("listed", "ceiling", "action"),
     [
-        pytest.param(5.0, 6.5, "stop", id="it has become dearer"),
-        pytest.param(5.0, 7.0, "buy", id="and there is room all the same"),
-        pytest.param(1.0, 3.5, "stop", id="one that has become cheaper counts as it is noted"),
-        pytest.param(None, 4.0, "buy", id="its price is not listed"),
+        pytest.param(5.0, 6.5, "stop", id="dearer"),
+        pytest.param(5.0, 7.0, "buy", id="dearer, below the ceiling"),
+        pytest.param(1.0, 3.5, "stop", id="cheaper"),
+        pytest.param(None, 4.0, "buy", id="no listed price"),
     ],
 )
 @pytest.mark.parametrize(("owner", "others"), [("gpu-0", {}), ("gpu-7", {"gpu-7": 2.0}), ("gpu-7", {"gpu-7": None})])
-def test_a_machine_that_has_become_dearer_counts_at_its_listed_price(
+def test_live_machine_counts_at_the_higher_of_noted_and_listed_price(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     owner: str,
@@ -652,18 +658,17 @@ def test_a_machine_that_has_become_dearer_counts_at_its_listed_price(
     action: str,
 ) -> None:
     bought = offer(9)["offer_id"]
-    status = {"phase": "ready", "ready": True, "resource_ids": [machine_id(1)], "connections": [], "msg": ""}
-    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    show_status(monkeypatch, "ready", machine_id(1))
     noted = {"provision_resource_ids": [machine_id(1)], "provision_price_per_hour": 2.0, "provision_purchase": "made"}
     HostFile(str(tmp_path / owner / "compute_index_supply.yml")).note({"provision_procured_offer_id": bought, **noted})
-    api = Offers(3, listed=[machine(1, owner, bought, price_per_hour=listed)])
+    api = FakeMarket(3, listed=[machine(1, owner, bought, price_per_hour=listed)])
     count = 1 if others else 2
     buyer = planned(tmp_path, count, api=api, others=others, max_total_price_per_hour=ceiling)["plans"][-1]
     assert (buyer["host"], buyer["action"]) == (f"gpu-{count - 1}", action), buyer["refusal"]
     assert action == "buy" or f"{owner} USD {max(2.0, listed or 0.0):.2f} (live" in buyer["refusal"]
 
 
-@pytest.mark.parametrize(("count", "quote", "is_told"), [(5, False, False), (6, False, True), (6, True, False)])
-def test_purchases_that_wait_for_each_other_are_told_of(tmp_path: Path, count: int, quote: bool, is_told: bool) -> None:
+@pytest.mark.parametrize(("count", "quote", "warns"), [(5, False, False), (6, False, True), (6, True, False)])
+def test_more_purchases_than_forks_are_a_warning(tmp_path: Path, count: int, quote: bool, warns: bool) -> None:
     warnings = planned(tmp_path, count, quote=quote)["warnings"]
-    assert any("6 hosts buy, 5 at a time: a purchase may take minutes" in text for text in warnings) is is_told
+    assert any("6 hosts buy, 5 at a time: a purchase may take minutes" in text for text in warnings) is warns

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Machines that a freed claim of a shared registry has bought after all, and a list that shows what has ended."""
+"""The step plan with a shared registry: late purchases of freed claims, and a list that still has ended machines."""
 
 from __future__ import annotations
 
@@ -35,34 +35,35 @@ def database(url: str) -> Database:
     return Database(url, {"host": "bastion", "user": "alice", "run": "other"})
 
 
-def claimed(url: str, host: str = "gpu-1", offer: str = X, project: str = "default", **note: Any) -> Row:
-    """The claim of a run that has sent its purchase."""
+def sent_claim(url: str, host: str = "gpu-1", offer: str = X, project: str = "default", **note: Any) -> Row:
+    """Claim a host for a run that has sent its purchase."""
     facts = {"provision_resource_name": host, **note}
     return database(url).claim(Purchase(str(uuid.uuid4()), project, host, BASE, offer, 2.0, facts), Ceilings())
 
 
-def freed(url: str, *wanted: str, **note: Any) -> Row:
-    row = claimed(url, *wanted, **note)
+def freed_claim(url: str, *claim: str, **note: Any) -> Row:
+    """Claim a host, and free it since nothing was bought."""
+    row = sent_claim(url, *claim, **note)
     database(url).void(row, "not made", {})
     return row
 
 
-def ended(url: str, *wanted: str) -> Row:
-    """The claim of a purchase that was made, and whose machine, the first, was deleted."""
-    row, shared = claimed(url, *wanted), database(url)
+def ended_claim(url: str, *claim: str) -> Row:
+    """Claim a host, note that machine 1 was bought, and that it has ended."""
+    row, shared = sent_claim(url, *claim), database(url)
     shared.note(Purchase(row.claim, row.project, row.host, row.account, row.offer), [machine_id(1)])
     shared.end(row, [machine_id(1)])
     return row
 
 
-def stored(url: str) -> list[Any]:
-    """All that the registry has on record."""
+def stored_rows(url: str) -> list[Any]:
+    """The rows of all purchases and machines."""
     purchases = postgresql.execute(url, "SELECT * FROM compute_index_supply.purchase ORDER BY claim")
     return [purchases, postgresql.execute(url, "SELECT * FROM compute_index_supply.machine ORDER BY resource")]
 
 
 def planned(api: AccountApi, url: str, *, mode: str = "", **fields: Any) -> Json:
-    """The plan of the role for gpu-1; a quote, or check mode, if that is asked for."""
+    """The plan for gpu-1. ``mode``: ``""``, ``"quote"`` or `CHECK`."""
     hosts = [raw(id="1", **fields)]
     given = {"hosts": hosts, "ids": ["1"], "registry_url": url, "here": "/", "api_url": BASE, "quote": mode == "quote"}
     defaults = {"api_token": "token", **{name: option.get("default") for name, option in steps.PLAN.items()}}
@@ -76,36 +77,36 @@ def actions(answer: Json) -> list[str]:
 @pytest.mark.parametrize("project", ["default", "blue"])
 @pytest.mark.parametrize("host", ["gpu-1", "gpu-7"])
 @pytest.mark.parametrize("is_deleted", [True, False])
-def test_a_machine_of_an_ended_claim_is_left_to_the_audit(
+def test_listed_machine_of_an_ended_claim_is_not_noted(
     registry_url: str, project: str, host: str, is_deleted: bool
 ) -> None:
-    """The list shows it for as long as it likes, be it of this host, of another one, or of another project."""
-    ended(registry_url, host, X, project)
-    before = stored(registry_url)
+    """The list may show it for any time; the claim may be of this host, another host, or another project."""
+    ended_claim(registry_url, host, X, project)
+    before = stored_rows(registry_url)
     api = AccountApi(machine(1, host, X), gone=[machine_id(1)] if is_deleted else [])
     for _time in range(3):
         api.asked.clear()
         answer = planned(api, registry_url)
         assert (answer["changed"], api.lists) == (False, 1)
-        # Whether a machine of the host's own name is in its way is another rule.
+        # A machine of the host's own name may stop it by another rule.
         assert host == "gpu-1" or actions(answer) == ["buy"]
         assert not any("not made" in each for each in answer["warnings"])
-    assert stored(registry_url) == before
+    assert stored_rows(registry_url) == before
 
 
 @pytest.mark.parametrize("mode", ["", "quote", CHECK])
-def test_what_a_freed_claim_has_bought_is_noted_in_one_more_look(registry_url: str, mode: str) -> None:
-    freed(registry_url)
-    freed(registry_url, "gpu-7", OTHER)
+def test_late_purchase_of_a_freed_claim_is_noted_with_one_more_list(registry_url: str, mode: str) -> None:
+    freed_claim(registry_url)
+    freed_claim(registry_url, "gpu-7", OTHER)
     bought = {X: status("ready", resource_ids=[machine_id(1)]), OTHER: status("ready", resource_ids=[machine_id(2)])}
     api = AccountApi(machine(1, "gpu-1", X), machine(2, "gpu-7", OTHER), bought=bought)
-    before = stored(registry_url)
+    before = stored_rows(registry_url)
     answer = planned(api, registry_url, mode=mode)
-    told = [each for each in answer["warnings"] if "counted as not made" in each]
-    assert len(told) == 2 and {f"fresh {machine_id(1)}", f"fresh {machine_id(2)}"} <= set(api.asked)
+    warnings = [each for each in answer["warnings"] if "counted as not made" in each]
+    assert len(warnings) == 2 and {f"fresh {machine_id(1)}", f"fresh {machine_id(2)}"} <= set(api.asked)
     if mode:
-        assert (stored(registry_url), answer["changed"], api.lists) == (before, False, 1)
-        assert all("compute_index.supply.provision notes it as gpu-" in each for each in told)
+        assert (stored_rows(registry_url), answer["changed"], api.lists) == (before, False, 1)
+        assert all("compute_index.supply.provision notes it as gpu-" in each for each in warnings)
         return
     assert answer["changed"] and api.lists <= 2 and actions(answer) == ["wait"]
     assert {row.host: row.resource_ids for row in database(registry_url).counted()} == {
@@ -113,7 +114,7 @@ def test_what_a_freed_claim_has_bought_is_noted_in_one_more_look(registry_url: s
         "gpu-7": [machine_id(2)],
     }
     api.asked.clear()
-    assert not any("not made" in each for each in planned(api, registry_url)["warnings"]), "and never again"
+    assert not any("not made" in each for each in planned(api, registry_url)["warnings"]), "only once"
 
 
 @pytest.mark.parametrize(
@@ -126,30 +127,30 @@ def test_what_a_freed_claim_has_bought_is_noted_in_one_more_look(registry_url: s
         ([machine(1, "train", X)], ()),
     ],
 )
-def test_a_list_that_lags_makes_nothing_of_a_freed_claim(registry_url: str, now: Any, gone: Any) -> None:
-    """The machine is asked for by its id before anything is noted."""
-    freed(registry_url)
-    before = stored(registry_url)
+def test_lagging_list_does_not_revive_a_freed_claim(registry_url: str, now: Any, gone: Any) -> None:
+    """Each machine is read by its id before it is noted."""
+    freed_claim(registry_url)
+    before = stored_rows(registry_url)
     api = AccountApi(machine(1, "gpu-1", X), now=now, gone=gone)
     answer = planned(api, registry_url)
-    assert (stored(registry_url), answer["changed"], api.lists) == (before, False, 1)
+    assert (stored_rows(registry_url), answer["changed"], api.lists) == (before, False, 1)
     assert f"fresh {machine_id(1)}" in api.asked and not any("not made" in each for each in answer["warnings"])
 
 
-def test_what_another_claim_of_the_offer_has_bought_is_no_news(registry_url: str) -> None:
-    """The host claimed the offer twice: the first claim came to nothing, the second one was bought and has ended."""
-    freed(registry_url)
-    ended(registry_url)
-    before = stored(registry_url)
+def test_machine_of_an_ended_claim_does_not_revive_a_freed_claim(registry_url: str) -> None:
+    """The host claimed the offer twice: the first claim was freed, the second bought the machine, which has ended."""
+    freed_claim(registry_url)
+    ended_claim(registry_url)
+    before = stored_rows(registry_url)
     api = AccountApi(machine(1, "gpu-1", X))
     assert planned(api, registry_url)["changed"] is False
-    assert (stored(registry_url), api.lists) == (before, 1)
+    assert (stored_rows(registry_url), api.lists) == (before, 1)
 
 
-def test_a_plan_looks_again_once_whatever_has_changed(registry_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A late machine, and then a ceiling whose open claims are settled: both are told, and two looks are all."""
-    freed(registry_url, "gpu-7", OTHER)
-    claimed(registry_url, "gpu-8", offer_id(3))
+def test_plan_lists_the_account_at_most_twice(registry_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for a late machine and once for open claims that a ceiling counts; both are warnings."""
+    freed_claim(registry_url, "gpu-7", OTHER)
+    sent_claim(registry_url, "gpu-8", offer_id(3))
     query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = now() - interval '1 hour'"
     postgresql.execute(registry_url, f"{query} WHERE host = 'gpu-8'")
     api = AccountApi(machine(2, "gpu-7", OTHER), bought={offer_id(3): status("failed")})
@@ -163,14 +164,14 @@ def test_a_plan_looks_again_once_whatever_has_changed(registry_url: str, monkeyp
 
 @pytest.mark.parametrize("mode", ["", "quote", CHECK])
 @pytest.mark.parametrize("project", ["default", "blue"])
-def test_what_a_claim_has_or_had_is_planned_for_nobody(registry_url: str, project: str, mode: str) -> None:
-    """An API may list an offer that was sold, or has failed: its purchase would be refused. What came to nothing may
-    be bought, and so may what a run that died before its purchase has claimed."""
+def test_offer_of_a_live_or_ended_claim_is_not_planned(registry_url: str, project: str, mode: str) -> None:
+    """The API may list sold or failed offers, whose purchase would be refused. Offers of freed claims, and of lapsed
+    claims that were never sent, may be bought."""
     free, had, has, lapsed = (offer_id(number) for number in (100, 101, 102, 103))
-    freed(registry_url, "gpu-7", free, project)
-    ended(registry_url, "gpu-1", had, project)
-    claimed(registry_url, "gpu-8", has, project)
-    claimed(registry_url, "gpu-9", lapsed, project)
+    freed_claim(registry_url, "gpu-7", free, project)
+    ended_claim(registry_url, "gpu-1", had, project)
+    sent_claim(registry_url, "gpu-8", has, project)
+    sent_claim(registry_url, "gpu-9", lapsed, project)
     query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = NULL WHERE host = 'gpu-9'"
     postgresql.execute(registry_url, query)
     api = AccountApi(offers=4)
@@ -186,8 +187,8 @@ def test_what_a_claim_has_or_had_is_planned_for_nobody(registry_url: str, projec
 
 
 @dataclass(frozen=True)
-class Deal:
-    """A claim of the world, and the machine that the list shows for its offer; ``runs``: what the book says of it."""
+class RandomClaim:
+    """A claim, and the machine of its offer in the list. ``runs``: whether the machine exists."""
 
     state: str
     project: str
@@ -196,7 +197,7 @@ class Deal:
     runs: bool
 
     @classmethod
-    def drawn(cls, chance: Random) -> Deal:
+    def drawn(cls, chance: Random) -> RandomClaim:
         host = chance.choice(["gpu-1", "gpu-7"])
         state = chance.choice(["void", "void, refused", "void, put off", "ended", "live"])
         name = chance.choice([host, host, host, "train", None])
@@ -205,7 +206,7 @@ class Deal:
     def enter(self, url: str, number: int) -> None:
         refused = {"void, refused": 409, "void, put off": 429}.get(self.state)
         note = {} if refused is None else {"provision_refused_status": refused}
-        row, shared = claimed(url, self.host, offer_id(number), self.project, **note), database(url)
+        row, shared = sent_claim(url, self.host, offer_id(number), self.project, **note), database(url)
         if self.state.startswith("void"):
             shared.void(row, "not made", {})
             return
@@ -215,24 +216,24 @@ class Deal:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_whatever_is_listed_a_plan_ends_after_two_looks_and_notes_only_what_runs(registry_url: str, seed: int) -> None:
-    """Random worlds: claims that were freed, ended or bought, and a list that shows machines that have been deleted."""
+def test_plan_of_a_random_world_notes_only_late_machines_that_run(registry_url: str, seed: int) -> None:
+    """Claims that were freed, ended or bought, and a list that shows deleted machines."""
     chance = Random(seed)
-    drawn = [Deal.drawn(chance) for _number in range(chance.randint(1, 4))]
-    live = [(deal.project, deal.host) for deal in drawn if deal.state == "live"]
-    deals = drawn if len(live) == len(set(live)) else drawn[:1]
-    for number, deal in sorted(enumerate(deals), key=lambda each: each[1].state == "live"):
-        deal.enter(registry_url, number)
-    ours = {number for number, deal in enumerate(deals) if deal.state in ("void", "void, put off")}
-    late = {machine_id(n) for n in ours if deals[n].runs and deals[n].name == deals[n].host}
-    known, before = {row.claim for row in database(registry_url).counted()}, stored(registry_url)
-    listed = [machine(number, deal.name, offer_id(number)) for number, deal in enumerate(deals)]
-    gone = [machine_id(number) for number, deal in enumerate(deals) if not deal.runs]
-    bought = {offer_id(number): status("ready", resource_ids=[machine_id(number)]) for number in range(len(deals))}
+    drawn = [RandomClaim.drawn(chance) for _number in range(chance.randint(1, 4))]
+    live = [(claim.project, claim.host) for claim in drawn if claim.state == "live"]
+    claims = drawn if len(live) == len(set(live)) else drawn[:1]
+    for number, claim in sorted(enumerate(claims), key=lambda each: each[1].state == "live"):
+        claim.enter(registry_url, number)
+    ours = {number for number, claim in enumerate(claims) if claim.state in ("void", "void, put off")}
+    late = {machine_id(n) for n in ours if claims[n].runs and claims[n].name == claims[n].host}
+    known, before = {row.claim for row in database(registry_url).counted()}, stored_rows(registry_url)
+    listed = [machine(number, claim.name, offer_id(number)) for number, claim in enumerate(claims)]
+    gone = [machine_id(number) for number, claim in enumerate(claims) if not claim.runs]
+    bought = {offer_id(number): status("ready", resource_ids=[machine_id(number)]) for number in range(len(claims))}
     api, mode = AccountApi(*listed, gone=gone, bought=bought), chance.choice(["", "", "quote", CHECK])
     answer = planned(api, registry_url, mode=mode)
     assert api.lists <= 2
     noted = {key for row in database(registry_url).counted() if row.claim not in known for key in row.resource_ids}
     # A host that has its machine needs no list.
     assert noted == (set() if mode or not api.lists else late)
-    assert answer["changed"] is bool(noted) and (noted or stored(registry_url) == before)
+    assert answer["changed"] is bool(noted) and (noted or stored_rows(registry_url) == before)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A sealed plan by the operations of the plays against the simulated API: replayed at once, killed, and edited."""
+"""Sealed plans, bought by the operations of the plays at the simulated API: once, concurrently, killed."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ Json = dict[str, Any]
 
 
 class World:
-    """Two hosts without machines, a market, and a registry: in files, or one of ``url`` that controllers share."""
+    """Two hosts without machines, a market, and a registry: files, or the shared one at ``url``."""
 
     def __init__(self, simulator: Simulator, folder: Path, url: str | None) -> None:
         self.simulator, self.folder, self.url = simulator, folder, url
         self.before = len(simulator.purchases)
 
     def perform(self, operation: Operation, **params: Any) -> Json:
-        """The result of an operation, as a process of its own would get it."""
+        """The result of an operation with default options and this world's API and registry."""
         defaults = {name: option.get("default") for name, option in operation.argument_spec.items()}
         api = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token}
         api |= {"api_retries": 0, "api_timeout": HANGS}
@@ -64,7 +64,7 @@ class World:
     def planned(
         self, *, quote: bool = False, sealed: Json | None = None, plan_file: str | None = "", **declares: Any
     ) -> Json:
-        """The step `plan`, or `quote`."""
+        """The result of the step `plan` or `quote`."""
         fields = {"registry_dir": str(self.folder), "max_price_per_hour": 9, "reach": False, **declares}
         hosts = [raw(host=host, name=host, id=host, **fields) for host in HOSTS]
         how: Json = {"quote": quote, "plan_file": plan_file, "sealed": sealed or {}, "here": str(self.folder)}
@@ -80,7 +80,7 @@ class World:
         return dict(json.loads(sealed["ansible_stats"]["data"]["plan"]))
 
     def provision(self, sealed: Json, body: Json | None = None, **declares: Any) -> dict[str, tuple[str, str]]:
-        """A run by the plan: what became of each host, and why it stopped."""
+        """Run provision with a sealed plan. Return the end of each host: its action or outcome, and the message."""
         planned = self.planned(sealed=sealed, **declares)
         assert not planned.get("failed"), planned
         ends = {row["host"]: (row["action"], row["refusal"]) for row in planned["plans"]}
@@ -94,11 +94,11 @@ class World:
 
     @property
     def bought(self) -> list[str]:
-        """The offers that were bought, in order."""
+        """The ids of the bought offers, in order."""
         return [purchase.offer_id for purchase in self.simulator.purchases[self.before :]]
 
     def end(self, host: str) -> None:
-        """Let the machine of a host end, and its entry."""
+        """End a host's machine and its registry entry."""
         with Registries(self.url, self.simulator.url, read_only=False) as registries:
             registry = registries.at(SharedProject("default") if self.url else place_of(str(self.folder))).host(host)
             assert registry is not None
@@ -106,7 +106,7 @@ class World:
                 item for item in self.simulator.purchases[self.before :] if item.request["resource_name"] == host
             )
             registry.read()
-            # As the step `judge` does, if the run that bought was killed before it could.
+            # The step judge may not have noted it, if the run was killed.
             made = {"provision_purchase": "made", "provision_resource_ids": purchase.resource_ids}
             registry.note({"provision_procured_offer_id": purchase.offer_id, **made})
             for resource_id in purchase.resource_ids:
@@ -116,7 +116,7 @@ class World:
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A world of files, or of a registry that is shared."""
+    """A world with registry files, or with a shared registry (``shared``)."""
     monkeypatch.setattr(_registries, "Database", functools.partial(Database, hold=0.5))
     monkeypatch.setattr(procure_offer, "SETTLE_PAUSE", 0.05)
     url = request.getfixturevalue("registry_url") if request.param == "shared" else None
@@ -131,21 +131,21 @@ def offers_of(plan: Json) -> list[str]:
     return sorted(host["offer_id"] for host in plan["hosts"].values())
 
 
-def in_a_process(world: World, plan: Json, place: int = 0) -> int:
-    """A run of the plan in a process of its own, killed before this line of ours; which one it came to."""
+def run_in_process(world: World, plan: Json, place: int = 0) -> int:
+    """Run a plan in a new process, killed before traced line ``place`` (0: never; -1: not traced). Return its exit code."""
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
             operation._client.cache_clear()
-            with lines_of_ours(place):
+            with traced_lines(place):
                 world.provision(plan)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @contextlib.contextmanager
-def lines_of_ours(last: int) -> Iterator[list[int]]:
-    """Counts the lines of ours that run, and kills the process before the ``last``, unless that is 0."""
+def traced_lines(last: int) -> Iterator[list[int]]:
+    """Count the lines of module_utils that run, and kill the process before number ``last`` (0: never; -1: no tracing)."""
     count = [0]
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
@@ -167,30 +167,30 @@ def lines_of_ours(last: int) -> Iterator[list[int]]:
 
 
 @both
-def test_a_plan_is_bought_once_and_then_used_up(world: World) -> None:
+def test_sealed_plan_is_bought_once_and_then_used_up(world: World) -> None:
     plan = world.quoted(lease="8h")
     assert world.bought == [] and plan["at_most"] is not None
     assert world.provision(plan, lease="9h")["a"][1].startswith(
         f"Plan {plan['number']} is refused: provision_lease of a"
     )
-    other = world.provision(plan, {**BODY, "cloud_init": "#cloud-config\npackages: [vim]\n"}, lease="8h")
-    assert [end[0] for end in other.values()] == ["not_sent"] * 2
-    assert "The plan was quoted with other user data (cloud_init). Nothing was sent." in other["a"][1]
+    other_data = world.provision(plan, {**BODY, "cloud_init": "#cloud-config\npackages: [vim]\n"}, lease="8h")
+    assert [end[0] for end in other_data.values()] == ["not_sent"] * 2
+    assert "The plan was quoted with other user data (cloud_init). Nothing was sent." in other_data["a"][1]
     assert world.bought == []
 
     assert {end[0] for end in world.provision(plan, lease="8h").values()} == {"created"}
     assert sorted(world.bought) == offers_of(plan)
-    asked = len(world.simulator.requests)
+    sent_before = len(world.simulator.requests)
     again = world.provision(plan, lease="8h")
     assert {end[0] for end in again.values()} <= {"keep", "wait"}
-    assert {request.method for request in world.simulator.requests[asked:]} == {"GET"}
+    assert {request.method for request in world.simulator.requests[sent_before:]} == {"GET"}
 
     world.end("b")
-    for _time in range(2):
-        over = world.provision(plan, lease="8h")
-        assert {end[0] for end in over.values()} == {"stop"}
-        assert all("is refused: it is used up, since the machine of b has ended" in end[1] for end in over.values())
-        assert "a keeps " in over["a"][1] and "per hour." in over["a"][1]
+    for _run in range(2):
+        ends = world.provision(plan, lease="8h")
+        assert {end[0] for end in ends.values()} == {"stop"}
+        assert all("is refused: it is used up, since the machine of b has ended" in end[1] for end in ends.values())
+        assert "a keeps " in ends["a"][1] and "per hour." in ends["a"][1]
     assert sorted(world.bought) == offers_of(plan)
     if world.url:
         rows = postgresql.execute(world.url, "SELECT note->>'provision_plan' FROM compute_index_supply.purchase")
@@ -200,67 +200,67 @@ def test_a_plan_is_bought_once_and_then_used_up(world: World) -> None:
 
 
 @pytest.mark.parametrize("world", ["files"], indirect=True)
-@pytest.mark.parametrize("together", [False, True], ids=["each", "all or none"])
-def test_what_became_dearer_is_not_bought_and_the_rest_only_if_hosts_are_apart(world: World, together: bool) -> None:
-    plan = world.quoted(all_or_nothing=together)
+@pytest.mark.parametrize("all_or_nothing", [False, True])
+def test_risen_price_stops_its_host_and_with_all_or_nothing_every_host(world: World, all_or_nothing: bool) -> None:
+    plan = world.quoted(all_or_nothing=all_or_nothing)
     item = plan["hosts"]["a"]
     world.simulator.offers[item["offer_id"]].details_price = 9.0
-    ends = world.provision(plan, all_or_nothing=together)
+    ends = world.provision(plan, all_or_nothing=all_or_nothing)
     assert ends["a"][0] == "stop" and f"which is not within the price in plan {plan['number']}" in ends["a"][1]
-    assert ends["b"][0] == ("stop" if together else "created")
-    assert world.bought == ([] if together else [plan["hosts"]["b"]["offer_id"]])
+    assert ends["b"][0] == ("stop" if all_or_nothing else "created")
+    assert world.bought == ([] if all_or_nothing else [plan["hosts"]["b"]["offer_id"]])
 
 
 @pytest.mark.parametrize("world", ["files"], indirect=True)
-def test_a_plan_is_bought_where_the_pages_of_offers_are_always_dearer_than_the_search(world: World) -> None:
+def test_plan_is_sealed_at_the_higher_prices_of_offer_details(world: World) -> None:
     for offer in world.simulator.offers.values():
         offer.details_price = 2.75
     plan = world.quoted(max_price_per_hour=3)
     assert {host["price_per_hour"] for host in plan["hosts"].values()} == {2.75}
     assert plan["summary"].startswith("a, b: USD 5.50 per hour")
-    pages = [request.path for request in world.simulator.requests if request.path.startswith("/offers/")]
-    assert sorted(pages) == [f"/offers/{offer_id}" for offer_id in offers_of(plan)]
+    details = [request.path for request in world.simulator.requests if request.path.startswith("/offers/")]
+    assert sorted(details) == [f"/offers/{offer_id}" for offer_id in offers_of(plan)]
     assert {end[0] for end in world.provision(plan, max_price_per_hour=3).values()} == {"created"}
 
 
 @pytest.mark.parametrize("world", ["files"], indirect=True)
-def test_a_quote_that_seals_nothing_reads_no_page(world: World) -> None:
+def test_quote_that_seals_nothing_reads_no_offer_details(world: World) -> None:
     quote = world.planned(quote=True, plan_file=None)
     assert [row["action"] for row in quote["plans"]] == ["buy", "buy"]
     assert not [request for request in world.simulator.requests if request.path.startswith("/offers/")]
 
 
 @both
-def test_a_plan_that_is_replayed_at_once_is_bought_once(world: World) -> None:
-    """Fifty runs, ten at a time, each a process of its own; while the last ones run, a machine ends."""
+def test_plan_replayed_by_concurrent_runs_is_bought_once(world: World) -> None:
+    """Forty processes, ten at a time; then ten more, after one machine has ended."""
     plan = world.quoted()
     with ThreadPoolExecutor(10) as pool:
-        assert set(pool.map(lambda _number: in_a_process(world, plan, -1), range(40))) == {0}
+        assert set(pool.map(lambda _number: run_in_process(world, plan, -1), range(40))) == {0}
     assert sorted(world.bought) == offers_of(plan)
     assert {end[0] for end in world.provision(plan).values()} <= {"keep", "wait"}
     world.end("a")
     with ThreadPoolExecutor(10) as pool:
-        assert set(pool.map(lambda _number: in_a_process(world, plan, -1), range(10))) == {0}
+        assert set(pool.map(lambda _number: run_in_process(world, plan, -1), range(10))) == {0}
     assert {end[0] for end in world.provision(plan).values()} == {"stop"}
     assert sorted(world.bought) == offers_of(plan)
 
 
 @both
-def test_a_plan_whose_run_is_killed_between_any_two_lines_goes_on(world: World) -> None:
+def test_run_of_a_plan_that_was_killed_at_a_random_line_can_be_repeated(world: World) -> None:
     dice = random.Random(SEED)
-    with lines_of_ours(0) as count:
+    with traced_lines(0) as count:
         plan = world.quoted()
         quoted = count[0]
         world.provision(plan)
     lines = count[0] - quoted
-    assert lines > 1000, "the tracer sees the code"
+    assert lines > 1000, "the tracer does not see module_utils"
     for round_ in range(15):
         for host in HOSTS:
             world.end(host)
         world.before = len(world.simulator.purchases)
         plan = world.quoted()
         place = dice.randrange(1, lines)
-        assert in_a_process(world, plan, place) in (0, -signal.SIGKILL)
+        assert run_in_process(world, plan, place) in (0, -signal.SIGKILL)
         ends: Any = {}
         for _try in range(40):
             ends = world.provision(plan)
@@ -270,6 +270,6 @@ def test_a_plan_whose_run_is_killed_between_any_two_lines_goes_on(world: World) 
                 place,
                 ends,
             )
-            time.sleep(0.1)  # until the hold of the run that died is over
+            time.sleep(0.1)  # until the hold of the killed run is over
         assert sorted(world.bought) == offers_of(plan), (round_, place, ends)
         assert {end[0] for end in world.provision(plan).values()} <= {"keep", "wait"}
