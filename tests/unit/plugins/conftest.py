@@ -181,7 +181,7 @@ def resource_shown(request: pytest.FixtureRequest) -> None:
     """Let the API show the bought machine by its id, and list no resource of its offer unless the queue expects it."""
     if "queue" in request.fixturenames:
         queue: RequestQueue = request.getfixturevalue("queue")
-        queue.show(samples.resource()).list_nothing_of(samples.OFFER_ID)
+        queue.show(samples.resource()).list_no_resources_of(samples.OFFER_ID)
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ class RequestQueue:
         registry.shown[path] = responses.Response("GET", samples.BASE + path, body=body, status=status)
         return self
 
-    def list_nothing_of(self, offer_id: str) -> RequestQueue:
+    def list_no_resources_of(self, offer_id: str) -> RequestQueue:
         """Let the API list no resource of an offer, unless the queue expects that list."""
         path = f"/resources?offer_id={offer_id}"
         registry: Any = self._mock.get_registry()

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading what the market has: whatever the API answers is handed through."""
+"""catalog_info returns the API's answer as it is."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ FAMILIES = {"H100": ["nvidia-h100-sxm5-80gb", "nvidia-h100-pcie-80gb"]}
 
 @pytest.mark.parametrize("check_mode", [False, True])
 @pytest.mark.parametrize("kind", CATALOG_INFO.argument_spec["kind"]["choices"])
-def test_each_catalogue_is_read(
-    queue: RequestQueue, perform: Callable[..., Result], kind: str, check_mode: bool
-) -> None:
+def test_each_catalog_is_read(queue: RequestQueue, perform: Callable[..., Result], kind: str, check_mode: bool) -> None:
     queue.expect("GET", f"/available_{kind}", FAMILIES)
     assert perform(CATALOG_INFO, check_mode, kind=kind) == {"changed": False, "catalog": FAMILIES}
 
 
 @pytest.mark.parametrize("answer", [[], {}, None, 7, ["EU"], [{"name": "EU", "countries": [{"code": "FI"}]}]], ids=str)
-def test_any_shape_is_handed_through(queue: RequestQueue, perform: Callable[..., Result], answer: Any) -> None:
+def test_answer_of_any_shape_is_returned(queue: RequestQueue, perform: Callable[..., Result], answer: Any) -> None:
     queue.expect("GET", "/available_regions", answer)
     assert perform(CATALOG_INFO, kind="regions")["catalog"] == answer
 
@@ -36,7 +34,7 @@ def test_any_shape_is_handed_through(queue: RequestQueue, perform: Callable[...,
     ("reply", "code", "error_class"),
     [({}, 401, "auth"), ({"detail": "no"}, 404, "not_found"), (b"<html>", 200, "protocol")],
 )
-def test_what_is_no_catalogue_is_a_failure(
+def test_unreadable_catalog_fails(
     queue: RequestQueue, perform: Callable[..., Result], reply: Any, code: int, error_class: str
 ) -> None:
     queue.expect("GET", "/available_gpus", reply, code)

@@ -382,7 +382,7 @@ def test_storage_of_a_released_machine_is_kept(tmp_path: Path, shown: str, answe
 
 
 @pytest.mark.parametrize("is_over", [True, False])
-def test_storage_ends_after_its_released_machine_if_the_host_ends_storage(tmp_path: Path, is_over: bool) -> None:
+def test_storage_ends_after_its_released_machine(tmp_path: Path, is_over: bool) -> None:
     api, params = failed_purchase("ids", "failed", tmp_path)
     params["plans"][0]["ends_storage"] = True
     judge(api, params, False)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Searching offers, and what all operations share."""
+"""offer_info, and the options and failures that all operations share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEARCH = "POST", "/get_offers"
 
 @pytest.fixture
 def info(queue: RequestQueue, perform: Callable[..., Result]) -> Callable[..., Result]:
-    queue.list_gpus({})  # which is read if a search finds nothing
+    queue.list_gpus({})  # read if a search finds nothing
     return lambda check_mode=False, **params: perform(OFFER_INFO, check_mode, **params)
 
 
@@ -34,7 +34,7 @@ def info(queue: RequestQueue, perform: Callable[..., Result]) -> Callable[..., R
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_a_search_returns_offers_cheapest_first(queue: RequestQueue, info: Any, check_mode: bool) -> None:
+def test_search_returns_offers_cheapest_first(queue: RequestQueue, info: Any, check_mode: bool) -> None:
     found = [offer(offer_id=OTHER_ID, total_price_per_hour=3.0), offer()]
     queue.expect(*SEARCH, {"offers": found, "total_count": 12, "filters_applied": {}}, body=SPEC)
     result = info(check_mode, spec=SPEC)
@@ -43,7 +43,7 @@ def test_a_search_returns_offers_cheapest_first(queue: RequestQueue, info: Any, 
     assert "failed" not in result
 
 
-def test_a_search_without_hits_is_no_failure(queue: RequestQueue, info: Any) -> None:
+def test_search_without_offers_succeeds(queue: RequestQueue, info: Any) -> None:
     queue.expect(*SEARCH, {"offers": [], "total_count": 0})
     assert info(spec=SPEC) == {"changed": False, "offers": [], "total_count": 0, "warnings": []}
 
@@ -61,47 +61,45 @@ def test_a_search_without_hits_is_no_failure(queue: RequestQueue, info: Any) -> 
         ({**SPEC, "storage": {"iops": 1}, "network": ["x"]}, "storage.iops"),
     ],
 )
-def test_keys_that_nobody_documents_are_sent_with_a_warning(
-    queue: RequestQueue, info: Any, spec: Any, names: str
-) -> None:
+def test_undocumented_keys_are_sent_with_a_warning(queue: RequestQueue, info: Any, spec: Any, names: str) -> None:
     queue.expect(*SEARCH, [])
     assert info(spec=spec)["warnings"] == [f"spec has {names}, which no page of the API documents: it may be ignored."]
 
 
-ALL = {
+FULL_SPEC = {
     **{"region": "EU", "vendor": "nebius", "max_procure_time_seconds": 300, "storage": [{"type": "filesystem"}]},
     **{"compute": {"gpu_type": "H100", "gpu_count": 8, "contract_type": "any"}, "network": {"supports_cilium": False}},
 }
-FLAT = ["gpuType", "minGpuCount", "region", "vendor", "max-procure-time-seconds", "storage", "supportsCilium"]
+FLAT_NAMES = ["gpuType", "minGpuCount", "region", "vendor", "max-procure-time-seconds", "storage", "supportsCilium"]
 
 
 @pytest.mark.parametrize(
-    ("filters", "lost"),
+    ("filters", "missing"),
     [
-        # Empty, or of no form that can be read: the sample on the API's page is {}.
+        # Empty (as in the sample of the API's documentation) or unreadable
         *((nothing, "") for nothing in ({}, None, [], "", 7, True, "absent")),
-        (ALL, ""),
-        (FLAT, ""),
-        (dict.fromkeys(FLAT, 1), ""),
-        ([{"name": "gpu_type"}, *FLAT[1:]], ""),
-        ({name: item for name, item in ALL.items() if name != "region"}, "region"),
-        ({**ALL, "compute": {"gpu_type": "H100"}}, "compute.gpu_count"),
-        ({**ALL, "storage": [], "network": {}}, "network.supports_cilium"),
+        (FULL_SPEC, ""),
+        (FLAT_NAMES, ""),
+        (dict.fromkeys(FLAT_NAMES, 1), ""),
+        ([{"name": "gpu_type"}, *FLAT_NAMES[1:]], ""),
+        ({name: item for name, item in FULL_SPEC.items() if name != "region"}, "region"),
+        ({**FULL_SPEC, "compute": {"gpu_type": "H100"}}, "compute.gpu_count"),
+        ({**FULL_SPEC, "storage": [], "network": {}}, "network.supports_cilium"),
         ({"vendor": "nebius"}, "region, max_procure_time_seconds, storage, compute.gpu_type, compute.gpu_count,"),
     ],
     ids=repr,
 )
-def test_a_filter_that_the_api_has_not_applied_is_told(queue: RequestQueue, info: Any, filters: Any, lost: str) -> None:
+def test_filter_that_was_not_applied_is_a_warning(queue: RequestQueue, info: Any, filters: Any, missing: str) -> None:
     queue.expect(
         *SEARCH, {"offers": [], "total_count": 0, **({} if filters == "absent" else {"filters_applied": filters})}
     )
-    warnings = info(spec=ALL)["warnings"]
-    assert len(warnings) == bool(lost)
-    assert all(f"The API lists the filters that it applied, without {lost}" in text for text in warnings)
+    warnings = info(spec=FULL_SPEC)["warnings"]
+    assert len(warnings) == bool(missing)
+    assert all(f"The API lists the filters that it applied, without {missing}" in text for text in warnings)
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "pattern"),
     [
         ({**SPEC, "regoin": "US"}, "has 'regoin', which the API does not document: did you mean 'region'?"),
         ({"compute": {"gpu_type": "L4", "gpu_cuont": 8}}, "has 'compute.gpu_cuont', .* 'compute.gpu_count'"),
@@ -117,16 +115,16 @@ def test_a_filter_that_the_api_has_not_applied_is_told(queue: RequestQueue, info
         ({**SPEC, "network": {"support_cilium": True}}, "has 'network.support_cilium', .* 'network.supports_cilium'"),
     ],
 )
-def test_a_mistyped_key_is_refused(queue: RequestQueue, info: Any, spec: Any, told: str) -> None:
-    """An API that ignores it would offer, and sell, something else."""
+def test_misspelled_key_is_refused(queue: RequestQueue, info: Any, spec: Any, pattern: str) -> None:
+    """An API that ignores the key would sell something else."""
     result = info(spec=spec)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "invalid", None)
-    assert re.fullmatch(f"spec {told}.* Nothing was sent\\.", result["msg"])
+    assert re.fullmatch(f"spec {pattern}.* Nothing was sent\\.", result["msg"])
     assert queue.calls == []
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"),
+    ("compute", "sent"),
     [
         ({}, {"contract_type": "ondemand"}),
         ({"contract_type": None}, {"contract_type": "ondemand"}),
@@ -136,14 +134,14 @@ def test_a_mistyped_key_is_refused(queue: RequestQueue, info: Any, spec: Any, to
         ({"contract_type": "any"}, {}),
     ],
 )
-def test_spot_must_be_asked_for(queue: RequestQueue, info: Any, asked: Any, sent: Any) -> None:
-    """Its vendor may take such a machine away."""
+def test_contract_type_defaults_to_ondemand(queue: RequestQueue, info: Any, compute: Any, sent: Any) -> None:
+    """A spot machine may be taken away, so spot must be explicit."""
     queue.expect(*SEARCH, [], body={"compute": {"gpu_type": "L4", **sent}})
-    assert "failed" not in info(spec={"compute": {"gpu_type": "L4", **asked}})
+    assert "failed" not in info(spec={"compute": {"gpu_type": "L4", **compute}})
 
 
 @pytest.mark.parametrize("word", ["spto", "on-demand", "reserved"])
-def test_a_contract_of_no_page_is_refused(queue: RequestQueue, info: Any, word: str) -> None:
+def test_undocumented_contract_type_is_refused(queue: RequestQueue, info: Any, word: str) -> None:
     result = info(spec={"compute": {"gpu_type": "L4", "contract_type": word}})
     assert (
         result["msg"] == f"spec has compute.contract_type '{word}': it must be ondemand, spot or any. Nothing was sent."
@@ -152,9 +150,7 @@ def test_a_contract_of_no_page_is_refused(queue: RequestQueue, info: Any, word: 
 
 
 @pytest.mark.parametrize(("limit", "count"), [(1, 1), (2, 2), (3, 2), (None, 2)])
-def test_no_more_offers_are_returned_than_asked_for(
-    queue: RequestQueue, info: Any, limit: int | None, count: int
-) -> None:
+def test_limit_caps_the_number_of_offers(queue: RequestQueue, info: Any, limit: int | None, count: int) -> None:
     found = [offer(offer_id=OTHER_ID, total_price_per_hour=3.0), offer()]
     queue.expect(*SEARCH, {"offers": found, "total_count": 12}, body=SPEC)
     result = info(spec=SPEC, limit=limit)
@@ -163,7 +159,7 @@ def test_no_more_offers_are_returned_than_asked_for(
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_that_lets_nothing_through_is_refused(queue: RequestQueue, info: Any, limit: int) -> None:
+def test_limit_below_one_is_refused(queue: RequestQueue, info: Any, limit: int) -> None:
     result = info(spec=SPEC, limit=limit)
     assert (result["failed"], result["error_class"]) == (True, "invalid")
     assert result["msg"] == f"limit must be at least 1, not {limit}. Nothing was sent."
@@ -171,12 +167,12 @@ def test_a_limit_that_lets_nothing_through_is_refused(queue: RequestQueue, info:
 
 
 @pytest.mark.parametrize("odd", [None, 7, [], {"a": 1}, "a b"])
-def test_offers_that_cannot_be_bought_come_last(queue: RequestQueue, info: Any, odd: Any) -> None:
+def test_offers_without_a_valid_id_come_last(queue: RequestQueue, info: Any, odd: Any) -> None:
     queue.expect(*SEARCH, [offer(offer_id=odd, total_price_per_hour=0.5), offer()])
     assert [item["offer_id"] for item in info(spec=SPEC)["offers"]] == [OFFER_ID, None]
 
 
-def test_a_look_at_an_offer_that_answers_another_is_a_failure(queue: RequestQueue, info: Any) -> None:
+def test_answer_with_another_offer_fails(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", OFFER_PATH, offer(offer_id=OTHER_ID))
     result = info(offer_id=OFFER_ID)
     assert (result["failed"], result["error_class"]) == (True, "protocol")
@@ -190,13 +186,13 @@ def test_a_look_at_an_offer_that_answers_another_is_a_failure(queue: RequestQueu
         {"storage": [{"type": "filesystem", "size": "2TB"}], "compute": {}},
     ],
 )
-def test_either_section_makes_a_search(queue: RequestQueue, info: Any, spec: Any) -> None:
+def test_compute_or_storage_is_enough_for_a_search(queue: RequestQueue, info: Any, spec: Any) -> None:
     queue.expect(*SEARCH, [], body=spec)
     assert info(spec=spec)["offers"] == []
 
 
 @pytest.mark.parametrize("spec", [{}, {"region": "EU"}, {"compute": {}, "storage": []}, {"compute": None}])
-def test_a_spec_without_a_section_is_refused(queue: RequestQueue, info: Any, spec: Any) -> None:
+def test_spec_without_compute_and_storage_is_refused(queue: RequestQueue, info: Any, spec: Any) -> None:
     result = info(spec=spec)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "invalid", None)
     assert result["msg"].startswith("spec needs a section 'compute'")
@@ -209,10 +205,10 @@ GPUS = {"H100": ["nvidia-h100-sxm5-80gb"], "A100": ["nvidia-a100-sxm4-80gb"]}
 
 @pytest.mark.parametrize("refuses", [True, False])
 @pytest.mark.parametrize(("status", "hint"), [(200, "The API lists no GPU 'h100'. Did you mean H100?"), (404, "")])
-def test_a_gpu_that_does_not_exist_is_told_with_the_nearest(
+def test_unknown_gpu_gets_a_hint_at_the_nearest_one(
     queue: RequestQueue, info: Any, refuses: bool, status: int, hint: str
 ) -> None:
-    """Whether the API refuses the search or finds nothing; a catalogue that cannot be read hides no refusal."""
+    """Whether the API refuses the search or finds nothing. An unreadable catalog does not hide the refusal."""
     queue.expect(*SEARCH, {"detail": "Unknown GPU"} if refuses else [], 422 if refuses else 200)
     queue.expect("GET", "/available_gpus", GPUS, status)
     result = info(spec={"compute": {"gpu_type": "h100"}})
@@ -232,7 +228,7 @@ def test_one_offer_is_read_with_its_price(queue: RequestQueue, info: Any) -> Non
     assert (result["offers"][0]["offer_id"], result["offers"][0]["price_per_hour"]) == (OFFER_ID, 2.0)
 
 
-def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any) -> None:
+def test_invalid_offer_id_sends_nothing(queue: RequestQueue, info: Any) -> None:
     result = info(offer_id="abc-123")
     assert (result["failed"], result["error_class"]) == (True, "invalid")
     assert queue.calls == []
@@ -255,7 +251,7 @@ def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any) -> None:
         ({"offers": None}, 200, "protocol", "the API's answer holds no list."),
     ],
 )
-def test_a_failed_search_says_what_to_do(
+def test_failed_search_has_error_class_and_advice(
     queue: RequestQueue, info: Any, reply: Any, code: int | None, error_class: str, advice: str
 ) -> None:
     queue.expect(*SEARCH, reply, code or 200)
@@ -265,11 +261,11 @@ def test_a_failed_search_says_what_to_do(
     assert result["msg"].endswith(advice)
 
 
-def test_a_bug_is_told_without_any_text_of_it(info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def burst(*_args: Any) -> None:
+def test_bug_is_reported_without_its_text(info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_bug(*_args: Any) -> None:
         raise RuntimeError(TOKEN)
 
-    monkeypatch.setattr(Market, "search_offers", burst)
+    monkeypatch.setattr(Market, "search_offers", raise_bug)
     result = info(spec=SPEC)
     assert result["msg"] == "This is a bug of the collection: RuntimeError in offer_info."
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "protocol", None)
@@ -291,7 +287,7 @@ def test_a_bug_is_told_without_any_text_of_it(info: Any, monkeypatch: pytest.Mon
     ],
     ids=["default", "not verified", "not verified, with ca_path", "ca_path", "empty ca_path"],
 )
-def test_certificates_are_verified_as_was_said(queue: RequestQueue, info: Any, params: Any, verify: Any) -> None:
+def test_certificate_options_reach_the_client(queue: RequestQueue, info: Any, params: Any, verify: Any) -> None:
     queue.expect(*SEARCH, [])
     info(spec=SPEC, **params)
     assert queue.calls[0].req_kwargs["verify"] == verify
@@ -301,22 +297,22 @@ def test_timeout_token_and_url_reach_the_client(queue: RequestQueue, info: Any) 
     queue.expect(*SEARCH, [offer()])
     info(spec=SPEC, api_timeout=7.5, api_token=f" {TOKEN}\n", api_url=f"{BASE}/")
     ((connecting, whole),) = queue.timeouts
-    assert 0 < connecting <= 7.5 and 0 < whole <= 7.5, "what is left of it when the request is sent"
+    assert 0 < connecting <= 7.5 and 0 < whole <= 7.5, "the rest of the timeout when the request is sent"
     assert queue.calls[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize(("retries", "requests"), [(0, 1), (2, 3), (-1, 1)])
-def test_reads_are_repeated_as_often_as_was_said(queue: RequestQueue, info: Any, retries: int, requests: int) -> None:
+def test_reads_are_retried_up_to_api_retries(queue: RequestQueue, info: Any, retries: int, requests: int) -> None:
     queue.expect(*SEARCH, {}, 500, times=requests)
     assert info(spec=SPEC, api_retries=retries)["failed"]
 
 
-def test_nothing_is_sent_while_connecting(queue: RequestQueue) -> None:
+def test_creating_the_client_sends_nothing(queue: RequestQueue) -> None:
     params = {"api_url": BASE, "api_token": TOKEN, "api_timeout": 60, "api_retries": 5, "validate_certs": True}
     assert isinstance(operation._connect(SupplyApi, params, True), SupplyApi)
 
 
-def test_a_failure_takes_the_facts_of_its_error() -> None:
+def test_failure_has_the_fields_of_its_api_error() -> None:
     error = ApiError("No.", "rate_limited", status_code=429, retry_after=7.0)
     assert Failure.of(error, "Later.", offer_id=OFFER_ID).result == {
         "changed": False,

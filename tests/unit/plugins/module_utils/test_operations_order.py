@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What plays that look for machines find of the hosts that an order names."""
+"""The step order, with ``find``: which machines of the ordered hosts it returns."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from samples import BASE
 ADDRESS = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
 
 
-def note(folder: Path, **variables: Any) -> None:
-    """Note a machine of gpu-1 in its file."""
+def note_machine(folder: Path, **variables: Any) -> None:
+    """Write a registry file with a machine of gpu-1."""
     ids = [machine_id(1)]
     offer = {"provision_procured_offer_id": offer_id(1), **variables}
     made = {"provision_purchase": "made", "provision_resource_ids": ids, **ADDRESS}
@@ -31,11 +31,9 @@ def note(folder: Path, **variables: Any) -> None:
 
 
 @pytest.mark.parametrize(("project", "finds"), [("red", True), ("blue", False), ("default", False)])
-def test_a_folder_of_several_projects_has_machines_for_their_own_hosts(
-    tmp_path: Path, project: str, finds: bool
-) -> None:
-    """The host of the other project would be configured, and tested under load."""
-    note(tmp_path, provision_resource_name="red-gpu-1", provision_project="red")
+def test_order_finds_machines_only_in_its_project(tmp_path: Path, project: str, finds: bool) -> None:
+    """Otherwise a play would configure or load-test the machine of another project in the same folder."""
+    note_machine(tmp_path, provision_resource_name="red-gpu-1", provision_project="red")
     row = {"host": "gpu-1", "project": project, "registry_dir": str(tmp_path), "inventory_dir": None}
     spec = {name: option.get("default") for name, option in ORDER.argument_spec.items()}
     given = {"variables": {"order_names": "gpu-1"}, "group": "gpu", "sizes": {"gpu": 1}, "sought": [row]}

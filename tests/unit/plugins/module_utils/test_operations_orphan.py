@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A machine that is to end by its id is looked up, and whoever may own it has a say."""
+"""The step orphan: a machine ends by its id only if no host owns it or may own it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PATH = f"/resources/{RESOURCE_ID}"
 WHY = "left by a test"
 
 
-def register(folder: Path, host: str, text: str = "", **variables: Any) -> None:
-    """Write the entry of a host."""
+def write_entry(folder: Path, host: str, text: str = "", **variables: Any) -> None:
+    """Write the registry entry of a host."""
     (folder / host).mkdir(parents=True)
     (folder / host / ENTRY).write_text(text or yaml.safe_dump(variables))
 
 
 @pytest.fixture
 def orphan(perform: Callable[..., Result], tmp_path: Path) -> Callable[..., Result]:
-    """``orphan(**options)``: of an inventory whose hosts are remembered in two folders."""
+    """``orphan(check_mode=False, **options)``: for hosts with two registry folders, a and b."""
     hosts = [
         {"host": host, "name": host, "project": "default", "registry_dir": str(tmp_path / folder), "known": {}}
         for host, folder in (("localhost", "a"), ("gpu-1", "b"))
@@ -44,55 +44,57 @@ def orphan(perform: Callable[..., Result], tmp_path: Path) -> Callable[..., Resu
     return run
 
 
-def looks(queue: RequestQueue, *listed: Any, **fields: Any) -> None:
+def expect_reads(queue: RequestQueue, *listed: Any, **fields: Any) -> None:
     queue.expect("GET", PATH, resource(**fields), query={"force_refresh": "true"}).expect(
         "GET", "/resources", [*listed]
     )
 
 
-def test_what_no_host_owns_is_told_with_the_reason(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
-    looks(queue, resource(), resource(SECOND_RESOURCE_ID))
+def test_machine_without_an_owner_ends_with_person_and_reason(
+    queue: RequestQueue, orphan: Callable[..., Result]
+) -> None:
+    expect_reads(queue, resource(), resource(SECOND_RESOURCE_ID))
     found = orphan(resource_id=RESOURCE_ID.upper())
     assert (found["ended"]["resource_id"], found["ended"]["by"], found["ended"]["why"]) == (RESOURCE_ID, "eve", WHY)
     assert found["lines"][-1] == f"No host owns it. It ends for eve: {WHY}"
-    looks(queue, resource())
+    expect_reads(queue, resource())
     assert orphan(check_mode=True)["lines"][-1] == f"No host owns it. It would end for eve: {WHY}"
 
 
-def test_with_a_limit_nothing_is_asked_for(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
-    """The machine would be told to end by the hosts that the limit leaves, over SSH."""
+def test_limit_is_refused_before_any_request(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
+    """Otherwise only the hosts within the limit would end the machine over SSH."""
     found = orphan(limited=True)
     assert found["failed"] and found["msg"] == "An end by id concerns no hosts: leave --limit out. Nothing was ended."
 
 
 @pytest.mark.parametrize("folder", ["a", "b"])
-def test_hosts_of_one_name_in_two_places_both_own_theirs(
+def test_machine_of_either_host_with_the_same_name_is_not_ended(
     queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path, folder: str
 ) -> None:
     owned = {folder: RESOURCE_ID, "ab".replace(folder, ""): SECOND_RESOURCE_ID}
     for place, own in owned.items():
         offer = OFFER_ID if own == RESOURCE_ID else OTHER_ID
-        register(tmp_path / place, "gpu-1", provision_resource_ids=[own], provision_procured_offer_id=offer)
-    looks(queue, resource())
+        write_entry(tmp_path / place, "gpu-1", provision_resource_ids=[own], provision_procured_offer_id=offer)
+    expect_reads(queue, resource())
     found = orphan()
     assert found["failed"] and "is owned by gpu-1, says the registry. Nothing was ended." in found["msg"]
 
 
-def test_a_registry_that_cannot_be_read_ends_nothing(
+def test_unreadable_registry_prevents_the_end(
     queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path
 ) -> None:
-    register(tmp_path / "b", "gpu-1", "<<<<<<< ours\n")
+    write_entry(tmp_path / "b", "gpu-1", "<<<<<<< ours\n")
     found = orphan()
     assert found["failed"] and f"Whether a host owns {RESOURCE_ID} is not known" in found["msg"]
 
 
-def test_a_host_whose_registry_cannot_be_told_may_own_it(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
+def test_host_with_an_unknown_registry_prevents_the_end(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
     found = orphan(troubles=["gpu-1: provision_registry_url is undefined."])
     assert found["failed"] and "is not known: gpu-1: provision_registry_url is undefined." in found["msg"]
 
 
 @pytest.mark.parametrize("options", [{"resource_id": "gpu-1"}, {"resource_id": ""}, {"reason": " "}, {"reason": "x"}])
-def test_nothing_is_asked_without_an_id_and_a_reason(
+def test_invalid_id_or_reason_sends_nothing(
     queue: RequestQueue, orphan: Callable[..., Result], options: Result
 ) -> None:
     found = orphan(**options)

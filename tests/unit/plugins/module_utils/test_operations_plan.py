@@ -540,7 +540,7 @@ def test_machine_adopted_by_another_run_stops_only_its_host(
 
 
 @pytest.mark.parametrize(("owner", "action"), [("gpu-0", "wait"), ("gpu-9", "stop")])
-def test_running_machine_of_an_ended_entry_is_adopted_only_by_its_own_host(
+def test_machine_of_an_ended_entry_is_adopted_only_by_its_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_url: str, owner: str, action: str
 ) -> None:
     """The registry has each offer once. Another host that wants the machine stops; the rest of the play goes on."""
@@ -586,7 +586,7 @@ def test_storage_of_an_unanswered_purchase_that_failed_is_kept(
 
 
 @pytest.mark.parametrize("phase", ["ended", "failed"])
-def test_storage_of_a_machine_that_ended_elsewhere_stays_in_the_registry(
+def test_storage_of_a_machine_ended_elsewhere_stays_in_the_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
     """Its id may be noted among those of the machines, as earlier versions did."""
@@ -618,7 +618,7 @@ def test_failed_purchase_stays_while_page_of_machine_listed_as_deleted_is_unread
 @pytest.mark.parametrize(("ceiling", "action"), [(2.2, "stop"), (2.25, "buy")])
 @pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
 @pytest.mark.parametrize("is_listed", [True, False])
-def test_storage_of_a_machine_that_ended_elsewhere_counts_at_once(
+def test_storage_of_a_machine_ended_elsewhere_counts_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_listed: bool, option: str, ceiling: float, action: str
 ) -> None:
     """In this plan, although its end is noted only afterwards."""

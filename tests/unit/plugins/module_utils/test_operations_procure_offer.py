@@ -174,9 +174,7 @@ WITHOUT_HISTORY = {"offer_history": None, "created_at": "2026-01-31T12:01:02Z"}
     ],
     ids=["one", "other name", "older one", "of another offer", "more than bought", "unknown age"],
 )
-def test_filtered_list_identifies_the_machine_if_it_has_one_new_resource(
-    queue: RequestQueue, buy: Any, resources: Any, ids: Any
-) -> None:
+def test_filtered_list_identifies_a_single_new_machine(queue: RequestQueue, buy: Any, resources: Any, ids: Any) -> None:
     queue.expect_free_offer().expect(*POST, procurement("provisioning_in_progress"))
     queue.expect("GET", STATUS_PATH, status("provisioning")).expect_resources(*resources)
     for resource_id in ids:
@@ -245,7 +243,7 @@ def registry_options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str
 @pytest.mark.parametrize(
     "answered", [[SECOND_RESOURCE_ID], [RESOURCE_ID, SECOND_RESOURCE_ID]], ids=["only id", "second id"]
 )
-def test_machine_of_another_offer_in_the_answer_is_neither_returned_nor_noted(
+def test_machine_of_another_offer_is_neither_returned_nor_noted(
     queue: RequestQueue, buy: Any, answered: list[str], registry_options: dict[str, str]
 ) -> None:
     """Otherwise a later `delete_resource` with the returned ids would end a machine of someone else."""
@@ -567,6 +565,11 @@ def test_bad_input_sends_nothing(queue: RequestQueue, buy: Any, params: Any, opt
     assert queue.calls == []
 
 
+def test_plan_of_another_account_sends_nothing(queue: RequestQueue, buy: Any) -> None:
+    assert "was planned with another token or api_url" in assert_failed(buy(account="other"), "invalid", "not_sent")
+    assert queue.calls == []
+
+
 def test_lone_surrogate_in_cloud_init_is_sent_unchanged(queue: RequestQueue, buy: Any) -> None:
     script = "#!/bin/sh\n# \udcff\n"
     queue.expect_free_offer().expect(
@@ -739,7 +742,7 @@ ANSWERS = st.fixed_dictionaries(
         st.tuples(st.sampled_from([200, 200, 200, 200, 401, 429, 500, 503]), ANSWERS | JSON), min_size=8, max_size=8
     )
 )
-def test_arbitrary_answers_give_a_complete_result_and_no_unchecked_purchase(
+def test_arbitrary_answers_give_complete_results_and_no_unchecked_purchase(
     buy: Any, clock: Clock, script: list[tuple[int, Any]]
 ) -> None:
     sent: list[str] = []

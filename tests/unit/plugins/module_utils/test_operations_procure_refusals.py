@@ -166,7 +166,7 @@ def test_lagging_status_does_not_confirm_a_refusal(
         ("of another offer by its own page", "rejected"),
     ],
 )
-def test_refused_purchase_may_have_bought_a_machine_of_its_name_without_history(
+def test_new_machine_of_its_name_makes_a_refusal_unknown(
     queue: RequestQueue, buy: Any, code: int, state: Any, machine: str, outcome: str
 ) -> None:
     """A gateway sent the request twice, the status has no ids, and the list does not name the offers of resources."""

@@ -45,7 +45,7 @@ def busy(queue: RequestQueue, code: int, wait: str | None) -> RequestQueue:
 
 @BUSY
 @pytest.mark.parametrize("times", [1, 2])
-def test_purchase_is_repeated_while_the_api_is_busy_and_the_offer_available(
+def test_purchase_is_repeated_while_the_offer_is_available(
     queue: RequestQueue, buy: Any, clock: Clock, code: int, wait: str | None, times: int
 ) -> None:
     for _time in range(times):
@@ -90,9 +90,7 @@ def test_offer_sold_while_the_api_is_busy_may_be_ours(
 
 @pytest.mark.parametrize("ids", [[], [RESOURCE_ID]])
 @pytest.mark.parametrize("code", [404, 409, 410, 429, 503])
-def test_sold_offer_without_a_name_is_ours_only_if_unanswered_and_on_this_account(
-    queue: RequestQueue, buy: Any, code: int, ids: list[str]
-) -> None:
+def test_unnamed_purchase_is_ours_only_with_proof(queue: RequestQueue, buy: Any, code: int, ids: list[str]) -> None:
     """Without a name and a registry, another customer may have bought the offer."""
     queue.expect_free_offer().expect(*POST, NOT_FOUND, code)
     state = status("provisioning", resource_ids=ids)
@@ -314,7 +312,7 @@ def test_unknown_outcome_has_the_status_code_of_the_purchase(queue: RequestQueue
     assert f"{STATUS_PATH} answered 500" in msg
 
 
-def test_lost_purchase_is_not_repeated_if_the_last_status_is_unreadable(queue: RequestQueue, buy: Any) -> None:
+def test_lost_purchase_is_not_repeated_if_the_newest_status_is_unreadable(queue: RequestQueue, buy: Any) -> None:
     queue.expect_free_offer().expect(*POST, LOST).expect("GET", STATUS_PATH, status()).expect("GET", STATUS_PATH, LOST)
     result = buy(settle_timeout=3)
     assert queue.count(*POST) == 1, "only the newest status allows a repetition"

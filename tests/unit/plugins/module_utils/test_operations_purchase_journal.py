@@ -257,7 +257,7 @@ def test_planned_offer_is_not_bought_if_the_host_has_another_purchase(
 
 @pytest.mark.parametrize("check_mode", [False, True])
 @pytest.mark.parametrize("entry", [SENT, MADE], ids=["sent", "made"])
-def test_purchase_of_the_host_takes_precedence_over_the_offer_of_the_task(
+def test_purchase_of_the_host_precedes_the_offer_of_the_task(
     queue: RequestQueue, buy: Any, path: Path, entry: Any, check_mode: bool
 ) -> None:
     """The task runs again, and its new search has found another offer."""
@@ -343,7 +343,7 @@ def test_journal_of_a_faster_run_is_left_alone(
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_purchase_of_a_run_that_starts_after_the_journal_was_read_is_recognized(
+def test_purchase_of_a_concurrent_run_is_recognized(
     queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     other = HostFile(str(path), "alice at bastion")
@@ -438,9 +438,7 @@ def test_suspended_run_stops_if_its_journal_was_changed(
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 410, 422, 429])
-def test_refusal_is_noted_at_once_and_frees_the_host_after_the_status(
-    queue: RequestQueue, buy: Any, path: Path, code: int
-) -> None:
+def test_refusal_is_noted_before_it_frees_the_host(queue: RequestQueue, buy: Any, path: Path, code: int) -> None:
     during: list[Any] = []
     queue.expect_free_offer().expect(*POST, NOT_FOUND, code).expect(
         "GET", STATUS_PATH, status(), times=3 if code in (409, 429) else 1
@@ -888,7 +886,7 @@ def test_purchase_is_not_repeated_after_ansible_was_killed(
 ) -> None:
     set_parent_ids(monkeypatch, 4711, 4711, 1)
     queue.expect_free_offer().expect(*POST, {}, 429, headers={"Retry-After": "60"})
-    queue.expect_free_offer().list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status())
+    queue.expect_free_offer().list_no_resources_of(OFFER_ID).expect("GET", STATUS_PATH, status())
     assert outcome_of(buy(api_retries=5, settle_timeout=0)) == ("rejected", "unavailable", [])
 
 

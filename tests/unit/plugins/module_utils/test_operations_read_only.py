@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only reads writes nothing: quote, spend, probe, an audit that settles nothing, and all of check mode.
+"""Steps that only read write nothing: quote, spend, probe, an audit without settling, and every step in check mode.
 
-Random registries of both kinds are compared before and after, byte for byte. The client in these tests can only read.
+Random registries of both kinds are compared byte for byte before and after. The API client of these tests only reads.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ HOUR = 3600.0
 
 
 class World:
-    """A registry whose hosts are in random states, and what the API shows of them; ``url``: None for files."""
+    """A registry whose hosts are in random states, and an API with their machines. ``url``: None for files."""
 
     def __init__(self, folder: Path, url: str | None, seed: int) -> None:
         self.folder, self.url, self.chance = folder, url, Random(seed)
@@ -87,15 +87,15 @@ class World:
             listed, bought, gone = [], {}, []
             for number, (host, state) in enumerate(self.states.items()):
                 key, offer = machine_id(number), offer_id(number)
-                self._enter(registries, host, state, number)
-                # Of what was freed there may be a machine all the same, and of what was never bought a colleague's.
+                self._note(registries, host, state, number)
+                # A freed purchase may still have a machine, and a colleague may have one with the name of a host.
                 if state in ("made", "made, no ids", "gone", "over", "reaped", "freed", "sent", "a colleague's"):
                     listed.append(machine(number, host, offer))
                     bought[offer] = status("ready", resource_ids=[key])
                 gone += [key] if state == "gone" else []
             self.api = AccountApi(*listed, gone=gone, bought=bought)
 
-    def _enter(self, registries: Registries, host: str, state: str, number: int) -> None:
+    def _note(self, registries: Registries, host: str, state: str, number: int) -> None:
         store = registries.at(self.place).host(host)
         assert store is not None
         if state in ("nothing", "a colleague's"):
@@ -128,8 +128,8 @@ class World:
         return SharedProject("default") if self.url else place_of(str(self.folder / "host_vars"))
 
     @property
-    def bytes(self) -> Any:
-        """All that is remembered: each table, or each file and folder."""
+    def content(self) -> Any:
+        """The whole registry: the rows of each table (None without tables), or each file and folder."""
         if self.url:
             tables = ("purchase", "machine", "sweep", "meta")
             select = "SELECT to_jsonb(t)::text FROM compute_index_supply.{} t ORDER BY 1"
@@ -143,23 +143,24 @@ class World:
         return {**defaults, **common, **given}
 
     def hosts(self, **fields: Any) -> list[Json]:
-        """The declarations of all hosts, as each step has them."""
+        """The declarations of all hosts, with the fields that the steps read."""
         own = {"declares": True, "prefix": "", "resource_id": "", "listed_id": "", "activity": None, **fields}
         where = {"registry_dir": str(self.folder / "host_vars"), "inventory_dir": None}
         return [raw(host=host, name=host, id=host, **where, **own) for host in HOSTS]
 
-    def planning(self, **given: Any) -> Json:
+    def plan_params(self, **given: Any) -> Json:
         chance = self.chance
-        wish = {"adopt": chance.random() < 0.5, "lease": chance.choice(["", "2h"]), "reach": False}
+        fields = {"adopt": chance.random() < 0.5, "lease": chance.choice(["", "2h"]), "reach": False}
         ceiling = chance.choice([{}, {"max_total_price_per_hour": "3"}, {"budget": "9"}])
-        hosts = self.hosts(**wish, **ceiling)
+        hosts = self.hosts(**fields, **ceiling)
         if self.url:
-            wish.update(chance.choice([{}, {"max_account_price_per_hour": "3"}]))
+            fields.update(chance.choice([{}, {"max_account_price_per_hour": "3"}]))
         return self.params(steps.PLAN, hosts=hosts, ids=list(HOSTS), **given)
 
-    def judging(self, outcome: str) -> Json:
+    def judge_params(self, outcome: str) -> Json:
         plans = [
-            {**each, "unused": True, "may_release": True} for each in plan(self.market, self.planning(), True)["plans"]
+            {**each, "unused": True, "may_release": True}
+            for each in plan(self.market, self.plan_params(), True)["plans"]
         ]
         for each in plans:
             each["action"] = "buy"
@@ -174,8 +175,8 @@ class World:
         return cast(Market, self.api)
 
 
-class Http:
-    """An API that knows nothing, and notes what is sent."""
+class SilentHttp:
+    """A connection with empty answers. ``sent``: the requests so far."""
 
     account, ahead, base_url = "account", 0.0, "https://supply-api.example.com"
 
@@ -186,7 +187,7 @@ class Http:
         self.sent.add((method, path))
         return Answer(200, True, {"H100": []} if path == "/available_gpus" else [])
 
-    def for_server(self, _base_url: str, _token: str) -> Http:
+    def for_server(self, _base_url: str, _token: str) -> SilentHttp:
         return self
 
     def redact(self, text: str) -> str:
@@ -194,25 +195,25 @@ class Http:
 
 
 def prober() -> Prober:
-    return Prober(cast(Any, Http()), read_only=True)
+    return Prober(cast(Any, SilentHttp()), read_only=True)
 
 
-def procured(world: World) -> Json:
+def run_procure_offer(world: World) -> Json:
     number = world.chance.choice([0, 1, 100])
     where = {"registry_file": None} if world.url else {"registry_file": world.place.entry_file("gpu-1")}
     given = {"offer_id": offer_id(number), "ssh_public_key": KEY, "resource_name": "gpu-1", "settle_timeout": 0.0}
     return procure_offer(world.market, world.params(PROCURE_OFFER, **given, **where), True)
 
 
-def ending(world: World, check_mode: bool = True) -> Json:
+def run_end(world: World, check_mode: bool = True) -> Json:
     sweep = {"unsaved": True, "grace": 30, "lease": "", "place": world.place.text, "due": 0, "ends_at": "", "idle": 0}
     hosts = world.hosts(**world.chance.choice([{}, {"reaped": sweep}]))
     return end(world.market, world.params(steps.END, hosts=hosts, ids=list(HOSTS)), check_mode)
 
 
-def noting(world: World) -> Json:
-    """Once all machines were told to end, as far as they were."""
-    plans = list(ending(world)["ends"].values())
+def run_ended(world: World) -> Json:
+    """Run ended and storage_ended after all deletions."""
+    plans = list(run_end(world)["ends"].values())
     answers = {key: {"resource_id": key, "billing_stopped": True} for each in plans for key in each["ids"]}
     for plan_ in plans:
         given = {"end": plan_, "deleted": list(answers.values())}
@@ -220,27 +221,27 @@ def noting(world: World) -> Json:
     return ended(world.market, world.params(steps.ENDED, ends=plans, answers=answers), True)
 
 
-def telling(world: World) -> Json:
-    """Nothing is told to end, and nothing is waited for."""
-    jobs = ending_by_id.jobs(ending(world)["ends"].values())
+def run_delete(world: World) -> Json:
+    """Run delete for the machines of `run_end`."""
+    jobs = ending_by_id.jobs(run_end(world)["ends"].values())
     return delete(world.market, world.params(steps.DELETE, jobs=jobs), True)
 
 
-def audited(world: World, settle: bool, check_mode: bool) -> Json:
+def run_audit(world: World, settle: bool, check_mode: bool) -> Json:
     given = {"hosts": world.hosts(), "settle": settle}
     return audit(world.market, world.params(steps.AUDIT, **given), check_mode)
 
 
-def looked_up(world: World) -> Json:
+def run_orphan(world: World) -> Json:
     given = {"hosts": world.hosts(), "resource_id": machine_id(world.chance.choice([0, 1, 2, 100])), "reason": "a test"}
     return orphan(world.market, world.params(steps.ORPHAN, **given), False)
 
 
-def probed(world: World, check_mode: bool) -> Json:
+def run_probe(world: World, check_mode: bool) -> Json:
     return probe(prober(), world.params(steps.PROBE, hosts=world.hosts()), check_mode)
 
 
-def bought_for_probe(world: World) -> Json:
+def run_probe_purchase(world: World) -> Json:
     given = {"hosts": world.hosts()[:1], "buy": True, "max_usd": "3"}
     return probe_purchase(prober(), world.params(steps.PROBE_PURCHASE, **given), False)
 
@@ -251,42 +252,44 @@ def in_check_mode(step: Callable[..., Json], spec: Json, **given: Any) -> Callab
 
 BAD = {"item": "gpu-1", "verdict": "bad", "reasons": ["driver: there is none (bad)"]}
 
-# Every step of `decide`, in the mode in which it only reads, and every operation that a registry is given.
-# What installs a timer has no registry to write to.
+# The options of the step timer
 TIMED: Json = {
     "timer": {"sources": ["/hosts"], "here": "/", "home": "/home/me", "command": ["reap"]},
     "observed": {"has_crontab": True},
     "variables": ["COMPUTE_INDEX_API_TOKEN"],
 }
 
-READS: dict[str, Callable[[World], Json]] = {
-    "plan": lambda world: plan(world.market, world.planning(), True),
-    "quote": lambda world: plan(world.market, world.planning(quote=True), False),
-    "quote in check mode": lambda world: plan(world.market, world.planning(quote=True), True),
+# Every step of `decide` in a mode in which it only reads, and procure_offer in check mode
+READING_STEPS: dict[str, Callable[[World], Json]] = {
+    "plan": lambda world: plan(world.market, world.plan_params(), True),
+    "quote": lambda world: plan(world.market, world.plan_params(quote=True), False),
+    "quote in check mode": lambda world: plan(world.market, world.plan_params(quote=True), True),
     "seal": lambda world: seal(
         world.market,
-        world.params(steps.SEAL, plan=plan(world.market, world.planning(quote=True), False).get("plan", {"hosts": {}})),
+        world.params(
+            steps.SEAL, plan=plan(world.market, world.plan_params(quote=True), False).get("plan", {"hosts": {}})
+        ),
         False,
     ),
-    "judge": lambda world: judge(world.market, world.judging(world.chance.choice(["created", "rejected"])), True),
-    "release": lambda world: release(world.market, world.judging("created"), True),
-    "tested": lambda world: accepted({**world.judging("created"), "tests": [BAD]}, True),
+    "judge": lambda world: judge(world.market, world.judge_params(world.chance.choice(["created", "rejected"])), True),
+    "release": lambda world: release(world.market, world.judge_params("created"), True),
+    "tested": lambda world: accepted({**world.judge_params("created"), "tests": [BAD]}, True),
     "verified": lambda world: verified(
         world.params(steps.VERIFIED, hosts=[{**row, "tested": {**BAD, "item": row["host"]}} for row in world.hosts()]),
         True,
     ),
-    "reached": lambda world: reached(world.judging("created"), True),
+    "reached": lambda world: reached(world.judge_params("created"), True),
     "order": lambda world: ORDER.function(world.params(steps.ORDER, group="gpu"), False),
     "offers": lambda world: offers(world.market, {**world.params(steps.OFFERS), "spec": SPEC}, False),
     "named": lambda world: named(world.market, world.params(steps.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
-    "end": ending,
-    "delete": telling,
-    "gone": telling,
-    "ended": noting,
-    "storage_ended": noting,
-    "audit": lambda world: audited(world, False, False),
-    "audit that settles, in check mode": lambda world: audited(world, True, True),
-    "orphan": looked_up,
+    "end": run_end,
+    "delete": run_delete,
+    "gone": run_delete,
+    "ended": run_ended,
+    "storage_ended": run_ended,
+    "audit": lambda world: run_audit(world, False, False),
+    "audit with settle in check mode": lambda world: run_audit(world, True, True),
+    "orphan": run_orphan,
     "spend": lambda world: spend(world.params(steps.SPEND, hosts=world.hosts()), False),
     "reap": in_check_mode(reap, steps.REAP),
     "reap_asked": lambda world: reap_asked(world.params(steps.REAP_ASKED), True),
@@ -294,76 +297,75 @@ READS: dict[str, Callable[[World], Json]] = {
     "extend": lambda world: extend(
         world.params(steps.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), by="1h"), True
     ),
-    "probe": lambda world: probed(world, False),
-    "probe in check mode": lambda world: probed(world, True),
-    "probe_purchase": bought_for_probe,
+    "probe": lambda world: run_probe(world, False),
+    "probe in check mode": lambda world: run_probe(world, True),
+    "probe_purchase": run_probe_purchase,
     "probe_ended": lambda world: probe_ended(world.params(steps.PROBE_ENDED), False),
     "registry": lambda world: registry(world.params(steps.REGISTRY, hosts=world.hosts()), True),
     "timer": lambda world: timer(world.params(steps.TIMER, **TIMED), False),
-    "procure_offer in check mode": procured,
+    "procure_offer in check mode": run_procure_offer,
 }
 
 
-def test_every_step_is_among_them() -> None:
+def test_table_has_every_step_of_decide() -> None:
     text = Path(__file__).parents[4].joinpath("plugins/modules/decide.py").read_text()
     choices = re.search(r"choices:\n((?: +- \w+\n)+)", text)
     assert choices is not None
     listed = set(choices[1].replace("-", "").split())
-    # In check mode a run stops after its quote: test_operations_run.py.
+    # test_operations_run.py has the steps of runs: in check mode, a run stops after its quote.
     of_runs = {step for step in listed if step in ("run", "runs") or step.startswith("run_")}
-    assert listed - {"declare", "declare_end"} - of_runs <= {*READS}
+    assert listed - {"declare", "declare_end"} - of_runs <= {*READING_STEPS}
 
 
-def check(world: World, step: str) -> None:
-    before = world.bytes
-    said = ""
+def assert_only_reads(world: World, step: str) -> None:
+    before = world.content
+    result = ""
     try:
-        said = str(READS[step](world))
+        result = str(READING_STEPS[step](world))
     except Failure as failure:
-        said = str(failure.result)
-    assert world.bytes == before, f"{step} has changed {world.states}: {said}"
-    # It must not try either: a refusal of the registry would be the answer to a question.
-    assert "is only read here" not in said, f"{step} wants to change {world.states}: {said}"
+        result = str(failure.result)
+    assert world.content == before, f"{step} has changed {world.states}: {result}"
+    assert "is only read here" not in result, f"{step} tries to change {world.states}: {result}"
 
 
-@pytest.mark.parametrize("step", READS)
-def test_what_only_reads_leaves_files_as_they_are(tmp_path: Path, step: str) -> None:
+@pytest.mark.parametrize("step", READING_STEPS)
+def test_reading_step_leaves_registry_files_unchanged(tmp_path: Path, step: str) -> None:
     for seed in range(12):
-        check(World(tmp_path / str(seed), None, seed), step)
+        assert_only_reads(World(tmp_path / str(seed), None, seed), step)
 
 
-@pytest.mark.parametrize("step", READS)
-def test_what_only_reads_leaves_the_shared_registry_as_it_is(tmp_path: Path, registry_url: str, step: str) -> None:
+@pytest.mark.parametrize("step", READING_STEPS)
+def test_reading_step_leaves_the_shared_registry_unchanged(tmp_path: Path, registry_url: str, step: str) -> None:
     for seed in range(3):
-        check(World(tmp_path / str(seed), registry_url, seed), step)
+        assert_only_reads(World(tmp_path / str(seed), registry_url, seed), step)
         postgresql.forget(registry_url)
 
 
-@pytest.mark.parametrize("step", READS)
-def test_what_only_reads_makes_nothing_where_nothing_is(tmp_path: Path, registry_url: str, step: str) -> None:
+@pytest.mark.parametrize("step", READING_STEPS)
+def test_reading_step_creates_no_registry(tmp_path: Path, registry_url: str, step: str) -> None:
     for url in (None, registry_url):
         world = World.__new__(World)
         world.folder, world.url, world.chance = tmp_path, url, Random(1)
         world.states, world.api = {}, AccountApi()
-        check(world, step)
+        assert_only_reads(world, step)
 
 
-# What check mode calls changed
+# Changed in check mode
 
-Doing = tuple[Callable[[World], Json], Callable[[World, Json, bool], Json]]  # the parameters of a step, and the step
+ChangingStep = tuple[Callable[[World], Json], Callable[[World, Json, bool], Json]]  # its options, and the step
 
-CHANGES: dict[str, Doing] = {
-    "plan": (World.planning, lambda world, params, check_mode: plan(world.market, params, check_mode)),
+CHANGING_STEPS: dict[str, ChangingStep] = {
+    "plan": (World.plan_params, lambda world, params, check_mode: plan(world.market, params, check_mode)),
     "judge a purchase": (
-        lambda world: world.judging("existing"),
+        lambda world: world.judge_params("existing"),
         lambda world, params, check_mode: judge(world.market, params, check_mode),
     ),
     "judge a refusal": (
-        lambda world: world.judging("rejected"),
+        lambda world: world.judge_params("rejected"),
         lambda world, params, check_mode: judge(world.market, params, check_mode),
     ),
     "reached": (
-        lambda world: {"plans": [{**world.judging("created")["plans"][0], "verify": "specs"}]},
+        lambda world: {"plans": [{**world.judge_params("created")["plans"][0], "verify": "specs"}]},
         lambda _world, params, check_mode: reached(params, check_mode),
     ),
     "extend": (
@@ -373,13 +375,13 @@ CHANGES: dict[str, Doing] = {
 }
 
 
-@pytest.mark.parametrize("step", CHANGES)
-def test_check_mode_calls_changed_what_a_real_run_changes(tmp_path: Path, step: str) -> None:
-    of_params, perform = CHANGES[step]
+@pytest.mark.parametrize("step", CHANGING_STEPS)
+def test_check_mode_reports_the_same_changed_as_a_real_run(tmp_path: Path, step: str) -> None:
+    options_of, perform = CHANGING_STEPS[step]
     changed = set()
     for seed in range(12):
         world = World(tmp_path / str(seed), None, seed)
-        params, before = of_params(world), world.bytes
+        params, before = options_of(world), world.content
 
         def result(world: World, params: Json, check_mode: bool) -> Json:
             try:
@@ -389,31 +391,29 @@ def test_check_mode_calls_changed_what_a_real_run_changes(tmp_path: Path, step: 
 
         checked = result(world, params, True)["changed"]
         real = result(world, params, False)["changed"]
-        assert checked == real == (world.bytes != before), f"seed {seed}: {world.states}"
+        assert checked == real == (world.content != before), f"seed {seed}: {world.states}"
         changed.add(real)
     assert changed == {False, True}
 
 
-# The refusal itself
+# Read-only registries
 
 
-FREE = {"provision_procured_offer_id": offer_id(9), "provision_purchase": "sent", "provision_price_per_hour": 2.0}
+PURCHASE = {"provision_procured_offer_id": offer_id(9), "provision_purchase": "sent", "provision_price_per_hour": 2.0}
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_registry_that_is_only_read_refuses_every_change(
-    tmp_path: Path, registry_url: str, is_shared: bool, seed: int
-) -> None:
+def test_read_only_registry_refuses_every_change(tmp_path: Path, registry_url: str, is_shared: bool, seed: int) -> None:
     world = World(tmp_path, registry_url if is_shared else None, seed)
-    before = world.bytes
+    before = world.content
     with Registries(world.url, BASE, read_only=True) as registries:
         for host in HOSTS:
             known = registries.at(world.place).host(host)
             assert known is not None and known.read_only
             changes = [
-                partial(known.claim, FREE),
-                partial(known.note, {**FREE, "provision_resource_ids": [machine_id(9)]}),
+                partial(known.claim, PURCHASE),
+                partial(known.note, {**PURCHASE, "provision_resource_ids": [machine_id(9)]}),
                 partial(known.compare_and_set, {"provision_groups": ["a"]}),
                 known.end,
                 *([known.hold] if world.states[host] in ("sent", "answered") else []),
@@ -423,19 +423,19 @@ def test_a_registry_that_is_only_read_refuses_every_change(
                 if is_shared and is_empty and change == known.end:
                     assert change() is None
                     continue
-                with pytest.raises(RegistryError):  # a shared one may say first that there is nothing to change
+                with pytest.raises(RegistryError):  # a shared registry may first object that there is no entry
                     change()
         with pytest.raises(ReadOnlyRegistry):
             registries.at(world.place).note_sweep(time.time())
-    assert world.bytes == before
+    assert world.content == before
 
 
-def test_neither_kind_of_registry_is_made_by_a_change_that_is_refused(tmp_path: Path, registry_url: str) -> None:
+def test_refused_change_creates_no_registry(tmp_path: Path, registry_url: str) -> None:
     file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"), read_only=True)
     for change in (
-        partial(file.claim, FREE),
-        partial(file.note, FREE),
-        partial(file.compare_and_set, FREE),
+        partial(file.claim, PURCHASE),
+        partial(file.note, PURCHASE),
+        partial(file.compare_and_set, PURCHASE),
         file.end,
         file.hold,
     ):
@@ -449,9 +449,9 @@ def test_neither_kind_of_registry_is_made_by_a_change_that_is_refused(tmp_path: 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_move_into_a_shared_registry_only_reads_in_check_mode(tmp_path: Path, registry_url: str, seed: int) -> None:
+def test_move_into_a_shared_registry_only_reads_in_check_mode(tmp_path: Path, registry_url: str, seed: int) -> None:
     files = World(tmp_path, None, seed)
-    before = files.bytes
+    before = files.content
     result = registry(files.params(steps.REGISTRY, hosts=files.hosts(), registry_url=registry_url), True)
-    assert result["changed"] and "would" in str(result["lines"]) and files.bytes == before
-    assert World.bytes.fget(SimpleNamespace(url=registry_url)) is None  # type: ignore[attr-defined]
+    assert result["changed"] and "would" in str(result["lines"]) and files.content == before
+    assert World.content.fget(SimpleNamespace(url=registry_url)) is None  # type: ignore[attr-defined]

@@ -132,7 +132,7 @@ def offers_of(plan: Json) -> list[str]:
 
 
 def run_in_process(world: World, plan: Json, place: int = 0) -> int:
-    """Run a plan in a new process, killed before traced line ``place`` (0: never; -1: not traced). Return its exit code."""
+    """Run a plan in a new process, and return its exit code. ``place``: see `traced_lines`."""
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
@@ -145,7 +145,7 @@ def run_in_process(world: World, plan: Json, place: int = 0) -> int:
 
 @contextlib.contextmanager
 def traced_lines(last: int) -> Iterator[list[int]]:
-    """Count the lines of module_utils that run, and kill the process before number ``last`` (0: never; -1: no tracing)."""
+    """Count the lines of module_utils that run, and kill the process before line ``last`` (0: never, -1: no trace)."""
     count = [0]
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
@@ -201,7 +201,7 @@ def test_sealed_plan_is_bought_once_and_then_used_up(world: World) -> None:
 
 @pytest.mark.parametrize("world", ["files"], indirect=True)
 @pytest.mark.parametrize("all_or_nothing", [False, True])
-def test_risen_price_stops_its_host_and_with_all_or_nothing_every_host(world: World, all_or_nothing: bool) -> None:
+def test_risen_price_of_a_sealed_offer_stops_its_host(world: World, all_or_nothing: bool) -> None:
     plan = world.quoted(all_or_nothing=all_or_nothing)
     item = plan["hosts"]["a"]
     world.simulator.offers[item["offer_id"]].details_price = 9.0
@@ -246,7 +246,7 @@ def test_plan_replayed_by_concurrent_runs_is_bought_once(world: World) -> None:
 
 
 @both
-def test_run_of_a_plan_that_was_killed_at_a_random_line_can_be_repeated(world: World) -> None:
+def test_killed_run_of_a_plan_can_be_repeated(world: World) -> None:
     dice = random.Random(SEED)
     with traced_lines(0) as count:
         plan = world.quoted()

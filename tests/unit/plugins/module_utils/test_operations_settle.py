@@ -310,7 +310,7 @@ def test_outcome_that_cannot_be_noted_leaves_the_claim_open(
 
     monkeypatch.setattr(Database, step, fail)
     if step == "void":
-        queue.list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
+        queue.list_no_resources_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
     elif step == "note":
         expect_bought_offer(queue, resource())
     result = audit(True)
@@ -332,7 +332,7 @@ def test_noted_refusal_and_an_expired_offer_free_the_claim_at_once(
 ) -> None:
     """The run has died after it noted the refusal, before it read the status."""
     sent_claim(registry_url, provision_refused_status=410)
-    queue.list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
+    queue.list_no_resources_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
     assert audit(True)["changed"] is True and claim_state(registry_url) == ("void", [])
 
 
@@ -342,7 +342,7 @@ def test_noted_refusal_and_an_expired_offer_free_the_claim_at_once(
     [(status("available", "expired"), 200), (BOUGHT, 200), (NOT_FOUND, 404)],
     ids=["lagging status", "sold", "404"],
 )
-def test_refusal_frees_nothing_while_the_account_has_a_machine_of_the_offer(
+def test_refusal_frees_nothing_while_a_machine_of_the_offer_exists(
     queue: RequestQueue,
     audit: Callable[..., Result],
     registry_url: str,

@@ -168,7 +168,7 @@ def test_lapsed_unsent_claim_frees_its_offer_and_counts_in_no_sum(
 
 
 @pytest.mark.parametrize("rival", [None, "gpu-2", "trainer"])
-def test_controller_that_sleeps_before_it_marks_its_claim_sends_nothing(
+def test_controller_that_sleeps_before_marking_its_claim_sends_nothing(
     queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch, rival: str | None
 ) -> None:
     """``rival``: the host that another run has claimed the offer for in the meantime."""
@@ -429,7 +429,7 @@ def claim_of_dead_run(url: str, host: str = "gpu-1", offer_id: str = OTHER_ID) -
 
 
 @pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
-def test_sum_above_a_ceiling_is_computed_again_once_open_claims_are_settled(
+def test_ceiling_is_checked_again_after_open_claims_are_settled(
     queue: RequestQueue, buy: Any, registry_url: str, option: str
 ) -> None:
     claim_of_dead_run(registry_url)
@@ -539,7 +539,7 @@ def test_claim_holder_has_awx_job_and_user(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("longest", "expected"), [("30 minutes", "unknown"), ("10 minutes", "rejected")])
-def test_longest_post_of_the_registry_decides_when_an_expired_offer_is_free(
+def test_longest_post_decides_when_an_expired_offer_is_free(
     queue: RequestQueue, buy: Any, registry_url: str, longest: str, expected: str
 ) -> None:
     other_run(registry_url, dead=True)
