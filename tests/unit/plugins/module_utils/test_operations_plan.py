@@ -605,12 +605,11 @@ def test_storage_of_a_machine_ended_elsewhere_stays_in_the_registry(
 def test_failed_purchase_stays_while_page_of_machine_listed_as_deleted_is_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bought, ids = offer(9)["offer_id"], [machine_id(1)]
-    status = {"phase": "failed", "ready": False, "resource_ids": ids, "connections": [], "msg": "It has failed."}
-    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    bought = offer(9)["offer_id"]
+    show_status(monkeypatch, "failed", machine_id(1))
     path = tmp_path / "gpu-0" / "compute_index_supply.yml"
-    HostFile(str(path)).note({"provision_procured_offer_id": bought, "provision_resource_ids": ids})
-    api = Offers(1, listed=[machine(1, "gpu-0", bought, status="deleted")], pages={machine_id(1): BUSY})
+    HostFile(str(path)).note({"provision_procured_offer_id": bought, "provision_resource_ids": [machine_id(1)]})
+    api = FakeMarket(1, listed=[machine(1, "gpu-0", bought, status="deleted")], pages={machine_id(1): UNAVAILABLE})
     (found,) = planned(tmp_path, 1, api=api, check_mode=False)["plans"]
     assert found["action"] != "buy" and read_entry(HostFile(str(path)).read()).resource_ids == (machine_id(1),)
 
