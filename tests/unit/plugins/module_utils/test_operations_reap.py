@@ -33,7 +33,7 @@ HOUR = 3600.0
 
 
 class Api:
-    """An account with these machines, whose clock is so far ahead."""
+    """An API with these machines, whose clock is ``ahead`` seconds ahead."""
 
     def __init__(self, *machines: Json, ahead: float | None = 0.0) -> None:
         self.machines, self.ahead = list(machines), ahead
@@ -52,7 +52,7 @@ class Api:
 
 
 @pytest.fixture(autouse=True)
-def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def offer_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(end_operation, "offer_statuses", lambda _api, offers: {each: {} for each in offers})
 
 
@@ -64,31 +64,29 @@ def machine(key: str, name: str, created: float | None = None, **fields: Any) ->
     }
 
 
-def write(folder: Path, host: str, key: str, hours: float | None, leased: str = "8h", **more: Any) -> Path:
-    """The entry of a host whose lease is over in so many hours."""
+def write(folder: Path, host: str, key: str, hours: float | None, leased: str = "8h", **variables: Any) -> Path:
+    """Write the entry of a host whose lease ends in ``hours``; None for one without a lease."""
     file = folder / host / "compute_index_supply.yml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    ends = (
-        {}
-        if hours is None
-        else {"provision_leased": leased, "provision_ends_at": utc_rounded_up(time.time() + hours * HOUR)}
-    )
-    file.write_text(yaml.safe_dump({**made_entry(key), **ends, **more}))
+    lease = {}
+    if hours is not None:
+        lease = {"provision_leased": leased, "provision_ends_at": utc_rounded_up(time.time() + hours * HOUR)}
+    file.write_text(yaml.safe_dump({**made_entry(key), **lease, **variables}))
     return file
 
 
-def go(file: Path) -> None:
-    """Another run has ended what the entry names."""
+def end_by_another_run(file: Path) -> None:
+    """End the purchase of the entry, as another run would."""
     other = HostFile(str(file))
     other.read()
     other.end("reaped")
 
 
-def described(host: str, folder: Path | str, **more: Any) -> Json:
+def declared(host: str, folder: Path | str, **fields: Any) -> Json:
     known = {"host": host, "name": host, "prefix": "", "project": "default", "registry_dir": str(folder)}
     rest = {"inventory_dir": None, "declares": False}
     limits = dict.fromkeys(("lease", "lease_max", "max_bill", "budget", "idle_after"), "")
-    return {**known, **rest, **limits, "protect": None, "known": {}, **more}
+    return {**known, **rest, **limits, "protect": None, "known": {}, **fields}
 
 
 def params(spec: Json, *hosts: Json, **given: Any) -> Json:
@@ -96,138 +94,132 @@ def params(spec: Json, *hosts: Json, **given: Any) -> Json:
     return {**defaults, "hosts": list(hosts), "here": "/", "api_url": "https://api.example.com", **given}
 
 
-def swept(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
+def sweep(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
     return reap(api, params(steps.REAP, *hosts, **given), check_mode)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("host", "is_added"), [("gpu-1", False), ("localhost", True)])
-def test_a_host_that_no_inventory_has_ends_by_the_folder_that_remembers_it(
-    tmp_path: Path, host: str, is_added: bool
-) -> None:
+def test_due_host_outside_inventory_comes_with_its_registry_dir(tmp_path: Path, host: str, is_added: bool) -> None:
     write(tmp_path, "gpu-1", "r", -1.0)
-    (found,) = swept(Api(machine("r", "gpu-1")), described(host, tmp_path))["due"]
+    (found,) = sweep(Api(machine("r", "gpu-1")), declared(host, tmp_path))["due"]
     assert found.get("registry_dir") == (str(tmp_path) if is_added else None)
 
 
-@pytest.mark.parametrize(("why", "is_red"), [("moved", True), ("decommissioned", False)])
-def test_a_sweep_of_files_fails_for_machines_that_were_moved_into_a_shared_registry(
-    tmp_path: Path, why: str, is_red: bool
-) -> None:
-    """As a timer whose environment does not name it: nothing would end them."""
+@pytest.mark.parametrize(("why", "fails"), [("moved", True), ("decommissioned", False)])
+def test_sweep_of_files_fails_for_machines_moved_into_shared_registry(tmp_path: Path, why: str, fails: bool) -> None:
+    """For example a timer without that registry's URL: it would never end these machines."""
     file = HostFile(str(write(tmp_path, "gpu-1", "r", -1.0)))
     file.read()
     file.end(why)
-    answer = swept(Api(machine("r", "gpu-1")), described("gpu-1", tmp_path))
-    assert due(answer) == [] and ("COMPUTE_INDEX_REGISTRY_URL" in answer["trouble"]) is is_red
+    answer = sweep(Api(machine("r", "gpu-1")), declared("gpu-1", tmp_path))
+    assert due_hosts(answer) == [] and ("COMPUTE_INDEX_REGISTRY_URL" in answer["trouble"]) is fails
 
 
-def due(answer: Json) -> list[str]:
+def due_hosts(answer: Json) -> list[str]:
     return [each["host"] for each in answer["due"]]
 
 
-def ended(
+def plan_end(
     api: Api, host: str, folder: Path | str, check_mode: bool = False, activity: Json | None = None, **reaped: Any
 ) -> Json:
-    """What the role decides for a host that a sweep sends to it."""
-    declared = {**described(host, folder), "id": host, "resource_id": "", "listed_id": "", "wait_timeout": "5m"}
-    declared.update(activity=activity, before={"rc": 3 if "grace" in reaped else 0})
-    declared["reaped"] = {"grace": 1800.0, "lease": "", "place": str(folder), **reaped}
-    given = params(steps.END, declared, ids=[host])
+    """The plan of the role for a host that a sweep hands to it."""
+    swept_host = {**declared(host, folder), "id": host, "resource_id": "", "listed_id": "", "wait_timeout": "5m"}
+    swept_host.update(activity=activity, before={"rc": 3 if "grace" in reaped else 0})
+    swept_host["reaped"] = {"grace": 1800.0, "lease": "", "place": str(folder), **reaped}
+    given = params(steps.END, swept_host, ids=[host])
     (found,) = end(api, given, check_mode)["ends"].values()  # type: ignore[arg-type]
     return dict(found)
 
 
-def report(answer: Json, *rows: Json, check_mode: bool = False) -> Json:
-    """The end of a sweep whose look had this answer, and in which this became of its hosts."""
-    told = {"trouble": [answer["trouble"]], "kept": answer["kept"], "at": answer["at"]}
-    return reaped(params(steps.REAPED, *rows, **told), check_mode)
+def report_sweep(answer: Json, *rows: Json, check_mode: bool = False) -> Json:
+    """The last step of a sweep. ``answer``: of its first step; ``rows``: the result for each host."""
+    sweep_facts = {"trouble": [answer["trouble"]], "kept": answer["kept"], "at": answer["at"]}
+    return reaped(params(steps.REAPED, *rows, **sweep_facts), check_mode)
 
 
 # Sweeps
 
 
 @pytest.mark.parametrize("hours", [3.0, -1.0])
-def test_a_sweep_with_another_accounts_token_keeps_no_lease(tmp_path: Path, hours: float) -> None:
-    """It left the mark by which purchases believe that their leases are enforced."""
+def test_sweep_with_token_of_another_account_enforces_no_leases(tmp_path: Path, hours: float) -> None:
+    """Its mark would tell purchases that their leases are enforced."""
     write(tmp_path, "gpu-1", "r1", hours)
     write(tmp_path, "gpu-2", "r2", 3.0)
-    answer = swept(Api(machine("x", "theirs")), described("gpu-1", tmp_path))
+    answer = sweep(Api(machine("x", "theirs")), declared("gpu-1", tmp_path))
     assert answer["kept"] == [] and "no machine of gpu-1, gpu-2" in " ".join(answer["warnings"])
-    # One that is listed shows that the account is right; the other is missing.
-    answer = swept(Api(machine("r2", "gpu-2")), described("gpu-1", tmp_path))
+    # One listed machine shows that the account is right; the other machine is missing.
+    answer = sweep(Api(machine("r2", "gpu-2")), declared("gpu-1", tmp_path))
     assert answer["kept"] == [str(tmp_path)] and not answer["warnings"]
 
 
-SINCE = {"provision_protected_since": "2026-12-01T06:00:00Z"}
+PROTECTED = {"provision_protected_since": "2026-12-01T06:00:00Z"}
 
 
 @pytest.mark.parametrize(
-    ("noted", "protect", "is_spared"),
-    [({}, True, True), (SINCE, None, True), (SINCE, False, False), ({}, None, False), ({}, "ture", True)],
+    ("entry", "protect", "is_spared"),
+    [({}, True, True), (PROTECTED, None, True), (PROTECTED, False, False), ({}, None, False), ({}, "ture", True)],
 )
-def test_a_protected_machine_outlives_its_lease_and_the_sweep_fails(
-    tmp_path: Path, noted: Json, protect: Any, is_spared: bool
-) -> None:
-    write(tmp_path, "gpu-1", "r1", -1.0, **noted)
+def test_sweep_spares_protected_machine_and_fails(tmp_path: Path, entry: Json, protect: Any, is_spared: bool) -> None:
+    write(tmp_path, "gpu-1", "r1", -1.0, **entry)
     write(tmp_path, "gpu-2", "r2", -1.0)
     api = Api(machine("r1", "gpu-1"), machine("r2", "gpu-2"))
-    answer = swept(api, described("gpu-1", tmp_path, protect=protect))
-    assert due(answer) == (["gpu-2"] if is_spared else ["gpu-1", "gpu-2"])
+    answer = sweep(api, declared("gpu-1", tmp_path, protect=protect))
+    assert due_hosts(answer) == (["gpu-2"] if is_spared else ["gpu-1", "gpu-2"])
     assert [each["host"] for each in answer["reap"]["protected"]] == (["gpu-1"] if is_spared else [])
     assert ("Over, but protected: gpu-1." in answer["lines"]) is is_spared
     assert answer["trouble"].startswith("The lease of gpu-1 was over at ") is is_spared
     assert ("gpu-1 is protected" in answer["trouble"] or "counts as protected" in answer["trouble"]) is is_spared
-    # The others' leases are kept, so nobody must be told that no sweep comes.
+    # The leases of the other hosts are enforced, so no purchase must warn about missing sweeps.
     assert answer["kept"] == [str(tmp_path)]
-    # What a host declares between the sweep and its end counts in the end.
-    late = ended(api, "gpu-1", tmp_path)
-    assert late["next"] == ("stop" if noted else "end")
+    # The end reads the variables again; here the host no longer declares any, so only its entry counts.
+    plan = plan_end(api, "gpu-1", tmp_path)
+    assert plan["next"] == ("stop" if entry else "end")
 
 
-def test_a_protected_machine_is_not_asked_whether_it_is_idle(tmp_path: Path) -> None:
+def test_sweep_does_not_ask_protected_machine_for_activity(tmp_path: Path) -> None:
     for number in (1, 2):
-        more = {"provision_idles": "1h", "provision_instances": [{"resource_id": f"r{number}"}]}
-        write(tmp_path, f"gpu-{number}", f"r{number}", None, **more, **(SINCE if number == 1 else {}))
-    answer = swept(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), described("gpu-2", tmp_path))
+        idle = {"provision_idles": "1h", "provision_instances": [{"resource_id": f"r{number}"}]}
+        write(tmp_path, f"gpu-{number}", f"r{number}", None, **idle, **(PROTECTED if number == 1 else {}))
+    answer = sweep(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), declared("gpu-2", tmp_path))
     assert (answer["hosts"], answer["trouble"]) == (["gpu-2"], "")
 
 
-def test_a_protected_machine_that_only_its_name_tells_is_spared() -> None:
+def test_sweep_by_name_spares_protected_machine() -> None:
     api = Api(machine("r1", "gpu-1", time.time() - 9 * HOUR))
     for protect, hosts in ((True, []), (None, ["gpu-1"])):
-        one = described("gpu-1", "", declares=True, lease="8h", protect=protect)
-        answer = swept(api, one, by_name=True)
-        assert (due(answer), bool(answer["trouble"])) == (hosts, not hosts)
+        host = declared("gpu-1", "", declares=True, lease="8h", protect=protect)
+        answer = sweep(api, host, by_name=True)
+        assert (due_hosts(answer), bool(answer["trouble"])) == (hosts, not hosts)
 
 
-def test_what_is_over_and_what_is_not(tmp_path: Path) -> None:
+def test_sweep_finds_only_leases_that_are_over(tmp_path: Path) -> None:
     for number, hours in enumerate((-1.0, 1.0, None), start=1):
         write(tmp_path, f"gpu-{number}", f"r{number}", hours)
     api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in (1, 2, 3)), machine("r9", "other"))
-    answer = swept(api, described("gpu-1", tmp_path))
-    assert (due(answer), answer["trouble"]) == (["gpu-1"], "")
+    answer = sweep(api, declared("gpu-1", tmp_path))
+    assert (due_hosts(answer), answer["trouble"]) == (["gpu-1"], "")
     text = "\n".join(answer["lines"])
     assert "1 with time left; the next until" in text and "(gpu-2)." in text
     assert max(map(len, folded_lines(answer["lines"]))) <= LINE
     assert answer["reap"]["unclaimed"] == 1
 
 
-def test_a_sweep_is_noted_but_not_in_check_mode(tmp_path: Path) -> None:
+def test_sweep_writes_its_mark_except_in_check_mode(tmp_path: Path) -> None:
     mark = tmp_path / ".compute_index_supply.swept"
-    answer = swept(Api(), described("gpu-1", tmp_path))
+    answer = sweep(Api(), declared("gpu-1", tmp_path))
     assert not mark.exists()
-    report(answer, check_mode=True)
+    report_sweep(answer, check_mode=True)
     assert not mark.exists()
-    report(answer)
+    report_sweep(answer)
     assert mark.read_text() == f"{utc_rounded_up(answer['at'])}\n"
-    # Before the first purchase, too, which may ask for it.
-    report(swept(Api(), described("gpu-1", tmp_path / "host_vars")))
+    # A host_vars folder that does not exist yet also gets it: the first purchase may require a sweep.
+    report_sweep(sweep(Api(), declared("gpu-1", tmp_path / "host_vars")))
     assert (tmp_path / "host_vars" / mark.name).exists()
-    report(swept(Api(), described("gpu-1", tmp_path / "no" / "where")))
+    report_sweep(sweep(Api(), declared("gpu-1", tmp_path / "no" / "where")))
     assert not (tmp_path / "no").exists()
 
 
-def test_who_is_to_run_sweeps_depends_on_where_this_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_advice_on_missing_sweeps_differs_in_awx_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps = LastSweeps(Registries(None, "https://api.example.com", read_only=True))
     for name in ("AWX_HOST", "JOB_ID"):
         assert "reap_timer" in sweeps.trouble(place_of(str(tmp_path)), refused=False)
@@ -236,35 +228,35 @@ def test_who_is_to_run_sweeps_depends_on_where_this_runs(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("failed", "idle", "said"),
+    ("failed", "idle", "expected_failure"),
     [
         ("gpu-1: answered 403", 0, "gpu-1: answered 403"),
         (None, 0, "gpu-1: its lease is over, and this sweep did not finish."),
         ("", 0, ""),
-        # What was not to end by its lease fails a sweep, and the leases are kept.
+        # If an idle machine does not end, the sweep fails, but the leases are enforced.
         ("gpu-1: answered 403", 60.0, "gpu-1: answered 403"),
         (None, 60.0, ""),
     ],
 )
-def test_leases_are_kept_by_a_sweep_whose_ends_succeed(
-    tmp_path: Path, failed: str | None, idle: float, said: str
+def test_sweep_leaves_no_mark_if_end_of_lease_failed(
+    tmp_path: Path, failed: str | None, idle: float, expected_failure: str
 ) -> None:
-    """Else `provision_lease_unswept: refuse` would buy although every sweep fails."""
-    places = [tmp_path / "one", tmp_path / "other"]
+    """Otherwise `provision_lease_unswept: refuse` would buy although every sweep fails."""
+    places = [tmp_path / "first", tmp_path / "second"]
     for number, place in enumerate(places, start=1):
         write(place, f"gpu-{number}", f"r{number}", -1.0)
     api = Api(machine("r1", "gpu-1"), machine("r2", "gpu-2"))
-    answer = swept(api, *(described(f"gpu-{number}", place) for number, place in enumerate(places, start=1)))
-    own = {"host": "gpu-1", "place": str(places[0]), "idle": idle, "failed": failed, "activity": {"state": "active"}}
-    with pytest.raises(Failure) if said else nullcontext() as caught:
-        report(answer, own, {**own, "host": "gpu-2", "place": str(places[1]), "failed": "", "idle": 0})
-    assert not said or said in str(caught.value)  # type: ignore[union-attr]
+    answer = sweep(api, *(declared(f"gpu-{number}", place) for number, place in enumerate(places, start=1)))
+    row = {"host": "gpu-1", "place": str(places[0]), "idle": idle, "failed": failed, "activity": {"state": "active"}}
+    with pytest.raises(Failure) if expected_failure else nullcontext() as caught:
+        report_sweep(answer, row, {**row, "host": "gpu-2", "place": str(places[1]), "failed": "", "idle": 0})
+    assert not expected_failure or expected_failure in str(caught.value)  # type: ignore[union-attr]
     marks = [(place / ".compute_index_supply.swept").exists() for place in places]
-    assert marks == [not said or idle > 0, True]
+    assert marks == [not expected_failure or idle > 0, True]
 
 
 @pytest.mark.parametrize("trouble", ["unreadable lease", "unreadable file", "clocks", "unreadable folder"])
-def test_leases_that_a_sweep_could_not_read_are_not_kept(tmp_path: Path, trouble: str) -> None:
+def test_sweep_leaves_no_mark_where_leases_are_unreadable(tmp_path: Path, trouble: str) -> None:
     own, other = tmp_path / "own", tmp_path / "other"
     write(own, "gpu-1", "r1", None, **({"provision_ends_at": "soon"} if trouble == "unreadable lease" else {}))
     other.mkdir()
@@ -273,18 +265,18 @@ def test_leases_that_a_sweep_could_not_read_are_not_kept(tmp_path: Path, trouble
     if trouble == "unreadable folder":
         own = own / "gpu-1" / "compute_index_supply.yml"
     ahead = HOUR if trouble == "clocks" else 0.0
-    answer = swept(Api(machine("r1", "gpu-1"), ahead=ahead), described("gpu-1", own), described("gpu-3", other))
+    answer = sweep(Api(machine("r1", "gpu-1"), ahead=ahead), declared("gpu-1", own), declared("gpu-3", other))
     assert answer["kept"] == ([] if trouble == "clocks" else [str(other)])
     with pytest.raises(Failure):
-        report(answer)
+        report_sweep(answer)
     assert (other / ".compute_index_supply.swept").exists() is (trouble != "clocks")
 
 
-def test_a_lease_that_cannot_be_read_ends_nothing_and_is_no_success(tmp_path: Path) -> None:
+def test_unreadable_lease_ends_nothing_and_fails_sweep(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", None, provision_leased="8h", provision_ends_at="soon")
     (tmp_path / "gpu-2").mkdir()
     (tmp_path / "gpu-2" / "compute_index_supply.yml").write_text("- no mapping")
-    answer = swept(Api(machine("r1", "gpu-1")), described("gpu-1", tmp_path))
+    answer = sweep(Api(machine("r1", "gpu-1")), declared("gpu-1", tmp_path))
     assert answer["due"] == []
     assert "The lease of gpu-1 cannot be read" in answer["trouble"] and "gpu-2" in answer["trouble"]
 
@@ -292,155 +284,142 @@ def test_a_lease_that_cannot_be_read_ends_nothing_and_is_no_success(tmp_path: Pa
 @pytest.mark.parametrize(
     ("noted_by", "hours", "ahead", "is_due"),
     [
-        # By the clock that noted the end, whatever the other one says.
+        # This computer noted the end, so the API's clock does not count.
         (None, -0.5, -1.0, True),
         (None, 0.5, 1.0, False),
         ("api", -0.5, -1.0, False),
         ("api", 0.5, 1.0, True),
         ("api", 24.5, 24.0, False),
-        # That one cannot be read: by the others.
+        # The clock that noted the end cannot be read, so the others count.
         ("api", -0.5, None, True),
         ("database", -0.5, -1.0, False),
         ("database", -1.1, -24.0, True),
     ],
 )
-def test_a_lease_ends_by_the_clock_that_noted_it(
+def test_lease_ends_by_clock_that_noted_it(
     tmp_path: Path, noted_by: str | None, hours: float, ahead: float | None, is_due: bool
 ) -> None:
     write(tmp_path, "gpu-1", "r1", hours, **({"provision_clock": noted_by} if noted_by else {}))
     api = Api(machine("r1", "gpu-1"), ahead=None if ahead is None else ahead * HOUR)
-    answer = swept(api, described("gpu-1", tmp_path))
-    assert (due(answer) == ["gpu-1"]) is is_due
-    assert (ended(api, "gpu-1", tmp_path)["ids"] == ["r1"]) is is_due
-    # A sweep by clocks that differ is red, and names both times.
+    answer = sweep(api, declared("gpu-1", tmp_path))
+    assert (due_hosts(answer) == ["gpu-1"]) is is_due
+    assert (plan_end(api, "gpu-1", tmp_path)["ids"] == ["r1"]) is is_due
+    # A sweep fails if the clocks differ.
     assert ("The clocks differ: it is 20" in answer["trouble"]) is (ahead is not None)
 
 
 @pytest.mark.parametrize("created", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00Z", "now"])
 @pytest.mark.parametrize("hours", [-1.1, -0.9])
-def test_a_creation_that_moves_delays_an_end_by_an_hour_at_most(tmp_path: Path, created: str, hours: float) -> None:
-    """A resync says that all machines were made just now: a lease must not follow it for ever."""
+def test_new_creation_time_delays_end_of_lease_by_at_most_an_hour(tmp_path: Path, created: str, hours: float) -> None:
+    """After a resync the API may say that all machines are new. A lease must not follow such a time forever."""
     write(tmp_path, "gpu-1", "r1", hours)
     write(tmp_path, "gpu-2", "r2", -0.1)
     moment = utc_rounded_up(time.time()) if created == "now" else created
     api = Api(machine("r1", "gpu-1", created_at=moment), machine("r2", "gpu-2"))
-    answer = swept(api, described("gpu-1", tmp_path))
-    assert ("gpu-1" in due(answer)) is (hours < -1 or created != "now")
-    assert "gpu-2" in due(answer) and answer["trouble"] == ""
+    answer = sweep(api, declared("gpu-1", tmp_path))
+    assert ("gpu-1" in due_hosts(answer)) is (hours < -1 or created != "now")
+    assert "gpu-2" in due_hosts(answer) and answer["trouble"] == ""
 
 
-def test_without_a_registry_it_is_only_told(tmp_path: Path) -> None:
+def test_sweep_without_registry_ends_machines_only_with_by_name(tmp_path: Path) -> None:
     api = Api(machine("r1", "gpu-1", time.time() - 9 * HOUR), machine("r2", "gpu-2"), machine("r3", "gpu-3"))
-    hosts = [described(f"gpu-{n}", "", declares=True, lease="8h" if n < 3 else "") for n in (1, 2, 3)]
-    answer = swept(api, *hosts)
+    hosts = [declared(f"gpu-{n}", "", declares=True, lease="8h" if n < 3 else "") for n in (1, 2, 3)]
+    answer = sweep(api, *hosts)
     assert answer["due"] == []
     assert any(line.startswith("Over, by their names alone: gpu-1.") for line in answer["lines"])
     assert "gpu-2" in answer["trouble"] and "does not say when it was made" in answer["trouble"]
-    assert due(swept(api, *hosts, by_name=True)) == ["gpu-1"]
+    assert due_hosts(sweep(api, *hosts, by_name=True)) == ["gpu-1"]
 
 
-def test_a_sweep_is_about_all(tmp_path: Path) -> None:
+def test_sweep_refuses_limit(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="leave --limit out"):
-        swept(Api(), described("gpu-1", tmp_path), limited=True)
+        sweep(Api(), declared("gpu-1", tmp_path), limited=True)
 
 
 # Ends
 
 
-def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path) -> None:
+def test_end_of_lease_marks_entry_before_any_deletion(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", "r1", -1.0)
     api = Api(machine("r1", "gpu-1"))
-    shown = ended(api, "gpu-1", tmp_path, check_mode=True)
-    assert shown["lines"][0] == "gpu-1: would end r1, USD 2.00/h"
-    assert shown["lines"][1].startswith("gpu-1: its lease was over at 20")
+    checked = plan_end(api, "gpu-1", tmp_path, check_mode=True)
+    assert checked["lines"][0] == "gpu-1: would end r1, USD 2.00/h"
+    assert checked["lines"][1].startswith("gpu-1: its lease was over at 20")
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
-    assert (ended(api, "gpu-1", tmp_path)["ids"], "provision_reaped_at" in yaml.safe_load(file.read_text())) == (
-        ["r1"],
-        True,
-    )
+    assert plan_end(api, "gpu-1", tmp_path)["ids"] == ["r1"]
+    assert "provision_reaped_at" in yaml.safe_load(file.read_text())
 
 
-def test_what_got_more_time_since_the_sweep_looked_stays(tmp_path: Path) -> None:
+def test_machine_extended_since_sweep_does_not_end(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
-    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
+    found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
     assert "has got more time meanwhile" in found["lines"][0]
 
 
-def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between the sweep's look and its mark another run moves the end: nothing ends."""
+def test_machine_extended_concurrently_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run moves the end between the sweep's look and its mark."""
     file = write(tmp_path, "gpu-1", "r1", -1.0)
-    mark = HostFile.compare_and_set
+    compare_and_set = HostFile.compare_and_set
 
-    def late(self: HostFile, changes: Json) -> Json:
+    def race(self: HostFile, changes: Json) -> Json:
         other = HostFile(str(file))
         other.read()
-        mark(other, {"provision_ends_at": utc_rounded_up(time.time() + HOUR)})
-        return mark(self, changes)
+        compare_and_set(other, {"provision_ends_at": utc_rounded_up(time.time() + HOUR)})
+        return compare_and_set(self, changes)
 
-    monkeypatch.setattr(HostFile, "compare_and_set", late)
-    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
+    monkeypatch.setattr(HostFile, "compare_and_set", race)
+    found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
     assert "has got more time meanwhile" in found["lines"][0]
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
 
 
-def test_the_command_before_the_end_delays_it_no_longer_than_its_grace(tmp_path: Path) -> None:
+def test_failed_reap_before_end_delays_end_only_for_grace(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", -1.0)
     api = Api(machine("r1", "gpu-1"))
-    found = ended(api, "gpu-1", tmp_path, grace=2 * HOUR)
+    found = plan_end(api, "gpu-1", tmp_path, grace=2 * HOUR)
     assert (found["next"], found["ids"]) == ("stop", []) and "reap_before_end failed" in found["refusal"]
-    assert ended(api, "gpu-1", tmp_path, grace=str(0.9 * HOUR))["ids"] == ["r1"]
+    assert plan_end(api, "gpu-1", tmp_path, grace=str(0.9 * HOUR))["ids"] == ["r1"]
 
 
-def test_by_its_name_alone(tmp_path: Path) -> None:
+def test_end_by_name_needs_lease_that_is_over(tmp_path: Path) -> None:
     api = Api(machine("r1", "gpu-1", time.time() - 9 * HOUR))
-    assert ended(api, "gpu-1", "", lease="8h")["ids"] == ["r1"]
+    assert plan_end(api, "gpu-1", "", lease="8h")["ids"] == ["r1"]
     for lease in ("10h", ""):
-        assert ended(api, "gpu-1", "", lease=lease)["ids"] == []
+        assert plan_end(api, "gpu-1", "", lease=lease)["ids"] == []
 
 
-def test_a_host_whose_variables_lead_elsewhere_is_no_success(tmp_path: Path) -> None:
+def test_end_stops_if_host_has_another_registry_than_sweep(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", -1.0)
-    (due_,) = swept(Api(machine("r1", "gpu-1")), described("localhost", tmp_path))["due"]
-    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path / "another", place=due_["sweep"]["place"])
+    (due_host,) = sweep(Api(machine("r1", "gpu-1")), declared("localhost", tmp_path))["due"]
+    found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path / "another", place=due_host["sweep"]["place"])
     assert found["next"] == "stop" and f"by the registry {tmp_path}, but" in found["refusal"]
-    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, place=due_["sweep"]["place"])["ids"] == ["r1"]
+    assert plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, place=due_host["sweep"]["place"])["ids"] == ["r1"]
 
 
 # Durations
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected_message"),
     [
-        (
-            {"grace": "-5"},
-            "30m or 2h, from 0 seconds to 744 hours, not '-5'.",
-        ),
+        ({"grace": "-5"}, "30m or 2h, from 0 seconds to 744 hours, not '-5'."),
         ({"grace": "soon"}, "reap_grace must be a duration"),
         ({"grace": True}, "reap_grace must be a duration"),
         ({"grace": ["30m"]}, "reap_grace must be a duration"),
         ({"grace": "40d"}, "from 0 seconds to 744 hours, not '40d'"),
-        (
-            {"before_end_timeout": 0},
-            "from 1 seconds to 24 hours, not '0",
-        ),
-        (
-            {"before_end_timeout": "0s"},
-            "from 1 seconds to 24 hours, not '0",
-        ),
+        ({"before_end_timeout": 0}, "from 1 seconds to 24 hours, not '0"),
+        ({"before_end_timeout": "0s"}, "from 1 seconds to 24 hours, not '0"),
         ({"before_end_timeout": "none"}, "reap_before_end_timeout must be a duration"),
         ({"before_end_timeout": "2d"}, "from 1 seconds to 24 hours, not '2d'"),
     ],
 )
-def test_a_mistyped_duration_ends_nothing(tmp_path: Path, given: Json, said: str) -> None:
+def test_sweep_refuses_mistyped_durations(tmp_path: Path, given: Json, expected_message: str) -> None:
     write(tmp_path, "gpu-1", "r1", -1.0)
     with pytest.raises(Failure) as caught:
-        swept(Api(machine("r1", "gpu-1")), described("gpu-1", tmp_path), **given)
-    assert said in str(caught.value) and str(caught.value).endswith("Nothing was ended.")
+        sweep(Api(machine("r1", "gpu-1")), declared("gpu-1", tmp_path), **given)
+    assert expected_message in str(caught.value) and str(caught.value).endswith("Nothing was ended.")
 
 
 @pytest.mark.parametrize(
@@ -454,105 +433,105 @@ def test_a_mistyped_duration_ends_nothing(tmp_path: Path, given: Json, said: str
         ({"grace": "90s", "before_end_timeout": "2m"}, 90, 120),
     ],
 )
-def test_durations_have_units(tmp_path: Path, given: Json, grace: float, seconds: int) -> None:
+def test_sweep_durations_have_units(tmp_path: Path, given: Json, grace: float, seconds: int) -> None:
     write(tmp_path, "gpu-1", "r1", -1.0)
-    (due_,) = swept(Api(machine("r1", "gpu-1")), described("gpu-1", tmp_path), **given)["due"]
-    assert (due_["sweep"]["grace"], due_["sweep"]["seconds"]) == (grace, seconds)
+    (due_host,) = sweep(Api(machine("r1", "gpu-1")), declared("gpu-1", tmp_path), **given)["due"]
+    assert (due_host["sweep"]["grace"], due_host["sweep"]["seconds"]) == (grace, seconds)
 
 
-def test_a_run_that_ends_within_the_hour_comes_with_its_purchase_and_its_end(tmp_path: Path) -> None:
+def test_sweep_lists_runs_that_end_within_an_hour(tmp_path: Path) -> None:
     file = write(tmp_path, "run-train", "r1", 0.5, provision_groups=["gpu", "supply_run"])
     write(tmp_path, "run-later", "r2", 1.5, provision_groups=["gpu", "supply_run"])
     write(tmp_path, "gpu-1", "r3", 0.5)
-    answer = swept(Api(machine("r1", "run-train"), machine("r2", "run-later")), described("gpu-1", tmp_path))
+    answer = sweep(Api(machine("r1", "run-train"), machine("r2", "run-later")), declared("gpu-1", tmp_path))
     (found,) = answer["runs"]
     assert (found["host"], answer["due"]) == ("run-train", [])
     assert found["sweep"]["offer_id"] == yaml.safe_load(file.read_text())["provision_procured_offer_id"]
     assert abs(found["sweep"]["ends_at"] - time.time() - 0.5 * HOUR) < 60
 
 
-@pytest.mark.parametrize(("hours", "idle", "due"), [(-1.0, "", True), (8.0, "1h", False)])
-def test_what_ends_comes_before_a_run_of_its_name_in_another_registry(
-    tmp_path: Path, hours: float, idle: str, due: bool
+@pytest.mark.parametrize(("hours", "idle", "is_over"), [(-1.0, "", True), (8.0, "1h", False)])
+def test_due_host_takes_precedence_over_run_of_same_name(
+    tmp_path: Path, hours: float, idle: str, is_over: bool
 ) -> None:
-    """Both would be one host of the play, which would end neither, or ask for the other."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    more = {"provision_idles": idle, "provision_instances": [{"resource_id": "r1"}]} if idle else {}
-    write(one, "run-train", "r1", hours, **more)
-    write(two, "run-train", "r2", 0.5, provision_groups=["supply_run"])
+    """As one host of the play they would prevent each other's end, or the sweep would ask the wrong machine."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    variables = {"provision_idles": idle, "provision_instances": [{"resource_id": "r1"}]} if idle else {}
+    write(first, "run-train", "r1", hours, **variables)
+    write(second, "run-train", "r2", 0.5, provision_groups=["supply_run"])
     api = Api(machine("r1", "run-train"), machine("r2", "run-train"))
-    answer = swept(api, described("gpu-1", one), described("gpu-2", two))
-    assert [str(one) in item["sweep"]["place"] for item in answer["due"]] == [True] and answer["runs"] == []
-    assert (answer["reap"]["over"] != []) is due
+    answer = sweep(api, declared("gpu-1", first), declared("gpu-2", second))
+    assert [str(first) in item["sweep"]["place"] for item in answer["due"]] == [True] and answer["runs"] == []
+    assert (answer["reap"]["over"] != []) is is_over
 
 
-def test_a_host_may_have_durations_of_its_own(tmp_path: Path) -> None:
-    """One that is mistyped ends nothing of this host, and is named."""
+def test_host_variables_override_durations_of_sweep(tmp_path: Path) -> None:
+    """A mistyped one prevents only the end of its host, and is reported."""
     for number in (1, 2, 3):
         write(tmp_path, f"gpu-{number}", f"r{number}", -1.0)
     own = {"gpu-1": {"reap_grace": "2h"}, "gpu-2": {"reap_grace": "{{ hours }}h"}}
     api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in (1, 2, 3)))
-    answer = swept(api, described("gpu-1", tmp_path), own=own, grace="10m")
+    answer = sweep(api, declared("gpu-1", tmp_path), own=own, grace="10m")
     graces = {each["host"]: each["sweep"]["grace"] for each in answer["due"]}
     assert graces == {"gpu-1": 2 * HOUR, "gpu-3": 600.0}
     assert answer["trouble"].startswith("gpu-2: reap_grace must be a duration") and answer["kept"] == []
 
 
 @pytest.mark.parametrize(("forks", "batch"), [(0, 1), (5, 5), (500, 20)])
-def test_not_more_are_asked_at_once_than_answer_within_a_minute(tmp_path: Path, forks: int, batch: int) -> None:
-    assert swept(Api(), described("gpu-1", tmp_path), forks=forks)["batches"] == [1, batch]
+def test_sweep_batch_is_limited_by_forks_and_to_twenty(tmp_path: Path, forks: int, batch: int) -> None:
+    assert sweep(Api(), declared("gpu-1", tmp_path), forks=forks)["batches"] == [1, batch]
 
 
 @pytest.mark.parametrize("wait", ["-5", "soon", "inf", "", None, True, [], "nan"])
-def test_a_wait_that_cannot_be_read_ends_nothing_of_this_host(tmp_path: Path, wait: Any) -> None:
-    declared = []
+def test_mistyped_wait_timeout_stops_only_its_host(tmp_path: Path, wait: Any) -> None:
+    hosts = []
     for number in (1, 2):
         write(tmp_path, f"gpu-{number}", f"r{number}", 1.0)
-        own = described(f"gpu-{number}", tmp_path, wait_timeout=wait if number == 1 else "5m", reaped={})
-        declared.append({**own, "id": f"gpu-{number}", "resource_id": "", "listed_id": ""})
-    given = params(steps.END, *declared, ids=["gpu-1", "gpu-2"])
+        host = declared(f"gpu-{number}", tmp_path, wait_timeout=wait if number == 1 else "5m", reaped={})
+        hosts.append({**host, "id": f"gpu-{number}", "resource_id": "", "listed_id": ""})
+    given = params(steps.END, *hosts, ids=["gpu-1", "gpu-2"])
     first, second = end(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), given, False)["ends"].values()  # type: ignore[arg-type]
     assert first["next"] == "stop" and "decommission_wait_timeout must be" in first["refusal"]
     assert (second["ids"], second["wait"]) == (["r2"], 300.0)
 
 
-def test_an_idle_time_that_cannot_be_read_is_named_and_the_others_end(tmp_path: Path) -> None:
+def test_mistyped_idle_after_is_reported_and_other_hosts_end(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0, provision_idles="eight hours")
     write(tmp_path, "gpu-2", "r2", -1.0)
-    answer = swept(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), described("localhost", tmp_path))
-    assert due(answer) == ["gpu-2"] and "provision_idle_after of gpu-1 must be a duration" in answer["trouble"]
+    answer = sweep(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), declared("localhost", tmp_path))
+    assert due_hosts(answer) == ["gpu-2"] and "provision_idle_after of gpu-1 must be a duration" in answer["trouble"]
     assert answer["kept"] == [str(tmp_path)]
 
 
 # Two sweeps at once
 
 
-def test_both_sweeps_may_end_what_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the look of one and its mark the other marks the entry."""
+def test_concurrent_sweeps_may_both_end_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other sweep marks the entry between this sweep's look and its mark."""
     file = write(tmp_path, "gpu-1", "r1", -1.0)
-    mark, others = HostFile.compare_and_set, [1]
+    compare_and_set, others = HostFile.compare_and_set, [1]
 
-    def late(self: HostFile, changes: Json) -> Json:
+    def race(self: HostFile, changes: Json) -> Json:
         if others and others.pop():
             other = HostFile(str(file))
             other.read()
-            mark(other, {"provision_reaped_at": utc_rounded_up(time.time() - 2)})
-        return mark(self, changes)
+            compare_and_set(other, {"provision_reaped_at": utc_rounded_up(time.time() - 2)})
+        return compare_and_set(self, changes)
 
-    monkeypatch.setattr(HostFile, "compare_and_set", late)
-    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)["ids"] == ["r1"]
+    monkeypatch.setattr(HostFile, "compare_and_set", race)
+    assert plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)["ids"] == ["r1"]
 
 
-def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_ended_by_another_run_stops_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "gpu-1", "r1", -1.0)
-    mark = HostFile.compare_and_set
+    compare_and_set = HostFile.compare_and_set
 
-    def late(self: HostFile, changes: Json) -> Json:
-        go(file)
-        return mark(self, changes)
+    def race(self: HostFile, changes: Json) -> Json:
+        end_by_another_run(file)
+        return compare_and_set(self, changes)
 
-    monkeypatch.setattr(HostFile, "compare_and_set", late)
-    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
+    monkeypatch.setattr(HostFile, "compare_and_set", race)
+    found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert found["ids"] == []
     assert found["next"] == "stop" and "The next sweep looks again." in found["refusal"]
 
@@ -562,14 +541,14 @@ def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytes
 IDLE = {"state": "idle", "idle_seconds": 8 * HOUR, "evidence": "8 GPUs at 0 %, no SSH connection, load 0.02"}
 
 
-def asked(activity: Json | None) -> Json | None:
-    """The answer of a machine that was asked so many seconds ago."""
-    if activity is None or activity.get("asked", 0.0) is None:
+def with_age(activity: Json | None) -> Json | None:
+    """The activity as the machine told it ``age`` seconds ago."""
+    if activity is None or activity.get("age", 0.0) is None:
         return activity
-    return {**activity, "asked_at": time.time() - activity.get("asked", 0.0)}
+    return {**activity, "asked_at": time.time() - activity.get("age", 0.0)}
 
 
-def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
+def test_sweep_checks_activity_of_ready_machines_with_idle_limit(tmp_path: Path) -> None:
     instance = {"resource_id": "r", "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
     write(tmp_path, "gpu-1", "r1", 1.0, provision_idles="8h", provision_instances=[instance])
     write(tmp_path, "gpu-2", "r2", None, provision_idles="8h", provision_instances=[instance])
@@ -577,14 +556,14 @@ def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
     write(tmp_path, "gpu-4", "r4", None, provision_idles="8h")  # it never got ready
     write(tmp_path, "gpu-5", "r5", None, provision_idles="8h", provision_instances=[instance])
     write(tmp_path, "gpu-6", "r6", None, provision_idles="8h", provision_instances=[instance, instance])  # a cluster
-    odd = {"provision_ends_at": "soon", "provision_instances": [instance]}
-    write(tmp_path, "gpu-7", "r7", None, provision_idles="8h", **odd)
+    unreadable_lease = {"provision_ends_at": "soon", "provision_instances": [instance]}
+    write(tmp_path, "gpu-7", "r7", None, provision_idles="8h", **unreadable_lease)
     api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in range(1, 8)))
-    # Who declares a host says how long its machine may be idle; of others it is known from the purchase.
-    hosts = [described("gpu-2", tmp_path, declares=True, idle_after="90m"), described("gpu-5", tmp_path, declares=True)]
-    answer = swept(api, *hosts)
+    # The limit is the declared host's own variable, also if that is empty; else the one noted at the purchase.
+    hosts = [declared("gpu-2", tmp_path, declares=True, idle_after="90m"), declared("gpu-5", tmp_path, declares=True)]
+    answer = sweep(api, *hosts)
     idle = {each["host"]: each["sweep"]["idle"] for each in answer["due"]}
-    # In this order, and the first alone: what is over waits for no machine.
+    # A lease that is over comes first, in a batch of its own: it need not wait for machines to answer.
     assert list(idle.items()) == [("gpu-3", 0), ("gpu-1", 28800.0), ("gpu-2", 5400.0)]
     assert (answer["hosts"], answer["batches"]) == (["gpu-3", "gpu-1", "gpu-2"], [1, 1])
     assert "gpu-1, gpu-2 will be asked whether they are idle." in answer["lines"]
@@ -599,63 +578,64 @@ def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
         ({**IDLE, "state": "unknown"}, []),
         ({"unreachable": True}, []),
         (None, []),
-        # Evidence has an age.
-        ({**IDLE, "asked": 59.0}, ["r1"]),
-        ({**IDLE, "asked": 61.0}, []),
-        ({**IDLE, "asked": -5.0}, []),
-        ({**IDLE, "asked": None}, []),
+        # Evidence that is older than a minute, from the future or without a time does not count.
+        ({**IDLE, "age": 59.0}, ["r1"]),
+        ({**IDLE, "age": 61.0}, []),
+        ({**IDLE, "age": -5.0}, []),
+        ({**IDLE, "age": None}, []),
     ],
 )
-def test_only_what_was_idle_for_so_long_ends(tmp_path: Path, activity: Json | None, ids: list[str]) -> None:
+def test_machine_ends_only_with_recent_evidence_of_idle_time(
+    tmp_path: Path, activity: Json | None, ids: list[str]
+) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
-    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=asked(activity), idle=8 * HOUR)
+    found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=with_age(activity), idle=8 * HOUR)
     assert found["ids"] == ids
     assert ids or "is not known to be idle any more" in found["lines"][0]
     assert not ids or found["lines"][0].endswith(": it was idle: 8 GPUs at 0 %, no SSH connection, load 0.02")
 
 
-def test_a_lease_that_cannot_be_read_is_for_a_person_idle_or_not(tmp_path: Path) -> None:
+def test_idle_machine_with_unreadable_lease_does_not_end(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", None, provision_leased="8h", provision_ends_at="soon")
-    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=asked(IDLE), idle=8 * HOUR)["ids"] == []
+    assert plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=with_age(IDLE), idle=8 * HOUR)["ids"] == []
 
 
-def test_idleness_without_a_limit_ends_nothing(tmp_path: Path) -> None:
+def test_idle_machine_without_limit_does_not_end(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
-    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=asked(IDLE), idle=0)["ids"] == []
+    assert plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=with_age(IDLE), idle=0)["ids"] == []
 
 
-def test_the_last_command_delays_the_end_of_an_idle_machine_too(tmp_path: Path) -> None:
+def test_failed_reap_before_end_delays_end_of_idle_machine(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", None)
-    api, late = Api(machine("r1", "gpu-1")), asked({**IDLE, "idle_seconds": 9 * HOUR})
-    assert ended(api, "gpu-1", tmp_path, activity=asked(IDLE), idle=8 * HOUR, grace=1800)["next"] == "stop"
-    assert ended(api, "gpu-1", tmp_path, activity=late, idle=8 * HOUR, grace=1800)["ids"] == ["r1"]
+    api, longer_idle = Api(machine("r1", "gpu-1")), with_age({**IDLE, "idle_seconds": 9 * HOUR})
+    assert plan_end(api, "gpu-1", tmp_path, activity=with_age(IDLE), idle=8 * HOUR, grace=1800)["next"] == "stop"
+    assert plan_end(api, "gpu-1", tmp_path, activity=longer_idle, idle=8 * HOUR, grace=1800)["ids"] == ["r1"]
 
 
-# More time
+# Extensions
 
 
-def extended(*hosts: Json, check_mode: bool = False, **given: Any) -> Json:
+def run_extend(*hosts: Json, check_mode: bool = False, **given: Any) -> Json:
     return extend(params(steps.EXTEND, *hosts, **given), check_mode)
 
 
-def test_each_host_by_itself(tmp_path: Path) -> None:
+def test_extend_reports_each_host(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", "r1", 1.0)
     write(tmp_path, "gpu-2", "r2", None)
     before = file.read_text()
-    hosts = [described("gpu-1", tmp_path), described("gpu-2", tmp_path), described("gpu-3", "")]
-    shown = extended(*hosts, by="4h", check_mode=True)
-    assert (file.read_text(), shown["changed"]) == (before, True)
-    answer = extended(*hosts, by="4h")
+    hosts = [declared("gpu-1", tmp_path), declared("gpu-2", tmp_path), declared("gpu-3", "")]
+    checked = run_extend(*hosts, by="4h", check_mode=True)
+    assert (file.read_text(), checked["changed"]) == (before, True)
+    answer = run_extend(*hosts, by="4h")
     assert (answer["changed"], [row["host"] for row in answer["extended"]]) == (True, ["gpu-1"])
     assert answer["extended"][0]["more"] == 8.0
-    assert (
-        "gpu-2: Its machine has no lease" in answer["trouble"] and "gpu-3: Only a registry keeps" in answer["trouble"]
-    )
+    assert "gpu-2: Its machine has no lease" in answer["trouble"]
+    assert "gpu-3: Only a registry keeps" in answer["trouble"]
     assert "compute_index.supply.reap does" in answer["warnings"][0]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected_message"),
     [
         ({}, "extend_by (such as 4h) or extend_until"),
         ({"by": "4h", "until": "2027-01-01T00:00Z"}, "one of them"),
@@ -663,52 +643,52 @@ def test_each_host_by_itself(tmp_path: Path) -> None:
         ({"by": "0h"}, "extend_by must be a duration such as 8h, 90m or 3d, not '0h'"),
         ({"by": "2027-01-01T00:00Z"}, "extend_by must be a duration such as 8h, 90m or 3d, not '2027-01-01T00:00Z'"),
         ({"until": "soon"}, "extend_until must be a time with its zone such as 2026-12-01T06:00Z, not 'soon'"),
-        # From the end on it would be more than was meant.
+        # Counted from the current end it would extend the lease by more than intended.
         ({"until": "8h"}, "extend_until must be a time with its zone such as 2026-12-01T06:00Z, not '8h'"),
         ({"until": "2027-01-01"}, "such as 2026-12-01T06:00Z, not '2027-01-01'"),
     ],
 )
-def test_what_is_no_time(given: Json, said: str) -> None:
+def test_extend_refuses_invalid_times(given: Json, expected_message: str) -> None:
     with pytest.raises(Failure) as caught:
-        extended(described("gpu-1", "/"), **given)
-    assert said in str(caught.value) and "Nothing was extended." in str(caught.value)
+        run_extend(declared("gpu-1", "/"), **given)
+    assert expected_message in str(caught.value) and "Nothing was extended." in str(caught.value)
 
 
 @pytest.mark.parametrize(("field", "value"), [("lease_max", "soon"), ("max_bill", "3,5"), ("budget", "3,5")])
-def test_a_limit_that_cannot_be_read_is_no_limit_to_pass(tmp_path: Path, field: str, value: str) -> None:
+def test_extend_refuses_host_with_unreadable_limit(tmp_path: Path, field: str, value: str) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
-    answer = extended(described("gpu-1", tmp_path, **{field: value}), by="1h")
+    answer = run_extend(declared("gpu-1", tmp_path, **{field: value}), by="1h")
     assert answer["extended"] == [] and "gpu-1: " in answer["trouble"]
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
-def test_a_budget_counts_all_that_its_project_has(
+def test_extend_counts_whole_project_against_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
 ) -> None:
-    """Also what this run has extended before, and the hosts in other folders: here three for an hour, and one more."""
+    """Besides the host it counts extensions of this run, and hosts in other folders: here two more machines."""
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
     for folder, host in (("a", "gpu-1"), ("a", "gpu-2"), ("b", "gpu-3")):
         write(tmp_path / folder, host, f"r-{host}", 1.0)
-    hosts = [described(host, tmp_path / "a", budget="14") for host in ("gpu-1", "gpu-2")]
-    answer = extended(*hosts, by="1h", check_mode=check_mode, elsewhere=[described("gpu-3", tmp_path / "b")])
+    hosts = [declared(host, tmp_path / "a", budget="14") for host in ("gpu-1", "gpu-2")]
+    answer = run_extend(*hosts, by="1h", check_mode=check_mode, elsewhere=[declared("gpu-3", tmp_path / "b")])
     assert [row["host"] for row in answer["extended"]] == ["gpu-1"], answer["trouble"]
     assert answer["trouble"].startswith("gpu-2: Until ") and "would cost USD 16.00" in answer["trouble"]
-    refused = extended(hosts[0], by="1m", check_mode=check_mode, untold=["gpu-9: its registry is not read."])
+    refused = run_extend(hosts[0], by="1m", check_mode=check_mode, untold=["gpu-9: its registry is not read."])
     assert refused["extended"] == [] and "is not known: gpu-9: its registry is not read." in refused["trouble"]
 
 
-def test_an_entry_that_changes_meanwhile_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extend_rereads_entry_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "gpu-1", "r1", 1.0)
-    mark, times = HostFile.compare_and_set, []
+    compare_and_set, times = HostFile.compare_and_set, []
 
-    def late(self: HostFile, changes: Json) -> Json:
+    def race(self: HostFile, changes: Json) -> Json:
         times.append(1)
         if len(times) == 1:
             file.write_text(file.read_text() + "provision_verified: true\n")
-        return mark(self, changes)
+        return compare_and_set(self, changes)
 
-    monkeypatch.setattr(HostFile, "compare_and_set", late)
-    assert extended(described("gpu-1", tmp_path), by="1h")["changed"]
+    monkeypatch.setattr(HostFile, "compare_and_set", race)
+    assert run_extend(declared("gpu-1", tmp_path), by="1h")["changed"]
     entry = yaml.safe_load(file.read_text())
     assert (len(times), entry["provision_verified"]) == (2, True)
     assert extend_operation.BLANK["extended"] == []
