@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Listing resources and ending one: never the wrong machine, and no word of the end before the API says it."""
+"""Lists of resources, and the deletion of one: it is gone only if the API confirms that."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from samples import NOT_FOUND, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_
 Result = dict[str, Any]
 PATH = f"/resources/{RESOURCE_ID}"
 DELETE = "DELETE", PATH
-STILL = "It may still be billed at USD 2.00 per hour."
+MAY_BE_BILLED = "It may still be billed at USD 2.00 per hour."
 
 
 @pytest.fixture(autouse=True)
-def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between two looks; the clock moves only then."""
-    naps: list[float] = []
-    clock = SimpleNamespace(monotonic=lambda: sum(naps), sleep=naps.append)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between looks, in seconds. The clock moves only then."""
+    pauses: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append)
     monkeypatch.setattr(operation, "time", clock)
-    return naps
+    return pauses
 
 
 @pytest.fixture
 def delete(perform: Callable[..., Result]) -> Callable[..., Result]:
-    """``delete(check_mode=False, **params)``; each result is held against what every result must have."""
+    """``delete(check_mode=False, **params)``; checks the fields that each result has."""
 
     def run(check_mode: bool = False, **params: Any) -> Result:
         result = perform(DELETE_RESOURCE, check_mode, **{"resource_id": RESOURCE_ID, **params})
@@ -51,29 +51,31 @@ def delete(perform: Callable[..., Result]) -> Callable[..., Result]:
     return run
 
 
-def expect_look(queue: RequestQueue, *words: str | None, **fields: Any) -> RequestQueue:
-    """Expect a fresh look for each of these states."""
-    for word in words:
-        queue.expect("GET", PATH, resource(status=word, **fields), query={"force_refresh": "true"})
+def expect_look(queue: RequestQueue, *statuses: str | None, **fields: Any) -> RequestQueue:
+    """Expect a fresh read of the resource for each of these statuses."""
+    for status in statuses:
+        queue.expect("GET", PATH, resource(status=status, **fields), query={"force_refresh": "true"})
     return queue
 
 
-def expect_list(queue: RequestQueue, *words: str) -> RequestQueue:
-    """Expect a look at the list, in which the resource has each of these states."""
-    return queue.expect("GET", "/resources", [resource(SECOND_RESOURCE_ID), *(resource(status=word) for word in words)])
+def expect_list(queue: RequestQueue, *statuses: str) -> RequestQueue:
+    """Expect a read of the list, in which the resource has each of these statuses."""
+    return queue.expect(
+        "GET", "/resources", [resource(SECOND_RESOURCE_ID), *(resource(status=status) for status in statuses)]
+    )
 
 
 def expect_error(queue: RequestQueue, reply: Any, code: int = 200) -> RequestQueue:
-    """Expect a fresh look that fails."""
+    """Expect a fresh read with this answer, usually an error."""
     return queue.expect("GET", PATH, reply, code, query={"force_refresh": "true"})
 
 
-# Deleting
+# Deletion
 
 
-@pytest.mark.parametrize("word", ["running", "provisioning", "failed", "stopped", "hibernating", None])
-def test_a_resource_is_deleted_and_waited_for(queue: RequestQueue, delete: Any, word: str | None) -> None:
-    expect_look(queue, word).expect(*DELETE, {"status": "deleting", "message": "ok"})
+@pytest.mark.parametrize("status", ["running", "provisioning", "failed", "stopped", "hibernating", None])
+def test_delete_waits_until_resource_is_deleted(queue: RequestQueue, delete: Any, status: str | None) -> None:
+    expect_look(queue, status).expect(*DELETE, {"status": "deleting", "message": "ok"})
     expect_look(queue, "deleting", "deleted")
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (True, True)
@@ -84,7 +86,7 @@ def test_a_resource_is_deleted_and_waited_for(queue: RequestQueue, delete: Any, 
         "kind": "machine",
         "name": "trainer",
         "vendor": "nebius",
-        "status": word,
+        "status": status,
         "price_per_hour": 2.0,
     }
     assert result["diff"]["after"] == {}
@@ -92,14 +94,14 @@ def test_a_resource_is_deleted_and_waited_for(queue: RequestQueue, delete: Any, 
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_force_is_handed_on(queue: RequestQueue, delete: Any, force: bool) -> None:
+def test_delete_sends_force(queue: RequestQueue, delete: Any, force: bool) -> None:
     expect_look(queue, "running").expect(*DELETE, {}, query={"force": "true"} if force else None)
     expect_look(queue, "deleted")
     assert delete(force=force)["billing_stopped"]
 
 
 @pytest.mark.parametrize("code", [404, 410])
-def test_a_resource_that_is_not_found_after_its_deletion_is_gone(queue: RequestQueue, delete: Any, code: int) -> None:
+def test_404_after_accepted_deletion_means_gone(queue: RequestQueue, delete: Any, code: int) -> None:
     expect_list(expect_error(expect_look(queue, "running").expect(*DELETE, {}), NOT_FOUND, code))
     result = delete()
     assert (result["changed"], result["billing_stopped"], result["resource"]["status"]) == (True, True, "running")
@@ -107,60 +109,60 @@ def test_a_resource_that_is_not_found_after_its_deletion_is_gone(queue: RequestQ
 
 
 GATEWAY = [
-    pytest.param(b"<html>404</html>", {"Content-Type": "text/html"}, id="a page"),
-    pytest.param(NOT_FOUND, {"Content-Type": "text/html; charset=utf-8"}, id="JSON that says it is a page"),
-    pytest.param({"message": "no Route matched with those values"}, {}, id="a gateway's JSON"),
-    pytest.param({"title": "Not Found", "status": 404, "detail": "No such host"}, {}, id="a problem document"),
+    pytest.param(b"<html>404</html>", {"Content-Type": "text/html"}, id="HTML page"),
+    pytest.param(NOT_FOUND, {"Content-Type": "text/html; charset=utf-8"}, id="JSON labelled as HTML"),
+    pytest.param({"message": "no Route matched with those values"}, {}, id="JSON of a gateway"),
+    pytest.param({"title": "Not Found", "status": 404, "detail": "No such host"}, {}, id="problem document"),
 ]
 
 
 @pytest.mark.parametrize(("reply", "headers"), GATEWAY)
-@pytest.mark.parametrize("end", ["deleted", "running"])
-def test_a_404_that_is_not_the_apis_own_is_looked_past(
-    queue: RequestQueue, delete: Any, reply: Any, headers: Any, end: str
+@pytest.mark.parametrize("last_status", ["deleted", "running"])
+def test_404_of_gateway_does_not_mean_gone(
+    queue: RequestQueue, delete: Any, reply: Any, headers: Any, last_status: str
 ) -> None:
     expect_look(queue, "running").expect(*DELETE, {})
     queue.expect("GET", PATH, reply, 404, query={"force_refresh": "true"}, headers=headers)
-    expect_look(queue, end)
+    expect_look(queue, last_status)
     result = delete(wait_timeout=operation.PAUSE)
-    assert result["billing_stopped"] is (end == "deleted")
-    assert result.get("failed", False) is (end == "running")
+    assert result["billing_stopped"] is (last_status == "deleted")
+    assert result.get("failed", False) is (last_status == "running")
 
 
 @pytest.mark.parametrize(
-    ("look", "ends"),
+    ("second_answer", "is_gone"),
     [
-        pytest.param((NOT_FOUND, 404), True, id="the list lags"),
-        pytest.param((resource(status="deleted"), 200), True, id="the list lags, and its page says deleted"),
-        pytest.param((resource(status="running"), 200), False, id="it runs after all"),
-        pytest.param((resource(status="deleting"), 200), False, id="it is still ending"),
-        pytest.param(({}, 502), False, id="nothing decides"),
+        pytest.param((NOT_FOUND, 404), True, id="404 again"),
+        pytest.param((resource(status="deleted"), 200), True, id="deleted"),
+        pytest.param((resource(status="running"), 200), False, id="running"),
+        pytest.param((resource(status="deleting"), 200), False, id="deleting"),
+        pytest.param(({}, 502), False, id="unreadable"),
     ],
 )
-def test_a_list_that_still_has_it_asks_for_another_look_which_decides(
-    queue: RequestQueue, delete: Any, look: Any, ends: bool
+def test_second_read_decides_if_list_still_has_resource(
+    queue: RequestQueue, delete: Any, second_answer: Any, is_gone: bool
 ) -> None:
     expect_look(queue, "running").expect(*DELETE, {})
-    expect_error(expect_list(expect_error(queue, NOT_FOUND, 404), "running"), *look)
+    expect_error(expect_list(expect_error(queue, NOT_FOUND, 404), "running"), *second_answer)
     result = delete(wait_timeout=0)
-    assert result["billing_stopped"] is ends
-    assert result.get("failed", False) is not ends
+    assert result["billing_stopped"] is is_gone
+    assert result.get("failed", False) is not is_gone
 
 
-@pytest.mark.parametrize("again", ["running", "deleting"])
-def test_what_a_list_has_is_looked_at_until_its_page_says_so_for_long(
-    queue: RequestQueue, delete: Any, again: str
+@pytest.mark.parametrize("last_status", ["running", "deleting"])
+def test_listed_resource_is_not_gone_while_its_page_may_return(
+    queue: RequestQueue, delete: Any, last_status: str
 ) -> None:
-    """A replica that lags behind answers some 404s about a machine whose accepted deletion did nothing."""
+    """A replica may answer some 404s about a machine whose accepted deletion did nothing."""
     expect_look(queue, "running").expect(*DELETE, {})
     for _look in range(2):
         expect_error(expect_list(expect_error(queue, NOT_FOUND, 404), "running"), NOT_FOUND, 404)
-    expect_look(queue, again)
+    expect_look(queue, last_status)
     result = delete(wait_timeout=2 * operation.PAUSE)
     assert (result["billing_stopped"], result["failed"]) == (False, True)
 
 
-def test_what_only_a_list_has_is_gone_at_the_last_look(queue: RequestQueue, delete: Any) -> None:
+def test_resource_with_404s_until_last_look_is_gone_despite_list(queue: RequestQueue, delete: Any) -> None:
     expect_look(queue, "running").expect(*DELETE, {})
     for _look in range(3):
         expect_error(expect_list(expect_error(queue, NOT_FOUND, 404), "running"), NOT_FOUND, 404)
@@ -168,8 +170,8 @@ def test_what_only_a_list_has_is_gone_at_the_last_look(queue: RequestQueue, dele
 
 
 @pytest.mark.parametrize("code", [404, 403, 503])
-def test_a_list_that_cannot_be_read_proves_nothing(queue: RequestQueue, delete: Any, code: int) -> None:
-    """An API that is being installed anew answers a 404 in its own words to everything, and forgets it again."""
+def test_404_does_not_mean_gone_if_list_is_unreadable(queue: RequestQueue, delete: Any, code: int) -> None:
+    """An API that is being redeployed may answer 404 in its own form to all requests, for some time."""
     expect_error(expect_look(queue, "running").expect(*DELETE, {}), NOT_FOUND, 404)
     queue.expect("GET", "/resources", NOT_FOUND, code)
     expect_look(queue, "running")
@@ -188,24 +190,26 @@ def test_a_list_that_cannot_be_read_proves_nothing(queue: RequestQueue, delete: 
     ],
     ids=["lost", "502", "of another", "failed", "rejected"],
 )
-def test_a_deletion_whose_answer_was_lost_is_not_accepted(
-    queue: RequestQueue, delete: Any, reply: Any, code: int
-) -> None:
+def test_deletion_without_clear_answer_is_not_accepted(queue: RequestQueue, delete: Any, reply: Any, code: int) -> None:
     expect_look(queue, "running").expect(*DELETE, reply, code)
     expect_look(queue, *["running"] * operation.SETTLE_LOOKS)
-    told = delete(wait=False)
-    assert (told["changed"], told["accepted"], told["error_class"]) == (True, False, "unknown_outcome")
+    accepted_result = delete(wait=False)
+    assert (accepted_result["changed"], accepted_result["accepted"], accepted_result["error_class"]) == (
+        True,
+        False,
+        "unknown_outcome",
+    )
     expect_error(queue, NOT_FOUND, 404)
-    result = delete(accepted=told["accepted"])
+    result = delete(accepted=accepted_result["accepted"])
     assert (result["failed"], result["billing_stopped"], result["error_class"]) == (True, False, "not_found")
 
 
-def test_an_accepted_deletion_is_waited_for_past_a_first_look_that_fails(queue: RequestQueue, delete: Any) -> None:
+def test_wait_for_accepted_deletion_survives_failed_first_look(queue: RequestQueue, delete: Any) -> None:
     expect_look(expect_error(queue, b"<html>", 502), "deleted")
     assert delete(accepted=True)["billing_stopped"] is True
 
 
-def test_without_waiting_nobody_knows_when_billing_ends(queue: RequestQueue, delete: Any) -> None:
+def test_delete_without_wait_does_not_report_end_of_billing(queue: RequestQueue, delete: Any) -> None:
     expect_look(queue, "running").expect(*DELETE, {"status": "deleting"})
     result = delete(wait=False)
     assert (result["changed"], result["billing_stopped"]) == (True, False)
@@ -213,10 +217,10 @@ def test_without_waiting_nobody_knows_when_billing_ends(queue: RequestQueue, del
 
 
 DISK = {"resource_type": "block_disk"}
-LOSES = f"Storage {RESOURCE_ID} is deleted with all its data."
+DELETED_WITH_DATA = f"Storage {RESOURCE_ID} is deleted with all its data."
 
 
-def test_the_end_of_storage_says_that_its_data_is_lost(queue: RequestQueue, delete: Any) -> None:
+def test_message_on_deleted_storage_mentions_its_data(queue: RequestQueue, delete: Any) -> None:
     expect_look(queue, "active", **DISK)
     planned = delete(True)
     assert planned["msg"] == (
@@ -224,28 +228,18 @@ def test_the_end_of_storage_says_that_its_data_is_lost(queue: RequestQueue, dele
     )
     assert planned["diff"]["before"]["kind"] == planned["resource"]["kind"] == "storage"
     expect_look(expect_look(queue, "active", **DISK).expect(*DELETE, {}), "deleted", **DISK)
-    assert delete()["msg"] == LOSES
+    assert delete()["msg"] == DELETED_WITH_DATA
     expect_look(queue, "deleted", **DISK)
     assert delete()["msg"] == f"Storage {RESOURCE_ID} was deleted before with all its data."
-
-
-@pytest.mark.parametrize(("word", "noun"), [("block_disk", "Storage"), ("public_ip", "Resource")])
-def test_what_does_not_end_and_is_no_machine_does_not_run(
-    queue: RequestQueue, delete: Any, word: str, noun: str
-) -> None:
-    looks = {"resource_type": word}
-    expect_look(expect_look(queue, "active", **looks).expect(*DELETE, {}), "active", **looks)
-    not_gone = f"{RESOURCE_ID} is not gone after 0 seconds: the API still says 'active'."
-    assert delete(wait_timeout=0)["msg"] == f"{not_gone} {STILL.replace('run', 'exist')}"
 
 
 # Nothing to delete
 
 
-@pytest.mark.parametrize("word", ["deleted", "terminated"])
+@pytest.mark.parametrize("status", ["deleted", "terminated"])
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_what_is_gone_is_not_deleted_again(queue: RequestQueue, delete: Any, word: str, check_mode: bool) -> None:
-    expect_look(queue, word)
+def test_gone_resource_is_not_deleted_again(queue: RequestQueue, delete: Any, status: str, check_mode: bool) -> None:
+    expect_look(queue, status)
     result = delete(check_mode)
     assert (result["changed"], result["billing_stopped"]) == (False, True)
     assert result["msg"] == f"Machine {RESOURCE_ID} was deleted before."
@@ -259,7 +253,7 @@ UNKNOWN = (
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_what_the_api_does_not_know_is_no_success(queue: RequestQueue, delete: Any, check_mode: bool) -> None:
+def test_delete_fails_for_unknown_resource(queue: RequestQueue, delete: Any, check_mode: bool) -> None:
     expect_error(queue, {"detail": "Not found"}, 404)
     result = delete(check_mode)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "not_found", 404)
@@ -268,62 +262,64 @@ def test_what_the_api_does_not_know_is_no_success(queue: RequestQueue, delete: A
     assert result["msg"] == f"GET {PATH} answered 404: Not found. {UNKNOWN}"
 
 
-@pytest.mark.parametrize("word", ["running", "deleted"])
+@pytest.mark.parametrize("status", ["running", "deleted"])
 @pytest.mark.parametrize("other", [SECOND_RESOURCE_ID, "a b"])
-def test_an_answer_about_another_resource_is_no_look(queue: RequestQueue, delete: Any, word: str, other: str) -> None:
-    expect_error(queue, resource(other, status=word))
+def test_delete_stops_if_api_answers_about_another_resource(
+    queue: RequestQueue, delete: Any, status: str, other: str
+) -> None:
+    expect_error(queue, resource(other, status=status))
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "protocol", False)
     assert result["msg"].endswith("another resource. Nothing was deleted.")
 
 
-def test_capitals_are_the_same_id(queue: RequestQueue, delete: Any) -> None:
+def test_ids_ignore_case(queue: RequestQueue, delete: Any) -> None:
     expect_error(queue, resource(RESOURCE_ID.upper(), status="deleted"))
     result = delete(resource_id=RESOURCE_ID.upper())
     assert (result["resource_id"], result["billing_stopped"]) == (RESOURCE_ID, True)
 
 
-@pytest.mark.parametrize("word", ["deleting", "terminating"])
-def test_what_is_being_deleted_is_only_waited_for(queue: RequestQueue, delete: Any, word: str) -> None:
-    expect_look(queue, word, word, "deleted")
+@pytest.mark.parametrize("status", ["deleting", "terminating"])
+def test_resource_under_deletion_is_only_waited_for(queue: RequestQueue, delete: Any, status: str) -> None:
+    expect_look(queue, status, status, "deleted")
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (False, True)
 
 
-def test_what_vanishes_after_the_api_has_called_it_ending_has_ended(queue: RequestQueue, delete: Any) -> None:
-    """Somebody else ends it, or a run of ours that was killed."""
+def test_404_after_status_deleting_means_gone(queue: RequestQueue, delete: Any) -> None:
+    """Someone else has deleted it, or a run that was killed."""
     expect_list(expect_error(expect_look(queue, "deleting"), NOT_FOUND, 404))
     result = delete()
     assert (result["changed"], result["accepted"], result["billing_stopped"]) == (False, True, True)
 
 
-def test_what_vanishes_between_two_calls_after_it_was_called_ending_has_ended(queue: RequestQueue, delete: Any) -> None:
+def test_404_in_next_call_after_status_deleting_means_gone(queue: RequestQueue, delete: Any) -> None:
     expect_look(queue, "deleting")
-    told = delete(wait=False)
-    assert (told["changed"], told["accepted"]) == (False, True)
+    accepted_result = delete(wait=False)
+    assert (accepted_result["changed"], accepted_result["accepted"]) == (False, True)
     expect_list(expect_error(expect_error(queue, NOT_FOUND, 404), NOT_FOUND, 404))
-    assert delete(accepted=told["accepted"])["billing_stopped"] is True
+    assert delete(accepted=accepted_result["accepted"])["billing_stopped"] is True
 
 
-@pytest.mark.parametrize("words", [(), ("deleting",)])
-def test_what_vanishes_after_a_deletion_that_an_earlier_call_got_accepted_has_ended(
-    queue: RequestQueue, delete: Any, words: tuple[str, ...]
+@pytest.mark.parametrize("statuses", [(), ("deleting",)])
+def test_404_after_deletion_accepted_by_earlier_call_means_gone(
+    queue: RequestQueue, delete: Any, statuses: tuple[str, ...]
 ) -> None:
-    if not words:
+    if not statuses:
         expect_error(queue, NOT_FOUND, 404)
-    expect_list(expect_error(expect_look(queue, *words), NOT_FOUND, 404))
+    expect_list(expect_error(expect_look(queue, *statuses), NOT_FOUND, 404))
     result = delete(accepted=True)
     assert (result["changed"], result["billing_stopped"], "failed" in result) == (False, True, False)
-    assert result["msg"] == f"{'Machine' if words else 'Resource'} {RESOURCE_ID} is deleted."
+    assert result["msg"] == f"{'Machine' if statuses else 'Resource'} {RESOURCE_ID} is deleted."
 
 
-def test_an_accepted_deletion_of_something_that_runs_is_sent_again(queue: RequestQueue, delete: Any) -> None:
+def test_accepted_deletion_is_sent_again_if_resource_runs(queue: RequestQueue, delete: Any) -> None:
     expect_look(expect_look(queue, "running").expect(*DELETE, {}), "deleted")
     assert delete(accepted=True)["changed"]
 
 
 @pytest.mark.parametrize("code", [404, 409])
-def test_what_vanishes_at_its_deletion_has_not_ended_for_certain(queue: RequestQueue, delete: Any, code: int) -> None:
+def test_404_after_refused_deletion_does_not_mean_gone(queue: RequestQueue, delete: Any, code: int) -> None:
     expect_error(expect_look(queue, "running").expect(*DELETE, NOT_FOUND, code), NOT_FOUND, 404)
     result = delete()
     error_class = "conflict" if code == 409 else "not_found"
@@ -332,10 +328,12 @@ def test_what_vanishes_at_its_deletion_has_not_ended_for_certain(queue: RequestQ
 
 
 @pytest.mark.parametrize("code", [404, 409])
-@pytest.mark.parametrize("word", ["deleting", "deleted"])
-def test_somebody_else_may_have_deleted_it_meanwhile(queue: RequestQueue, delete: Any, code: int, word: str) -> None:
+@pytest.mark.parametrize("status", ["deleting", "deleted"])
+def test_refused_deletion_succeeds_if_resource_is_being_deleted(
+    queue: RequestQueue, delete: Any, code: int, status: str
+) -> None:
     expect_look(queue, "running").expect(*DELETE, {"detail": "already deleted"}, code)
-    expect_look(queue, word, "deleted")
+    expect_look(queue, status, "deleted")
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (False, True)
 
@@ -344,7 +342,7 @@ def test_somebody_else_may_have_deleted_it_meanwhile(queue: RequestQueue, delete
     ("code", "error_class", "force"),
     [(404, "not_found", False), (409, "conflict", False), (409, "conflict", True)],
 )
-def test_a_conflict_is_not_taken_for_an_end(
+def test_refused_deletion_of_running_resource_fails(
     queue: RequestQueue, delete: Any, code: int, error_class: str, force: bool
 ) -> None:
     answer, query = {"detail": "still provisioning"}, {"force": "true"} if force else None
@@ -352,23 +350,23 @@ def test_a_conflict_is_not_taken_for_an_end(
     expect_look(queue, "provisioning")
     result = delete(force=force)
     assert (result["failed"], result["changed"], result["error_class"]) == (True, False, error_class)
-    advice = STILL if code == 409 else "It may run under another account"
+    advice = MAY_BE_BILLED if code == 409 else "It may run under another account"
     assert result["resource_id"] == RESOURCE_ID and f"still provisioning. {advice}" in result["msg"]
-    # It may be what force is for.
+    # Forcing the deletion may help, so it is advised.
     assert ("decommission_force=true" in result["msg"]) is (error_class == "conflict" and not force)
 
 
-def test_a_conflict_that_cannot_be_looked_into_names_the_machine(queue: RequestQueue, delete: Any) -> None:
+def test_conflict_without_readable_status_fails(queue: RequestQueue, delete: Any) -> None:
     expect_error(expect_look(queue, "running").expect(*DELETE, {}, 409), {}, 500)
     result = delete()
     assert (result["failed"], result["resource_id"]) == (True, RESOURCE_ID)
-    assert STILL in result["msg"]
+    assert MAY_BE_BILLED in result["msg"]
 
 
 # Check mode
 
 
-def test_check_mode_says_what_would_be_saved(queue: RequestQueue, delete: Any) -> None:
+def test_check_mode_reports_savings(queue: RequestQueue, delete: Any) -> None:
     expect_look(queue, "running")
     result = delete(True)
     assert (result["changed"], result["billing_stopped"]) == (True, False)
@@ -377,9 +375,9 @@ def test_check_mode_says_what_would_be_saved(queue: RequestQueue, delete: Any) -
     assert {call.method for call in queue.calls} == {"GET"}
 
 
-@pytest.mark.parametrize("word", ["deleting", "terminating"])
-def test_check_mode_does_not_wait(queue: RequestQueue, delete: Any, word: str) -> None:
-    expect_look(queue, word)
+@pytest.mark.parametrize("status", ["deleting", "terminating"])
+def test_check_mode_does_not_wait(queue: RequestQueue, delete: Any, status: str) -> None:
+    expect_look(queue, status)
     result = delete(True)
     assert (result["changed"], result["billing_stopped"]) == (False, False)
 
@@ -400,7 +398,7 @@ def test_check_mode_does_not_wait(queue: RequestQueue, delete: Any, word: str) -
     ],
     ids=str,
 )
-def test_bad_input_sends_nothing(queue: RequestQueue, delete: Any, params: Any) -> None:
+def test_delete_with_invalid_options_sends_nothing(queue: RequestQueue, delete: Any, params: Any) -> None:
     result = delete(**params)
     error_class = "auth" if "api_token" in params else "invalid"
     assert (result["failed"], result["error_class"], result["changed"]) == (True, error_class, False)
@@ -418,7 +416,7 @@ def test_bad_input_sends_nothing(queue: RequestQueue, delete: Any, params: Any) 
     ],
     ids=["401", "422", "500", "lost", "empty"],
 )
-def test_without_a_look_nothing_is_deleted(
+def test_nothing_is_deleted_if_first_look_fails(
     queue: RequestQueue, delete: Any, reply: Any, code: int | None, error_class: str
 ) -> None:
     expect_error(queue, reply, code or 200)
@@ -438,14 +436,14 @@ def test_without_a_look_nothing_is_deleted(
         (429, {"Retry-After": "9"}, "rate_limited"),
     ],
 )
-def test_a_refused_deletion_leaves_a_machine_that_is_billed(
+def test_refused_deletion_reports_possible_bill(
     queue: RequestQueue, delete: Any, code: int, headers: Any, error_class: str
 ) -> None:
     expect_look(queue, "running").expect(*DELETE, {"detail": "because"}, code, headers=headers)
     result = delete()
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, error_class, code)
     assert (result["changed"], result["resource_id"]) == (False, RESOURCE_ID)
-    assert result["msg"].endswith(STILL)
+    assert result["msg"].endswith(MAY_BE_BILLED)
 
 
 @pytest.mark.parametrize(
@@ -453,8 +451,8 @@ def test_a_refused_deletion_leaves_a_machine_that_is_billed(
     [(LOST, 200), ({}, 500), (b"<html>", 502), ([], 200), ({}, 503)],
     ids=["lost", "500", "502", "list", "503 with Retry-After"],
 )
-def test_a_lost_answer_is_asked_after_and_never_sent_again(
-    queue: RequestQueue, delete: Any, naps: list[float], reply: Any, code: int
+def test_deletion_with_lost_answer_is_checked_and_not_repeated(
+    queue: RequestQueue, delete: Any, pauses: list[float], reply: Any, code: int
 ) -> None:
     headers = {"Retry-After": "9"} if code == 503 else {}
     expect_look(queue, "running").expect(*DELETE, reply, code, headers=headers)
@@ -462,17 +460,17 @@ def test_a_lost_answer_is_asked_after_and_never_sent_again(
     result = delete(api_retries=0)
     assert (result["changed"], result["billing_stopped"]) == (True, True)
     assert queue.count(*DELETE) == 1
-    assert naps == [operation.PAUSE] * 2
+    assert pauses == [operation.PAUSE] * 2
 
 
 @pytest.mark.parametrize("code", [202, 204])
-def test_an_acceptance_without_a_body_is_one(queue: RequestQueue, delete: Any, code: int) -> None:
+def test_2xx_without_body_accepts_deletion(queue: RequestQueue, delete: Any, code: int) -> None:
     expect_list(expect_error(expect_look(queue, "running").expect(*DELETE, b"", code), NOT_FOUND, 404))
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (True, True)
 
 
-def test_a_resource_that_was_seen_to_end_after_a_lost_answer_was_deleted(queue: RequestQueue, delete: Any) -> None:
+def test_404_after_lost_answer_and_status_deleting_means_gone(queue: RequestQueue, delete: Any) -> None:
     expect_list(
         expect_error(expect_look(expect_look(queue, "running").expect(*DELETE, LOST), "deleting"), NOT_FOUND, 404)
     )
@@ -480,56 +478,64 @@ def test_a_resource_that_was_seen_to_end_after_a_lost_answer_was_deleted(queue: 
 
 
 @pytest.mark.parametrize(("reply", "code"), [(LOST, 200), ({}, 500), (b"<html>", 200)], ids=["lost", "500", "html"])
-def test_a_resource_that_is_unknown_after_a_lost_answer_leaves_the_outcome_open(
-    queue: RequestQueue, delete: Any, reply: Any, code: int
-) -> None:
+def test_404_after_lost_answer_leaves_outcome_unknown(queue: RequestQueue, delete: Any, reply: Any, code: int) -> None:
     expect_look(queue, "running").expect(*DELETE, reply, code)
     for _look in range(operation.SETTLE_LOOKS):
         expect_error(queue, NOT_FOUND, 404)
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "unknown_outcome", True)
-    assert "is being deleted is not known" in result["msg"] and result["msg"].endswith(STILL)
+    assert "is being deleted is not known" in result["msg"] and result["msg"].endswith(MAY_BE_BILLED)
 
 
-def test_a_lost_answer_that_nothing_comes_of_leaves_the_outcome_open(
-    queue: RequestQueue, delete: Any, naps: list[float]
+def test_running_resource_after_lost_answer_leaves_outcome_unknown(
+    queue: RequestQueue, delete: Any, pauses: list[float]
 ) -> None:
     expect_look(queue, "running").expect(*DELETE, {}, 500)
     expect_look(queue, *["running"] * operation.SETTLE_LOOKS)
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "unknown_outcome", True)
     assert (result["status_code"], result["resource_id"]) == (500, RESOURCE_ID)
-    assert STILL in result["msg"]
-    assert len(naps) == operation.SETTLE_LOOKS - 1
+    assert MAY_BE_BILLED in result["msg"]
+    assert len(pauses) == operation.SETTLE_LOOKS - 1
 
 
 # Waiting
 
 
 @pytest.mark.parametrize(
-    ("wait_timeout", "naps_taken"), [(0, []), (5, [5]), (5.5, [5, 0.5]), (7, [5, 2]), (20, [5] * 4)]
+    ("wait_timeout", "expected_pauses"), [(0, []), (5, [5]), (5.5, [5, 0.5]), (7, [5, 2]), (20, [5] * 4)]
 )
-def test_a_resource_that_does_not_end_is_a_failure(
-    queue: RequestQueue, delete: Any, naps: list[float], wait_timeout: float, naps_taken: list[float]
+def test_delete_fails_if_resource_is_not_gone_in_time(
+    queue: RequestQueue, delete: Any, pauses: list[float], wait_timeout: float, expected_pauses: list[float]
 ) -> None:
     expect_look(queue, "running").expect(*DELETE, {})
-    expect_look(queue, *["deleting"] * (len(naps_taken) + 1))
+    expect_look(queue, *["deleting"] * (len(expected_pauses) + 1))
     result = delete(wait_timeout=wait_timeout)
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "unavailable", True)
-    assert f"is not gone after {wait_timeout} seconds: the API still says 'deleting'. {STILL}" in result["msg"]
+    assert f"is not gone after {wait_timeout} seconds: the API still says 'deleting'. {MAY_BE_BILLED}" in result["msg"]
     assert (result["resource_id"], result["resource"]["status"]) == (RESOURCE_ID, "deleting")
-    assert naps == naps_taken
+    assert pauses == expected_pauses
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("running", "the API still says 'running'"), (None, "the API gives no state")]
+    ("resource_type", "status", "expected_reason"),
+    [
+        ("vm", "running", "the API still says 'running'"),
+        ("vm", None, "the API gives no state"),
+        ("block_disk", "active", "the API still says 'active'"),
+        ("public_ip", "active", "the API still says 'active'"),
+    ],
 )
-def test_a_deletion_that_does_nothing_is_not_called_one(queue: RequestQueue, delete: Any, word: Any, said: str) -> None:
-    expect_look(expect_look(queue, "running").expect(*DELETE, {}), word)
-    assert f"is not gone after 0 seconds: {said}. {STILL}" in delete(wait_timeout=0)["msg"]
+def test_message_on_undeleted_resource_quotes_its_status(
+    queue: RequestQueue, delete: Any, resource_type: str, status: Any, expected_reason: str
+) -> None:
+    fields = {"resource_type": resource_type}
+    expect_look(expect_look(queue, "running", **fields).expect(*DELETE, {}), status, **fields)
+    not_gone = f"{RESOURCE_ID} is not gone after 0 seconds: {expected_reason}."
+    assert delete(wait_timeout=0)["msg"] == f"{not_gone} {MAY_BE_BILLED}"
 
 
-def test_errors_that_may_pass_are_looked_past(queue: RequestQueue, delete: Any) -> None:
+def test_wait_continues_after_transient_errors(queue: RequestQueue, delete: Any) -> None:
     expect_look(queue, "running").expect(*DELETE, {})
     for reply, code in ((LOST, 200), ({}, 503), (b"<html>", 200)):
         expect_error(queue, reply, code)
@@ -537,22 +543,24 @@ def test_errors_that_may_pass_are_looked_past(queue: RequestQueue, delete: Any) 
     assert delete()["billing_stopped"] is True
 
 
-def test_the_last_error_is_told_when_the_wait_is_over(queue: RequestQueue, delete: Any) -> None:
+def test_last_error_is_reported_when_wait_is_over(queue: RequestQueue, delete: Any) -> None:
     expect_error(expect_look(queue, "running").expect(*DELETE, {}), {}, 503)
     result = delete(wait_timeout=0)
     assert (result["failed"], result["changed"]) == (True, True)
-    assert f"answered 503. {STILL}" in result["msg"]
+    assert f"answered 503. {MAY_BE_BILLED}" in result["msg"]
 
 
-def test_an_error_that_does_not_pass_ends_the_wait(queue: RequestQueue, delete: Any) -> None:
+def test_permanent_error_ends_wait(queue: RequestQueue, delete: Any) -> None:
     expect_error(expect_look(queue, "running").expect(*DELETE, {}), {}, 401)
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "auth", True)
-    assert result["msg"].endswith(STILL)
+    assert result["msg"].endswith(MAY_BE_BILLED)
     assert result["resource_id"] == RESOURCE_ID
 
 
-def test_a_bug_leaves_the_end_open_and_tells_no_secret(delete: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_exception_leaves_outcome_unknown_and_hides_token(
+    delete: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def burst(*_args: Any, **_options: Any) -> None:
         raise KeyError(TOKEN)
 
@@ -572,7 +580,7 @@ def info(perform: Callable[..., Result]) -> Callable[..., Result]:
     return lambda check_mode=False, **params: perform(RESOURCE_INFO, check_mode, **params)
 
 
-ALL = [
+LISTED = [
     resource(),
     resource(SECOND_RESOURCE_ID, None, name="other", status="deleting"),
     resource("r3", name=None, status=None),
@@ -593,15 +601,15 @@ ALL = [
     ],
     ids=str,
 )
-def test_all_that_is_given_must_match(queue: RequestQueue, info: Any, params: Any, ids: list[str]) -> None:
-    queue.expect("GET", "/resources", ALL)
+def test_resources_must_match_all_options(queue: RequestQueue, info: Any, params: Any, ids: list[str]) -> None:
+    queue.expect("GET", "/resources", LISTED)
     result = info(**params)
     assert [item["resource_id"] for item in result["resources"]] == ids
     assert result["changed"] is False
 
 
 @pytest.mark.parametrize(
-    ("kinds", "listed"),
+    ("kinds", "expected_types"),
     [
         ({}, ["vm", "block_disk", "network", "warp-core", None]),
         ({"kinds": None}, ["vm", "block_disk", "network", "warp-core", None]),
@@ -612,54 +620,52 @@ def test_all_that_is_given_must_match(queue: RequestQueue, info: Any, params: An
     ],
     ids=str,
 )
-def test_resources_are_of_the_kinds_that_are_asked_for(
-    queue: RequestQueue, info: Any, kinds: Any, listed: list[str | None]
-) -> None:
-    words = ["vm", "block_disk", "network", "warp-core", None]
-    queue.expect("GET", "/resources", [resource(f"r-{word}", resource_type=word) for word in words])
-    assert [item["resource_type"] for item in info(**kinds)["resources"]] == listed
+def test_kinds_select_resources(queue: RequestQueue, info: Any, kinds: Any, expected_types: list[str | None]) -> None:
+    types = ["vm", "block_disk", "network", "warp-core", None]
+    queue.expect("GET", "/resources", [resource(f"r-{each}", resource_type=each) for each in types])
+    assert [item["resource_type"] for item in info(**kinds)["resources"]] == expected_types
 
 
-def test_only_what_is_of_the_kind_is_read_fresh(queue: RequestQueue, info: Any) -> None:
+def test_only_resources_of_selected_kinds_are_read_fresh(queue: RequestQueue, info: Any) -> None:
     disk = resource(SECOND_RESOURCE_ID, **DISK)
     queue.expect("GET", "/resources", [resource(), disk])
     queue.expect("GET", f"/resources/{SECOND_RESOURCE_ID}", disk, query={"force_refresh": "true"})
     assert [item["kind"] for item in info(kinds=["storage"], force_refresh=True)["resources"]] == ["storage"]
 
 
-@pytest.mark.parametrize("word", ["block_disk", "network", "warp-core"])
-def test_only_a_known_kind_of_machine_has_an_address_to_log_in_to(queue: RequestQueue, info: Any, word: str) -> None:
-    queue.expect("GET", "/resources", [resource(resource_type=word)])
+@pytest.mark.parametrize("resource_type", ["block_disk", "network", "warp-core"])
+def test_only_known_machine_types_have_ansible_host(queue: RequestQueue, info: Any, resource_type: str) -> None:
+    queue.expect("GET", "/resources", [resource(resource_type=resource_type)])
     (described,) = info()["resources"]
     assert (described["ansible_host"], described["access"]["external_ip"]) == (None, "203.0.113.7")
 
 
-def test_a_resource_is_described(queue: RequestQueue, info: Any) -> None:
-    queue.expect("GET", "/resources", {"items": ALL})
+def test_resource_info_adds_state_connection_and_price(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", "/resources", {"items": LISTED})
     first, second, third = info(True)["resources"]
     assert (first["live"], first["ansible_host"], first["ansible_port"]) == (True, "203.0.113.7", 22)
     assert (second["live"], second["ansible_host"]) == (False, None)
     assert (third["live"], third["status"], third["price_per_hour"]) == (True, None, 2.0)
 
 
-def test_the_resources_of_an_offer_are_asked_for(queue: RequestQueue, info: Any) -> None:
+def test_offer_id_selects_resources(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID})
     assert len(info(offer_id=OFFER_ID.upper())["resources"]) == 1
 
 
-def test_one_resource_is_read(queue: RequestQueue, info: Any) -> None:
+def test_resource_id_selects_one_resource(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", PATH, resource())
     assert info(resource_id=RESOURCE_ID)["resources"][0]["name"] == "trainer"
 
 
-def test_an_unknown_resource_is_a_failure(queue: RequestQueue, info: Any) -> None:
+def test_resource_info_fails_for_unknown_id(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", PATH, NOT_FOUND, 404)
     result = info(resource_id=RESOURCE_ID)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "not_found", 404)
 
 
 @pytest.mark.parametrize(
-    ("word", "live", "gone"),
+    ("status", "live", "gone"),
     [
         ("running", True, False),
         ("hibernating", True, False),
@@ -670,89 +676,87 @@ def test_an_unknown_resource_is_a_failure(queue: RequestQueue, info: Any) -> Non
         ("TERMINATED", False, True),
     ],
 )
-def test_a_state_says_whether_a_resource_lives_or_is_gone(
-    queue: RequestQueue, info: Any, word: str | None, live: bool, gone: bool
+def test_status_decides_live_and_gone(
+    queue: RequestQueue, info: Any, status: str | None, live: bool, gone: bool
 ) -> None:
-    queue.expect("GET", "/resources", [resource(status=word)])
+    queue.expect("GET", "/resources", [resource(status=status)])
     found = info()["resources"][0]
     assert (found["live"], found["gone"]) == (live, gone)
 
 
-# Asking the vendors
+# force_refresh
 
 
-def test_one_resource_is_read_fresh(queue: RequestQueue, info: Any) -> None:
+def test_resource_id_can_be_read_fresh(queue: RequestQueue, info: Any) -> None:
     expect_look(queue, "running")
     assert info(resource_id=RESOURCE_ID, force_refresh=True)["resources"][0]["status"] == "running"
 
 
 @pytest.mark.parametrize(
-    ("params", "asked"),
+    ("params", "read_ids"),
     [({}, [RESOURCE_ID, SECOND_RESOURCE_ID]), ({"name": "other"}, [SECOND_RESOURCE_ID]), ({"name": "none"}, [])],
     ids=str,
 )
-def test_of_a_list_each_that_may_match_is_read_fresh(
-    queue: RequestQueue, info: Any, params: Any, asked: list[str]
+def test_each_listed_resource_that_may_match_is_read_fresh(
+    queue: RequestQueue, info: Any, params: Any, read_ids: list[str]
 ) -> None:
-    queue.expect("GET", "/resources", ALL[:2], query={"offer_id": OFFER_ID})
-    for key in asked:
+    queue.expect("GET", "/resources", LISTED[:2], query={"offer_id": OFFER_ID})
+    for key in read_ids:
         queue.expect("GET", f"/resources/{key}", resource(key, status="deleted"), query={"force_refresh": "true"})
     found = info(offer_id=OFFER_ID, force_refresh=True, **params)["resources"]
-    assert [(item["resource_id"], item["gone"]) for item in found] == [(key, True) for key in asked]
+    assert [(item["resource_id"], item["gone"]) for item in found] == [(key, True) for key in read_ids]
 
 
 @pytest.mark.parametrize(("states", "count"), [(["deleted"], 1), (["running"], 0)])
-def test_states_are_those_that_the_vendor_tells(queue: RequestQueue, info: Any, states: list[str], count: int) -> None:
+def test_states_match_fresh_status(queue: RequestQueue, info: Any, states: list[str], count: int) -> None:
     expect_look(queue.expect("GET", "/resources", [resource()]), "deleted")
     assert len(info(states=states, force_refresh=True)["resources"]) == count
 
 
-def test_what_has_no_page_is_shown_as_it_was_listed(queue: RequestQueue, info: Any) -> None:
-    """A replica may be behind, and not every kind of resource may have a page: a volume would be billed unseen."""
+def test_resource_without_page_is_returned_as_listed(queue: RequestQueue, info: Any) -> None:
+    """A replica may lag, and a kind of resource may have no pages: a volume would be billed unseen."""
     expect_error(queue.expect("GET", "/resources", [resource(status="stopped")]), NOT_FOUND, 404)
     assert [item["status"] for item in info(force_refresh=True)["resources"]] == ["stopped"]
 
 
-def test_what_a_page_leaves_out_is_shown_as_it_was_listed(queue: RequestQueue, info: Any) -> None:
+def test_fields_omitted_by_page_are_returned_as_listed(queue: RequestQueue, info: Any) -> None:
     expect_look(queue.expect("GET", "/resources", [resource()]), "stopped", name=None, offer_history=None)
     (found,) = info(force_refresh=True)["resources"]
     assert (found["status"], found["name"], found["offer_id"]) == ("stopped", "trainer", OFFER_ID)
 
 
 @pytest.mark.parametrize(("code", "error_class"), [(500, "unavailable"), (403, "auth"), (429, "rate_limited")])
-def test_a_fresh_look_that_fails_leaves_no_short_list(
-    queue: RequestQueue, info: Any, code: int, error_class: str
-) -> None:
-    queue.expect("GET", "/resources", ALL[:2]).show(ALL[0], {}, code).show(ALL[1])
+def test_failed_fresh_read_fails_whole_list(queue: RequestQueue, info: Any, code: int, error_class: str) -> None:
+    queue.expect("GET", "/resources", LISTED[:2]).show(LISTED[0], {}, code).show(LISTED[1])
     result = info(force_refresh=True)
     assert (result["failed"], result["error_class"]) == (True, error_class)
     assert "resources" not in result
 
 
-def test_one_without_an_id_cannot_be_read_fresh_and_is_shown_as_it_was_listed(queue: RequestQueue, info: Any) -> None:
+def test_resource_without_id_is_returned_as_listed(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", "/resources", [resource(None)])
     result = info(force_refresh=True)
     assert [(item["resource_id"], item["name"]) for item in result["resources"]] == [(None, "trainer")]
     assert "failed" not in result
 
 
-# What is no list
+# Failures
 
 
 @pytest.mark.parametrize("params", [{"resource_id": "trainer"}, {"offer_id": "*"}])
-def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any, params: Any) -> None:
+def test_resource_info_with_invalid_id_sends_nothing(queue: RequestQueue, info: Any, params: Any) -> None:
     result = info(**params)
     assert (result["failed"], result["error_class"]) == (True, "invalid")
     assert queue.calls == []
 
 
-def test_an_api_that_fails_is_no_empty_list(queue: RequestQueue, info: Any) -> None:
+def test_failed_list_is_not_returned_as_empty(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", "/resources", {}, 500)
     result = info()
     assert result["failed"] is True and "resources" not in result
 
 
-def test_an_error_that_nobody_caught_is_a_failure(info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_error_becomes_failure_with_retry_after(info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: Any, **_options: Any) -> None:
         raise ApiError("No.", "rate_limited", status_code=429, retry_after=7.0)
 
