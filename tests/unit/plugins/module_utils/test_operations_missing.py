@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Machines that vanish: what plans, sweeps and audits note of them, with both stores, and the simulated API by HTTP."""
+"""Machines that vanish: the notes of plans, sweeps and audits, with both stores and the simulated API over HTTP."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ HOST: Json = {
 }
 
 
-class Registered:
-    """The registry of some hosts, as files or in PostgreSQL, with the time of its looks in the test's hands."""
+class HostRegistry:
+    """A registry of files or in PostgreSQL, whose noted looks can be made older."""
 
     def __init__(self, folder: Path, url: str | None, api_url: str) -> None:
         self.folder, self.url = folder, url
@@ -76,7 +76,7 @@ class Registered:
         return Registries.of(self.params, read_only=False)
 
     def buy(self, host: str, machine: Json, *, ready: bool = True, storage: Sequence[Json] = ()) -> None:
-        """Let a host own a machine with storage, as a run of the role has noted them."""
+        """Note that a host owns a machine with storage, as a run of the role does."""
         price = {"provision_price_per_hour": machine["price_per_hour"]}
         known = {"provision_procured_offer_id": machine["offer_id"], **price, "provision_resource_name": host}
         connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
@@ -87,8 +87,8 @@ class Registered:
             sent = {**known, "provision_journaled_at": utc_rounded_up(1e9), "provision_purchase": "sent"}
             registry.claim(sent)
             bought = {"provision_resource_ids": [machine["resource_id"]], "provision_purchase": "made"}
-            reached = {"provision_instances": [connection]} if ready else {}
-            registry.note({**known, **bought, **reached, **({"provision_storage": [*storage]} if storage else {})})
+            instances = {"provision_instances": [connection]} if ready else {}
+            registry.note({**known, **bought, **instances, **({"provision_storage": [*storage]} if storage else {})})
             registry.close()
 
     def entries(self) -> dict[str, Entry]:
@@ -96,7 +96,7 @@ class Registered:
             return registries.at(self.place).entries().hosts
 
     def state(self) -> tuple[dict[str, Entry], dict[str, bool], tuple[Bill, ...]]:
-        """The entries of hosts; the ids of all storage, and whether it is kept without its machine; the ledger."""
+        """The entries by host; whether storage is kept without its machine, by id; the ledger's bills."""
         with self.open() as registries:
             store = registries.at(self.place)
             found, bills = store.entries(), store.ledger().bills
@@ -104,14 +104,14 @@ class Registered:
         stored = {item.resource_id: bool(item.kept_since or entry.storage_of) for item, entry in items}
         return found.hosts, stored, bills
 
-    def all(self) -> Any:
-        """All that is on record, to see whether anything was written."""
+    def contents(self) -> Any:
+        """The whole content, to compare whether anything was written."""
         if self.url:
             return postgresql.execute(self.url, "SELECT * FROM compute_index_supply.purchase ORDER BY claimed_at")
         return {path: path.read_text() for path in self.folder.rglob("*") if path.is_file()}
 
     def age(self, seconds: float) -> None:
-        """Let all looks be so many seconds older."""
+        """Make all noted looks this much older."""
         for name in (MISSING_SINCE, MISSING_AT):
             if self.url:
                 postgresql.execute(self.url, _AGE, {"name": name, "seconds": seconds})
@@ -123,7 +123,7 @@ class Registered:
             path.write_text(yaml.safe_dump(known))
 
     def bills(self) -> dict[str, bool]:
-        """The hosts of the ledger, and whether what they have bought runs."""
+        """Whether the ledger has a running bill, by host."""
         with self.open() as registries:
             return {bill.host: bill.runs for bill in registries.ledger([self.place]).bills}
 
@@ -138,10 +138,10 @@ def simulator() -> Iterator[Simulator]:
 
 
 class Fleet:
-    """Four hosts with machines at the simulator, and what is done about them."""
+    """Four hosts with machines at the simulator, and the operations on them."""
 
-    def __init__(self, simulator: Simulator, registered: Registered, perform: Callable[..., Json]) -> None:
-        self.api, self.registered, self._perform = simulator, registered, perform
+    def __init__(self, simulator: Simulator, registry: HostRegistry, perform: Callable[..., Json]) -> None:
+        self.api, self.registry, self._perform = simulator, registry, perform
         simulator.hide()
         machines = simulator.populate(4)
         self.ids = {f"gpu-{number}": each.resource_id for number, each in enumerate(machines)}
@@ -150,40 +150,38 @@ class Fleet:
             price = each.purchase.offer.total_price(each.purchase.offer.fresh_price) or 0.0
             self.price += price
             offer_id = each.purchase.offer_id
-            registered.buy(host, {"resource_id": each.resource_id, "offer_id": offer_id, "price_per_hour": price})
+            registry.buy(host, {"resource_id": each.resource_id, "offer_id": offer_id, "price_per_hour": price})
 
-    def _do(self, operation: Any, step: str, check_mode: bool = False, **params: Any) -> Json:
-        url = self.registered.url
+    def perform_step(self, operation: Any, step: str, check_mode: bool = False, **params: Any) -> Json:
+        url = self.registry.url
         common = {"api_url": self.api.url, "api_token": self.api.settings.token, "registry_url": url, "here": "/"}
         if "hosts" not in params:
-            params["hosts"] = [{**HOST, "registry_dir": None if url else str(self.registered.folder)}]
+            params["hosts"] = [{**HOST, "registry_dir": None if url else str(self.registry.folder)}]
         return self._perform(operation, check_mode, step=step, **common, **params)
 
     def reap(self, check_mode: bool = False) -> Json:
-        return self._do(REAP, "reap", check_mode)
+        return self.perform_step(REAP, "reap", check_mode)
 
     def audit(self, settle: bool = False, check_mode: bool = False) -> Json:
-        return self._do(AUDIT, "audit", check_mode, settle=settle)
+        return self.perform_step(AUDIT, "audit", check_mode, settle=settle)
 
     def spend(self) -> Json:
-        return self._do(SPEND, "spend")
+        return self.perform_step(SPEND, "spend")
 
     def plan(self, *hosts: str, check_mode: bool = False, quote: bool = False, **fields: Any) -> list[Json]:
-        """The plans of these hosts, each with an offer of its own to buy."""
-        folder = None if self.registered.url else str(self.registered.folder)
+        """The plans of these hosts, each of which may buy an offer of its own."""
+        folder = None if self.registry.url else str(self.registry.folder)
         declared = []
         for number, host in enumerate(hosts or ["gpu-new"]):
             offer = self.api.add_offer(gpu_price_per_hour=1.0)
             how = {"offer_id": offer.offer_id, "spec": {}, "registry_dir": folder, **fields}
             declared.append(raw(host=host, name=host, id=str(number), **how))
-        return list(
-            self._do(PLAN, "plan", check_mode, hosts=declared, ids=[each["id"] for each in declared], quote=quote)[
-                "plans"
-            ]
-        )
+        ids = [each["id"] for each in declared]
+        return list(self.perform_step(PLAN, "plan", check_mode, hosts=declared, ids=ids, quote=quote)["plans"])
 
     def marks(self, host: str) -> tuple[bool, bool]:
-        entry = self.registered.entries()[host]
+        """Whether a look missed the host's machine, and whether the machine is missing."""
+        entry = self.registry.entries()[host]
         return bool(entry.missing_since), entry.is_missing
 
 
@@ -194,68 +192,68 @@ def fleet(
     url = request.getfixturevalue("registry_url") if request.param == "postgresql" else None
     folder = tmp_path / "host_vars"
     folder.mkdir()
-    yield Fleet(simulator, Registered(folder, url, simulator.url), perform)
+    yield Fleet(simulator, HostRegistry(folder, url, simulator.url), perform)
     for each in simulator.resources.values():
         each.deleted_at = each.deleting_at = simulator.market.clock() - timedelta(seconds=1)
 
 
 LOOKS: list[Callable[[Fleet], Any]] = [Fleet.reap, lambda fleet: fleet.audit(settle=True), Fleet.plan]
-LOOKING = pytest.mark.parametrize("look", LOOKS, ids=["reap", "audit_settle", "plan"])
+EACH_LOOK = pytest.mark.parametrize("look", LOOKS, ids=["reap", "audit_settle", "plan"])
 
 
-@LOOKING
-def test_two_looks_half_an_hour_apart_make_a_machine_missing(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
+@EACH_LOOK
+def test_machine_is_missing_after_two_looks_half_an_hour_apart(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
     fleet.api.hide(fleet.ids["gpu-1"])
     look(fleet)
     assert fleet.marks("gpu-1") == (True, False)
     for wait in (0, 1700):
-        fleet.registered.age(wait)
+        fleet.registry.age(wait)
         look(fleet)
         assert fleet.marks("gpu-1") == (True, False), wait
-    fleet.registered.age(120)
+    fleet.registry.age(120)
     look(fleet)
     assert fleet.marks("gpu-1") == (True, True)
-    # Its host keeps it, the ledger goes on, and the others are as they were.
-    assert fleet.registered.entries()["gpu-1"].resource_ids == (fleet.ids["gpu-1"],)
-    assert fleet.registered.bills() == dict.fromkeys(fleet.ids, True)
+    # Its entry and its bill stay, and the other hosts have no mark.
+    assert fleet.registry.entries()["gpu-1"].resource_ids == (fleet.ids["gpu-1"],)
+    assert fleet.registry.bills() == dict.fromkeys(fleet.ids, True)
     assert [fleet.marks(host) for host in fleet.ids if host != "gpu-1"] == [(False, False)] * 3
     fleet.api.hide()
     look(fleet)
     assert fleet.marks("gpu-1") == (False, False)
 
 
-@LOOKING
-def test_what_was_told_to_be_gone_needs_no_person(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
+@EACH_LOOK
+def test_machine_told_gone_leaves_registry_and_ledger(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
     fleet.api.vanish(fleet.ids["gpu-1"])
     look(fleet)
-    assert fleet.registered.entries().keys() == {"gpu-0", "gpu-2", "gpu-3"}
-    assert fleet.registered.bills() == {"gpu-0": True, "gpu-1": False, "gpu-2": True, "gpu-3": True}
+    assert fleet.registry.entries().keys() == {"gpu-0", "gpu-2", "gpu-3"}
+    assert fleet.registry.bills() == {"gpu-0": True, "gpu-1": False, "gpu-2": True, "gpu-3": True}
 
 
-@LOOKING
-def test_storage_of_what_was_told_to_be_gone_stays(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
-    """Also if an earlier version has bought it, and noted the machine alone."""
+@EACH_LOOK
+def test_storage_of_machine_told_gone_stays(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
+    """The entry names only the machine, as earlier versions noted it."""
     machine = fleet.api.resources[fleet.ids["gpu-1"]]
     disk = Resource(machine.purchase, "data", volume=sold(500, 0.08, persistent=True))
     machine.purchase.volumes.append(disk)
     fleet.api.resources[disk.resource_id] = disk
     fleet.api.vanish(machine.resource_id)
     look(fleet)
-    with fleet.registered.open() as registries:
-        strays = registries.at(fleet.registered.place).entries().strays.values()
-        running = [bill.resource_ids for bill in registries.ledger([fleet.registered.place]).bills if bill.runs]
+    with fleet.registry.open() as registries:
+        strays = registries.at(fleet.registry.place).entries().strays.values()
+        running = [bill.resource_ids for bill in registries.ledger([fleet.registry.place]).bills if bill.runs]
     assert [each.resource_ids for each in strays] == [(disk.resource_id,)]
     assert (disk.resource_id,) in running and (machine.resource_id,) not in running
 
 
-@LOOKING
-def test_if_all_vanish_nothing_is_noted(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
-    """The token is another account's, or the address another API's."""
+@EACH_LOOK
+def test_nothing_is_noted_if_all_machines_vanish(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
+    """The token may be of another account, or the URL of another API."""
     fleet.api.hide(*fleet.ids.values())
     for _look in range(2):
         look(fleet)
         assert [fleet.marks(host) for host in fleet.ids] == [(False, False)] * 4
-        fleet.registered.age(3600)
+        fleet.registry.age(3600)
 
 
 READS: list[Callable[[Fleet], Any]] = [
@@ -268,32 +266,32 @@ READS: list[Callable[[Fleet], Any]] = [
 ]
 
 
-def test_who_only_reads_writes_nothing_whatever_has_vanished(fleet: Fleet) -> None:
+def test_reads_write_nothing_about_vanished_machines(fleet: Fleet) -> None:
     fleet.api.hide(fleet.ids["gpu-1"])
     fleet.reap()
-    fleet.registered.age(3600)
+    fleet.registry.age(3600)
     fleet.api.vanish(fleet.ids["gpu-2"])
-    before = fleet.registered.all()
+    before = fleet.registry.contents()
     for read in READS:
         read(fleet)
-        assert fleet.registered.all() == before
+        assert fleet.registry.contents() == before
     fleet.api.hide()
     for read in READS:
         read(fleet)
-        assert fleet.registered.all() == before
+        assert fleet.registry.contents() == before
 
 
-def missing(fleet: Fleet, host: str) -> None:
-    """Let the host's machine be missing."""
+def make_missing(fleet: Fleet, host: str) -> None:
+    """Let two looks half an hour apart miss the host's machine."""
     fleet.api.hide(fleet.ids[host])
     fleet.reap()
-    fleet.registered.age(1860)
+    fleet.registry.age(1860)
     fleet.reap()
     assert fleet.marks(host) == (True, True)
 
 
-def test_nothing_else_is_bought_for_a_host_whose_machine_is_missing(fleet: Fleet) -> None:
-    missing(fleet, "gpu-1")
+def test_host_with_missing_machine_buys_no_other(fleet: Fleet) -> None:
+    make_missing(fleet, "gpu-1")
     for quote in (True, False):
         (plan,) = fleet.plan("gpu-1", quote=quote)
         assert plan["action"] == "stop" and "MISSING since" in plan["refusal"], plan
@@ -303,13 +301,13 @@ def test_nothing_else_is_bought_for_a_host_whose_machine_is_missing(fleet: Fleet
     assert fleet.plan("gpu-1") == [] or fleet.plan("gpu-1")[0]["action"] in ("keep", "wait")
 
 
-def test_an_account_without_the_missing_machine_has_room_until_that_comes_back(fleet: Fleet) -> None:
-    """For three of four and a new one; in plans, and in SQL under the gate."""
+def test_missing_machine_does_not_count_until_it_returns(fleet: Fleet) -> None:
+    """The ceiling has room for four machines, three of the hosts and a new one: in plans, and in SQL under the gate."""
     ceiling = {"max_account_price_per_hour": fleet.price + 0.5, "max_price_per_hour": 2}
     assert fleet.plan(**ceiling)[0]["action"] == "stop"
-    missing(fleet, "gpu-1")
+    make_missing(fleet, "gpu-1")
     assert fleet.plan(**ceiling)[0]["action"] == "buy"
-    if url := fleet.registered.url:
+    if url := fleet.registry.url:
         assert _claims(url, fleet.api.url, fleet.price + 0.5) == ["project", "account"]
     fleet.api.hide()
     assert fleet.plan(**ceiling)[0]["action"] == "stop"
@@ -318,7 +316,7 @@ def test_an_account_without_the_missing_machine_has_room_until_that_comes_back(f
 
 
 def _claims(url: str, account: str, ceiling: float) -> list[str]:
-    """Which of the two ceilings (USD per hour) let a purchase of 1.00 pass; nothing of it stays."""
+    """The names of ceilings below which the database accepts a purchase of 1 USD per hour; it is voided again."""
     passed = []
     database = Database(url, {"host": "h", "user": "u", "run": str(uuid.uuid4())})
     for name, limits in (("project", Ceilings(ceiling, None)), ("account", Ceilings(None, ceiling))):
@@ -332,36 +330,35 @@ def _claims(url: str, account: str, ceiling: float) -> list[str]:
     return passed
 
 
-def test_audit_and_spend_show_what_is_missing_and_what_to_do(fleet: Fleet) -> None:
+def test_audit_and_spend_show_missing_machines_with_advice(fleet: Fleet) -> None:
     fleet.api.hide(fleet.ids["gpu-1"])
     found = fleet.audit()
     (row,) = found["audit"]["missing"]
     assert (row["host"], row["counts"], row["resource_ids"]) == ("gpu-1", True, [fleet.ids["gpu-1"]])
     assert found["audit"]["gone"] == [] and found["changed"] is False
-    missing(fleet, "gpu-1")
+    make_missing(fleet, "gpu-1")
     found, spent = fleet.audit(), fleet.spend()
     (row,) = found["audit"]["missing"]
-    assert row["counts"] is False and row["since"] == fleet.registered.entries()["gpu-1"].missing_since
+    assert row["counts"] is False and row["since"] == fleet.registry.entries()["gpu-1"].missing_since
     for lines in (found["lines"], spent["lines"]):
         text = "\n".join(lines)
         assert "MISSING" in text and fleet.ids["gpu-1"] in text and "decommission_forget=" in text
         assert "Ask the vendor" in text and max(map(len, text.splitlines())) <= 80, text
-        shown = text[text.index("MISSING") :].splitlines()[:8]
-        assert max(map(len, shown)) <= 69, "where Ansible prints a list"
-    (own,) = spent["spend"]["missing"]
-    assert own == row
+        rows = text[text.index("MISSING") :].splitlines()[:8]
+        assert max(map(len, rows)) <= 69, "Ansible indents and quotes each line of a list"
+    assert spent["spend"]["missing"] == [row]
     rest = spent["spend"]["price_per_hour_without_missing"]
-    assert rest == pytest.approx(fleet.price - own["price_per_hour"])
+    assert rest == pytest.approx(fleet.price - row["price_per_hour"])
     assert spent["spend"]["price_per_hour"] == pytest.approx(fleet.price)
 
 
-def test_a_sweep_says_what_it_has_noted(fleet: Fleet) -> None:
+def test_sweep_warns_about_vanished_and_returned_machines(fleet: Fleet) -> None:
     fleet.api.hide(fleet.ids["gpu-1"])
     fleet.api.vanish(fleet.ids["gpu-2"])
     result = fleet.reap()
     first, gone = result["warnings"]
     assert result["changed"] and "gpu-1: MISSING" in first and "gpu-2: the API says" in gone
-    fleet.registered.age(1860)
+    fleet.registry.age(1860)
     (second,) = fleet.reap()["warnings"]
     assert "no longer counts" in second and "decommission_hosts=gpu-1" in second
     assert fleet.reap()["changed"] is False
@@ -370,23 +367,23 @@ def test_a_sweep_says_what_it_has_noted(fleet: Fleet) -> None:
     assert "finds" in again and "count again" in again
 
 
-def test_a_plan_says_nothing_of_hosts_that_are_not_its_own(fleet: Fleet) -> None:
+def test_plan_does_not_warn_about_hosts_outside_play(fleet: Fleet) -> None:
     fleet.api.hide(fleet.ids["gpu-1"])
     fleet.api.vanish(fleet.ids["gpu-2"])
     offer = fleet.api.add_offer(gpu_price_per_hour=1.0)
-    folder = None if fleet.registered.url else str(fleet.registered.folder)
+    folder = None if fleet.registry.url else str(fleet.registry.folder)
     new = raw(host="gpu-new", name="gpu-new", id="1", offer_id=offer.offer_id, spec={}, registry_dir=folder)
-    result = fleet._do(PLAN, "plan", hosts=[new], ids=["1"])
+    result = fleet.perform_step(PLAN, "plan", hosts=[new], ids=["1"])
     assert not [each for each in result["warnings"] if "gpu-1" in each or "gpu-2" in each], result["warnings"]
-    assert fleet.marks("gpu-1") == (True, False) and "gpu-2" not in fleet.registered.entries()
+    assert fleet.marks("gpu-1") == (True, False) and "gpu-2" not in fleet.registry.entries()
 
 
-@LOOKING
-def test_what_a_host_had_beside_its_own_machine_counts_until_it_has_ended(
+@EACH_LOOK
+def test_stray_counts_until_it_has_ended(
     simulator: Simulator, registry_url: str, perform: Callable[..., Json], tmp_path: Path, look: Callable[[Fleet], Any]
 ) -> None:
-    """A person ends it by its id, which no registry hears of."""
-    fleet = Fleet(simulator, Registered(tmp_path, registry_url, simulator.url), perform)
+    """A person ends strays by their ids, which no registry learns of."""
+    fleet = Fleet(simulator, HostRegistry(tmp_path, registry_url, simulator.url), perform)
     database = Database(registry_url, {"host": "h", "user": "u", "run": "r"})
     strays = simulator.populate(2)
     for each in strays:
@@ -397,15 +394,15 @@ def test_what_a_host_had_beside_its_own_machine_counts_until_it_has_ended(
     simulator.vanish(strays[0].resource_id)
     simulator.hide(strays[1].resource_id)
     look(fleet)
-    (left,) = [row for row in database.counted() if row.state == "stray"]
-    assert left.resource_ids == [strays[1].resource_id] and len(fleet.registered.entries()) == 4
+    (stray,) = [row for row in database.counted() if row.state == "stray"]
+    assert stray.resource_ids == [strays[1].resource_id] and len(fleet.registry.entries()) == 4
 
 
-def test_what_comes_back_counts_also_if_a_late_machine_is_noted_in_the_same_plan(
+def test_returned_machine_counts_in_plan_that_also_notes_late_machine(
     simulator: Simulator, registry_url: str, perform: Callable[..., Json], tmp_path: Path
 ) -> None:
-    fleet = Fleet(simulator, Registered(tmp_path, registry_url, simulator.url), perform)
-    missing(fleet, "gpu-1")
+    fleet = Fleet(simulator, HostRegistry(tmp_path, registry_url, simulator.url), perform)
+    make_missing(fleet, "gpu-1")
     late = simulator.populate(1)[0]
     database = Database(registry_url, {"host": "h", "user": "u", "run": "r"})
     wanted = Purchase(
@@ -420,7 +417,7 @@ def test_what_comes_back_counts_also_if_a_late_machine_is_noted_in_the_same_plan
     database.void(database.claim(wanted, Ceilings()), "not made", {})
     simulator.hide()
     fleet.plan()
-    assert fleet.registered.entries()[str(late.name)].resource_ids == (late.resource_id,)
+    assert fleet.registry.entries()[str(late.name)].resource_ids == (late.resource_id,)
     assert fleet.marks("gpu-1") == (False, False)
 
 
@@ -437,9 +434,9 @@ def test_what_comes_back_counts_also_if_a_late_machine_is_noted_in_the_same_plan
         {"path": "/resources/LOST", "status": 503, "body": {"detail": "away"}},
         {"path": "/resources$", "status": 200, "body": {"resources": [], "total": 4}},
     ],
-    ids=["a page of a gateway", "a problem document", "an error that passes", "a list that is not whole"],
+    ids=["gateway page", "problem document", "transient error", "incomplete list"],
 )
-def test_what_is_not_the_api_s_own_word_is_no_look(fleet: Fleet, fault: Json) -> None:
+def test_answers_not_from_the_api_itself_count_as_no_look(fleet: Fleet, fault: Json) -> None:
     from simulator.faults import Fault
 
     fleet.api.hide(fleet.ids["gpu-1"])
@@ -451,29 +448,29 @@ def test_what_is_not_the_api_s_own_word_is_no_look(fleet: Fleet, fault: Json) ->
                 with suppress(Failure):
                     look()
             assert fleet.marks("gpu-1") == (False, False)
-            fleet.registered.age(3600)
+            fleet.registry.age(3600)
     finally:
         fleet.api.faults.clear()
 
 
-def test_a_look_that_was_held_up_is_as_old_as_its_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run looks, and is stopped for long. Meanwhile another one finds the machine, and misses it for a first time."""
+def test_suspended_look_has_the_age_of_its_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run reads, and is suspended. Another run then finds the machine, and later misses it for the first time."""
     real = _missing.note_missing
 
-    def late(*args: Any, **more: Any) -> Any:
+    def note_late(*args: Any, **options: Any) -> Any:
         monkeypatch.setattr(reap, "note_missing", real)
         fleet.api.hide()
         fleet.reap()
         fleet.api.hide(fleet.ids["gpu-1"])
         fleet.reap()
-        # 40 minutes pass: what the late run has read is older than the other one's first look.
-        fleet.registered.age(2400)
+        # 40 minutes pass, so the answers of the suspended run are older than the other run's first look.
+        fleet.registry.age(2400)
         look = args[3]
         args = (*args[:3], replace(look, at=_moved(look.at, -2410.0)), *args[4:])
-        return real(*args, **more)
+        return real(*args, **options)
 
     fleet.api.hide(fleet.ids["gpu-1"])
-    monkeypatch.setattr(reap, "note_missing", late)
+    monkeypatch.setattr(reap, "note_missing", note_late)
     fleet.reap()
     assert fleet.marks("gpu-1") == (True, False)
 
@@ -482,7 +479,7 @@ def _moved(clock: Clock, seconds: float) -> Clock:
     return Clock(*(None if moment is None else moment + seconds for moment in (clock.here, clock.api, clock.database)))
 
 
-def test_runs_that_look_at_the_same_moment_come_to_one_end(fleet: Fleet) -> None:
+def test_concurrent_looks_agree(fleet: Fleet) -> None:
     fleet.api.hide(fleet.ids["gpu-1"])
     fleet.api.vanish(fleet.ids["gpu-2"])
     with ThreadPoolExecutor(3) as pool:
@@ -490,25 +487,25 @@ def test_runs_that_look_at_the_same_moment_come_to_one_end(fleet: Fleet) -> None
             answers = list(pool.map(lambda _number: fleet.reap(), range(3)))
             assert not any(answer["trouble"] for answer in answers)
             assert fleet.marks("gpu-1") == expected
-            fleet.registered.age(1860)
-    assert fleet.registered.entries().keys() == {"gpu-0", "gpu-1", "gpu-3"}
-    assert fleet.registered.bills() == {"gpu-0": True, "gpu-1": True, "gpu-2": False, "gpu-3": True}
+            fleet.registry.age(1860)
+    assert fleet.registry.entries().keys() == {"gpu-0", "gpu-1", "gpu-3"}
+    assert fleet.registry.bills() == {"gpu-0": True, "gpu-1": True, "gpu-2": False, "gpu-3": True}
 
 
 class Killed(BaseException):
-    """The end of a process."""
+    """The process is killed."""
 
 
-def test_a_run_that_is_killed_while_it_notes_does_no_harm(
+def test_killed_look_removes_no_entry_of_billed_machine(
     simulator: Simulator,
     registry_url: str,
     perform: Callable[..., Json],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At each statement: what has not ended keeps its entry, and the next run comes to the same end."""
+    """At each statement: machines that have not ended keep their entries, and the next run completes the notes."""
     real = Database._execute
-    fleet = Fleet(simulator, Registered(tmp_path, registry_url, simulator.url), perform)
+    fleet = Fleet(simulator, HostRegistry(tmp_path, registry_url, simulator.url), perform)
     simulator.vanish(fleet.ids["gpu-2"])
     simulator.hide(fleet.ids["gpu-1"])
     for at in itertools.count(1):
@@ -522,7 +519,7 @@ def test_a_run_that_is_killed_while_it_notes_does_no_harm(
         with monkeypatch.context() as patch, suppress(Killed):
             patch.setattr(Database, "_execute", execute)
             fleet.reap()
-        entries = fleet.registered.entries()
+        entries = fleet.registry.entries()
         assert {"gpu-0", "gpu-1", "gpu-3"} <= entries.keys() and not entries["gpu-1"].is_missing, at
         if next(passed) <= at:
             assert at > 8 and "gpu-2" not in entries and fleet.marks("gpu-1") == (True, False)
