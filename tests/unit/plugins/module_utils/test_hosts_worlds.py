@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random inventories, in which some hosts, files and groups are broken: all others are swept, audited and counted.
+"""Random inventories in which some hosts, files and groups are broken: sweeps, audits and sums cover all others.
 
-Each world keeps its own book of which machine and which storage is whose, of what it costs, and of what was broken.
+Each world knows the owner and price of each machine and volume, and what is broken.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from storage_samples import FORMS, PRICE, Form, Volume, linked, listed
 
 Json = dict[str, Any]
 HOUR = 3600.0
-# What may be wrong with a host, each with the words that must be told of it; where its entry cannot be read, "entry".
+# Faults of a host: its broken variable, or the text of its broken file ("entry": its registry entry)
 BROKEN: dict[str, Any] = {
     "lease": {"provision_lease": "{{ hours }}h"},
     "idle": {"provision_idle_after": "8 hours"},
@@ -44,28 +44,28 @@ BROKEN: dict[str, Any] = {
     "vault": VAULTED,
     "entry": CONFLICT,
 }
-UNREADABLE = ("file", "vault")  # for Ansible
+UNREADABLE = ("file", "vault")  # Ansible cannot read these hosts' variables
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host, how it is ``broken``, and whether its lease is ``over``; one that was ``added`` is in no inventory.
+    """A host. ``broken``: its fault; ``over``: whether its lease is over; ``form``: of its storage.
 
-    ``form``: of its storage; ``kept``: its machine has ended, and the registry has the storage alone.
+    ``is_ordered``: it was ordered by number, and is in no inventory. ``has_only_storage``: its machine has ended.
     """
 
     name: str
     group: str
     broken: str = ""
     over: bool = False
-    added: bool = False
+    is_ordered: bool = False
     form: Form | None = None
-    kept: bool = False
+    has_only_storage: bool = False
 
 
 @dataclass
 class World:
-    """A folder with hosts of groups, each group with a registry of its own."""
+    """A folder with groups of hosts. Each group has its own registry."""
 
     hosts: list[Host]
     folder: Path
@@ -78,7 +78,7 @@ class World:
         for number, host in enumerate(self.hosts):
             own = dict(BROKEN[host.broken]) if isinstance(BROKEN.get(host.broken), dict) else {}
             members = groups.setdefault(host.group, {}).setdefault("hosts", {})
-            if not host.added:
+            if not host.is_ordered:
                 members[host.name] = own
             if host.broken in ("file", "vault"):
                 inventory.variables("host_vars", host.name, BROKEN[host.broken])
@@ -93,7 +93,7 @@ class World:
         return inventory
 
     def _buy(self, host: Host, key: str, volume: Volume | None) -> None:
-        """Its machine, and the entry of it, which its registry's folder has whatever else is broken."""
+        """Make its machine, and write its entry into the registry of its group."""
         file = self.file(host)
         file.parent.mkdir(parents=True)
         entry = {
@@ -103,10 +103,10 @@ class World:
             "provision_groups": [host.group],
             **({"provision_storage": [volume.entry_item]} if volume else {}),
         }
-        if volume and host.kept:
+        if volume and host.has_only_storage:
             entry = {"provision_storage": [{**volume.entry_item, "kept_since": utc_rounded_up(time.time() - HOUR)}]}
         file.write_text(BROKEN["entry"] if host.broken == "entry" else yaml.safe_dump(entry))
-        if host.kept:
+        if host.has_only_storage:
             return
         machine = {
             **{"resource_id": key, "name": host.name, "offer_id": f"o-{key}", "status": "running", "vendor": "v"},
@@ -120,8 +120,8 @@ class World:
     def id_of(self, host: Host) -> str:
         return f"r-{self.hosts.index(host)}"
 
-    def words(self, host: Host) -> str:
-        """What must be said of a broken host."""
+    def expected_text(self, host: Host) -> str:
+        """The text that each report of a broken host must contain: its variable or its file."""
         own = BROKEN[host.broken]
         if isinstance(own, dict):
             return next(iter(own))
@@ -129,7 +129,7 @@ class World:
 
 
 class Api:
-    """The account."""
+    """An API with the machines and volumes of the world."""
 
     ahead = 0.0
 
@@ -140,8 +140,8 @@ class Api:
         return [dict(each) for each in (*self._machines, *listed(self._volumes))]
 
     def resource(self, resource_id: str, **_how: Any) -> Json:
-        shown = (*self._machines, *(volume.page for volume in self._volumes))
-        return next(dict(each) for each in shown if each["resource_id"] == resource_id)
+        pages = (*self._machines, *(volume.page for volume in self._volumes))
+        return next(dict(each) for each in pages if each["resource_id"] == resource_id)
 
 
 def params(spec: Json, found: Json) -> Json:
@@ -151,73 +151,76 @@ def params(spec: Json, found: Json) -> Json:
 
 @st.composite
 def hosts(draw: st.DrawFn) -> list[Host]:
-    """Some hosts of two groups; what was added is only known by the registry, so that nothing of it is broken."""
+    """Draw hosts of two groups. Hosts without an inventory have only an entry, so nothing of them is broken."""
     found = []
     for number in range(draw(st.integers(1, 6))):
-        added, group = draw(st.booleans()), draw(st.sampled_from(["gpu", "train"]))
-        broken = "" if added else draw(st.sampled_from(["", "", *BROKEN]))
+        is_ordered, group = draw(st.booleans()), draw(st.sampled_from(["gpu", "train"]))
+        broken = "" if is_ordered else draw(st.sampled_from(["", "", *BROKEN]))
         form, over = draw(st.none() | FORMS), draw(st.booleans())
-        kept = form is not None and not broken and draw(st.booleans())
-        found.append(Host(f"h-{number}", group, broken, over and not kept, added, form, kept))
+        has_only_storage = form is not None and not broken and draw(st.booleans())
+        found.append(
+            Host(f"h-{number}", group, broken, over and not has_only_storage, is_ordered, form, has_only_storage)
+        )
     return found
 
 
 @settings(max_examples=60)
 @given(hosts())
-def test_broken_hosts_are_named_and_all_others_are_complete(own: list[Host]) -> None:
+def test_broken_hosts_are_reported_and_all_others_are_handled(generated_hosts: list[Host]) -> None:
     with tempfile.TemporaryDirectory() as folder, patch("os.getcwd", lambda: folder):
-        world = World(own, Path(folder).resolve())
+        world = World(generated_hosts, Path(folder).resolve())
         inventory = world.build()
         found = inventory.gathered("audit")
-        readable = [host for host in own if host.broken != "entry"]
-        broken = [host for host in own if host.broken]
+        readable = [host for host in generated_hosts if host.broken != "entry"]
+        broken = [host for host in generated_hosts if host.broken]
 
-        def assert_named(trouble: str, hosts: list[Host]) -> None:
+        def assert_reports(trouble: str, hosts: list[Host]) -> None:
             assert bool(trouble) is bool(hosts), (trouble, hosts)
-            assert all(host.name in trouble and world.words(host) in trouble for host in hosts)
+            assert all(host.name in trouble and world.expected_text(host) in trouble for host in hosts)
             assert "hunter2" not in trouble and "bug of the collection" not in trouble
 
-        # An audit knows the owner of each machine of which an entry can be read.
+        # An audit names the owner of each machine whose entry can be read,
         audited = audit(Api(world), params(steps.AUDIT, found), False)  # type: ignore[arg-type]
-        assert_named(audited["trouble"], broken)
+        assert_reports(audited["trouble"], broken)
         claimed = {row["resource_id"]: row["hosts"] for row in audited["audit"]["claimed"]}
-        assert claimed == {world.id_of(host): [host.name] for host in readable if not host.kept}
+        assert claimed == {world.id_of(host): [host.name] for host in readable if not host.has_only_storage}
 
-        # And of all storage, also of what is listed nowhere; the colleague's is an orphan.
-        *volumes, theirs = world.volumes
+        # and of all storage, even unlisted; the colleague's is an orphan.
+        *volumes, colleagues = world.volumes
         stored = {row["resource_id"]: row["hosts"] for row in audited["audit"]["storage"]}
-        shown = {host.name for host in readable} & {volume.owner for volume in volumes}
+        known_owners = {host.name for host in readable} & {volume.owner for volume in volumes}
         assert {each: hosts for each, hosts in stored.items() if hosts} == {
-            volume.id: [volume.owner] for volume in volumes if volume.owner in shown
+            volume.id: [volume.owner] for volume in volumes if volume.owner in known_owners
         }
-        assert stored.get(theirs.id, []) == []
-        listed_too = {volume.id for volume in world.volumes if volume.form.is_listed}
-        total = 2.0 * len(world.machines) + PRICE * len({*stored, *listed_too})
+        assert stored.get(colleagues.id, []) == []
+        listed_ids = {volume.id for volume in world.volumes if volume.form.is_listed}
+        total = 2.0 * len(world.machines) + PRICE * len({*stored, *listed_ids})
         assert audited["audit"]["price_per_hour"]["total"] == pytest.approx(total)
 
-        # Spending counts them all.
+        # Spending counts all of them.
         spent = spend(params(steps.SPEND, inventory.gathered("spend")), False)
-        assert_named(spent["trouble"], broken)
+        assert_reports(spent["trouble"], broken)
         assert set(spent["spend"]["hosts"]) == {host.name for host in readable}
-        alone = [host for host in readable if host.kept]
-        assert spent["spend"]["usd"] >= 1.99 * (len(readable) - len(alone)) + 0.99 * PRICE * len(alone)
+        with_machine = [host for host in readable if not host.has_only_storage]
+        only_storage = len(readable) - len(with_machine)
+        assert spent["spend"]["usd"] >= 1.99 * len(with_machine) + 0.99 * PRICE * only_storage
 
-        # A sweep ends exactly what is over, but for hosts that Ansible runs nothing for: these it names with the bill.
+        # A sweep ends exactly the leases that are over. If Ansible cannot run tasks for a host, it reports the bill.
         swept = reap(Api(world), params(steps.REAP, inventory.gathered("reap")), False)  # type: ignore[arg-type]
-        assert_named(swept["trouble"], broken)
+        assert_reports(swept["trouble"], broken)
         over = [host for host in readable if host.over]
         assert sorted(swept["hosts"]) == sorted(host.name for host in over if host.broken not in UNREADABLE)
         for host in over:
-            left = f"The lease of {host.name} is over, and {world.id_of(host)} runs on at USD 2.00 per hour"
-            assert (left in swept["trouble"]) is (host.broken in UNREADABLE)
+            bill = f"The lease of {host.name} is over, and {world.id_of(host)} runs on at USD 2.00 per hour"
+            assert (bill in swept["trouble"]) is (host.broken in UNREADABLE)
 
-        # And each host that can be read gets more time.
-        names = [host.name for host in own if not host.kept]
+        # Each readable host is extended.
+        names = [host.name for host in generated_hosts if not host.has_only_storage]
         if not names:
-            return  # what has storage alone has no time to extend
-        asked = {**inventory.gathered("extend", hosts=names), "by": "4h"}
-        extended = extend(params(steps.EXTEND, asked), False)
+            return  # a host with only storage has no lease to extend
+        options = {**inventory.gathered("extend", hosts=names), "by": "4h"}
+        extended = extend(params(steps.EXTEND, options), False)
         placeless = ("file", "vault", "project", "folder", "url", "bill", "entry")
-        leased = {h.name for h in own if h.broken not in placeless and not h.kept}
+        leased = {h.name for h in generated_hosts if h.broken not in placeless and not h.has_only_storage}
         assert {row["host"] for row in extended["extended"]} == leased
-        assert_named(extended["trouble"], broken)
+        assert_reports(extended["trouble"], broken)
