@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the probe sends, in which order; when it fails; and what it leaves on disk."""
+"""The requests of the probe and their order, its failures, and its recording."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ GONE = {"detail": "Not Found"}
 OWN = samples.RESOURCE_ID
 
 
-def search(queue: RequestQueue, answer: Any, status: int = 200, **compute: Any) -> None:
+def expect_search(queue: RequestQueue, answer: Any, status: int = 200, **compute: Any) -> None:
     queue.expect("POST", "/get_offers", answer, status, body={"compute": compute})
 
 
-def expect_nothing_more(queue: RequestQueue) -> None:
-    """An API of which only the list of resources is known."""
+def expect_only_resources(queue: RequestQueue) -> None:
+    """Expect all other requests of a probe, of an API that has only the list of resources."""
     for kind in ("gpus", "vendors", "regions", "contracts", "storage"):
         queue.expect("GET", f"/available_{kind}", GONE, 404)
     queue.expect("POST", "/get_offers", GONE, 404, times=6)
@@ -38,20 +38,20 @@ def expect_nothing_more(queue: RequestQueue) -> None:
     queue.expect("GET", "/resources", GONE, 401)
 
 
-def test_what_is_sent(queue: RequestQueue, perform: Perform) -> None:
+def test_probe_sends_only_reads_in_order(queue: RequestQueue, perform: Perform) -> None:
     machine, slow = samples.resource(), samples.resource(samples.SECOND_RESOURCE_ID, access=None, offer_history=[])
     offers = {"offers": [samples.offer()], "total_count": 1}
     queue.expect("GET", "/resources", [machine, slow], headers=DATE, times=2)
     queue.expect("GET", "/available_gpus", {"H100": ["nvidia-h100-sxm5-80gb"], "L4": []})
     for kind in ("vendors", "regions", "contracts", "storage"):
         queue.expect("GET", f"/available_{kind}", [])
-    search(queue, {"detail": "unknown gpu_type"}, 422, gpu_type="H100 | L4", gpu_count=1)
-    search(queue, offers, gpu_type="H100", gpu_count=1)
-    search(queue, offers, gpu_type="H100")
-    search(queue, {"offers": []}, gpu_type="H100", gpu_count=8)
-    search(queue, {"offers": []}, gpu_type="H100", gpu_count=8, node_count=2)
-    search(queue, {"offers": []}, gpu_type="H100", gpu_count=1, max_price_per_gpu_hour=0.0001)
-    search(queue, {"detail": []}, 422, gpu_type="no-such-gpu", gpu_count=1)
+    expect_search(queue, {"detail": "unknown gpu_type"}, 422, gpu_type="H100 | L4", gpu_count=1)
+    expect_search(queue, offers, gpu_type="H100", gpu_count=1)
+    expect_search(queue, offers, gpu_type="H100")
+    expect_search(queue, {"offers": []}, gpu_type="H100", gpu_count=8)
+    expect_search(queue, {"offers": []}, gpu_type="H100", gpu_count=8, node_count=2)
+    expect_search(queue, {"offers": []}, gpu_type="H100", gpu_count=1, max_price_per_gpu_hour=0.0001)
+    expect_search(queue, {"detail": []}, 422, gpu_type="no-such-gpu", gpu_count=1)
     queue.expect("GET", samples.OFFER_PATH, samples.offer())
     queue.expect("GET", samples.STATUS_PATH, samples.status())
     queue.expect("GET", "/resources", [], query={"offer_id": samples.OFFER_ID})
@@ -71,7 +71,7 @@ def test_what_is_sent(queue: RequestQueue, perform: Perform) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "error_class", "said"),
+    ("answer", "status", "error_class", "expected_message"),
     [
         (LOST, 200, "unavailable", "GET /resources got no answer: the connection was lost."),
         ({"detail": "Invalid token"}, 401, "auth", "GET /resources answered 401: Invalid token. Check api_token"),
@@ -81,33 +81,35 @@ def test_what_is_sent(queue: RequestQueue, perform: Perform) -> None:
         ({}, 302, "protocol", "GET /resources was redirected"),
     ],
 )
-def test_without_an_answer_there_is_nothing_to_see(
-    queue: RequestQueue, perform: Perform, answer: Any, status: int, error_class: str, said: str
+def test_probe_fails_if_first_request_fails(
+    queue: RequestQueue, perform: Perform, answer: Any, status: int, error_class: str, expected_message: str
 ) -> None:
     twice = answer is LOST or status == 503
     headers = {"Location": "https://elsewhere.example.com/"} if status == 302 else None
     queue.expect("GET", "/resources", answer, status, headers=headers, times=1 + twice)
     result = perform(PROBE)
-    assert result["failed"] and result["error_class"] == error_class and said in result["msg"]
+    assert result["failed"] and result["error_class"] == error_class and expected_message in result["msg"]
     assert result["lines"] == [] and result["probe"] == {}
 
 
-def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perform) -> None:
+def test_probe_reports_api_with_resources_only(queue: RequestQueue, perform: Perform) -> None:
     queue.expect("GET", "/resources", [], times=2)
-    expect_nothing_more(queue)
+    expect_only_resources(queue)
     result = perform(PROBE)
     assert not result.get("failed")
     assert result["probe"]["contradicted"] == ["clock", "gpus", "search-no-match", "search-invalid"]
     assert result["lines"][-1] == "5 confirmed, 4 contradicted, 41 not seen"
-    assert "search-no-match: an error is reported as an error" in result["lines"], "what follows is told"
+    assert "search-no-match: an error is reported as an error" in result["lines"], (
+        "each contradiction has its consequence"
+    )
 
 
-def test_both_hosts_of_the_pages_are_asked_without_a_token(
+def test_probe_contacts_both_documented_hosts_without_token(
     queue: RequestQueue, perform: Perform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samples, "BASE", f"https://{HOSTS[0]}")
     queue.expect("GET", "/resources", [], times=2)
-    expect_nothing_more(queue)
+    expect_only_resources(queue)
     queue.expect("GET", "/available_gpus", GONE, 401)
     monkeypatch.setattr(samples, "BASE", f"https://{HOSTS[1]}")
     queue.expect("GET", "/available_gpus", LOST)
@@ -119,45 +121,45 @@ def test_both_hosts_of_the_pages_are_asked_without_a_token(
     assert ["Authorization" in request.headers for request in queue.calls[-2:]] == [False, False]
 
 
-def test_no_other_host_is_asked_where_the_api_is_elsewhere(queue: RequestQueue, perform: Perform) -> None:
+def test_probe_with_custom_api_url_contacts_no_other_host(queue: RequestQueue, perform: Perform) -> None:
     queue.expect("GET", "/resources", [], times=2)
-    expect_nothing_more(queue)
+    expect_only_resources(queue)
     assert "host" in perform(PROBE)["probe"]["not_seen"]
     assert {request.url.partition("/")[2].split("/")[1] for request in queue.calls} == {"supply-api.example.com"}
 
 
-@pytest.mark.parametrize("mode", [{}, {"check_mode": True}])
-def test_a_recording_is_for_its_owner(
-    queue: RequestQueue, perform: Perform, tmp_path: Path, mode: dict[str, bool]
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_recording_is_private_and_anonymous(
+    queue: RequestQueue, perform: Perform, tmp_path: Path, check_mode: bool
 ) -> None:
     queue.expect("GET", "/resources", [samples.resource(status="deleted")], times=2)
-    expect_nothing_more(queue)
+    expect_only_resources(queue)
     file = tmp_path / "recording.json"
-    file.write_text("an earlier one, for all")
+    file.write_text("an earlier recording")
     file.chmod(0o644)
-    result = perform(PROBE, recording=" recording.json", here=str(tmp_path), **mode)
+    result = perform(PROBE, recording=" recording.json", here=str(tmp_path), check_mode=check_mode)
     assert result["changed"] is True
-    assert any("recording.json" in line for line in result["lines"]) is not bool(mode)
+    assert any("recording.json" in line for line in result["lines"]) is not check_mode
     assert {each.name for each in tmp_path.iterdir() if each.name != "home"} == {"recording.json"}
-    if mode:
-        assert file.read_text() == "an earlier one, for all"
+    if check_mode:
+        assert file.read_text() == "an earlier recording"
     else:
         assert file.stat().st_mode & 0o777 == 0o600
         recording = json.loads(file.read_text())
         assert (recording["format"], len(recording["exchanges"])) == (1, len(queue.calls) - 1)
-        own = (samples.TOKEN, OWN, samples.OFFER_ID, "trainer", str(tmp_path))
-        assert not [text for text in own if text in file.read_text()]
+        private = (samples.TOKEN, OWN, samples.OFFER_ID, "trainer", str(tmp_path))
+        assert not [text for text in private if text in file.read_text()]
 
 
 @pytest.mark.parametrize("recording", [".", "no/such/folder/recording.json"])
-def test_where_nothing_can_be_written_nothing_is_sent(
+def test_probe_sends_nothing_if_recording_cannot_be_written(
     queue: RequestQueue, perform: Perform, tmp_path: Path, recording: str
 ) -> None:
     result = perform(PROBE, recording=recording, here=str(tmp_path))
     assert result["failed"] and "Nothing was sent." in result["msg"] and not queue.calls
 
 
-def test_nothing_else_than_reads_can_be_sent(queue: RequestQueue) -> None:
+def test_prober_cannot_send_writes(queue: RequestQueue) -> None:
     prober = Prober(HttpClient(samples.BASE, samples.TOKEN, "test"), read_only=False)
     with pytest.raises(AssertionError):
         prober.delete_resource(OWN, force=True)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the probe may buy a machine, and which."""
+"""The offer that the probe buys. `test_operations_probe_purchase` tests when it may buy."""
 
 from __future__ import annotations
 
@@ -10,29 +10,11 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._probe import purchases
 
-MAY = {"limited": False, "is_known": False, "extra": ["probe_buy"], "remembers": True}
+OFFER = {"gpu_type": "nvidia-h100", "gpu_count": 1, "gpu_price_per_hour": 2.0}
 
 
 @pytest.mark.parametrize(
-    ("fields", "refusal"),
-    [
-        ({}, ""),
-        ({"limited": True, "is_known": True}, "which --limit excludes"),
-        ({"is_known": True}, "Remove the-probe from the inventory"),
-        ({"extra": ["provision_spec", "provision_adopt"]}, "sets provision_adopt, provision_spec itself"),
-        ({"remembers": False}, "needs a registry"),
-    ],
-)
-def test_why_nothing_is_bought(fields: dict[str, Any], refusal: str) -> None:
-    told = purchases.why_not_bought("the-probe", **{**MAY, **fields})
-    assert refusal in told and bool(told) is bool(refusal)
-
-
-ONE = {"gpu_type": "nvidia-h100", "gpu_count": 1, "gpu_price_per_hour": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("fields", "one"),
+    ("fields", "is_suitable"),
     [
         ({}, True),
         ({"node_count": 1}, True),
@@ -43,11 +25,11 @@ ONE = {"gpu_type": "nvidia-h100", "gpu_count": 1, "gpu_price_per_hour": 2.0}
         ({"gpu_price_per_hour": None}, False),
     ],
 )
-def test_one_machine_with_one_gpu_of_a_plain_name_and_a_price(fields: dict[str, Any], one: bool) -> None:
-    assert (purchases.cheapest([{**ONE, **fields}]) is not None) is one
+def test_cheapest_needs_one_gpu_with_plain_name_and_price(fields: dict[str, Any], is_suitable: bool) -> None:
+    assert (purchases.cheapest([{**OFFER, **fields}]) is not None) is is_suitable
 
 
-def test_the_cheapest_is_chosen() -> None:
-    offers = [{**ONE, "gpu_price_per_hour": price, "id": number} for number, price in enumerate((2.0, 1.5, 1.5))]
+def test_cheapest_returns_first_of_lowest_price() -> None:
+    offers = [{**OFFER, "gpu_price_per_hour": price, "id": number} for number, price in enumerate((2.0, 1.5, 1.5))]
     assert (purchases.cheapest(offers) or {})["id"] == 1
     assert purchases.cheapest([]) is None
