@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A development simulator of the Supply API: the documented endpoints, and machines that really answer over SSH.
 
-``python -m simulator`` runs it as a sandbox; ``Simulator`` runs it in a thread of a test. Sections named in this
-package are those of the project's summary of the API's public documentation.
+``python -m simulator`` runs it as a sandbox; ``Simulator`` runs it in a thread of a test. Section numbers in
+this package refer to the project's summary of the API's public documentation.
 """
 
 from __future__ import annotations

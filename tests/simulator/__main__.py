@@ -25,7 +25,7 @@ from .settings import Settings
 
 
 def arguments() -> argparse.Namespace:
-    """The switches that somebody plays with, and those of a recording; all others are for tests."""
+    """Parse the options: switches for people who try things out, and those of a recording. Tests use all others."""
     parser = argparse.ArgumentParser(
         prog="python -m simulator",
         description="A sandbox of the Supply API with machines on this computer.",
@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--like", metavar="RECORDING", help="behave as the API that the playbook probe has recorded")
     like = parser.parse_args().like
     try:
-        # What an option says beats what was seen.
+        # An option beats the recording.
         parser.set_defaults(**switches(like) if like else {})
     except Unreadable as error:
         parser.error(str(error))
@@ -57,9 +57,9 @@ def arguments() -> argparse.Namespace:
 
 
 def for_shells(exports: str) -> str:
-    """What the environment file says: how to reach the API, and where this sandbox's Ansible and collection are.
+    """The environment file: how to reach the API, and where this sandbox's Ansible and collection are.
 
-    PATH has no ``export``, which it does not need: programs read only the lines that begin with it.
+    PATH needs no ``export``, and has none, since programs read only the lines that begin with it.
     """
     folder = shlex.quote(os.path.dirname(sys.executable))
     lines = f'{exports}PATH={folder}:"$PATH"\n'

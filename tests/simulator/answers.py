@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bodies of the API's answers: where a switch of the settings becomes a field that is there, or is not."""
+"""The bodies of the API's answers; the settings decide which fields they have."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Answers:
         }
 
     def offer_status(self, offer: Offer) -> str:
-        """Section 3.1; what holds while provisioning is unknown, ``procured`` here."""
+        """Section 3.1. The status while provisioning is unknown; here it is ``procured``."""
         now = self.market.clock()
         return "failed" if offer.purchase and offer.purchase.phase_at(now) == "failed" else offer.status_at(now)
 
@@ -107,7 +107,7 @@ class Answers:
         }
 
     def _shown_ids(self, purchase: Purchase) -> list[str]:
-        """The ids of what it has bought, as far as the API shows storage beside machines."""
+        """The ids of a purchase's machines and, if the settings show it, storage."""
         return [each.resource_id for each in self._shown(purchase)]
 
     def _shown(self, purchase: Purchase) -> list[Resource]:
@@ -154,7 +154,7 @@ class Answers:
         return {"external_ip": address.ip if address else None, "ssh_command": command, "status": status}
 
     def resource(self, resource: Resource, fresh: bool = True) -> Json:
-        """GET /resources/{resource_id} (section 2.6); not fresh: as the machine was last seen, if that was lately."""
+        """GET /resources/{resource_id} (section 2.6). Unless ``fresh``, the last known state if it is recent enough."""
         now = self.market.clock()
         age = None if resource.synced_at is None else (now - resource.synced_at).total_seconds()
         if fresh or age is None or age >= self.settings.sync_seconds:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Turns what the market sold into running machines, at the time that the market promised."""
+"""Starts the machines that the market sold, at the promised time."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Machine:
         try:
             self.key: asyncssh.SSHKey | None = asyncssh.import_public_key(ssh_public_key)
         except asyncssh.KeyImportError:
-            self.key = None  # as on a real machine: it runs, and nobody gets in
+            self.key = None  # as on a real machine, which runs but accepts no login
         self.socket = loopback_socket(0)
         self.address = Address(*self.socket.getsockname())
         self.server: asyncssh.SSHAcceptor | None = None
@@ -169,7 +169,7 @@ class Machine:
             "USER": "root",
             "LOGNAME": "root",
             "SHELL": "/bin/sh",
-            # Root's usual folder is that of all machines of this computer.
+            # All machines of this computer would share root's usual folder.
             "COMPUTE_INDEX_RUN_DIR": f"{self.home}/runs",
             MARK: self.resource_id,
             **({"PYTHONPATH": COMPILED[0]} if COMPILED else {}),
@@ -224,12 +224,12 @@ class Login(asyncssh.SSHServer):
         self.machine.connections.add(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Forget the connection."""
         if self.connection:
             self.machine.connections.discard(self.connection)
 
     def public_key_auth_supported(self) -> bool:
-        """The only way in."""
+        """Only keys may log in."""
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
@@ -245,7 +245,7 @@ class Files(asyncssh.SFTPServer):
         self.home = os.fsencode(home)
 
     def map_path(self, path: bytes) -> bytes:
-        """Absolute paths stay what they are: commands see the same."""
+        """Absolute paths stay as they are, since commands see the same ones."""
         return os.path.join(self.home, path)
 
 
@@ -258,7 +258,7 @@ def install(programs: Programs, folder: Path) -> None:
 
 
 async def feed(process: asyncssh.SSHServerProcess[bytes], stdin: int, group: int) -> None:
-    """Hand what the client sends to a child: input, its end, and signals.
+    """Pass the client's input, its end, and signals to a child.
 
     asyncssh would do it, but its pipes lose the end of an input that is larger than the pipe.
     """
@@ -305,7 +305,7 @@ def plumbing(command: str | None, terminal: bool) -> tuple[list[int], list[int],
         (stdin, our_in), (our_out, stdout), (our_err, stderr) = pipes
         return [our_in, our_out, our_err], [stdin, stdout, stderr], shell
     ours, theirs = os.openpty()
-    # The leader of a session gets as controlling terminal the first one that it opens itself.
+    # The first terminal that the leader of a session opens becomes its controlling terminal.
     opener = ["/bin/sh", "-c", 'tty=$0; exec "$@" <>"$tty" >&0 2>&0', os.ttyname(theirs)]
     return [os.dup(ours), ours], [theirs, theirs, theirs], [*opener, *shell]
 
@@ -322,14 +322,14 @@ def loopback_socket(port: int) -> socket.socket:
 
 
 def marked_processes(mark: str) -> list[int]:
-    """Processes whose environment holds ``mark``; none where there is no /proc."""
+    """The processes with ``mark`` in their environment; none without /proc."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
             if os.fsencode(mark) in entry.read_bytes().split(b"\0"):
                 found.append(int(entry.parent.name))
         except OSError:
-            continue  # ended meanwhile, or somebody else's
+            continue  # just ended, or another user's
     return found
 
 

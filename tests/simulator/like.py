@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Switches out of what the playbook ``probe`` has recorded of an API: its verdicts, and the evidence of each."""
+"""Derive switches from a recording of the playbook ``probe``: from its verdicts and their evidence."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Switches = dict[str, Any]
 
 
 class Unreadable(Exception):
-    """A file that is no recording, or one of another version."""
+    """The file is not a recording, or has another version."""
 
 
 def switches(file: str) -> Switches:
-    """The switches that a recording decides; all others are left as they are. Raises Unreadable."""
+    """The switches that a recording decides; the others keep their values. Raises Unreadable."""
     try:
         recording = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -75,7 +75,7 @@ def _among(values: dict[str, Any], confirmed: Any = UNDECIDED) -> Reader:
 
 
 def _number(_confirmed: bool, evidence: str) -> Any:
-    """The number that the evidence begins with; 0 for what was over at the first look."""
+    """The number at the beginning of the evidence; 0 if it was over at the first look."""
     found = re.match(r"-?\d+", evidence)
     return int(found[0]) if found else 0 if evidence == "at the first look" else UNDECIDED
 

@@ -28,7 +28,7 @@ GPUS = {
 
 
 class NotFound(Exception):
-    """There is no such offer or resource."""
+    """No such offer or resource exists."""
 
 
 class Conflict(Exception):
@@ -36,7 +36,7 @@ class Conflict(Exception):
 
 
 class AlreadyBought(Conflict):
-    """This very account bought the offer before."""
+    """The same account has already bought the offer."""
 
 
 class Gone(Exception):
@@ -44,7 +44,7 @@ class Gone(Exception):
 
 
 class Address(NamedTuple):
-    """Where a machine answers SSH."""
+    """The address at which a machine answers SSH."""
 
     ip: str
     port: int
@@ -77,7 +77,7 @@ def volume(size_gb: int, price_per_gb_month: float, **fields: Any) -> dict[str, 
 class Offer:
     """An offer, and how it will behave. Prices are USD per GPU and hour; ``None`` is unknown (section 5).
 
-    ``outcome``: what comes of buying it. ``taken`` answers 409 and leaves the market; ``expired`` 410 although its
+    ``outcome``: what happens if it is bought. ``taken`` answers 409 and leaves the market; ``expired`` 410 although its
     ``expires_at`` lies ahead; ``rejected`` 200 with ``status: failed``; ``fails`` is bought and fails when it should
     become ready; ``never_ready`` stays in progress.
     """
@@ -99,7 +99,7 @@ class Offer:
     storage: list[dict[str, Any]] = field(default_factory=list)
     supports_cilium: bool = True
     typical_procure_seconds: int = 120
-    """What a search's ``max_procure_time_seconds`` is compared with."""
+    """Compared with a search's ``max_procure_time_seconds``."""
 
     outcome: Outcome = "ready"
     error: str = "the vendor has no capacity left"
@@ -138,7 +138,7 @@ class Offer:
 
     @property
     def fresh_price(self) -> float | None:
-        """USD per GPU and hour as of now."""
+        """The present price, in USD per GPU and hour."""
         return self.gpu_price_per_hour if self.details_price is None else self.details_price
 
     def total_price(self, gpu_price: float | None) -> float | None:
@@ -147,7 +147,7 @@ class Offer:
 
     @property
     def machine_price(self) -> float | None:
-        """USD per hour of one of its machines, as of now; what outlives them has a price of its own."""
+        """The present price of one of its machines, in USD per hour, without storage that outlives it."""
         total = self.total_price(self.fresh_price)
         kept = sum(float(each["hourly_cost"]) for each in self.persistent)
         return None if total is None else round((total - kept) / (self.node_count or 1), 4)
@@ -166,20 +166,20 @@ class Resource:
     ready_at: datetime | None = None
     """When it comes up; None: never."""
     volume: dict[str, Any] | None = None
-    """The entry of its offer's ``storage``, if it is no machine."""
+    """For storage, its entry in the offer's ``storage``; None for a machine."""
     resource_id: str = field(default_factory=lambda: str(uuid4()))
     address: Address | None = None
     """Set once the machine is up."""
     deleting_at: datetime | None = None
     deleted_at: datetime | None = None
     broken: bool = False
-    """It has failed after it was ready. Its offer is called ready nevertheless: no page says that it would not be."""
+    """It failed after it was ready. Its offer stays ready, since the documentation says nothing else."""
     synced_at: datetime | None = None
     synced: dict[str, Any] = field(default_factory=dict)
-    """What the API saw at ``synced_at``, and repeats until it looks again (section 2.6)."""
+    """The state that the API saw at ``synced_at``, and shows until it looks again (section 2.6)."""
 
     def status_at(self, now: datetime) -> str:
-        """Of these words only deleting and deleted are documented (section 3.4)."""
+        """The status. Only ``deleting`` and ``deleted`` are documented (section 3.4)."""
         if self.deleted_at is not None:
             return "deleted" if now >= self.deleted_at else "deleting"
         if self.broken or self.purchase.phase_at(now) == "failed":
@@ -191,11 +191,11 @@ class Resource:
 
     @property
     def price(self) -> float | None:
-        """USD per hour that it is billed at."""
+        """The price at which it is billed, in USD per hour."""
         return float(self.volume["hourly_cost"]) if self.volume else self.purchase.offer.machine_price
 
     def billed_until(self, now: datetime) -> datetime:
-        """When its bill ended, or now."""
+        """When it was no longer billed, or now."""
         if self.deleted_at is None and self.status_at(now) == "deleted":
             return self.purchase.time + timedelta(seconds=self.purchase.provision_seconds)
         return min(now, self.deleted_at or now)
@@ -203,7 +203,7 @@ class Resource:
 
 @dataclass(eq=False)
 class Purchase:
-    """What was really bought."""
+    """A purchase that took place."""
 
     offer: Offer
     request: dict[str, Any]
@@ -221,7 +221,7 @@ class Purchase:
 
     @property
     def resource_ids(self) -> list[str]:
-        """The ids of all machines, whatever became of them."""
+        """The ids of all its machines, deleted or not."""
         return [each.resource_id for each in self.resources]
 
     def phase_at(self, now: datetime) -> Phase:
@@ -242,7 +242,7 @@ class Purchase:
 
 
 class Market:
-    """Everything that is for sale and that was sold."""
+    """All offers, purchases and resources."""
 
     def __init__(self, settings: Settings, clock: Clock = utc_now) -> None:
         self.settings = settings
@@ -250,7 +250,7 @@ class Market:
         self.offers: dict[str, Offer] = {}
         self.purchases: list[Purchase] = []
         self.resources: dict[str, Resource] = {}
-        self.hidden: frozenset[str] = frozenset()  # ids that the API does not find, though their machines run
+        self.hidden: frozenset[str] = frozenset()  # ids that the API does not show, although their machines run
 
     def list_offer(self, offer: Offer) -> Offer:
         """Put an offer on the market for ``offer_seconds``."""
@@ -260,7 +260,7 @@ class Market:
         return offer
 
     def available(self) -> list[Offer]:
-        """What a search may find, cheapest first, unknown prices last."""
+        """The offers that a search may find, cheapest first, unknown prices last."""
         now = self.clock()
         for offer in list(self.offers.values()):
             if self.settings.reissue and not offer.reissued and self._is_over(offer, now):
@@ -311,7 +311,7 @@ class Market:
 
     @staticmethod
     def _volumes(purchase: Purchase) -> list[Resource]:
-        """Called after the first machine; by a volume without a name it is called just so."""
+        """The volumes. Each has the first machine's name, and its own name if it has one."""
         base = purchase.resources[0].name.removesuffix("-1" if purchase.offer.node_count else "")
         names = ((f"{base}-{each['name']}".removesuffix("-"), each) for each in purchase.offer.persistent)
         return [Resource(purchase, name, volume=each) for name, each in names]
@@ -344,7 +344,7 @@ class Market:
         return resource
 
     def _end(self, resource: Resource, at: datetime) -> None:
-        """Let a resource be deleted then, and what follows for the storage of a purchase without machines."""
+        """End a resource at a time, and do what the settings say with storage that has no machine left."""
         resource.deleting_at, resource.deleted_at = self.clock(), at
         machines, left = resource.purchase.resources, [v for v in resource.purchase.volumes if v.deleted_at is None]
         if resource.volume or not all(each.deleted_at for each in machines):
@@ -356,7 +356,7 @@ class Market:
             self.hidden |= {each.resource_id for each in left}
 
     def meter(self) -> dict[str, float]:
-        """USD that each resource has cost until now, by its id."""
+        """The cost of each resource until now, in USD, by its id."""
         now = self.clock()
         return {
             name: (each.price or 0.0) * (each.billed_until(now) - each.purchase.time).total_seconds() / 3600
@@ -364,7 +364,7 @@ class Market:
         }
 
     def bill(self) -> dict[str, float]:
-        """USD that each purchase has cost until now, by its offer: its machines, and its storage."""
+        """The cost of each purchase until now, in USD, by its offer: its machines and storage."""
         meter = self.meter()
         return {
             purchase.offer_id: sum(meter[each.resource_id] for each in (*purchase.resources, *purchase.volumes))
@@ -372,7 +372,7 @@ class Market:
         }
 
     def listed(self, offer_id: str | None) -> list[Resource]:
-        """What GET /resources lists, deleted or not: of this offer, or of all."""
+        """The resources in GET /resources, deleted or not, of an offer or of all."""
         return [
             each
             for name, each in list(self.resources.items())
@@ -382,17 +382,17 @@ class Market:
         ]
 
     def names_offer(self, resource: Resource) -> bool:
-        """Whether the API knows with which offer a resource was bought."""
+        """Whether a resource names the offer with which it was bought."""
         return not resource.volume or self.settings.storage_names_offer
 
     def visible(self, resource_id: str) -> Resource:
-        """A machine as the API finds it."""
+        """A resource that the API shows. Raises NotFound for a hidden one."""
         if resource_id in self.hidden:
             raise NotFound("Resource not found")
         return self.resource(resource_id)
 
     def vanish(self, resource_id: str) -> Resource:
-        """End a machine at once: its vendor took it away."""
+        """End a machine at once, as if its vendor had taken it away."""
         resource = self.resource(resource_id)
         self._end(resource, self.clock())
         resource.synced_at = None

@@ -29,14 +29,14 @@ from pathlib import Path
 from .instances import MARK, NO_PROGRAMS, Programs, install, kill, marked_processes
 from .market import Address
 
-#: Where root file systems are kept, and machines while they run.
+#: The folder of root file systems, and of machines while they run.
 MACHINES = Path(__file__).resolve().parents[2] / ".build" / "machines"
-#: Each machine has two of these addresses: the computer's end of its cable, and its own. The network is one reserved
-#: for measurements (RFC 2544), which nobody routes.
+#: Each machine has two of these addresses: the computer's end of its cable, and its own. The network is reserved
+#: for measurements (RFC 2544), and not routed.
 NETWORK = "198.18.0"
 STOP_SECONDS = 3
 
-#: As a cloud's image has it: where the user data is, and that root may log in. One kind of host key is enough.
+#: As in a cloud's image: the place of the user data, and root may log in. One kind of host key is enough.
 CLOUD_CONFIG = """\
 datasource_list: [NoCloud, None]
 disable_root: false
@@ -46,7 +46,7 @@ ssh_quiet_keygen: true
 ssh: {emit_keys_to_console: false}
 no_ssh_fingerprints: true
 """
-#: What is as different on each machine as on a cloud's is not in the image.
+#: The image lacks everything that differs on each machine of a cloud.
 CUSTOMIZE = f"""
 cd "$1"
 rm -f etc/ssh/ssh_host_* etc/hostname etc/resolv.conf
@@ -239,7 +239,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def cgroups() -> list[Path]:
-    """Where this process stands in the hierarchies of cgroups that systemd uses: the unified one, or an own old one."""
+    """The folders of this process in the cgroup hierarchies that systemd uses: the unified one, or its own old one."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _number, controllers, place = line.split(":", 2)
@@ -263,7 +263,7 @@ def end(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove what a machine without processes has left."""
+    """Remove the folder of a machine without processes."""
     deadline = time.monotonic() + STOP_SECONDS
     for group in filter(None, read(folder / "cgroups").split(":")):
         # Killed processes are in there until the kernel is done with them.
@@ -289,7 +289,7 @@ def clean(machines: Path) -> list[Path]:
         shutil.rmtree(run, ignore_errors=True)
         removed.append(run)
     for root in machines.glob("root-*"):
-        # Of an interrupted build, or of an older list of packages.
+        # From an interrupted build, or an older list of packages
         if not owned and root.name != image_name():
             shutil.rmtree(root, ignore_errors=True)
     return removed
@@ -317,7 +317,7 @@ def locked(machines: Path) -> Iterator[None]:
 
 
 def image_name() -> str:
-    """Of the root file system that BUILD describes."""
+    """The name of the root file system that BUILD describes."""
     return f"root-{hashlib.sha256(repr(BUILD).encode()).hexdigest()[:12]}"
 
 

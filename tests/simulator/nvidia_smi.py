@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``nvidia-smi`` prints on an idle machine: its table, ``-L``, ``--query-gpu``, ``-q -x`` and ``nvlink``.
+"""Print what ``nvidia-smi`` prints on an idle machine: its table, ``-L``, ``--query-gpu``, ``-q -x`` and ``nvlink``.
 
 A machine of the simulator has a copy of this file as its program, so it needs only Python 3.9 and no other file.
 """
@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass
 
 DRIVER, CUDA = "570.195.03", "12.8"
-#: Of a real nvidia-smi: 2 says that an argument is invalid, 6 that a query found no object.
+#: Exit codes of nvidia-smi: 2 for an invalid argument, 6 for a query without an object.
 INVALID, NOT_FOUND = 2, 6
 #: The units of a query's fields, which also stand in its header.
 UNITS = {"memory": "MiB", "power": "W", "utilization": "%"}
@@ -75,25 +75,25 @@ class Gpus:
     """Equal GPUs of one machine that nothing uses."""
 
     model: str
-    """As nvidia-smi says it, for example ``NVIDIA H100 80GB HBM3``."""
+    """The model by nvidia-smi, for example ``NVIDIA H100 80GB HBM3``."""
     count: int
     mebibytes: int
     """Memory of each."""
     watts: int
     """The limit of its power."""
     machine: str
-    """Makes their UUIDs different from those of other machines."""
+    """Distinguishes their UUIDs from those of other machines."""
 
     def bus(self, index: int) -> str:
-        """Where a GPU is on the PCI bus."""
+        """The address of a GPU on the PCI bus."""
         return f"00000000:{0x10 + 0x08 * index:02X}:00.0"
 
     def uuid(self, index: int) -> str:
-        """The same at each call."""
+        """The UUID of a GPU, always the same."""
         return f"GPU-{uuid.uuid5(uuid.NAMESPACE_OID, f'{self.machine} {index}')}"
 
     def fields(self, index: int) -> dict[str, str]:
-        """What a query may ask of a GPU, without units."""
+        """The fields of a GPU for queries, without units."""
         return {
             "index": str(index),
             "count": str(self.count),
@@ -167,7 +167,7 @@ class Gpus:
 
 
 def answer(gpus: Gpus, arguments: list[str]) -> tuple[int, str]:
-    """The exit code and what is printed."""
+    """The exit code and the output."""
     parser = argparse.ArgumentParser(prog="nvidia-smi", description="The simulated machine's stand-in.")
     parser.add_argument("-L", "--list-gpus", action="store_true")
     parser.add_argument("-i", "--id", type=int)

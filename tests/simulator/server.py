@@ -52,7 +52,7 @@ class Simulator:
         self.offers: dict[str, Offer] = self.market.offers
         """Every offer that was ever listed, by id."""
         self.purchases: list[Purchase] = self.market.purchases
-        """What was really bought, in order."""
+        """All purchases that took place, in order."""
         self.resources: dict[str, Resource] = self.market.resources
         """Every machine that was ever bought, and all persistent storage, by id."""
         self.requests: list[Request] = self.wire.requests
@@ -152,7 +152,7 @@ class Simulator:
         return bought
 
     def vanish(self, resource_id: str) -> None:
-        """A machine is gone without a request, as a spot machine that its vendor gives to somebody else."""
+        """End a machine without a request, as a vendor ends a spot machine."""
 
         async def end() -> None:
             await self.fleet.remove(self.market.vanish(resource_id))
@@ -160,7 +160,7 @@ class Simulator:
         asyncio.run_coroutine_threadsafe(end(), self._loop).result()
 
     def hide(self, *resource_ids: str) -> None:
-        """The API finds just these machines no more, by id or in its list, though they run and are billed."""
+        """Let the API no longer show exactly these machines, although they run and are billed."""
         self.market.hidden = frozenset(resource_ids)
 
     def home(self, resource_id: str) -> Path:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stands between the server and the API: writes down every request, and applies the faults."""
+"""Between server and API: records each request, and applies faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOG = logging.getLogger("simulator")
 
 @dataclass
 class Request:
-    """A request as it came; ``status`` is what was answered, None while and if there was no answer."""
+    """A request. ``status``: of its answer; None without one."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class Request:
 
     @property
     def json(self) -> Any:
-        """The body, where it is JSON."""
+        """The body as JSON."""
         return json.loads(self.body)
 
 
@@ -62,7 +62,7 @@ class Wire:
         self.faults: list[Fault] = []
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One request; that the simulator stops in the middle of it is no error."""
+        """Serve one request. It is no error if the simulator stops in the middle."""
         with suppress(asyncio.CancelledError):
             await self._exchange(scope, receive, send)
 
