@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The life of two machines of the simulated API: found, quoted, bought, configured, used, ended.
 
-One of them has a lease. Its end is reached by a clock that is moved: the API's, and that of the plays. The other has
-storage, which goes on after it until it is ended, too.
+One of them has a lease. To reach its end, the demo moves the clocks of the API and of the plays. The other one has
+storage, which stays after the machine until it is ended as well.
 
-Everything is real but the machines: playbooks run by ansible-playbook, HTTP, cloud-init rendered, SSH. It works in
-.build/demo, keeps its keys there, and stops all that it has started. Of what Ansible prints it shows the tasks that
-change or show something; ``--all`` shows the others, too.
+Everything except the machines is real: playbooks run by ansible-playbook, HTTP, rendered cloud-init, SSH. The demo
+works in .build/demo, keeps its keys there, and stops everything that it starts. Of Ansible's output it shows the tasks
+that change or show something; ``--all`` shows all tasks.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ import screen
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE.parents[1] / ".build" / "demo"
-CLOCK = WORK / "clock"  # the seconds that the API's clock is ahead
+CLOCK = WORK / "clock"  # a file with the seconds by which the API's clock is ahead
 LATER = 8 * 3600 + 600
 INVENTORY = WORK / "inventory"
 START_SECONDS = 30
 STOP_SECONDS = 10
 MOST_LINES = 250
-"""Of a screen of 80 columns: what a buyer reads before looking away."""
+"""Lines of 80 columns that a person reads before looking away."""
 ALL = "--all" in sys.argv
 # The lines of a task that changes and shows nothing
 QUIET = re.compile(r"(ok|skipping): \[[^]]*\]( => \(item=.*\))?$|included: ")
-# The recap of a play that only reads, and knows no other host
+# The recap of a play that only reads, and has no other host
 OF_READING = re.compile(r"localhost .* changed=0 ")
 
 printed: list[str] = []
 
 
 def show(line: str) -> None:
-    """Print a line, and remember that it was printed."""
+    """Print a line, and remember it."""
     printed.append(line)
     print(line, flush=True)
 
 
 def say(text: str) -> None:
-    """A heading, before what it is about."""
+    """Print a heading."""
     show("")
     show(f"\033[1m# {text}\033[0m" if sys.stdout.isatty() else f"# {text}")
 
 
 def prepare() -> None:
-    """A fresh working folder with the demo's inventory and a key pair of its own."""
+    """Make a new working folder with the demo's inventory and a new key pair."""
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.copytree(HERE / "inventory", INVENTORY)
     CLOCK.write_text("0")
@@ -67,7 +67,7 @@ def prepare() -> None:
 
 
 def start_simulator() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
-    """The simulated API in a process of its own, and the variables that lead to it."""
+    """Start the simulated API as a process, and return it with the environment variables for its users."""
     exports = WORK / "simulator.env"
     with (WORK / "simulator.log").open("wb") as log:
         process = subprocess.Popen(
@@ -75,7 +75,7 @@ def start_simulator() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
                 sys.executable,
                 "-m",
                 "simulator",
-                # Real machines take minutes, and each look at them would be a line.
+                # Real machines take minutes, and each check of them would be a line.
                 "--provision-seconds=0",
                 "--procure-seconds=0.3",
                 "--delete-seconds=0",
@@ -97,7 +97,7 @@ def start_simulator() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
 
 
 def play(arguments: str, environment: dict[str, str]) -> int:
-    """Run playbooks with the demo's inventory. Returns how many changes the recap counts."""
+    """Run playbooks with the demo's inventory, and return the number of changes in the recap."""
     return run(f"ansible-playbook -i inventory {arguments}", environment)
 
 
@@ -108,7 +108,7 @@ def _folded(command: str) -> str:
 
 
 def run(command: str, environment: dict[str, str]) -> int:
-    """Show and run a command. Returns how many changes a recap of Ansible's counts."""
+    """Show and run a command, and return the number of changes in Ansible's recap."""
     show(f"$ {_folded(command)}")
     output: list[str] = []
     with subprocess.Popen(command.split(), cwd=WORK, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -123,14 +123,14 @@ def run(command: str, environment: dict[str, str]) -> int:
 
 
 def _noted(stream: Iterable[str], output: list[str]) -> Iterator[str]:
-    """The lines of a stream, each of which is added to the output."""
+    """Yield the lines of a stream, and add each to the output."""
     for line in stream:
         output.append(line.rstrip("\n"))
         yield output[-1]
 
 
 def excerpt(lines: Iterable[str]) -> Iterator[str]:
-    """The tasks that change or show something, each as soon as it is over, and the recaps."""
+    """Yield the tasks that change or show something, each as soon as it is over, and the recaps."""
     begin: tuple[str, ...] = ()
     for block in _blocks(lines):
         head, *rest = map(screen.plain, block)
@@ -142,7 +142,7 @@ def excerpt(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Lines between empty ones."""
+    """Yield the blocks of lines between empty lines."""
     block: list[str] = []
     for line in lines:
         if screen.plain(line):
@@ -155,19 +155,19 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def move_clock(environment: dict[str, str]) -> dict[str, str]:
-    """Let it be later for the API; the variables that say so to plays."""
+    """Move the API's clock, and return the environment variables that move the clock of plays."""
     CLOCK.write_text(str(LATER))
     path = [str(HERE.parent / "clock"), *filter(None, [environment.get("PYTHONPATH")])]
     return {"SUPPLY_CLOCK_AHEAD": str(LATER), "PYTHONPATH": os.pathsep.join(path)}
 
 
 def requests(line: str) -> int:
-    """How often the API was asked this, by its own log."""
+    """The number of requests with this line in the API's log."""
     return (WORK / "simulator.log").read_text().count(line)
 
 
 def purchases() -> int:
-    """How many purchases have reached the API."""
+    """The number of purchases that have reached the API."""
     return requests("POST /procure_offer")
 
 
@@ -185,7 +185,7 @@ def main() -> None:
         "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
         "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
-        # Of Ansible's own, where a playbook needs no inventory
+        # Ansible warns if there is no inventory, but some playbooks need none.
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
@@ -201,7 +201,7 @@ def main() -> None:
         bought = purchases()
         say("4. Log in.")
         run("ssh -F inventory/host_vars/.ssh_config gpu-1 nvidia-smi -L", environment)
-        say("5. The same once more buys nothing.")
+        say("5. Run provision again. It buys nothing.")
         changed = play("compute_index.supply.provision", environment)
         say("6. End gpu-2. Its storage stays, with its data.")
         play("compute_index.supply.decommission -e decommission_hosts=gpu-2", environment)
@@ -210,7 +210,7 @@ def main() -> None:
         environment |= move_clock(environment)
         play("compute_index.supply.reap", environment)
         swept = requests("DELETE /resources/") - by_hand
-        say("8. What is still billed? End it, too.")
+        say("8. What is still billed? End that as well.")
         play("compute_index.supply.audit", environment)
         play("compute_index.supply.decommission -e decommission_hosts=gpu-2 -e decommission_storage=end", environment)
         by_hand = requests("DELETE /resources/") - swept
@@ -221,7 +221,7 @@ def main() -> None:
         show(f"Ended: {by_hand} by hand, a machine and its storage; {swept} by the sweep. Nothing is billed.")
         if (quoted, bought, purchases(), changed, swept, by_hand) != (0, 2, 2, 0, 1, 2):
             sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, and 3 ends.")
-        show(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has what the API was asked.")
+        show(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has all requests.")
         show("`make demo ARGS=--all` shows each task; `make sandbox` keeps the API running.")
         if not ALL and screen.lines("\n".join(printed)) > MOST_LINES:
             sys.exit(f"The demo failed: it prints more than {MOST_LINES} lines of {screen.COLUMNS} columns.")

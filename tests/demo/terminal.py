@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draws the README's terminal: what ``quote`` and ``provision`` print on 80 columns, without an inventory.
+"""Draw the README's terminal: the output of ``quote`` and ``provision`` on 80 columns, without an inventory.
 
-`make pictures` runs both against the simulated API, in an empty folder, and writes docs/pictures/terminal-*.svg. What
-they print is drawn as it is, but for times; ``⋮`` stands for tasks that are left out.
+`make pictures` runs both against the simulated API, in an empty folder, and writes docs/pictures/terminal-*.svg. Only
+times are replaced in the output; ``⋮`` stands for tasks that are left out.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ORDER = (
     "order_max_price_per_hour=1 order_max_total_price_per_hour=1",
     "provision_max_account_price_per_hour=5",
 )
-# The task whose output is shown, and the playbook that has it.
+# The tasks whose output is shown, by playbook.
 SHOWN = {
     "quote": ("Show the quotes",),
     "provision": ("Procure | Buy the offer", "Show what runs, and what it costs"),
 }
-# What is different each time.
+# Parts of the output that differ each time, with a replacement.
 CHANGING = {r"\d{4}-\d\d-\d\d \d\d:\d\d UTC": "2026-12-01 12:30 UTC"}
 COLOURS = {"32": "green", "33": "yellow", "35": "magenta", "36": "cyan", "31": "magenta", "30": "muted"}
 
@@ -40,19 +40,19 @@ Line = list[tuple[str, str]]
 
 
 def main() -> None:
-    """Run the playbooks, and draw what they print."""
+    """Run the playbooks, and draw their output."""
     screen = screen_of(run())
     for theme in draw.THEMES:
         draw.write("terminal", theme, picture(screen, theme))
 
 
 def command(playbook: str) -> list[str]:
-    """What is run."""
+    """The command that runs a playbook."""
     return ["ansible-playbook", f"compute_index.supply.{playbook}", *(word for each in ORDER for word in ("-e", each))]
 
 
 def run() -> dict[str, str]:
-    """What each playbook prints."""
+    """The output of each playbook."""
     settings, printed = Settings(provision_seconds=0), {}
     with tempfile.TemporaryDirectory(prefix="supply-") as folder, Simulator(settings, default_offers()) as api:
         key = Path(folder, "home", ".ssh", "id_ed25519")
@@ -78,7 +78,7 @@ def run() -> dict[str, str]:
 
 
 def screen_of(printed: dict[str, str]) -> list[Line]:
-    """The lines of the screen: the commands, and of what they have printed what is shown."""
+    """The lines of the screen: the commands, and the shown part of their output."""
     screen = [
         line for playbook, text in printed.items() for line in (*prompt(playbook), *excerpt(text, SHOWN[playbook]), [])
     ]
@@ -86,19 +86,19 @@ def screen_of(printed: dict[str, str]) -> list[Line]:
 
 
 def prompt(playbook: str) -> list[Line]:
-    """The command, as somebody would type it."""
+    """The command as a person types it."""
     lines = [f"$ ansible-playbook compute_index.supply.{playbook} \\", *(f"    -e {quoted(each)} \\" for each in ORDER)]
     lines[-1] = lines[-1].removesuffix(" \\")
     return [[("bold", row)] for line in lines for row in wrapped(line)]
 
 
 def quoted(word: str) -> str:
-    """A word for a shell."""
+    """A word, quoted for a shell."""
     return f'"{word}"' if " " in word else word
 
 
 def excerpt(output: str, tasks: tuple[str, ...]) -> list[Line]:
-    """What the tasks have printed; others are left out."""
+    """The output of these tasks, without the others."""
     screen: list[Line] = []
     left_out = False
     for block in re.split(r"\n\n+(?=TASK|PLAY)", output.strip()):
@@ -114,14 +114,14 @@ def excerpt(output: str, tasks: tuple[str, ...]) -> list[Line]:
 
 
 def coloured(line: str) -> list[Line]:
-    """The rows that a line takes up, with the colours that its escape sequences say."""
+    """The rows of a line, in the colour of its escape sequence."""
     found = re.match(r"\x1b\[[01];(\d+)m", line)
     colour = COLOURS[found[1]] if found else "text"
     return [[(colour, row)] for row in wrapped(re.sub(r"\x1b\[[\d;]*m", "", line).rstrip())]
 
 
 def wrapped(line: str) -> list[str]:
-    """The rows of a line in a terminal."""
+    """The rows that a line takes in a terminal."""
     return [line[begin : begin + COLUMNS] for begin in range(0, len(line), COLUMNS)] or [""]
 
 

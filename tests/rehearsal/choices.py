@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documentation leaves open, and what this stand-in does: written down while it was written."""
+"""The questions that the documentation leaves open, and the choices of this stand-in, noted while it was written."""
 
 from __future__ import annotations
 

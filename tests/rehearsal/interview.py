@@ -49,7 +49,7 @@ def form_of(data: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def kind_of(value: Any, field: str) -> str:
-    """What a single value is; an empty text if nothing can be said, since null is allowed nearly everywhere."""
+    """The type or word of a single value; empty for null, which is allowed nearly everywhere."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -116,7 +116,7 @@ class Interview:
         return answer.json()
 
     def note(self, question: str, fact: str) -> None:
-        """Note what no single answer shows."""
+        """Note a fact that no single answer shows."""
         self.forms[question] = {"": fact}
 
     def search(self, question: str, spec: str) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ class Interview:
         return self.ask(question, "POST", "/procure_offer", json=order)
 
     def wait(self, path: str, is_so: Callable[[Any], bool]) -> Any:
-        """What is answered there as soon as it is so. Nothing of this is noted."""
+        """Repeat a read until its answer fits, and return that. None of these answers is noted."""
         end = time.monotonic() + HANGS
         while not is_so(answer := self.session.get(self.url + path, timeout=60).json()):
             assert time.monotonic() < end, f"{path}: {answer}"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The endpoints of the second Supply API, and a server for them. What they do where no page says it: ``choices.py``."""
+"""The endpoints of the second Supply API, and a server for them. ``choices.py`` has its answers to open questions."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def add_resources(app: FastAPI, world: World) -> None:
 
 
 def add_discovery(app: FastAPI, world: World) -> None:
-    """The endpoints that say what a search may ask for."""
+    """The endpoints of the catalogues for searches."""
 
     @app.get("/available_gpus")
     async def available_gpus() -> dict[str, list[str]]:
@@ -206,7 +206,7 @@ def listed(offer: Offer) -> forms.OfferItem:
 
 
 def how_far(offer: Offer, world: World) -> forms.OfferStatus:
-    """The status of an offer, with what was last seen of its machines."""
+    """The status of an offer, with the last known state of its machines."""
     purchase = offer.purchase
     machines = purchase.machines if purchase else []
     running = sum(machine.status == "running" for machine in machines)
@@ -247,7 +247,7 @@ def reached(resource: Resource) -> forms.Access | None:
 
 
 def summary(resource: Resource, world: World) -> forms.ResourceSummary:
-    """A resource as it was last seen."""
+    """A resource in its last known state."""
     stock = resource.offer.stock
     history = forms.HistoryItem(
         offer_id=resource.offer.offer_id,
@@ -284,7 +284,7 @@ def linked(resource: Resource) -> list[Resource]:
 
 
 def link(resource: Resource) -> forms.Link:
-    """A resource as another shows it that it is attached to."""
+    """A resource as the resource to which it is attached shows it."""
     return forms.Link(
         resource_id=resource.resource_id,
         resource_type=resource.kind,

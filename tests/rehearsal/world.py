@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the vendors of the second Supply API sell, and what became of it. Times are UTC, prices USD per hour."""
+"""The vendors of the second Supply API, their offers and resources. Times are UTC, prices USD per hour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from rehearsal.forms import StorageDetails, StorageWanted, Wanted
 
 LIFETIME = timedelta(minutes=30)
-# A read does not look at the vendor again within this time, unless it is forced to.
+# Within this time, a read does not ask the vendor again, unless forced.
 COOL_DOWN = timedelta(seconds=30)
 HOURS_OF_A_MONTH = 730
 # USD per GB and month.
@@ -23,7 +23,7 @@ STORAGE_PRICES = {"economy": 0.04, "standard": 0.08, "performance": 0.16, "premi
 
 @dataclass
 class Stock:
-    """What a vendor has: machines of one kind in one region."""
+    """A vendor's stock: machines of one kind in one region."""
 
     vendor: str
     vendor_region: str
@@ -60,7 +60,7 @@ STOCKS = (
 
 @dataclass
 class Resource:
-    """A machine or a volume at its vendor, and what the API last saw of it."""
+    """A machine or a volume at its vendor, and its last state that the API saw."""
 
     offer: Offer
     kind: str
@@ -79,13 +79,13 @@ class Resource:
 
     @property
     def is_machine(self) -> bool:
-        """Whether it is no volume."""
+        """Whether it is a machine."""
         return self.machine is None
 
 
 @dataclass
 class Purchase:
-    """An offer that somebody has ordered."""
+    """An offer that a client has ordered."""
 
     began_at: datetime
     name: str | None
@@ -113,17 +113,17 @@ class Offer:
 
     @property
     def expires_at(self) -> datetime:
-        """From this moment on nobody can order it."""
+        """The time from which it cannot be ordered."""
         return self.created_at + LIFETIME
 
     @property
     def storage_price(self) -> float:
-        """What its volumes cost, in USD per hour."""
+        """The price of its volumes, in USD per hour."""
         return sum(volume.hourly_cost for volume in self.storage)
 
     @property
     def price(self) -> float:
-        """What all of it costs, in USD per hour."""
+        """The price of the whole offer, in USD per hour."""
         return self.stock.price * self.gpu_count + self.storage_price
 
     def status(self, now: datetime) -> str:
@@ -207,7 +207,7 @@ class World:
                 self._answer(offer, purchase)
 
     def _answer(self, offer: Offer, purchase: Purchase) -> None:
-        """Let the vendor make what was ordered, or say that it has none."""
+        """Let the vendor make an ordered machine, or fail if it has none left."""
         if not offer.stock.left:
             purchase.failure = f"{offer.stock.vendor}: insufficient capacity in {offer.stock.vendor_region}"
             return
@@ -244,7 +244,7 @@ class World:
         self.look(resource)
 
     def live(self) -> Iterator[Resource]:
-        """What is billed or may still be, as the vendors say it now."""
+        """Yield the resources that are billed or may be, by the vendors."""
         for resource in self.resources.values():
             self.look(resource)
             if resource.status != "deleted":
@@ -266,7 +266,7 @@ def gpu_names(wanted: str, stocks: list[Stock]) -> set[str]:
 
 
 def fits(stock: Stock, wanted: Wanted, names: set[str]) -> bool:
-    """Whether a stock has what a search asks for."""
+    """Whether a stock fits a search."""
     compute = wanted.compute
     return (
         stock.gpu_type in names
