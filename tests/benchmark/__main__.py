@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python -m benchmark``: what the collection costs, against others, in one run on this machine."""
+"""``python -m benchmark``: measure the collection and others in one run on this machine."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def numbers(text: str) -> list[int]:
 
 @contextmanager
 def commands() -> Iterator[Commands]:
-    """A folder of their own, and an environment without settings of this machine's."""
+    """Commands in a new folder, in an environment without this machine's settings."""
     (BUILD / "benchmark").mkdir(parents=True, exist_ok=True)
     others = unpack(BUILD / "benchmark" / f"peers-{PEERS[0]}", *PEERS)
     with tempfile.TemporaryDirectory(prefix="supply-benchmark-") as name:
@@ -153,7 +153,7 @@ SECTIONS = {
 
 
 def machine() -> str:
-    """What it was measured on."""
+    """The line that names the machine and the versions."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -163,7 +163,7 @@ def machine() -> str:
 
 
 def main() -> int:
-    """Measure, print, and keep what was found."""
+    """Measure, print, and write the figures."""
     options = arguments()
     report = {}
     for name in options.only or SECTIONS:

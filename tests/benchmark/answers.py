@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What three APIs answer: ours as the simulator does, the others' as their documentation has it, where it is asked."""
+"""The answers of three APIs: ours by the simulator, the others' by their documentation."""
 
 from __future__ import annotations
 

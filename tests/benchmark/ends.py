@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the end of many machines costs, by the playbook and in a user's own play, beside a peer's bare deletion."""
+"""The cost of ending many machines, by the playbook and in a user's play, compared with a peer's plain deletion."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .table import Row
 
 PLAYBOOK, OWN = "the playbook decommission", "a play with the role"
 OF_PEER = {PLAYBOOK: "0.2", OWN: "0.35"}
-"""The goals beside the peer's deletion of as many machines."""
+"""The goals, as a ratio to the peer's deletion of as many machines."""
 LINES = {2: "45", 10: "70"}
-"""The goals of what the playbook prints."""
+"""The goals for the lines that the playbook prints."""
 
 
 def end_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, rounds: int) -> list[Row]:
-    """CPU time of a host; in each round the peer, always with as many hosts, and a small fleet are measured, too."""
+    """CPU time of a host. Each round also measures the peer, with a fixed number of hosts, and a small fleet."""
     measured_rows: list[Row] = []
     small = hosts_of(FEW_HOSTS)
     for hosts in sorted({peer_hosts, *counts}):
@@ -55,7 +55,7 @@ def end_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, rounds:
 
 
 def line_rows(commands: Commands, counts: Sequence[int]) -> list[Row]:
-    """What the playbook prints on a terminal."""
+    """The lines that the playbook prints on a terminal."""
     return [
         Row(f"printed with {hosts_of(hosts)}", [screen.lines(end(commands, hosts, PLAYBOOK).output)], "lines", "", goal)
         for hosts, goal in ((hosts, LINES.get(hosts, "")) for hosts in counts)

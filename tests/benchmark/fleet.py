@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the playbook ``provision`` costs many hosts, beside a peer's bare creation, and what a user sees of it."""
+"""The cost of the playbook ``provision`` for many hosts, compared with a peer's plain creation, and its output."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from .tasks import MODULES
 
 OURS, PEER = "provision", "vultr.cloud"
 OF_PEER = {FIRST: "0.7", SECOND: "0.2"}
-"""The goals beside the peer's same run with as many hosts."""
+"""The goals, as a ratio to the peer's run with as many hosts."""
 FEW_HOSTS = 50
 OF_FEW = "1.3" if version("ansible-core").startswith("2.16.") else "1.15"
-"""The goal of larger fleets: what a host costs there, beside one of 50."""
+"""The goal for larger fleets: the cost of a host, as a ratio to that in a fleet of 50."""
 LATENCY = 0.2
-"""Seconds."""
+"""Seconds until an answer of the slow API."""
 BEYOND = "16 s beyond"
 """The goal of a fleet whose purchases take 10 s each."""
 CALLBACKS = Path(__file__).with_name("callback")
-# A warning of a line for each machine, which a user's own setting decides on.
+# Without this setting, Ansible prints a warning for each machine.
 SILENT = {"ANSIBLE_PYTHON_INTERPRETER": "auto_silent"}
 FORKS = "7"
-"""The goal of what a host's first purchase forks."""
+"""The goal for the processes that the first purchase of a host forks."""
 QUOTE = "50"
 LINES = {"no SSH": {2: "54", 10: "86"}, "SSH": {2: "60", 10: "100"}}
-"""The goals of the lines that a quote prints, and a first purchase by hosts; integration/test_screen.py checks some."""
+"""The goals for the lines of a quote, and of a first purchase by number of hosts; see integration/test_screen.py."""
 CHECK = "30 s"
 """The goal of a job in check mode."""
 
@@ -49,8 +49,8 @@ def hosts_of(count: int) -> str:
 def fleet_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, rounds: int) -> list[Row]:
     """CPU time of a host and memory.
 
-    In each round the peer's run, always with as many hosts, is measured beside ours, and beside a large fleet a small
-    one: minutes later the machine may be faster or slower.
+    Each round measures the peer's run, with a fixed number of hosts, right after ours, and a small fleet after a large
+    one, since minutes later the machine may be faster or slower.
     """
     found: list[Row] = []
     small = hosts_of(FEW_HOSTS)
@@ -78,7 +78,7 @@ def fleet_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, round
 
 
 def latency_rows(commands: Commands, hosts: int, rounds: int) -> list[Row]:
-    """How long the first run takes, in process and by modules, if the API answers at once, and if it does later."""
+    """The duration of a first run, in process and by modules, with a fast and a slow API."""
     found = []
     for way, environment, goal in (("in process", {}, "30 s beyond"), ("by modules", MODULES, "")):
         first = partial(wall, commands, hosts, environment)
@@ -95,7 +95,7 @@ def wall(commands: Commands, hosts: int, environment: dict[str, str], latency: f
 
 
 def post_rows(commands: Commands, hosts: int, post: float, rounds: int) -> list[Row]:
-    """How long the first run takes with a fork for each host, if a purchase is answered at once, and if it takes long.
+    """The duration of a first run with a fork for each host, with fast and slow purchases.
 
     Each holds a fork of Ansible's.
     """
@@ -113,7 +113,7 @@ def post_rows(commands: Commands, hosts: int, post: float, rounds: int) -> list[
 
 
 def check_rows(commands: Commands, hosts: int, rounds: int) -> list[Row]:
-    """How long a job takes that only shows what many machines would cost."""
+    """The duration of a job in check mode for many machines."""
     usages = [check(commands, hosts) for _round in range(rounds)]
     return [
         Row(f"{hosts} names", [usage.wall for usage in usages], "s", "", CHECK),
@@ -122,7 +122,7 @@ def check_rows(commands: Commands, hosts: int, rounds: int) -> list[Row]:
 
 
 def seen_rows(commands: Commands, counts: Sequence[int]) -> list[Row]:
-    """What a first run forks, and what it prints on a terminal; the machines are reached, but for the forks."""
+    """The forks of a first run, without reaching the machines, and its lines on a terminal, with reaching them."""
     file, most = commands.folder / "forks.json", max(counts)
     environment = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "BENCHMARK_FORKS": str(file)}
     provision(commands, most, (FIRST,), environment=environment)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an inventory costs: that of our account, and the same as a static file."""
+"""The cost of an inventory: that of the account, and the same hosts in a static file."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def write(path: Path, content: Any) -> Path:
 
 
 def without_mark(value: dict[str, Any]) -> Any:
-    """A text of the network is marked as one, that of a file is not."""
+    """Remove Ansible's mark of untrusted texts, which only those of the network have."""
     return value["__ansible_unsafe"] if value.keys() == {"__ansible_unsafe"} else value
 
 
 def listed(commands: Commands, file: Path) -> Any:
-    """All that Ansible knows of an inventory, in no order."""
+    """The content of an inventory, by Ansible, without an order."""
     target = commands.folder / "listed.json"
     commands.run("ansible-inventory", "--list", "-i", str(file), "--output", str(target))
     found = json.loads(target.read_text(), object_hook=without_mark)
@@ -67,7 +67,7 @@ def rows(commands: Commands, server: Server, count: int, rounds: int) -> list[Ro
     """The table's lines for so many hosts."""
     inventories = files(commands, server)
     if listed(commands, inventories[OURS]) != listed(commands, inventories[STATIC]):
-        raise RuntimeError("the static inventory is not what it was made of")
+        raise RuntimeError("the static inventory differs from its source")
     found = []
     for command, words in COMMANDS.items():
         ways = {name: partial(cpu, commands, words, str(file)) for name, file in inventories.items()}

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long it takes, and how much memory, to read a ledger of files, and to say what was spent by it.
+"""The time and memory to read a ledger of files, and to report its spending.
 
     python -m benchmark.ledger [--purchases 100000] [--running 20]
 
@@ -81,7 +81,7 @@ def utc(seconds: float) -> str:
 
 
 def measure(program: str) -> tuple[float, float, float, str]:
-    """Seconds, those of the processor, MB at most, and what the program has printed."""
+    """Seconds of the clock and of the processor, the peak of memory (MB), and the output of the program."""
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert child.stdout

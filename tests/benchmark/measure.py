@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole processes, one after the other, and what CPU time they and their children took."""
+"""Run whole processes one after the other, and measure their CPU time with that of their children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TypeVar
 Figures = dict[str, list[float]]
 T = TypeVar("T")
 
-# Between the benchmark and what it measures, since Linux counts the size of the starting process to a new one's peak.
+# A process between the benchmark and the command, since Linux adds the size of the parent to a new process's peak.
 MEASURE = """
 import json, os, sys, time
 began = time.monotonic()
@@ -31,7 +31,7 @@ with open(sys.argv[1], "w") as file:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took, with all children that it has waited for."""
+    """The resources used by a process and all children that it has waited for."""
 
     cpu: float
     """Seconds, user and system."""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole runs of the playbook ``provision`` and of a peer's play, with machines that need no time at all."""
+"""Whole runs of the playbook ``provision`` and of a peer's play, with machines that start at once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def provision(
     key: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Usage]:
-    """Buy, and find it all done.
+    """Buy, and run again without changes.
 
     The API answers ``latency`` seconds later, and a purchase takes it ``post`` seconds. With a private ``key`` the
     machines are simulated ones that are reached over SSH, without it they are only addresses.
@@ -94,7 +94,7 @@ def provision(
 
 
 def check(commands: Commands, hosts: int) -> Usage:
-    """What this job template of AWX runs for so many names of its survey, with the kit's forks."""
+    """Run this job template of AWX for a number of names, with the forks of the set-up."""
     folder = Path(tempfile.mkdtemp(dir=commands.folder))
     kit = yaml.safe_load((KIT / "playbooks" / "vars" / "awx" / "templates.yml").read_text())
     (template,) = (each for each in kit["awx_job_templates"] if each["name"] == CHECK)

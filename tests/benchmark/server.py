@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server of fixed answers, in threads of the program that measures: its CPU is nobody else's."""
+"""A server of fixed answers, in threads of the measuring program, so that its CPU time does not count."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import trustme
 
 Answer = Callable[[str, dict[str, str], bytes], bytes | None]
-"""Of a path, its query, and what was sent; None: there is nothing."""
+"""The answer to a path, its query and its body; None for a 404."""
 
 
 class Server:
@@ -71,7 +71,7 @@ class Server:
             request_queue_size = 128
 
             def handle_error(self, *_words: Any) -> None:
-                """A client that has gone away is no event."""
+                """Ignore clients that have gone away."""
 
         self._server = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a registry in PostgreSQL costs beside one of files, with a history and without."""
+"""The cost of a registry in PostgreSQL compared with files, with a history and without."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .table import Row
 FILES, SHARED, HISTORY = "files", "a shared registry", "one that knows {:,} ended purchases"
 GOAL, CONNECTIONS = "10 ms beyond files", "20"
 LOOK = 0.02
-"""Seconds between two looks at the connections."""
+"""Seconds between two counts of the connections."""
 _ENDED = """
 INSERT INTO compute_index_supply.purchase (claim, project, host, account, offer, state, charged_price_per_hour, holder,
     held_until)

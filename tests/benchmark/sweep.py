@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a sweep of many machines takes, a few of whose leases are over, beside a play that does nothing."""
+"""The duration of a sweep of many machines with a few ended leases, compared with a play that does nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEYOND = "10 s beyond the start"
 
 
 def sweep_rows(commands: Commands, hosts: int, over: int, rounds: int) -> list[Row]:
-    """Seconds until the command has ended, with the forks that Ansible has by itself."""
+    """Seconds until the command has ended, with Ansible's default number of forks."""
     nothing = commands.folder / "nothing.json"
     nothing.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": []}]))
     ways = {START: partial(run, commands, hosts, 0, str(nothing))}

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task of an API costs beyond a play without it, against ``ansible.builtin.ping`` in the same rounds."""
+"""The cost of a task of an API beyond the same play without it, compared with ``ansible.builtin.ping``."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def shipped_lines(commands: Commands, way: Way) -> int:
 
 
 def payload_rows(commands: Commands, ways: dict[str, Way]) -> list[Row]:
-    """What is shipped with each module beyond what is shipped with ping."""
+    """The lines of Python shipped with each module, beyond those of ping."""
     ping = shipped_lines(commands, ways[PING])
     named = {re.sub(", .*", "", name): way for name, way in ways.items() if name != PING}
     return [

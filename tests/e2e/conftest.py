@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the purchase to the deletion with real machines behind the simulated API: needs root on Debian."""
+"""Real machines behind the simulated API, from purchase to deletion. Needs root on Debian."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ KEEP = f"import sys; sys.path.insert(0, {str(COMPILED)!r}); import sitecustomize
 
 
 class Backend(NspawnBackend):
-    """Keeps what the machines printed at their boot, to explain a failure, and what they compiled of modules."""
+    """Keeps the consoles of machines, to explain a failure, and the modules that they have compiled."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder``: a temporary one."""
+        """``folder``: a temporary folder."""
         file = folder / "keep.pth"
         file.write_text(KEEP)
         KEPT.mkdir(parents=True, exist_ok=True)
@@ -38,19 +38,19 @@ class Backend(NspawnBackend):
         super().__init__(options=[f"--bind-ro={COMPILED}", f"--bind={KEPT}", seen])
 
     def consoles(self) -> str:
-        """The last lines of each machine that runs."""
+        """The last lines of the console of each running machine."""
         files = sorted(self.root.glob("*/console"))
         return "\n".join(f"--- {file.parent.name}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
 
 
 class Machine:
-    """A machine, looked at over SSH without Ansible."""
+    """A machine, reached over SSH without Ansible."""
 
     def __init__(self, project: Project, address: str, user: str = "root") -> None:
         self.project, self.address, self.user = project, address, user
 
     def run(self, script: str) -> str:
-        """What a shell script prints; it must succeed."""
+        """The output of a shell script, which must succeed."""
         options = ["-i", str(self.project.key), "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]
         # Addresses are used again by other machines; Ansible's connections are those that check host keys.
         options += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
@@ -64,31 +64,31 @@ class Machine:
         return done.stdout
 
     def login(self, user: str) -> Machine:
-        """The same machine as seen by another user."""
+        """The machine with a login as another user."""
         return Machine(self.project, self.address, user)
 
 
 def cgroups(folder: Path) -> list[Path]:
-    """Where the processes of a machine are."""
+    """The cgroups of a machine's processes."""
     return list(map(Path, (folder / "cgroups").read_text().split(":")))
 
 
 @cache
 def why_not() -> str:
-    """Found out once for all tests."""
+    """The reason why no test here can run, found once for all; empty if all can."""
     return obstacle()
 
 
 @pytest.fixture(autouse=True)
 def possible() -> None:
-    """All tests here boot machines."""
+    """Skip all tests here if machines cannot boot."""
     if why_not():
         pytest.skip(f"real machines: {why_not()}")
 
 
 @pytest.fixture
 def backend(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """Boots machines; whatever the test does, nothing of them is left."""
+    """A backend that boots machines, and leaves nothing of them, whatever the test does."""
     backend = Backend(tmp_path_factory.mktemp("backend"))
     yield backend
     asyncio.run(backend.close())
@@ -96,7 +96,7 @@ def backend(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def rent(backend: Backend, make_project: MakeProject) -> MakeProject:
-    """Makes a project whose simulator sells machines of the backend."""
+    """Make a project whose simulator sells machines of the backend."""
     return partial(make_project, backend=backend)
 
 
@@ -111,7 +111,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was measured: what tests have recorded, in whichever process they ran."""
+    """Print the figures that tests have recorded, in all processes."""
     for report in terminalreporter.getreports("passed"):
         for name, line in report.user_properties:
             if name == "measured":

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a real cloud-init says of its first boot, and how that is waited for."""
+"""The states that a real cloud-init shows at its first boot, and how the role waits for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import Backend, MakeProject
 from simulator import Offer
 from tools import make_cloud_config
 
-# What each host adds to the user data.
+# The user data that each host adds.
 USER_DATA: dict[str, dict[str, Any]] = {
     "done": {"runcmd": ["sleep 15; touch /var/lib/finished"]},
     "degraded": {"no_ssh_fingerprints": "maybe"},
@@ -22,7 +22,7 @@ USER_DATA: dict[str, dict[str, Any]] = {
 }
 
 
-def test_the_first_boot_is_waited_for(rent: MakeProject) -> None:
+def test_role_waits_for_the_first_boot(rent: MakeProject) -> None:
     project = rent([Offer() for _host in USER_DATA])
     project.declare(list(USER_DATA), provision_reach=False)
     for host, user_data in USER_DATA.items():
@@ -48,7 +48,7 @@ def test_the_first_boot_is_waited_for(rent: MakeProject) -> None:
         assert f'"msg": "{said}' in run.output, run.output
 
 
-def test_what_is_known_of_a_cloud_config_is_what_this_cloud_init_says_itself(backend: Backend, tmp_path: Path) -> None:
+def test_known_keys_are_those_of_this_cloud_init(backend: Backend, tmp_path: Path) -> None:
     make_cloud_config.main(backend.image / "usr/lib/python3/dist-packages/cloudinit", tmp_path / "made.py")
     made, kept = (file.read_text().split('"""') for file in (tmp_path / "made.py", make_cloud_config.TARGET))
     assert made[2:] == kept[2:]  # behind the docstring, which names the version

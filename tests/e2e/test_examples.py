@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The examples of the documentation, as far as they need neither a GPU nor the Internet."""
+"""The documentation's examples that need neither a GPU nor the Internet."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from simulator import Nowhere, Offer, Settings, Simulator
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
-def test_the_examples(rent: MakeProject) -> None:
-    """The node for training boots. The others would need the Internet, so their user data is only looked at there."""
+def test_examples(rent: MakeProject) -> None:
+    """The training node boots. The others would need the Internet, so only their user data is checked there."""
     project = rent([Offer(gpu_count=8)])
     cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=3.0)
     shutil.copytree(EXAMPLES, project.folder, dirs_exist_ok=True)

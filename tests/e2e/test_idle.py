@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a real machine is in use, as its timer notes it and a play reads it."""
+"""Whether a real machine is in use, by the notes of its timer, as a play reads them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ALONE = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no", "ANSIBLE_PIPELINING": "true"
 
 
 def ask(project: Project, **environment: str) -> dict[str, Any]:
-    """What the module says."""
+    """The result of the module."""
     command = ("ansible", "-i", str(project.inventory), "gpu", "-m", "compute_index.supply.activity_info")
     run = project.run(*command, **environment)
     assert run.returncode == 0, run.output
@@ -46,7 +46,7 @@ def ask(project: Project, **environment: str) -> dict[str, Any]:
 
 
 class Site:
-    """A machine, looked at without leaving a connection open."""
+    """A machine, examined without a connection that stays open."""
 
     def __init__(self, project: Project, address: str) -> None:
         self.project, self.machine = project, Machine(project, address)
@@ -68,17 +68,17 @@ class Site:
             subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "machine"], check=True)
 
     def ask(self) -> tuple[str, str]:
-        """What the module says, by a connection of its own."""
+        """The result of the module, over a new connection."""
         found = ask(self.project, **ALONE)
         return found["state"], found["evidence"]
 
     def sample(self) -> None:
-        """What the timer does once a minute."""
+        """Do what the timer does once a minute."""
         self.run("systemctl start supply-idle.service")
 
     @contextmanager
     def connected(self, user: str, kind: str) -> Iterator[None]:
-        """Somebody is connected, for long: with a terminal (-tt), without (-T), or only to forward ports (-N)."""
+        """Keep a connection open: with a terminal (-tt), without (-T), or only to forward ports (-N)."""
         script = [] if kind == "-N" else ["sleep 60"]
         command = self.ssh(kind, f"{user}@{self.machine.address}", *script)
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as other:
@@ -92,7 +92,7 @@ class Site:
 
 
 def rented(rent: MakeProject, template: str) -> Site:
-    """A machine with the sampler, that nobody has used since its boot a moment ago."""
+    """A machine with the sampler that has just booted and was not used since."""
     project = rent([Offer()])
     project.declare(
         ["gpu-1"],
@@ -121,7 +121,7 @@ def rented(rent: MakeProject, template: str) -> Site:
 
 
 def check_that_reading_is_no_use(site: Site) -> None:
-    """Whoever only asks whether a machine is in use does not use it."""
+    """A check whether a machine is in use does not count as use."""
     moments = set()
     for pipelining in ("false", "true"):  # without it a module has a terminal
         found = ask(site.project, ANSIBLE_PIPELINING=pipelining)
@@ -134,11 +134,11 @@ def check_that_reading_is_no_use(site: Site) -> None:
     assert len(moments) <= 2, "it counts from the same moment, rounded to minutes"
 
 
-def test_a_shell_script_installs_the_sampler_too(rent: MakeProject) -> None:
+def test_shell_script_installs_the_sampler(rent: MakeProject) -> None:
     check_that_reading_is_no_use(rented(rent, "startup.sh.j2"))
 
 
-def test_a_machine_that_is_used_is_active_and_one_that_nobody_uses_ends(rent: MakeProject) -> None:
+def test_used_machine_stays_and_unused_machine_ends(rent: MakeProject) -> None:
     site = rented(rent, "cloud-config.yaml.j2")
     check_that_reading_is_no_use(site)
     check_that_use_is_seen(site)
@@ -146,7 +146,7 @@ def test_a_machine_that_is_used_is_active_and_one_that_nobody_uses_ends(rent: Ma
 
 
 def check_that_use_is_seen(site: Site) -> None:
-    """Connections, processes that work, and GPUs; also those of which nothing can be told."""
+    """Connections, busy processes and GPUs count as use, as does a GPU without a reading."""
     # Another connection is seen at once, and counts as use once it is older. Our own might be older, too.
     site.disconnect()
     site.run(f"systemctl stop supply-idle.timer supply-idle.service; {SOON}")
@@ -181,7 +181,7 @@ def check_that_use_is_seen(site: Site) -> None:
 
 
 def check_that_a_sweep_ends_what_nobody_uses(site: Site) -> None:
-    """Unless somebody keeps it, or nothing is known."""
+    """A sweep ends an idle machine, unless a person keeps it or its activity is unknown."""
 
     def sweep(said: str, **variables: str) -> None:
         run = site.project.play("compute_index.supply.reap", *extra(variables))

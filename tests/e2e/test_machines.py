@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role promises, looked up on the machines themselves."""
+"""The role's promises, checked on the machines themselves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITING = ("Buy the offer", "Wait for the machines", "Wait for SSH and cloud-ini
 
 
 def first_boot(project: Project) -> dict[str, Any]:
-    """Variables that use everything of the first boot but packages, since a machine has no Internet."""
+    """Variables that use each part of the first boot except packages, since a machine has no Internet."""
     return {
         "provision_timezone": "Europe/Berlin",
         "provision_users": [
@@ -53,7 +53,7 @@ def first_boot(project: Project) -> dict[str, Any]:
 
 
 def check_first_boot(machine: Machine, hostname: str) -> None:
-    """All of it, as it is on the machine."""
+    """Check each part of the first boot on the machine."""
     status = json.loads(machine.run("cloud-init status --format=json"))
     assert (status["status"], status["errors"], status["recoverable_errors"]) == ("done", [], {})
     assert machine.run("hostname; cat /etc/hostname").split() == [hostname] * 2
@@ -76,12 +76,12 @@ def check_first_boot(machine: Machine, hostname: str) -> None:
 
 
 def check_once(machine: Machine) -> None:
-    """The commands of the first boot ran, and only once."""
+    """Check that the commands of the first boot ran, once each."""
     assert machine.run("cat /var/lib/ran") == "a token\nit's two  words\n"
 
 
 def check_site(machine: Machine, host: str, hostname: str) -> None:
-    """What the plays after the first boot did."""
+    """Check the results of the plays after the first boot."""
     assert machine.run("cat ~ml/README; stat --format='%a %U:%G' ~ml/README").splitlines() == [
         f"{host}: Debian {hostname}",
         "640 ml:ml",
@@ -92,7 +92,7 @@ def check_site(machine: Machine, host: str, hostname: str) -> None:
 
 
 def instances(project: Project, host: str) -> dict[str, dict[str, Any]]:
-    """The machines of a host by the names that Ansible has for them."""
+    """The machines of a host, by their names in Ansible."""
     entry = project.registry(host)
     assert entry is not None
     names = [host, *(f"{host}-{number}" for number in range(1, len(entry["provision_instances"])))]
@@ -100,7 +100,7 @@ def instances(project: Project, host: str) -> dict[str, dict[str, Any]]:
 
 
 def check_keys(project: Project, host: str) -> None:
-    """Each machine has made a host key, which is pinned; the seeded one was good for the first connection alone."""
+    """Check that each machine has made a host key, which is pinned. The seeded key served only the first connection."""
     entry = project.registry(host)
     assert entry is not None and "provision_bootstrap_host_key" not in entry
     pins = (project.registry_file(host).parent / ".known_hosts").read_text().splitlines()
@@ -118,7 +118,7 @@ def check_keys(project: Project, host: str) -> None:
 
 
 def end(project: Project, hosts: list[str]) -> None:
-    """Give the machines of hosts back; once more it changes nothing."""
+    """End the machines of hosts. A second run changes nothing."""
     ends = ("compute_index.supply.decommission", "-e", f"decommission_hosts={','.join(hosts)}")
     run = project.play(*ends)
     assert run.returncode == 0, run.output

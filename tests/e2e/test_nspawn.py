@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The simulator's real machines themselves: what each one is given, and that nothing is left of them."""
+"""The simulator's real machines: each has its own disk, keys and network, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def has_booted(machine: Machine) -> bool:
     return True
 
 
-def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
+def test_machines_share_nothing(backend: Backend, rent: MakeProject) -> None:
     project = rent([])
     script = "#!/bin/sh\necho booted > ~root/note\n"
 
@@ -73,7 +73,7 @@ def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
     assert not backend.root.exists()
 
 
-def test_a_killed_owner_leaves_nothing_that_runs(backend: Backend, tmp_path: Path) -> None:
+def test_killed_owner_leaves_no_process(backend: Backend, tmp_path: Path) -> None:
     # Builds nothing: the root file system of all is there.
     (tmp_path / image_name()).symlink_to(backend.image)
     clean = [sys.executable, "-m", "simulator.nspawn", "--clean", "--folder", str(tmp_path)]

@@ -17,7 +17,7 @@ from simulator import Offer
 
 
 def play(project: Project, tasks: list[dict[str, Any]], **variables: Any) -> list[dict[str, Any]]:
-    """Run tasks on the machine; their results."""
+    """Run tasks on the machine, and return their results."""
     steps = [{**task, "register": f"result_{number}"} for number, task in enumerate(tasks)]
     results = ", ".join(step["register"] for step in steps)
     show = {"ansible.builtin.debug": {"msg": f"{{{{ [{results}] | to_json | b64encode }}}}"}}
@@ -37,7 +37,7 @@ def info(project: Project, name: str, **variables: Any) -> dict[str, Any]:
     return play(project, [task("run_info", name)], **variables)[0]
 
 
-def test_a_run_needs_no_connection(rent: MakeProject, tmp_path: Path) -> None:
+def test_run_needs_no_connection(rent: MakeProject, tmp_path: Path) -> None:
     project = rent([Offer()])
     user = {"name": "ml", "shell": "/bin/bash", "sudo": "ALL=(ALL) NOPASSWD:ALL"}
     project.declare(["gpu-1"], provision_users=[{**user, "ssh_authorized_keys": [project.public_key]}])

@@ -47,7 +47,7 @@ with open("{RUN}.began") as file, open("out/began", "w") as copy: copy.write(fil
 
 
 class Runs:
-    """Commands for one run. ``script``: what the job does after its beginning, in Python."""
+    """Commands for one run. ``script``: the job's Python code after its beginning."""
 
     def __init__(self, project: Project, backend: Backend, script: str, **variables: Any) -> None:
         self.project, self.backend = project, backend
@@ -80,11 +80,11 @@ class Runs:
         return self.project.run("ansible-playbook", *self.words, *words)
 
     def killed(self, due: Callable[[], object]) -> None:
-        """Begin the command, and kill it as soon as this is true."""
+        """Start the command, and kill it as soon as a condition is true."""
         self.project.kill_when(lambda: quietly(due), "ansible-playbook", *self.words)
 
     def assert_over(self, state: str) -> None:
-        """One machine was bought and has gone, the job ran once, and its results are home at the price of the meter."""
+        """Check that one machine was bought and has ended, the job ran once, and results and cost are right."""
         simulator, record = self.project.simulator, self.record
         assert len(simulator.purchases) == 1 and not simulator.billed
         assert self.project.registry("run-train") is None
@@ -95,7 +95,7 @@ class Runs:
 
 
 def quietly(look: Callable[[], object]) -> object:
-    """What there is to see; nothing while a file of it is missing."""
+    """The result of a look at files; None while one is missing."""
     try:
         return look()
     except OSError:
@@ -103,13 +103,13 @@ def quietly(look: Callable[[], object]) -> object:
 
 
 def arrived(runs: Runs) -> int:
-    """How many bytes have come of a file that is not complete."""
+    """The number of bytes that have arrived of an incomplete file."""
     return sum(file.stat().st_size for file in runs.folder.glob(".partial*"))
 
 
 @contextmanager
 def cut(address: str) -> Iterator[None]:
-    """Let nothing that is sent to a machine arrive, without a word to the sender."""
+    """Drop all packets to a machine, without an error for the sender."""
     device = f"supply{int(address.rpartition('.')[2]) // 2}"
     subprocess.run(
         ["ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:01", "dev", device, "nud", "permanent"],
@@ -119,7 +119,7 @@ def cut(address: str) -> Iterator[None]:
     subprocess.run(["ip", "neigh", "del", address, "dev", device], check=True)
 
 
-def test_a_controller_that_is_killed_in_each_phase_and_cut_off(rent: MakeProject, backend: Backend) -> None:
+def test_run_survives_kills_in_each_phase_and_a_cut_connection(rent: MakeProject, backend: Backend) -> None:
     project = rent([Offer(), Offer()])
     script = f"""
 for name in {ODD!a}: open("out/" + name, "w").close()
@@ -157,7 +157,7 @@ print("it works")
     assert (runs.folder / "log.txt").read_text() == "it works\n"
 
 
-def test_a_controller_that_is_gone_for_good_and_a_full_disk(rent: MakeProject, backend: Backend) -> None:
+def test_sweep_fetches_results_of_a_lost_controller_and_a_full_disk(rent: MakeProject, backend: Backend) -> None:
     project = rent([Offer(), Offer()])
     small = "mkdir -p /var/lib/compute_index && mount -t tmpfs -o size=60m tmpfs /var/lib/compute_index"
     project.declare(["gpu-1"], provision_cloud_init={"bootcmd": [small]})
@@ -188,7 +188,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_lease(project: Project, seconds: float) -> None:
-    """Let the lease of the run's machine end in so many seconds from now."""
+    """Let the lease of the run's machine end in some seconds."""
     file = project.registry_file("run-train")
     moment = f"{datetime.now(timezone.utc) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
     entry = {**yaml.safe_load(file.read_text()), "provision_ends_at": moment, "provision_leased": moment}

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The timer of sweeps on a real computer with systemd: installed by an ordinary user without a login, and removed."""
+"""An ordinary user without a login installs and removes the timer of sweeps on a real computer with systemd."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ INSIDE = {
 
 
 def install(disk: Path) -> None:
-    """Bring this Python's Ansible and the collection to a machine, by its disk.
+    """Copy this Python's Ansible and the collection to a machine's disk.
 
     What this Python has compiled comes along, since the user may not write there: each play would compile all of it.
     """
@@ -80,7 +80,7 @@ class Controller:
 
     @contextlib.contextmanager
     def reaching_the_api(self) -> Iterator[None]:
-        """The simulated API listens on this computer alone."""
+        """Forward the machine's requests, since the simulated API listens on this computer only."""
         port = self.project.simulator.url.rpartition(":")[2]
         command = ["ssh", "-i", str(self.project.key), "-F", "none", "-o", "BatchMode=yes", "-N"]
         command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
@@ -93,17 +93,17 @@ class Controller:
                 forward.kill()
 
     def run(self, script: str) -> str:
-        """What a script of the user prints; it may fail."""
+        """The output of a script of the user, which may fail."""
         exports = "; ".join(f"export {name}={shlex.quote(value)}" for name, value in INSIDE.items())
         whole = f"{exports}; export XDG_RUNTIME_DIR=/run/user/$(id -u); cd {shlex.quote(FOLDER)}; {script}"
         return self.machine.run(f"runuser -l odd -c {shlex.quote(f'({whole}) 2>&1 || echo FAILED $?')}")
 
     def play(self, words: str = "") -> str:
-        """What the playbook prints."""
+        """The output of the playbook."""
         return self.run(f"ansible-playbook -i inventory compute_index.supply.reap_timer {words}")
 
     def files(self) -> list[str]:
-        """All that is left of the timer."""
+        """All traces of the timer."""
         return self.run("find ~ -name '*supply-reap*' | sort").splitlines()
 
 
@@ -127,7 +127,7 @@ def controller(rent: MakeProject, backend: Backend) -> Controller:
     return Controller(project, machine)
 
 
-def test_a_timer_of_a_user_sweeps_and_leaves_nothing(controller: Controller) -> None:
+def test_timer_of_a_user_sweeps_and_leaves_no_traces(controller: Controller) -> None:
     machine = controller.machine
     with controller.reaching_the_api():
         refused = controller.play()

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose host key it is, and whether the machine is what was paid for, on real machines."""
+"""Host keys, and acceptance tests of the ordered hardware, on real machines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def owned(project: Project, host: str) -> tuple[Machine, dict[str, Any]]:
     return Machine(project, entry["ansible_host"]), entry
 
 
-def test_another_key_is_an_error_that_explains_itself(rent: MakeProject) -> None:
+def test_another_host_key_fails_with_an_explanation(rent: MakeProject) -> None:
     project = rent([Offer()])
     assert project.provision().returncode == 0
     machine, entry = owned(project, "gpu-1")
@@ -41,7 +41,7 @@ def test_another_key_is_an_error_that_explains_itself(rent: MakeProject) -> None
     assert entry["provision_resource_ids"][0] in run.text.rpartition("cannot be used")[2]
 
 
-def test_a_machine_with_less_than_was_paid_for_is_told_field_by_field(rent: MakeProject) -> None:
+def test_each_missing_part_of_the_hardware_is_named(rent: MakeProject) -> None:
     project = rent([Offer(gpu_count=4, vcpu_count=999, memory_in_gb=None, boot_disk_in_gb=None, gpu_price_per_hour=1)])
     fields = {"provision_verify": True, "provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 4}}}
     smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": smi_of(3)}
@@ -64,7 +64,7 @@ def test_a_machine_with_less_than_was_paid_for_is_told_field_by_field(rent: Make
     assert project.provision().changed == 0, "it is verified once"
 
 
-def test_a_machine_with_less_than_was_paid_for_is_released(rent: MakeProject) -> None:
+def test_machine_with_missing_hardware_is_released(rent: MakeProject) -> None:
     project = rent([Offer(vcpu_count=None, memory_in_gb=None, boot_disk_in_gb=None)])
     smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": smi_of(0)}
     project.declare(["gpu-1"], provision_verify=True, provision_on_failure="release", provision_files=[smi])
