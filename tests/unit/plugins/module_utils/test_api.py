@@ -387,6 +387,20 @@ def test_error_detail_is_read_in_all_forms(data: Any, expected: str) -> None:
     assert str(error) == f"GET {OFFER_PATH} answered 400{': ' + expected if expected else ''}."
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"status": "Failed", "message": "the machine\nis busy"}, "'failed': the machine is busy"),
+        ({"status": "rejected"}, "'rejected': it names no reason"),
+        ({"status": "error", "message": 7}, "'error': it names no reason"),
+    ],
+)
+def test_deletion_that_failed_by_its_answer_is_an_error(answer: dict[str, Any], reason: str) -> None:
+    error = error_of(METHODS["delete_resource"], canned(answer))
+    assert (error.error_class, error.sent, error.refused) == ("protocol", True, False)
+    assert str(error) == f"The API's answer to the deletion says {reason}."
+
+
 def test_long_error_detail_is_cut() -> None:
     error = error_of(METHODS["offer"], canned({"detail": "x" * _text.LONGEST_LINE}, 400))
     assert str(error).endswith(": " + "x" * _text.LONGEST_LINE + ".")

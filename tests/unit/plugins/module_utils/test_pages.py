@@ -235,9 +235,11 @@ def test_pages_with_followable_links_are_all_read(style: Any, size: int) -> None
 @pytest.mark.parametrize("style", REFUSED.values(), ids=REFUSED.keys())
 @pytest.mark.parametrize("size", [1, 9])
 def test_list_marked_as_incomplete_is_an_error(style: Any, size: int) -> None:
+    server = Server(IDS, size, style)
     with pytest.raises(ApiError, match="GET /resources: the API") as caught:
-        listed(Server(IDS, size, style))
+        listed(server)
     assert caught.value.error_class == "protocol"
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
