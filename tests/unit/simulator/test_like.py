@@ -131,24 +131,24 @@ class Account:
 
 
 @pytest.fixture
-def account(simulate: Make, tmp_path: Path) -> Callable[..., Account]:
-    """``account(**settings)``: an account whose first machine is registered."""
+def make_account(simulate: Make, tmp_path: Path) -> Callable[..., Account]:
+    """``make_account(**settings)``: an account whose first machine is registered."""
 
     def make(**settings: Any) -> Account:
-        made = Account(simulate, tmp_path, **settings)
-        made.register("gpu-1", made.machines[0], "machine-1")
-        return made
+        account = Account(simulate, tmp_path, **settings)
+        account.register("gpu-1", account.machines[0], "machine-1")
+        return account
 
     return make
 
 
 @pytest.mark.parametrize(("switch", "value"), [(name, value) for name, values in VALUES.items() for value in values])
-def test_recording_sets_the_same_switch(account: Make, tmp_path: Path, switch: str, value: Any) -> None:
-    found = account(**{**FURTHER_SETTINGS.get(switch, {}), switch: value})
+def test_recording_sets_the_same_switch(make_account: Make, tmp_path: Path, switch: str, value: Any) -> None:
+    account = make_account(**{**FURTHER_SETTINGS.get(switch, {}), switch: value})
     if switch.startswith("deleted"):
-        found.register("gpu-2", found.machines[1], "machine-2", ended=True)
-        found.simulator.vanish(found.machines[1].resource_id)
-    result = found.probe(recording="recording.json")
+        account.register("gpu-2", account.machines[1], "machine-2", ended=True)
+        account.simulator.vanish(account.machines[1].resource_id)
+    result = account.probe(recording="recording.json")
     assert not result.get("failed"), result["msg"]
     seen = switches(str(tmp_path / "recording.json"))
     if switch.endswith("seconds"):  # more on a busy computer
@@ -156,8 +156,8 @@ def test_recording_sets_the_same_switch(account: Make, tmp_path: Path, switch: s
     else:
         assert seen.get(switch, "not decided") == value, "\n".join(result["lines"])
     Settings(**seen)
-    changing = [each for each in found.simulator.requests if each.method != "GET" and each.path != "/get_offers"]
-    assert changing == [] and len(found.simulator.requests) <= 29
+    changing = [each for each in account.simulator.requests if each.method != "GET" and each.path != "/get_offers"]
+    assert changing == [] and len(account.simulator.requests) <= 29
     assert max(map(len, result["lines"])) <= 80
 
 
@@ -205,21 +205,21 @@ class Purchase:
         return seconds
 
     def probe(self, seconds: float) -> Any:
-        """The probe's result about the purchase. The probe's private reads are not part of the file of exchanges."""
+        """The probe's result about the purchase. The probe's own reads are not part of the file of exchanges."""
         self.monkeypatch.delenv(LOG)
         known = {"log": self.log, "name": "supply-probe", "lets_in": seconds}
         return self.perform(PROBE, recording="recording.json", here=str(self.folder), **known)
 
 
 @pytest.fixture
-def purchase(simulate: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Purchase]:
-    """``purchase(**settings)``: an account with one offer."""
+def make_purchase(simulate: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Purchase]:
+    """``make_purchase(**settings)``: an account with one offer."""
     monkeypatch.setattr(delete_resource, "PAUSE", 0.3)
 
     def make(**settings: Any) -> Purchase:
-        made = Purchase(simulate([Offer()], **settings).simulator, tmp_path, monkeypatch)
-        monkeypatch.setenv(LOG, made.log)
-        return made
+        purchase = Purchase(simulate([Offer()], **settings).simulator, tmp_path, monkeypatch)
+        monkeypatch.setenv(LOG, purchase.log)
+        return purchase
 
     return make
 
@@ -230,55 +230,60 @@ def purchase(simulate: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     + [(name, value) for name in ALSO_OF_PURCHASE for value in VALUES[name]],
 )
 def test_recording_of_a_purchase_sets_the_same_switch(
-    purchase: Callable[..., Purchase], tmp_path: Path, switch: str, value: Any
+    make_purchase: Callable[..., Purchase], tmp_path: Path, switch: str, value: Any
 ) -> None:
-    made = purchase(**{**FURTHER_SETTINGS.get(switch, {}), switch: value})
-    result = made.probe(made.buy_and_end())
+    purchase = make_purchase(**{**FURTHER_SETTINGS.get(switch, {}), switch: value})
+    result = purchase.probe(purchase.buy_and_end())
     seen = switches(str(tmp_path / "recording.json"))
     expected = pytest.approx(value, abs=30) if switch == "clock_ahead" else value
     assert seen.get(switch, "not decided") == expected, "\n".join(result["lines"])
     Settings(**seen)
-    assert len(made.simulator.purchases) == 1
-    assert [each.path for each in made.simulator.requests if each.method == "DELETE"] == [
-        f"/resources/{each}" for each in made.simulator.resources
+    assert len(purchase.simulator.purchases) == 1
+    assert [each.path for each in purchase.simulator.requests if each.method == "DELETE"] == [
+        f"/resources/{each}" for each in purchase.simulator.resources
     ]
 
 
-def test_recording_of_a_purchase_has_no_private_values(purchase: Callable[..., Purchase], tmp_path: Path) -> None:
-    made = purchase()
-    result = made.probe(made.buy_and_end())
+def test_recording_of_a_purchase_has_no_private_values(make_purchase: Callable[..., Purchase], tmp_path: Path) -> None:
+    purchase = make_purchase()
+    result = purchase.probe(purchase.buy_and_end())
     seen = {*("post-time", "post-answer", "post-ids", "sold", "boot-time", "lets-in", "listed", "running-price")}
     seen |= {"end-answer", "end-time", "names", "sync", "states"}
     assert seen <= set(result["probe"]["confirmed"]), "\n".join(result["lines"])
     file = tmp_path / "recording.json"
-    private = [made.simulator.settings.token, *made.simulator.offers, *made.simulator.resources, "supply-probe"]
-    private += [made.simulator.url, str(tmp_path), KEY.split()[1]]
+    private = [
+        purchase.simulator.settings.token,
+        *purchase.simulator.offers,
+        *purchase.simulator.resources,
+        "supply-probe",
+    ]
+    private += [purchase.simulator.url, str(tmp_path), KEY.split()[1]]
     assert [each for each in private if each in file.read_text()] == []
-    log = Path(made.log)
-    assert made.simulator.settings.token not in log.read_text() and KEY.split()[1] not in log.read_text()
+    log = Path(purchase.log)
+    assert purchase.simulator.settings.token not in log.read_text() and KEY.split()[1] not in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_recording_of_a_simulator_set_by_a_recording_is_the_same(account: Make, tmp_path: Path) -> None:
+def test_recording_of_a_simulator_set_by_a_recording_is_the_same(make_account: Make, tmp_path: Path) -> None:
     settings = {name: values[-1] for name, values in VALUES.items() if name not in ("ssh_command", "address_in")}
     settings |= {"page_size": 3, "clock_ahead": 0, "deleted_listed": False, "lists_clusters": True}
     settings["offer_history"] = "other_words"  # needed to find the status of a machine's offer
-    account(**settings).probe(recording="first.json")
+    make_account(**settings).probe(recording="first.json")
     first = switches(str(tmp_path / "first.json"))
-    account(**first).probe(recording="second.json")
+    make_account(**first).probe(recording="second.json")
     assert switches(str(tmp_path / "second.json")) == first
 
 
-def test_recording_has_no_private_values(account: Make, tmp_path: Path) -> None:
-    found = account()
-    found.probe(recording="recording.json")
+def test_recording_has_no_private_values(make_account: Make, tmp_path: Path) -> None:
+    account = make_account()
+    account.probe(recording="recording.json")
     file = tmp_path / "recording.json"
-    private = [found.simulator.settings.token, "machine-", *found.simulator.offers, *found.simulator.resources]
-    private += [found.simulator.url, str(tmp_path)]
+    private = [account.simulator.settings.token, "machine-", *account.simulator.offers, *account.simulator.resources]
+    private += [account.simulator.url, str(tmp_path)]
     assert [each for each in private if each in file.read_text()] == []
     assert file.stat().st_mode & 0o777 == 0o600
     # The first request is sent twice: to see whether the API answers at all, and for the recording.
-    assert len(json.loads(file.read_text())["exchanges"]) == len(found.simulator.requests) - 1
+    assert len(json.loads(file.read_text())["exchanges"]) == len(account.simulator.requests) - 1
 
 
 # The page

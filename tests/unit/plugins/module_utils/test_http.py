@@ -275,12 +275,12 @@ def test_reused_connection_gets_a_new_deadline(serve: Serve) -> None:
     assert [http_client.exchange("GET", "/x", **READ).data for _answer in range(2)] == [[], []]
     assert server.connections == 1
 
-    here, there = socket.socketpair()
-    with here, there:
-        here.settimeout(5)
-        reader = http._UntilDeadline(here, here.makefile("rb", buffering=0))
-        there.sendall(b"abc")
-        assert (reader.read(2), reader.read(2), here.gettimeout()) == (b"ab", b"c", 5)
+    client_end, server_end = socket.socketpair()
+    with client_end, server_end:
+        client_end.settimeout(5)
+        reader = http._UntilDeadline(client_end, client_end.makefile("rb", buffering=0))
+        server_end.sendall(b"abc")
+        assert (reader.read(2), reader.read(2), client_end.gettimeout()) == (b"ab", b"c", 5)
 
 
 def test_no_compression_is_requested_or_read(serve: Serve) -> None:

@@ -84,13 +84,13 @@ def by_offset_without_total(server: Server, page: int, begin: int, body: Body) -
 
 
 def by_cursor(server: Server, page: int, begin: int, body: Body) -> None:
-    more = not server.last(begin)
-    body.update(has_more=more, next_cursor=str(begin + server.size) if more else None)
+    has_more = not server.last(begin)
+    body.update(has_more=has_more, next_cursor=str(begin + server.size) if has_more else None)
 
 
 def by_camel_case(server: Server, page: int, begin: int, body: Body) -> None:
-    more = not server.last(begin)
-    body["pagination"] = {"hasMore": more, "nextCursor": str(begin + server.size) if more else ""}
+    has_more = not server.last(begin)
+    body["pagination"] = {"hasMore": has_more, "nextCursor": str(begin + server.size) if has_more else ""}
 
 
 def by_next_page(server: Server, page: int, begin: int, body: Body) -> None:
@@ -117,8 +117,8 @@ def by_header(server: Server, page: int, begin: int, body: Body) -> dict[str, st
 
 
 def by_header_with_title(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
-    more = not server.last(begin)
-    return {"link": f"<?page={page + 2}>; title=\"a, b\"; rel='next'"} if more else {}
+    has_more = not server.last(begin)
+    return {"link": f"<?page={page + 2}>; title=\"a, b\"; rel='next'"} if has_more else {}
 
 
 def by_header_and_limit(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
@@ -158,7 +158,7 @@ def count(server: Server, _begin: int) -> int:
     return len(server.ids)
 
 
-def more(server: Server, begin: int) -> bool:
+def has_more(server: Server, begin: int) -> bool:
     return not server.last(begin)
 
 
@@ -176,12 +176,12 @@ REFUSED = {
     "total in camel case": only(totalCount=count),
     "count": only(count=count),
     "count and no link": only(count=count, next=lambda _server, _begin: None),
-    "has_more": only(has_more=more),
-    "has_more as text": only(has_more=lambda server, begin: str(more(server, begin)).lower()),
+    "has_more": only(has_more=has_more),
+    "has_more as text": only(has_more=lambda server, begin: str(has_more(server, begin)).lower()),
     "pages": only(total_pages=lambda server, _begin: server.pages),
-    "next_token": only(next_token=lambda server, begin: "x" if more(server, begin) else None),
-    "continuation": only(ContinuationToken=lambda server, begin: "x" if more(server, begin) else None),
-    "truncated": only(truncated=more),
+    "next_token": only(next_token=lambda server, begin: "x" if has_more(server, begin) else None),
+    "continuation": only(ContinuationToken=lambda server, begin: "x" if has_more(server, begin) else None),
+    "truncated": only(truncated=has_more),
     "last": only(last=lambda server, begin: server.last(begin)),
     "limit": only(limit=lambda server, _begin: server.size),
     "in meta": lambda server, _page, _begin, body: body.update(meta={"total": len(server.ids)}),
@@ -189,17 +189,20 @@ REFUSED = {
     "other headers": lambda server, _page, _begin, _body: {"x-wp-total": str(len(server.ids))},
     "result_info": lambda server, _page, _begin, body: body.update(result_info={"total_count": len(server.ids)}),
     "metadata": lambda server, _page, begin, body: body.update(
-        metadata={"continue": "abc" if more(server, begin) else "", "remainingItemCount": more(server, begin) * 7}
+        metadata={
+            "continue": "abc" if has_more(server, begin) else "",
+            "remainingItemCount": has_more(server, begin) * 7,
+        }
     ),
-    "cursor": only(cursor=lambda server, begin: "abc" if more(server, begin) else None),
+    "cursor": only(cursor=lambda server, begin: "abc" if has_more(server, begin) else None),
     "done": only(done=lambda server, begin: server.last(begin)),
-    "more_results_available": only(moreResultsAvailable=more),
+    "more_results_available": only(moreResultsAvailable=has_more),
     **{
         f"{name}: count": only(**{name: count})
         for name in ("recordsTotal", "grand_total", "total_machines", "machine_count", "cnt")
     },
     **{
-        f"{name}: cursor": only(**{name: lambda server, begin: "x" if more(server, begin) else None})
+        f"{name}: cursor": only(**{name: lambda server, begin: "x" if has_more(server, begin) else None})
         for name in ("page_token", "endCursor", "nextStart", "next_batch", "has_more_data")
     },
     **{
