@@ -356,10 +356,9 @@ def _mismatches(
     for machine in machines:
         if request.entry.offer_id and machine["offer_id"] not in (None, request.entry.offer_id):
             yield machine, OTHER_OFFER.format(offer_id=machine["offer_id"])
-    yield from ((machine, NOT_NAMED) for machine in further if unknown or not machine["resource_id"])
     if unknown:
-        namesakes = _unowned_namesakes(request, account)
-        yield from ((namesake, NAMESAKE) for namesake in namesakes if namesake not in further)
+        yield from ((machine, NOT_NAMED) for machine in further)
+        yield from ((namesake, NAMESAKE) for namesake in _unowned_namesakes(request, account))
 
 
 def _further(request: EndRequest, ids: t.Collection[str], account: Account) -> list[Machine]:
@@ -367,8 +366,6 @@ def _further(request: EndRequest, ids: t.Collection[str], account: Account) -> l
 
     The purchase holds them as well, so they end with the others.
     """
-    if not request.entry.offer_id:
-        return []
     owned = account.of_offer(request.entry.offer_id)
     own = [machine for machine, owner in owned if owner.hosts in ((), (request.host,))]
     return [machine for machine in not_gone(own) if machine["resource_id"] not in ids]

@@ -103,6 +103,12 @@ def reason(id: str, request: EndRequest, machines: Any, words: list[str], **cont
         ends("registered id", REGISTERED, [machine("r")], ["r"]),
         ends("registered id, another name", REGISTERED, [machine("r", "x", None)], ["r"]),
         ends("no offer noted", request_of(entry("r", offer="")), [machine("r")], ["r"]),
+        ends(
+            "no offer noted, stranger's machine without offer",
+            request_of(entry("r", offer="")),
+            [machine("r", offer=None), machine("s", "z", None)],
+            ["r"],
+        ),
         ends("one of two gone", TWO_REGISTERED, [machine("r"), machine("s", status="deleted")], ["r"], gone=["s"]),
         ends("being deleted", REGISTERED, [machine("r", status="deleting")], ["r"]),
         ends("failed", REGISTERED, [machine("r", status="failed")], ["r"]),
@@ -186,6 +192,21 @@ def reason(id: str, request: EndRequest, machines: Any, words: list[str], **cont
             phase="ready",
         ),
         forgets("given id, gone", request_of(resource_id="r"), [machine("r", "x", status="deleted")], gone=["r"]),
+        forgets(
+            "given id is registered and forgotten",
+            request_of(entry("r"), resource_id="r"),
+            [],
+            unknown={"r": "404."},
+            forget={"r"},
+        ),
+        forgets(
+            "given id is forgotten, purchase without ids",
+            request_of(MADE_ENTRY, resource_id="s"),
+            [],
+            phase="ready",
+            unknown={"s": "404."},
+            forget={"s"},
+        ),
         ends(
             "given id, not the name",
             request_of(resource_id="r", by_name=True),
@@ -235,6 +256,7 @@ def test_machine_that_had_ended_counts_at_its_last_price(
     assert price_and_begin(request.entry, end_of(request, listed))["price_per_hour"] == price_per_hour
 
 
+NOT_LISTED_YET = "Offer o is bought and may be billed, but the API lists no machine of it yet. Run again later."
 SHARED = (registered_claim("copy", "r", offer="x"),)
 
 
@@ -260,9 +282,17 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             "two journals with one offer",
             JOURNALED,
             [],
-            ["b, h", "o"],
+            ["b, h: several hosts claim it: o."],
             others=[registered_claim("b", offer="o")],
             phase="ready",
+        ),
+        reason(
+            "further machine of another host, registered one unreadable",
+            REGISTERED,
+            [machine("s")],
+            ["r does not end"],
+            others=[registered_claim("b", "s")],
+            unread={"r": "answered 500."},
         ),
         reason(
             "id unknown to the API",
@@ -289,7 +319,24 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             ["its offer is x, not that of the registry", "offer o", "r ("],
         ),
         reason(
-            "further machine without id", REGISTERED, [machine("r"), machine(None, "z")], ["a machine without an id"]
+            "another offer, one id unknown to the API",
+            TWO_REGISTERED,
+            [machine("r", offer="x")],
+            ["with resources r, s (unknown to the API)."],
+            unknown={"s": "404"},
+        ),
+        reason(
+            "further machine without id",
+            REGISTERED,
+            [machine("r"), machine(None, "z")],
+            ["gives no usable id for some of its machines: a machine without an id", "support"],
+        ),
+        reason(
+            "id unknown, further machine listed",
+            REGISTERED,
+            [machine("s", "z")],
+            ["s (", "it belongs to the host's offer, but the registry does not name it"],
+            unknown={"r": "404"},
         ),
         *(
             reason(
@@ -320,6 +367,13 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             unknown={"r": "404"},
             forget={"r"},
         ),
+        reason(
+            "no offer noted, id unknown, namesake listed",
+            request_of(entry("r", offer="")),
+            [machine("s", offer="x")],
+            ["names offer (none) with resources r (unknown to the API)."],
+            unknown={"r": "404"},
+        ),
         # A machine of another offer seems to belong to a purchase without ids.
         reason(
             "status names machine of another offer",
@@ -340,7 +394,7 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             "journal, machine with another name",
             JOURNALED,
             [machine("r", "database")],
-            ["it is called database, and the registry names only its offer"],
+            ["names offer o with resources (none).", "it is called database, and the registry names only its offer"],
             phase="ready",
         ),
         reason(
@@ -361,7 +415,7 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             phase={"phase": "ready", "resource_ids": ["r"]},
         ),
         *(
-            reason(phase, request_of(JOURNAL, age=OLD), [], ["lists no machine of it yet"], phase=phase)
+            reason(phase, request_of(JOURNAL, age=OLD), [], [NOT_LISTED_YET], phase=phase)
             for phase in ("going_on", "ready", "ended")
         ),
         *(
@@ -419,6 +473,7 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             ["r (", "USD 2.40", "decommission_resource_id=r", "provision_adopt"],
         ),
         reason("no entry, failed namesake", NO_ENTRY, [machine("r", status="failed")], ["r (", "failed"]),
+        reason("no entry, namesake without id", NO_ENTRY, [machine(None)], ["decommission_resource_id=<id>"]),
         reason(
             "name of two offers", BY_NAME, [machine("r"), machine("s", offer="x")], ["r (", "s (", "several offers"]
         ),
@@ -442,6 +497,13 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             [],
             ["r answered 404", "right account?"],
             unknown={"r": "r answered 404."},
+        ),
+        reason(
+            "given id is registered and unknown to the API",
+            request_of(entry("r"), resource_id="r"),
+            [],
+            ["The registry names r", "decommission_forget=r"],
+            unknown={"r": "404."},
         ),
         reason(
             "given id cannot be forgotten",
@@ -482,7 +544,7 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             "given id unknown, purchase without ids",
             request_of(MADE_ENTRY, resource_id="s"),
             [],
-            ["right account?"],
+            ["for h. 404. Is the token of the right account?"],
             phase="ready",
             unknown={"s": "404."},
         ),
@@ -503,6 +565,12 @@ def test_host_stops_with_reason(
     assert found.reason.startswith("Nothing was ended for h.")
     for word in words:
         assert word in found.reason
+
+
+@pytest.mark.parametrize(("end_request", "may_name_id"), [(MADE, True), (JOURNALED, False)])
+def test_machine_of_open_purchase_cannot_be_named_by_id(end_request: EndRequest, may_name_id: bool) -> None:
+    found = end_of(end_request, [], phase="ready")
+    assert ("-e decommission_resource_id=<id>" in found.reason) is may_name_id
 
 
 UNREAD: dict[str, Any] = {"unread": {"r": "GET /resources/r answered 500."}}
@@ -539,6 +607,7 @@ TWO_OF_OFFER = {"phase": "ready", "resource_ids": ["r", "s"]}
             ["The registry names r", "It answered 404.", "decommission_forget=r", "right account"],
             unknown={"r": "It answered 404."},
         ),
+        reason("registered one unreadable", REGISTERED, [machine("s")], ["r does not end"], **UNREAD),
         reason(
             "further machine, not registered", request_of(entry("s")), [machine("r"), machine("s")], NOT_READ, **UNREAD
         ),
@@ -560,6 +629,7 @@ def test_other_machines_end_if_api_does_not_show_one(
 ) -> None:
     found = end_of(end_request, machines, **context)
     assert (found.action, found.ids, found.in_doubt, found.forgotten) == (Action.END, ("s",), ("r",), ())
+    assert ("decommission_forget" in found.reason) is ("unknown" in context)
     for word in words:
         assert word in found.reason
 
@@ -609,7 +679,8 @@ def volume(**fields: Any) -> dict[str, Any]:
     ("registered", "machines", "storage"),
     [
         pytest.param(entry("r"), [machine("r"), volume()], ["v"], id="registered machine"),
-        pytest.param(MADE_ENTRY, [machine("r"), volume()], ["v"], id="purchase without ids"),
+        pytest.param(MADE_ENTRY, [machine("r"), volume()], ["v"], id="made without ids"),
+        pytest.param(MADE_ENTRY, [volume()], ["v"], id="made without machine"),
         pytest.param(JOURNAL, [machine("r", "h"), volume()], ["v"], id="journal, machine with the name"),
         pytest.param(
             JOURNAL, [machine("r", "h", status="deleted"), volume()], ["v"], id="journal, machine with the name, gone"
@@ -635,6 +706,23 @@ def test_storage_of_offer_belongs_to_host_that_bought_it(
     found = end_of(request_of(registered, age=OLD), machines, phase="failed")
     assert found.action in (Action.END, Action.FORGET), found.reason
     assert [item.resource_id for item in found.storage] == storage
+
+
+def test_storage_of_offer_that_another_host_bought_is_not_the_hosts() -> None:
+    listed = [machine("r", "h"), volume()]
+    found = end_of(request_of(JOURNAL, age=OLD), listed, phase="failed", others=[registered_claim("b", "r")])
+    assert (found.action, found.storage) == (Action.FORGET, ())
+
+
+def test_storage_of_host_without_registry_is_unregistered() -> None:
+    found = end_of(BY_NAME, [machine("r"), volume()])
+    assert (found.action, found.storage) == (Action.END, ())
+    assert [item.resource_id for item in found.unregistered_storage] == ["v"]
+
+
+def test_stopped_host_leaves_no_storage() -> None:
+    found = end_of(REGISTERED, [machine("r", offer="x"), volume()])
+    assert (found.action, found.storage) == (Action.STOP, ())
 
 
 def test_affected_storage_is_not_the_hosts_even_if_machine_uses_it() -> None:
