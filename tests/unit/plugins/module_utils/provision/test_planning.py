@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product_key
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import noted_offer
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage, noted_offer
 
 from planning_samples import ALL, CHEAP, DEAR, FAIR, M, X, Y, actions, case, free, open_purchase, owner, planned
 from provision_samples import declared, entry, host, offer, offer_id
@@ -331,6 +331,9 @@ def test_refusal_reports_attempts() -> None:
     for part in ("Someone else was faster.", "Nothing is billed", f"Offers tried: {X}, {Y}."):
         assert part in plan.refusal
     assert case(host(max_attempts=3), attempts=tried).attempts_left == 1
+    keeps = replace(case(host(), attempts=tried), kept_storage=(Storage("s-1", price_per_hour=0.25),))
+    (plan,) = planned(keeps, offers=[CHEAP, FAIR])
+    assert "keeps its storage, which is billed" in plan.refusal and "Nothing is billed" not in plan.refusal
 
 
 def test_undelivered_product_is_tried_last_under_any_offer_id() -> None:

@@ -29,6 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     BUY,
     STOP,
     WAIT,
+    counted_in_budgets,
     host_plans,
     prices_of_others,
 )
@@ -332,7 +333,7 @@ def test_account_ceiling_stops_buyer_if_account_is_unreadable() -> None:
 
 
 def test_budget_limits_month_of_project() -> None:
-    ledgers = {"default": Ledger((RUNNING,), NIGHT), "red": Ledger((), NIGHT)}
+    ledgers = {"default": Ledger((RUNNING, RUNNING._replace(project="red")), NIGHT), "red": Ledger((), NIGHT)}
     assert actions(planned(free(budget=106), now=NIGHT, ledgers=ledgers)) == [(BUY, X)], (
         "spent 10, both machines 48 each until the month ends"
     )
@@ -342,6 +343,12 @@ def test_budget_limits_month_of_project() -> None:
     assert actions(planned(free("r", budget=105, project="red"), now=NIGHT, ledgers=ledgers)) == [(BUY, X)]
     hosts = [free("gpu-1", budget=150), free("gpu-2", budget=""), free("gpu-3", project="red")]
     assert [each.action for each in planned(*hosts, now=NIGHT, ledgers=ledgers)] == [STOP, STOP, BUY]
+
+
+def test_counted_in_budgets_are_hosts_of_projects_with_a_budget() -> None:
+    cases = [free("gpu-1", budget=5), free("r", project="red"), owner("b", project="blue", budget=5)]
+    hosts = [{"host": "gpu-1", "project": "default"}, {"host": "gpu-2", "project": ""}, {"host": "r", "project": "red"}]
+    assert counted_in_budgets(cases, hosts) == {"default": hosts[:2]}
 
 
 def test_two_folders_of_a_project_share_its_budget() -> None:
@@ -377,5 +384,6 @@ def test_prices_of_others_counts_listed_and_registered_machines(
     machines: list[dict[str, Any]] | None, unreadable: str, total: float, reason: str
 ) -> None:
     others = [("gpu-2", entry(offer_id(7), [machine_id(7)], "made"))]
-    prices = prices_of_others(Account.of([], machines, unreadable), [], others, ())
+    void = case(host("gpu-3"), HostState.STOP, entry(offer_id(8), [machine_id(8)], "made"), void=True)
+    prices = prices_of_others(Account.of([], machines, unreadable), [void], others, ())
     assert (prices.unreadable, Count((*prices.registered, *prices.foreign)).sum.total) == (reason, total)
