@@ -92,6 +92,7 @@ STORIES: dict[str, dict[str, Any]] = {
     "R 422": {"by_name": False, "sends": 1, "refused": 422},
     "R 404": {"by_name": False, "sends": 1, "refused": 404},
     "R 409": {"by_name": False, "sends": 1, "refused": 409},
+    "R 409, made by another run": {"by_name": False, "sends": 1, "refused": 409, "made": True},
     "R 429": {"by_name": False, "sends": 1, "refused": 429, "busy": True},
     "R 200 with a refusal": {"by_name": False, "sends": 1, "refused": ANSWERED_NO},
 }
@@ -128,6 +129,7 @@ R unanswered, made by another run    |?unknown unreadable|?unknown contradicted|
 R 422                                |?rejected refused|rejected refused|rejected refused|rejected refused|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unproven|rejected failed|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unreadable|rejected ended
 R 404                                |?unknown unreadable|rejected refused|rejected refused|rejected refused|?unknown unproven|?unknown unproven|?unknown unproven|rejected taken|?unknown unproven|?rejected taken|rejected failed|?unknown unproven|?unknown unproven|?rejected taken|?unknown unreadable|rejected ended
 R 409                                |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|?unknown unproven|?unknown unproven|?unknown unproven|rejected taken|?unknown unproven|?rejected taken|rejected failed|?unknown unproven|?unknown unproven|?rejected taken|?unknown unreadable|rejected ended
+R 409, made by another run           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unreadable|existing
 R 429                                |?unknown unreadable|?unknown lately|send|?unknown lately|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unproven|rejected failed|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unreadable|rejected ended
 R 200 with a refusal                 |?unknown unreadable|rejected refused|rejected refused|rejected refused|?unknown unproven|created|?unknown unproven|?unknown unproven|?unknown unproven|?unknown unproven|rejected failed|rejected failed|?unknown unproven|?unknown unproven|?unknown unreadable|rejected ended
 """  # noqa: E501
@@ -458,6 +460,7 @@ def test_needs_machine_list(named: bool, made: bool, ids: list[str], needs_list:
     assert named or not needs_machine_list(History(named=named, made=made, sends=1), ["r-1"])
     refused = History(by_name=False, named=False, made=made, sends=1, refused=409)
     assert made or needs_machine_list(refused, ids)
+    assert needs_machine_list(History(by_name=False, named=False), ids) is (not ids), "the registry decides"
 
 
 @pytest.mark.parametrize(
