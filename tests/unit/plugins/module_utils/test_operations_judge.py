@@ -59,10 +59,10 @@ def stop_message(purchase: dict[str, Any], registry: str | None, folder: Path) -
     }
     params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}}
     answer = judge(NO_API, params, False)
-    (found,) = answer["verdicts"]
+    (verdict,) = answer["verdicts"]
     assert (answer["round"], answer["all_skip_next"]) == ("1", False)
-    assert (found["host"], found["next"], found["release"]) == ("gpu-1", "stop", [])
-    return str(found["stop"])
+    assert (verdict["host"], verdict["next"], verdict["release"]) == ("gpu-1", "stop", [])
+    return str(verdict["stop"])
 
 
 KILLED = {"failed": True, "msg": "MODULE FAILURE\nSee stdout/stderr for the exact error"}
@@ -244,17 +244,17 @@ def test_purchase_of_another_run_stays_noted_and_stops_the_host(
     def of_host() -> Any:
         return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
 
-    theirs = of_host()
-    theirs.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
+    other_run = of_host()
+    other_run.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
     ids = {"provision_resource_ids": [machine_id(1)], "provision_storage": [{"resource_id": machine_id(2)}]}
-    theirs.note({"provision_procured_offer_id": offer, "provision_purchase": "made", **ids})
+    other_run.note({"provision_procured_offer_id": offer, "provision_purchase": "made", **ids})
     api: Any = Account([machine(1, "gpu-1", offer)])
     before = of_host().read()
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["next"] == "stop"
     assert of_host().read() == before and before["provision_storage"]
-    theirs_now = f"By its registry, gpu-1 has offer {offer} meanwhile, of another run: {machine_id(1)}."
-    assert verdict["stop"] == f"It is too expensive. {theirs_now} No other offer is tried: run again."
+    expected = f"By its registry, gpu-1 has offer {offer} meanwhile, of another run: {machine_id(1)}."
+    assert verdict["stop"] == f"It is too expensive. {expected} No other offer is tried: run again."
 
 
 @pytest.mark.parametrize("offer", [X, Y], ids=["same offer", "other offer"])
@@ -270,9 +270,9 @@ def test_open_purchase_of_another_run_stays_noted_and_stops_the_host(
     def of_host() -> Any:
         return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
 
-    theirs = of_host()
-    theirs.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
-    theirs.close()
+    other_run = of_host()
+    other_run.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
+    other_run.close()
     api: Any = Account([])
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["next"] == "stop" and f"gpu-1 has offer {offer} meanwhile" in verdict["stop"]
@@ -286,13 +286,13 @@ def test_reached_machine_is_noted_only_for_its_own_offer(
     """While this run waited for its machine, someone ended it, and another run bought one for the host."""
     url, place = store
     plan = planned(registry=place.text, round="1", verify="specs")
-    theirs = Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
-    assert theirs
-    theirs.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
+    other_run = Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
+    assert other_run
+    other_run.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
     ids = {"provision_resource_ids": [machine_id(1)], "provision_bootstrap_host_key": "ssh-ed25519 A"}
-    theirs.note({"provision_procured_offer_id": offer, "provision_purchase": "made", **ids})
+    other_run.note({"provision_procured_offer_id": offer, "provision_purchase": "made", **ids})
     assert reached(params_of(plan, {}, url, tmp_path), False)["changed"] is is_verified
-    noted = theirs.read() or {}
+    noted = other_run.read() or {}
     assert noted.get("provision_verified", False) is is_verified
     assert ("provision_bootstrap_host_key" in noted) is not is_verified
 

@@ -38,5 +38,5 @@ def test_order_finds_machines_only_in_its_project(tmp_path: Path, project: str, 
     spec = {name: option.get("default") for name, option in ORDER.argument_spec.items()}
     given = {"variables": {"order_names": "gpu-1"}, "group": "gpu", "sizes": {"gpu": 1}, "sought": [row]}
     params = {**spec, "here": "/", "sources": [], "find": True, "api_url": BASE, **given}
-    found = ORDER.perform(params, False)
-    assert [item["name"] for item in found["reached"]] == (["gpu-1"] if finds else []), found
+    result = ORDER.perform(params, False)
+    assert [item["name"] for item in result["reached"]] == (["gpu-1"] if finds else []), result

@@ -54,17 +54,17 @@ def test_machine_without_an_owner_ends_with_person_and_reason(
     queue: RequestQueue, orphan: Callable[..., Result]
 ) -> None:
     expect_reads(queue, resource(), resource(SECOND_RESOURCE_ID))
-    found = orphan(resource_id=RESOURCE_ID.upper())
-    assert (found["ended"]["resource_id"], found["ended"]["by"], found["ended"]["why"]) == (RESOURCE_ID, "eve", WHY)
-    assert found["lines"][-1] == f"No host owns it. It ends for eve: {WHY}"
+    result = orphan(resource_id=RESOURCE_ID.upper())
+    assert (result["ended"]["resource_id"], result["ended"]["by"], result["ended"]["why"]) == (RESOURCE_ID, "eve", WHY)
+    assert result["lines"][-1] == f"No host owns it. It ends for eve: {WHY}"
     expect_reads(queue, resource())
     assert orphan(check_mode=True)["lines"][-1] == f"No host owns it. It would end for eve: {WHY}"
 
 
 def test_limit_is_refused_before_any_request(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
     """Otherwise only the hosts within the limit would end the machine over SSH."""
-    found = orphan(limited=True)
-    assert found["failed"] and found["msg"] == "An end by id concerns no hosts: leave --limit out. Nothing was ended."
+    result = orphan(limited=True)
+    assert result["failed"] and result["msg"] == "An end by id concerns no hosts: leave --limit out. Nothing was ended."
 
 
 @pytest.mark.parametrize("folder", ["a", "b"])
@@ -76,26 +76,26 @@ def test_machine_of_either_host_with_the_same_name_is_not_ended(
         offer = OFFER_ID if own == RESOURCE_ID else OTHER_ID
         write_entry(tmp_path / place, "gpu-1", provision_resource_ids=[own], provision_procured_offer_id=offer)
     expect_reads(queue, resource())
-    found = orphan()
-    assert found["failed"] and "is owned by gpu-1, says the registry. Nothing was ended." in found["msg"]
+    result = orphan()
+    assert result["failed"] and "is owned by gpu-1, says the registry. Nothing was ended." in result["msg"]
 
 
 def test_unreadable_registry_prevents_the_end(
     queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path
 ) -> None:
     write_entry(tmp_path / "b", "gpu-1", "<<<<<<< ours\n")
-    found = orphan()
-    assert found["failed"] and f"Whether a host owns {RESOURCE_ID} is not known" in found["msg"]
+    result = orphan()
+    assert result["failed"] and f"Whether a host owns {RESOURCE_ID} is not known" in result["msg"]
 
 
 def test_host_with_an_unknown_registry_prevents_the_end(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
-    found = orphan(troubles=["gpu-1: provision_registry_url is undefined."])
-    assert found["failed"] and "is not known: gpu-1: provision_registry_url is undefined." in found["msg"]
+    result = orphan(troubles=["gpu-1: provision_registry_url is undefined."])
+    assert result["failed"] and "is not known: gpu-1: provision_registry_url is undefined." in result["msg"]
 
 
 @pytest.mark.parametrize("options", [{"resource_id": "gpu-1"}, {"resource_id": ""}, {"reason": " "}, {"reason": "x"}])
 def test_invalid_id_or_reason_sends_nothing(
     queue: RequestQueue, orphan: Callable[..., Result], options: Result
 ) -> None:
-    found = orphan(**options)
-    assert found["failed"] and found["msg"].startswith("end_re")
+    result = orphan(**options)
+    assert result["failed"] and result["msg"].startswith("end_re")

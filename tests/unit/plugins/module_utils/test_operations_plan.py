@@ -52,8 +52,8 @@ class FakeMarket:
         self._storage = storage
 
     def offer(self, offer_id: str) -> dict[str, Any]:
-        (found,) = (each for each in self._offers if each["offer_id"] == offer_id)
-        return {**found, "price_per_hour": found["price_per_hour"] - self._storage}
+        (details,) = (each for each in self._offers if each["offer_id"] == offer_id)
+        return {**details, "price_per_hour": details["price_per_hour"] - self._storage}
 
     def search_offers(self, spec: dict[str, Any]) -> tuple[list[dict[str, Any]], int, Any]:
         assert spec == SPEC
@@ -65,10 +65,10 @@ class FakeMarket:
     def resource(self, resource_id: str, *, force_refresh: bool, retries: int | None) -> Any:
         assert force_refresh
         self.read.append(resource_id)
-        found = self._pages[resource_id]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        page = self._pages[resource_id]
+        if isinstance(page, Exception):
+            raise page
+        return page
 
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e a comment"
@@ -373,10 +373,10 @@ def test_plan_of_a_host_does_not_grow_with_the_number_of_hosts(tmp_path: Path) -
     ],
 )
 def test_host_without_a_way_to_log_in_buys_nothing(tmp_path: Path, fields: dict[str, Any], buys: bool) -> None:
-    (found,) = planned(tmp_path, 1, no_login="There is no ssh.", **fields)["plans"]
-    assert (found["action"] == "buy") == buys, found["refusal"]
+    (host_plan,) = planned(tmp_path, 1, no_login="There is no ssh.", **fields)["plans"]
+    assert (host_plan["action"] == "buy") == buys, host_plan["refusal"]
     if not buys:
-        assert found["refusal"] == "There is no ssh. Nothing was sent."
+        assert host_plan["refusal"] == "There is no ssh. Nothing was sent."
 
 
 @pytest.mark.parametrize(
@@ -423,11 +423,11 @@ def test_job_without_the_key_of_the_machines_buys_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("key.pub").write_text(f"{KEY}\n")
-    (found,) = planned(tmp_path / "registry", 1, job_keys=job_keys, **fields)["plans"]
-    assert (found["action"] == "buy") == buys, found["refusal"]
+    (host_plan,) = planned(tmp_path / "registry", 1, job_keys=job_keys, **fields)["plans"]
+    assert (host_plan["action"] == "buy") == buys, host_plan["refusal"]
     if not buys:
-        assert "This job cannot log in to the machines that it would buy" in found["refusal"]
-        assert found["refusal"].endswith("Nothing was sent.")
+        assert "This job cannot log in to the machines that it would buy" in host_plan["refusal"]
+        assert host_plan["refusal"].endswith("Nothing was sent.")
 
 
 @pytest.mark.parametrize("quote", [True, False])
@@ -452,8 +452,8 @@ def test_job_that_would_lose_its_registry_is_refused(
     keys = None if quote else f"256 {SHA} a credential (ED25519)"
     folder = registry and registry.format(job=job, stays=tmp_path / "stays")
     where = {"here": str(job / "project"), "sources": [str(job / "inventory" / "hosts")]}
-    (found,) = planned(tmp_path, 1, registry_dir=folder, quote=quote, by_job=True, job_keys=keys, **where)["plans"]
-    assert ("nothing would remember the machine" in found["refusal"]) is is_lost, found
+    (host_plan,) = planned(tmp_path, 1, registry_dir=folder, quote=quote, by_job=True, job_keys=keys, **where)["plans"]
+    assert ("nothing would remember the machine" in host_plan["refusal"]) is is_lost, host_plan
 
 
 def test_budget_counts_all_registry_folders_of_the_project(tmp_path: Path) -> None:
@@ -464,10 +464,10 @@ def test_budget_counts_all_registry_folders_of_the_project(tmp_path: Path) -> No
     file.claim({**bought, "provision_journaled_at": utc(time.time())})
     file.close()
     (alone,) = planned(tmp_path / "a", 1, budget=5000, lease="1h")["plans"]
-    (found,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[other])["plans"]
+    (together,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[other])["plans"]
     (apart,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[{**other, "project": "red"}])["plans"]
-    assert (alone["action"], found["action"], apart["action"]) == ("buy", "stop", "buy"), found["refusal"]
-    assert "of project default" in found["refusal"]
+    assert (alone["action"], together["action"], apart["action"]) == ("buy", "stop", "buy"), together["refusal"]
+    assert "of project default" in together["refusal"]
 
 
 def test_budget_counts_this_month_although_a_clock_was_behind(tmp_path: Path) -> None:
@@ -481,17 +481,17 @@ def test_budget_counts_this_month_although_a_clock_was_behind(tmp_path: Path) ->
     file = HostFile(f"{tmp_path}/over/compute_index_supply.yml")
     file.read()
     file.end()
-    (found,) = planned(tmp_path, 1, budget=2000, lease="1h")["plans"]
-    assert (found["action"], found["error_class"]) == ("stop", "price"), found["refusal"]
+    (host_plan,) = planned(tmp_path, 1, budget=2000, lease="1h")["plans"]
+    assert (host_plan["action"], host_plan["error_class"]) == ("stop", "price"), host_plan["refusal"]
     assert planned(tmp_path, 1, budget=1e6, lease="1h")["plans"][0]["action"] == "buy"
 
 
 def test_budget_refuses_while_a_registry_of_the_project_is_unread(tmp_path: Path) -> None:
     limits = {"lease": "1h", "untold": ["gpu-9: its registry is not read."]}
-    (found,) = planned(tmp_path, 1, budget=5000, **limits)["plans"]
+    (host_plan,) = planned(tmp_path, 1, budget=5000, **limits)["plans"]
     (free,) = planned(tmp_path, 1, **limits)["plans"]
-    assert (found["action"], free["action"]) == ("stop", "buy")
-    assert "whether provision_budget holds is not known: gpu-9: its registry is not read." in found["refusal"]
+    assert (host_plan["action"], free["action"]) == ("stop", "buy")
+    assert "whether provision_budget holds is not known: gpu-9: its registry is not read." in host_plan["refusal"]
 
 
 @pytest.mark.parametrize("shown", ["list", "links"])
@@ -502,9 +502,10 @@ def test_adopted_machine_counts_with_its_storage(tmp_path: Path, shown: str) -> 
     volume = machine(2, "data", LISTED["offer_id"] if shown == "list" else None, kind="storage", price_per_hour=0.25)
     listed = [own, volume] if shown == "list" else [own]
     api = FakeMarket(10, listed=listed, pages={LISTED["resource_id"]: own, machine_id(2): volume})
-    (found,) = planned(tmp_path, 1, api=api, check_mode=False, adopt=True)["plans"]
+    (host_plan,) = planned(tmp_path, 1, api=api, check_mode=False, adopt=True)["plans"]
     entry = read_entry(HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml")).read())
-    assert (found["action"], found["price_per_hour"], entry.price_per_hour) == ("wait", 2.25, 2.25), found["refusal"]
+    assert host_plan["action"] == "wait", host_plan["refusal"]
+    assert host_plan["price_per_hour"] == entry.price_per_hour == 2.25
     assert (entry.resource_ids, entry.all_ids) == ((LISTED["resource_id"],), (LISTED["resource_id"], machine_id(2)))
     (dear,) = planned(tmp_path / "b", 1, api=api, adopt=True, max_price_per_hour=2.2)["plans"]
     assert dear["action"] == "stop" and "USD 2.25 per hour, above provision_max_price_per_hour" in dear["refusal"]
@@ -532,10 +533,10 @@ def test_machine_adopted_by_another_run_stops_only_its_host(
 
     api = AdoptedMeanwhile(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
     options: Any = {"api": api, "check_mode": False, "adopt": True, "registry_url": registry_url}
-    found, again = (planned(tmp_path, 2, **options) for _run in range(2))
-    plans = found["plans"]
+    first, second = (planned(tmp_path, 2, **options) for _run in range(2))
+    plans = first["plans"]
     assert [item["action"] for item in plans] == [action, "buy"], [item["refusal"] for item in plans]
-    assert (found["changed"], again["changed"]) == (False, False)
+    assert (first["changed"], second["changed"]) == (False, False)
     assert ("is contested" in plans[0]["refusal"]) is (action == "stop")
 
 
@@ -550,10 +551,10 @@ def test_machine_of_an_ended_entry_is_adopted_only_by_its_host(
     other.note({"provision_procured_offer_id": LISTED["offer_id"], "provision_price_per_hour": 2.0, **ids})
     other.end()
     api = FakeMarket(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
-    found = planned(tmp_path, 2, api=api, check_mode=False, adopt=True, registry_url=registry_url)["plans"]
-    assert [item["action"] for item in found] == [action, "buy"], [item["refusal"] for item in found]
+    plans = planned(tmp_path, 2, api=api, check_mode=False, adopt=True, registry_url=registry_url)["plans"]
+    assert [item["action"] for item in plans] == [action, "buy"], [item["refusal"] for item in plans]
     refusal = "host gpu-9 of project default has also bought the offer; it counts as ended: if it still runs, let that"
-    assert (refusal in found[0]["refusal"]) is (action == "stop")
+    assert (refusal in plans[0]["refusal"]) is (action == "stop")
 
 
 @pytest.mark.parametrize("refused", [None, 409])
@@ -579,10 +580,10 @@ def test_storage_of_an_unanswered_purchase_that_failed_is_kept(
     registry.close()
     volume = machine(2, "data", bought, kind="storage")
     api = FakeMarket(1, listed=[volume], pages={machine_id(2): volume})
-    (found,) = planned(tmp_path, 1, api=api, check_mode=False, registry_url=url)["plans"]
+    (host_plan,) = planned(tmp_path, 1, api=api, check_mode=False, registry_url=url)["plans"]
     ledger = dead.ledger("default") if url else _stores.ledger(str(tmp_path))
     kept = {item for bill in ledger.bills if bill.runs for item in bill.resource_ids}
-    assert (found["action"], kept) == ("buy", set() if refused else {machine_id(2)}), found["refusal"]
+    assert (host_plan["action"], kept) == ("buy", set() if refused else {machine_id(2)}), host_plan["refusal"]
 
 
 @pytest.mark.parametrize("phase", ["ended", "failed"])
@@ -596,9 +597,9 @@ def test_storage_of_a_machine_ended_elsewhere_stays_in_the_registry(
     HostFile(str(path)).note({"provision_procured_offer_id": bought, "provision_resource_ids": ids})
     gone, volume = machine(1, "gpu-0", bought, status="deleted"), machine(2, "data", bought, kind="storage")
     api = FakeMarket(1, listed=[gone, volume], pages={machine_id(1): gone, machine_id(2): volume})
-    (found,) = planned(tmp_path, 1, api=api, check_mode=False)["plans"]
+    (host_plan,) = planned(tmp_path, 1, api=api, check_mode=False)["plans"]
     entry = read_entry(HostFile(str(path)).read())
-    assert (found["action"], entry.is_empty) == ("buy", True), found["refusal"]
+    assert (host_plan["action"], entry.is_empty) == ("buy", True), host_plan["refusal"]
     assert [item.resource_id for item in entry.kept_storage] == [machine_id(2)]
 
 
@@ -610,8 +611,8 @@ def test_failed_purchase_stays_while_page_of_machine_listed_as_deleted_is_unread
     path = tmp_path / "gpu-0" / "compute_index_supply.yml"
     HostFile(str(path)).note({"provision_procured_offer_id": bought, "provision_resource_ids": [machine_id(1)]})
     api = FakeMarket(1, listed=[machine(1, "gpu-0", bought, status="deleted")], pages={machine_id(1): UNAVAILABLE})
-    (found,) = planned(tmp_path, 1, api=api, check_mode=False)["plans"]
-    assert found["action"] != "buy" and read_entry(HostFile(str(path)).read()).resource_ids == (machine_id(1),)
+    (host_plan,) = planned(tmp_path, 1, api=api, check_mode=False)["plans"]
+    assert host_plan["action"] != "buy" and read_entry(HostFile(str(path)).read()).resource_ids == (machine_id(1),)
 
 
 @pytest.mark.parametrize(("ceiling", "action"), [(2.2, "stop"), (2.25, "buy")])
@@ -632,9 +633,9 @@ def test_storage_of_a_machine_ended_elsewhere_counts_at_once(
     )
     limits = {option: ceiling}
     for _run in range(2):
-        (found,) = planned(tmp_path, 1, api=api, check_mode=False, **limits)["plans"]
-        assert found["action"] == action, found["refusal"]
-        assert action == "buy" or "USD 2.25 per hour together" in found["refusal"]
+        (host_plan,) = planned(tmp_path, 1, api=api, check_mode=False, **limits)["plans"]
+        assert host_plan["action"] == action, host_plan["refusal"]
+        assert action == "buy" or "USD 2.25 per hour together" in host_plan["refusal"]
 
 
 @pytest.mark.parametrize(

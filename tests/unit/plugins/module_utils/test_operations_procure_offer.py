@@ -178,8 +178,7 @@ def test_filtered_list_identifies_a_single_new_machine(queue: RequestQueue, buy:
     queue.expect_free_offer().expect(*POST, procurement("provisioning_in_progress"))
     queue.expect("GET", STATUS_PATH, status("provisioning")).expect_resources(*resources)
     for resource_id in ids:
-        found = queue.expect("GET", f"/resources/{resource_id}", resources[0], query={"force_refresh": "true"})
-        assert found is queue
+        queue.expect("GET", f"/resources/{resource_id}", resources[0], query={"force_refresh": "true"})
     assert (buy(resource_name="trainer")["resource_ids"], len(queue.calls)) == (ids, 5 + len(ids))
 
 

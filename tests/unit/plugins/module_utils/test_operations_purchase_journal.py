@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import AS_MODULE
-from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
@@ -93,14 +92,13 @@ def expect_bought_offer(queue: RequestQueue, *machines: Any, state: Any = None, 
 def test_journal_is_written_before_the_purchase_and_ids_after_it(
     queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Any] = []
-    real = Market.procure
-    monkeypatch.setattr(Market, "procure", lambda *args, **how: seen.append(stored_entry(path)) or real(*args, **how))
+    during: list[Any] = []
+    before_request(monkeypatch, lambda: during.append(stored_entry(path)))
     queue.expect_free_offer().expect(*POST, procurement())
     result = buy()
     assert outcome_of(result) == ("created", None, [RESOURCE_ID])
     assert result["registry"] == str(path)
-    assert seen == [SENT] and stored_entry(path) == MADE
+    assert during == [SENT] and stored_entry(path) == MADE
 
 
 def test_journal_has_the_planned_price_if_higher(queue: RequestQueue, buy: Any, path: Path) -> None:
@@ -346,15 +344,15 @@ def test_journal_of_a_faster_run_is_left_alone(
 def test_purchase_of_a_concurrent_run_is_recognized(
     queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
-    other = HostFile(str(path), "alice at bastion")
-    before_request(monkeypatch, lambda: other.claim(SENT) if held else write_entry(path, SENT), "offer_status")
+    concurrent = HostFile(str(path), "alice at bastion")
+    before_request(monkeypatch, lambda: concurrent.claim(SENT) if held else write_entry(path, SENT), "offer_status")
     expect_bought_offer(queue, resource(), times=3 if held else 4)
     if held:
         assert outcome_of(buy()) == ("claimed", "conflict", [])
     else:
         queue.expect("GET", OFFER_PATH, offer())
         assert outcome_of(buy()) == ("existing", None, [RESOURCE_ID])
-    other.close()
+    concurrent.close()
 
 
 def test_refusal_does_not_free_the_purchase_of_another_run(
@@ -408,7 +406,7 @@ def test_suspended_run_stops_if_its_journal_was_changed(
     """On a file system without locks, another run has ended or freed the purchase, begun one, or broken the file."""
     later = {**SENT, "provision_journaled_at": "2026-01-31T12:05:00Z"}
 
-    def other() -> None:
+    def change_journal() -> None:
         if change == "removed":
             path.unlink()
         elif change == "unreadable":
@@ -416,7 +414,7 @@ def test_suspended_run_stops_if_its_journal_was_changed(
         else:
             path.write_text(yaml.safe_dump({**SENT, "provision_purchase": "refused"} if change == "freed" else later))
 
-    before_request(monkeypatch, other)
+    before_request(monkeypatch, change_journal)
     queue.expect_free_offer().expect(*POST, reply, code, headers={"Retry-After": "2"} if code in (429, 503) else None)
     if has_ended:
         expect_bought_offer(queue, resource(name="trainer", status="deleted"))
@@ -503,13 +501,13 @@ def test_refused_purchase_with_unreadable_list_is_not_replaced(queue: RequestQue
 
 
 def test_lock_of_another_run_without_an_entry_counts_as_a_claim(queue: RequestQueue, buy: Any, path: Path) -> None:
-    """The other run was stopped before it wrote its entry, or the file system has kept the lock of a dead one."""
-    other = _files.Hold(str(path.parent), "bob at bastion")
-    assert other.take() == ""
+    """The lock run was stopped before it wrote its entry, or the file system has kept the lock of a dead one."""
+    lock = _files.Hold(str(path.parent), "bob at bastion")
+    assert lock.take() == ""
     queue.expect_free_offer()
     result = buy()
     assert (result["outcome"], result["claimed_by"]) == ("claimed", "bob at bastion")
-    other.release()
+    lock.release()
     queue.expect_free_offer().expect(*POST, procurement())
     assert buy()["outcome"] == "created"
 

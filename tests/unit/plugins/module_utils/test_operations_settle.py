@@ -47,10 +47,10 @@ def database(url: str, run: str = "test") -> Database:
 
 def sent_claim(url: str, *, held: bool = False, **note: Any) -> Row:
     """Claim trainer for a run that has sent its purchase an hour ago. ``held``: it still runs; else it has died."""
-    wanted = Purchase(
+    purchase = Purchase(
         str(uuid.uuid4()), "default", "trainer", BASE, OFFER_ID, 2.0, {"provision_resource_name": "trainer", **note}
     )
-    row = database(url, "dead").claim(wanted, Ceilings())
+    row = database(url, "dead").claim(purchase, Ceilings())
     until = "now() + interval '1 minute'" if held else "now()"
     query = f"UPDATE compute_index_supply.purchase SET held_until = {until}, sent_at = now() - interval '1 hour'"
     postgresql.execute(url, query)
@@ -390,7 +390,7 @@ def test_settling_can_be_killed_at_any_statement(
 ) -> None:
     """The next run comes to the same result, once the hold of the killed one is over."""
     params = {"registry_url": registry_url, "api_url": BASE}
-    real = Database._execute
+    original = Database._execute
     for at in itertools.count(1):
         sent_claim(registry_url)
         query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '1 hour'"
@@ -400,7 +400,7 @@ def test_settling_can_be_killed_at_any_statement(
         def execute(*args: Any, at: int = at, passed: Any = passed) -> Any:
             if next(passed) >= at:
                 raise Killed
-            return real(*args)
+            return original(*args)
 
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             patch.setattr(Database, "_execute", execute)
@@ -408,13 +408,13 @@ def test_settling_can_be_killed_at_any_statement(
         survived = next(passed) <= at
         postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
         settle(api, params, [SharedProject()])
-        found, machines = claim_state(registry_url)
+        state, machines = claim_state(registry_url)
         # A failed purchase may have been noted as made: it counts, and the next run of the host ends it.
         half_settled = {"live"} if expected[0] == "ended" and not survived else set()
-        assert machines == expected[1] and found in {expected[0], *half_settled}, at
+        assert machines == expected[1] and state in {expected[0], *half_settled}, at
         # Its storage counts once the purchase has ended; until then the purchase itself counts.
-        kept = {row.offer for row in database(registry_url).counted()} - {OFFER_ID}
-        assert kept == ({SECOND_RESOURCE_ID} if api.has_storage and found == "ended" else set()), at
+        counted = {row.offer for row in database(registry_url).counted()} - {OFFER_ID}
+        assert counted == ({SECOND_RESOURCE_ID} if api.has_storage and state == "ended" else set()), at
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
         if survived:
             assert at > 5

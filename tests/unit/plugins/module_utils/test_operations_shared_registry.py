@@ -64,14 +64,14 @@ def rows(url: str) -> list[Row]:
 
 
 def states(url: str) -> list[str]:
-    found = postgresql.execute(url, "SELECT state FROM compute_index_supply.purchase ORDER BY claimed_at")
-    return [state for (state,) in found]
+    states = postgresql.execute(url, "SELECT state FROM compute_index_supply.purchase ORDER BY claimed_at")
+    return [state for (state,) in states]
 
 
 def other_run(url: str, offer_id: str = OFFER_ID, *, dead: bool = False) -> Row:
     """Claim the same host for another run that has sent its purchase. ``dead``: an hour ago, and it holds nothing."""
-    wanted = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", "trainer", BASE, offer_id, 2.0)
-    row = database(url, "other").claim(wanted, _postgresql.Ceilings())
+    purchase = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", "trainer", BASE, offer_id, 2.0)
+    row = database(url, "other").claim(purchase, _postgresql.Ceilings())
     if dead:
         query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = now() - interval '1 hour'"
         postgresql.execute(url, query)
@@ -135,11 +135,11 @@ def test_claim_of_a_faster_run_stops_the_purchase(
 
 def unsent_claim(url: str, host: str = "trainer", offer_id: str = OTHER_ID, *, lapsed: bool = False) -> None:
     """Let another run claim a host, and die before it marks the claim as sent. ``lapsed``: its hold is over."""
-    wanted = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", host, BASE, offer_id, 2.0)
-    database(url, "other").claim(wanted, _postgresql.Ceilings())
+    purchase = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", host, BASE, offer_id, 2.0)
+    database(url, "other").claim(purchase, _postgresql.Ceilings())
     until = "now()" if lapsed else "held_until"
     query = f"UPDATE compute_index_supply.purchase SET sent_at = NULL, held_until = {until} WHERE claim = %(claim)s"
-    postgresql.execute(url, query, {"claim": wanted.claim})
+    postgresql.execute(url, query, {"claim": purchase.claim})
 
 
 def test_unsent_claim_of_a_dead_run_blocks_the_host_only_while_held(
@@ -172,15 +172,15 @@ def test_controller_that_sleeps_before_marking_its_claim_sends_nothing(
     queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch, rival: str | None
 ) -> None:
     """``rival``: the host that another run has claimed the offer for in the meantime."""
-    real = Database._mark_sent
+    original = Database._mark_sent
 
     def sleeps(self: Database, connection: Any, row: Row) -> Row:
-        monkeypatch.setattr(Database, "_mark_sent", real)
+        monkeypatch.setattr(Database, "_mark_sent", original)
         postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
         if rival:
-            wanted = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", rival, BASE, OFFER_ID, 2.0)
-            database(registry_url, "other").claim(wanted, _postgresql.Ceilings())
-        return real(self, connection, row)
+            purchase = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", rival, BASE, OFFER_ID, 2.0)
+            database(registry_url, "other").claim(purchase, _postgresql.Ceilings())
+        return original(self, connection, row)
 
     monkeypatch.setattr(Database, "_mark_sent", sleeps)
     queue.expect_free_offer()
@@ -283,7 +283,7 @@ STATES_AFTER = {
 }
 
 
-@pytest.mark.parametrize("other", STATES_AFTER)
+@pytest.mark.parametrize("action", STATES_AFTER)
 @pytest.mark.parametrize("code", [403, 404, 409, 410, 422, 429, 503])
 @pytest.mark.parametrize("is_readable", [False, True])
 def test_controller_that_sleeps_before_the_purchase_buys_nothing_else(
@@ -291,12 +291,12 @@ def test_controller_that_sleeps_before_the_purchase_buys_nothing_else(
     buy: Any,
     registry_url: str,
     monkeypatch: pytest.MonkeyPatch,
-    other: Callable[[str], object],
+    action: Callable[[str], object],
     code: int,
     is_readable: bool,
 ) -> None:
     """``is_readable``: the API still shows machines that were deleted. The role stops, and tries no other offer."""
-    before_request(monkeypatch, lambda: other(registry_url))
+    before_request(monkeypatch, lambda: action(registry_url))
     queue.expect_free_offer().expect(
         *POST, NOT_FOUND, code, headers={"Retry-After": "2"} if code in (429, 503) else None
     )
@@ -314,28 +314,28 @@ def test_controller_that_sleeps_before_the_purchase_buys_nothing_else(
     assert outcome_of(result) == ("unknown", "unknown_outcome", []) and result["claimed_by"] is None
     msg = result["msg"]
     assert "Another run may hold it now" in msg and "adopt" not in msg and "MAY BE" not in msg
-    assert states(registry_url) == STATES_AFTER[other]
+    assert states(registry_url) == STATES_AFTER[action]
     assert all("provision_refused_status" not in row.note for row in rows(registry_url))
 
 
-@pytest.mark.parametrize("other", STATES_AFTER)
+@pytest.mark.parametrize("action", STATES_AFTER)
 @pytest.mark.parametrize("code", [404, 409, 410])
 def test_controller_that_sleeps_after_a_refusal_buys_nothing_else(
     queue: RequestQueue,
     buy: Any,
     registry_url: str,
     monkeypatch: pytest.MonkeyPatch,
-    other: Callable[[str], object],
+    action: Callable[[str], object],
     code: int,
 ) -> None:
     """The refusal was noted while the run still held its claim."""
-    before_request(monkeypatch, lambda: other(registry_url), "offer_status", call=2)
+    before_request(monkeypatch, lambda: action(registry_url), "offer_status", call=2)
     queue.expect_free_offer().expect(*POST, NOT_FOUND, code).expect(
         "GET", STATUS_PATH, NOT_FOUND, 404, times=2 if code == 409 else 1
     )
     result = buy(settle_timeout=3)
     assert outcome_of(result) == ("unknown", "unknown_outcome", []) and "Another run may hold it now" in result["msg"]
-    assert states(registry_url) == STATES_AFTER[other]
+    assert states(registry_url) == STATES_AFTER[action]
 
 
 def test_purchase_noted_by_another_run_exists_despite_a_refusal(
@@ -419,10 +419,10 @@ OTHER_STATUS = f"/offers/{OTHER_ID}/status"
 
 def claim_of_dead_run(url: str, host: str = "gpu-1", offer_id: str = OTHER_ID) -> Row:
     """Claim another host for a run that has sent its purchase an hour ago and died."""
-    wanted = _postgresql.Purchase(
+    purchase = _postgresql.Purchase(
         str(_registries.uuid.uuid4()), "default", host, BASE, offer_id, 2.0, {"provision_resource_name": host}
     )
-    row = database(url, "dead").claim(wanted, _postgresql.Ceilings())
+    row = database(url, "dead").claim(purchase, _postgresql.Ceilings())
     query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = now() - interval '1 hour'"
     postgresql.execute(url, f"{query} WHERE claim = %(claim)s", {"claim": row.claim})
     return row
@@ -543,8 +543,8 @@ def test_longest_post_decides_when_an_expired_offer_is_free(
     queue: RequestQueue, buy: Any, registry_url: str, longest: str, expected: str
 ) -> None:
     other_run(registry_url, dead=True)
-    seen = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '11 minutes'"
-    postgresql.execute(registry_url, seen)
+    query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '11 minutes'"
+    postgresql.execute(registry_url, query)
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET longest_post = %(t)s", {"t": longest})
     queue.expect("GET", STATUS_PATH, status("available", "expired"))
     assert buy(settle_timeout=0)["outcome"] == expected
