@@ -150,7 +150,7 @@ class Attacked(Project):
         )
         return folder
 
-    def through(self, ssh: Path) -> dict[str, Any]:
+    def ssh_variables(self, ssh: Path) -> dict[str, Any]:
         """The variables of a host that is reached through the ssh of `fake_ssh`."""
         return {
             "provision_reach": True,

@@ -225,7 +225,7 @@ def test_ignore_errors_disables_no_guard(account: StandIn, project: Attacked) ->
 @core
 def test_task_timeout_hides_no_purchase_and_ends_no_machine(account: StandIn, project: Attacked) -> None:
     slow = project.fake_ssh("gpu-1", cloud_init="sleep 3; echo 'status: done'")
-    project.declare({"gpu-1": project.through(slow)}, provision_on_failure="release")
+    project.declare({"gpu-1": project.ssh_variables(slow)}, provision_on_failure="release")
     account.sell("gpu-1")
 
     def block(_request: Request, proceed: Proceed) -> Answer:
@@ -245,7 +245,7 @@ def test_task_timeout_hides_no_purchase_and_ends_no_machine(account: StandIn, pr
 def test_endless_first_boot_names_the_billed_machine(account: StandIn, project: Attacked, trust: str) -> None:
     ssh = project.fake_ssh("gpu-1", cloud_init="sleep 300")
     variables = {"provision_boot_timeout": "3s", "provision_host_key_trust": trust}
-    project.declare({"gpu-1": {**project.through(ssh), **variables}})
+    project.declare({"gpu-1": {**project.ssh_variables(ssh), **variables}})
     account.sell("gpu-1")
     run = project.playbook(project.play_of("provision", ignore_errors=True))
     assert "ENDED BY THE TEST" not in run.output and failed(run, "gpu-1"), run.output
@@ -255,7 +255,7 @@ def test_endless_first_boot_names_the_billed_machine(account: StandIn, project: 
 
 def test_any_errors_fatal_does_not_release_sound_machines(account: StandIn, project: Attacked) -> None:
     broken, sound = project.fake_ssh("gpu-1", cloud_init="echo 'status: error'; exit 1"), project.fake_ssh("gpu-2")
-    hosts = {"gpu-1": project.through(broken), "gpu-2": project.through(sound)}
+    hosts = {"gpu-1": project.ssh_variables(broken), "gpu-2": project.ssh_variables(sound)}
     project.declare(hosts, provision_on_failure="release", provision_max_attempts=1)
     for host in hosts:
         account.sell(host)

@@ -48,7 +48,7 @@ def name_in_answer(account: StandIn, offer: Offer, *machines: Machine, status: s
 
 
 # Hosts whose machine becomes ready
-READY = ("swapped", "silent", "shown", "second", "fine")
+READY = ("swapped", "silent", "instances", "second", "fine")
 
 
 @pytest.mark.first
@@ -60,15 +60,15 @@ def test_status_never_gives_a_host_a_colleagues_machine(account: StandIn, projec
     }
     project.declare(
         {
-            "unfit": {**release, **project.through(ssh["unfit"])},
-            "unnamed": {**release, **project.through(ssh["unnamed"])},
-            "undated": {**release, **project.through(ssh["undated"])},
-            "misled": {**release, **project.through(ssh["misled"])},
+            "unfit": {**release, **project.ssh_variables(ssh["unfit"])},
+            "unnamed": {**release, **project.ssh_variables(ssh["unnamed"])},
+            "undated": {**release, **project.ssh_variables(ssh["undated"])},
+            "misled": {**release, **project.ssh_variables(ssh["misled"])},
             "failing": release,
             "failed": release,
             "swapped": {},
             "silent": {},
-            "shown": {},
+            "instances": {},
             "second": {},
             "cluster": {},
             "fine": {},
@@ -109,12 +109,12 @@ def test_status_never_gives_a_host_a_colleagues_machine(account: StandIn, projec
     name_in_status(offers["second"], second)
     name_in_status(offers["swapped"], colleague)
     name_in_status(offers["silent"], old)
-    offers["shown"].status = {"instances": [{"resource_id": colleague.resource_id, "external_ip": "192.0.2.7"}]}
+    offers["instances"].status = {"instances": [{"resource_id": colleague.resource_id, "external_ip": "192.0.2.7"}]}
     cluster = offers["cluster"].purchase
     assert cluster
     name_in_status(offers["cluster"], cluster.machines[1])
-    again = project.role("provision", "swapped:silent:shown:second:cluster:fine")
-    for host, other in (("swapped", colleague), ("silent", old), ("shown", colleague)):
+    again = project.role("provision", "swapped:silent:instances:second:cluster:fine")
+    for host, other in (("swapped", colleague), ("silent", old), ("instances", colleague)):
         with check(host):
             purchase = offers[host].purchase
             assert purchase and failed(again, host), "green with a colleague's machine"

@@ -92,7 +92,7 @@ def test_doubtful_404_is_no_proof_of_an_end(account: StandIn, project: Attacked)
         project.register(host, purchase)
         machines[host] = purchase.machines[0]
 
-    def at(host: str) -> str:
+    def path_of(host: str) -> str:
         return f"/resources/{machines[host].resource_id}"
 
     deleted: set[str] = set()
@@ -104,7 +104,7 @@ def test_doubtful_404_is_no_proof_of_an_end(account: StandIn, project: Attacked)
             deleted.add(host)
             return answer
 
-        account.on("DELETE", at(host), ignore)
+        account.on("DELETE", path_of(host), ignore)
 
     # ``lost``: its DELETE gets a 502, and its page is shown five times before a 404. The DELETEs of the other hosts are
     # accepted, but do nothing.
@@ -115,7 +115,7 @@ def test_doubtful_404_is_no_proof_of_an_end(account: StandIn, project: Attacked)
         looks["lost"] += 1
         return refuse(404, "Not found") if looks["lost"] > 5 else None
 
-    account.on("GET", at("lost"), look)
+    account.on("GET", path_of("lost"), look)
     html = Answer(404, b"<h1>404 Not Found</h1>", {"Content-Type": "text/html"})
     odd = {"page": html, "gateway": Answer(404, {"message": "no Route matched"}), "listed": refuse(404, "Not found")}
     for host, answer in odd.items():
@@ -127,7 +127,7 @@ def test_doubtful_404_is_no_proof_of_an_end(account: StandIn, project: Attacked)
             is_odd = host in deleted and (looks[host] == 1 or host != "listed")
             return answer if is_odd else None
 
-        account.on("GET", at(host), answered)
+        account.on("GET", path_of(host), answered)
 
     run = project.role("decommission", decommission_wait_timeout=1)
     check = Cases()

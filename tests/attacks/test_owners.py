@@ -19,7 +19,7 @@ pytestmark = pytest.mark.first
 CANARY = "canary-5e1f77"
 
 
-def only(offer: Offer) -> Machine:
+def machine_of(offer: Offer) -> Machine:
     """The machine of an offer with a single machine."""
     assert offer.purchase is not None
     (machine,) = offer.purchase.machines
@@ -30,7 +30,7 @@ def echo(offer: Offer, request: Request, proceed: Proceed) -> Answer:
     """Buy, and let the API repeat the user data in the answer, the status and the machine."""
     answer, user_data = proceed(), request.json["cloud_init"]
     fields = {"cloudInit": user_data, "request": request.json, "startup_script": user_data, "console_log": user_data}
-    offer.status, only(offer).overrides = fields, fields
+    offer.status, machine_of(offer).overrides = fields, fields
     return Answer(answer.status, {**answer.body, **fields})
 
 
@@ -136,8 +136,19 @@ def test_each_machine_belongs_to_one_host(account: StandIn, project: Attacked) -
 
     mine = ["mine", "raced", "foreign", "dear", "other-kind", "second-owner", "twin-b", "train-1", "copy"]
     fourth = project.role("decommission", ":".join(mine))
-    theirs = {"colleague": colleagues, "foreign": foreign, "dear": dear, "other-kind": other_kind, "raced": only(raced)}
-    kept = {**theirs, "twin": only(offers["twin-a"]), "copied": only(offers["copied"]), "first-owner": only(own)}
+    theirs = {
+        "colleague": colleagues,
+        "foreign": foreign,
+        "dear": dear,
+        "other-kind": other_kind,
+        "raced": machine_of(raced),
+    }
+    kept = {
+        **theirs,
+        "twin": machine_of(offers["twin-a"]),
+        "copied": machine_of(offers["copied"]),
+        "first-owner": machine_of(own),
+    }
     for host, machine in kept.items():
         with check(f"{host} lives"):
             assert machine.runs, "someone else's machine was ended"

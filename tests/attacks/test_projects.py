@@ -17,7 +17,7 @@ from standin import Answer, Hook, Proceed, Request, StandIn
 pytestmark = pytest.mark.first
 
 
-def both(projects: dict[str, Attacked], role: str) -> dict[str, Run]:
+def run_in_both(projects: dict[str, Attacked], role: str) -> dict[str, Run]:
     """Run a role in both projects at the same time."""
     started = {
         name: project.start("ansible-playbook", "-i", str(project.inventory), project.play_of(role))
@@ -38,8 +38,8 @@ def test_two_projects_that_want_the_same_offers_stay_separate(account: StandIn, 
     # Both purchases of an offer arrive before either is answered.
     for offer in account.offers[:2]:
         account.on("POST", "/procure_offer", meet(threading.Barrier(2)), times=2, sent=offer.offer_id)
-    runs = both(projects, "provision")
-    second = both(projects, "provision")
+    runs = run_in_both(projects, "provision")
+    second = run_in_both(projects, "provision")
     owned = {(name, host): p.owned(host) for name, p in projects.items() for host in (*named, *unnamed)}
     flat = [resource_id for ids in owned.values() for resource_id in ids]
     check = Cases()

@@ -24,7 +24,7 @@ PROCURE = ("POST", "/procure_offer")
 AGAIN = {"Retry-After": "0"}
 
 
-def instead(status: int, **fields: Any) -> Hook:
+def make_and_deny(status: int, **fields: Any) -> Hook:
     """A hook that makes the purchase, and answers with this error."""
 
     def act(_request: Request, proceed: Proceed) -> Answer:
@@ -52,7 +52,7 @@ DENIED: dict[str, tuple[int, dict[str, str], bool]] = {
 }
 
 
-def lag(_request: Request, proceed: Proceed) -> Answer:
+def show_as_unsold(_request: Request, proceed: Proceed) -> Answer:
     """A hook: the status shows the offer as not sold."""
     unsold = {"status": "available", "procurement_status": "available", "resource_ids": [], "instances": []}
     return Answer(200, {**proceed().body, **unsold, "procured_at": None})
@@ -63,11 +63,11 @@ def test_denied_purchase_that_was_made_is_found_and_not_repeated(account: StandI
     project.declare([f"host-{case}" for case in DENIED] + ["host-429-late"])
     for case, (status, headers, keeps_name) in DENIED.items():
         offer = account.sell(f"host-{case}", keeps_name=keeps_name)
-        account.on(*PROCURE, instead(status, headers=headers), times=1, sent=offer.offer_id)
+        account.on(*PROCURE, make_and_deny(status, headers=headers), times=1, sent=offer.offer_id)
         if case.endswith("-lagging"):
-            account.on("GET", f"{offer_path(offer)}/status", lag)
+            account.on("GET", f"{offer_path(offer)}/status", show_as_unsold)
     late = account.sell("host-429-late")
-    account.on(*PROCURE, lambda request, _p: take_up_late(account, late, request), times=1, sent=late.offer_id)
+    account.on(*PROCURE, lambda request, _p: buy_late(account, late, request), times=1, sent=late.offer_id)
     for offer in list(account.offers):
         # A second offer, which must not be bought
         account.sell(offer.vendor, 2.5)
@@ -106,7 +106,7 @@ def assert_one(account: StandIn, project: Attacked, host: str, *runs: Any) -> No
     assert_remembered(project, host, bought[0], *runs)
 
 
-def take_up_late(account: StandIn, offer: Offer, request: Request) -> Answer:
+def buy_late(account: StandIn, offer: Offer, request: Request) -> Answer:
     """Answer 429, but make the purchase a moment later."""
 
     def buy() -> None:

@@ -40,8 +40,8 @@ def test_release_ends_only_machines_of_the_failed_purchase(account: StandIn, pro
             "slow": release,
             "keep": {},
             "settled": release,
-            "strange-key": {**release, **project.through(ssh)},
-            "never-known": {**release, **project.through(never)},
+            "strange-key": {**release, **project.ssh_variables(ssh)},
+            "never-known": {**release, **project.ssh_variables(never)},
         }
     )
     released = ("shared", "unfiltered", "unlistable", "vanishing")
@@ -128,7 +128,7 @@ def test_release_ends_only_machines_of_the_failed_purchase(account: StandIn, pro
 
 def test_unusable_machine_is_released_after_an_earlier_release(account: StandIn, project: Attacked) -> None:
     ssh = project.fake_ssh("gpu-1", cloud_init="echo 'status: error'; exit 1")
-    project.declare({"gpu-1": {**project.through(ssh), "provision_on_failure": "release"}})
+    project.declare({"gpu-1": {**project.ssh_variables(ssh), "provision_on_failure": "release"}})
     offers = [account.sell("gpu-1", 2.0, fails="no capacity"), account.sell("gpu-1", 2.5)]
     run = project.role("provision")
     assert failed(run, "gpu-1"), run.output

@@ -223,14 +223,14 @@ def test_crash_before_any_line_of_a_purchase_still_buys_once(
     """``lost``: the purchase's answer is lost. ``newer``: the next run names another offer, found by a new search."""
     url: str | None = request.getfixturevalue("registry") if memory == "shared" else None
 
-    def remembered(registry: Path | str, host: str) -> dict[str, Any]:
+    def registry_entry(registry: Path | str, host: str) -> dict[str, Any]:
         """The host's registry entry, read by a run that is not the dead one."""
         if isinstance(registry, Path):
             return HostFile(str(registry)).read() or {}
         database = Database(registry, {"host": "h", "user": "u", "run": "a third one"})
         return SharedHost(database, "default", host, simulator.url, run="a third one").read() or {}
 
-    def billed(registry: Path | str | None, offer_id: str) -> list[Bill]:
+    def bills_of(registry: Path | str | None, offer_id: str) -> list[Bill]:
         """The ledger's bills of the offer."""
         if registry is None:
             return []
@@ -256,7 +256,7 @@ def test_crash_before_any_line_of_a_purchase_still_buys_once(
         if rows:
             opened.enter_context(rows.connection)
 
-        def fresh() -> tuple[str, Path | str | None]:
+        def fresh_offer() -> tuple[str, Path | str | None]:
             simulator.faults.clear()
             if lost:
                 simulator.faults.append(Fault(path="/procure_offer", cut="after"))
@@ -268,19 +268,19 @@ def test_crash_before_any_line_of_a_purchase_still_buys_once(
             """The offer's purchases; assert that they are in the ledger by then."""
             purchases = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
             if purchases and registry is not None:
-                (bill,) = billed(registry, offer_id)
+                (bill,) = bills_of(registry, offer_id)
                 assert bill.runs and bill.price_per_hour == 2.0
                 assert bill.begin is not None and bill.begin <= purchases[0].time.timestamp()
             return purchases
 
-        run(simulator, *fresh())  # fills the caches, so that all further runs execute the same lines
-        traced, before = fresh(), len(simulator.requests)
+        run(simulator, *fresh_offer())  # fills the caches, so that all further runs execute the same lines
+        traced, before = fresh_offer(), len(simulator.requests)
         places = places_of_states(
             partial(run, simulator, *traced), lambda: read_state(traced[0], before), lambda: bought(*traced)
         )
         outcomes = []
         for place in places:
-            tries = (fresh() for _try in range(3))
+            tries = (fresh_offer() for _try in range(3))
             dead = next((each for each in tries if kill_at(partial(run, simulator, *each), place)), None)
             if not dead:
                 continue
@@ -299,11 +299,11 @@ def test_crash_before_any_line_of_a_purchase_still_buys_once(
             assert any(next_offer in warning for warning in result["warnings"]) is (next_offer != result["offer_id"])
             offer_id = result["offer_id"]
             if registry is not None:
-                entry = remembered(registry, host)
+                entry = registry_entry(registry, host)
                 assert entry["provision_resource_ids"] == purchases[0].resource_ids
                 assert (entry["provision_procured_offer_id"], entry["provision_purchase"]) == (offer_id, "made")
                 assert entry["provision_ends_at"] == "2099-01-01T00:00:00Z"
-                (bill,) = billed(registry, offer_id)
+                (bill,) = bills_of(registry, offer_id)
                 assert bill.runs and list(bill.resource_ids) == purchases[0].resource_ids
             outcomes.append(bought_by_dead)
         # An answer may arrive in fewer pieces, so that a run executes fewer lines.
@@ -328,7 +328,7 @@ def test_crash_before_any_line_of_an_end_keeps_the_ledger_right(tmp_path: Path) 
 
     with Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere()) as simulator:
 
-        def fresh() -> tuple[Path, datetime]:
+        def fresh_purchase() -> tuple[Path, datetime]:
             offer_id = simulator.add_offer(gpu_price_per_hour=2.0).offer_id
             folder = tmp_path / offer_id
             assert run(simulator, offer_id, folder / "gpu-1" / "compute_index_supply.yml")
@@ -337,14 +337,14 @@ def test_crash_before_any_line_of_an_end_keeps_the_ledger_right(tmp_path: Path) 
             assert resource.deleted_at is not None
             return folder, resource.deleted_at
 
-        note(fresh()[0])
-        folder, deleted_at = fresh()
+        note(fresh_purchase()[0])
+        folder, deleted_at = fresh_purchase()
         places = places_of_states(
             partial(note, folder), partial(files_in, str(folder)), partial(bill_of, folder, deleted_at)
         )
         running = []
         for place in places:
-            folder, deleted_at = fresh()
+            folder, deleted_at = fresh_purchase()
             assert kill_at(partial(note, folder), place)
             running.append(bill_of(folder, deleted_at).runs)
             note(folder)

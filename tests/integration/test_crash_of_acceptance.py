@@ -46,7 +46,7 @@ OK = {"verdict": "ok", "reasons": [], "findings": [], "evidence": []}
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """No fsync, since these tests do not cut the power, and hardly a pause while a machine ends."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
     monkeypatch.setattr(delete_resource, "PAUSE", 0.001)

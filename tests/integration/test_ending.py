@@ -46,7 +46,7 @@ def note(project: Project, host: str, entry: dict[str, Any], **more: Any) -> Pat
     return file
 
 
-def own(project: Project, *hosts: str, **more: Any) -> list[str]:
+def give_machines(project: Project, *hosts: str, **more: Any) -> list[str]:
     """Give each host a machine, with ``more`` in its registry entry, and return all ids."""
     ids = []
     for host in hosts:
@@ -79,7 +79,7 @@ def test_users_own_play_ends_nothing_if_it_covers_hosts_not_named(make_project: 
     """Without this check, such a play would end the machines of all its hosts."""
     project = make_project()
     project.declare(["gpu-1", "gpu-2"])
-    own(project, "gpu-1", "gpu-2")
+    give_machines(project, "gpu-1", "gpu-2")
     play = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [ROLE]})
     refused = project.play(play, "-e", "decommission_hosts=gpu-1")
     assert refused.returncode != 0 and "decommission_hosts does not name gpu-2, but" in refused.text, refused.output
@@ -93,7 +93,7 @@ def test_users_own_play_ends_nothing_if_it_covers_hosts_not_named(make_project: 
 def test_decommission_ends_the_machine_and_removes_its_registry_entry(make_project: MakeProject) -> None:
     project = make_project(delete_seconds=1)
     project.declare(["gpu-1", "gpu-2"])
-    first, second = own(project, "gpu-1", "gpu-2")
+    first, second = give_machines(project, "gpu-1", "gpu-2")
 
     plan = decommission(project, "gpu-1", "--check")
     assert plan.returncode == 0, plan.output
@@ -116,7 +116,7 @@ def test_decommission_ends_the_machine_and_removes_its_registry_entry(make_proje
 @core
 def test_failing_host_does_not_stop_the_end_of_others(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2", "gpu-3", "gpu-4"])
-    first, second, fourth = own(project, "gpu-1", "gpu-2", "gpu-4")
+    first, second, fourth = give_machines(project, "gpu-1", "gpu-2", "gpu-4")
     project.simulator.faults[:] = [Fault(method="DELETE", path=f"/resources/{fourth}", status=409, count=None)]
     third = project.registry_file("gpu-3")
     third.parent.mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_play_keywords_do_not_bypass_the_check_for_contested_machines(
     project: Project, keyword: dict[str, Any]
 ) -> None:
     project.declare(["gpu-1", "gpu-2"])
-    own(project, "gpu-1", "gpu-2")
+    give_machines(project, "gpu-1", "gpu-2")
     shutil.copytree(project.folder / "host_vars/gpu-2", project.folder / "host_vars/copy")
     play = {"hosts": "gpu", "gather_facts": False, "tasks": [ROLE], **keyword}
     run = project.play(project.write(play), "-e", "ansible_task_timeout=1", ANSIBLE_TASK_TIMEOUT="1")
@@ -162,7 +162,7 @@ def test_decommission_waits_for_slow_ends_and_shows_progress(make_project: MakeP
     """An ended machine answers 404, which counts as its end only after a DELETE."""
     project = make_project(delete_seconds=17, deleted_readable=False)
     project.declare(["gpu-1", "gpu-2"])
-    ids = own(project, "gpu-1", "gpu-2")
+    ids = give_machines(project, "gpu-1", "gpu-2")
     run = decommission(project, "gpu")
     assert run.returncode == 0, run.output
     assert len(re.findall(r"^  After \d+ s: waiting for 2 machines to end \(0 of 2 have", run.output, re.M)) == 1
@@ -174,7 +174,7 @@ def test_decommission_waits_for_slow_ends_and_shows_progress(make_project: MakeP
 def test_hosts_whose_variables_cannot_be_read_together_end_separately(project: Project) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     project.declare(hosts)
-    first, second, third = own(project, *hosts)
+    first, second, third = give_machines(project, *hosts)
     note(project, "gpu-2", project.registry("gpu-2") or {}, decommission_wait_timeout="{{ nothing_of_this_name }}")
     run = decommission(project, "gpu-1,gpu-2")
     assert run.returncode == 2 and "decommission_wait_timeout" in run.failure("gpu-2"), run.output
@@ -188,7 +188,7 @@ def test_hosts_whose_variables_cannot_be_read_together_end_separately(project: P
 @core
 def test_a_host_in_check_mode_keeps_its_machine_while_another_ends(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"])
-    first, second = own(project, "gpu-1", "gpu-2")
+    first, second = give_machines(project, "gpu-1", "gpu-2")
     role = {"role": "compute_index.supply.decommission", "check_mode": "{{ inventory_hostname == 'gpu-2' }}"}
     run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "roles": [role]}))
     assert run.returncode == 0, run.output
@@ -200,7 +200,7 @@ def test_a_host_in_check_mode_keeps_its_machine_while_another_ends(project: Proj
 def test_a_cluster_ends_as_a_whole(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_count=24, node_count=3)], delete_again_status=200)
     project.declare(["train"])
-    own(project, "train")
+    give_machines(project, "train")
     project.simulator.vanish(next(iter(project.simulator.resources)))
     run = decommission(project, "train")
     assert run.returncode == 0, run.output
@@ -236,7 +236,7 @@ def test_disagreement_of_registry_and_api_ends_nothing_and_shows_both(project: P
 @pytest.mark.first
 def test_machine_unknown_to_the_api_is_forgotten_only_on_request(make_project: MakeProject) -> None:
     project = make_project(deleted_readable=False)
-    (resource_id,) = own(project, "gpu-1")
+    (resource_id,) = give_machines(project, "gpu-1")
     refused = decommission(project, "gpu-1", "-e", f"decommission_forget={resource_id}")
     assert "cannot be forgotten" in refused.failure("gpu-1") and ended(project) == []
 
@@ -287,7 +287,7 @@ def test_journaled_purchase_ends_only_if_name_and_offer_match(make_project: Make
 
 @pytest.mark.first
 def test_a_machine_that_does_not_end_keeps_its_entry(project: Project) -> None:
-    (resource_id,) = own(project, "gpu-1")
+    (resource_id,) = give_machines(project, "gpu-1")
     project.simulator.faults[:] = [Fault(method="DELETE", path="/resources/", status=409, count=None)]
     run = decommission(project, "gpu-1")
     assert run.returncode == 2
@@ -301,7 +301,7 @@ def test_a_machine_that_does_not_end_keeps_its_entry(project: Project) -> None:
 
 @pytest.mark.first
 def test_a_machine_that_only_the_list_shows_keeps_its_entry(project: Project) -> None:
-    (resource_id,) = own(project, "gpu-1")
+    (resource_id,) = give_machines(project, "gpu-1")
     project.simulator.faults[:] = [Fault(method="GET", path=f"/resources/{resource_id}", status=404, count=None)]
     run = decommission(project, "gpu-1")
     assert run.returncode == 2, run.output
@@ -394,8 +394,8 @@ def test_mistyped_decommission_hosts_ends_nothing(project: Project, hosts: Any, 
 @pytest.mark.first
 @core
 def test_a_group_includes_hosts_that_only_the_registry_knows(project: Project) -> None:
-    ids = own(project, "gpu-1", "gpu-2", provision_groups=["gpu"])
-    other = own(project, "web", provision_groups=["web"])
+    ids = give_machines(project, "gpu-1", "gpu-2", provision_groups=["gpu"])
+    other = give_machines(project, "web", provision_groups=["web"])
     project.declare(["gpu-1"])
     limited = decommission(project, "gpu-2", "--limit", "gpu-1")
     assert limited.returncode == 2 and "--limit excludes it" in limited.text, limited.output
@@ -419,7 +419,7 @@ def test_a_group_includes_hosts_that_only_the_registry_knows(project: Project) -
 @pytest.mark.first
 @core
 def test_audit_lists_claimed_machines_orphans_and_gone_ones(project: Project) -> None:
-    first, second = own(project, "gpu-1", "gpu-2")
+    first, second = give_machines(project, "gpu-1", "gpu-2")
     project.simulator.populate(1, gpu_price_per_hour=3.1, gpu_count=1, storage=[])
     project.simulator.vanish(first)
     run = project.play("compute_index.supply.audit", ANSIBLE_SHOW_CUSTOM_STATS="1")
@@ -452,7 +452,7 @@ def test_audit_lists_claimed_machines_orphans_and_gone_ones(project: Project) ->
 
 @pytest.mark.first
 def test_audit_fails_for_broken_files_and_contested_machines_but_shows_the_rest(project: Project) -> None:
-    own(project, "gpu-1")
+    give_machines(project, "gpu-1")
     shutil.move(project.folder / "host_vars", project.folder / "registry")
     broken = project.folder / "registry/odd/compute_index_supply.yml"
     broken.parent.mkdir()

@@ -23,7 +23,7 @@ from project import extra
 from simulator import Offer
 from test_boot import buy
 from test_ending import note
-from test_sweeps import shift
+from test_sweeps import in_hours
 
 BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
 IDLE = {"state": "idle", "idle_seconds": 7200, "evidence": "8 GPUs at 0 %"}
@@ -81,7 +81,7 @@ def project(make_project: MakeProject) -> Project:
     return make_project([Offer() for _number in range(9)], provision_seconds=0)
 
 
-def machine(project: Project, host: str, port: int | None = None, **more: Any) -> str:
+def give_machine(project: Project, host: str, port: int | None = None, **more: Any) -> str:
     """Give the host an idle machine, and return its id.
 
     Its lease ends in two hours, and it may be idle for one. ``port``: of its SSH, if not the simulator's.
@@ -93,7 +93,7 @@ def machine(project: Project, host: str, port: int | None = None, **more: Any) -
     reached = {"ansible_host": "127.0.0.1", "ansible_port": port or address.port, "ansible_user": "root"}
     arguments = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     bought = {"provision_procured_offer_id": offer, "provision_purchase": "made", **more}
-    leased = {"provision_leased": "8h", "provision_ends_at": shift(2), "provision_idles": "1h", **more}
+    leased = {"provision_leased": "8h", "provision_ends_at": in_hours(2), "provision_idles": "1h", **more}
     entry = {**bought, **leased, **reached, "ansible_ssh_extra_args": arguments}
     note(project, host, {**entry, "provision_resource_ids": [id_], "provision_instances": [reached]})
     home = project.simulator.home(id_)
@@ -104,9 +104,9 @@ def machine(project: Project, host: str, port: int | None = None, **more: Any) -
     return id_
 
 
-def stuck(project: Project, host: str) -> str:
+def give_hanging_machine(project: Project, host: str) -> str:
     """Give the host a machine that accepts logins, but on which Ansible's commands hang, and return its id."""
-    id_ = machine(project, host)
+    id_ = give_machine(project, host)
     program = project.simulator.home(id_) / "bin" / "mkdir"
     program.write_text("#!/bin/sh\nexec /bin/sleep 100000\n")
     program.chmod(0o755)
@@ -117,10 +117,10 @@ def stuck(project: Project, host: str) -> str:
 def test_frozen_machines_do_not_delay_a_sweep(project: Project, frozen: list[Frozen]) -> None:
     """Expired leases end before any machine is contacted; a machine that the last command finds in use is kept."""
     hosts = ["frozen-1", "frozen-2", "frozen-3", "idle", "kept", "over"]
-    cold = [machine(project, host, each.port) for host, each in zip(hosts, frozen, strict=False)]
-    cold.append(stuck(project, "frozen-3"))
-    idle, kept = machine(project, "idle"), machine(project, "kept")
-    over = machine(project, "over", provision_ends_at=shift(-2), provision_idles="")
+    cold = [give_machine(project, host, each.port) for host, each in zip(hosts, frozen, strict=False)]
+    cold.append(give_hanging_machine(project, "frozen-3"))
+    idle, kept = give_machine(project, "idle"), give_machine(project, "kept")
+    over = give_machine(project, "over", provision_ends_at=in_hours(-2), provision_idles="")
     (project.simulator.home(kept) / "keep").write_text(json.dumps({**KEPT, "changed": False}))
     project.declare(hosts, provision_idle_after="1h")
     command = {
@@ -147,12 +147,12 @@ def test_frozen_machines_do_not_delay_a_sweep(project: Project, frozen: list[Fro
 @pytest.mark.parametrize("where", ["idle", "last command"])
 def test_killed_sweep_leaves_no_process_and_ends_no_machine(project: Project, frozen: list[Frozen], where: str) -> None:
     for number, each in enumerate(frozen):
-        machine(project, f"frozen-{number}", each.port)
-    stuck(project, "frozen-2")
+        give_machine(project, f"frozen-{number}", each.port)
+    give_hanging_machine(project, "frozen-2")
     if where == "last command":
         for number in range(3):
             file = project.registry_file(f"frozen-{number}")
-            file.write_text(f"{file.read_text()}provision_ends_at: '{shift(-1)}'\n")
+            file.write_text(f"{file.read_text()}provision_ends_at: '{in_hours(-1)}'\n")
     project.declare([f"frozen-{number}" for number in range(3)], provision_idle_after="1h")
     command = {"reap_before_end": "true", "reap_before_end_timeout": "20s"}
     words = ("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.reap", *extra(command))

@@ -14,11 +14,11 @@ import yaml
 
 from conftest import GPU, MakeProject, Project
 from simulator import Offer
-from test_ending import decommission, own
+from test_ending import decommission, give_machines
 from test_leases import extend
-from test_sweeps import shift
+from test_sweeps import in_hours
 
-OVER = {"provision_leased": "8h", "provision_ends_at": shift(-1.0), "provision_price_per_hour": 2.0}
+OVER = {"provision_leased": "8h", "provision_ends_at": in_hours(-1.0), "provision_price_per_hour": 2.0}
 CONFLICT = "<<<<<<< HEAD\nprovision_lease: 8h\n=======\nprovision_lease: 9h\n>>>>>>> theirs\n"
 
 
@@ -26,7 +26,7 @@ def test_unreadable_variable_or_file_of_a_host_does_not_stop_others(make_project
     """All leases are over. Ansible can run no task for the broken hosts, so the error names them, and the run fails."""
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.declare(["gpu-1", "gpu-2", "gpu-3", "gpu-4", "gpu-5"])
-    ids = {host: own(project, host, **OVER)[0] for host in ("gpu-1", "gpu-2", "gpu-3", "gpu-4")}
+    ids = {host: give_machines(project, host, **OVER)[0] for host in ("gpu-1", "gpu-2", "gpu-3", "gpu-4")}
     project.declare_host("gpu-1", provision_lease="{{ hours }}h")
     broken = project.registry_file("gpu-2").with_name("own.yml")
     broken.write_text(CONFLICT)
@@ -145,7 +145,7 @@ def test_ordered_hosts_end_whatever_the_order_of_two_inventories(project: Projec
     bought = play("provision", "-e", "provision_hosts=2", last=second, other=first)
     assert bought.returncode == 0 and len(project.simulator.billed) == 2, bought.output
     entry = first / "host_vars" / "gpu-1" / "compute_index_supply.yml"
-    entry.write_text(yaml.safe_dump({**yaml.safe_load(entry.read_text()), "provision_ends_at": shift(-1.0)}))
+    entry.write_text(yaml.safe_dump({**yaml.safe_load(entry.read_text()), "provision_ends_at": in_hours(-1.0)}))
     sweep = play("reap")
     assert sweep.returncode == 0 and len(project.simulator.billed) == 1, sweep.output
     assert play("extend", "-e", "extend_hosts=gpu-2", "-e", "extend_by=1h").returncode == 0

@@ -29,7 +29,7 @@ def finished(project: Project) -> Project:
     return project
 
 
-def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
+def provision_twice(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
     """Run twice, assert that only the first run writes the registry entry, and return it."""
     changes = [project.provision(*words, **variables) for _again in range(2)]
     assert [(run.returncode, run.changed) for run in changes] == [(0, 1), (0, 0)], changes[0].output
@@ -101,7 +101,7 @@ def test_changed_registry_entries_are_registered_again(make_project: MakeProject
 
 
 def test_changed_host_key_trust_reaches_the_registry(finished: Project) -> None:
-    entry = settle(finished, provision_host_key_trust="none")
+    entry = provision_twice(finished, provision_host_key_trust="none")
     assert all("StrictHostKeyChecking=no" in entry[name] for name in SSH_ARGS)
 
 
@@ -112,7 +112,7 @@ def test_moved_project_keeps_its_host_keys(finished: Project) -> None:
     for name in ("hosts.yml", "host_vars"):
         shutil.move(finished.folder / name, place / name)
     finished.folder, finished.inventory = place, place / "hosts.yml"
-    entry = settle(finished)
+    entry = provision_twice(finished)
     assert all(str(place / "host_vars" / "gpu-1" / ".known_hosts") in entry[name] for name in SSH_ARGS)
 
 

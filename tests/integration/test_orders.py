@@ -265,7 +265,7 @@ def test_machine_with_only_the_name_of_a_host_is_not_touched(make_project: MakeP
 
 
 @pytest.fixture
-def crowd(make_project: MakeProject, registry: str) -> Project:
+def crowded_project(make_project: MakeProject, registry: str) -> Project:
     """A project with 300 live machines, which the inventory plugin adds to the group, and two offers."""
     project = make_project([Offer(), Offer()], provision_seconds=0)
     database = Database(registry, {"run": "before"}, keep=True)
@@ -288,18 +288,20 @@ def crowd(make_project: MakeProject, registry: str) -> Project:
     return project
 
 
-def test_order_in_a_group_of_300_machines_shows_only_its_host(crowd: Project) -> None:
-    graph = crowd.run("ansible-inventory", "-i", "account.supply.yml", "--graph", "gpu")
+def test_order_in_a_group_of_300_machines_shows_only_its_host(crowded_project: Project) -> None:
+    graph = crowded_project.run("ansible-inventory", "-i", "account.supply.yml", "--graph", "gpu")
     assert graph.output.count("--train-") == 300, graph.output
     # Variables of other playbooks at a site may have the prefixes verify_ and configure_ and are not rejected.
     words = ("-i", "account.supply.yml", "-e", "order_names=b-1 verify_ssl=no configure_users=yes")
-    run = crowd.provision(*words)
+    run = crowded_project.provision(*words)
     assert (run.returncode, hosts_in_recap(run)) == (0, {"localhost", "b-1"}), run.output
     assert "train-" not in run.output and "machine-" not in run.output, run.output
     assert len(run.output.splitlines()) <= 60, run.output  # a few lines for AWX, which prints that it has added a key
 
     # A refusal names everything that it has counted, and its sum includes the quote's total.
-    refused = crowd.play("compute_index.supply.quote", *words, "-e", "order_names=b-2 order_max_total_price_per_hour=9")
+    refused = crowded_project.play(
+        "compute_index.supply.quote", *words, "-e", "order_names=b-2 order_max_total_price_per_hour=9"
+    )
     assert refused.returncode == 2 and "USD per hour in total: 2.50" in refused.output, refused.output
     message = (
         "All machines of project default would cost USD 605.00 per hour together, of which USD 602.50 per hour are live"

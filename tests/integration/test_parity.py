@@ -179,7 +179,7 @@ def without_additions(result: Any) -> Any:
     return {name: value for name, value in result.items() if name not in added}
 
 
-def both_ways(make_project: MakeProject, part: str) -> tuple[dict[str, Task], dict[str, Any], list[Run]]:
+def run_both_ways(make_project: MakeProject, part: str) -> tuple[dict[str, Task], dict[str, Any], list[Run]]:
     """Run the scenarios of this part both ways, and assert that their results are the same.
 
     Return the tasks and the results by name, and both runs.
@@ -203,14 +203,14 @@ def both_ways(make_project: MakeProject, part: str) -> tuple[dict[str, Task], di
 
 @pytest.mark.first
 def test_both_ways_give_the_same_results(make_project: MakeProject) -> None:
-    tasks, _results, runs = both_ways(make_project, RESULTS)
+    tasks, _results, runs = run_both_ways(make_project, RESULTS)
     assert all("[WARNING]: cloud_init holds template marks" in run.text for run in runs)
     used = {name.removeprefix(NAMES) for task in tasks.values() for name in task if name.startswith(NAMES)}
     assert used == set(ACTIONS)
 
 
 def test_both_ways_give_the_same_errors(make_project: MakeProject) -> None:
-    _tasks, results, _runs = both_ways(make_project, ERRORS)
+    _tasks, results, _runs = run_both_ways(make_project, ERRORS)
     classes = {result.get("error_class") for result in results.values() if result.get("failed")}
     assert classes == ERROR_CLASSES
     assert results["a plan"]["error_class"] == results["option next to a plan"]["error_class"] == "price"
@@ -220,7 +220,7 @@ def test_both_ways_give_the_same_errors(make_project: MakeProject) -> None:
     assert results["a secret"]["msg"].endswith(" 404: ********. Check api_url.")
 
 
-def ways(project: Project, *tasks: Task, **variables: Any) -> tuple[list[str], Run]:
+def ways_taken(project: Project, *tasks: Task, **variables: Any) -> tuple[list[str], Run]:
     """Run tasks for a host that is this computer. Return each task's way, with the reason if it ran as a module."""
     project.declare(["gpu-1"], ansible_connection="local", **variables)
     steps = [{"name": "Ask", NAMES + "catalog_info": {"kind": "gpus"}, **task} for task in tasks]
@@ -249,7 +249,7 @@ def test_task_runs_in_process_unless_host_python_or_keywords_prevent_it(project:
             {"vars": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}},
         ),
     ]
-    taken, run = ways(
+    taken, run = ways_taken(
         project, *(task for _way, task in tasks), ansible_python_interpreter="{{ ansible_playbook_python }}"
     )
     assert taken == [way for way, _task in tasks], run.output
@@ -265,7 +265,7 @@ def test_delegated_task_uses_the_python_of_the_host_that_it_runs_on(project: Pro
     ):
         project.declare_host("control", ansible_python_interpreter=path)
         project.declare(["gpu-1", "control"])
-        taken, run = ways(project, task, ansible_python_interpreter="/no/other")
+        taken, run = ways_taken(project, task, ansible_python_interpreter="/no/other")
         assert taken[:1] == [way], run.output
 
 

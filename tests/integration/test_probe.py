@@ -26,7 +26,7 @@ OF_PURCHASE = IDS[IDS.index("post-time") :]
 BUY = ("-e", "probe_buy=true", "-e", "probe_max_usd=2", "-e", "provision_poll_delay=1")
 
 
-def probe(project: Project, *words: str) -> tuple[dict[str, Any], list[str], Run]:
+def probe_without_purchase(project: Project, *words: str) -> tuple[dict[str, Any], list[str], Run]:
     """Run the probe as `run_probe` does, and assert that it sends nothing but reads and searches."""
     before = len(project.simulator.requests)
     published, lines, run = run_probe(project, *words)
@@ -61,10 +61,10 @@ def test_probe_reports_and_records_what_the_api_does(make_project: MakeProject) 
     assert ended.returncode == 0, ended.output
     file = project.folder / "recording.json"
 
-    published, lines, run = probe(project, "-e", "probe_recording=recording.json", "--check")
+    published, lines, run = probe_without_purchase(project, "-e", "probe_recording=recording.json", "--check")
     assert run.returncode == 0 and run.changed == 1 and not file.exists(), run.output
 
-    published, lines, run = probe(project, "-e", "probe_recording=recording.json", "--limit", "gpu-1")
+    published, lines, run = probe_without_purchase(project, "-e", "probe_recording=recording.json", "--limit", "gpu-1")
     assert run.returncode == 0 and run.changed == 1, run.output
     assert published["contradicted"] == ["wrong-token", "vocabulary", "list-bare", "deleted-read"]
     assert {"names", "deleted-listed", "ssh-port", "sync"} <= set(published["confirmed"])
@@ -81,21 +81,21 @@ def test_probe_reports_and_records_what_the_api_does(make_project: MakeProject) 
 
 
 def test_probe_wrong_token_false_sends_no_wrong_token(project: Project) -> None:
-    published, _lines, run = probe(project, "-e", "probe_wrong_token=false")
+    published, _lines, run = probe_without_purchase(project, "-e", "probe_wrong_token=false")
     assert run.returncode == 0 and "wrong-token" in published["not_seen"], run.output
     assert {each.status for each in project.simulator.requests} <= {200, 404, 422}
 
 
 def test_probe_fails_with_a_refused_token(project: Project) -> None:
     project.environment["COMPUTE_INDEX_API_TOKEN"] = "an-old-token"
-    published, _lines, run = probe(project)
+    published, _lines, run = probe_without_purchase(project)
     assert run.returncode != 0 and published == {}
     assert "GET /resources answered 401: Invalid token. Check api_token" in run.text, run.output
 
 
 def test_probe_fails_if_the_api_cannot_be_reached(project: Project) -> None:
     project.environment["COMPUTE_INDEX_API_URL"] = "http://127.0.0.1:9"
-    _published, _lines, run = probe(project)
+    _published, _lines, run = probe_without_purchase(project)
     assert run.returncode != 0 and "GET /resources got no answer" in run.text, run.output
 
 
@@ -244,7 +244,7 @@ def test_invalid_variables_of_a_purchase_send_nothing(shop: Project, words: list
 
 @pytest.mark.first
 def test_probe_buys_nothing_without_probe_buy(shop: Project) -> None:
-    published, _lines, run = probe(shop, "-e", "probe_buy=false")
+    published, _lines, run = probe_without_purchase(shop, "-e", "probe_buy=false")
     assert run.returncode == 0 and "post-time" in published["not_seen"], run.output
 
 

@@ -260,8 +260,8 @@ def test_reports_reject_a_mistyped_extra_variable(project: Project, playbook: st
 
 @pytest.mark.parametrize("playbook", ["quote", "extend", ""])
 def test_empty_max_bill_on_the_command_line_sends_nothing(project: Project, playbook: str) -> None:
-    own = project.write({"hosts": "gpu", "gather_facts": False, "roles": ["compute_index.supply.provision"]})
-    book = f"compute_index.supply.{playbook}" if playbook else own
+    own_play = project.write({"hosts": "gpu", "gather_facts": False, "roles": ["compute_index.supply.provision"]})
+    book = f"compute_index.supply.{playbook}" if playbook else own_play
     run = project.play(book, "-e", "provision_max_bill=", "-e", "extend_hosts=gpu-1", "-e", "extend_by=1h")
     assert run.returncode == 2, run.output
     assert "provision_max_bill must not be empty, for nothing would be limited." in run.text, run.output
@@ -586,10 +586,10 @@ def test_startup_template_makes_a_shell_script(project: Project) -> None:
 @pytest.mark.skipif(bool(shutil.which("cloud-init")), reason="the simulated machines are this computer")
 def test_machine_that_did_not_run_its_user_data_fails(make_project: MakeProject) -> None:
     project = make_project([Offer(), Offer()], runs_user_data=False)
-    own = project.folder / "own.sh.j2"
-    own.write_text("#!/bin/sh\n# supply-booted: none\necho {{ provision_hostname }}\n")
+    template = project.folder / "own.sh.j2"
+    template.write_text("#!/bin/sh\n# supply-booted: none\necho {{ provision_hostname }}\n")
     project.declare(["gpu-1", "gpu-2"], provision_boot_timeout="3s")
-    project.declare_host("gpu-2", provision_cloud_init_template=str(own))
+    project.declare_host("gpu-2", provision_cloud_init_template=str(template))
     run = project.provision()
     assert run.returncode != 0 and not run.failure("gpu-2"), run.output
     assert "has not run its user data" in run.text

@@ -108,15 +108,15 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
     failed = reap_timer(project, COMPUTE_INDEX_API_TOKEN="another")
     assert failed.changed == 2  # the script and the sweep
     assert failed.returncode == 2 and "The last sweep failed at" in failed.failure("localhost"), failed.output
-    shown = reap_timer(project, state="show")
-    assert (shown.returncode, shown.changed) == (2, 0) and "/output." in shown.failure("localhost"), shown.output
+    status = reap_timer(project, state="show")
+    assert (status.returncode, status.changed) == (2, 0) and "/output." in status.failure("localhost"), status.output
 
     removed = reap_timer(project, state="absent")
     assert removed.returncode == 0 and home_files(project) == {"crontab": OTHER_JOBS}, removed.output
     assert not list(home(project).glob(".config/*"))
 
-    shown = reap_timer(project, state="show")
-    assert shown.returncode == 2 and "Machines outlive their leases" in shown.failure("localhost"), shown.output
+    status = reap_timer(project, state="show")
+    assert status.returncode == 2 and "Machines outlive their leases" in status.failure("localhost"), status.output
 
 
 def test_systemd_timer_replaces_the_cron_job_if_available(project: Project) -> None:

@@ -45,7 +45,7 @@ def provision_elsewhere(project: Project, environment: dict[str, str] | None = N
     return project.play(*words, **other_controller(project), **(environment or {}))
 
 
-def rows(url: str) -> list[tuple[Any, ...]]:
+def claims(url: str) -> list[tuple[Any, ...]]:
     """Project, host, state and offer of each claim."""
     return postgresql.execute(
         url, "SELECT project, host, state, offer FROM compute_index_supply.purchase ORDER BY project, host, claimed_at"
@@ -53,7 +53,7 @@ def rows(url: str) -> list[tuple[Any, ...]]:
 
 
 def states(url: str) -> list[str]:
-    return [state for _project, _host, state, _offer in rows(url)]
+    return [state for _project, _host, state, _offer in claims(url)]
 
 
 def live(project: Project) -> list[str]:
@@ -259,7 +259,7 @@ def test_registry_files_move_into_the_shared_registry(shop: Project, registry: s
     assert "+CREATE TABLE compute_index_supply.purchase" in checked.output and "would be moved" in checked.text
     done, again = shop.play(move), shop.play(move)
     assert (done.returncode, done.changed, again.returncode, again.changed) == (0, 1, 0, 0), done.output + again.output
-    assert [offer for _project, _host, _state, offer in rows(registry)] == bought
+    assert [offer for _project, _host, _state, offer in claims(registry)] == bought
     remaining = [file.name for file in (shop.folder / "host_vars").iterdir()]
     assert remaining == [".compute_index_supply.ledger"], "the ledger stays"
     runs = [shop.provision(), shop.provision()]
@@ -315,7 +315,7 @@ def test_hosts_and_projects_may_have_odd_names(shop: Project, registry: str) -> 
     shop.declare(hosts, provision_reach=False, provision_registry_url=registry, provision_project="team's; ü")
     first, second = shop.provision(), provision_elsewhere(shop)
     assert (first.returncode, second.returncode, second.changed) == (0, 0, 0), first.output + second.output
-    assert {(project, host) for project, host, _state, _offer in rows(registry)} == {
+    assert {(project, host) for project, host, _state, _offer in claims(registry)} == {
         ("team's; ü", each) for each in hosts
     }
     assert len(shop.simulator.purchases) == 4
@@ -390,8 +390,8 @@ def test_open_purchase_of_a_dead_run_counts_until_it_is_settled(shop: Project, r
         assert words in refused.text, refused.output
     audit = shop.play("compute_index.supply.audit")
     assert (audit.returncode, audit.changed) == (0, 0) and "BUYING" in audit.text and "lost" in audit.text
-    seen = "UPDATE compute_index_supply.purchase SET expired_seen = expired_seen - interval '31 minutes'"
-    postgresql.execute(registry, seen)
+    make_older = "UPDATE compute_index_supply.purchase SET expired_seen = expired_seen - interval '31 minutes'"
+    postgresql.execute(registry, make_older)
     run = shop.provision(**ceiling)
     assert (run.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), run.output
     assert "sent for lost at" in run.text and "so its purchase did not happen" in run.text, run.output
@@ -415,14 +415,16 @@ def test_claim_that_was_never_sent_blocks_nothing(shop: Project, registry: str) 
 def test_sweeps_and_audits_settle_open_purchases_of_dead_runs(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     add_open_claim(registry, sent=True)
-    seen = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '31 minutes' WHERE host = 'lost'"
-    postgresql.execute(registry, seen)
+    make_older = (
+        "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '31 minutes' WHERE host = 'lost'"
+    )
+    postgresql.execute(registry, make_older)
     checked = shop.play("compute_index.supply.reap", "--check")
     assert checked.returncode == 0 and "buying" in states(registry), checked.output
     sweep = shop.play("compute_index.supply.reap")
     assert sweep.returncode == 0 and sorted(states(registry)) == ["live", "live", "void"], sweep.output
     add_open_claim(registry, sent=True)
-    postgresql.execute(registry, seen + " AND state = 'buying'")
+    postgresql.execute(registry, make_older + " AND state = 'buying'")
     audit = shop.play("compute_index.supply.audit", "-e", "audit_settle=true")
     assert (audit.returncode, audit.changed) == (0, 1) and "BUYING" not in audit.text, audit.output
     assert sorted(states(registry)) == ["live", "live", "void", "void"]

@@ -55,7 +55,7 @@ def result(project: Project, name: str = "one") -> dict[str, Any]:
     return content
 
 
-def rows(url: str) -> list[tuple[Any, ...]]:
+def sent_claims(url: str) -> list[tuple[Any, ...]]:
     """The claims of purchases that were sent, each with its state, offer and resources.
 
     Other claims are left out, since another run may free them.
@@ -80,7 +80,7 @@ def test_only_one_of_two_concurrent_runs_buys(shop: Project, registry: str, same
     results = {each["outcome"]: each for each in (result(shop, "one"), result(shop, "two"))}
     (bought,) = shop.simulator.purchases
     assert shop.requests(*PROCURE) == 1
-    assert rows(registry) == [("live", bought.request["offer_id"], bought.resource_ids)]
+    assert sent_claims(registry) == [("live", bought.request["offer_id"], bought.resource_ids)]
     assert set(results) <= {"created", "claimed", "existing"} and "created" in results, results
     if "claimed" in results:
         assert "in a run of " in results["claimed"]["msg"]
@@ -106,7 +106,7 @@ def test_next_run_continues_a_purchase_whose_run_was_killed(shop: Project, regis
     else:
         shop.simulator.faults.append(Fault(path="/procure_offer", delay=3, cut="before"))
         kill(shop, purchase(shop, first), lambda: shop.requests(*PROCURE) > 0)
-    assert rows(registry) == [("buying", first, [])]
+    assert sent_claims(registry) == [("buying", first, [])]
     shop.simulator.settings.procure_seconds = 0
     for offer_id in (first, second):
         assert shop.run(*purchase(shop, offer_id)).returncode == 0
@@ -118,7 +118,7 @@ def test_next_run_continues_a_purchase_whose_run_was_killed(shop: Project, regis
     assert shop.run(*purchase(shop, first)).returncode == 0
     assert result(shop)["outcome"] == "existing"
     (bought,) = shop.simulator.purchases
-    assert rows(registry) == [("live", first, bought.resource_ids)]
+    assert sent_claims(registry) == [("live", first, bought.resource_ids)]
 
 
 def test_registry_password_is_in_no_output(shop: Project) -> None:

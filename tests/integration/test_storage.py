@@ -42,12 +42,12 @@ def decommission(project: Project, *words: str) -> Run:
     return playbook(project, "decommission", "-e", "decommission_hosts=gpu-1", *words)
 
 
-@pytest.mark.parametrize("shown", ["ids", "list", "links"])
-def test_storage_outlives_its_machine_and_ends_on_request(make_project: MakeProject, shown: Any) -> None:
-    project = make_project(storage_shown=shown)
+@pytest.mark.parametrize("shown_in", ["ids", "list", "links"])
+def test_storage_outlives_its_machine_and_ends_on_request(make_project: MakeProject, shown_in: Any) -> None:
+    project = make_project(storage_shown=shown_in)
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
-    if shown == "ids":
+    if shown_in == "ids":
         quote = playbook(project, "quote").text
         assert "Storage outlives its machine" in quote and "gpu-1: data, 500 GB block_disk, USD 0.0548" in quote
     assert playbook(project, "provision").changed > 0
@@ -64,7 +64,7 @@ def test_storage_outlives_its_machine_and_ends_on_request(make_project: MakeProj
     audit = playbook(project, "audit")
     assert "STORAGE" in audit.text
     # The registry's form of kept storage does not depend on how the API showed it, so one case tests the rest.
-    if shown != "ids":
+    if shown_in != "ids":
         decommission(project, "-e", "decommission_storage=end")
         assert project.simulator.billed == [] and not (project.folder / "host_vars" / "gpu-1").exists()
         return
@@ -208,8 +208,8 @@ def test_decommission_treats_the_storage_of_each_host_separately(make_project: M
     """The notes about all hosts are printed once, at the end."""
     project = one_of_each(make_project)
     volumes = {each.name[:5]: each.resource_id for each in project.simulator.resources.values() if each.volume}
-    shown = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ provision_storage_ids | join(' ') }}."}}
-    tasks = [as_in_playbooks("decommission"), {"name": "Show", **shown}]
+    show = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ provision_storage_ids | join(' ') }}."}}
+    tasks = [as_in_playbooks("decommission"), {"name": "Show", **show}]
     play = {"hosts": "gpu", "gather_facts": False, "tasks": tasks}
     for words in (["--check"], []):
         run = project.play(project.write(play), *words)
