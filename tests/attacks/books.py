@@ -30,7 +30,7 @@ def moment(seconds: float | None) -> str | None:
 class Disk:
     """Persistent storage that comes with the machines of an offer, and how the API shows it."""
 
-    price: float | None = 0.1  # USD an hour
+    price: float | None = 0.1  # USD per hour
     resource_type: str = "block_disk"
     #: "ids": the purchase, the status and the list name it; "list": only the list; "link": only a link of the machine.
     shown_in: str = "ids"
@@ -44,7 +44,7 @@ class Disk:
 class Offer:
     """An offer, and how its purchase goes."""
 
-    price: float | None = 2.0  # USD per GPU and hour
+    price: float | None = 2.0  # USD per hour and GPU
     vendor: str = "acme"
     gpus: int = 1
     gpu_type: str = "nvidia-h100-sxm5-80gb"
@@ -89,7 +89,7 @@ class Machine:
 
     name: str | None
     offers: list[str]
-    price: float | None = 2.0  # USD an hour
+    price: float | None = 2.0  # USD per hour
     state: str = "running"
     address: tuple[str, int] = NOWHERE
     vendor: str = "acme"

@@ -34,7 +34,7 @@ from simulator.catalogue import default_offers
 from tools import draw
 
 ROOT = Path(__file__).parents[2]
-# These pages have no examples, examples that other tests run, or examples that cannot run here.
+# Pages that other tests cover, or whose examples cannot run here
 NO_GUIDES = {
     *("README", "acceptance", "account", "api", "architecture", "awx", "awx-reference", "examples", "glossary"),
     *("guarantees", "performance", "spec", "upgrading"),

@@ -20,7 +20,7 @@ from simulator import Fault, Offer
 pytestmark = core
 
 ROOT = Path(__file__).resolve().parents[2]
-# Actions without a module that could do the same; they are about hosts, or use the connection to a machine.
+# Left out: actions about hosts, or over the connection to a machine; they have only one way.
 ACTIONS_ONLY = {"activity_info", "decide", "last_command", "run_files", "run_follow", "run_results", "wait_for_boot"}
 ACTIONS = sorted({file.stem for file in (ROOT / "plugins" / "action").glob("[a-z]*.py")} - ACTIONS_ONLY)
 NAMES = "compute_index.supply."

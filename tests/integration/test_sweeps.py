@@ -120,7 +120,7 @@ def test_extension_during_a_sweep_keeps_its_promise(project: Project, delay: flo
     assert extended.returncode == (0 if len(project.simulator.billed) == 6 else 2), extended.output
 
 
-def test_sweep_concurrent_with_provision_and_decommission(make_project: MakeProject) -> None:
+def test_sweep_during_provision_and_decommission_ends_only_the_expired_machine(make_project: MakeProject) -> None:
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.declare(["gpu-1", "gpu-2"], provision_reach=False)
     project.declare_host("gpu-1", provision_lease="8h")
