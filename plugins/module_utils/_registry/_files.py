@@ -135,8 +135,8 @@ class HostFile:
             entry = read_entry(found)
             # A claim of the same offer may be renewed, but only by a run that has read its last state.
             renewed = found == self._state and entry.offer_id == read_entry(variables).offer_id
-            if found is not None and entry.may_have_bought and not renewed:
-                raise Claimed(self._path, found)
+            if entry.may_have_bought and not renewed:
+                raise Claimed(self._path, found or {})
             storage = _merged({}, storage_variables(self._storage_left_by(found)))
             self._state = _write(self._path, {**variables, **storage})
             self._claimed_entry = read_entry(self._state)

@@ -431,6 +431,16 @@ def test_refused_purchase_is_not_billed(run: Runs, ledger: Callable[..., Ledger]
     assert [bill.offer_id for bill in ledger().bills] == [OTHER_ID]
 
 
+def test_refusal_of_repeated_claim_undoes_the_first_one(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    store = run()
+    store.read()
+    store.claim(fresh())
+    store.read()
+    store.claim(journal(provision_journaled_at=utc(time.time() + 100)))
+    store.note({"provision_purchase": REFUSED, "provision_refused_status": 409})
+    assert ledger().bills == ()
+
+
 def test_purchase_that_failed_after_it_was_made_is_billed(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = run()
     store.read()

@@ -350,6 +350,23 @@ def test_killed_process_loses_its_hold(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({}, True),
+        ({"provision_ends_at": SINCE}, True),
+        ({"provision_purchase": REFUSED}, False),
+        ({"provision_procured_offer_id": OTHER_ID}, False),
+        ({"provision_journaled_at": "2026-01-31T12:30:00Z"}, False),
+    ],
+)
+def test_still_holds_compares_entry_with_last_claim(path: Path, changes: Entry, holds: bool) -> None:
+    with contextlib.closing(HostFile(str(path))) as file:
+        file.claim(journal())
+        _files.write_durably(str(path), _files.entry_text(journal(**changes)))
+        assert file.still_holds() is holds
+
+
 def test_change_by_another_run_since_the_read_forbids_hold(path: Path) -> None:
     bought(path)
     file = HostFile(str(path))

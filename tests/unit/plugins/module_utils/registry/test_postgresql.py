@@ -412,6 +412,27 @@ def test_hold_is_renewed_until_run_closes_it(run: Callable[..., Database], regis
     two.close()
 
 
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        ("note = note", True),
+        ("state = 'live'", True),
+        ("state = 'void'", False),
+        ("state = 'ended'", False),
+        ("epoch = epoch + 1", False),
+    ],
+)
+def test_still_holds_compares_state_and_epoch(
+    run: Callable[..., Database], registry_url: str, change: str, holds: bool
+) -> None:
+    host = SharedHost(run("one"), "default", "gpu-1", "account", run="one")
+    assert not host.still_holds()
+    with contextlib.closing(host):
+        host.claim({"provision_procured_offer_id": OFFER_ID})
+        postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {change}")
+        assert host.still_holds() is holds
+
+
 def test_hold_of_dead_run_lapses(run: Callable[..., Database]) -> None:
     run("one", hold=0.3).claim(purchase(), NO_CEILING)
     two = SharedHost(run("two"), "default", "gpu-1", "account", run="two")
