@@ -112,7 +112,7 @@ def _delete(api: SupplyApi, force: bool, facts: Result) -> bool:
     except ApiError as error:
         if error.status_code in _ACCEPTED:
             return True
-        is_lost = error.sent and not error.refused
+        is_lost = not error.refused  # a request without a body always counts as sent
         if not _is_seen_to_end(api, facts, SETTLE_LOOKS if is_lost else _LOOKS.get(error.error_class, 0)):
             raise _not_accepted(error, facts, force, is_lost) from None
         return is_lost
