@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import FAILED, GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import verdict_row
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product_key
@@ -55,6 +56,60 @@ def case(
     )
 
 
+@pytest.mark.parametrize(
+    ("plan", "outcome", "known", "trouble", "expected"),
+    [
+        pytest.param({"action": "wait"}, "", MADE, "", "", id="bought before this run"),
+        pytest.param({}, "created", MADE, "", "created", id="created"),
+        pytest.param({}, "rejected", entry(X, [], "sent"), "", "rejected", id="rejected, an earlier purchase is open"),
+        pytest.param({}, "not_sent", entry(X, [], "sent"), "", "unknown", id="not sent, an earlier purchase is open"),
+        pytest.param({}, "not_sent", entry(Y, [], "sent"), "", "not_sent", id="not sent, another offer is open"),
+        pytest.param({}, "not_sent", MADE, "", "not_sent", id="not sent, another run has bought the offer"),
+        pytest.param({}, "", entry(X, [], "sent"), "", "unknown", id="no result, the journal has the offer"),
+        pytest.param({}, "", Entry(), "", "not_sent", id="no result, the journal is empty"),
+        pytest.param({}, "", Entry(), "It cannot be read.", "unknown", id="no result, the journal cannot be read"),
+        pytest.param({"registry": ""}, "", Entry(), "", "unknown", id="no result, no registry"),
+    ],
+)
+def test_outcome(plan: dict[str, Any], outcome: str, known: Entry, trouble: str, expected: str) -> None:
+    """A task that has died leaves no result; then its purchase may have been sent."""
+    purchase = {"outcome": outcome} if outcome else {}
+    assert JudgedHost(planned(**plan), purchase, {}, known, has_entry=True, trouble=trouble).outcome == expected
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ids", "known", "expected"),
+    [
+        ("created", [], MADE, False),
+        ("created", [], entry(Y, [], "sent"), True),
+        ("created", [], entry(Y, [], "refused"), False),
+        ("created", [], Entry(), False),
+        ("rejected", [], entry(X, [], "refused"), False),
+        # A task notes a refusal before it ends, so another run has sent or made these purchases since.
+        ("rejected", [], entry(X, [], "sent"), True),
+        ("rejected", [], MADE, True),
+        ("not_sent", [], MADE, True),
+        ("rejected", [M], MADE, False),  # the purchase was made, but failed
+    ],
+)
+def test_is_superseded_by_another_purchase_in_the_entry(
+    outcome: str, ids: list[str], known: Entry, expected: bool
+) -> None:
+    purchase = {"outcome": outcome, "resource_ids": ids}
+    assert JudgedHost(planned(), purchase, {}, known, has_entry=True).is_superseded is expected
+
+
+@pytest.mark.parametrize(("phase", "why"), [("failed", FAILED), ("ended", GONE)])
+def test_why_over_for_the_ledger(phase: str, why: str) -> None:
+    assert case([M], status={"phase": phase}).why_over == why
+
+
+def test_offer_is_the_noted_one_if_the_plan_has_none() -> None:
+    known = entry(X, [M], "made", provision_offer={"vendor": "nebius"})
+    assert case([M], known=known).offer == known.offer and known.offer["vendor"] == "nebius"
+    assert case([M], known=known, plan={"offer": {"vendor": "other"}}).offer == {"vendor": "other"}
+
+
 def test_failure_explains_why_the_machine_was_not_released() -> None:
     plan = planned(may_release=False, spared="It was not released. gpu-1 is protected.")
     failed = {"phase": "failed", "failure_reason": "no disk", "resource_ids": [machine_id(1)]}
@@ -69,6 +124,11 @@ def test_failure_advises_repair_if_registry_is_unreachable(phase: str) -> None:
     message = bought.failure(bought.attempt(), [X])
     assert message.startswith("The registry cannot be reached. The offer is BOUGHT and may be billed at USD ")
     assert message.endswith(f"Resource ids: {M}. Repair the registry, and run the same again: it buys nothing twice.")
+
+
+@pytest.mark.parametrize(("trouble", "overtaken"), [("", True), ("The registry cannot be reached.", False)])
+def test_purchase_is_overtaken_only_if_the_registry_was_read(trouble: str, overtaken: bool) -> None:
+    assert case([M], [OURS], Entry(), trouble=trouble).attempt().overtaken is overtaken
 
 
 def test_superseded_purchase_stops_and_changes_no_entry() -> None:
