@@ -126,6 +126,13 @@ def test_failure_advises_repair_if_registry_is_unreachable(phase: str) -> None:
     assert message.endswith(f"Resource ids: {M}. Repair the registry, and run the same again: it buys nothing twice.")
 
 
+def test_failure_of_a_task_without_a_result_names_ids_of_the_status() -> None:
+    died = JudgedHost(planned(), {}, {"resource_ids": [M]}, entry(X, [], "sent"), has_entry=True)
+    message = died.failure(died.attempt(), [X])
+    assert message.startswith(f"The task that was buying offer {X} ended without a result")
+    assert f"It MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: {M}." in message
+
+
 @pytest.mark.parametrize(("trouble", "overtaken"), [("", True), ("The registry cannot be reached.", False)])
 def test_purchase_is_overtaken_only_if_the_registry_was_read(trouble: str, overtaken: bool) -> None:
     assert case([M], [OURS], Entry(), trouble=trouble).attempt().overtaken is overtaken
@@ -165,6 +172,84 @@ def test_later_machine_of_the_same_name_is_released_if_this_run_bought_it(
     after = double.failure(double.attempt(released=True), [X])
     assert f"another purchase of its name, which is billed: {N}" in after
     assert "is ready" not in after and "Nothing is billed" not in after
+
+
+LINKED = {**OURS, "linked_resources": [{"resource_id": "s-1", "kind": "storage"}]}
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        pytest.param(case([M], [OURS]), False, id="one noted and listed machine"),
+        pytest.param(case([M, N], [OURS]), True, id="the status names another machine"),
+        pytest.param(case([M], [OURS, SECOND]), True, id="the list has another machine"),
+        pytest.param(case([M], [LINKED]), True, id="storage is linked"),
+        pytest.param(case([M], [OURS], status={"phase": "failed"}), True, id="failed, may be released"),
+        pytest.param(
+            case([M], [OURS], status={"phase": "failed"}, plan={"may_release": False}), False, id="failed, is kept"
+        ),
+        pytest.param(case([M], [OURS], outcome="rejected"), True, id="rejected, may be released"),
+    ],
+)
+def test_needs_holders_if_a_resource_may_be_of_another_host(judged: JudgedHost, expected: bool) -> None:
+    assert judged.needs_holders is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (entry(X, [M, N], "made"), [N]),
+        (MADE, []),  # the entry does not name the colleague's machine
+        (entry(Y, [N], "made"), []),  # the entry is about another purchase
+    ],
+)
+def test_disowned_ids_are_those_of_the_own_entry(known: Entry, expected: list[str]) -> None:
+    purchase = {"outcome": "created", "resource_ids": [M, N]}
+    judged = JudgedHost(planned(), purchase, {}, known, has_entry=True, listed={M: OURS, N: COLLEAGUES})
+    assert judged.disowned == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "purchase", "known", "noted"),
+    [
+        pytest.param(
+            "buy", {"outcome": "created", "resource_ids": [M]}, entry(Y, [N], "made"), (M,), id="another offer"
+        ),
+        pytest.param("wait", {"resource_ids": [N]}, MADE, (M,), id="a result of an earlier task"),
+        pytest.param(
+            "buy", {"outcome": "rejected", "resource_ids": [N]}, MADE, (M, N), id="it failed, and left a machine"
+        ),
+    ],
+)
+def test_look_has_the_ids_of_this_purchase(
+    action: str, purchase: dict[str, Any], known: Entry, noted: tuple[str, ...]
+) -> None:
+    assert JudgedHost(planned(action=action), purchase, {}, known, has_entry=True).look.noted == noted
+
+
+REFUSED = {"outcome": "rejected", "error_class": "conflict"}
+
+
+def test_refused_purchase_is_no_contradiction_to_the_host_that_has_the_offer() -> None:
+    refused = JudgedHost(
+        planned(), REFUSED, {"resource_ids": [M]}, entry(X, [], "refused"), True, listed={M: OURS}, holders={M: "gpu-2"}
+    )
+    assert (refused.contradictions, refused.verdict(False)) == ((), Verdict.AGAIN)
+
+
+def test_refused_purchase_that_left_unlisted_machines_stops() -> None:
+    failed = JudgedHost(planned(), {**REFUSED, "resource_ids": [M]}, {}, entry(X, [], "refused"), True, listed={})
+    assert (failed.remaining, failed.verdict(False)) == ((M,), STOP)
+
+
+def test_refused_purchase_of_a_freed_entry_is_not_overtaken() -> None:
+    assert JudgedHost(planned(), REFUSED, {}, Entry(), listed={}).verdict(False) is Verdict.AGAIN
+
+
+def test_status_names_machines_of_a_refused_purchase_only_if_it_was_made() -> None:
+    """A purchase that failed but left machines was made."""
+    for known, named in ((MADE, (N,)), (entry(X, [], "refused"), ())):
+        assert JudgedHost(planned(), REFUSED, {"resource_ids": [N]}, known, True, listed={}).look.named == named
 
 
 def test_ready_purchase_is_registered() -> None:
@@ -220,6 +305,22 @@ def test_storage_of_others_is_noted_and_reported_once() -> None:
     later_run = case([M, volume["resource_id"]], [OURS, volume], known=known)
     assert later_run.noted(READY)["provision_affected_ids"] == [volume["resource_id"]]
     assert not any("has not bought" in each for each in later_run.warnings())
+
+
+@pytest.mark.parametrize(("offer", "expected"), [(X, ["s-1", "s-2"]), (Y, ["s-2"])])
+def test_storage_of_a_superseding_purchase_is_left_to_it(offer: str, expected: list[str]) -> None:
+    """Storage that was kept from an earlier machine belongs to the host in any case."""
+    noted = [{"resource_id": "s-1"}, {"resource_id": "s-2", "kept_since": "2026-01-30T12:00:00Z"}]
+    judged = case([M], [OURS], known=entry(offer, [M], "made", provision_storage=noted))
+    assert [item.resource_id for item in judged.storage] == expected
+
+
+def test_storage_left_is_what_does_not_end() -> None:
+    noted = [{"resource_id": "s-1"}, {"resource_id": "s-2"}]
+    judged = case([M], [OURS], known=entry(X, [M], "made", provision_storage=noted), storage_ends=("s-1",))
+    assert "s-2" in judged.storage_left and "s-1" not in judged.storage_left
+    assert judged.ended == "It has ended. Its storage also ends: s-1."
+    assert case([M], [OURS]).ended == "It has ended."
 
 
 def test_machine_omitted_by_the_status_keeps_its_address() -> None:
