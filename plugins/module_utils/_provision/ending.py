@@ -542,7 +542,8 @@ def _end_without_machines(
             f" its run was stopped, the request may still arrive. Run again in {minutes} minutes.",
         )
     gone = _ids_of(machines_in(api_view.account.of_offer(request.entry.offer_id)))
-    return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten)
+    pending = _is_under_way(request.entry, api_view)
+    return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten, pending=pending)
 
 
 def _end_by_name(request: EndRequest, api_view: ApiView) -> End:

@@ -577,6 +577,18 @@ def test_machine_created_during_end_stays_in_entry(tmp_path: Path) -> None:
         note_end(api, plan, ended_answer("r"))
 
 
+def test_entry_stays_if_late_machines_cannot_be_listed(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
+    api = Api(machine("r", status="deleted"), phases={"o": "going_on"})
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    assert (plan["next"], plan["ids"], plan["pending"]) == ("note", [], True)
+    api.list_error = 500
+    with pytest.raises(Failure, match="answered 500") as failure:
+        note_end(api, plan)
+    assert failure.value.result["left"] == ["r"]
+    assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["r"]
+
+
 def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]

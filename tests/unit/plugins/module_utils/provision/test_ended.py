@@ -392,6 +392,9 @@ def test_ledger_notes_why_purchase_and_storage_ended(
     assert (ended.why_ended(plan), ended.why_storage_ended(plan)) == (why_ended, why_storage_ended)
 
 
-def test_all_ids_are_left_if_late_machines_cannot_be_listed() -> None:
-    found = ended.late_unknown(PLAN, OSError("HTTP 503."))
+@pytest.mark.parametrize(
+    "fields", [{}, {"ids": [], "gone": [M]}, {"resource_ids": []}], ids=["ends", "had ended before", "only now known"]
+)
+def test_all_ids_are_left_if_late_machines_cannot_be_listed(fields: dict[str, Any]) -> None:
+    found = ended.late_unknown({**PLAN, **fields}, OSError("HTTP 503."))
     assert found.ids == (M,) and found.sentences[0].endswith("whether it brought more machines is unknown: HTTP 503.")

@@ -39,6 +39,10 @@ def machine(resource_id: str | None, name: str | None = "h", offer: str | None =
     return {**known, "price_per_hour": 2.4, **fields}
 
 
+def volume(**fields: Any) -> dict[str, Any]:
+    return machine("v", "data", kind="storage", **fields)
+
+
 def entry(*ids: str, offer: str = "o", purchase: str = "") -> dict[str, Any]:
     return {
         "provision_procured_offer_id": offer,
@@ -49,6 +53,7 @@ def entry(*ids: str, offer: str = "o", purchase: str = "") -> dict[str, Any]:
 
 JOURNAL = entry()
 MADE_ENTRY = entry(purchase="made")
+WAS_READY = {**MADE_ENTRY, "provision_instances": [{}]}
 REFUSED = entry(purchase="refused")
 
 
@@ -160,6 +165,32 @@ def reason(id: str, request: EndRequest, machines: Any, words: list[str], **cont
             gone=["r"],
             phase="ready",
             others=[registered_claim("b", "r")],
+        ),
+        forgets(
+            "journal, failed, status names storage",
+            request_of(JOURNAL, age=OLD),
+            [volume(offer=None)],
+            phase={"phase": "failed", "resource_ids": ["v"]},
+        ),
+        forgets(
+            "journal, ready, machine forgotten",
+            request_of(JOURNAL, age=OLD),
+            [],
+            phase={"phase": "ready", "resource_ids": ["r"]},
+            unknown={"r": "404"},
+            forget={"r"},
+        ),
+        forgets("made, failed", MADE, [], phase="failed"),
+        forgets("made, was ready, ended", request_of(WAS_READY), [], phase="ended"),
+        # The offer is sold, so a purchase under way cannot arrive any more.
+        forgets("journal, failed just now, storage listed", request_of(JOURNAL, age=YOUNG), [volume()], phase="failed"),
+        forgets(
+            "journal, failed just now, machine forgotten",
+            request_of(JOURNAL, age=YOUNG),
+            [],
+            phase={"phase": "failed", "resource_ids": ["r"]},
+            unknown={"r": "404"},
+            forget={"r"},
         ),
         forgets("journal, offer forgotten", request_of(JOURNAL, age=OLD), [], phase=NOT_FOUND, forget={"o"}),
         forgets("refused", request_of(REFUSED, age=OLD), []),
@@ -408,6 +439,14 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             phase="ready",
         ),
         reason(
+            "journal, machines of two hosts",
+            request_of(JOURNAL, age=OLD),
+            [machine("r"), machine("s", "x")],
+            ["b, h", "several hosts", "r (", "s ("],
+            phase="failed",
+            others=[registered_claim("b", "s")],
+        ),
+        reason(
             "journal, named by the status only, another name",
             JOURNALED,
             [machine("r", "x", None)],
@@ -526,6 +565,7 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             [machine("r")],
             ["is s", "names r"],
         ),
+        reason("made, was ready, still ready", request_of(WAS_READY), [], [NOT_LISTED_YET], phase="ready"),
         reason(
             "given id, open purchase",
             request_of(JOURNAL, resource_id="s"),
@@ -649,8 +689,14 @@ def test_machine_with_unreadable_page_may_stop_the_host(machines: Any, others: A
 
 
 @pytest.mark.parametrize(("phase", "pending"), [("going_on", True), ("ready", False), ("failed", False)])
-def test_end_is_pending_while_offer_is_under_way(phase: str, pending: bool) -> None:
-    assert end_of(request_of(entry("r")), [machine("r")], phase=phase).pending is pending
+@pytest.mark.parametrize(
+    ("end_request", "status"), [(REGISTERED, "running"), (REGISTERED, "deleted"), (JOURNALED, "deleted")]
+)
+def test_end_is_pending_while_offer_is_under_way(
+    end_request: EndRequest, status: str, phase: str, pending: bool
+) -> None:
+    found = end_of(end_request, [machine("r", status=status)], phase=phase)
+    assert (found.action, found.pending) == (Action.END if status == "running" else Action.FORGET, pending)
 
 
 def test_id_that_a_person_forgets_is_reported() -> None:
@@ -669,10 +715,6 @@ def test_name_shared_with_host_of_another_project_ends_nothing() -> None:
 
 DENIED = {**REFUSED, "provision_refused_status": 409}
 NOTED = {"resource_id": "v", "offer_id": "o"}
-
-
-def volume(**fields: Any) -> dict[str, Any]:
-    return machine("v", "data", kind="storage", **fields)
 
 
 @pytest.mark.parametrize(
