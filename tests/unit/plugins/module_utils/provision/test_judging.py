@@ -30,6 +30,7 @@ def connection(resource_id: str, address: str) -> dict[str, Any]:
 
 
 FIRST, OTHER = connection(M, "10.0.0.1"), connection(N, "10.0.0.2")
+SEEN = entry(X, [M], "made", provision_instances=[FIRST])  # a run has seen the machine ready
 
 
 def case(
@@ -195,10 +196,67 @@ def test_needs_holders_if_a_resource_may_be_of_another_host(judged: JudgedHost, 
     assert judged.needs_holders is expected
 
 
+BOTH = entry(X, [M, N], "made")
+GONE_SECOND = {**SECOND, "status": "deleted"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "outcome", "machines", "remaining", "billed"),
+    [
+        pytest.param("ended", "created", [OURS, SECOND], (), (M, N), id="the API says that all have ended"),
+        pytest.param("ended", "rejected", [OURS, SECOND], (M, N), (M, N), id="rejected, another purchase has ended"),
+        pytest.param("failed", "created", [OURS, GONE_SECOND], (M,), (M,), id="failed, one is deleted"),
+        pytest.param("ready", "created", [OURS, GONE_SECOND], (M,), (M, N), id="ready, one is deleted"),
+        pytest.param("going_on", "rejected", [OURS, GONE_SECOND], (M,), (M,), id="rejected, one is deleted"),
+        pytest.param("failed", "created", None, (M, N), (M, N), id="failed, the account cannot be listed"),
+    ],
+)
+def test_remaining_and_billed_ids(
+    phase: str,
+    outcome: str,
+    machines: list[dict[str, Any]] | None,
+    remaining: tuple[str, ...],
+    billed: tuple[str, ...],
+) -> None:
+    judged = case([], machines, known=BOTH, outcome=outcome, status={"phase": phase})
+    assert (judged.remaining, judged.billed) == (remaining, billed)
+
+
+def test_remaining_ids_are_unknown_without_any_id_and_list() -> None:
+    assert case([], None, known=entry(X, [], "made"), status={"phase": "failed"}).remaining is None
+
+
+def test_remaining_ids_of_a_refused_purchase_are_those_of_its_answer() -> None:
+    """The status may name machines of another buyer."""
+    for outcome, remaining in (("rejected", (M,)), ("created", (M, N))):
+        judged = case([N], [OURS, SECOND], outcome=outcome, status={"phase": "failed"})
+        assert judged.remaining == remaining
+
+
+@pytest.mark.parametrize(("machines", "expected"), [([OURS], {N}), ([OURS, SECOND], set()), ([OURS, GONE_SECOND], {N})])
+def test_unlisted_ids_are_missing_or_gone_in_the_list(machines: list[dict[str, Any]], expected: set[str]) -> None:
+    assert case([], machines, known=BOTH).unlisted == expected
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        pytest.param(case([M], known=SEEN, action="wait", outcome=""), False, id="it ran before"),
+        pytest.param(case([M], known=SEEN), True, id="bought now"),
+        pytest.param(case([M], known=SEEN, action="wait", outcome="", status={"phase": "failed"}), True, id="failed"),
+        pytest.param(case([M, N], known=SEEN, action="wait", outcome=""), True, id="the status names another machine"),
+        # The run that noted the ids was killed before its first look.
+        pytest.param(case([M], action="wait", outcome=""), True, id="never seen ready"),
+    ],
+)
+def test_needs_list_unless_the_same_machines_ran_before(judged: JudgedHost, expected: bool) -> None:
+    assert judged.needs_list is expected
+
+
 @pytest.mark.parametrize(
     ("known", "expected"),
     [
-        (entry(X, [M, N], "made"), [N]),
+        (BOTH, [N]),
         (MADE, []),  # the entry does not name the colleague's machine
         (entry(Y, [N], "made"), []),  # the entry is about another purchase
     ],
@@ -259,10 +317,7 @@ def test_ready_purchase_is_registered() -> None:
     assert warning.startswith(
         "The API did not keep a name: gpu-1 is called nothing instead of gpu-1. Only the registry"
     )
-    later_run = case([M], known=entry(X, [M], "made", provision_instances=[FIRST]), action="wait", outcome="")
-    assert (later_run.verdict(False), later_run.needs_list) == (READY, False)
-    # The run that noted the ids was killed before its first look.
-    assert case([M], known=MADE, action="wait", outcome="").needs_list
+    assert case([M], known=SEEN, action="wait", outcome="").verdict(False) is READY
 
 
 @pytest.mark.parametrize("action", ["buy", "wait"])
