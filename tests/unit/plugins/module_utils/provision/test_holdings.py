@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ho
     Proof,
     PurchaseLook,
     disowned,
+    links_in,
     what_is_held,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,6 +162,26 @@ def test_ids_to_prove_are_those_that_the_list_leaves_open(
     assert look(**fields).ids_to_prove == ids_to_prove
 
 
+def test_links_lead_from_machines_to_storage_only() -> None:
+    """Otherwise a machine of someone else could become the host's, or storage that no page shows could block it."""
+    other = machine(2, "train", None)
+    linked_machine = {**OWN, "linked_resources": [{"resource_id": machine_id(2), "kind": "machine"}]}
+    assert look(listed=listed(linked_machine, other)).concluded == (Holdings((M,)), ())
+    volume = {**machine(2, "data", OURS, kind="storage"), "linked_resources": LINKED["linked_resources"]}
+    assert look(named=(machine_id(2),), listed=listed(OWN, volume)).linked == []
+    assert look(listed=listed(LINKED), read={machine_id(3): None}).concluded == (Holdings((M,)), ())
+    assert links_in([LINKED, linked_machine, None, "GET answered 404."]) == {machine_id(3)}
+
+
+def test_noted_storage_is_no_machine_and_stays_until_it_is_gone() -> None:
+    noted, deleted = machine_id(3), machine(4, "data", OURS, kind="storage", status="deleted")
+    both = look(noted=(M, noted), storage=(noted, machine_id(4)), listed=listed(OWN), read=listed(deleted))
+    assert both.concluded == (Holdings((M,)), ())
+    assert both.left_of((M, noted)) == (M,)
+    assert both.storage_with([], [Storage(noted), Storage(machine_id(4))], {}) == (Storage(noted),)
+    assert look(listed=listed(machine(3, "data", OURS, kind="storage"))).left_of((M, noted)) == (M,)
+
+
 def test_unlisted_are_the_noted_ids_that_the_list_lacks() -> None:
     assert look(noted=(M, machine_id(2)), named=(machine_id(3),), listed=listed(OWN)).unlisted == (machine_id(2),)
 
@@ -262,6 +285,7 @@ def test_storage_linked_long_after_the_machine_was_made_is_not_bought(
     look = PurchaseLook(OURS, (M,), sent_at=SENT_AT, listed={M: own, machine_id(2): volume})
     holdings, contradictions = look.concluded
     assert (holdings.ids, holdings.storage, contradictions) == ((M,), (machine_id(2),) if is_bought else (), ())
+    assert replace(look, named=(machine_id(2),)).concluded[0].storage == (machine_id(2),), "the status proves more"
 
 
 @pytest.mark.parametrize("linked_until", [None, "2026-01-31T13:00:00Z"])
