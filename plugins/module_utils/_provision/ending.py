@@ -583,7 +583,7 @@ def with_storage(
     All storage stays if the host stops, or a machine is in doubt. ``storage_hosts``: see `hosts_ending_only_storage`.
     """
     items = merged_storage(kept, end.storage)
-    if end.action is Action.STOP or not items:
+    if end.action is Action.STOP:
         return end
     lost = tuple(item.resource_id for item in items if item.resource_id in request.forget)
     if refuted := [item for item in lost if item not in api_view.unknown]:

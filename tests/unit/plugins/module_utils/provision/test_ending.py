@@ -210,6 +210,13 @@ def reason(id: str, request: EndRequest, machines: Any, words: list[str], **cont
         ends("numbered names", BY_NAME, [machine("r", "h-1"), machine("s", "h-2")], ["r", "s"]),
         ends("numbered names, one gone", BY_NAME, [machine("r", "h-1"), machine("s", "h-2", status="deleted")], ["r"]),
         ends("name, earlier machine gone", BY_NAME, [machine("r"), machine("s", offer="x", status="deleted")], ["r"]),
+        ends("name, being deleted", BY_NAME, [machine("r", status="deleting")], ["r"]),
+        ends(
+            "name, earlier machine being deleted",
+            BY_NAME,
+            [machine("r"), machine("s", offer="x", status="deleting")],
+            ["r"],
+        ),
         does_nothing("name, gone", BY_NAME, [machine("r", status="deleted")]),
         does_nothing("name, no machine", BY_NAME, []),
         ends("entry of this run without registry", request_of(entry("r"), by_name=True), [machine("r")], ["r"]),

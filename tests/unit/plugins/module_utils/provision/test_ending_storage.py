@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     ApiView,
     End,
     EndRequest,
+    hosts_ending_only_storage,
     storage_after_release,
     with_storage,
 )
@@ -115,6 +116,7 @@ USER = machine(1, "train", linked_resources=[{"resource_id": "new", "kind": "sto
         ({"ends_storage": False}, [], ()),
         ({"registry": ""}, [], ()),
         ({}, [USER], ()),
+        ({}, [machine(2, resource_id="new", kind="storage")], ("new",)),
         ({}, [{**USER, "status": "deleted"}], ("new",)),
         ({}, [{**USER, "resource_id": "ended"}], ("new",)),
         ({}, None, ()),
@@ -143,7 +145,10 @@ def test_storage_of_released_machine_ends_if_host_ends_storage(plan: Any, machin
         ),
         pytest.param([OwnershipClaim("gpu-1", "a", storage_ids=frozenset({"old"}))], [], "", id="own storage"),
         pytest.param(
-            [OwnershipClaim("gpu-1 (storage old)", "d", "old", storage_of="gpu-1")], [], "", id="own kept storage"
+            [OwnershipClaim("gpu-1 (storage old)", "d", storage_ids=frozenset({"old"}), storage_of="gpu-1")],
+            [],
+            "",
+            id="own kept storage",
         ),
     ],
 )
@@ -155,6 +160,21 @@ def test_storage_held_by_another_host_or_listed_as_machine_does_not_end(
     assert found.storage_ends == (("new",) if reason else ("new", "old"))
     (line,) = ended.lines_of_end("gpu-1", Entry(), found, would=False)
     assert f"; old does not end, since {reason}" in line if reason else "does not end" not in line
+
+
+@pytest.mark.parametrize(("storage_hosts", "ids"), [((), ("new",)), ({"gpu-2"}, ("new", "old"))])
+def test_storage_ends_if_other_host_only_has_storage_that_ends(storage_hosts: Any, ids: tuple[str, ...]) -> None:
+    view = ApiView(Account.of([OwnershipClaim("gpu-2", "b", storage_ids=frozenset({"old"}))], []))
+    assert with_storage(request(), End(Action.END, storage=(NEW,)), [OLD], view, storage_hosts).storage_ends == ids
+
+
+@pytest.mark.parametrize(
+    ("ends_storage", "entry", "expected"),
+    [(True, Entry(), {"gpu-1"}), (False, Entry(), set()), (True, Entry(offer_id="o"), set())],
+)
+def test_hosts_ending_only_storage(ends_storage: bool, entry: Entry, expected: set[str]) -> None:
+    found = replace(request(ends_storage=ends_storage), entry=entry)
+    assert hosts_ending_only_storage([found]) == expected
 
 
 @pytest.mark.parametrize(("offer", "ids"), [("other", ()), (None, ()), ("o", ("new",))])
