@@ -333,9 +333,12 @@ def test_404_advises_to_check_api_url_only_if_request_has_no_id(method: Any) -> 
 
 
 @pytest.mark.parametrize("data", [None, {}, {"detail": "Moved"}])
-def test_redirect_error_names_its_target(data: Any) -> None:
-    error = error_of(METHODS["offer"], canned(data, 302, location="https://login.example.com:443"))
-    assert str(error).startswith(f"GET {OFFER_PATH} was redirected to https://login.example.com:443, ")
+@pytest.mark.parametrize(
+    ("location", "target"), [("https://login.example.com:443", " to https://login.example.com:443"), (None, "")]
+)
+def test_redirect_error_names_its_target(data: Any, location: str | None, target: str) -> None:
+    error = error_of(METHODS["offer"], canned(data, 302, location=location))
+    assert str(error).startswith(f"GET {OFFER_PATH} was redirected{target}, which is not followed.")
 
 
 @pytest.mark.parametrize(

@@ -178,9 +178,10 @@ def test_offer_status_with_odd_ids_counts_as_bought(odd: Any, shown: str) -> Non
 
 
 @ODD
-def test_instance_with_odd_id_is_matched_to_no_resource(odd: Any, shown: str) -> None:
-    read = client.read_status(status("ready", instances=[instance(None, resource_id=odd)]), OFFER_ID)
-    assert (read["instances"][0]["resource_id"], read["instances"][0]["odd_id"]) == (None, shown)
+@pytest.mark.parametrize("field", ["resource_id", "instance_id"])
+def test_instance_with_odd_id_is_matched_to_no_resource(odd: Any, shown: str, field: str) -> None:
+    read = client.read_status(status("ready", instances=[instance(None, **{field: odd})]), OFFER_ID)
+    assert (read["instances"][0][field], read["instances"][0]["odd_id"]) == (None, shown)
     machines = connection.machines(read["instances"], [client.read_resource(resource())])
     assert [(machine["resource_id"], machine["ansible_host"]) for machine in machines] == [(None, None)]
 
@@ -197,6 +198,20 @@ def test_answer_about_another_id_is_an_error(other: Any) -> None:
         error = error_of(METHODS[method], canned(data))
         assert (error.error_class, error.status_code, error.transient) == ("protocol", 200, False)
         assert f"another {method}." in str(error)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("offer_status", status(offer_id=SECOND_RESOURCE_ID)),
+        ("procure", procurement(offer_id=SECOND_RESOURCE_ID)),
+        ("delete_resource", {"resource_id": SECOND_RESOURCE_ID, "status": "deleting"}),
+    ],
+)
+def test_status_or_change_of_another_id_is_a_transient_error(method: str, answer: Any) -> None:
+    error = error_of(METHODS[method], canned(answer))
+    assert (error.error_class, error.transient, error.sent, error.refused) == ("protocol", True, True, False)
+    assert f"answered with {SECOND_RESOURCE_ID}, another " in str(error)
 
 
 @pytest.mark.parametrize("same", [str.upper, str.lower, lambda _id: None, lambda _id: ""])

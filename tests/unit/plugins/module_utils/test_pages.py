@@ -500,6 +500,13 @@ def test_resource_on_two_pages_is_listed_once(queue: RequestQueue, api: Market) 
     assert [item["resource_id"] for item in api.resources()] == [RESOURCE_ID, "r2", "r3"]
 
 
+@pytest.mark.parametrize("states", [["deleted", "running"], ["running", "deleted"], ["terminated", "stopped"]])
+def test_duplicate_id_lists_the_live_resource(states: list[str]) -> None:
+    """A list that shows an ended and a live machine under one id must not hide the live one."""
+    (listed_resource,) = canned([resource(status=state) for state in states]).resources()
+    assert listed_resource["status"] in ("running", "stopped")
+
+
 @pytest.mark.parametrize("nameless", [None, 7, {}, ""], ids=str)
 def test_resources_without_id_are_all_listed(nameless: Any) -> None:
     found = canned({"items": [resource(nameless), resource(nameless)], "total_count": 2}).resources()
