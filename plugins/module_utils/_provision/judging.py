@@ -318,15 +318,14 @@ class JudgedHost:
 
     def attempt(self, *, released: bool = False, unsound: bool = False) -> Attempt:
         """Return the attempt, as input of `purchase.what_follows`."""
-        made = self.outcome in ANSWERED_YES or (self.outcome == "rejected" and bool(self.ids))
         return Attempt(
             outcome=self.outcome,
             error_class=self.error_class,
             phase=str(self.status.get("phase") or ""),
-            ready=bool(self.status.get("ready")) and made and not self.held.pending,
+            ready=bool(self.status.get("ready")) and not self.held.pending,
             billed=self.remaining != ()
             if self.outcome == "rejected"
-            else made and not (self.is_over and self.remaining == ()),
+            else self.outcome in ANSWERED_YES and not (self.is_over and self.remaining == ()),
             unclear=bool(self.contradictions or self.held.pending),
             doubled=bool(self.namesakes),
             later=self._is_later,

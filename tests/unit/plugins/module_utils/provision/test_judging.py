@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ def connection(resource_id: str, address: str) -> dict[str, Any]:
 
 
 FIRST, OTHER = connection(M, "10.0.0.1"), connection(N, "10.0.0.2")
+LEASED = entry(X, [M], "made", provision_leased="1h", provision_ends_at="1970-01-02T00:00:00Z")
 SEEN = entry(X, [M], "made", provision_instances=[FIRST])  # a run has seen the machine ready
 
 
@@ -222,6 +224,38 @@ def test_remaining_and_billed_ids(
     assert (judged.remaining, judged.billed) == (remaining, billed)
 
 
+def test_offer_that_goes_on_is_billed_although_its_machine_is_deleted() -> None:
+    """The offer may still bring another machine."""
+    plan, status = {"may_release": False}, {"phase": "going_on", "ready": False}
+    judged = case([M], [{**OURS, "status": "deleted"}], plan=plan, status=status)
+    assert judged.attempt().billed and (judged.verdict(False), judged.is_forgotten(STOP)) == (STOP, False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "outcome", "status", "known", "end"),
+    [
+        pytest.param({}, "created", {}, LEASED, 24 * 3600.0, id="the registry notes the end"),
+        pytest.param({}, "created", {}, replace(LEASED, ends_at="soon"), None, id="the noted end is unreadable"),
+        pytest.param({}, "created", {}, MADE, None, id="the registry notes no lease"),
+        pytest.param({"registry": ""}, "created", {}, Entry(), 9 * 3600.0, id="no registry, bought now"),
+        pytest.param(
+            {"registry": ""},
+            "existing",
+            {"procured_at": "1970-01-01T02:00:00Z"},
+            Entry(),
+            10 * 3600.0,
+            id="no registry",
+        ),
+        pytest.param({"registry": ""}, "existing", {}, Entry(), None, id="no registry, begin unknown"),
+    ],
+)
+def test_end_of_the_lease(
+    plan: dict[str, Any], outcome: str, status: dict[str, Any], known: Entry, end: float | None
+) -> None:
+    judged = JudgedHost(planned(lease="8h", **plan), {"outcome": outcome}, status, known, True, now=3600.0)
+    assert judged.end() == end
+
+
 def test_remaining_ids_are_unknown_without_any_id_and_list() -> None:
     assert case([], None, known=entry(X, [], "made"), status={"phase": "failed"}).remaining is None
 
@@ -318,6 +352,7 @@ def test_ready_purchase_is_registered() -> None:
         "The API did not keep a name: gpu-1 is called nothing instead of gpu-1. Only the registry"
     )
     assert case([M], known=SEEN, action="wait", outcome="").verdict(False) is READY
+    assert bought.verdict(check_mode=True) is READY
 
 
 @pytest.mark.parametrize("action", ["buy", "wait"])
