@@ -129,6 +129,23 @@ def test_failure_advises_repair_if_registry_is_unreachable(phase: str) -> None:
     assert message.endswith(f"Resource ids: {M}. Repair the registry, and run the same again: it buys nothing twice.")
 
 
+@pytest.mark.parametrize(
+    ("plan", "outcome", "price"),
+    [
+        ({"registry": ""}, "unknown", {"provision_price_per_hour": 2.0}),
+        ({"registry": "", "price_per_hour": None}, "unknown", {}),
+        ({"registry": ""}, "created", None),
+        ({}, "unknown", None),
+    ],
+)
+def test_left_open_for_a_rescue_if_there_is_no_registry(
+    plan: dict[str, Any], outcome: str, price: dict[str, Any] | None
+) -> None:
+    judged = JudgedHost(planned(**plan), {"outcome": outcome}, {"resource_ids": [M]}, Entry())
+    ids = {"provision_procured_offer_id": X, "provision_resource_ids": [M]}
+    assert judged.left_open() == ({} if price is None else {**ids, **price})
+
+
 def test_failure_of_a_task_without_a_result_names_ids_of_the_status() -> None:
     died = JudgedHost(planned(), {}, {"resource_ids": [M]}, entry(X, [], "sent"), has_entry=True)
     message = died.failure(died.attempt(), [X])
@@ -299,6 +316,17 @@ def test_disowned_ids_are_those_of_the_own_entry(known: Entry, expected: list[st
     purchase = {"outcome": "created", "resource_ids": [M, N]}
     judged = JudgedHost(planned(), purchase, {}, known, has_entry=True, listed={M: OURS, N: COLLEAGUES})
     assert judged.disowned == expected
+    assert judged.adds_to({}, {}) is bool(expected), "disowned ids are removed"
+
+
+def test_adds_to_an_entry_that_lacks_a_change() -> None:
+    judged = case([M], [OURS])
+    changes = judged.noted(READY)
+    assert [judged.adds_to(before, changes) for before in ({}, {**changes, "provision_instances": []}, changes)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -317,6 +345,21 @@ def test_look_has_the_ids_of_this_purchase(
     action: str, purchase: dict[str, Any], known: Entry, noted: tuple[str, ...]
 ) -> None:
     assert JudgedHost(planned(action=action), purchase, {}, known, has_entry=True).look.noted == noted
+
+
+@pytest.mark.parametrize(
+    ("outcome", "has_entry", "expected"),
+    [
+        ("created", True, {"provision_resource_ids": [M], "provision_purchase": "made"}),
+        ("rejected", True, {"provision_resource_ids": [M], "provision_purchase": "made"}),
+        ("created", False, {}),  # someone has removed the entry
+        ("unknown", True, {}),
+    ],
+)
+def test_noted_ids_of_a_host_that_stops(outcome: str, has_entry: bool, expected: dict[str, Any]) -> None:
+    purchase, status = {"outcome": outcome, "resource_ids": [M]}, {"phase": "failed"}
+    known = entry(X, [], "made" if outcome == "created" else "sent")
+    assert JudgedHost(planned(), purchase, status, known, has_entry, listed={M: OURS}).noted(STOP) == expected
 
 
 REFUSED = {"outcome": "rejected", "error_class": "conflict"}
@@ -346,7 +389,14 @@ def test_status_names_machines_of_a_refused_purchase_only_if_it_was_made() -> No
 
 def test_ready_purchase_is_registered() -> None:
     bought = case([M], [OURS])
-    assert (bought.verdict(False), bought.noted(READY)["provision_resource_ids"]) == (READY, [M])
+    noted = bought.noted(READY)
+    assert (bought.verdict(False), noted["provision_resource_ids"], noted["provision_instances"]) == (
+        READY,
+        [M],
+        [FIRST],
+    )
+    assert noted["provision_identity_file"] is None, "an earlier machine's is removed"
+    assert case([M], [OURS], plan={"identity_file": "~/k"}).noted(READY)["provision_identity_file"] == "~/k"
     (warning,) = bought.warnings()
     assert warning.startswith(
         "The API did not keep a name: gpu-1 is called nothing instead of gpu-1. Only the registry"
@@ -452,6 +502,7 @@ def test_machine_listed_before_a_new_purchase_is_not_held(is_new: bool, verdict:
     offerless = machine(2, "train", None, created_at=None)
     late = case([N], [offerless], known=entry(X, [], "made"), plan={"is_new": is_new}, listed_before={N})
     assert late.verdict(False) is verdict
+    assert late.noted(verdict).get("provision_listed_before") == ([N] if is_new else None), "no later look can see this"
 
 
 def test_pending_machine_stops_the_host_and_is_billed() -> None:
