@@ -7,14 +7,32 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import BLANK
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
+from clock import START
 from request_queue import RequestQueue
-from samples import STATUS_PATH, status
+from samples import KEY, OFFER_ID, RESOURCE_ID, STATUS_PATH, TOKEN, status
+
+# The order of the host trainer, and its registry entry once the purchase is sent, and once it is made
+ORDER = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "resource_name": "trainer"}
+SENT = {
+    "provision_resource_name": "trainer",
+    "provision_procured_offer_id": OFFER_ID,
+    "provision_price_per_hour": 2.0,
+    "provision_journaled_at": START,
+    "provision_purchase": "sent",
+    "provision_ordered": order_digests(ORDER, TOKEN, {}),
+}
+MADE = {**SENT, "provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}
+BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
 
 
 def assert_failed(
@@ -53,3 +71,23 @@ def before_request(
         return original(*args, **options)
 
     monkeypatch.setattr(Market, method, run)
+
+
+def stored_entry(path: Path) -> Any:
+    """The variables in a registry file; None without a file."""
+    return yaml.safe_load(path.read_text()) if path.exists() else None
+
+
+def write_entry(path: Path, entry: dict[str, Any]) -> None:
+    """Write a registry file."""
+    HostFile(str(path)).note(entry)
+
+
+def expect_bought_offer(
+    queue: RequestQueue, *resources: Any, answer: Any = None, code: int = 200, times: int = 1
+) -> RequestQueue:
+    """Expect the status of an offer that is bought (or another ``answer``), and the list of its resources."""
+    for _time in range(times):
+        queue.expect("GET", STATUS_PATH, answer or BOUGHT, code)
+        queue.expect_resources(*resources)
+    return queue

@@ -95,7 +95,7 @@ def test_all_given_options_are_sent(queue: RequestQueue, buy: Any) -> None:
 @pytest.mark.parametrize("value", [None, ""])
 def test_unset_options_are_not_sent(queue: RequestQueue, buy: Any, value: str | None) -> None:
     queue.expect_free_offer().expect(*POST, procurement(), body={"offer_id": OFFER_ID, "ssh_public_key": KEY})
-    result = buy(cloud_init=None, resource_name=value, cluster_name=value, note=None, sealed=None)
+    result = buy(cloud_init=None, resource_name=value, cluster_name=value, note=None, sealed=None, listed_before=None)
     assert result["cloud_init_sha256"] is None
     assert not {"resource_name", "cluster_name"} & result["diff"]["after"].keys()
 

@@ -27,11 +27,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 
 import postgresql
+from purchases import BOUGHT, expect_bought_offer
 from request_queue import LOST, RequestQueue
 from samples import BASE, NOT_FOUND, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, STATUS_PATH, resource, status
 
 Result = dict[str, Any]
-BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
 HOST = {
     **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
     **{"inventory_dir": None, "declares": False},
@@ -97,11 +97,6 @@ def test_audit_without_settling_or_in_check_mode_changes_nothing(
         assert (row["host"], row["offer_id"], row["price_per_hour"]) == ("trainer", OFFER_ID, 2.0)
         assert "alice at bastion" in row["run"] and row["since"].startswith("2")
         assert max(map(len, result["lines"])) <= 80
-
-
-def expect_bought_offer(queue: RequestQueue, *machines: Result, answer: Result | None = None, code: int = 200) -> None:
-    queue.expect("GET", STATUS_PATH, answer or BOUGHT, code)
-    queue.expect_resources(*machines)
 
 
 def test_bought_claim_is_noted_and_listed(queue: RequestQueue, audit: Callable[..., Result], registry_url: str) -> None:
