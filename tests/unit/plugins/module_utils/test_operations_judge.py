@@ -101,6 +101,24 @@ def test_next_round_is_skipped_for_all_hosts_if_none_needs_it() -> None:
     assert judge(NO_API, params, True)["all_skip_next"] is True
 
 
+def params_of(plan: dict[str, Any], purchase: dict[str, Any], url: str | None, here: Path) -> dict[str, Any]:
+    """The options of judge after one purchase of gpu-1."""
+    where = {"registry_url": url, "api_url": BASE, "here": str(here)}
+    return {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome"),
+    [("keep", None), ("later", None), ("stop", None), ("buy", "planned")],
+    ids=["keep", "later", "stop", "check mode"],
+)
+def test_host_that_neither_buys_nor_waits_gets_no_verdict(tmp_path: Path, action: str, outcome: str | None) -> None:
+    plan = planned(registry=str(tmp_path), round="1", action=action)
+    purchase = {"outcome": outcome, "resource_ids": []} if outcome else {}
+    answer = judge(NO_API, params_of(plan, purchase, None, tmp_path), check_mode=bool(outcome))
+    assert (answer["verdicts"], answer["changed"], answer["all_skip_next"]) == ([], False, True)
+
+
 class Account:
     """An API that lists these machines. ``pages``: machines whose own page differs from the list."""
 
@@ -204,12 +222,6 @@ def test_machine_of_another_offer_is_removed_from_the_registry(tmp_path: Path, s
     (verdict,) = judge(api, params, False)["verdicts"]
     assert machine_id(2) in verdict["stop"] and "bought with offer" in verdict["stop"]
     assert of_host().read()["provision_resource_ids"] == [machine_id(1)]
-
-
-def params_of(plan: dict[str, Any], purchase: dict[str, Any], url: str | None, here: Path) -> dict[str, Any]:
-    """The options of judge after one purchase of gpu-1."""
-    where = {"registry_url": url, "api_url": BASE, "here": str(here)}
-    return {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
 
 
 def test_ready_machine_with_an_unreadable_registry_stops_its_host(tmp_path: Path) -> None:
