@@ -120,18 +120,20 @@ def test_host_that_neither_buys_nor_waits_gets_no_verdict(tmp_path: Path, action
 
 
 class Account:
-    """An API that lists these machines. ``pages``: machines whose own page differs from the list."""
+    """An API that lists these machines; None: the list fails. ``pages``: machines whose own page differs from the list."""
 
     ahead = 0.0
 
-    def __init__(self, machines: list[dict[str, Any]], *pages: dict[str, Any]) -> None:
-        self.machines, self.pages = machines, {each["resource_id"]: each for each in (*machines, *pages)}
+    def __init__(self, machines: list[dict[str, Any]] | None, *pages: dict[str, Any]) -> None:
+        self.machines, self.pages = machines, {each["resource_id"]: each for each in (*(machines or ()), *pages)}
 
     def resource(self, resource_id: str, *, force_refresh: bool, retries: int) -> dict[str, Any]:
         assert force_refresh
         return self.pages[resource_id]
 
     def resources(self) -> list[dict[str, Any]]:
+        if self.machines is None:
+            raise ApiError("GET /resources answered 500.", "unavailable", status_code=500)
         return self.machines
 
 
@@ -177,6 +179,18 @@ def test_failed_machine_is_not_replaced_while_its_own_page_is_unreadable(monkeyp
     case = JudgedHost(planned(may_release=False), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
     judged = _Observer(api, api, []).observed(case)
     assert (judged.verdict(False), judged.remaining) == (Verdict.STOP, (machine_id(1),))
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [None, [machine(1, "gpu-1", X), {**machine(2, "gpu-1", X), "resource_id": None}]],
+    ids=["unreadable list", "another machine without an id"],
+)
+def test_failed_purchase_releases_its_known_machine(listed: list[dict[str, Any]] | None) -> None:
+    api: Any = Account(listed, machine(1, "gpu-1", X))
+    case = JudgedHost(planned(), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
+    case = _Observer(api, Registries(None, "", read_only=False), [planned()]).observed(case)
+    assert (case.verdict(False), case.billed) == (Verdict.RELEASE, (machine_id(1),))
 
 
 @pytest.mark.parametrize(("state", "count"), [("running", 1), ("deleted", 0), ("deleting", 0)])
