@@ -291,8 +291,8 @@ def test_time_of_seen_expiry_is_noted_once(run: Runs) -> None:
     store = run()
     store.claim(journal())
     changes = {"provision_procured_offer_id": OFFER_ID, "provision_expired_seen_at": "2026-01-31T12:00:00Z"}
-    seen = store.note(changes)["provision_expired_seen_at"]
-    assert read_back(run)["provision_expired_seen_at"] == seen == store.note(changes)["provision_expired_seen_at"]
+    noted = store.note(changes)["provision_expired_seen_at"]
+    assert read_back(run)["provision_expired_seen_at"] == noted == store.note(changes)["provision_expired_seen_at"]
 
 
 def test_end_removes_the_entry(run: Runs) -> None:

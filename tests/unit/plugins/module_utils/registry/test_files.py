@@ -46,8 +46,12 @@ def test_registry_dir_is_next_to_the_link_of_a_linked_inventory(tmp_path: Path, 
     (tmp_path / "project" / source).symlink_to(tmp_path / "real" / source)
     folder = tmp_path / "project" / (source if source == "folder" else "")
     places = {
-        _stores.registry_dir(None, beside, ["gpu-9,", f"project/{source}"], str(tmp_path))
-        for beside in (None, str(folder), f"{tmp_path}/project/../project/{folder.relative_to(tmp_path / 'project')}")
+        _stores.registry_dir(None, inventory_dir, ["gpu-9,", f"project/{source}"], str(tmp_path))
+        for inventory_dir in (
+            None,
+            str(folder),
+            f"{tmp_path}/project/../project/{folder.relative_to(tmp_path / 'project')}",
+        )
     }
     assert places == {str(folder / "host_vars")}
 

@@ -40,14 +40,14 @@ from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
 
 
 class Broken(Database):
-    """Loses its connection once, at step ``at``: before a statement, before COMMIT, or before COMMIT's answer."""
+    """Loses its connection once, at ``broken_step``: before a statement, before COMMIT, or before COMMIT's answer."""
 
-    at = 0
-    seen = 0
+    broken_step = 0
+    steps = 0
 
     def _pass(self, connection: Any, *, committed: bool = False) -> None:
-        self.seen += 1
-        if self.seen != self.at:
+        self.steps += 1
+        if self.steps != self.broken_step:
             return
         if committed:
             raise psycopg.OperationalError("server closed the connection unexpectedly")
@@ -68,6 +68,21 @@ class Broken(Database):
 def url_of(database: Database) -> str:
     """The connection string of a database."""
     return psycopg.conninfo.make_conninfo(**database._parts)
+
+
+def broken_at_each_step(run: Callable[..., Database], least: int) -> Iterator[Broken]:
+    """Yield databases that lose their connection at step 1, 2, ..., until one is used up without a loss.
+
+    ``least``: the fewest steps that this must take, as a check that the test loses connections at all.
+    """
+    for number in itertools.count(1):
+        database = run(kind=Broken)
+        assert isinstance(database, Broken)
+        database.broken_step = number
+        yield database
+        if database.steps < number:
+            assert number > least
+            return
 
 
 Steps = Callable[[Database, Row], object]
@@ -104,35 +119,23 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
 
 
 def test_claim_is_made_once_wherever_connection_is_lost(run: Callable[..., Database], registry_url: str) -> None:
-    for at in itertools.count(1):
-        database = run(kind=Broken)
-        assert isinstance(database, Broken)
-        database.at = at
-        row = database.claim(purchase(offer=f"offer {at}"), Ceilings(2, 2))
+    for database in broken_at_each_step(run, least=10):
+        row = database.claim(purchase(offer=f"offer {database.broken_step}"), Ceilings(2, 2))
         assert (row.state, row.epoch, row.sent_at is not None) == ("buying", 1, True)
         assert states(registry_url).count("buying") == 1
         database.void(row, "refused", {})
-        if database.seen < at:
-            assert at > 10
-            return
 
 
 @pytest.mark.parametrize(("step", "state", "epoch"), STEPS.values(), ids=STEPS.keys())
 def test_step_is_applied_once_wherever_connection_is_lost(
     run: Callable[..., Database], registry_url: str, step: Steps, state: str, epoch: int
 ) -> None:
-    for at in itertools.count(1):
+    for database in broken_at_each_step(run, least=4):
         row = run().claim(purchase(), NO_CEILING)
-        database = run(kind=Broken)
-        assert isinstance(database, Broken)
-        database.at = at
         step(database, row)
         found = postgresql.execute(registry_url, "SELECT state, epoch FROM compute_index_supply.purchase")
         assert found == [(state, epoch)]
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
-        if database.seen < at:
-            assert at > 4
-            return
 
 
 def test_end_of_storage_returns_bill_wherever_connection_is_lost(
@@ -140,34 +143,22 @@ def test_end_of_storage_returns_bill_wherever_connection_is_lost(
 ) -> None:
     run().make_tables()
     volume = Storage(RESOURCE_ID, "data", OFFER_ID, 0.05)
-    for at in itertools.count(1):
+    for database in broken_at_each_step(run, least=4):
         run().keep_storage("default", "gpu-1", "account", volume)
-        database = run(kind=Broken)
-        assert isinstance(database, Broken)
-        database.at = at
         bill = database.end_stray(RESOURCE_ID, [RESOURCE_ID])
-        assert bill is not None and bill.end is not None, f"lost at {at}"
+        assert bill is not None and bill.end is not None, f"lost at step {database.broken_step}"
         assert run().end_stray(RESOURCE_ID, [RESOURCE_ID]) is None
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
-        if database.seen < at:
-            assert at > 4
-            return
 
 
 def test_ended_bill_of_another_registry_is_noted_once(run: Callable[..., Database], registry_url: str) -> None:
     bill = Bill("default", "gpu-1", OFFER_ID, (RESOURCE_ID,), ("gpu",), 2.5, begin=1000.0, end=4600.0, why="released")
-    for at in itertools.count(1):
+    for database in broken_at_each_step(run, least=6):
         run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "created the tables", {})
-        database = run(kind=Broken)
-        assert isinstance(database, Broken)
-        database.at = at
         database.note_ended("account", [bill])
         assert run().ledger("default").bills == (bill,)
         assert (run().note_ended("account", [bill]), run().counted(), run().void_claims([OFFER_ID])) == (0, [], [])
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
-        if database.seen < at:
-            assert at > 6
-            return
 
 
 def test_repeated_claim_waits_for_hanging_commit(run: Callable[..., Database], registry_url: str) -> None:
@@ -257,16 +248,10 @@ def test_database_opens_new_connections_after_call_without_keep(registry_url: st
 def test_tables_are_created_wherever_connection_is_lost(
     registry_url: str, run: Callable[..., Database], step: Callable[[Database], object]
 ) -> None:
-    for at in itertools.count(1):
+    for database in broken_at_each_step(run, least=6):
         postgresql.forget(registry_url)
-        database = run(kind=Broken)
-        assert isinstance(database, Broken)
-        database.at = at
         step(database)
         assert run().has_tables()
-        if database.seen < at:
-            assert at > 6
-            return
 
 
 @pytest.mark.parametrize(
