@@ -136,7 +136,7 @@ class HostFile:
             # A claim of the same offer may be renewed, but only by a run that has read its last state.
             renewed = found == self._state and entry.offer_id == read_entry(variables).offer_id
             if entry.may_have_bought and not renewed:
-                raise Claimed(self._path, found or {})
+                raise Claimed(self._path, found)
             storage = _merged({}, storage_variables(self._storage_left_by(found)))
             self._state = _write(self._path, {**variables, **storage})
             self._claimed_entry = read_entry(self._state)
@@ -186,7 +186,7 @@ class HostFile:
         with self._changing():
             entry = _load(self._path)
             if entry is None or entry != self._state:
-                raise Claimed(self._path, entry or {})
+                raise Claimed(self._path, entry)
             self._state = _write(self._path, _merged(entry, _writable(changes)))
             return dict(self._state)
 

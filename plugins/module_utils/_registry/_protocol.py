@@ -38,7 +38,7 @@ class Claimed(RegistryError):
 
     error_class = "conflict"
 
-    def __init__(self, where: str, variables: Variables) -> None:
+    def __init__(self, where: str, variables: Variables | None) -> None:
         entry = self.entry = read_entry(variables)
         if entry.is_empty and not entry.held_by:
             super().__init__(f"{where} has nothing about this host any more: another run has ended its purchase.")

@@ -184,6 +184,7 @@ def test_held_purchase_cannot_be_taken_by_another_run(run: Runs) -> None:
     first, second = run(), run()
     first.read()
     first.claim(journal())
+    first.note({"provision_refused_status": 503})  # the run may send the purchase again
     assert read_entry(second.read() or {}).held_by
     with pytest.raises(Claimed) as caught:
         second.hold()
@@ -194,6 +195,16 @@ def test_held_purchase_cannot_be_taken_by_another_run(run: Runs) -> None:
     second.hold()
     assert read_entry(first.read() or {}).held_by
     assert read_entry(second.claim(journal())).offer_id == OFFER_ID
+
+
+def test_only_the_run_that_buys_may_note_a_refusal(run: Runs) -> None:
+    """Otherwise the host would be free while the purchase may still be sent."""
+    first, second = run(), run()
+    first.claim(journal())
+    second.read()
+    with pytest.raises(Claimed):
+        second.note({"provision_purchase": REFUSED, "provision_refused_status": 409})
+    assert read_entry(read_back(run)).is_open
 
 
 def test_run_may_claim_the_same_offer_again(run: Runs) -> None:
@@ -360,8 +371,9 @@ def test_compare_and_set_fails_after_change_by_another_run(run: Runs) -> None:
         first.compare_and_set({"provision_ends_at": "2026-11-27T05:00:00Z"})["provision_ends_at"]
         == "2026-11-27T05:00:00Z"
     )
-    with pytest.raises(Claimed):
+    with pytest.raises(Claimed) as caught:
         second.compare_and_set({"provision_reaped_at": "2026-11-27T03:00:00Z"})
+    assert caught.value.entry.ends_at == "2026-11-27T05:00:00Z"
     assert (second.read() or {})["provision_ends_at"] == "2026-11-27T05:00:00Z"
     second.compare_and_set({"provision_reaped_at": "2026-11-27T05:00:00Z"})
     assert "provision_reaped_at" in read_back(run)

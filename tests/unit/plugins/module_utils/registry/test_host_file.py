@@ -465,6 +465,12 @@ def test_note_after_end_by_another_sweep_does_not_block_end(path: Path) -> None:
     assert not path.exists()
 
 
+def test_run_may_change_the_entry_that_its_own_note_created(path: Path) -> None:
+    file = HostFile(str(path))
+    assert file.note({"provision_resource_ids": [RESOURCE_ID]}) == content_of(path)
+    assert file.compare_and_set({"provision_ends_at": SINCE})["provision_ends_at"] == SINCE
+
+
 @pytest.mark.parametrize("entry", FORBIDDING.values(), ids=FORBIDDING.keys())
 def test_note_about_another_offer_is_refused(path: Path, entry: Entry) -> None:
     _files.write_durably(str(path), _files.entry_text(entry))

@@ -198,6 +198,16 @@ def test_only_changes_of_the_bill_are_written(folder: Path) -> None:
     assert bills(folder)[0].price_per_hour == 2.5
 
 
+def test_purchase_that_is_still_open_has_no_made_line(folder: Path) -> None:
+    """With one, a refusal could no longer undo the claim."""
+    file = HostFile(str(entry_of(folder)))
+    file.claim(journal())
+    file.note({"provision_price_per_hour": 2.5})
+    assert events(folder) == ["sent"]
+    file.note({"provision_purchase": REFUSED})
+    assert bills(folder) == []
+
+
 def test_refusal_is_written_once(folder: Path) -> None:
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
@@ -292,6 +302,18 @@ def test_entry_that_remains_after_end_line_runs(folder: Path) -> None:
     again.end("gone")
     (bill,) = bills(folder)
     assert (bill.end, bill.why) == (seconds_of(first), "decommissioned")
+
+
+def test_adoption_after_an_end_line_continues_the_bill(folder: Path) -> None:
+    """Even if the entry is lost later: the adoption has a line of its own."""
+    buy(folder).close()
+    entry_of(folder).unlink()
+    end = {"event": "ended", "at": utc(BEGIN + 3600), "journaled_at": SINCE, "host": "gpu-1", "offer_id": OFFER_ID}
+    append_to_ledger(str(folder / ".compute_index_supply.ledger"), end)
+    HostFile(str(entry_of(folder))).note({**made(), "provision_adopted": True})
+    entry_of(folder).unlink()
+    (bill,) = bills(folder)
+    assert bill.runs and events(folder) == ["sent", "made", "ended", "adopted"]
 
 
 def test_lines_of_unreadable_entry_run(folder: Path) -> None:
