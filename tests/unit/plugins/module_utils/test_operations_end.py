@@ -1,12 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ends, selected hosts and audits, with registries on disk and an API that answers from a dictionary."""
+"""Ends of hosts: their plans, the registry afterwards, and the hosts that an end selects."""
 
 from __future__ import annotations
 
 import datetime
-import re
 import stat
 import time
 from pathlib import Path
@@ -16,126 +15,27 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
-from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
     update_ssh_config,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import outcomes
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending_by_id import jobs
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, MOVED
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spending_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
-from ends import note_end
+from end_samples import NOW, Api, declared, ended_answer, failed_answer, machine, plans, write
+from ends import note_end, params
 
 Json = dict[str, Any]
-NOW = 1_800_000_000.0
+
+
 NO_CHANGE = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
-
-
-def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: Any) -> Json:
-    page = {
-        "resource_id": key,
-        "name": name,
-        "offer_id": offer,
-        "status": "running",
-        "created_at": None,
-        "vendor": "v",
-    }
-    return {**page, "price_per_hour": 2.4, **fields}
-
-
-class Api:
-    """The reads of the client. ``unlisted``: machines with a page that the list omits.
-
-    ``unreadable_id``: the id whose page answers 500. ``status_ids``: the ids in the statuses of offers.
-    """
-
-    ahead = 0.0
-
-    def __init__(
-        self,
-        *listed: Json,
-        unlisted: tuple[Json, ...] = (),
-        phases: Json | None = None,
-        list_error: int = 0,
-        unreadable_id: str = "",
-        status_ids: tuple[str, ...] = (),
-    ) -> None:
-        self.listed, self.unlisted, self.phases = list(listed), unlisted, phases or {}
-        self.list_error, self.unreadable_id, self.status_ids = list_error, unreadable_id, list(status_ids)
-        self.requests: list[str] = []
-
-    def resources(self, retries: int | None = None) -> list[Json]:
-        self.requests.append("list")
-        if self.list_error:
-            raise ApiError(f"GET /resources answered {self.list_error}.", "unavailable")
-        return list(self.listed)
-
-    def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
-        self.requests.append(resource_id)
-        assert force_refresh
-        if resource_id == self.unreadable_id:
-            raise ApiError(f"GET /resources/{resource_id} answered 500.", "unavailable", transient=True)
-        for each in (*self.unlisted, *self.listed):
-            if each["resource_id"] == resource_id:
-                return each
-        raise ApiError(f"GET /resources/{resource_id} answered 404.", "not_found")
-
-
-@pytest.fixture(autouse=True)
-def offer_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offer statuses from ``api.phases``; the real function has its own tests."""
-
-    def answer(api: Api, offer_ids: set[str]) -> Json:
-        wanted = sorted(offer_ids - {""})
-        api.requests += wanted
-        unknown = {"phase": None, "error_class": "not_found", "msg": "answered 404.", "resource_ids": []}
-        known = {key: {"phase": phase, "resource_ids": api.status_ids} for key, phase in api.phases.items()}
-        return {offer_id: known.get(offer_id, unknown) for offer_id in wanted}
-
-    monkeypatch.setattr(operation, "offer_statuses", answer)
-
-
-def write(folder: Path, host: str, text: str | None = None, **variables: Any) -> Path:
-    file = folder / host / "compute_index_supply.yml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    entry = {f"provision_{name}": value for name, value in variables.items()}
-    file.write_text(yaml.safe_dump(entry) if text is None else text)
-    return file
-
-
-def params(spec: Json, **given: Any) -> Json:
-    return {**{name: option.get("default") for name, option in spec.items()}, **given}
-
-
-def declared(host: str, folder: Path | str, **fields: Any) -> Json:
-    known = {
-        "id": host,
-        "host": host,
-        "name": host,
-        "resource_id": "",
-        "project": "default",
-        "registry_dir": str(folder),
-        "inventory_dir": None,
-    }
-    return {**known, "listed_id": "", "declares": False, "known": {}, **fields}
-
-
-def plans(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
-    given = {"hosts": list(hosts), "ids": [host["id"] for host in hosts], "here": "/", **given}
-    found = end(api, params(steps.END, **given), check_mode)  # type: ignore[arg-type]
-    return {**found, "ends": list(found["ends"].values())}
 
 
 # Ends
@@ -381,14 +281,6 @@ def test_forbidden_strategy_stops_all_hosts_without_request(tmp_path: Path) -> N
 # The registry after an end
 
 
-def ended_answer(key: str) -> Json:
-    return {"resource_id": key, "billing_stopped": True, "msg": "deleted"}
-
-
-def failed_answer(key: str) -> Json:
-    return {"resource_id": key, "billing_stopped": False, "msg": f"{key} may run.", "error_class": "conflict"}
-
-
 def test_entry_is_removed_after_all_machines_ended(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r", "s"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r"), machine("s")), declared("gpu-1", tmp_path))["ends"]
@@ -598,6 +490,20 @@ def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:
     assert yaml.safe_load(file.read_text())["provision_procured_offer_id"] == "p"
 
 
+def test_end_and_ledger_report_same_cost(tmp_path: Path) -> None:
+    """The price has risen since the purchase. Both count the higher price for the whole time."""
+    began = utc(time.time() - 36_000)
+    entry = {"purchase": "made", "resource_ids": ["r"], "procured_offer_id": "o", "price_per_hour": 2.0}
+    write(tmp_path, "gpu-1", **entry, journaled_at=began)
+    (plan,) = plans(Api(machine("r", price_per_hour=5.0)), declared("gpu-1", tmp_path))["ends"]
+    reported = note_end(Api(), plan, ended_answer("r"))["usd"]
+    found = ledger(str(tmp_path))
+    # The ledger rounds an end up to the next second, and a report rounds each of the (two) days up to a millionth.
+    assert (
+        0 <= spending_of(found.bills, found.now + 1).total.millionths - reported * 1e6 < 2.5 and 50.0 <= reported < 50.1
+    )
+
+
 # Selected hosts
 
 
@@ -637,311 +543,3 @@ def test_unknown_host_needs_machine_of_its_name_or_an_id(name: str, given: Json,
     else:
         with pytest.raises(Failure, match="Nothing was ended"):
             select_hosts(api, (name, []), **given)
-
-
-# Audits
-
-
-def audited_host(host: str, folder: Path | str, **fields: Any) -> Json:
-    return {
-        "host": host,
-        "name": host,
-        "registry_dir": str(folder),
-        "inventory_dir": None,
-        "known": {},
-        "declares": False,
-        **fields,
-    }
-
-
-def run_audit(api: Api, *hosts: Json, **given: Any) -> Json:
-    return audit(api, params(steps.AUDIT, hosts=list(hosts), here="/", **given), False)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("page_status", "section"), [("deleted", "gone"), ("deleting", "ending"), (None, "ending"), ("running", "claimed")]
-)
-def test_audit_reads_page_of_machine_listed_as_deleting(tmp_path: Path, page_status: str | None, section: str) -> None:
-    write(tmp_path, "gpu-1", resource_ids=["r"])
-    pages = () if page_status is None else (machine("r", status=page_status),)
-    api = Api(machine("r", status="deleting"), unlisted=pages)
-    found = run_audit(api, audited_host("gpu-1", tmp_path, declares=True))["audit"]
-    rows = {name: len(found[name]) for name in ("claimed", "orphans", "ending", "gone")}
-    assert rows == {"claimed": 0, "orphans": 0, "ending": 0, "gone": 0, section: 1}
-
-
-@pytest.mark.parametrize(
-    ("why", "page", "orphans", "trouble"),
-    [
-        (DECOMMISSIONED, "deleted", [], ""),
-        (DECOMMISSIONED, "running", ["r"], ""),
-        (MOVED, "running", ["r"], "gpu-1: moved into a shared registry, which this run does not read"),
-        (MOVED, "deleted", [], ""),
-    ],
-)
-def test_audit_reads_page_of_machine_that_left_registry(
-    tmp_path: Path, why: str, page: str, orphans: list[str], trouble: str
-) -> None:
-    """Lists lag. A machine that was moved into a shared registry looks unowned to a run that reads only files."""
-    file = HostFile(str(write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")))
-    file.read()
-    file.end(why)
-    api = Api(machine("r"), machine("s"), unlisted=(machine("r", status=page),))
-    found = run_audit(api, audited_host("gpu-1", tmp_path))
-    assert [row["resource_id"] for row in found["audit"]["orphans"]] == [*orphans, "s"]
-    assert found["trouble"].startswith(trouble) and bool(found["trouble"]) is bool(trouble)
-    assert api.requests == ["list", "r"]
-
-
-def test_audit_has_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW)
-    write(tmp_path, "gpu-1", resource_ids=["r"])
-    write(tmp_path, "gpu-9", resource_ids=["s"])
-    write(tmp_path, "gpu-8", resource_ids=["gone"])
-    write(tmp_path, "gpu-6", resource_ids=["lost"])
-    write(tmp_path, "gpu-7", text="[]")
-    api = Api(
-        machine("r", created_at=utc(NOW - 10_815)), machine("s", offer="p"),
-        machine("t", "stray", "q", status="starting"),
-        machine("u", "eve", "a"),
-        machine("v", "eve", "b"),
-        machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
-        unlisted=(machine("gone", status="deleted"),),
-    )  # fmt: skip
-    wish, eve = audited_host("wish", tmp_path, declares=True), audited_host("eve", "", declares=True)
-    found = run_audit(api, audited_host("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
-    assert found["lines"] == [
-        "CLAIMED by a host of the inventory (running)",
-        "host   USD/h  age   USD  resource",
-        "ann        -  -       -  x",
-        "gpu-1   2.40  3h   7.21  r",
-        "",
-        "ONLY THE REGISTRY KNOWS: not in the inventory (running)",
-        "host   USD/h  age  USD  resource",
-        "gpu-9   2.40  -    -    s",
-        "",
-        "CONTESTED: several hosts claim it, so you must decide (running)",
-        "host  USD/h  age  USD  resource",
-        "eve    2.40  -    -    u",
-        "eve    2.40  -    -    v",
-        "",
-        "ORPHANS: billed, and no host claims them (starting)",
-        "name   USD/h  age  USD  resource",
-        "stray   2.40  -    -    t",
-        "",
-        "ORPHANS: billed, and no host claims them (running)",
-        "name  USD/h  age  USD  resource",
-        "wish   2.40  -    -    w",
-        "",
-        "GONE: claimed, but ended or unknown to the API (deleted)",
-        "host   resource",
-        "gpu-8  gone",
-        "",
-        "To end an orphan: compute_index.supply.end_by_id",
-        "  -e end_resource_id=<resource> -e end_reason=<why>",
-        "",
-        "MISSING: the API does not find it. It may be billed, and it counts",
-        "host   since (UTC)  USD/h  resource",
-        f"gpu-6  {utc(NOW)[5:16].replace('T', ' ')}  -      lost",
-        *ADVICE_ON_MISSING,
-        "",
-        "u: several offers have machines of this name",
-        "v: several offers have machines of this name",
-        "",
-        "USD so far: 7.21 claimed + 0.00 orphans = 7.21",
-        "USD per hour: 9.60 claimed + 4.80 orphans = 14.40, and 1 of unknown price",
-    ]
-    assert "gpu-7" in found["trouble"]
-    assert "2 machine(s) are contested: u (eve: several offers" in found["trouble"] and "stray" not in found["trouble"]
-    # Besides the unlisted machines it reads listed ones of the registry: they prove that the token is of this account.
-    assert api.requests[0] == "list" and sorted(api.requests[1:]) == ["gone", "lost", "r", "s"]
-
-
-def test_audit_shows_machine_with_usual_values_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW)
-    resource_id, month_ago = "00000000-0000-4000-8000-000000000001", utc(NOW - 86_400 * 30)
-    found = run_audit(Api(machine(resource_id, "gpu-fleet", created_at=month_ago)))
-    (line,) = (line for line in found["lines"] if resource_id in line)
-    assert line == f"gpu-fleet   2.40  30d  1728.00  {resource_id}"
-
-
-def test_audit_rows_fit_line_width(tmp_path: Path) -> None:
-    host, id_ = "a-very-long-name-of-a-host-0000000001.example.com", "00000000-0000-4000-8000-00000000000"
-    old = {"created_at": "2026-01-01T00:00:00Z", "price_per_hour": 23.6}
-    states = ("provisioning", "running", "deleting")
-    claimed = [machine(f"{id_}{number}", status=state, **old) for number, state in enumerate(states)]
-    orphans = [machine(f"{id_}{number + 3}", host, "p", status=state, **old) for number, state in enumerate(states)]
-    write(tmp_path, host, resource_ids=[row["resource_id"] for row in claimed])
-    found = run_audit(Api(*claimed, *orphans), audited_host(host, tmp_path))
-    tables = [line for line in found["lines"] if id_ in line and "name of a host" not in line]
-    assert len(tables) == 6 and max(map(len, tables)) <= LINE
-    assert found["audit"]["claimed"][0]["hosts"] == [host]
-
-
-def test_orphans_fail_audit_only_with_fail_on_orphans(tmp_path: Path) -> None:
-    api = Api(machine("r"))
-    assert run_audit(api, audited_host("localhost", tmp_path))["trouble"] == ""
-    found = run_audit(api, audited_host("localhost", tmp_path), fail_on_orphans=True)
-    assert found["trouble"].startswith("1 machine(s) that no host claims cost USD 2.40 per hour: r.")
-
-
-def test_undeclared_host_claims_no_machine() -> None:
-    assert run_audit(Api(machine("r")), audited_host("gpu-1", ""))["audit"]["claimed"] == []
-
-
-def test_audit_refuses_limit() -> None:
-    with pytest.raises(Failure, match="leave --limit out"):
-        run_audit(Api(), limited=True)
-
-
-def test_audit_lists_leases_and_warns_without_sweeps(tmp_path: Path) -> None:
-    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", ends_at="2099-01-01T00:00:00Z")
-    (warning,) = run_audit(Api(machine("r")), audited_host("gpu-1", tmp_path))["warnings"]
-    assert "compute_index.supply.reap does, and must run at least once an hour; it has never run here" in warning
-    (tmp_path / ".compute_index_supply.swept").write_text(f"{utc(time.time())}\n")
-    write(tmp_path, "gpu-2", resource_ids=["s"], procured_offer_id="p", ends_at="2098-01-01T00:00:00Z", at_most=57.6)
-    answer = run_audit(Api(machine("r"), machine("s", "gpu-2", "p")), audited_host("gpu-1", tmp_path))
-    assert answer["warnings"] == []
-    assert answer["lines"][:4] == [
-        "LEASES, what ends first",
-        "host   until                 USD at most",
-        "gpu-2  2098-01-01 00:00 UTC        57.60",
-        "gpu-1  2099-01-01 00:00 UTC            -",
-    ]
-    assert answer["audit"]["leases"]["gpu-2"] == {"ends_at": "2098-01-01T00:00:00Z", "at_most": 57.6}
-
-
-def test_end_and_ledger_report_same_cost(tmp_path: Path) -> None:
-    """The price has risen since the purchase. Both count the higher price for the whole time."""
-    began = utc(time.time() - 36_000)
-    entry = {"purchase": "made", "resource_ids": ["r"], "procured_offer_id": "o", "price_per_hour": 2.0}
-    write(tmp_path, "gpu-1", **entry, journaled_at=began)
-    (plan,) = plans(Api(machine("r", price_per_hour=5.0)), declared("gpu-1", tmp_path))["ends"]
-    reported = note_end(Api(), plan, ended_answer("r"))["usd"]
-    found = ledger(str(tmp_path))
-    # The ledger rounds an end up to the next second, and a report rounds each of the (two) days up to a millionth.
-    assert (
-        0 <= spending_of(found.bills, found.now + 1).total.millionths - reported * 1e6 < 2.5 and 50.0 <= reported < 50.1
-    )
-
-
-KEPT_VOLUME = {"resource_id": "v", "name": "data", "price_per_hour": 0.5, "kept_since": utc(NOW)}
-
-
-def test_decommission_forget_drops_storage_unknown_to_api(tmp_path: Path) -> None:
-    """Otherwise it would count in every sum forever, since no deletion of it is certain."""
-    file = write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])
-    (plan,) = plans(Api(), declared("gpu-1", tmp_path), forget=["V"])["ends"]
-    assert (plan["next"], plan["storage_ends"], plan["storage_lost"]) == ("storage", ["v"], ["v"])
-    assert plan["lines"][0].endswith("forgets v, which the API does not know")
-    answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
-    assert note_end(Api(), plan, answer)["changed"]
-    assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
-
-
-@pytest.mark.parametrize(("is_swept", "why"), [(False, "decommissioned"), (True, "reaped")])
-def test_ledger_records_whether_sweep_ended_storage(tmp_path: Path, is_swept: bool, why: str) -> None:
-    own = {"resource_ids": ["r"], "procured_offer_id": "o", "purchase": "made", "storage": [{"resource_id": "v"}]}
-    write(tmp_path, "gpu-1", **own)
-    api = Api(machine("r"), machine("v", "data", kind="storage"))
-    (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
-    assert note_end(api, {**plan, "reaped": is_swept}, ended_answer("r"), ended_answer("v"))["changed"]
-    assert {bill.why for bill in ledger(str(tmp_path)).bills} == {why}
-
-
-def test_decommission_forget_drops_storage_without_registry() -> None:
-    """Facts of an earlier task name the storage. The step once failed for all hosts."""
-    known = {"provision_resource_ids": ["r"], "provision_procured_offer_id": "o", "provision_storage": [KEPT_VOLUME]}
-    host = declared("gpu-1", "", known={**known, "provision_purchase": "made"})
-    (plan,) = plans(Api(machine("r")), host, forget=["v"])["ends"]
-    assert (plan["next"], plan["storage_lost"]) == ("end", ["v"]), plan["refusal"]
-    answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
-    assert note_end(Api(), plan, ended_answer("r"), answer)["left"] == []
-
-
-def test_failed_deletion_of_storage_names_its_entry(tmp_path: Path) -> None:
-    file = write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])
-    api = Api(machine("v", "data", kind="storage"))
-    (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
-    answer = {"resource_id": "v", "error_class": "unavailable", "billing_stopped": False, "msg": "answered 503."}
-    with pytest.raises(Failure, match=re.escape(f"Its entry stays in {file}. Run again.")):
-        note_end(api, plan, answer)
-
-
-@pytest.mark.parametrize("is_listed", [True, False])
-def test_decommission_forget_refuses_storage_known_to_api(tmp_path: Path, is_listed: bool) -> None:
-    write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])
-    volume = machine("v", "data", kind="storage")
-    api = Api(volume) if is_listed else Api(unlisted=(volume,))
-    (plan,) = plans(api, declared("gpu-1", tmp_path), forget=["v"])["ends"]
-    assert plan["next"] == "stop" and "decommission_storage=end" in plan["refusal"]
-
-
-def test_concurrent_ends_both_keep_storage(tmp_path: Path) -> None:
-    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
-    api = Api(machine("r"), machine("v", "data", kind="storage"))
-    first, second = (plans(api, declared("gpu-1", tmp_path))["ends"][0] for _run in range(2))
-    for plan in (first, second):
-        assert note_end(api, plan, ended_answer("r"))["left"] == []
-    assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
-
-
-def test_concurrent_ends_of_storage_both_succeed(tmp_path: Path) -> None:
-    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
-    api = Api(machine("r"), machine("v", "data", kind="storage"))
-    both_plans = [plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"][0] for _run in range(2)]
-    results = [note_end(api, plan, ended_answer("r"), ended_answer("v")) for plan in both_plans]
-    assert [result["changed"] for result in results] == [True, False]
-    assert not any(result["left"] for result in results) and not (tmp_path / "gpu-1").exists()
-    assert all(bill.end is not None for bill in ledger(str(tmp_path)).bills)
-
-
-@pytest.mark.parametrize(("page_status", "is_kept"), [("deleted", False), ("running", True)])
-def test_storage_deleted_before_its_machine_is_not_kept(tmp_path: Path, page_status: str, is_kept: bool) -> None:
-    """Its own page decides, since a list may lag or be wrong."""
-    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
-    volume = machine("v", "data", None, kind="storage", status="deleted")
-    api = Api(machine("r"), volume, unlisted=({**volume, "status": page_status},))
-    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert note_end(api, plan, ended_answer("r"))["left"] == []
-    running = [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs]
-    assert running == ([("v",)] if is_kept else []) and bool(plan["storage"]) is is_kept
-
-
-@pytest.mark.parametrize("given", [{"resource_id": "r"}, {"registry_dir": ""}])
-@pytest.mark.parametrize("is_listed", [True, False])
-def test_end_reports_and_keeps_storage_of_unregistered_machine(tmp_path: Path, given: Json, is_listed: bool) -> None:
-    """The machine was found by its id or its name, which does not prove who owns its storage."""
-    volume = machine("v", "data", kind="storage", price_per_hour=0.5)
-    links = [] if is_listed else [{"resource_id": "v", "kind": "storage"}]
-    linked = machine("r", "gpu-1", linked_resources=links)
-    api = Api(linked, volume) if is_listed else Api(linked, unlisted=(volume,))
-    (checked,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given), check_mode=True)["ends"]
-    assert checked["lines"][1:] == ["gpu-1: its storage (1 volume, USD 0.50 per hour) stays and is billed"]
-    (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given))["ends"]
-    assert (plan["ids"], plan["storage"], plan["storage_ends"]) == (["r"], [], []), plan["refusal"]
-    lines = note_end(api, plan, ended_answer("r"))["storage"]
-    assert lines[1] == "  data v, USD 0.50/h" and "end_by_id" in lines[2] and all(len(line) <= 80 for line in lines)
-
-
-@pytest.mark.parametrize("listed", [[], [machine("r", status="deleted")]])
-def test_host_whose_entry_names_only_storage_can_end(tmp_path: Path, listed: list[Json]) -> None:
-    """An earlier version ended the machine, failed to end its storage, and noted the storage's id as a machine's."""
-    write(tmp_path, "gpu-1", resource_ids=["v"], procured_offer_id="o", instances=[{"resource_id": "r"}])
-    api = Api(*listed, machine("v", "data", kind="storage"), phases={"o": "ended"})
-    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert plan["next"] == "note", plan["refusal"]
-    assert [item["resource_id"] for item in plan["storage"]] == ["v"]
-
-
-@pytest.mark.parametrize(("status", "next_step"), [("running", "end"), ("deleted", "note")])
-def test_storage_linked_only_by_unlisted_machine_is_kept(tmp_path: Path, status: str, next_step: str) -> None:
-    """A list that lags may lack both; the machine's own page names the storage."""
-    link = {"resource_id": "v", "kind": "storage"}
-    volume = machine("v", "data", kind="storage", price_per_hour=0.5)
-    write(
-        tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", instances=[{"resource_id": "r"}]
-    )
-    api = Api(unlisted=(machine("r", status=status, linked_resources=[link]), volume), phases={"o": "ready"})
-    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert (plan["next"], [item["resource_id"] for item in plan["storage"]]) == (next_step, ["v"])
