@@ -24,10 +24,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     Terms,
     after,
+    claimed_by_another,
     freed,
     is_made,
     needs_claim,
     outcome_unsent,
+    planned_for_another_account,
     precedence,
     registry_refusal,
 )
@@ -107,6 +109,19 @@ def test_noted_purchase_takes_precedence_over_offer_of_task(
     assert (agreed == terms, len(warnings)) == (offer_id == "new", bool(warning))
     assert agreed.price_per_hour == (None if warnings else 5.0), "the planned price is the other offer's"
     assert warning in "".join(warnings)
+
+
+@pytest.mark.parametrize(("host", "words"), [("gpu-1", ("gpu-1", "gpu-1")), ("", ("the host", "this host"))])
+def test_messages_about_noted_purchase_need_no_name_of_host(host: str, words: tuple[str, str]) -> None:
+    _offer_id, _terms, (warning,) = precedence(entry("old", purchase="sent"), "new", Terms(host=host))
+    assert warning.startswith(f"By its registry {words[0]} may have bought")
+    assert f"If another run for {words[1]} is at work" in claimed_by_another("It is open.", host)
+
+
+@pytest.mark.parametrize(("planned", "is_refused"), [(None, False), ("", False), ("own", False), ("other", True)])
+def test_purchase_planned_with_another_account_is_refused(planned: str | None, is_refused: bool) -> None:
+    refusal = planned_for_another_account("o", planned, "own")
+    assert ("Offer o was planned with another token or api_url" in refusal) is bool(refusal) is is_refused
 
 
 def resource(price: float | None, status: str = "running") -> dict[str, Any]:
