@@ -24,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     Terms,
     after,
+    after_objection,
     claimed_by_another,
     freed,
     is_made,
@@ -224,6 +225,27 @@ def test_of_several_answers_least_certain_one_counts() -> None:
     for uncertain in (429, ANSWERED_NO):
         history = after(after(History(), 5, uncertain, busy=True), 5, 409, busy=False)
         assert history.refused == uncertain and history.may_be_ours and not history.unanswered
+        lost = after(after(History(), 5, uncertain, busy=True), 5, None, busy=False)
+        assert lost.unanswered and lost.refused is None
+
+
+@pytest.mark.parametrize(
+    ("history", "error_class", "unanswered"),
+    [
+        (History(sends=1, refused=429), "expired", True),  # the purchase that was put off may have bought it
+        (History(sends=1, refused=429), "not_found", True),
+        (History(sends=1, refused=429), "price", False),
+        (History(sends=1, refused=409), "expired", False),
+        (History(), "expired", False),
+        (History(sends=1, unanswered=True), "price", True),
+    ],
+    ids=str,
+)
+def test_after_objection_offer_gone_since_429_counts_as_unanswered(
+    history: History, error_class: str, unanswered: bool
+) -> None:
+    history = after_objection(replace(history, may_send=True, busy=True), error_class)
+    assert (history.unanswered, history.may_send, history.busy) == (unanswered, False, False)
 
 
 @pytest.mark.parametrize(
