@@ -108,14 +108,21 @@ def test_only_single_machine_as_registered_is_kept(host_case: Case, plan: Plan, 
 
 
 @pytest.mark.parametrize(
-    ("nodes", "inventory", "action"),
-    [(1, ["gpu-1-1"], BUY), (3, [], BUY), (3, ["gpu-1"], BUY), (3, ["gpu-1-2"], STOP), (None, ["gpu-1-1"], BUY)],
+    ("action", "nodes", "inventory", "expected"),
+    [
+        (BUY, 1, ["gpu-1-1"], BUY),
+        (BUY, 3, [], BUY),
+        (BUY, 3, ["gpu-1"], BUY),
+        (BUY, 3, ["gpu-1-2"], STOP),
+        (BUY, None, ["gpu-1-1"], BUY),
+        (WAIT, 3, ["gpu-1-2"], WAIT),  # bought already
+    ],
 )
-def test_cluster_stops_if_inventory_has_name_of_further_machine(
-    nodes: int | None, inventory: list[str], action: str
+def test_cluster_is_not_bought_if_inventory_has_name_of_further_machine(
+    action: str, nodes: int | None, inventory: list[str], expected: str
 ) -> None:
-    plan = Plan("gpu-1", BUY, X, offer(1, node_count=nodes))
-    assert rows.unless_names_are_taken(plan, inventory).action == action
+    plan = Plan("gpu-1", action, X, offer(1, node_count=nodes))
+    assert rows.unless_names_are_taken(plan, inventory).action == expected
 
 
 @pytest.mark.parametrize(
@@ -126,6 +133,7 @@ def test_cluster_stops_if_inventory_has_name_of_further_machine(
         (case(on_failure="keep"), False, False),
         (owner(on_failure="release"), False, False),
         (case(registered=entry(X, [M], provision_adopted=True), on_failure="release"), False, False),
+        (adopter(on_failure="release"), False, False),
     ],
 )
 def test_only_new_purchase_with_on_failure_release_may_be_released(
