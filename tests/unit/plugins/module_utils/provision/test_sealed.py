@@ -176,6 +176,14 @@ def test_offer_with_unreadable_page_is_not_sealed() -> None:
     )
 
 
+def test_owned_and_already_read_offers_need_no_further_page() -> None:
+    plans = [Plan("gpu-1", BUY, X, offer(1), price_per_hour=2.0), Plan("gpu-2", KEEP, Y, price_per_hour=3.0)]
+    searching = [Case(item, entry(), Standing(FREE)) for item in hosts()]
+    pages = {X: SearchResult([offer(1)])}
+    sealable, warnings = sealed.plans_at_page_prices(lambda _pages, _before: plans, searching, pages, lambda ids: {})
+    assert (sealable, warnings) == (plans, [])
+
+
 def test_host_reads_at_most_max_attempts_pages() -> None:
     offers = [offer(number, 2.0) for number in range(1, 30)]
     dearer_pages = {key: value for number in range(1, 30) for key, value in page(number, 4.1).items()}
@@ -205,8 +213,12 @@ def test_storage_on_offer_page_is_quoted() -> None:
 # The seal
 
 
-def test_plan_survives_json_round_trip() -> None:
-    assert read(json.loads(json.dumps(sealed_plan(), indent=1))) == read() and not read().fault
+@pytest.mark.parametrize("ceiling", [4, "unlimited"])
+def test_plan_survives_json_round_trip(ceiling: Any) -> None:
+    declared = hosts(max_price_per_hour=ceiling)
+    plan = sealed_plan(declared)
+    text = json.dumps(plan, indent=1, allow_nan=False)
+    assert read(json.loads(text), declared) == read(plan, declared) and not read(plan, declared).fault
 
 
 @pytest.mark.parametrize("digest", [None, "", "ü", "0" * 64, 7])
@@ -297,6 +309,11 @@ def test_changed_term_search_or_host_is_a_fault(declared: list[Declaration], fau
     assert actual_fault.startswith(fault) and bool(actual_fault) == bool(fault)
 
 
+def test_offer_in_provision_offer_id_need_not_match_search() -> None:
+    declared = hosts(offer_id=X, spec={"compute": {"gpu_type": "L4", "gpu_count": 1}})
+    assert not read(sealed_plan(declared), declared).fault
+
+
 def test_other_account_is_a_fault() -> None:
     assert read(account="other").fault == "it was quoted for another account or api_url"
 
@@ -315,6 +332,7 @@ def test_bound_limits_host_to_sealed_offer_price_and_order() -> None:
     assert (second.offer_id, second.sealed_order) == (Y, {})
     faulty_plan = read(declared=hosts(lease="9h"))
     assert faulty_plan.bound(hosts()[0]).plan_number == ""
+    assert not (first.adopt or second.adopt), "a plan does not let hosts adopt machines"
 
 
 # Plans that are used up
@@ -322,6 +340,7 @@ def test_bound_limits_host_to_sealed_offer_price_and_order() -> None:
 
 OWNS_Y = Standing(READY, Y, (machine_id(2),), 3.0)
 OWNS_X = Standing(READY, X, (machine_id(1),), 2.0)
+OTHER = offer_id(3)
 ENDED = Bill("default", "gpu-1", X, end=NOW + 60)
 
 
@@ -354,6 +373,11 @@ def cases(first: Standing, second: Standing = OWNS_Y, own_entry: Entry | None = 
             id="entry says made, machine ended",
         ),
         pytest.param(FREE, OWNS_Y, entry(X, purchase="refused"), (), NOW, "", id="refused, tried again"),
+        pytest.param(
+            FREE, OWNS_Y, entry(OTHER, [machine_id(3)], "made"), (), NOW, "", id="machine of other offer ended"
+        ),
+        pytest.param(FREE, OWNS_Y, None, (ENDED._replace(offer_id=OTHER),), NOW, "", id="bill of other offer ended"),
+        pytest.param(FREE, OWNS_Y, None, (ENDED._replace(offer_id=Y, end=None),), NOW, "", id="owned machine runs"),
         pytest.param(OWNS_X, FREE, None, (), NOW, "gpu-2 had offer", id="owned machine gone"),
         pytest.param(OWNS_X, Standing(OPEN, Y), None, (), NOW, "gpu-2 had offer", id="owned offer for sale again"),
         pytest.param(OWNS_X, OWNS_Y, None, (ENDED,), NOW, "", id="ledger counts only for buyers"),
@@ -381,6 +405,12 @@ def test_bound_host_buys_its_quoted_offer_instead_of_adopting() -> None:
     assert (buyer.adopt, owner.adopt) == (False, True)
 
 
+def test_ledgers_are_read_only_for_new_purchases() -> None:
+    buying, owning = cases(Standing(FREE)), cases(OWNS_X)
+    assert read().places(buying) == {buying[0].host.registry}
+    assert read().places(owning) == replace(read(), fault="it was changed").places(buying) == set()
+
+
 def test_plan_is_refused_if_ledger_is_unreadable() -> None:
     (case, _other) = read().checked(cases(Standing(FREE)), Ledger((), NOW, unreadable="It is broken."), NOW)
     assert "whether it is used up is not known: It is broken." in case.standing.reason
@@ -401,3 +431,9 @@ def test_refused_plan_stops_all_hosts_and_names_their_machines() -> None:
     checked = replace(read(), fault="it was changed since it was sealed").checked(cases(OWNS_X), EMPTY_LEDGER, NOW)
     assert [case.standing.kind for case in checked] == [HostState.STOP] * 2
     assert checked[0].standing.reason.endswith(f"gpu-1 keeps {machine_id(1)}, USD 2.00 per hour.")
+
+
+def test_refused_plan_names_open_purchase_that_may_be_billed() -> None:
+    before = cases(Standing(OPEN, X, price_per_hour=2.0), own_entry=entry(X, purchase="sent"))
+    (first, _second) = replace(read(), fault="it was changed since it was sealed").checked(before, EMPTY_LEDGER, NOW)
+    assert f"Offer {X} was sent for gpu-1 before, and its outcome is not known." in first.standing.reason
