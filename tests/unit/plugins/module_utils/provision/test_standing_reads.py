@@ -24,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 )
 
 from provision_samples import REGISTRY, account, declared, entry, host, machine, machine_id, offer_id
+from storage_samples import Volume, linked
 
 M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
 REFUSED, BOUGHT, OPEN = entry(X, purchase="refused"), entry(X, [M], "made"), entry(X, purchase="sent")
@@ -40,6 +41,7 @@ REFUSED, BOUGHT, OPEN = entry(X, purchase="refused"), entry(X, [M], "made"), ent
         (BOUGHT, "ended", True),
         (BOUGHT, "expired", True),
         (BOUGHT, None, True),
+        (entry(X, [M], "made", provision_missing_since="2026-01-31T12:00:00Z"), "ready", True),
         (OPEN, "ready", True),
         (entry("", [M]), None, True),
     ],
@@ -116,6 +118,13 @@ def test_offers_of_skips_refused_and_missing_offers() -> None:
         pytest.param(entry(), {}, [machine(1, "gpu-1", Y, status="deleted")], set(), id="listed as gone"),
         pytest.param(OPEN, {"phase": "ready"}, [machine(1, "train", X)], {M}, id="open purchase"),
         pytest.param(
+            OPEN,
+            {"phase": "ready"},
+            [machine(1, "train", X, status="deleted")],
+            set(),
+            id="open purchase, listed as gone",
+        ),
+        pytest.param(
             BOUGHT, {"phase": "ended"}, [machine(1, "train", X, status="deleting")], {M}, id="ended offer, still listed"
         ),
         pytest.param(BOUGHT, {"phase": "ended"}, [], {M}, id="ended offer, not listed"),
@@ -125,6 +134,21 @@ def test_ids_to_read_are_those_that_decide(own_entry: Entry, status: Any, listed
     status = {"resource_ids": [], **status}
     observed = Observed({"gpu-1": own_entry}, {own_entry.offer_id: status}, Account.of([], listed))
     assert ids_to_read([host()], observed) == ids
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "ids"),
+    [
+        ({"offer_id": X}, "train", {M}),
+        ({}, "train", set()),
+        ({"adopt": True}, "gpu-1", {M, N}),  # the storage comes with the machine
+        ({}, "gpu-1", {M}),
+    ],
+)
+def test_ids_to_read_include_named_offer_and_storage_to_adopt(fields: dict[str, Any], name: str, ids: set[str]) -> None:
+    listed = [linked(machine(1, name, X), [Volume(2, "gpu-1")])]
+    observed = Observed({"gpu-1": entry()}, {}, Account.of([], listed))
+    assert ids_to_read([host(**fields)], observed) == ids
 
 
 def test_machines_ended_by_play_are_dropped_from_list() -> None:
