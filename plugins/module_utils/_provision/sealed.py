@@ -159,8 +159,7 @@ def sealed_with_orders(plan: Plain, orders: t.Mapping[str, Plain], token: str) -
     lacking = [
         host
         for host, item in plan["hosts"].items()
-        if not item["owned"]
-        and not (read_price(item.get("price_per_hour")) is not None and orders.get(host))
+        if not item["owned"] and not (read_price(item.get("price_per_hour")) is not None and orders.get(host))
     ]
     if lacking:
         raise ValueError(f"There is no offer with a price for {abridged(lacking)}, so no plan was written.")
