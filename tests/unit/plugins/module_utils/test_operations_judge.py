@@ -120,7 +120,7 @@ def test_host_that_neither_buys_nor_waits_gets_no_verdict(tmp_path: Path, action
 
 
 class Account:
-    """An API that lists these machines; None: the list fails. ``pages``: machines whose own page differs from the list."""
+    """An API that lists these machines; None: the list fails. ``pages``: other machines, or other pages of these."""
 
     ahead = 0.0
 
