@@ -23,7 +23,15 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     parts_of_other_hosts,
     play_refusal,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    MISSING_AT,
+    MISSING_SINCE,
+    read_entry,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import (
+    NOTHING_BOUGHT,
+    NOTHING_SENT,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import UNLIMITED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
     Bill,
@@ -81,6 +89,14 @@ def planned_bill(
 def test_play_refusal(ceiling: float, prices: list[float | None], unread: list[str], reason: str) -> None:
     refusal = play_refusal(ceiling, Count(billed(*prices)), unread)
     assert reason in refusal and bool(reason) == bool(refusal)
+    assert not refusal or NOTHING_SENT in refusal or NOTHING_BOUGHT in refusal
+
+
+@pytest.mark.parametrize(
+    ("projects", "subject"), [([], "The hosts of this play"), (["red", "blue"], "All machines of project red, blue")]
+)
+def test_play_refusal_names_projects_of_shared_registry(projects: list[str], subject: str) -> None:
+    assert play_refusal(1.0, Count(billed(2.0)), [], projects).startswith(f"{subject} would cost USD 2.00")
 
 
 # The account
@@ -121,6 +137,8 @@ def test_ceiling_for_registered_leaves_out_unregistered_machines(ceiling: float,
 
 
 M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
+DAY = "2026-02-26T08:00:00Z"
+MISSING = dict.fromkeys((MISSING_SINCE, MISSING_AT), DAY)
 VOLUME = machine(2, None, X, kind="storage", price_per_hour=0.5)
 
 
@@ -168,6 +186,25 @@ VOLUME = machine(2, None, X, kind="storage", price_per_hour=0.5)
         pytest.param(
             [], [read_entry(Storage(N, price_per_hour=0.6).entry("h"))], (), (0.6,), (), id="kept storage, not listed"
         ),
+        pytest.param(
+            [VOLUME],
+            [
+                read_entry(Storage(N, price_per_hour=0.4).entry("h")),
+                entry(X, [M], provision_price_per_hour=3.0, provision_storage=[{"resource_id": N, "kept_since": DAY}]),
+            ],
+            (),
+            (0.5, 3.0),
+            (),
+            id="kept storage, not its earlier machine's",
+        ),
+        pytest.param(
+            [VOLUME],
+            [entry(X, [M], provision_price_per_hour=3.0, provision_storage=[{"resource_id": N}], **MISSING)],
+            (),
+            (0.5,),
+            (),
+            id="storage of a missing machine",
+        ),
         pytest.param([machine(1, status="deleted")], [], (), (), (), id="gone"),
         pytest.param([machine(1, status="deleting")], [], (), (), (2.0,), id="being deleted"),
         pytest.param(
@@ -195,12 +232,20 @@ def test_account_prices_by_registry_entries(
         ({"a": None}, {"a": entry(X, [M], provision_price_per_hour=None)}, True, ([None], [])),
         ({"a": None}, {}, True, ([], [])),
         ({"a": None}, {}, False, ([], ["a"])),
+        ({"a": None}, {"a": entry(X, [M], "made")}, False, ([2.0], [])),
         ({"a": 4.0}, {"a": entry(X, [M], "made")}, True, ([4.0], [])),
     ],
 )
 def test_other_hosts_count_by_their_facts_or_entries(facts: Any, entries: Any, has_registry: bool, costs: Any) -> None:
     parts, unread = parts_of_other_hosts(facts, entries, has_registry=has_registry)
     assert ([part.cost for part in parts], unread) == costs
+
+
+@pytest.mark.parametrize(("missing", "state"), [({}, State.LIVE), (MISSING, State.MISSING)])
+def test_missing_machine_of_another_host_counts_by_its_entry(missing: dict[str, str], state: State) -> None:
+    known = entry(X, [M], "made", **missing)
+    (part,), _unread = parts_of_other_hosts({"a": 2.0}, {"a": known}, has_registry=True)
+    assert part.state is state
 
 
 @pytest.mark.parametrize(
