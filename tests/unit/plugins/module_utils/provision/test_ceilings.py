@@ -39,7 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     millionths_of_usd,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted, seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._text import END, UNKNOWN, formatted, seconds_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,6 +122,7 @@ def test_play_refusal_names_projects_of_shared_registry(projects: list[str], sub
 def test_account_refusal(ceiling: float, live: Prices, planned: list[float | None], reason: str) -> None:
     refusal = account_refusal(ceiling, live, [CeilingPart("gpu-1", price, State.ORDERED) for price in planned])
     assert reason in refusal and bool(reason) == bool(refusal)
+    assert not refusal or NOTHING_SENT in refusal or NOTHING_BOUGHT in refusal
 
 
 @pytest.mark.parametrize(
@@ -278,6 +279,10 @@ def test_month_is_a_calendar_month_in_utc(now: str, name: str, begin: str, end: 
     assert month_of(at(now)) == (name, at(begin), at(end))
 
 
+def test_time_outside_the_calendar_is_in_a_month_without_bounds() -> None:
+    assert month_of(1e20) == (UNKNOWN, 0.0, END)
+
+
 @pytest.mark.parametrize(
     ("bills", "planned", "spent", "runs_on", "ordered"),
     [
@@ -341,7 +346,7 @@ def test_registry_clock_that_is_ahead_does_not_shift_the_month(
 
 
 def test_hosts_with_unknown_price_or_start_are_named() -> None:
-    bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
+    bills = [bill(price=None), bill(None, host="gpu-8"), bill(host="gpu-8"), bill(None, -1000, host="gpu-7")]
     assert costs_of_month(bills, [planned_bill("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
     bills = [bill(stays_per_hour=None), bill(-10, -5, stays_per_hour=None, host="gpu-8")]
     assert costs_of_month(bills, [planned_bill("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")

@@ -18,23 +18,26 @@ X, M = offer_id(1), machine_id(1)
 
 
 @pytest.mark.parametrize(
-    ("known", "is_empty", "is_open", "is_refused"),
+    ("known", "is_empty", "is_open", "is_made", "is_refused"),
     [
-        (entry(), True, False, False),
-        (entry(purchase="refused"), True, False, True),
-        (entry(X), False, True, False),
-        (entry(X, purchase="sent"), False, True, False),
-        (entry(X, purchase="a word of a later version"), False, True, False),
-        (entry(X, purchase="made"), False, False, False),
-        (entry(X, purchase="refused"), False, False, True),
+        (entry(), True, False, False, False),
+        (entry(purchase="made"), True, False, False, False),
+        (entry(purchase="refused"), True, False, False, True),
+        (entry(X), False, True, False, False),
+        (entry(X, purchase="sent"), False, True, False, False),
+        (entry(X, purchase="a word of a later version"), False, True, False, False),
+        (entry(X, purchase="made"), False, False, True, False),
+        (entry(X, purchase="refused"), False, False, False, True),
         # Machine ids prove a purchase.
-        (entry(X, [M], "refused"), False, False, False),
-        (entry(X, [M], "sent"), False, False, False),
-        (entry("", [M]), False, False, False),
+        (entry(X, [M], "refused"), False, False, True, False),
+        (entry(X, [M], "sent"), False, False, True, False),
+        (entry("", [M]), False, False, True, False),
     ],
 )
-def test_entry_is_empty_open_or_refused(known: Entry, is_empty: bool, is_open: bool, is_refused: bool) -> None:
-    assert (known.is_empty, known.is_open, known.is_refused) == (is_empty, is_open, is_refused)
+def test_entry_is_empty_open_made_or_refused(
+    known: Entry, is_empty: bool, is_open: bool, is_made: bool, is_refused: bool
+) -> None:
+    assert (known.is_empty, known.is_open, known.is_made, known.is_refused) == (is_empty, is_open, is_made, is_refused)
 
 
 @pytest.mark.parametrize(
