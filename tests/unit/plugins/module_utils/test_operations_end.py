@@ -30,7 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._st
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
 from end_samples import NOW, Api, declared, ended_answer, failed_answer, machine, plans, write
-from ends import note_end, params
+from ends import note_all, note_end, params
 
 Json = dict[str, Any]
 
@@ -479,6 +479,28 @@ def test_entry_stays_if_late_machines_cannot_be_listed(tmp_path: Path) -> None:
         note_end(api, plan)
     assert failure.value.result["left"] == ["r"]
     assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["r"]
+
+
+def test_machine_that_did_not_end_stays_in_entry_of_pending_purchase(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent")
+    api = Api(machine("r"), phases={"o": "going_on"})
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    with pytest.raises(Failure, match="r may run") as failure:
+        note_end(api, plan, failed_answer("r"))
+    assert failure.value.result["left"] == ["r"]
+    assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["r"]
+
+
+@pytest.mark.parametrize("protect", [True, None], ids=["stop", "nothing to end"])
+def test_plan_that_ends_nothing_keeps_entry(tmp_path: Path, protect: Any) -> None:
+    entry = PROTECTED_ENTRY if protect else {"storage": [{"resource_id": "v", "price_per_hour": 0.5}]}
+    file = write(tmp_path, "gpu-1", **entry)
+    before = file.read_text()
+    api = Api(machine("r", "gpu-1" if protect else "other"))
+    (plan,) = plans(api, declared("gpu-1", tmp_path, protect=protect))["ends"]
+    assert plan["next"] == ("stop" if protect else "")
+    result = note_all(Api(), [plan], {})
+    assert not result["changed"] and file.read_text() == before
 
 
 def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:

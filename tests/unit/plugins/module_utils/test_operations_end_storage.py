@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
@@ -59,6 +60,15 @@ def test_failed_deletion_of_storage_names_its_entry(tmp_path: Path) -> None:
     answer = {"resource_id": "v", "error_class": "unavailable", "billing_stopped": False, "msg": "answered 503."}
     with pytest.raises(Failure, match=re.escape(f"Its entry stays in {file}. Run again.")):
         note_end(api, plan, answer)
+
+
+def test_end_of_storage_keeps_purchase_that_another_run_has_made_meanwhile(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])
+    (plan,) = plans(Api(machine("v", "data", kind="storage")), declared("gpu-1", tmp_path, storage="end"))["ends"]
+    write(tmp_path, "gpu-1", storage=[KEPT_VOLUME], procured_offer_id="p", purchase="sent")
+    assert note_end(Api(), plan, ended_answer("v"))["left"] == []
+    entry = yaml.safe_load(file.read_text())
+    assert entry["provision_procured_offer_id"] == "p" and not entry.get("provision_storage")
 
 
 @pytest.mark.parametrize("is_listed", [True, False])
