@@ -203,7 +203,7 @@ class HostFile:
             # noted more about it. A moved purchase goes on, so a change since, as of its lease, must be moved first.
             is_over = why != MOVED and entry.is_made and entry.is_same(read_entry(self._state))
             may_be_removed = variables == self._state or entry.is_empty or is_over
-            if variables is not None and not may_be_removed:
+            if not may_be_removed:
                 raise Claimed(self._path, variables)
             storage = () if why == MOVED else self._keep_storage(variables)
             if variables is not None and entry.may_have_bought:

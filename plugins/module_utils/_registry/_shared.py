@@ -219,7 +219,7 @@ class SharedHost:
         return row.variables(self._run)
 
     def _claimed(self) -> Claimed:
-        return Claimed(self.where, self.read() or {})
+        return Claimed(self.where, self.read())
 
 
 def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> Entries:

@@ -351,6 +351,21 @@ def test_end_fails_if_another_run_has_noted_a_machine(run: Runs, notes: Entry) -
     assert read_back(run) == {}
 
 
+def test_end_keeps_purchase_that_another_run_has_claimed_again(run: Runs) -> None:
+    """The run that ends it knows only the first claim, for example as never sent."""
+    first, ending, second = run(), run(), run()
+    first.claim(journal())
+    first.close()
+    ending.read()
+    second.read()
+    second.hold()
+    second.claim(journal(provision_journaled_at="2026-01-31T12:30:00Z"))
+    second.close()
+    with pytest.raises(Claimed):
+        ending.end()
+    assert read_entry(read_back(run)).is_open
+
+
 @pytest.mark.parametrize("host", ['it\'s "quoted"; -- %s {x}', "ü-嗨-🚀", "x" * 240])
 def test_hosts_may_have_any_name(run: Runs, host: str) -> None:
     run(host).claim(journal(provision_resource_name=host))
