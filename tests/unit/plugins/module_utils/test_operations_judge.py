@@ -25,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
@@ -32,6 +33,7 @@ from samples import BASE
 
 X, Y = offer_id(1), offer_id(2)
 MAYBE = "MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: none known yet."
+CONNECTION = {"resource_id": machine_id(1), "ansible_host": "10.0.0.1", "ansible_port": 22, "ansible_user": "root"}
 NO_API: Any = None  # no request is sent
 
 
@@ -238,22 +240,71 @@ def test_machine_of_another_offer_is_removed_from_the_registry(tmp_path: Path, s
     assert of_host().read()["provision_resource_ids"] == [machine_id(1)]
 
 
-def test_ready_machine_with_an_unreadable_registry_stops_its_host(tmp_path: Path) -> None:
-    """The purchase could not be noted, so the next command would not know it."""
+def test_machine_of_another_offer_stops_a_host_without_a_registry(tmp_path: Path) -> None:
+    purchase = {**MADE, "resource_ids": [machine_id(1), machine_id(2)]}
+    params = params_of(planned(registry="", round="1"), purchase, None, tmp_path)
+    api: Any = Account([machine(1, "gpu-1", X), machine(2, "colleague", Y)])
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert verdict["next"] == "stop" and machine_id(2) in verdict["stop"]
+
+
+def test_entry_of_a_failed_purchase_without_resources_is_removed(tmp_path: Path) -> None:
+    file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"))
+    file.note({"provision_procured_offer_id": X, "provision_purchase": "made", "provision_price_per_hour": 2.0})
+    params = params_of(planned(registry=str(tmp_path), round="1"), {"outcome": "existing"}, None, tmp_path)
+    params["offers"] = {X: {**FAILED, "resource_ids": []}}
+    api: Any = Account([])
+    assert judge(api, params, False)["changed"] and file.read() is None
+
+
+@pytest.mark.parametrize("is_broken", [True, False], ids=["broken file", "one failed read"])
+def test_ready_machine_with_an_unreadable_registry_stops_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_broken: bool
+) -> None:
+    """It is unknown whether the registry has the purchase, so nothing is noted."""
     file = tmp_path / "gpu-1" / "compute_index_supply.yml"
     file.parent.mkdir()
-    file.write_text("[")
+    file.write_text("[" if is_broken else journal(X))
+    content, original = file.read_text(), HostFile.read
+
+    def fail_once(self: HostFile) -> Any:
+        monkeypatch.setattr(HostFile, "read", original)
+        raise RegistryError(f"The registry file {file} cannot be read.")
+
+    if not is_broken:
+        monkeypatch.setattr(HostFile, "read", fail_once)
     plan = planned(registry=str(tmp_path), round="1", reach=False)
     purchase = {"failed": True, "outcome": "created", "resource_ids": [machine_id(1)], "msg": "It was BOUGHT."}
     status = {"phase": "ready", "ready": True, "resource_ids": [machine_id(1)], "msg": "It is ready."}
-    access = {"ansible_host": "10.0.0.1", "ansible_port": 22, "ansible_user": "root"}
-    status["connections"] = [{"resource_id": machine_id(1), **access}]
+    status["connections"] = [CONNECTION]
     params = {**params_of(plan, purchase, None, tmp_path), "offers": {X: status}}
     api: Any = Account([machine(1, "gpu-1", X)])
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["next"] == "stop" and str(file) in verdict["stop"]
     assert f"Resource ids: {machine_id(1)}. Repair the registry, and run the same again" in verdict["stop"]
-    assert file.read_text() == "["
+    assert file.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("before", "is_new", "ids"),
+    [([], True, [1, 2]), ([machine_id(2)], True, [1]), ([machine_id(2)], False, [1, 2])],
+    ids=["not listed before", "listed before", "purchase of an earlier run"],
+)
+def test_machine_that_was_listed_before_the_purchase_is_not_noted(
+    tmp_path: Path, before: list[str], is_new: bool, ids: list[int]
+) -> None:
+    file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"))
+    file.note(
+        {"provision_procured_offer_id": X, "provision_purchase": "made", "provision_resource_ids": [machine_id(1)]}
+    )
+    plan = planned(registry=str(tmp_path), round="1", reach=False, verify="", is_new=is_new)
+    status = {"phase": "ready", "ready": True, "resource_ids": [machine_id(1), machine_id(2)]}
+    status["connections"] = [CONNECTION]
+    params = {**params_of(plan, MADE, None, tmp_path), "offers": {X: {**status, "msg": ""}}}
+    params["without_offer"] = before
+    api: Any = Account([machine(1, "gpu-1", X), machine(2, "vm-2")])
+    judge(api, params, False)
+    assert (file.read() or {})["provision_resource_ids"] == [machine_id(number) for number in ids]
 
 
 @pytest.mark.parametrize("outcome", ["not_sent", "rejected"])
