@@ -56,6 +56,28 @@ def test_refusal_gives_advice_by_error_class(error_class: str, expected_text: st
 
 
 @pytest.mark.parametrize(
+    ("history", "where", "error", "expected"),
+    [
+        (History(sends=1), None, Answer("conflict"), "POST /procure_offer answered 409."),
+        (History(made=True), "/vars/gpu-1", None, "/vars/gpu-1 says that it was bought."),
+        (History(made=True), None, None, "the API says that it was bought."),
+        (
+            History(unanswered=True),
+            "/vars/gpu-1",
+            None,
+            "/vars/gpu-1 says that it was sent, but not with which outcome.",
+        ),
+        (History(sends=1), None, None, "its purchase was refused."),
+        (History(), None, None, "no purchase of it is noted for this host."),
+    ],
+)
+def test_answer_comes_from_newest_error_or_history(
+    history: History, where: str | None, error: Answer | None, expected: str
+) -> None:
+    assert Story(X, history, where, error=error).answer == expected
+
+
+@pytest.mark.parametrize(
     ("ids", "price", "expected_text"),
     [
         ([M], 2.0, f"These resources may still be billed, at USD 2.00 per hour: {M}."),

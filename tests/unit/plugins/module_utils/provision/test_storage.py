@@ -341,6 +341,37 @@ def test_facts_of_shared_registry_have_ids_of_own_and_kept_storage(volumes: int,
     )
 
 
+# The registry's items
+
+
+@pytest.mark.parametrize("groups", [(), ("gpu", "train")])
+def test_storage_survives_registry_round_trip(groups: tuple[str, ...]) -> None:
+    item = kept_storage(offer_id=OFFER, vendor="nebius", region="eu-north1", project="red", groups=groups)
+    assert storage.read_storage([item.variables]) == (item,)
+    assert Storage(VOLUME).variables == {"resource_id": VOLUME}
+
+
+def test_read_storage_skips_invalid_items_and_marks() -> None:
+    """A person may have written the entry."""
+    twice = [{"resource_id": OLDER}] * 2
+    written = ["disk", {"name": "no id"}, {"resource_id": VOLUME.upper(), "is_to_end": "yes"}, *twice]
+    assert storage.read_storage(written) == (Storage(VOLUME), Storage(OLDER))
+    assert storage.read_storage({"resource_id": VOLUME, "is_to_end": True}) == (Storage(VOLUME, is_to_end=True),)
+
+
+def test_kept_after_end_dates_only_storage_of_ended_machine() -> None:
+    own, kept = Storage(VOLUME), kept_storage()
+    moment, host_fields = "2026-12-01T00:00:00Z", {"provision_project": "red", "provision_groups": ["gpu"]}
+    ended = storage.kept_after_end({STORAGE: [own.variables, kept.variables], **host_fields}, moment)
+    assert ended == (Storage(VOLUME, kept_since=moment, project="red", groups=("gpu",)), kept)
+
+
+def test_merged_storage_replaces_all_but_kept_storage() -> None:
+    kept = kept_storage()
+    attached_again, new = Storage(OLDER, "old", OFFER), Storage(VOLUME)
+    assert set(storage.merged_storage([kept, Storage(MACHINE)], [attached_again, new])) == {kept, new}
+
+
 # Released machines
 
 
