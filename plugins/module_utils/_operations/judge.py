@@ -140,12 +140,11 @@ class _Judged:
         if case.trouble:  # the registry is unreadable, so it is unknown whether it has the purchase
             raise RegistryError(case.trouble)
         changes, before = self.place.noted_facts(case.noted(verdict)), self._before
-        is_forgotten = case.is_forgotten(verdict)
-        if registry is None or not (is_forgotten or case.adds_to(before, changes)):
+        if registry is None or not (case.is_forgotten or case.adds_to(before, changes)):
             return False
         if check_mode:
             return True
-        if is_forgotten:
+        if case.is_forgotten:
             note_and_end(registry, case.noted_storage, case.why_over)
             return True
         return registry.note(changes, case.disowned) != before

@@ -430,10 +430,10 @@ class JudgedHost:
         noted = [replace(item, is_to_end=item.resource_id in ends or item.is_to_end) for item in self.storage]
         return storage_changes(noted, self.entry.storage)
 
-    def is_forgotten(self, verdict: Verdict) -> bool:
-        """Whether the entry is removed: no resource of the attempt is billed, and the entry is about this purchase."""
-        is_own = self.has_entry and self._is_noted and not self.is_superseded
-        return verdict is not Verdict.READY and purchase.leaves_nothing(self.attempt()) and is_own
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the entry is removed: it is about this purchase, and no resource of the attempt is billed or runs."""
+        return self._is_noted and not self.is_superseded and purchase.leaves_nothing(self.attempt())
 
     # Messages: `failure` is the whole message of a host that stops
 

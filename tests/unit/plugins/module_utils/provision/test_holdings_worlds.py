@@ -216,7 +216,7 @@ def test_only_bought_resources_are_registered_or_released(world: World) -> None:
     if verdict is Verdict.READY:
         assert {*case.facts()["provision_resource_ids"]} <= world.ours
         assert all(each["resource_id"] in world.ours for each in case.facts()["provision_instances"])
-    assert not (world.is_findable and case.is_forgotten(verdict)), "all machines of these worlds run"
+    assert not (world.is_findable and case.is_forgotten), "all machines of these worlds run"
     stored = {item["resource_id"] for item in case.noted_storage.get("provision_storage", ())}
     assert world.provable <= stored <= ids_of(world.own_volumes)
     assert stored == {item["resource_id"] for item in case.noted(verdict).get("provision_storage", ())}

@@ -165,7 +165,7 @@ def test_superseded_purchase_stops_and_changes_no_entry() -> None:
     suspended = JudgedHost(
         planned(attempts_left=1), {"outcome": "created", "resource_ids": [M]}, ended, entry_of_other_run, has_entry=True
     )
-    assert (suspended.verdict(False), suspended.is_forgotten(STOP), suspended.noted(STOP)) == (STOP, False, {})
+    assert (suspended.verdict(False), suspended.is_forgotten, suspended.noted(STOP)) == (STOP, False, {})
     message = suspended.failure(suspended.attempt(), [X])
     assert (
         f"By its registry, gpu-1 has offer {Y} meanwhile, of another run: {N}. No other offer is tried: run again."
@@ -245,7 +245,25 @@ def test_offer_that_goes_on_is_billed_although_its_machine_is_deleted() -> None:
     """The offer may still bring another machine."""
     plan, status = {"may_release": False}, {"phase": "going_on", "ready": False}
     judged = case([M], [{**OURS, "status": "deleted"}], plan=plan, status=status)
-    assert judged.attempt().billed and (judged.verdict(False), judged.is_forgotten(STOP)) == (STOP, False)
+    assert judged.attempt().billed and (judged.verdict(False), judged.is_forgotten) == (STOP, False)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ids", "known", "expected"),
+    [
+        ("rejected", [], entry(X, [], "refused"), True),
+        ("rejected", [], MADE, False),  # another run has bought the offer since
+        ("rejected", [M], MADE, False),
+        ("rejected", [], entry(Y, [], "refused"), False),
+        ("unknown", [], entry(X, [], "sent"), False),
+        ("created", [M], MADE, False),
+    ],
+)
+def test_entry_is_forgotten_if_its_refused_purchase_left_nothing(
+    outcome: str, ids: list[str], known: Entry, expected: bool
+) -> None:
+    purchase, status = {"outcome": outcome, "resource_ids": ids}, {"phase": "ready", "ready": outcome == "created"}
+    assert JudgedHost(planned(), purchase, status, known, True, listed={M: OURS}).is_forgotten is expected
 
 
 @pytest.mark.parametrize(
@@ -413,7 +431,7 @@ def test_colleagues_machine_is_neither_registered_nor_released(action: str, phas
     bought = case([N], [OURS, COLLEAGUES], action=action, outcome="created" if action == "buy" else "", status=status)
     assert (bought.verdict(False), bought.verdict(False, released=True)) == (STOP, STOP)
     assert bought.noted(STOP) == {"provision_resource_ids": [M], "provision_purchase": "made"}
-    assert not bought.is_forgotten(STOP)
+    assert not bought.is_forgotten
     message = bought.failure(bought.attempt(), [X])
     for part in (f"Resource ids: {M}.", N, "called train", Y, "USD 2.00", "None of these was registered"):
         assert part in message
@@ -521,7 +539,7 @@ def test_failed_offer_is_replaced_once_its_machine_is_gone(
 ) -> None:
     status = {"phase": "failed", "ready": False, "failure_reason": "no capacity"}
     failed = case([M], [{**OURS, "status": status_of_machine}], status=status)
-    assert (failed.remaining, failed.verdict(False), failed.is_forgotten(verdict)) == (
+    assert (failed.remaining, failed.verdict(False), failed.is_forgotten) == (
         remaining,
         verdict,
         remaining == (),

@@ -540,7 +540,7 @@ class PlaysWithRegistry(RuleBasedStateMachine):
     def keep(self, judged: JudgedHost, verdict: Verdict) -> None:
         """Note a verdict in the registry."""
         changes = judged.noted(verdict)
-        if judged.is_forgotten(verdict):
+        if judged.is_forgotten:
             self.forget(judged.host, judged.noted_storage)
         elif changes:
             self.note(judged.host, **changes)
