@@ -248,6 +248,13 @@ def test_machine_of_another_offer_stops_a_host_without_a_registry(tmp_path: Path
     assert verdict["next"] == "stop" and machine_id(2) in verdict["stop"]
 
 
+def test_further_machines_of_hosts_at_another_step_stay(tmp_path: Path) -> None:
+    further = {"gpu-1": [{"name": "gpu-1-1"}], "gpu-2": [{"name": "gpu-2-1"}]}
+    params = params_of(planned(registry=str(tmp_path), round="1"), KILLED, None, tmp_path)
+    params["before"] = {"further": further}
+    assert judge(NO_API, params, False)["further"] == {"gpu-2": further["gpu-2"]}
+
+
 def test_entry_of_a_failed_purchase_without_resources_is_removed(tmp_path: Path) -> None:
     file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"))
     file.note({"provision_procured_offer_id": X, "provision_purchase": "made", "provision_price_per_hour": 2.0})
@@ -456,6 +463,18 @@ def test_storage_of_a_released_machine_is_kept(tmp_path: Path, shown: str, answe
     (storage,) = known["provision_storage"]
     assert storage["resource_id"] == VOLUME and storage["price_per_hour"] == 0.05 and storage["kept_since"]
     assert "provision_resource_ids" not in known
+
+
+def test_release_leaves_the_entry_of_another_run(tmp_path: Path) -> None:
+    """While the machine of this run was ended, another run has bought one for the host."""
+    file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"))
+    ids = {"provision_resource_ids": [machine_id(2)]}
+    file.note({"provision_procured_offer_id": Y, "provision_purchase": "made", **ids})
+    before = file.read()
+    params = params_of(planned(registry=str(tmp_path), round="1"), MADE, None, tmp_path)
+    params |= {"offers": {X: FAILED}, "deleted": [{"resource_id": MACHINE, "billing_stopped": True}]}
+    api: Any = Account([machine(1, "gpu-1", X, status="deleted"), machine(2, "gpu-1", Y)])
+    assert release(api, params, False)["over"] and file.read() == before
 
 
 @pytest.mark.parametrize("is_over", [True, False])
