@@ -248,6 +248,18 @@ def test_machine_of_another_offer_stops_a_host_without_a_registry(tmp_path: Path
     assert verdict["next"] == "stop" and machine_id(2) in verdict["stop"]
 
 
+def test_ready_cluster_is_published_with_its_further_machines(tmp_path: Path) -> None:
+    ids = [machine_id(1), machine_id(2)]
+    connections = [{**CONNECTION, "resource_id": each} for each in ids]
+    status = {"phase": "ready", "ready": True, "resource_ids": ids, "connections": connections, "msg": ""}
+    plan = planned(registry=str(tmp_path), round="1", reach=False, verify="", groups=["gpu"])
+    params = params_of(plan, {**MADE, "resource_ids": ids}, None, tmp_path)
+    api: Any = Account([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)])
+    answer = judge(api, {**params, "offers": {X: status}}, False)
+    assert [each["name"] for each in answer["further"]["gpu-1"]] == ["gpu-1-1"]
+    assert answer["ansible_stats"]["data"]["provision_hosts"]["gpu-1"]["resource_ids"] == ids
+
+
 def test_further_machines_of_hosts_at_another_step_stay(tmp_path: Path) -> None:
     further = {"gpu-1": [{"name": "gpu-1-1"}], "gpu-2": [{"name": "gpu-2-1"}]}
     params = params_of(planned(registry=str(tmp_path), round="1"), KILLED, None, tmp_path)
@@ -379,6 +391,24 @@ def test_reached_machine_is_noted_only_for_its_own_offer(
     noted = other_run.read() or {}
     assert noted.get("provision_verified", False) is is_verified
     assert ("provision_bootstrap_host_key" in noted) is not is_verified
+
+
+@pytest.mark.parametrize("content", [None, "["], ids=["no entry", "broken entry"])
+@pytest.mark.parametrize("verify", ["specs", ""])
+def test_reached_machine_that_cannot_be_noted(tmp_path: Path, content: str | None, verify: str) -> None:
+    """Its test would be repeated, so that is a failure; without a test there is nothing to note but shared keys."""
+    file = tmp_path / "gpu-1" / "compute_index_supply.yml"
+    if content:
+        file.parent.mkdir()
+        file.write_text(content)
+    params = params_of(planned(registry=str(tmp_path), round="1", verify=verify), {}, None, tmp_path)
+    if content and verify:
+        with pytest.raises(Failure, match=r"gpu-1/compute_index_supply\.yml"):
+            reached(params, False)
+    else:
+        result = reached(params, False)
+        assert (result["changed"], len(result.get("warnings", []))) == (False, bool(content))
+    assert file.exists() is bool(content)
 
 
 def test_refused_purchase_without_an_entry_notes_nothing(tmp_path: Path, store: tuple[str | None, Place]) -> None:
