@@ -611,6 +611,18 @@ def test_storage_is_kept_when_its_host_buys_again(run: Runs, ledger: Callable[..
     assert running == {SECOND_RESOURCE_ID, FOURTH}
 
 
+def test_end_of_kept_storage_keeps_the_next_purchase(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    buy_with_storage(run).end()
+    store = run()
+    store.read()
+    store.claim(fresh(OTHER_ID))
+    store.note(made(THIRD, offer_id=OTHER_ID))
+    assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is not None
+    entry = read_entry(read_back(run))
+    assert (entry.offer_id, entry.resource_ids, entry.storage) == (OTHER_ID, (THIRD,), ())
+    assert [bill.resource_ids for bill in ledger().bills if bill.runs] == [(THIRD,)]
+
+
 def test_kept_storage_attached_to_another_machine_stays_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
     buy_with_storage(run).end()
     store = run()
@@ -680,3 +692,5 @@ def test_storage_with_ids_of_same_prefix_has_separate_bills(run: Runs, ledger: C
     store.end()
     assert {bill.resource_ids for bill in ledger().bills if bill.runs} == {(THIRD,), (FOURTH,)}
     assert all(bill.registered for bill in ledger().bills)
+    assert run().end_stray(FOURTH, [FOURTH]) is not None
+    assert [bill.resource_ids for bill in ledger().bills if bill.runs] == [(THIRD,)]

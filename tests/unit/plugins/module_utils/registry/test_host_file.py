@@ -621,6 +621,17 @@ def killed_at(patch: pytest.MonkeyPatch, step: int, *, after: bool) -> None:
         patch.setattr(module, name, kill_at_step(getattr(module, name)))
 
 
+def test_change_by_another_run_forbids_changes_after_an_end_of_storage(path: Path) -> None:
+    volume = Storage(OTHER_ID, "data", OFFER_ID, 0.05, kept_since=SINCE).variables
+    first, second = HostFile(str(path)), HostFile(str(path))
+    first.note({**journal(), "provision_purchase": MADE, STORAGE: [volume], STORAGE_IDS: [OTHER_ID]})
+    second.read()
+    second.compare_and_set({"provision_ends_at": SINCE})
+    assert first.end_stray(OTHER_ID, [OTHER_ID]) is not None
+    with pytest.raises(Claimed):
+        first.compare_and_set({"provision_ends_at": "2026-01-31T13:00:00Z"})
+
+
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("ends", ["machine", "storage"])
 @pytest.mark.parametrize("step", range(1, 5))
