@@ -25,6 +25,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import facts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION, Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
+    STORAGE,
+    STORAGE_IDS,
+    Storage,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import (
     HostFile,
@@ -340,6 +345,20 @@ def test_purchase_claimed_after_refusal_is_billed_from_new_claim(folder: Path) -
     file.claim(journal(provision_journaled_at="2026-02-01T00:00:00Z"))
     (bill,) = bills(folder)
     assert bill.begin == seconds_of("2026-02-01T00:00:00Z")
+
+
+def test_kept_storage_has_one_line_and_runs_without_its_entry(folder: Path) -> None:
+    storage_id = "00000000-0000-4000-8000-000000000009"
+    volume = Storage(storage_id, "data", OFFER_ID, 0.05).variables
+    file = buy(folder)
+    file.note({STORAGE: [volume], STORAGE_IDS: [storage_id]})
+    file.end()
+    buy(folder, offer_id=OTHER_ID).end()
+    lines, _unread = read(str(folder / ".compute_index_supply.ledger"))
+    assert [line["event"] for line in lines if line["resource_ids"] == [storage_id]] == ["made"]
+    entry_of(folder).unlink()
+    (bill,) = (bill for bill in bills(folder) if bill.runs)
+    assert bill.resource_ids == (storage_id,) and not bill.registered
 
 
 # Two clones
