@@ -66,7 +66,7 @@ TABLE = {
     "sample is infinite": (with_note(at=math.inf), "unknown", "is invalid"),
     "last use is a boolean": (with_note(active=True), "unknown", "is invalid"),
     "note without a load": (with_note(load=None), "unknown", "is invalid"),
-    "reasons are not text": (with_note(why=None, seen=[1]), "idle", "[1]; last in use"),
+    "reasons are not text": (with_note(why=None, seen=[1]), "idle", "[1]; last in use at 2026-11-27 02:00 UTC ()"),
     "reasons have control characters": (with_note(seen="\x1b[2J\nx"), "idle", "\ufffd[2J x; "),
     "note is missing": (replace(READINGS, state=None, keeps=None), "unknown", "or it is not installed"),
     "note is no JSON": (replace(READINGS, state="["), "unknown", "is invalid"),
