@@ -111,7 +111,7 @@ def seconds_of(value: object, *, zoned: bool = False) -> float | None:
     """
     try:
         # Python before 3.11 does not know the Z.
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
         if zoned and not moment.tzinfo:
             return None
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

@@ -9,7 +9,12 @@ import math
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._text import is_quota, nodes_of, read_price
+from ansible_collections.compute_index.supply.plugins.module_utils._text import (
+    is_quota,
+    nodes_of,
+    number_of,
+    read_price,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +76,18 @@ def test_is_quota_accepts_any_text(words: str) -> None:
 )
 def test_read_price(value: Any, price: float | None) -> None:
     assert read_price(value) == price
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        *((2, 2.0), ("2.5", 2.5), (-1, -1.0), (0, 0.0), (1e300, 1e300)),
+        *((value, None) for value in (math.nan, "nan", math.inf, "-inf", 10**400, True, "two", "", None, [2], {})),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_number_of_returns_only_finite_numbers(value: Any, number: float | None) -> None:
+    assert number_of(value) == number
 
 
 @pytest.mark.parametrize(

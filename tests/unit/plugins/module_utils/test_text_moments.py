@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta, timezone
+import time
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import month_of
@@ -27,6 +28,8 @@ from hypothesis import strategies as st
         ("1970-01-01T00:00:00Z", 0.0),
         ("2027-01-15T08:00:00", 1_800_000_000.0),
         (datetime(2027, 1, 15, 10, tzinfo=timezone(timedelta(hours=2))), 1_800_000_000.0),
+        (datetime(2027, 1, 15, 8, 0, 0, 500_000), 1_800_000_000.5),
+        (date(2027, 1, 15), 1_799_971_200.0),
         ("9998-12-31T23:59:59Z", END - 1),
         # outside the calendar, as given or in UTC
         ("9999-01-01T00:00:00Z", None),
@@ -44,6 +47,17 @@ from hypothesis import strategies as st
 def test_seconds_of_and_first_timestamp(text: object, seconds: float | None) -> None:
     assert seconds_of(text) == seconds
     assert first_timestamp(["", text, "2027-01-15T08:00:00Z"]) == (1_800_000_000.0 if seconds is None else seconds)
+
+
+def test_time_without_zone_means_utc_and_not_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert seconds_of("2027-01-15T08:00:00") == 1_800_000_000.0
+        assert seconds_of(datetime(2027, 1, 15, 8)) == 1_800_000_000.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.floats() | st.integers())
