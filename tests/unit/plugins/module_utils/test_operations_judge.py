@@ -248,23 +248,29 @@ def test_machine_of_another_offer_stops_a_host_without_a_registry(tmp_path: Path
     assert verdict["next"] == "stop" and machine_id(2) in verdict["stop"]
 
 
-def test_ready_cluster_is_published_with_its_further_machines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_ready_cluster_is_published_with_its_further_machines(tmp_path: Path, check_mode: bool) -> None:
     ids = [machine_id(1), machine_id(2)]
     connections = [{**CONNECTION, "resource_id": each} for each in ids]
     status = {"phase": "ready", "ready": True, "resource_ids": ids, "connections": connections, "msg": ""}
     plan = planned(registry=str(tmp_path), round="1", reach=False, verify="", groups=["gpu"])
     params = params_of(plan, {**MADE, "resource_ids": ids}, None, tmp_path)
     api: Any = Account([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)])
-    answer = judge(api, {**params, "offers": {X: status}}, False)
+    HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml")).note(
+        {"provision_procured_offer_id": X, "provision_purchase": "made", "provision_resource_ids": ids}
+    )
+    answer = judge(api, {**params, "offers": {X: status}}, check_mode)
+    assert (tmp_path / ".ssh_config").exists() is not check_mode
     assert [each["name"] for each in answer["further"]["gpu-1"]] == ["gpu-1-1"]
     assert answer["ansible_stats"]["data"]["provision_hosts"]["gpu-1"]["resource_ids"] == ids
 
 
-def test_further_machines_of_hosts_at_another_step_stay(tmp_path: Path) -> None:
+def test_machines_and_offers_of_hosts_at_another_step_stay(tmp_path: Path) -> None:
     further = {"gpu-1": [{"name": "gpu-1-1"}], "gpu-2": [{"name": "gpu-2-1"}]}
     params = params_of(planned(registry=str(tmp_path), round="1"), KILLED, None, tmp_path)
-    params["before"] = {"further": further}
-    assert judge(NO_API, params, False)["further"] == {"gpu-2": further["gpu-2"]}
+    params["before"] = {"further": further, "offers": {Y: FAILED}}
+    answer = judge(NO_API, params, False)
+    assert (answer["further"], answer["offers"]) == ({"gpu-2": further["gpu-2"]}, {Y: FAILED})
 
 
 def test_entry_of_a_failed_purchase_without_resources_is_removed(tmp_path: Path) -> None:
