@@ -165,8 +165,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
             rows[case.host] = owned_row(case.host, read_entry(row["facts"]))
             warnings += case.warnings()
         verdicts.append(row)
-    if not check_mode:
-        warnings += update_ssh_config(registries, (item.place for item in judged))
+    warnings += update_ssh_config(registries, (item.place for item in judged))
     answer = Judged(
         round=next((str(plan["round"]) for plan in params["plans"]), ""),
         verdicts=verdicts,

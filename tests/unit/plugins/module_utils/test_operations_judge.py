@@ -271,6 +271,7 @@ def test_machines_and_offers_of_hosts_at_another_step_stay(tmp_path: Path) -> No
     params["before"] = {"further": further, "offers": {Y: FAILED}}
     answer = judge(NO_API, params, False)
     assert (answer["further"], answer["offers"]) == ({"gpu-2": further["gpu-2"]}, {Y: FAILED})
+    assert "ansible_stats" not in answer, "nothing replaces what another job has published"
 
 
 def test_entry_of_a_failed_purchase_without_resources_is_removed(tmp_path: Path) -> None:
