@@ -202,6 +202,15 @@ def test_sweep_finds_only_leases_that_are_over(tmp_path: Path) -> None:
     assert answer["reap"]["unclaimed"] == 1
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_sweep_finds_no_lease_of_machine_that_it_notes_as_gone(tmp_path: Path, check_mode: bool) -> None:
+    gone = write(tmp_path, "gpu-1", "r1", -1.0)
+    write(tmp_path, "gpu-2", "r2", 1.0)
+    api = Api(machine("r1", "gpu-1", status="deleted"), machine("r2", "gpu-2"))
+    answer = sweep(api, declared("gpu-1", tmp_path), check_mode=check_mode)
+    assert (due_hosts(answer), gone.exists()) == (["gpu-1"] if check_mode else [], check_mode)
+
+
 def test_sweep_writes_its_mark_except_in_check_mode(tmp_path: Path) -> None:
     mark = tmp_path / ".compute_index_supply.swept"
     answer = sweep(Api(), declared("gpu-1", tmp_path))
