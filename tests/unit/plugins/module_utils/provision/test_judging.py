@@ -241,7 +241,7 @@ def test_remaining_and_billed_ids(
     assert (judged.remaining, judged.billed) == (remaining, billed)
 
 
-def test_offer_that_goes_on_is_billed_although_its_machine_is_deleted() -> None:
+def test_unfinished_offer_stays_billed_if_its_machine_is_deleted() -> None:
     """The offer may still bring another machine."""
     plan, status = {"may_release": False}, {"phase": "going_on", "ready": False}
     judged = case([M], [{**OURS, "status": "deleted"}], plan=plan, status=status)
@@ -383,7 +383,7 @@ def test_noted_ids_of_a_host_that_stops(outcome: str, has_entry: bool, expected:
 REFUSED = {"outcome": "rejected", "error_class": "conflict"}
 
 
-def test_refused_purchase_is_no_contradiction_to_the_host_that_has_the_offer() -> None:
+def test_refused_purchase_does_not_contradict_the_host_that_has_the_offer() -> None:
     refused = JudgedHost(
         planned(), REFUSED, {"resource_ids": [M]}, entry(X, [], "refused"), True, listed={M: OURS}, holders={M: "gpu-2"}
     )
@@ -473,7 +473,7 @@ def test_storage_of_a_superseding_purchase_is_left_to_it(offer: str, expected: l
     assert [item.resource_id for item in judged.storage] == expected
 
 
-def test_storage_left_is_what_does_not_end() -> None:
+def test_storage_left_omits_storage_that_ends() -> None:
     noted = [{"resource_id": "s-1"}, {"resource_id": "s-2"}]
     judged = case([M], [OURS], known=entry(X, [M], "made", provision_storage=noted), storage_ends=("s-1",))
     assert "s-2" in judged.storage_left and "s-1" not in judged.storage_left

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a machine may live, and what it costs at most until then."""
+"""Leases of machines: begin, end and largest bill."""
 
 from __future__ import annotations
 

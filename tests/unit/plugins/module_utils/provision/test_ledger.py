@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bills from the lines of a ledger, in any order in which git may have merged those of two clones."""
+"""Bills from ledger lines, which git may have merged from two clones in any order."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_owner_keeps_machine_despite_invalid_declaration() -> None:
     valid = owner("gpu-1")
     invalid = Case(declared(max_price_per_hour="3,5"), valid.entry, valid.standing)
     for each in (valid, invalid):
-        # No search is needed, so there is none.
+        # An owner needs no search, and any would fail the test.
         assert actions(host_plans([each], lambda _host: pytest.fail(), {})) == [(WAIT, offer_id(7))]
 
 
