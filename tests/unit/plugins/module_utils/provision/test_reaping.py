@@ -41,10 +41,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     read_swept_host,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provision_samples import account as account_of
 from provision_samples import entry, machine, machine_id, offer_id
+from provision_samples import host as declaration_of
 
 HOUR = 3600.0
 PURCHASED_AT = 1_800_000_000.0
@@ -242,6 +246,46 @@ LONG_OVER, LIVING, ENDLESS_LIFE = Life(NOW - HOUR, HOUR), Life(NOW + HOUR, -HOUR
 ODD = Life(reason="'soon' is no time")
 
 
+@pytest.mark.parametrize(("hours", "action"), [(7.9, Action.NOTHING), (8.0, Action.END)])
+def test_last_look_without_registry_measures_from_creation(hours: float, action: Action) -> None:
+    end = End(Action.END, (machine(1, created_at=utc_rounded_up(PURCHASED_AT)),))
+    swept_host = SweptHost("", 0.0, "8h", Idleness(0.0))
+    assert last_look("gpu-1", end, swept_host, Entry(), Clock(PURCHASED_AT + hours * HOUR)).action is action
+
+
+@pytest.mark.parametrize(
+    ("age", "state"),
+    [(0.0, "idle"), (60.0, "idle"), (60.1, "unknown"), (-1.0, "idle"), (-1.1, "unknown"), (None, "unknown")],
+)
+def test_answer_about_idleness_counts_for_a_minute(age: float | None, state: str) -> None:
+    asked_at = None if age is None else PURCHASED_AT - age
+    activity = {"state": "idle", "idle_seconds": 2 * HOUR, "asked_at": asked_at, "evidence": "load 0.02"}
+    use = reaping.idleness(HOUR, activity, PURCHASED_AT)
+    assert (use.state, use.is_over(), use.evidence) == (state, state == "idle", "load 0.02")
+
+
+@pytest.mark.parametrize(
+    ("grace", "command", "expected"),
+    [
+        (None, "", SweepLimits(1800.0, 300.0)),
+        ("10", 20, SweepLimits(600.0, 20.0)),  # without a unit: minutes of grace, seconds of the command
+        ("1h", "2m", SweepLimits(3600.0, 120.0)),
+        ("0", "1", SweepLimits(0.0, 1.0)),
+        ("745h", "", "reap_grace must be a duration"),
+        ("soon", "", "reap_grace must be a duration"),
+        ("", "0", "reap_before_end_timeout must be a duration"),
+        ("", "25h", "reap_before_end_timeout must be a duration"),
+    ],
+)
+def test_read_limits_accepts_durations_in_range(grace: Any, command: Any, expected: Any) -> None:
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            reaping.read_limits(grace, command)
+    else:
+        assert reaping.read_limits(grace, command) == expected
+        assert reaping.read_limits("", "", expected) == expected
+
+
 def host(name: str = "gpu-1", life: Life = LONG_OVER, **fields: Any) -> Host:
     """A host that owns a machine, registered in PLACE."""
     defaults = {"place": PLACE, "entry": entry(X, [M], "made"), "machines": (machine(1, name, X),), **fields}
@@ -266,6 +310,50 @@ def test_registered_host_has_life_and_protection_of_its_entry(
     registered = reaping.registered_host(PLACE, "gpu-1", own_entry, account, CLOCK, {}, {"gpu-1": protects})
     assert (None if registered is None else state_of(registered.life)) == state
     assert bool(registered and registered.protection) is is_protected
+
+
+@pytest.mark.parametrize(
+    ("own_entry", "listed", "ids"),
+    [
+        (entry(X, [M], "made"), [machine(1, None, None), machine(2, "train", X)], [M]),
+        # An open purchase: machines of its offer that are the host's
+        (entry(X, [], "sent"), [machine(1, "gpu-1", X), machine(2, "train", X)], [M]),
+    ],
+)
+def test_registered_host_has_only_its_own_machines(own_entry: Entry, listed: list[Any], ids: list[str]) -> None:
+    account = Account.of([noted_claim("gpu-1", own_entry)], listed)
+    registered = reaping.registered_host(PLACE, "gpu-1", own_entry, account, CLOCK, {}, {})
+    assert registered is not None and [item["resource_id"] for item in registered.machines] == ids
+
+
+def test_host_by_name_has_only_its_own_machines_that_do_not_end() -> None:
+    raw = {"host": "gpu-1", "lease": "8h", "protect": False, "idle_after": "soon"}
+    listed = [machine(1, "gpu-1", X), machine(2, "gpu-2", offer_id(2)), machine(3, "gpu-1", X, status="deleting")]
+    named = account_of([(declaration_of("gpu-1", by_name=True), Entry())], listed)
+    found = reaping.host_by_name(raw, named, CLOCK)
+    assert [item["resource_id"] for item in found.machines] == [M]
+    assert found.leased == "8h" and found.life.end is not None and found.idle_error
+    without = reaping.host_by_name({**raw, "lease": None}, Account(), CLOCK)  # the account cannot be listed
+    assert (without.machines, without.leased, without.life, without.idle_error) == ((), "", Life(), "")
+
+
+KEPT = Storage(M, kept_since=utc_rounded_up(NOW), is_to_end=True)
+
+
+@pytest.mark.parametrize(
+    ("stray", "own_entry", "ends"),
+    [
+        (read_entry(KEPT.entry("gpu-1")), Entry(), True),
+        (read_entry(replace(KEPT, is_to_end=None).entry("gpu-1")), Entry(), False),
+        (read_entry({**KEPT.entry("gpu-1"), "provision_missing_since": utc_rounded_up(NOW)}), Entry(), False),
+        (read_entry(KEPT.entry("gpu-1")), entry(X, [M], "made"), False),  # the host has a machine again
+        (entry(X, [M], "made", **LIMITS), Entry(), False),  # a second machine, not storage
+    ],
+)
+def test_sweep_ends_storage_that_earlier_sweep_could_not_end(stray: Entry, own_entry: Entry, ends: bool) -> None:
+    strays = [(PLACE, "gpu-1 (storage)", stray)]
+    left = list(reaping.storage_left_to_end(strays, lambda _place, _host: own_entry))
+    assert left == ([(PLACE, "gpu-1", stray)] if ends else [])
 
 
 @pytest.mark.parametrize(
@@ -321,6 +409,8 @@ def test_watched_hosts_have_idle_limit_and_live_lease(life: Life, fields: dict[s
     [
         (LONG_OVER, {}, True, False, False),
         (LONG_OVER, {"protection": "it is protected"}, False, True, True),
+        (LIVING, {"protection": "it is protected"}, False, False, False),
+        (LONG_OVER, {"protection": "it is protected", "entry": read_entry(KEPT.entry("gpu-1"))}, False, False, False),
         (LIVING, {}, False, False, False),
         (ENDLESS_LIFE, {}, False, False, False),
         (ODD, {}, False, False, True),
@@ -334,6 +424,30 @@ def test_sweep_ends_unprotected_hosts_with_lease_over(
     why_red = findings.why_red([], [], [], [])
     assert (bool(findings.due), bool(findings.spared), bool(why_red)) == (ends, is_spared, fails)
     assert ("compute_index.supply.extend gives it more time" in why_red) is is_spared
+
+
+def test_host_of_sweep_has_limits_for_idleness_and_last_command() -> None:
+    assert [host(life=life, idle=60.0).idle_allowed for life in (LONG_OVER, LIVING)] == [0.0, 60.0]
+    only_storage = host(entry=read_entry(Storage(M, kept_since=utc_rounded_up(NOW)).entry("gpu-1")))
+    assert [item.time_for_command(SweepLimits()) for item in (host(), only_storage)] == [300.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("place", "inventory", "expected"),
+    [(PLACE, ["gpu-1"], {}), (OTHER, [], {}), (PLACE, ["gpu-2"], {"registry_dir": "/vars"})],
+)
+def test_host_outside_inventory_gets_folder_of_its_registry(
+    place: Any, inventory: list[str], expected: dict[str, str]
+) -> None:
+    assert host(place=place).folder(inventory) == expected
+
+
+def test_row_of_host_has_machines_of_account_or_else_of_entry() -> None:
+    noted = entry(X, [M], "made", provision_price_per_hour=3.0)
+    listed = (machine(1, "gpu-1", X, price_per_hour=2.0), machine(2, "gpu-1-2", X, price_per_hour=2.5))
+    rows = [host(life=life, entry=noted, machines=found).row for life, found in ((LIVING, listed), (ENDLESS_LIFE, ()))]
+    assert [(row["price_per_hour"], row["resource_id"]) for row in rows] == [(4.5, [M, machine_id(2)]), (3.0, [M])]
+    assert [row["until"] for row in rows] == [formatted(NOW + HOUR), None]
 
 
 MOVED_AWAY = Bill("default", "gpu-2", "x", (machine_id(2),), begin=1.0, end=2.0, why=MOVED)
