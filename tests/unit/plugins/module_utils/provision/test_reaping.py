@@ -378,15 +378,16 @@ def test_idle_limit_comes_from_declaration_or_entry(
 
 def test_machine_of_run_is_never_watched_and_its_results_are_fetched() -> None:
     """Results of a watched host are not fetched, so a run is not watched even if an inventory lists its machine."""
-    own_entry = entry(
-        X, [M], "made", provision_groups=["gpu", "supply_run"], provision_ends_at=utc_rounded_up(CLOCK.here + 1800)
-    )
-    registered = reaping.registered_host(
-        PLACE, "run-train", own_entry, Account.of([], []), CLOCK, {"run-train": "30m"}, {}
-    )
-    assert registered is not None
-    findings = SweepFindings((registered,), (), CLOCK)
-    assert (findings.watched, findings.late_runs((), lambda _place: 900.0)) == ([], [registered])
+    hosts = []
+    for name, seconds in (("run-train", 1800), ("run-long", 2 * 86_400)):
+        lease = {"provision_groups": ["gpu", "supply_run"], "provision_ends_at": utc_rounded_up(CLOCK.here + seconds)}
+        own_entry = entry(X, [M], "made", **lease)
+        hosts.append(reaping.registered_host(PLACE, name, own_entry, Account.of([], []), CLOCK, {name: "30m"}, {}))
+    train, long = hosts
+    assert train is not None and long is not None
+    findings = SweepFindings((train, long), (), CLOCK)
+    assert (findings.watched, findings.late_runs((), lambda _place: 900.0)) == ([], [train])
+    assert findings.late_runs({"run-train"}, lambda _place: 900.0) == [], "Ansible cannot read the host's file"
 
 
 @pytest.mark.parametrize(
