@@ -248,21 +248,33 @@ def test_machine_of_another_offer_stops_a_host_without_a_registry(tmp_path: Path
     assert verdict["next"] == "stop" and machine_id(2) in verdict["stop"]
 
 
-@pytest.mark.parametrize("check_mode", [False, True])
-def test_ready_cluster_is_published_with_its_further_machines(tmp_path: Path, check_mode: bool) -> None:
+def ready_cluster(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The API and the options of judge for two ready machines of gpu-1, which are noted in a registry file."""
     ids = [machine_id(1), machine_id(2)]
+    noted = {"provision_procured_offer_id": X, "provision_purchase": "made", "provision_resource_ids": ids}
+    HostFile(str(folder / "gpu-1" / "compute_index_supply.yml")).note(noted)
     connections = [{**CONNECTION, "resource_id": each} for each in ids]
     status = {"phase": "ready", "ready": True, "resource_ids": ids, "connections": connections, "msg": ""}
-    plan = planned(registry=str(tmp_path), round="1", reach=False, verify="", groups=["gpu"])
-    params = params_of(plan, {**MADE, "resource_ids": ids}, None, tmp_path)
+    plan = planned(registry=str(folder), round="1", reach=False, verify="", groups=["gpu"])
+    params = params_of(plan, {**MADE, "resource_ids": ids}, None, folder)
     api: Any = Account([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)])
-    HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml")).note(
-        {"provision_procured_offer_id": X, "provision_purchase": "made", "provision_resource_ids": ids}
-    )
-    answer = judge(api, {**params, "offers": {X: status}}, check_mode)
+    return api, {**params, "offers": {X: status}}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_ready_cluster_is_published_with_its_further_machines(tmp_path: Path, check_mode: bool) -> None:
+    answer = judge(*ready_cluster(tmp_path), check_mode)
     assert (tmp_path / ".ssh_config").exists() is not check_mode
     assert [each["name"] for each in answer["further"]["gpu-1"]] == ["gpu-1-1"]
-    assert answer["ansible_stats"]["data"]["provision_hosts"]["gpu-1"]["resource_ids"] == ids
+    published = answer["ansible_stats"]["data"]["provision_hosts"]["gpu-1"]
+    assert published["resource_ids"] == [machine_id(1), machine_id(2)]
+
+
+@pytest.mark.parametrize(("owned", "stops"), [([machine_id(3)], True), ([], True), ([machine_id(2)], False)])
+def test_ready_cluster_stops_if_the_inventory_has_its_names(tmp_path: Path, owned: list[str], stops: bool) -> None:
+    api, params = ready_cluster(tmp_path)
+    (verdict,) = judge(api, {**params, "inventory": {"gpu-1-1": owned}}, False)["verdicts"]
+    assert ("would be named gpu-1-1" in verdict["stop"]) is stops
 
 
 def test_machines_and_offers_of_hosts_at_another_step_stay(tmp_path: Path) -> None:
