@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from provision_samples import entry, machine_id, offer_id
 
-X, M = offer_id(1), machine_id(1)
+X, M, N = offer_id(1), machine_id(1), machine_id(2)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,48 @@ def test_entry_with_purchase_may_be_of_another_project(noted: dict[str, Any], pr
     assert entry(X, [M], "made", **noted).is_of_another_project(project) is is_another
     assert not entry(X, [], "refused", **noted).is_of_another_project(project)
     assert not entry(**noted).is_of_another_project(project)
+
+
+@pytest.mark.parametrize(
+    ("known", "is_unanswered"),
+    [
+        (entry(X, purchase="sent"), True),
+        (entry(X, purchase="sent", provision_refused_status=409), False),
+        (entry(X, purchase="made"), False),
+        (entry(), False),
+    ],
+)
+def test_purchase_is_unanswered_while_open_and_not_refused(known: Entry, is_unanswered: bool) -> None:
+    assert known.is_unanswered is is_unanswered
+
+
+@pytest.mark.parametrize(
+    ("fields", "machines"),
+    [
+        ({}, (M, N)),
+        ({"provision_storage": [{"resource_id": N}]}, (M,)),
+        ({"provision_affected_ids": [N]}, (M,)),
+        # An entry of kept storage names the storage as its resource.
+        ({"provision_storage": [{"resource_id": N}], "provision_storage_of": "gpu-1"}, (M, N)),
+    ],
+)
+def test_storage_ids_are_no_machines(fields: dict[str, Any], machines: tuple[str, ...]) -> None:
+    assert entry(X, [M, N], **fields).resource_ids == machines
+
+
+@pytest.mark.parametrize(("ids", "is_missing"), [([M], True), ([], False)])
+def test_only_entry_with_machines_can_be_missing(ids: list[str], is_missing: bool) -> None:
+    assert entry(X, ids, provision_missing_at="2026-01-31T12:00:00Z").is_missing is is_missing
+
+
+def test_storage_is_kept_since_its_machine_ended() -> None:
+    items = [{"resource_id": M}, {"resource_id": N, "kept_since": "2026-01-31T12:00:00Z"}]
+    assert [item.resource_id for item in entry(X, provision_storage=items).kept_storage] == [N]
+
+
+def test_unquoted_time_is_read_although_yaml_parses_it() -> None:
+    moment = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+    assert entry(X, provision_ends_at=moment).ends_at == "2026-01-31T12:00:00+00:00"
 
 
 def test_missing_variables_are_read_as_empty_entry() -> None:
