@@ -129,7 +129,10 @@ def test_journal_has_known_facts_before_the_purchase() -> None:
             id="ids listed before the purchase",
         ),
         pytest.param(
-            {registry_entry.OFFER: Y, registry_entry.PURCHASE: "refused", "provision_lease": "8h"},
+            {
+                **{registry_entry.OFFER: Y, registry_entry.PURCHASE: "refused"},
+                **{"provision_lease": "8h", "provision_price_per_hour": 9.0},
+            },
             [M],
             [],
             {**FACTS, **MADE, "provision_lease": None, "provision_resource_ids": [M]},
@@ -146,6 +149,12 @@ def test_journal_has_known_facts_before_the_purchase() -> None:
 )
 def test_changes_once_made(before: Any, ids: list[str], listed_before: list[str], changes: Any) -> None:
     assert registry_entry.changes_once_made(before, FACTS, ids, listed_before) == changes
+
+
+def test_disowned_ids_are_written_even_if_nothing_else_changed() -> None:
+    before = {**FACTS, registry_entry.PURCHASE: "made", "provision_resource_ids": [M]}
+    changes = {registry_entry.OFFER: X, **MADE, "provision_resource_ids": [M]}
+    assert registry_entry.changes_once_made(before, FACTS, [M], [], [N]) == changes
 
 
 @pytest.mark.parametrize(
