@@ -158,6 +158,17 @@ def test_disowned_ids_are_written_even_if_nothing_else_changed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "cleared"),
+    [
+        ({"provision_resource_ids": [M]}, {"provision_missing_since": None, "provision_missing_at": None}),
+        ({"provision_lease": "8h"}, {}),
+    ],
+)
+def test_noting_machines_clears_that_they_were_missing(changes: dict[str, Any], cleared: dict[str, Any]) -> None:
+    assert registry_entry.with_missing_cleared(changes) == {**cleared, **changes}
+
+
+@pytest.mark.parametrize(
     ("before", "now", "is_same"),
     [
         (SENT, SENT, True),
