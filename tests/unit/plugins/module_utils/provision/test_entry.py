@@ -9,7 +9,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION, Entry, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    CONNECTION,
+    Entry,
+    read_entry,
+    run_in_words,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,6 +153,21 @@ def test_storage_is_kept_since_its_machine_ended() -> None:
 def test_unquoted_time_is_read_although_yaml_parses_it() -> None:
     moment = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
     assert entry(X, provision_ends_at=moment).ends_at == "2026-01-31T12:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("holder", "words"),
+    [
+        (
+            {"user": "alice", "host": "bastion", "job": "7", "process": 4711},
+            "alice at bastion (AWX job 7, process 4711)",
+        ),
+        ({"user": "alice", "host": "bastion"}, "alice at bastion"),
+        ({}, "someone at an unknown computer"),
+    ],
+)
+def test_run_in_words(holder: dict[str, Any], words: str) -> None:
+    assert run_in_words(holder) == words
 
 
 def test_missing_variables_are_read_as_empty_entry() -> None:
