@@ -23,7 +23,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     read_entry,
     shares_host_keys,
     ssh_args,
+    ssh_variables,
     tasks_that_reach,
+    without_local_paths,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import known_hosts_file
 from hypothesis import given
@@ -169,6 +171,16 @@ def test_connection_variables_come_from_the_entry() -> None:
     assert shared["ansible_host"] == "192.0.2.1" and "/known_hosts" in shared["ansible_ssh_extra_args"]
     assert shared["ansible_host_key_checking"] is True
     assert not any(connection_variables(read_entry({}), "", is_shared=is_shared) for is_shared in (True, False))
+
+
+@pytest.mark.parametrize("trust", ["first_use", "seeded", "none"])
+def test_shared_registry_notes_trust_instead_of_local_paths(trust: str) -> None:
+    local = {**ssh_variables(ssh_args(M, trust, "/a/.known_hosts", "/a/key")), "provision_identity_file": "/a/key"}
+    assert without_local_paths({"ansible_host": "192.0.2.1", **local}) == {
+        "ansible_host": "192.0.2.1",
+        "provision_ssh_trust": trust,
+    }
+    assert without_local_paths({"ansible_host": "192.0.2.1"}) == {"ansible_host": "192.0.2.1"}
 
 
 # Rows
