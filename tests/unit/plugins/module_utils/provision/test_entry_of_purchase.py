@@ -73,6 +73,13 @@ def test_entry_is_about_its_offer_only(variables: dict[str, Any], is_about: bool
 
 
 @pytest.mark.parametrize(
+    ("variables", "expected"), [(SENT, SENT), ({**SENT, registry_entry.OFFER: Y}, None), ({}, None), (None, None)]
+)
+def test_entry_of_plan_is_about_the_offer_of_the_plan(variables: Any, expected: Any) -> None:
+    assert registry_entry.entry_of_plan({"offer_id": X}, variables) == expected
+
+
+@pytest.mark.parametrize(
     ("variables", "changes", "has_them"),
     [
         (None, {}, False),  # no entry
