@@ -54,7 +54,7 @@ def test_why_none_says_once_that_nothing_was_bought(message: str) -> None:
         ({"max_price_per_hour": 9}, OFFERS, "1 x H100, ondemand, EU: none is left for this host."),
         (
             {"max_price_per_hour": 1},
-            [offer(1, 5.0), offer(2, 4.5)],
+            [offer(1, 5.0), offer(2, 4.5), offer(3, None)],
             "none within provision_max_price_per_hour (USD 1.00 per hour), the cheapest costs USD 4.50 per hour.",
         ),
         ({"max_price_per_hour": 9}, [offer(1, None)], "the cheapest costs an unknown price."),

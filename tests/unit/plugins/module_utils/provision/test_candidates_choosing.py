@@ -47,6 +47,8 @@ DEAR = offer(4, 3.5, gpu_count=2)
     [
         (LISTED, [[ONE, TWO], [PAIR]], [1, 2, 3]),
         (CHEAPEST, [[ONE, TWO], [PAIR]], [3, 1, 2]),
+        # The price of one GPU counts; an unknown number of GPUs counts as one.
+        (CHEAPEST, [[offer(9, 2.0), offer(8, 1.0, gpu_count=None)], [PAIR]], [8, 3, 9]),
         # The price is above the choice's own ceiling, or unknown.
         (LISTED, [[], [PAIR, DEAR]], [3]),
         (LISTED, [[offer(5, None)], [offer(6, None, gpu_count=2)]], [5]),
