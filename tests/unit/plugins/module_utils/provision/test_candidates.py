@@ -91,6 +91,27 @@ def test_why_none_names_region_or_contract_that_has_offers(wider: list[Any], alt
     assert found.at(FREE.host, {}) == found  # new prices do not change it
 
 
+OPEN_X = Standing(HostState.OPEN, offer_id=X)
+UNREADABLE = SearchResult(reason="HTTP 503.")
+
+
+@pytest.mark.parametrize(
+    ("search_result", "state", "ids"),
+    [
+        (UNREADABLE, OPEN_X, [X]),
+        (UNREADABLE, FREE.standing, []),
+        (SearchResult(OFFERS), OPEN_X, [offer_id(1), offer_id(2), offer_id(3)]),
+    ],
+)
+def test_open_purchase_needs_no_readable_page_of_its_offer(
+    search_result: SearchResult, state: Standing, ids: list[str]
+) -> None:
+    """It is settled by the offer's status."""
+    found = search_result.unless_open(Case(host(), entry(X, purchase="sent"), state))
+    assert [item["offer_id"] for item in found.offers] == ids
+    assert found.reason == ("" if ids else "HTTP 503.")
+
+
 @pytest.mark.parametrize(
     ("bill", "fields", "text"),
     [
