@@ -388,6 +388,8 @@ def test_machine_of_run_is_never_watched_and_its_results_are_fetched() -> None:
     findings = SweepFindings((train, long), (), CLOCK)
     assert (findings.watched, findings.late_runs((), lambda _place: 900.0)) == ([], [train])
     assert findings.late_runs({"run-train"}, lambda _place: 900.0) == [], "Ansible cannot read the host's file"
+    namesake = SweepFindings((train, replace(train, place=OTHER, life=LONG_OVER)), (), CLOCK)
+    assert namesake.late_runs((), lambda _place: 900.0) == [], "a play has one host per name"
 
 
 @pytest.mark.parametrize(
@@ -505,6 +507,9 @@ def test_hosts_without_registry_end_only_with_reap_by_name(by_name: bool) -> Non
         ([host()], [], CLOCK, [PLACE]),
         ([host(life=ODD)], [], CLOCK, []),
         ([host()], [(host(), "its file cannot be read")], CLOCK, []),
+        ([host()], [(host(life=LIVING), "its file cannot be read")], CLOCK, [PLACE]),
+        ([host(entry=entry(X, [], "sent"), machines=())], [], CLOCK, [PLACE]),  # it may have no machine
+        ([host(entry=read_entry(KEPT.entry("gpu-1")), machines=())], [], CLOCK, [PLACE]),  # only storage
         ([host(machines=())], [], CLOCK, []),  # it may be another account's
         ([host("a", machines=()), host("b")], [], CLOCK, [PLACE]),
         ([host()], [], Clock(NOW, api=NOW + HOUR), []),
