@@ -157,7 +157,7 @@ def test_stand_in_for_python_runs_module_with_preloaded_imports(tmp_path: Path) 
 
 
 def test_modules_on_pythonpath_override_preloaded_modules(tmp_path: Path) -> None:
-    (tmp_path / "yaml.py").write_text("raise ImportError('there is none')\n")
+    (tmp_path / "yaml.py").write_text("raise ImportError('missing')\n")
     assert run(tmp_path, ANSIBLE, "--version")[0] == 0
     code, _printed = run(tmp_path, ANSIBLE, "--version", PYTHONPATH=str(tmp_path))
     assert code != 0

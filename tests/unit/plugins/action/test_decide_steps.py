@@ -85,7 +85,7 @@ def test_variables_of_a_playbook_become_options_of_its_step(
         return action._of_variables(decide.STEPS[step].prefix, variables)
 
     assert given({variable: value, "other": 1}) == options
-    assert given({variable: ""}) == given({variable: None}) == {}, "an unanswered question of a survey is no option"
+    assert given({variable: ""}) == given({variable: None}) == {}, "an unanswered question of a survey sets nothing"
     if options:
         with pytest.raises(AnsibleActionFail, match=f"^{variable} cannot be evaluated: 'typo' is undefined"):
             given({variable: template})

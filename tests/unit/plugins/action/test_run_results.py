@@ -501,7 +501,7 @@ def test_partial_file_is_not_used_for_another_file(transfer: Transfer, change: s
 
 
 def test_part_with_read_error_is_fetched_again(transfer: Transfer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may fill the gap with zeros: the file is unchanged, so the next transfer resumes after what arrived."""
+    """The gap must not be filled with zeros: the file is unchanged, so the next transfer only resumes."""
     transfer.write("out/a", 10_000)
     transfer.write("out/b")
     copy, copies = results._copy, iter(range(100))
@@ -688,7 +688,7 @@ def test_links_that_lead_out_of_the_results_are_refused(transfer: Transfer, tmp_
 
 
 def test_files_are_not_written_through_links(transfer: Transfer, tmp_path: Path) -> None:
-    """Neither through a link in the list, nor through one that exists at home."""
+    """This includes links in the list, and links that exist at home."""
     (transfer.files / "a").mkdir(parents=True)
     (transfer.files / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "victim").write_text("old")
@@ -757,7 +757,7 @@ def test_part_for_another_user_belongs_to_that_user(transfer: Transfer, monkeypa
 
 
 def test_alone_recreates_and_locks_folder_removed_during_wait(tmp_path: Path) -> None:
-    """A command that ends without a result removes the folder. Of two later commands only one may write."""
+    """A command that ends without a result removes the folder. Only one of two later commands may write."""
     dest, waited = str(tmp_path / "run"), list[str]()
     with contextlib.ExitStack() as first:
         first.enter_context(_results_home.alone(dest, lambda: pytest.fail("no other command has the lock")))

@@ -162,7 +162,7 @@ def test_group_variables_name_registry_of_ordered_hosts(
 def test_registry_next_to_inventory_covers_ordered_hosts(inventory: Inventory) -> None:
     """Ordered hosts are in no inventory, so Ansible sets no inventory_dir for them."""
     inventory.write(
-        {"gpu": {"vars": {"provision_registry_dir": "{{ beside }}/registry", "beside": "{{ inventory_dir }}"}}}
+        {"gpu": {"vars": {"provision_registry_dir": "{{ folder }}/registry", "folder": "{{ inventory_dir }}"}}}
     )
     found = inventory.gathered("spend")
     assert found["troubles"] == [] and ("default", f"{inventory.folder}/registry") in group_places(found)

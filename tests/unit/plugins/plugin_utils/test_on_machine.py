@@ -30,7 +30,7 @@ class LimitIsOver(BaseException):
 
 @pytest.fixture(params=["/proc", "ps"])
 def process_listing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where child processes are found: in /proc, or where that is missing, by ps."""
+    """The source of the list of child processes: /proc, or ps on systems without /proc."""
     if request.param == "ps":
         monkeypatch.setattr(_task.glob, "glob", lambda _pattern: [])
 

@@ -657,7 +657,7 @@ def test_ended_storage_that_reappears_is_billed_as_if_never_ended(run: Runs, led
 
 
 def test_storage_of_another_host_named_by_purchase_is_not_held(run: Runs, ledger: Callable[..., Ledger]) -> None:
-    """That the answer to the purchase names it is not a contradiction."""
+    """The answer to the purchase may name it without a contradiction."""
     buy_with_storage(run)
     store = run("gpu-2")
     store.read()

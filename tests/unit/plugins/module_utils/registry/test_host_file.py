@@ -123,7 +123,7 @@ BROKEN = {
     "a merge conflict": (b"---\na: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> x\n", "is not valid YAML (line "),
     "a tab": (b"a:\n\t- b\n", "is not valid YAML (line 2)"),
     "a tag": (b"a: !vault |\n  x\n", "is not valid YAML (line 1)"),
-    "a date that is none": (b"a: 2026-13-45\n", "is not valid YAML"),
+    "an invalid date": (b"a: 2026-13-45\n", "is not valid YAML"),
     "nested without end": (b"[" * 20_000, "is not valid YAML"),
     "no text": (b"\xff\xfe\x00", "it is not UTF-8"),
     "a vault": (b"$ANSIBLE_VAULT;1.1;AES256\n6162\n", "holds no mapping of host variables"),
@@ -403,7 +403,7 @@ def test_file_system_without_locks_refuses_writes(path: Path, monkeypatch: pytes
 
 
 def test_hold_is_visible_through_read_only_mount(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container with a read-only inventory, while a run outside the container is buying."""
+    """For example in a container with a read-only inventory, while a run outside the container is buying."""
 
     def read_only_open(file: str, mode: str = "r", **how: Any) -> Any:
         if mode != "r":

@@ -114,7 +114,7 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
     ),
     "void": (lambda database, row: database.void(row, "refused", {}), "void", 1),
     "end": (end_machines, "ended", 1),
-    "adopt what has ended": (adopt_machine, "live", 1),
+    "adopt an ended machine": (adopt_machine, "live", 1),
 }
 
 

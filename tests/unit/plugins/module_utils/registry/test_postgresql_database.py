@@ -53,7 +53,7 @@ def test_make_tables_succeeds_if_session_does_not_see_them_yet(
     run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run().make_tables()
-    # As in a session of a connection pooler that looked for the tables before they existed
+    # A connection pooler may reuse a session that looked for the tables before they existed.
     monkeypatch.setattr(_statements, "HAS_SCHEMA", "SELECT false")
     run().make_tables()
 
@@ -141,7 +141,7 @@ def test_command_for_restored_backup_starts_quarantine(run: Callable[..., Databa
     assert command
     row = run().claim(purchase(), NO_CEILING)
     run().add_to_note(row, {EXPIRED: "now"})
-    # As in a backup from before the claim was sent
+    # The backup is from before the claim was sent.
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET sent_at = NULL")
     postgresql.execute(registry_url, command[1])
     with pytest.raises(Unreachable, match="nothing new is bought until 2"):

@@ -114,7 +114,7 @@ def test_without_date_header_the_controllers_clock_is_used(tmp_path: Path, monke
     world.buy(tmp_path)
     entry: Any = world.host(tmp_path).read()
     assert (entry["provision_journaled_at"], entry.get("provision_clock")) == ("2026-02-01T12:00:00Z", None)
-    # The same clock measures it, even when answers of the API have a date later.
+    # The same clock measures it, even if answers of the API have a date later on.
     world.dates_answers, world.true = True, NOON + 600
     assert world.journal(tmp_path).since_sent() == 600.0
 
