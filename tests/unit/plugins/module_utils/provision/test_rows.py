@@ -98,6 +98,8 @@ def test_machine_that_runs_as_registered_is_kept() -> None:
         (case(), Plan("gpu-1", BUY, X), [CONNECTION]),
         (case(HostState.UNDER_WAY), Plan("gpu-1", WAIT, X), [CONNECTION]),
         (owner(), Plan("gpu-1", WAIT, X), []),
+        (owner(), Plan("gpu-1", STOP, X, refusal="No."), [CONNECTION]),
+        (replace(owner(), standing=Standing(HostState.UNDER_WAY, X, (M,), 2.0)), Plan("gpu-1", WAIT, X), [CONNECTION]),
         (cluster(), Plan("gpu-1", WAIT, X), [CONNECTION, {**CONNECTION, "resource_id": machine_id(2)}]),
         (owner(), Plan("gpu-1", WAIT, X), [{**CONNECTION, "ansible_host": "192.0.2.2"}]),
         (case(HostState.READY, entry(X, [M], "made")), Plan("gpu-1", WAIT, X), [CONNECTION]),
@@ -123,6 +125,49 @@ def test_cluster_is_not_bought_if_inventory_has_name_of_further_machine(
 ) -> None:
     plan = Plan("gpu-1", action, X, offer(1, node_count=nodes))
     assert rows.unless_names_are_taken(plan, inventory).action == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "offered", "is_cluster"),
+    [
+        ({}, {}, False),
+        ({}, {"node_count": 2}, True),
+        ({}, {"gpu_count": 16}, True),  # more than one machine can have
+        ({}, {"node_count": None, "gpu_count": None}, False),
+        ({"cluster_name": "train"}, {}, True),
+    ],
+)
+def test_plan_row_marks_clusters(fields: Any, offered: Any, is_cluster: bool) -> None:
+    host_case, plan = case(**fields), Plan("gpu-1", BUY, X, offer(1, **offered), price_per_hour=2.0, label="buys")
+    plan_row = row(plan, host_case)
+    assert plan_row["cluster"] is is_cluster
+    options = rows.purchase_row(plan, host_case, plan_row, "account", {})["options"]
+    assert options["cluster_name"] == fields.get("cluster_name")
+
+
+@pytest.mark.parametrize(
+    ("serial", "first", "next_step", "skips"),
+    [
+        (False, "", "", (True, True)),
+        (False, "stop", "", (False, True)),
+        (False, "", "reach", (True, False)),
+        (True, "", "", (False, False)),  # later batches would skip as well
+    ],
+)
+def test_hosts_skip_for_all_only_without_steps_and_serial(
+    serial: bool, first: str, next_step: str, skips: tuple[bool, bool]
+) -> None:
+    table = [{"first": "", "next": ""}, {"first": first, "next": next_step}]
+    part = rows.common_part([], [], table, serial=serial, check_mode=False)
+    assert (part["all_skip_first"], part["all_skip_next"]) == skips
+
+
+def test_common_part_names_offers_to_wait_for() -> None:
+    plans = [Plan("gpu-1", WAIT, X), Plan("gpu-2", BUY, offer_id(2)), Plan("gpu-3", STOP)]
+    part = rows.common_part(plans, [case()], [], serial=False, check_mode=False)
+    assert (part["under_way"], part["labels"]) == ([X], {X: "gpu-1", offer_id(2): "gpu-2"})
+    assert part["acquires"] and not rows.common_part(plans[2:], [], [], serial=False, check_mode=False)["acquires"]
+    assert part["poll"]["retries"] > 0 == rows.poll([case()], check_mode=True)["retries"]
 
 
 @pytest.mark.parametrize(
