@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tests, each in an environment of its own; the Makefile calls this.
+"""The test sessions, each with its own environment; the Makefile calls this.
 
-`make test` takes what has the tag ``first``, `make rest` what has the tag ``rest``, and no test is in both. In each
-of them the sessions run side by side: while one waits for machines that boot, or installs, another computes.
+`make test` runs the sessions with the tag ``first``, `make rest` those with the tag ``rest``. No test is in both. The
+sessions of each run in parallel: while one waits for machines to boot, or installs, another one computes.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ CORES = {
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.13", "3.12", "3.14"),
 }
-# A version that is not there yet, but as a pre-release. CI says what is wrong on it, and does not fail.
+# A version that exists only as a pre-release. CI reports its failures, but does not fail.
 COMING = {"2.22": ("3.13", "3.14")}
 ALL_CORES = {**CORES, **COMING}
-# Where ansible-test sanity runs.
+# The versions on which ansible-test sanity runs.
 SANITY_CORES = ("2.16", "2.18", "2.19", "2.20", "2.21", *COMING)
-# Those that AWX's execution environments have, and the newest.
+# The versions in AWX's execution environments, and the newest.
 AWX_CORES = ("2.16", "2.18", "2.21")
 
-# Images of containers like to set it, for one process; here the same files are read by thousands.
+# Container images often set this, which suits a single process. Here thousands of processes read the same files.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Where tests note what they skip.
+# The file in which tests note what they skip.
 os.environ["SUPPLY_SKIPPED"] = str(SKIPPED)
 
 nox.needs_version = ">=2026.8.10"
@@ -60,9 +60,9 @@ nox.options.tags = ["first", "rest"]
 
 
 def find_python(version: str) -> str | None:
-    """Return a Python of this version that runs: one on PATH may be a pyenv shim that does not.
+    """Return a Python of this version that runs, since one on PATH may be a pyenv shim that does not.
 
-    The system's own comes first: what pyenv has built needs a quarter more time.
+    The system's Python comes first: one built by pyenv needs a quarter more time.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders = ["/usr/local/bin", "/opt/homebrew/bin", *pyenv.glob(f"versions/{version}.*/bin")]
@@ -83,22 +83,22 @@ CORE_PYTHONS = {
     for core, versions in ALL_CORES.items()
 }
 NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), list(CORES)[-1])
-# `make test` and `make rest` take the oldest and the newest, which differ most; `make nightly` those in between; `make
-# unit` and so on take all.
+# `make test` and `make rest` use the oldest and the newest version, which differ most; `make nightly` those in between;
+# `make unit` and so on all of them.
 IN_TEST = (next(iter(CORES)), NEWEST_CORE)
-# The part that runs: first, rest, or nothing for whole sessions.
+# The part that runs: first, rest, or empty for whole sessions.
 PART = os.environ.get("SUPPLY_TEST_PART", "")
-# Of the two tests that set AWX up completely, the one that runs on the oldest.
+# The complete set-up of AWX that runs on the oldest version; another one runs on the newest.
 ANOTHER_SET_UP = "tests/awx/test_setup.py::test_organizations_are_apart"
-# The first plays run on the newest; of them this file on the oldest, too.
+# The plays marked ``first`` run on the newest version; this file of them also runs on the oldest.
 FIRST_ON_OLDEST = "tests/integration/test_idempotence.py"
-# Unit tests of the rest alone: random worlds, which try what has tables of its own, and the simulator's, since what
-# breaks it breaks plays, too.
+# The unit tests of `make rest` only: random worlds, whose rules also have tables, and the simulator's, whose faults
+# also break plays.
 WORLDS = ("test_*_worlds.py", "test_stateful.py")
 OF_SIMULATOR = "tests/unit/simulator"
-# What can differ on the oldest: what imports ansible-core, or runs its commands. What lies in module_utils, what runs
-# on machines, and what looks at the repository's files is the same on all of them; but what the registry's files say
-# is read by Ansible, too.
+# The unit tests that run on the oldest version: those that import ansible-core or run its commands. Tests of
+# module_utils, of programs for machines and of the repository's files give the same result on each version, except for
+# the registry's files, which Ansible also reads.
 OF_CORE = ("tests/unit/plugins", "tests/unit/test_compiled.py", "tests/unit/test_launcher.py")
 SAME_ON_ALL = (
     "--ignore=tests/unit/plugins/module_utils/provision",
@@ -109,7 +109,7 @@ SAME_ON_ALL = (
 
 
 def tell_what_runs() -> None:
-    """Each minute, name the sessions that run: nox shows what parallel ones say when they have ended."""
+    """Name the running sessions each minute, since nox shows the output of parallel sessions only when they end."""
     begin = time.monotonic()
     while True:
         time.sleep(60)
@@ -118,7 +118,7 @@ def tell_what_runs() -> None:
 
 
 def tell_what_was_skipped() -> None:
-    """End the output with all that could not run here, and what it needs."""
+    """End the output with everything that was skipped, and what it needs."""
     with contextlib.suppress(FileNotFoundError):
         for line in sorted(set(SKIPPED.read_text().splitlines())):
             print(f"SKIPPED {line}", flush=True)
@@ -127,28 +127,28 @@ def tell_what_was_skipped() -> None:
 if "--parallel-worker" not in sys.argv:
     SKIPPED.unlink(missing_ok=True)
     atexit.register(tell_what_was_skipped)
-    # On a terminal nox itself shows what runs.
+    # On a terminal, nox shows the running sessions.
     if "--parallel" in sys.argv and not sys.stdout.isatty():
         shutil.rmtree(RUNNING, ignore_errors=True)
         threading.Thread(target=tell_what_runs, daemon=True).start()
 
 
 def note_skipped(line: str) -> None:
-    """Note what was skipped, and why; as tests/skipped.py does for the tests."""
+    """Note a skipped part with its reason, as tests/skipped.py does for tests."""
     BUILD.mkdir(exist_ok=True)
     with SKIPPED.open("a") as file:
         file.write(f"{line}\n")
 
 
 def tell_what_it_took(name: str) -> None:
-    """Say how much processor time the programs of a session took: that is what makes the tests long."""
+    """Print the processor time of a session's programs, which determines the duration of the tests."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"{name} took {used.ru_utime + used.ru_stime:.0f} s of a processor.", flush=True)
 
 
 def install(session: nox.Session, *requirements: str) -> None:
-    """Install the requirements, unless nothing has changed since they were installed here."""
-    if session.parallel:  # in a process of its own
+    """Install the requirements, unless they are installed here and have not changed."""
+    if session.parallel:  # then this is a separate process
         RUNNING.mkdir(parents=True, exist_ok=True)
         (RUNNING / session.name).touch()
         atexit.register((RUNNING / session.name).unlink)
@@ -159,7 +159,7 @@ def install(session: nox.Session, *requirements: str) -> None:
     stamp = Path(session.virtualenv.location, "requirements.sha256")
     if not stamp.exists() or stamp.read_text() != digest:
         arguments = [part for name in requirements for part in (("-r", name) if name.endswith(".txt") else (name,))]
-        # What is never imported need not be compiled.
+        # Most files are never imported, so they need not be compiled now.
         session.install("--disable-pip-version-check", "--no-compile", *arguments)
         stamp.write_text(digest)
 
@@ -181,7 +181,7 @@ def environment() -> dict[str, str | None]:
 
 
 def copy_checkout(name: str) -> Path:
-    """Copy what git would commit: ansible-test wants a real folder of the right name, and a tarball wants no junk."""
+    """Copy the files that git would commit, since ansible-test needs a real folder of the right name."""
     target = BUILD / name / COLLECTION
     shutil.rmtree(target, ignore_errors=True)
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -193,7 +193,7 @@ def copy_checkout(name: str) -> Path:
 
 
 def make_home(session: nox.Session) -> str:
-    """Return a home folder of the session's own, for tools that keep environments, caches and logs there."""
+    """Return a home folder for the session, for tools that keep environments, caches and logs there."""
     home = BUILD / "home" / session.name
     for name in (".cache/pip", ".config/git", ".config/pip", ".gitconfig", ".netrc", ".pip"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def make_home(session: nox.Session) -> str:
 
 
 def ansible_core(session: nox.Session, core: str) -> str:
-    """Return the requirement of this version of ansible-core, or skip the session where no Python can run it."""
+    """Return the requirement of this version of ansible-core, or skip the session if no Python can run it."""
     if not CORE_PYTHONS[core]:
         kind, found = session.name.removesuffix(f"-{core}"), ", ".join(PYTHONS) or "none"
         versions = sorted(ALL_CORES[core], key=lambda version: int(version.partition(".")[2]))
@@ -215,26 +215,26 @@ def ansible_core(session: nox.Session, core: str) -> str:
 
 
 def tags_of(core: str, kind: str, first: Sequence[str] = (), rest: Sequence[str] = IN_TEST) -> list[str]:
-    """Return the tags of a session on this version: its kind, and the parts of the tests that take it.
+    """Return the tags of a session on this version: its kind, and the parts of the tests that run it.
 
-    One that is to come has none: it is taken by the names of its sessions only.
+    A pre-release has no tags, so its sessions run only by name.
     """
     nightly = kind in ("unit", "integration") and core not in IN_TEST
     parts = {"first": core in first, "rest": core in rest, "nightly": nightly}
     return [] if core in COMING else [kind, *(part for part, takes_it in parts.items() if takes_it)]
 
 
-# Of what runs side by side the longest comes first, so that the others fill the gaps.
+# The longest of the parallel sessions comes first, so that the others fill the gaps.
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
 def e2e(session: nox.Session) -> None:
-    """Run real playbooks against real machines, where root can boot them on Debian."""
+    """Run real playbooks against real machines, which root can boot on Debian."""
     core = ansible_core(session, NEWEST_CORE)
     install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
-    # Most of the time boots and connections are waited for.
+    # Most of the time, these tests wait for boots and connections.
     spread = ["--numprocesses=2", "--dist=load", "--maxschedchunk=1"]
-    # Ten machines at once measure something where nothing else runs. Another test has four.
+    # Ten machines at once are a measurement, which needs an idle computer. Another test boots four.
     others = ["--deselect", "tests/e2e/test_machines.py::test_ten_machines_at_once"] if PART else []
     command = ["pytest", *spread, "--durations=4", "tests/e2e", *others]
     session.run(*command, *session.posargs, env=environment())
@@ -243,7 +243,7 @@ def e2e(session: nox.Session) -> None:
 def add_integration(core: str) -> None:
     """Add the session of the plays on this version of ansible-core."""
 
-    # Without a Python the session needs no environment: it only says why it is skipped.
+    # Without a Python the session only says why it is skipped, and needs no environment.
     python = CORE_PYTHONS[core] or False
     newest = core == NEWEST_CORE
 
@@ -256,26 +256,26 @@ def add_integration(core: str) -> None:
     def integration(session: nox.Session) -> None:
         """Run real playbooks against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
-        # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
-        # so that the long ones, which come first, do not end last. Beside the newest the oldest has few.
+        # Plays spend a part of their time waiting, so there may be more of them than processors. They start one by one,
+        # and the long ones come first, so that they do not end last. The oldest version has few, next to the newest.
         processes = 1 if session.parallel and not newest else (os.cpu_count() or 1) + 2
         spread = [f"--numprocesses={processes}", "--dist=load", "--maxschedchunk=1"]
         command = ["pytest", *spread, "--durations=8", *plays_of(core), *session.posargs]
-        # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
-        # of the modules take both ways everywhere.
+        # On the versions in between, roles run modules as modules; on the others, in Ansible's own process. The tests
+        # of modules do both on each version.
         way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
-        # Runs that are killed at random; the newest has one more, and `make nightly` ever new ones.
+        # The number of runs that are killed at random; `make nightly` has ever new ones.
         rounds = {"SUPPLY_TEST_ROUNDS": "2" if newest else "1"} if PART else {}
         session.run(*command, env={**environment(), **way, **rounds})
 
 
 def plays_of(core: str) -> list[str]:
-    """Return the arguments of pytest that pick the plays of this part of the tests on this version."""
-    # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
+    """Return the arguments of pytest for the plays in this part of the tests on this version."""
+    # The attacks come first: they have their own stand-in for the API, and import nothing from their conftest.
     folders = ["tests/attacks", "tests/integration"]
     if core == NEWEST_CORE:
         return [*folders, *{"first": ["-m", "first"], "rest": ["-m", "not first"]}.get(PART, [])]
-    # What is the same everywhere runs on the newest.
+    # On other versions only plays run whose result may differ there.
     others = {"first": [FIRST_ON_OLDEST], "rest": [*folders, "-m", "core", f"--ignore={FIRST_ON_OLDEST}"]}
     return others.get(PART, [*folders, "-m", "core"])
 
@@ -291,14 +291,15 @@ def add_awx(core: str) -> None:
 
     @nox.session(name=f"awx-{core}", python=python, tags=tags_of(core, "awx"), allow_parallel=True)
     def awx(session: nox.Session) -> None:
-        """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
+        """Run AWX's jobs by its engine ansible-runner, against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
-        # What does not depend on ansible-core, or is expensive, runs on the newest. Each version sets AWX up once.
+        # Expensive tests, and those that do not depend on ansible-core, run on the newest version only. Each version
+        # sets AWX up once.
         others = ["--deselect", ANOTHER_SET_UP] if PART and CORE_PYTHONS[IN_TEST[0]] else []
         marks = others if core == NEWEST_CORE else ["-m", "core"]
         command = ["pytest", "--numprocesses=2", "--dist=worksteal", "--durations=5", "tests/awx", *marks]
         session.run(*command, *session.posargs, env={**environment(), "AWX_COLLECTIONS": str(BUILD / "awx")})
-        if core == NEWEST_CORE:  # where the tests of AWX can be collected, too
+        if core == NEWEST_CORE:  # in this environment the tests of AWX can be collected
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
 
@@ -319,7 +320,7 @@ def add_sanity(core: str) -> None:
         session.run("python", "tests/tools/get_pip.py", home)
         session.chdir(copy_checkout(session.name))
         session.run("git", "init", "--quiet", external=True)  # the repository around it ignores this folder
-        # ansible-test takes a shim of pyenv for a Python, even if there is none behind it.
+        # ansible-test takes a pyenv shim for a Python even if none is behind it.
         rest = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).name != "shims"]
         pythons = [str(Path(python).parent) for python in PYTHONS.values()]
         env = {"HOME": home, "PATH": os.pathsep.join([*session.bin_paths, *pythons, *rest])}
@@ -337,10 +338,10 @@ def python_of(core: str) -> str | None:
 
 
 def sanity_of(core: str) -> list[list[str]]:
-    """Return the options of each run of ansible-test that this part of the tests takes on this version."""
+    """Return the options of each run of ansible-test in this part of the tests on this version."""
     own = python_of(core)
     assert own
-    # What looks at style is left to the newest, and comes where lint has found nothing: it installs tools of its own.
+    # Tests of style run on the newest version only, after lint, since they install their own tools.
     names = ("changelog", "pep8", "pylint", "yamllint")
     no_style = [word for name in names for word in ("--skip-test", name)]
     style = [word for name in names for word in ("--test", name)]
@@ -349,14 +350,14 @@ def sanity_of(core: str) -> list[list[str]]:
     if core != NEWEST_CORE:
         return [[*no_style, "--python", own]]
     if PART == "first":
-        # For each file all that it needs is imported anew. Here module_utils comes with what uses it; the rest imports
-        # each of its files alone.
+        # The test imports each file separately. Here module_utils is only imported by its users; `make rest` imports
+        # each of its files.
         words, smaller = ["--exclude", "tests/", "--python", own], ["--exclude", "plugins/module_utils/"]
         return [[*no_style, "--skip-test", "import", *words], ["--test", "import", *smaller, *words]]
-    # pylint takes longer than any other, and of the tests, which ruff and mypy read, too, only `make sanity` has it.
+    # pylint takes longer than the others. Only `make sanity` runs it on the tests, which ruff and mypy also check.
     style += ["--exclude", "tests/", "--python", own]
     tests = ["--skip-test", "pylint", "--python", own, "tests/"]
-    # Where there are others, the oldest ansible-core imports each file alone, on a Python that is not this one.
+    # The oldest ansible-core imports each file on its own Python, and this session on the others, if there are any.
     taken = python_of(IN_TEST[0])
     others = [each for each in PYTHONS if each not in (own, taken)] or [own] * (taken in (own, None))
     return [style, tests, *(["--test", "import", "--test", "compile", "--python", other] for other in others)]
@@ -377,22 +378,22 @@ def add_unit(core: str) -> None:
     def unit(session: nox.Session) -> None:
         """Run the unit tests."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
-        # Beside others it has two processes, since a third only collects once more; and nobody reads what lines it
-        # covers, nor of those that were picked.
-        beside = session.parallel
-        spread = ["--numprocesses=2" if beside else "--numprocesses=auto"]
-        coverage = ["--cov", "--cov-report=term"] if not beside and newest and not session.posargs else []
-        # To collect all takes longer than to run a few, so whoever names files gets only these.
+        # Next to other sessions it has two processes, since a third one would only repeat the collection, and no report
+        # of coverage.
+        spread = ["--numprocesses=2" if session.parallel else "--numprocesses=auto"]
+        is_whole = newest and not session.parallel and not session.posargs
+        coverage = ["--cov", "--cov-report=term"] if is_whole else []
+        # Collecting all tests takes longer than running a few, so named files are collected alone.
         named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
         tests = () if named else units_of(core)
         session.run("pytest", *spread, *coverage, *tests, *session.posargs, env=environment())
-        # Here the unit tests can be counted, beside AWX those of AWX. That all names mean something is a unit test.
+        # In this environment the unit tests can be counted. A unit test checks the names of tests in CONTRIBUTING.md.
         if newest and PART != "first" and not session.posargs:
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
 
 def units_of(core: str) -> list[str]:
-    """Return the arguments of pytest that pick the unit tests of this part of the tests on this version."""
+    """Return the arguments of pytest for the unit tests in this part of the tests on this version."""
     files = [file for name in WORLDS for file in sorted((ROOT / "tests" / "unit").rglob(name))]
     alone = [OF_SIMULATOR, *(str(file.relative_to(ROOT)) for file in files)]
     if core == NEWEST_CORE:
@@ -407,7 +408,7 @@ for core in reversed(ALL_CORES):
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE], tags=["first"], allow_parallel=True)
 def lint(session: nox.Session) -> None:
-    """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
+    """Check style, types, documentation and changelog. With -- --fix, repair the style instead."""
     install(session, "tests/requirements-lint.txt")
     checks = [
         "ruff check .",
@@ -432,9 +433,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
 def nightly(session: nox.Session) -> None:
-    """Run random worlds and controllers for an hour, or for -- MINUTES. A failure names its seed."""
-    core = ansible_core(session, NEWEST_CORE)
-    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
+    """Run random worlds, properties and controllers for an hour, or for -- MINUTES. A failure names its seed."""
+    core, lists = ansible_core(session, NEWEST_CORE), ("integration/requirements.txt", "unit/requirements.txt")
+    install(session, core, "tests/requirements.txt", *(f"tests/{name}" for name in lists))
     (minutes,) = session.posargs or ("60",)
     end, worlds = time.monotonic() + 60 * float(minutes), 2 * (os.cpu_count() or 1)
     seed = int(os.environ.get("SUPPLY_TEST_SEED") or time.time())
@@ -445,6 +446,9 @@ def nightly(session: nox.Session) -> None:
         spread = ["--numprocesses=auto", "--dist=worksteal"]
         session.run("pytest", *spread, "tests/attacks/test_random.py", env=env)
         session.run("pytest", *spread, "tests/integration/test_at_once.py", "-k", "six_machines", env=env)
+        # The other sessions try the same examples each time.
+        drawn = ["-m", "hypothesis", f"--hypothesis-seed={seed}"]
+        session.run("pytest", *spread, *drawn, "tests/unit", env={**env, "SUPPLY_TEST_PROFILE": "nightly"})
         seed += worlds
 
 
@@ -452,7 +456,7 @@ def nightly(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation site in .build/docs/html: the Markdown of the repository, and the generated reference.
 
-    Then its links are followed, and pages are opened in a browser, if there is one; -- FOLDER keeps pictures of them.
+    Then check its links, and open pages in a browser, if there is one; -- FOLDER keeps pictures of them.
     """
     install(session, ansible_core(session, NEWEST_CORE), "tests/requirements-docs.txt")
     source = copy_checkout("docs")
@@ -464,7 +468,7 @@ def docs(session: nox.Session) -> None:
     options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", str(source / "docs/site")]
     folders = ["--doctree-dir", str(BUILD / "docs" / "doctrees"), str(source), str(BUILD / "docs" / "html")]
     session.run("sphinx-build", *options, *folders, env=env)
-    # The same pages as Markdown, beside those of HTML, and llms.txt
+    # The pages as Markdown, next to the HTML pages, and llms.txt
     session.run("sphinx-build", "--builder", "markdown", *options[1:], *folders, env=env)
     session.run("python", "docs/site/check_links.py", str(BUILD / "docs" / "html"))
     session.run("python", "docs/site/check_pages.py", str(BUILD / "docs" / "html"), *session.posargs)
@@ -486,25 +490,25 @@ def run_benchmark(session: nox.Session, core: str, *arguments: str) -> None:
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
 def benchmark(session: nox.Session) -> None:
-    """Measure what tasks, plays and inventories cost, against others."""
+    """Measure the cost of tasks, plays and inventories, compared with others."""
     run_benchmark(session, NEWEST_CORE, *session.posargs)
 
 
 @nox.session(name=f"benchmark-{IN_TEST[0]}", python=CORE_PYTHONS[IN_TEST[0]] or False)
 def benchmark_oldest(session: nox.Session) -> None:
-    """The same on the oldest, for what a host costs in a large fleet there."""
+    """Run the benchmark on the oldest version, for the cost of a host in a large fleet there."""
     run_benchmark(session, IN_TEST[0], *session.posargs)
 
 
 @nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["nightly"], allow_parallel=True)
 def benchmark_small(session: nox.Session) -> None:
-    """See that the benchmark runs. Its figures mean nothing."""
+    """Check that the benchmark runs. Its figures mean nothing."""
     run_benchmark(session, NEWEST_CORE, "--small")
 
 
 @nox.session(python=False)
 def build(session: nox.Session) -> None:
-    """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""
+    """Build the tarball in .build/dist, with the ansible-core installed next to nox."""
     build_tarball(session, str(Path(sys.executable).with_name("ansible-galaxy")))
 
 
@@ -514,7 +518,7 @@ def release(session: nox.Session) -> None:
     install(session, ansible_core(session, NEWEST_CORE), "tests/requirements.txt", "tests/requirements-release.txt")
     place = BUILD / "release"
     shutil.rmtree(place, ignore_errors=True)
-    # The installed collection is the only one that can be found, and no file of the account's home is.
+    # Only the installed collection can be found, and no file of the user's home.
     env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(place), "PYTHONPATH": str(ROOT / "tests")}
     home = make_home(session)
     env |= {"HOME": home, "ANSIBLE_HOME": f"{home}/.ansible"}
@@ -523,9 +527,9 @@ def release(session: nox.Session) -> None:
     session.run("ansible-galaxy", "collection", "verify", "--offline", "compute_index.supply", env=env)
     session.run("python", "tests/demo/demo.py", env=env)
     session.run("pytest", "tests/release", env={**env, "SUPPLY_TARBALL": str(tarball)})
-    # Its ansible-lint, which takes as long as all else here, looks for less than that of the session lint.
+    # Its ansible-lint takes as long as everything else here, and checks less than the session lint.
     check_upload(session, tarball, {**env, "GALAXY_IMPORTER_RUN_ANSIBLE_LINT": str(not PART).lower()})
-    # With the account's own home, where its gpg is.
+    # In the user's own home, which has the keys of gpg.
     session.run("python", str(ROOT / "tests" / "tools" / "provenance.py"), str(tarball))
 
 

@@ -31,7 +31,8 @@ from raw_server import RawServer, raw_servers
 from request_queue import Registry, RequestQueue
 
 settings.register_profile("unit", derandomize=True, deadline=None, database=None, max_examples=150)
-settings.load_profile("unit")
+settings.register_profile("nightly", settings.get_profile("unit"), derandomize=False)
+settings.load_profile(os.environ.get("SUPPLY_TEST_PROFILE", "unit"))
 
 _FOREIGN = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC")
 
