@@ -51,7 +51,7 @@ WIDTH = 200
 Json = dict[str, Any]
 
 UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-#: Ids, generated names of machines and ports. Those that are not known to the recording stay as they are.
+#: Ids, generated names of machines and ports. Ids unknown to the recording stay as they are.
 KNOWN = re.compile(rf"(?<![0-9a-fA-F]){UUID}|\b[a-z]+-[0-9a-f]{{8}}\b(?!-[0-9a-f]{{4}}-)|\b\d{{5}}\b")
 #: Other random values, which need no number.
 RANDOM = (

@@ -8,7 +8,7 @@ for a phone, such as a table, moves within itself; the commands of the front pag
 page are at its side. What a block of commands copies are the commands alone. A search for "token" finds the first
 machine's page. With PICTURES, a folder, each page is also photographed.
 
-The browser is spoken to over two pipes (its DevTools protocol), gets an empty profile, and is told to use no network.
+The browser is controlled over two pipes (its DevTools protocol), and gets an empty profile and no network.
 """
 
 from __future__ import annotations

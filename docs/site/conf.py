@@ -5,8 +5,8 @@
 
 The pages are the Markdown files of the repository at their own places, so that their links lead somewhere on a git host
 and here. The front page is index.md of this folder, and the sections of docs/README.md are the groups of pages.
-antsibull-docs has written the reference beside them. Each section of docs/playbooks.md becomes a page of the reference.
-Each page is also there as Markdown, and llms.txt lists them.
+antsibull-docs has written the reference next to them. Each section of docs/playbooks.md becomes a page of the
+reference. Each page also exists as Markdown, and llms.txt lists them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def write_front_page(app: Sphinx, config: Config) -> None:
 
 
 def split_playbooks(app: Sphinx, config: Config) -> None:
-    """Give each playbook of docs/playbooks.md a page beside it, and leave a list of them there."""
+    """Give each playbook of docs/playbooks.md a page next to it, and leave a list of them there."""
     page = SOURCE / "docs" / "playbooks.md"
     if "```{toctree}" in page.read_text():  # an earlier build of the same copy
         return
@@ -211,7 +211,7 @@ def link_plugins(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def link_ansible(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
-    """Lead to Ansible's own documentation. Without a network Sphinx cannot look its pages up by itself."""
+    """Lead to Ansible's own documentation. Without a network, Sphinx cannot look up its pages."""
     page = LABELS.get(node["reftarget"])
     if node["reftype"] == "envvar" and node["reftarget"].startswith("ANSIBLE_"):
         page = f"{CONFIG}#envvar-{node['reftarget']}"

@@ -270,7 +270,7 @@ class World:
             assert bill.end is None or (machine.ended or time.time()) <= bill.end, f"{machine.name} of {host}: {bill}"
 
     def check_disks(self, name: str, host: str, purchase: Purchase, ledger: dict[str, Bill], memory: str) -> None:
-        """Assert that storage, whose end nobody has requested, runs, is registered, and has an open bill."""
+        """Assert that storage runs, is registered, and has an open bill, since its end was not requested."""
         for disk in purchase.disks:
             assert disk.runs, f"{disk.name} was ended"
         for disk in (disk for disk in purchase.disks if disk in self.disks(name, host)):

@@ -223,9 +223,9 @@ def test_failed_inventory_source_fails_the_job(make_controller: MakeController) 
 
 
 def test_host_without_machine_is_not_configured(make_controller: MakeController) -> None:
-    job = make_controller().launch("GPU configure", {"order_names": "nobody"})
+    job = make_controller().launch("GPU configure", {"order_names": "unbought"})
     assert job.status == "failed"
-    assert "nobody has no machine yet" in job.text
+    assert "unbought has no machine yet" in job.text
 
 
 def test_workflow_without_an_offer_ends(make_controller: MakeController) -> None:

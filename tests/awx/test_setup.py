@@ -215,7 +215,7 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     approve = awx.one("workflow_job_template_nodes", "approve")
     workflow = awx.one("workflow_job_templates", "GPU machines")
     schedule = awx.one("schedules", "GPU audit every night")
-    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\n"
+    inventory["variables"] = "provision_project: research\nmotd: 'for {{ undefined }}'\n"
     inventory["variables"] += "# theirs\nprovision_registry_dir: ''\nprovision_poll_delay: 10\n"
     inventory["variables"] += "provision_poll_retries: 180\n"
     mine = awx.make("labels", name="night", organization=organization["id"])

@@ -58,7 +58,7 @@ def run(commands: Commands, hosts: int, over: int, playbook: str) -> Usage:
 
 
 def write(folder: Path, machines: Sequence[Resource], over: int) -> Path:
-    """The inventory, and beside it the registry's files: of the first ``over`` hosts the lease was over an hour ago."""
+    """Write the inventory and, next to it, registry files. The lease of the first ``over`` hosts ended an hour ago."""
     now = datetime.now(timezone.utc)
     for number, machine in enumerate(machines):
         file = folder / "host_vars" / f"gpu-{number}" / "compute_index_supply.yml"

@@ -139,7 +139,7 @@ def shipped_lines(commands: Commands, way: Way) -> int:
     file.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [way.task]}]))
     keep = {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TMP": str(remote)}
     commands.run("ansible-playbook", str(file), **{**way.environment, **MODULES, **keep})
-    # A file that Ansible has kept unpacks itself if it is told to.
+    # A module file that Ansible has kept can unpack itself.
     (payload,) = remote.glob("*/AnsiballZ_*.py")
     commands.run("python", str(payload), "explode")
     return sum(len(file.read_text().splitlines()) for file in payload.parent.glob("debug_dir/**/*.py"))

@@ -110,7 +110,7 @@ def rented(rent: MakeProject, template: str) -> Site:
     timer = "supply-idle.timer; systemctl {} supply-idle.timer"
     assert site.run(f"systemctl is-enabled {timer.format('is-active')}").split() == ["enabled", "active"]
     site.run("ls /run/cloud-init/enabled /run/cloud-init/result.json")
-    # The timer has taken one by itself, and says when it takes the next.
+    # The timer has taken a sample, and says when it takes the next one.
     further = "systemctl show --value --property=NextElapseUSecRealtime supply-idle.timer"
     until(lambda: "why" in site.run("cat /run/supply-idle/state.json || true") and site.run(further).strip(), 1)
     assert ask(project)["state"] == "active"
@@ -142,12 +142,12 @@ def test_used_machine_stays_and_unused_machine_ends(rent: MakeProject) -> None:
     site = rented(rent, "cloud-config.yaml.j2")
     check_that_reading_is_no_use(site)
     check_that_use_is_seen(site)
-    check_that_a_sweep_ends_what_nobody_uses(site)
+    check_that_a_sweep_ends_an_idle_machine(site)
 
 
 def check_that_use_is_seen(site: Site) -> None:
     """Connections, busy processes and GPUs count as use, as does a GPU without a reading."""
-    # Another connection is seen at once, and counts as use once it is older. Our own might be older, too.
+    # Another connection is seen at once, and counts as use once it is older. Our own might also be older.
     site.disconnect()
     site.run(f"systemctl stop supply-idle.timer supply-idle.service; {SOON}")
     for user, kind in (("ml", "-tt"), ("root", "-T"), ("ml", "-N")):
@@ -159,7 +159,7 @@ def check_that_use_is_seen(site: Site) -> None:
         state, evidence = site.ask()
         assert (state, "(an SSH connection)" in evidence) == ("idle", True), evidence
 
-    # Far more than what counts, and little of a computer that runs other tests, too.
+    # Far more than what counts as use, but little on a computer that also runs other tests.
     works = "i=0; while :; do i=$((i + 1)); [ $((i % 20000)) != 0 ] || sleep 0.2; done"
     site.run(f"systemd-run --unit=works sh -c '{works}'; systemd-run --unit=sleeps sleep infinity")
     for unit, state in (("works", "active"), ("sleeps", "idle")):
@@ -180,7 +180,7 @@ def check_that_use_is_seen(site: Site) -> None:
         site.sample()
 
 
-def check_that_a_sweep_ends_what_nobody_uses(site: Site) -> None:
+def check_that_a_sweep_ends_an_idle_machine(site: Site) -> None:
     """A sweep ends an idle machine, unless a person keeps it or its activity is unknown."""
 
     def sweep(said: str, **variables: str) -> None:

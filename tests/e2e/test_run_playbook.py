@@ -37,7 +37,7 @@ JOB = {
 }
 # Names that a shell, Ansible or a list of lines would read as something else.
 ODD = ["two words", "a\nb", "-x", "*", "q'uo\"te", "$(false)", "{{ 1 }}", os.fsdecode(b"caf\xe9"), "x" * 250]
-# The job notes each of its beginnings beside its folder, which a second one would clear.
+# The job notes each of its starts next to its folder, which a second start would clear.
 BEGIN = f"""
 import os, time
 os.makedirs("out", exist_ok=True)
@@ -173,7 +173,7 @@ os.kill(os.getpid(), signal.SIGTERM)
     machine = Machine(project, runs.address)
     machine.run(f"cd {RUN}; touch work/go; until [ -e end ]; do sleep 0.1; done")
 
-    # Nobody comes back. A sweep in the hour before the end brings the results home, and one after it ends the machine.
+    # No controller comes back. A sweep in the hour before the end fetches the results; one after it ends the machine.
     end_lease(project, 1800)
     late = project.play("compute_index.supply.reap")
     assert late.returncode == 0 and "The results of train are home: runs/train" in late.text, late.output

@@ -52,7 +52,7 @@ def project(make_project: MakeProject) -> Project:
     home(project).joinpath("crontab").write_text(OTHER_JOBS)
     project.declare(["gpu-1"], provision_lease="8h")
     (project.folder / "group_vars").mkdir()
-    (project.folder / "group_vars" / "all.yml").write_text("ansible_become: true\nansible_become_user: nobody\n")
+    (project.folder / "group_vars" / "all.yml").write_text("ansible_become: true\nansible_become_user: daemon\n")
     return project
 
 

@@ -139,7 +139,9 @@ CHOICES = {
     ),
     "states": Choice("Which states has a resource?", "provisioning, running, deleting, deleted", "the usual"),
     "access": Choice("What is `access` before the machine runs?", "null", "there is nothing to say"),
-    "kept": Choice("How long can a deleted resource be read?", "for ever", "clients are told to poll for `deleted`"),
+    "kept": Choice(
+        "How long can a deleted resource be read?", "for ever", "the documentation asks clients to poll for `deleted`"
+    ),
     "history": Choice(
         "Which words has `offer_history`?",
         "`offer_type` is the resource's type, `role` is `provisioned_by`",

@@ -39,7 +39,7 @@ def keyring() -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def tarball(tmp_path: Path, keyring: dict[str, str]) -> Path:
-    """A copy of the tarball that the session has built, with all that stands beside it in a release."""
+    """A copy of the session's tarball, with the other files of a release."""
     copy = tmp_path / Path(os.environ["SUPPLY_TARBALL"]).name
     shutil.copy(os.environ["SUPPLY_TARBALL"], copy)
     subprocess.run([sys.executable, ROOT / "tests" / "tools" / "provenance.py", copy], env=keyring, check=True)

@@ -28,7 +28,7 @@ SMI = Path(nvidia_smi.__file__).read_text(encoding="utf-8")
 
 
 def programs(resource: Resource) -> dict[str, str]:
-    """What a vendor's image has beside the system, by name: an nvidia-smi that shows the GPUs that were bought."""
+    """The further programs of a vendor's image, by name: an nvidia-smi that shows the bought GPUs."""
     offer = resource.purchase.offer
     if offer.gpu_type not in MODELS:
         return {}

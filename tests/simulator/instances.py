@@ -38,7 +38,7 @@ RESTART = "restart"
 #: PATH Ansible may discover a Python that does not run everywhere, such as a shim of pyenv.
 MACHINE_PATH = f"{os.path.dirname(sys.executable)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-#: Where the tests keep what modules have compiled, if they do: then machines find it, too.
+#: The folder of modules that the tests have compiled, for machines; empty if the tests keep none.
 COMPILED = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.basename(name) == "compiled"]
 
 

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts the cases of the guarantees' tests in CONTRIBUTING.md; with ``--check`` sees that it claims none too many.
+"""Count the cases of the guarantees' tests in CONTRIBUTING.md; with ``--check``, check that it claims no more.
 
-A test more makes no claim of the page false, so it fails nobody's change.
+A new test makes no claim of the page false, so it does not fail a change.
 
 Run ``python tests/tools/count_guarantees.py``. In the table a cell names tests: a file in backticks and, in brackets,
 parts of its tests' names, for example ```test_owners.py` (`one_host`)``. A name in capitals is a table of the file,

@@ -5,7 +5,7 @@
 
 A diagram is drawn with the box characters of Unicode, and looks in its file as it does on a page:
 
-- Closed boxes are filled. Text in a box is bright, text beside it is muted.
+- Closed boxes are filled. Text in a box is bright, other text is muted.
 - Heavy lines have the colour of money, and so has ``!text!``; ``*text*`` is bold. The marks themselves become spaces.
 - Dashed lines (with the round corners) are frames, and fill nothing.
 - The first line, up to an empty one, is the title, for those who cannot see the picture.

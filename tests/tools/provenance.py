@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write what proves where a tarball comes from beside it: a list of its parts (SBOM), checksums, and a signature.
+"""Write the proofs of a tarball's origin next to it: a list of its parts (SBOM), checksums, and a signature.
 
     python tests/tools/provenance.py .build/dist/compute_index-supply-1.0.0.tar.gz
 
@@ -85,7 +85,7 @@ def write_checksums(*files: Path) -> None:
 
 
 def sign(file: Path, key: str) -> None:
-    """Write a detached signature beside a file: FILE.asc."""
+    """Write a detached signature of a file, FILE.asc."""
     words = ["gpg", "--batch", "--yes", "--armor", "--local-user", key, "--detach-sign", str(file)]
     subprocess.run(words, check=True)
 

@@ -148,7 +148,7 @@ KEYS = (
         "max_price_per_hour",
         "number, USD per hour",
         4,
-        "the most that the whole offer may cost, beside the host's `provision_max_price_per_hour`",
+        "the most that the whole offer may cost, in addition to the host's `provision_max_price_per_hour`",
         "no limit",
     ),
 )

@@ -300,7 +300,7 @@ def test_rules_import_neither_registry_nor_operations() -> None:
     assert not [relative_path(path) for path in registry for name in imports_of(path) if "_operations." in name]
 
 
-OPERATIONS = 642
+OPERATIONS = 639
 """Most decisions in `_operations`, whose functions only ask, call a rule and write."""
 
 
@@ -384,12 +384,31 @@ def is_awkward(sentence: str) -> bool:
     return bool(OPENINGS.match(sentence) or PHRASES.search(sentence))
 
 
-def test_plugins_avoid_awkward_phrases() -> None:
-    files = (ROOT / "plugins").rglob("*.py")
-    awkward = {relative_path(file): list(filter(is_awkward, prose(file.read_text()))) for file in files}
+def python_files() -> Iterator[Path]:
+    """All Python files except this one, which has the phrases that others must not have."""
+    for folder in ("docs", "plugins", "tests"):
+        yield from (file for file in (ROOT / folder).rglob("*.py") if file != Path(__file__).resolve())
+    yield ROOT / "noxfile.py"
+
+
+def test_python_files_avoid_awkward_phrases() -> None:
+    awkward = {relative_path(file): list(filter(is_awkward, prose(file.read_text()))) for file in python_files()}
     assert awkward and not {name: sentences for name, sentences in awkward.items() if sentences}
     assert list(map(is_awkward, ("The same of a cluster.", "Nobody asks.", "It ends, too."))) == [True] * 3
     assert not any(map(is_awkward, ("Return the ids.", "Those?", "Machines are told apart by name.")))
+
+
+ODD_NAME = re.compile(
+    r"^test_(what|who|whose|of|those)_|_(is|are)_(told|said)(_|$)(?!apart)|_(nobody|whoever|beside)(_|$)"
+)
+
+
+def test_names_of_tests_state_a_rule() -> None:
+    """A failed test is first read by its name: a subject and a verb."""
+    texts = (file.read_text() for file in python_files())
+    names = [name for text in texts for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)]
+    assert len(names) > 2000 and not list(filter(ODD_NAME.search, names))
+    assert list(map(bool, map(ODD_NAME.search, ("test_what_is_told", "test_machines_are_told_apart")))) == [True, False]
 
 
 def test_public_names_of_module_utils_are_unique() -> None:

@@ -236,7 +236,7 @@ def test_order_changes_declaration_only_in_playbooks() -> None:
 
 
 def test_empty_group_of_playbook_is_refused() -> None:
-    assert "There is no host in the group 'nobody'" in declaration_of(provision__group="nobody")["refused"]
+    assert "There is no host in the group 'empty'" in declaration_of(provision__group="empty")["refused"]
     elsewhere = declaration_of(provision__group="gpu", group_names=["train"], groups={"train": ["gpu-1"], "gpu": []})
     assert "hosts in train: add -e provision_group=..." in elsewhere["refused"]
 

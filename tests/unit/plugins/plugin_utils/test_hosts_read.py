@@ -253,7 +253,7 @@ def test_inventory_files_are_reread_without_running_plugins(inventory: Inventory
     folder = inventory.folder / "hosts.yml"
     files = {
         "a.yml": "gpu: {hosts: {gpu-1: }}",
-        "b.yml": "strict: true\nplugin: nobody.has.this\n",
+        "b.yml": "strict: true\nplugin: not.installed.plugin\n",
         "c": "[gpu]\ngpu-2 text='plugin: a'\n",
         "d.yml~": CONFLICT,
         "deep/e.yml": "gpu: ",
@@ -272,7 +272,7 @@ def test_inventory_files_are_reread_without_running_plugins(inventory: Inventory
     ]
     assert not list(_files("gpu-1,gpu-2"))
     assert inventory.gathered("reap")["troubles"] == []
-    (folder / "b.yml").write_text(f"plugin: nobody.has.this\n{CONFLICT}")
+    (folder / "b.yml").write_text(f"plugin: not.installed.plugin\n{CONFLICT}")
     (folder / "f").write_text(CONFLICT)
     troubles = inventory.gathered("reap")["troubles"]
     assert [name for name in ("b.yml", "f") if f"{folder}/{name} could not" in str(troubles)] == ["b.yml", "f"]

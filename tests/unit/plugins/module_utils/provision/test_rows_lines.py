@@ -138,7 +138,7 @@ def test_configured_lines_have_hosts_price_and_login(
 
 PLAN = {"may_release": False, "spared": "", "known_hosts_file": "/keys", "registry": ""}
 FAILURE = {
-    "cause": "SSH cannot work on this computer: Permissions 0666 for 'id_ed25519' are too open. Nobody may read it.",
+    "cause": "SSH cannot work on this computer: Permissions 0666 for 'id_ed25519' are too open.",
     "other_key": False,
     "price_per_hour": "2.5",
     "resource_ids": ["m-1", "m-2"],

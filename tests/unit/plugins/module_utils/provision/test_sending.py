@@ -219,7 +219,7 @@ def test_after_lost_answer_or_429_purchase_is_sent_again(
     assert (history.may_send, history.busy) == (may_send, may_send and is_busy)
 
 
-def test_of_several_answers_least_certain_one_counts() -> None:
+def test_least_certain_of_several_answers_counts() -> None:
     history = after(History(sends=1, unanswered=True), 5, 409, busy=False)
     assert history.unanswered and history.refused == 409
     for uncertain in (429, ANSWERED_NO):
