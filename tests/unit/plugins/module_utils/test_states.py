@@ -125,7 +125,7 @@ KINDS = {
     "storage": (
         *("storage", "block_disk", "Block-Disk", "block disks", "blockdisk", "BlockDisk", "filesystem", "file_system"),
         *("FileSystem", "volume", "VOLUMES", "boot_disk", "vm_storage", "object-storage", "bucket", "network_storage"),
-        *("gpu_disk", "volume with vm"),
+        *("gpu_disk", "volume with vm", "volume2"),
         *DOUBTFUL,
         *AMBIGUOUS,
     ),
@@ -196,21 +196,21 @@ def test_any_words_give_a_phase_and_machines_exclude_unbought(
 
 
 @pytest.mark.parametrize(
-    ("word", "live", "gone"),
+    ("word", "live", "ending", "gone"),
     [
-        ("running", True, False),
-        ("provisioning", True, False),
-        ("stopped", True, False),
-        ("hibernating", True, False),
-        (None, True, False),
-        ("deleting", False, False),
-        ("failed", False, False),
-        ("deleted", False, True),
-        ("terminated", False, True),
+        ("running", True, False, False),
+        ("provisioning", True, False, False),
+        ("stopped", True, False, False),
+        ("hibernating", True, False, False),
+        (None, True, False, False),
+        ("deleting", False, True, False),
+        ("failed", False, False, False),
+        ("deleted", False, True, True),
+        ("terminated", False, True, True),
     ],
 )
-def test_is_live_and_is_gone(word: str | None, live: bool, gone: bool) -> None:
-    assert (_states.is_live(word), _states.is_gone(word)) == (live, gone)
+def test_is_live_is_ending_and_is_gone(word: str | None, live: bool, ending: bool, gone: bool) -> None:
+    assert (_states.is_live(word), _states.is_ending(word), _states.is_gone(word)) == (live, ending, gone)
 
 
 @pytest.mark.parametrize("words", [_states._OF_STORAGE, _states._OF_OTHER, _states._OF_MACHINES], ids=len)
