@@ -97,7 +97,7 @@ def plans_at_page_prices(
         plans = find_plans(seen, {draft.host: draft.offer_id for draft in plans})
     gone = {offer_id: page for offer_id, page in seen.items() if page.is_gone and offer_id not in pages}
     warnings = [f"Offer {offer_id} is not in the plan: {page.reason}" for offer_id, page in gone.items()]
-    return [planning.unless_refused(draft, _unsealable(draft, seen)) for draft in plans], warnings
+    return [planning.unless_refused(draft, _unsealable(draft, pages, seen)) for draft in plans], warnings
 
 
 def _further_pages(plans: t.Iterable[Plan], seen: Pages, read: t.Callable[[t.Collection[str]], Pages]) -> Pages:
@@ -115,9 +115,12 @@ def _sellable(offer: Offer, page: SearchResult) -> SearchResult:
     return SearchResult(reason=reason, is_gone=True) if reason else page
 
 
-def _unsealable(draft: Plan, seen: Pages) -> str:
-    """Why the price of an offer to buy is not certain; empty if it is, or if the host buys nothing."""
-    if draft.action != BUY:
+def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
+    """Why the price of an offer to buy is not certain; empty if it is, or if the host buys nothing.
+
+    ``pages``: of offers that hosts want by id. Only an open purchase, at its noted price, needs none that can be read.
+    """
+    if draft.action != BUY or draft.offer_id in pages:
         return ""
     if draft.offer_id not in seen:
         return (

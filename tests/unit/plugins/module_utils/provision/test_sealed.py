@@ -184,6 +184,17 @@ def test_owned_and_already_read_offers_need_no_further_page() -> None:
     assert (sealable, warnings) == (plans, [])
 
 
+def test_open_purchase_is_sealed_at_its_noted_price_without_a_page() -> None:
+    """It is settled by its status: its offer may be gone. Without it, no other host's plan could be sealed."""
+    pages, found = {X: SearchResult(reason="Offer has expired.", is_gone=True)}, SearchResult([offer(2, 3.0)])
+    opened = Case(hosts()[0], entry(X, (), "sent"), Standing(OPEN, X, price_per_hour=2.0))
+    cases = [opened, Case(hosts()[1], entry(), Standing(FREE))]
+    find_plans = functools.partial(host_plans, cases, lambda _declared: found)
+    plans, warnings = sealed.plans_at_page_prices(find_plans, cases, pages, lambda ids: dict.fromkeys(ids, found))
+    bought = [(plan.action, plan.offer_id, plan.price_per_hour) for plan in plans]
+    assert (bought, warnings) == ([(BUY, X, 2.0), (BUY, Y, 3.0)], [])
+
+
 def test_host_reads_at_most_max_attempts_pages() -> None:
     offers = [offer(number, 2.0) for number in range(1, 30)]
     dearer_pages = {key: value for number in range(1, 30) for key, value in page(number, 4.1).items()}
