@@ -393,7 +393,9 @@ def test_ledger_notes_why_purchase_and_storage_ended(
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"ids": [], "gone": [M]}, {"resource_ids": []}], ids=["ends", "had ended before", "only now known"]
+    "fields",
+    [{}, {"ids": [], "gone": [M]}, {"resource_ids": []}, {"ids": [], "resource_ids": [], "gone": [M]}],
+    ids=["ends", "had ended before", "only now known", "only now known, had ended before"],
 )
 def test_all_ids_are_left_if_late_machines_cannot_be_listed(fields: dict[str, Any]) -> None:
     found = ended.late_unknown({**PLAN, **fields}, OSError("HTTP 503."))
