@@ -135,7 +135,6 @@ def _ask_api(
         machines = api.resources()
     except ApiError as error:
         return ApiView(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
-    listed = {machine["resource_id"] for machine in machines}
     # The status of an offer is read only if the registry and the list do not suffice.
     shown = {machine["resource_id"] for machine in machines_among(machines)}
     statuses = offer_statuses(api, ending.undecided_offers((request.entry for request in requests), shown))
@@ -143,7 +142,7 @@ def _ask_api(
     answers = ask_with_storage(api, ending.ids_to_read_before_end(own, {*forget}.union(*named), machines))
     errors = {item: (each.error_class, str(each)) for item, each in answers.items() if isinstance(each, ApiError)}
     read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
-    unknown, unread = ending.unknown_and_unread(errors, listed)
+    unknown, unread = ending.unknown_and_unread(errors, machines, forget)
     account = Account.of(claims, refreshed(machines, read, unread))
     # Resources that only a status names are read by their ids before they end, since a list may lag.
     unproved = ids_to_prove(ending.entries_without_ids(requests), statuses, account)

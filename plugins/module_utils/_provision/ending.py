@@ -95,15 +95,18 @@ class ApiView:
 
 
 def unknown_and_unread(
-    errors: t.Mapping[str, tuple[str, str]], listed: t.Collection[str]
+    errors: t.Mapping[str, tuple[str, str]], listed: t.Collection[Machine], forget: t.Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The sentences for `ApiView.unknown` and `ApiView.unread`, each by id.
 
-    If a page answers 404, but the list has the id, the list counts, and the id is in neither. ``errors``: the error
-    class and sentence of each page that cannot be read, by id.
+    If a page answers 404, but the list has the id, the list counts, and the id is in neither. Nor is one that a person
+    forgets (``forget``) and the list calls gone, whatever its page answers. ``errors``: the error class and sentence of
+    each page that cannot be read, by id.
     """
-    unknown = {item: text for item, (kind, text) in errors.items() if kind == "not_found" and item not in listed}
-    return unknown, {item: text for item, (kind, text) in errors.items() if kind != "not_found"}
+    ids = {machine["resource_id"] for machine in listed}
+    over = ids.intersection(forget).difference(ownership.ids_not_gone(listed))
+    unknown = {item: text for item, (kind, text) in errors.items() if kind == "not_found" and item not in ids}
+    return unknown, {item: text for item, (kind, text) in errors.items() if kind != "not_found" and item not in over}
 
 
 @dataclass(frozen=True)
@@ -389,7 +392,12 @@ def _why_in_doubt(request: EndRequest, api_view: ApiView, ids: t.Iterable[str]) 
         f"{api_view.unread[item]} So {item} does not end. It may be billed at {usd(_listed_price(item, api_view))}."
         for item in unread
     ]
-    advice = "Run again; if its page stays unreadable, ask the API's support to end it." if unread else ""
+    listed = machines_in(api_view.account.machines_with(unread))
+    over = [machine["resource_id"] for machine in listed if _states.is_ending(machine["status"])]
+    advice = joined(
+        "Run again; if its page stays unreadable, ask the API's support to end it." if unread else "",
+        forget_advice(request.host, over) if over else "",
+    )
     message = joined(*(api_view.unknown.get(item, "") for item in unknown))
     return joined(*sentences, advice, _unknown_ids(request, unknown, message) if unknown else "")
 

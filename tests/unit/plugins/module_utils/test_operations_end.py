@@ -199,10 +199,25 @@ def test_machine_listed_as_deleted_stays_if_its_page_is_unreadable(
     (plan,) = plans(api, declared("gpu-1", tmp_path if entry else ""))["ends"]
     assert (plan["next"], plan["ids"]) == ("end" if ended_ids else "stop", ended_ids)
     assert "So r does not end. It may be billed at USD 2.40 per hour." in plan["refusal"]
+    assert "If it is gone for certain: compute_index.supply.decommission" in plan["refusal"]
     if ended_ids:
         with pytest.raises(Failure) as failure:
             note_end(Api(), plan, ended_answer("s"))
         assert failure.value.result["left"] == ["r"]
+
+
+@pytest.mark.parametrize(("status", "step"), [("deleted", "note"), ("deleting", "stop"), ("running", "stop")])
+@pytest.mark.parametrize("entry", [{"resource_ids": ["r"]}, {"purchase": "made"}, {"purchase": "sent"}], ids=str)
+def test_person_forgets_machine_with_unreadable_page_if_list_calls_it_deleted(
+    tmp_path: Path, entry: Json, status: str, step: str
+) -> None:
+    """Otherwise, if no page of a deleted machine can be read, its host could never buy again."""
+    file = write(tmp_path, "gpu-1", procured_offer_id="o", **entry)
+    api = Api(machine("r", status=status), unreadable_id="r", phases={"o": "failed"}, status_ids=("r",))
+    (plan,) = plans(api, declared("gpu-1", tmp_path), forget=["r"])["ends"]
+    assert (plan["next"], plan["ids"], plan["gone"]) == (step, [], ["r"] if step == "note" else [])
+    note_end(Api(), plan)
+    assert file.exists() is (step == "stop")
 
 
 def test_end_includes_further_machine_that_is_deleting(tmp_path: Path) -> None:

@@ -676,7 +676,8 @@ def test_other_machines_end_if_api_does_not_show_one(
 ) -> None:
     found = end_of(end_request, machines, **context)
     assert (found.action, found.ids, found.in_doubt, found.forgotten) == (Action.END, ("s",), ("r",), ())
-    assert ("decommission_forget" in found.reason) is ("unknown" in context)
+    is_gone = any(item["status"] == "deleted" for item in machines)
+    assert ("decommission_forget=r." in found.reason) is ("unknown" in context or is_gone)
     for word in words:
         assert word in found.reason
 
@@ -824,4 +825,4 @@ def test_ids_to_read_before_end(registered: Any, named_by_status: tuple[str, ...
 
 def test_id_is_unknown_if_page_and_list_do_not_know_it() -> None:
     errors = {"a": ("not_found", "404"), "b": ("not_found", "404"), "c": ("unavailable", "503"), "d": ("auth", "401")}
-    assert unknown_and_unread(errors, {"b", "c"}) == ({"a": "404"}, {"c": "503", "d": "401"})
+    assert unknown_and_unread(errors, [machine("b"), machine("c")], ["c"]) == ({"a": "404"}, {"c": "503", "d": "401"})
