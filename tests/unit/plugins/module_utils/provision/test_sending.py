@@ -199,6 +199,22 @@ def test_is_made_needs_success_or_proof_of_purchase(fields: dict[str, Any], expe
 
 
 @pytest.mark.parametrize(
+    ("is_planned", "fields", "expected"),
+    [
+        (False, {"status": "failed", "resource_ids": ["r"]}, True),
+        (True, {"status": "failed", "resource_ids": ["r"]}, False),  # the role queries all offers together
+        (False, {"status": "failed"}, False),
+        (False, {"resource_ids": ["r"]}, False),
+    ],
+)
+def test_status_of_purchase_that_failed_at_once_is_queried(
+    is_planned: bool, fields: dict[str, Any], expected: bool
+) -> None:
+    answer = {"status": "procured", "procured_at": None, "resource_ids": [], "odd_ids": [], "error": None, **fields}
+    assert Terms(is_planned=is_planned).looks_after(answer) is expected
+
+
+@pytest.mark.parametrize(
     ("sends", "retries", "refused", "is_busy", "may_send"),
     [
         (0, 5, None, False, True),  # a lost answer: sent again once
@@ -292,6 +308,7 @@ def test_only_refusal_that_frees_host_needs_claim(
         (NextStep(Decision.NOT_SENT, Reason.EXPIRED), History(), [], False),
         (NextStep(Decision.REJECTED, Reason.REFUSED), History(sends=1, refused=422), [], False),
         (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), [], False),
+        (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), ["theirs"], False),
         (NextStep(Decision.REJECTED, Reason.EXPIRED), History(unanswered=True), [], False),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(unanswered=True), ["r"], None),
         # If the purchase may have been ours, the ledger counts its cost up to now.
