@@ -549,9 +549,11 @@ def _end_without_machines(
             f"The API has no machine of offer {request.entry.offer_id}, but its purchase was noted only recently. If"
             f" its run was stopped, the request may still arrive. Run again in {minutes} minutes.",
         )
-    gone = _ids_of(machines_in(api_view.account.of_offer(request.entry.offer_id)))
-    pending = _is_under_way(request.entry, api_view)
-    return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten, pending=pending)
+    owned = api_view.account.of_offer(request.entry.offer_id)
+    # Otherwise someone else may have bought the offer, and machines that it still brings are theirs.
+    has_bought = request.entry.is_made or any(request.host in owner.hosts for _machine, owner in owned)
+    pending = has_bought and _is_under_way(request.entry, api_view)
+    return End(Action.FORGET, gone=tuple(_ids_of(machines_in(owned))), forgotten=forgotten, pending=pending)
 
 
 def _end_by_name(request: EndRequest, api_view: ApiView) -> End:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import stat
 import time
@@ -494,6 +495,30 @@ def test_entry_stays_if_late_machines_cannot_be_listed(tmp_path: Path) -> None:
         note_end(api, plan)
     assert failure.value.result["left"] == ["r"]
     assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["r"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "is_hosts"),
+    [
+        ({"purchase": "made"}, "colleague", True),
+        ({"purchase": "sent"}, "gpu-1", True),
+        ({"purchase": "sent"}, "colleague", False),
+        ({"purchase": "sent", "refused_status": 409}, "gpu-1", False),
+    ],
+    ids=str,
+)
+def test_late_machine_is_noted_only_if_the_host_has_bought_the_offer(
+    tmp_path: Path, entry: Json, name: str, is_hosts: bool
+) -> None:
+    """A noted machine ends in the next run, and a colleague may have bought the offer."""
+    file = write(tmp_path, "gpu-1", procured_offer_id="o", **entry)
+    api = Api(machine("r", name, status="deleted"), phases={"o": "going_on"})
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    assert (plan["next"], plan["pending"]) == ("note", is_hosts)
+    api.listed.append(machine("s", name))
+    with pytest.raises(Failure, match="Meanwhile the offer brought s") if is_hosts else contextlib.nullcontext():
+        note_end(api, plan)
+    assert file.exists() is is_hosts
 
 
 def test_machine_that_did_not_end_stays_in_entry_of_pending_purchase(tmp_path: Path) -> None:
