@@ -100,6 +100,61 @@ def test_machine_of_finished_job_ends_or_is_kept(
 
 
 @pytest.mark.parametrize(
+    ("entry", "kept_until"),
+    [
+        (RUNNING, 160.0),  # without a lease
+        (replace(RUNNING, ends_at=utc(120.0)), 120.0),
+        (read_entry({}), None),  # nothing may be billed
+    ],
+)
+def test_machine_is_kept_only_while_billed_and_leased(entry: Any, kept_until: float | None) -> None:
+    run = run_record.Run(run_request.Request(name="train", keep=60), {"phase": "started"}, entry, now=100.0)
+    after = run_record.after_job(run, {"state": "failed"}, {"complete": True}, has_gone=False)
+    assert after["kept_until"] == kept_until
+
+
+@pytest.mark.parametrize("phase", ["home", "gone"])
+def test_fetched_record_keeps_its_outcome(phase: str) -> None:
+    """A machine that answers later, or the one of another purchase, does not change it."""
+    record = {"phase": phase, "state": "failed", "complete": True, "digest": "a"}
+    run = run_record.Run(run_request.Request(name="train"), record)
+    after = run_record.after_job(run, {"state": "succeeded", "digest": "a"}, {"complete": False}, has_gone=True)
+    assert after == {**record, "kept_until": None}
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        ({"state": "running"}, ("lost", run_record.MACHINE_GONE)),
+        ({"state": "failed", "reason": "exit code 3"}, ("failed", "exit code 3")),
+        ({"state": "succeeded", "reason": "exit code 0"}, ("succeeded", "exit code 0")),
+    ],
+)
+def test_job_is_lost_if_its_machine_ended_first(record: dict[str, Any], outcome: tuple[str, str]) -> None:
+    run = run_record.Run(run_request.Request(name="train"), {**record, "phase": "started", "complete": None})
+    after = run_record.after_job(run, {"unreachable": True}, {}, has_gone=True)
+    assert (after["state"], after["reason"], after["complete"]) == (*outcome, False)
+
+
+def test_begun_run_keeps_its_purchase_phase_and_beginning() -> None:
+    """Also if the machine says later that the job began at another moment, or the host has another purchase."""
+    run = run_record.Run(run_request.Request(name="train"), entry=RUNNING)
+    first = run_record.started(run, "2026-12-01T06:00:00Z", {"began_at": "2026-12-01T06:01:00Z"})
+    assert (first["phase"], first["offer_id"], first["began_at"]) == ("started", "o1", "2026-12-01T06:01:00Z")
+    for before in (first, {**first, "phase": "home", "state": "failed"}):
+        later = replace(run, record=before, entry=replace(RUNNING, offer_id="o2"))
+        assert run_record.started(later, "2026-12-01T09:00:00Z", {"began_at": "2026-12-01T08:00:00Z"}) == before
+
+
+@pytest.mark.parametrize(
+    ("record", "is_settled"),
+    [({}, False), ({"phase": "home"}, False), ({"phase": "home", "kept_until": None}, True), ({"phase": "gone"}, True)],
+)
+def test_record_is_settled_by_command_that_keeps_or_ends(record: dict[str, Any], is_settled: bool) -> None:
+    assert run_record.is_settled(record) is is_settled
+
+
+@pytest.mark.parametrize(
     ("state", "missing", "files", "is_home"),
     [
         ("succeeded", [], 0, True),  # run_results is empty, or names empty folders
@@ -134,6 +189,7 @@ def test_success_without_requested_results_keeps_machine(
         (["supply_run"], 9000.0, -3600.0, -60.0, True),  # a clock was set back
         (["supply_run"], 9000.0, 0.0, 900.0, False),  # this sweep ends it
         (["supply_run"], None, 0.0, 900.0, False),
+        (["supply_run"], None, -60.0, 900.0, False),
         (["gpu"], 9000.0, -60.0, 900.0, False),
     ],
 )
@@ -177,7 +233,11 @@ def test_cost_of_run_leaves_out_earlier_purchases() -> None:
     for offer_id, earlier in (("", ["o1", "o2", "o3"]), ("o3", ["o1", "o2"])):
         entry = read_entry({"provision_procured_offer_id": offer_id})
         run = run_record.Run(run_request.Request(name="train"), entry=entry, ledger=ledger)
-        assert run_record.ordered(run, "2026-12-01T06:00:00Z")["earlier_offers"] == earlier
+        first = run_record.ordered(run, "2026-12-01T06:00:00Z")
+        assert first["earlier_offers"] == earlier
+        # A repeated order keeps them: what was bought since then was bought for this run, also if it has ended.
+        repeated = run_record.ordered(replace(run, record=first, entry=RUNNING), "2026-12-01T09:00:00Z")
+        assert (repeated["earlier_offers"], repeated["ordered_at"]) == (earlier, "2026-12-01T06:00:00Z")
     unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
     assert run_record.cost_of_run(unknown, "run-train", record) is None
 
@@ -300,6 +360,21 @@ def test_after_sweep_notes_outcome_of_finished_job(
     assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
     assert "see run.json." in line or not results.get("missing")
     assert run_record.after_sweep(record, {**fetch, "fetches": False}, job, results) is record
+
+
+@pytest.mark.parametrize(
+    ("job", "results", "why"),
+    [
+        ({"state": "failed", "msg": "old"}, {}, "see run.json."),
+        ({"unreachable": True, "msg": "no route"}, {}, "no route."),
+        ({"state": "failed"}, {"complete": False, "fault": "The disk is full."}, "The disk is full."),
+        ({"state": "failed"}, {"failed": True, "msg": "It took too long."}, "It took too long."),
+        ({"unreachable": True, "msg": "no route"}, {"msg": "It took too long."}, "It took too long."),
+    ],
+)
+def test_swept_line_names_fault_of_transfer_or_machine(job: dict[str, Any], results: dict[str, Any], why: str) -> None:
+    line = run_record.swept_line("train", {}, job, results, "runs/train")
+    assert line == f"The results of train are NOT complete: {why} Fetched so far: runs/train"
 
 
 def test_sweep_writes_complete_record() -> None:

@@ -103,6 +103,9 @@ def test_refusal_of_plan_counts_only_if_command_may_buy(course: Course) -> None:
         ({"failed": True, "msg": "no Python"}, "did not report on its job: no Python."),
         ({"unreachable": True}, "did not report on its job: it did not answer."),
         ({}, "did not report on its job: it did not answer."),
+        # The connection was lost while the job was followed: its last state is no answer.
+        ({"state": "none", "lost_sight": True}, "did not report on its job: it did not answer."),
+        ({"state": "running", "digest": "a", "lost_sight": True}, "did not report on its job: it did not answer."),
     ],
 )
 def test_job_starts_only_on_machine_without_job(job: dict[str, Any], trouble: str | None) -> None:
@@ -122,6 +125,11 @@ def test_job_starts_only_on_machine_without_job(job: dict[str, Any], trouble: st
         ({"max_bill": 5}, {"ends_at": NOW + 200_000}, NOW + 5400),
         ({"max_bill": 5, "seconds": 36_000.0}, {"ends_at": NOW + 200_000}, NOW + 5400),
         ({"max_bill": 5}, {"ends_at": None}, NOW + 5400),  # without a lease
+        ({"max_bill": 5, "seconds": 1800.0}, {"ends_at": NOW + 200_000}, NOW + 5400),
+        # The lease may be two minutes longer than the bill: it is rounded.
+        ({"max_bill": 5}, {"ends_at": NOW + 5520}, NOW + 5400),
+        ({"max_bill": 5}, {"ends_at": NOW + 5519}, None),
+        ({"max_bill": 100}, {"ends_at": NOW + 3659}, "no time left for the job"),
         ({"max_bill": 4}, {"ends_at": NOW + 200_000}, "no time left for the job"),
         ({"max_bill": 0}, {"ends_at": NOW + 200_000}, "no time left for the job"),
         # A lease longer than the job's time stays, if the bill pays for it.
@@ -149,6 +157,7 @@ def test_lease_is_shortened_to_requested_bill(requested: dict[str, Any], entry: 
         assert list(decision) == ["trouble"] and expected in decision["trouble"]
     else:
         assert decision["until"] == expected and decision["seconds"] <= (request.seconds or 10**6)
+        assert decision["lines"] or not expected  # a person reads that the lease gets shorter
 
 
 @dataclass
@@ -291,7 +300,7 @@ def test_repeated_command_declares_lease_of_its_machine(leased: str, seconds: fl
 def test_begun_run_without_its_machine_is_in_doubt(
     phase: str, offer_noted: str | None, offer_owned: str, ended: tuple[str, ...], expected: str
 ) -> None:
-    record = {"phase": phase, "offer_id": offer_noted, "name": "train", "host": "run-train"}
+    record = {"phase": phase, "offer_id": offer_noted, "name": "train", "host": "run-train", "digest": ""}
     entry = read_entry(
         {"provision_procured_offer_id": offer_owned, "provision_purchase": "made"} if offer_owned else None
     )
@@ -301,6 +310,9 @@ def test_begun_run_without_its_machine_is_in_doubt(
     doubt = "" if expected == "ended" else expected
     assert doubt in running.why_in_doubt(run) and bool(running.why_in_doubt(run)) is bool(doubt)
     assert not doubt or f"began with offer {offer_noted}" in running.why_in_doubt(run)
+    # Its job does not start on a machine in doubt, and a failure must not promise that nothing is billed.
+    assert not doubt or doubt in running.next_on_machine(run, {"state": "none"})["trouble"]
+    assert ("Nothing is billed" in running.failure_message({}, run, "")) is not bool(doubt or offer_owned)
 
 
 def test_shorter_lease_replaces_end_of_lease() -> None:
@@ -328,9 +340,11 @@ def test_name_alone_follows_but_never_starts_job() -> None:
     [
         ({"seconds": 7200.0}, 10_800.0, 7200, ""),
         ({"seconds": 7200.0}, 10_300.0, 6700, ""),  # a few minutes less, after the first boot
+        ({"seconds": 7200.0}, 10_200.0, 6600, ""),
         ({"seconds": 7200.0}, 10_100.0, 6500, "The job may take 1 h 48 min, since the lease of its machine ends at"),
         ({}, 4300.0, 700, ""),
         ({}, 4100.0, 500, "The job may take 8 min"),
+        ({}, 3660.0, 60, "The job may take 1 min"),
     ],
 )
 def test_message_tells_that_job_gets_less_time(
@@ -341,6 +355,36 @@ def test_message_tells_that_job_gets_less_time(
     decision = running.next_on_machine(Run(request, entry=entry, now=NOW), {"state": "none"})
     assert decision["starts"] and decision["seconds"] == seconds
     assert expected_text in " ".join(decision["lines"]) and bool(expected_text) is bool(decision["lines"])
+
+
+@pytest.mark.parametrize(
+    ("phase", "has_gone", "job", "expected"),
+    [
+        ("home", False, {"state": "failed", "digest": "a"}, {"ends": True}),
+        ("home", True, {}, {"ends": True}),
+        ("started", True, {}, {"ends": True}),  # the registry notes its end
+        ("gone", False, {}, "It cost at most USD 33.40."),  # another command was first: the machine may be a new one
+        ("gone", True, {}, "It cost at most USD 33.40."),
+        ("started", False, {"state": "failed", "digest": "a"}, "Its machine stays."),
+        ("started", False, {"state": "succeeded", "digest": "a"}, "Its machine stays."),
+        ("started", False, {"state": "running", "digest": "a"}, "train runs."),
+        ("started", False, {"state": "none"}, "has not begun its job."),
+        ("started", False, {"state": "failed", "digest": "b"}, "has another job"),
+        ("started", False, {"unreachable": True}, "did not report on its job"),
+    ],
+)
+def test_machine_ends_once_results_are_home_or_it_has_gone(
+    phase: str, has_gone: bool, job: dict[str, Any], expected: Any
+) -> None:
+    changes = {"phase": phase, "digest": "a", "kept_until": None, "began_at": None}
+    run = Run(Request(name="train", digest="a"), {**RECORD, **changes})
+    found = running.over_result(run, job, {}, has_gone=has_gone)
+    if isinstance(expected, dict):
+        assert found == expected
+    else:
+        text = " ".join([*found.get("lines", []), found.get("trouble", "")])
+        assert expected in text and "ends" not in found
+        assert bool(found.get("trouble")) is (job.get("state") != "running")
 
 
 def test_control_characters_from_machine_are_removed() -> None:
@@ -369,6 +413,88 @@ def test_failure_message_names_bill_and_command_to_end(until: str, is_billed: bo
     text = running.failure_message({}, Run(Request(name="train"), entry=entry), "SSH does not answer.")
     assert text.startswith("SSH does not answer.") and expected_part in text
     assert ("decommission_hosts=run-train" in text) is is_billed
+    stopped = {"trouble": "Its machine has another job."}
+    assert running.failure_message(stopped, Run(Request(), entry=entry), "It failed.") == stopped["trouble"]
+
+
+@pytest.mark.parametrize(
+    ("protect", "unswept", "expected"),
+    [
+        (None, "", ""),
+        (False, "", ""),
+        (None, "No sweep is known.", "No sweep is known."),
+        (True, "", "No sweep would end run-train"),
+        (True, "No sweep is known.", "No sweep would end run-train"),
+        ("maybe", "", "No sweep would end run-train"),  # it counts as protected
+    ],
+)
+def test_protected_group_leaves_lease_unenforced(protect: Any, unswept: str, expected: str) -> None:
+    found = running.why_unenforced("run-train", protect, unswept)
+    assert expected in found and bool(found) is bool(expected)
+
+
+def quote_found(price: float | None = PRICE, refusal: str = "", *, is_new: bool) -> dict[str, Any]:
+    """The result of the role's quote for the run's host."""
+    return {
+        "plans": {"run-train": {"is_new": is_new}},
+        "ansible_stats": {"data": {"quote": {"hosts": {"run-train": {"price_per_hour": price}}}}},
+        "refusals": {"run-train": refusal} if refusal else {},
+        "common": {"registry": "registry: host_vars"},
+    }
+
+
+def run_in_phase(phase: str, *, has_machine: bool) -> Run:
+    """A run of offer o1 whose machine exists, or has ended by the ledger."""
+    record = {"phase": phase, "offer_id": "o1", "digest": "a"} if phase else {}
+    fields = {"provision_procured_offer_id": "o1", "provision_groups": [GROUP_OF_RUNS], "provision_leased": "3h"}
+    bills = () if has_machine else (Bill("default", "run-train", "o1", begin=0.0, end=1.0),)
+    request = Request(name="train", max_bill=20, seconds=3600.0, digest="a")
+    return Run(request, record, read_entry(fields if has_machine else None), Ledger(bills, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("phase", "has_machine", "course", "is_bought", "offer_id", "lease"),
+    [
+        ("", False, Course.BUY, True, "", "2h"),
+        ("ordered", False, Course.BUY, True, "", "2h"),
+        ("ordered", True, Course.RESUME, True, "", "3h"),
+        # The job may have begun: the role gets only the run's own offer, and tests nothing on its machine.
+        ("started", True, Course.RESUME, True, "o1", "3h"),
+        ("started", False, Course.LOST, False, "o1", "2h"),
+        ("home", True, Course.END, False, "", "3h"),
+    ],
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_play_provisions_what_course_and_record_allow(
+    phase: str, has_machine: bool, course: Course, is_bought: bool, offer_id: str, lease: str, check_mode: bool
+) -> None:
+    run, found = run_in_phase(phase, has_machine=has_machine), quote_found(is_new=not has_machine)
+    play = running.play_after_quote(run, found, "", has_registry=True, check_mode=check_mode)
+    assert (play["provisions"], play["goes_on"]) == (is_bought and not check_mode, not check_mode)
+    assert (play["lost"], play["lease"]) == (course is Course.LOST, lease)
+    assert (play["offer_id"], play["verify"]) == (offer_id, "none" if offer_id else "")
+    lines = [*play["lines"], ""]
+    assert lines[0] == ("at most USD 4.00 for its machine, USD 2.00/h" if course is Course.BUY else course.value)
+    assert ("Registry: host_vars" in lines) is (course is Course.BUY)
+
+
+def test_play_after_quote_shows_whole_bill_if_price_is_unknown() -> None:
+    run = run_in_phase("", has_machine=False)
+    play = running.play_after_quote(run, quote_found(None, is_new=True), "", has_registry=True, check_mode=False)
+    assert play["lines"][0].startswith("at most USD 20.00 for its machine")
+
+
+@pytest.mark.parametrize(
+    ("digest", "refusal", "reason"),
+    [("a", "It is too dear.", "It is too dear."), ("b", "", "it is another job")],
+)
+def test_play_after_quote_stops_for_refusal_or_other_job(digest: str, refusal: str, reason: str) -> None:
+    run = run_in_phase("started", has_machine=True)
+    run = replace(run, record={**run.record, "digest": digest})
+    with pytest.raises(ValueError, match=reason):
+        running.play_after_quote(
+            run, quote_found(refusal=refusal, is_new=False), "", has_registry=True, check_mode=False
+        )
 
 
 @pytest.mark.parametrize(
