@@ -9,6 +9,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import (
     ADOPTED,
     ENDED,
@@ -19,6 +20,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     SENT,
     Line,
     bills_of,
+    clock_ahead,
+    line_of_entry,
+    read_line,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
@@ -31,10 +35,17 @@ X, M = offer_id(1), machine_id(1)
 NOW = 100_000.0
 
 
-def line(event: str, at: float, claim: float, price: float = 2.0, *, ids: bool = False, renews: float = 0.0) -> Line:
+def line(
+    event: str, at: float, claim: float, price: float | None = 2.0, *, ids: bool = False, renews: float = 0.0
+) -> Line:
     """A line about the host's only offer; moments in seconds. ``claim``: when the claim was made."""
     facts = replace(entry(X, [M] if ids else []), price_per_hour=price, journaled_at=utc(claim), project="default")
     return Line(event, "gpu-1", facts, at, claim, "why" if event == ENDED else "", utc(renews) if renews else "")
+
+
+def by_hand(event: str, at: float | None) -> Line:
+    """A line that names no claim; None for a time that cannot be read."""
+    return Line(event, "gpu-1", replace(entry(X), price_per_hour=2.0), at)
 
 
 @dataclass(frozen=True)
@@ -78,11 +89,29 @@ TABLE = {
     "made after all": ([*REFUSED_CLONE, line(MADE, B, B)], ExpectedBill(A, None, 7.0)),
     "the price rose": ([*BOUGHT, line(ENDED, B + 3600, B, 5.0)], ExpectedBill(B, B + 3600, 5.0)),
     "two clones noted the end": ([*OVER, line(ENDED, B + 9000, B)], ExpectedBill(B, B + 3600)),
+    "the price was noted later": ([line(SENT, B, B, None), line(MADE, B + 5, B)], ExpectedBill(B, None)),
     "an end by hand": ([*BOUGHT, line(ENDED, B + 9, B)._replace(entry=entry(X))], ExpectedBill(B, B + 9)),
+    "an end by hand before the purchase was noted as made": (
+        [line(SENT, B, B), line(MADE, B + 60, B), by_hand(ENDED, B + 9)],
+        ExpectedBill(B, B + 9),
+    ),
+    "an end by hand in the second of its claim": ([*BOUGHT, by_hand(ENDED, B)], ExpectedBill(B, B)),
+    "an end by hand before the claim": ([*BOUGHT, by_hand(ENDED, B - 9)], ExpectedBill(B, None)),
+    "an end without a time": ([*BOUGHT, by_hand(ENDED, None)], ExpectedBill(B, None)),
+    "a second end without a time": ([*OVER, line(ENDED, B, B)._replace(at=None)], ExpectedBill(B, B + 3600)),
+    "only its end is left": ([line(ENDED, B + 3600, B)], ExpectedBill(B, B + 3600)),
+    "a line by hand, and an end before it": ([by_hand(MADE, B), by_hand(ENDED, A)], ExpectedBill(0.0, None)),
+    "a line by hand, and an end after it": ([by_hand(MADE, A), by_hand(ENDED, B)], ExpectedBill(0.0, B)),
+    "a line by hand without a time, and an end": ([by_hand(MADE, None), by_hand(ENDED, B)], ExpectedBill(0.0, B)),
+    "a line by hand, another clone was refused": ([*REFUSED_CLONE, by_hand(SENT, B)], ExpectedBill(0.0, None)),
+    "claimed again after its end": ([*OVER, line(SENT, B + 7200, B + 7200)], ExpectedBill(B, None)),
     "a clock behind noted the end": ([*BOUGHT, line(ENDED, B - 9, B)], ExpectedBill(B, B - 9)),
     "the registry still has it": ([*OVER, line(HELD, 0.0, B)], ExpectedBill(B, None)),
     "the registry was freed": ([line(SENT, A, A), line(FREED, 0.0, A)], None),
     "another clone's registry was freed": ([*REFUSED_CLONE, *BOUGHT, line(FREED, 0.0, A)], ExpectedBill(B, None)),
+    "taken over, and ended": ([line(ADOPTED, A, A), line(ENDED, B, A)], ExpectedBill(A, B)),
+    "taken over, and ended within a second": ([line(ADOPTED, A, A), line(ENDED, A, A)], ExpectedBill(A, A)),
+    "taken over by hand without a time, and ended": ([by_hand(ADOPTED, None), by_hand(ENDED, B)], ExpectedBill(0.0, B)),
     "taken over again after its end": (
         [line(ADOPTED, A, A), line(ENDED, B, A), line(ADOPTED, B + 60, A)],
         ExpectedBill(A, None),
@@ -96,6 +125,66 @@ def test_bill_of_lines_in_any_order(lines: list[Line], expected: ExpectedBill | 
         bills = bills_of(order)
         facts = [ExpectedBill(bill.begin or 0.0, bill.end, bill.price_per_hour or 0.0) for bill in bills]
         assert facts == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "since", "expected_count"),
+    [
+        (OVER, B + 3599, 1),
+        (OVER, B + 3600, 0),
+        (BOUGHT, NOW, 1),
+        (REFUSED_CLONE, 0.0, 0),
+        ([*OVER, by_hand(MADE, B)._replace(entry=entry("", [M]))], 0.0, 2),
+        ([by_hand(MADE, B)._replace(entry=entry("", [machine_id(number)])) for number in (1, 2)], 0.0, 2),
+    ],
+)
+def test_bills_cover_purchases_that_had_not_ended_before(lines: list[Line], since: float, expected_count: int) -> None:
+    """Without an offer, each machine is a purchase of its own."""
+    assert len(bills_of(lines, since=since)) == expected_count
+
+
+@pytest.mark.parametrize(
+    ("lines", "ahead"),
+    [
+        ([], 0.0),
+        ([BOUGHT[0]._replace(ahead=60.0)], 60.0),
+        ([BOUGHT[0]._replace(ahead=-60.0)], 0.0),
+        ([BOUGHT[0]._replace(ahead=60.0), BOUGHT[1]._replace(ahead=90.0)], 90.0),
+        ([BOUGHT[0]._replace(ahead=60.0), OVER[-1]], 0.0),
+        ([BOUGHT[0]._replace(ahead=60.0), OVER[-1]._replace(host="gpu-2")], 60.0),
+    ],
+)
+def test_clock_ahead_is_that_of_purchases_without_an_end(lines: list[Line], ahead: float) -> None:
+    assert clock_ahead(lines) == ahead
+
+
+@pytest.mark.parametrize(
+    ("held", "event"),
+    [
+        (entry(X, [], "sent"), HELD),
+        (entry(X, [M], "made"), HELD),
+        (entry("", [M]), HELD),
+        (entry(X, [M], "refused"), HELD),
+        (entry(X, [], "refused"), FREED),
+        (entry(), None),
+    ],
+)
+def test_line_of_an_entry_is_held_unless_nothing_was_bought(held: Entry, event: str | None) -> None:
+    found = line_of_entry("gpu-1", held)
+    assert (found and found.event) == event
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"why": "reaped", "renews": utc(A), "ahead": 60}, ("reaped", utc(A), 60.0)),
+        ({"why": None, "renews": None, "ahead": "soon"}, ("", "", 0.0)),
+        ({}, ("", "", 0.0)),
+    ],
+)
+def test_read_line_of_a_file_that_a_person_edited(fields: dict[str, object], expected: tuple[str, str, float]) -> None:
+    found = read_line({"event": SENT, "host": "gpu-1", **fields})
+    assert (found.why, found.renews, found.ahead) == expected
 
 
 @st.composite
