@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import (
     NAMED_ACTIONS,
     PatternPart,
+    check_slice,
+    hosts_in_reach,
     hosts_to_add,
     names_in_use,
     objection,
@@ -107,9 +111,12 @@ def test_objection_requires_count_if_pattern_means_all(
     reason = objection(parts, hosts, None, by_job=by_job)
     assert bool(reason) is (needs_count_in_job if by_job else needs_count), reason
     assert not reason or f"decommission_count={len(hosts)}. Nothing was ended." in reason
-    assert objection(parts, hosts, None, str(len(hosts)), by_job) == ""
+    assert not reason or ", and decommission_count does not confirm that. If you" in reason
+    for limited in (None, hosts):
+        assert objection(parts, hosts, limited, str(len(hosts)), by_job) == ""
     wrong_count = objection(parts, hosts, None, str(len(hosts) + 1), by_job)
     assert f"means {len(hosts)} host{'s' if len(hosts) > 1 else ''} (" in wrong_count
+    assert f", and decommission_count says {len(hosts) + 1}. If you" in wrong_count
     assert wrong_count.endswith("Nothing was ended.")
 
 
@@ -126,7 +133,51 @@ def test_unmatched_names_may_be_names_of_machines() -> None:
     assert unmatched_names(parts) == ["gpu-11", "gpu-13"]
     machines = [machine(1, "red-gpu-11"), machine(2, "gpu-13"), machine(3, "red-gpu-14-2"), machine(4)]
     assert names_in_use(machines, ["gpu-11", "gpu-13", "gpu-14"], "red-") == ["gpu-11", "gpu-14"]
-    assert with_new_hosts(parts, ["gpu-11"])[1] == PatternPart("gpu-11", ("gpu-11",))
+    assert with_new_hosts(parts, ["gpu-11"]) == [GPU_1, PatternPart("gpu-11", ("gpu-11",)), *parts[2:]]
+
+
+@pytest.mark.parametrize(
+    ("action", "unreadable", "ambiguous", "reached"),
+    [
+        ("decommission", [], [], ["a", "b"]),
+        ("decommission", ["a"], [], ["b"]),  # the play for b would end with a
+        ("decommission", ["a", "b"], [], "Nothing was ended."),
+        ("decommission", [], ["b"], "Several registries know b: choose one"),
+        ("decommission", ["b"], ["b", "c"], "Several registries know b: choose one"),
+        ("decommission", [], ["c"], ["a", "b"]),
+        ("extend", ["a"], [], ["a", "b"]),  # without a play, nothing runs on the hosts
+        ("extend", [], ["a", "b"], "Several registries know a, b: choose one"),
+    ],
+)
+def test_action_reaches_hosts_of_one_registry_that_ansible_can_read(
+    action: str, unreadable: list[str], ambiguous: list[str], reached: list[str] | str
+) -> None:
+    named = NAMED_ACTIONS[action]
+    if isinstance(reached, list):
+        assert hosts_in_reach(["a", "b"], unreadable, ambiguous, named) == reached
+        return
+    with pytest.raises(ValueError, match=f"^{reached}") as caught:
+        hosts_in_reach(["a", "b"], unreadable, ambiguous, named)
+    assert str(caught.value).endswith(named.nothing_done)
+
+
+@pytest.mark.parametrize(
+    ("template", "action", "count", "is_refused"),
+    [
+        ("GPU decommission", "decommission", "2", True),
+        ("GPU decommission", "decommission", "", False),
+        ("GPU extend", "extend", "", True),  # each slice would add the time again
+        ("GPU extend", "extend", "2", True),
+        ("", "decommission", "2", False),
+        ("", "extend", "2", False),
+    ],
+)
+def test_slice_of_a_job_neither_counts_nor_extends_hosts(
+    template: str, action: str, count: str, is_refused: bool
+) -> None:
+    refusal = f"'{template}': each would count its own hosts alone, and {action}"
+    with pytest.raises(ValueError, match=refusal) if is_refused else nullcontext():
+        check_slice(template, NAMED_ACTIONS[action], count)
 
 
 @pytest.mark.parametrize(("limited", "hosts"), [(None, ["a", "b"]), (["b", "c"], ["b"]), ([], [])])
