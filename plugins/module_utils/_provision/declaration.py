@@ -242,7 +242,7 @@ def read_declaration(
         groups=tuple(raw["groups"]),
         lease=lease,
         max_bill=bill,
-        bill_max_price_per_hour=search.max_price_for_bill(None if bill == UNLIMITED else bill, lease.lasts(now)),
+        bill_max_price_per_hour=search.max_price_for_bill(bill, lease.lasts(now)),
         unswept=str(raw["lease_unswept"]),
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, wrong),
         idle_after=_text(raw["idle_after"]).strip(),
