@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,10 @@ def test_offer_id_is_read_without_blanks_in_lower_case() -> None:
     assert (found.offer_id, found.objections) == (offer_id(10), ())
 
 
+def test_refusal_of_the_playbook_is_the_only_objection() -> None:
+    assert declared(spec={}, refused="Not this host.").objections == ("Not this host.",)
+
+
 def test_unsuited_key_is_an_objection() -> None:
     assert declared(key_fault="There is no SSH public key.").objections == ("There is no SSH public key.",)
 
@@ -376,6 +381,24 @@ def test_invalid_lease_does_not_count_as_missing() -> None:
     assert len(found) == 1 and found[0].startswith("provision_lease must be a duration such as 8h")
 
 
+@pytest.mark.parametrize(("declared_at", "begin"), [(1000.0, 1000.0), ("1000", 1000.0), (0.0, 5000.0), ("", 5000.0)])
+def test_wait_begins_when_the_play_declared_its_hosts(declared_at: Any, begin: float) -> None:
+    """A later call of the same run does not wait anew."""
+    found = read_declaration(raw(wait="8h", declared_at=declared_at), Folder(REGISTRY), now=5000.0)
+    assert (found.patience.until, found.patience.since) == (begin + 8 * 3600, begin)
+
+
+@pytest.mark.parametrize(
+    ("lease", "unswept", "refuses"),
+    [("8h", "refuse", True), ("8h", "warn", False), ("", "refuse", False), ("2030-12-01T06:00Z", "refuse", True)],
+)
+def test_host_refuses_lease_that_no_sweep_would_end(lease: str, unswept: str, refuses: bool) -> None:
+    assert declared(lease=lease, lease_unswept=unswept).refuses_unswept is refuses
+
+
+UNLIMITED_CEILING = "provision_max_price_per_hour (unlimited)"
+
+
 @pytest.mark.parametrize(
     ("fields", "price_per_hour", "ceiling"),
     [
@@ -384,6 +407,9 @@ def test_invalid_lease_does_not_count_as_missing() -> None:
         ({"max_bill": "unlimited", "max_price_per_hour": "4"}, 4.0, "provision_max_price_per_hour"),
         ({"max_bill": "0", "max_price_per_hour": "4"}, 0.0, "provision_max_bill"),
         ({"max_bill": "16", "max_price_per_hour": "", "offer_id": offer_id(1)}, 2.0, "provision_max_bill"),
+        ({"max_bill": "unlimited", "max_price_per_hour": "", "offer_id": offer_id(1)}, UNLIMITED, UNLIMITED_CEILING),
+        ({"max_price_per_hour": "unlimited"}, UNLIMITED, UNLIMITED_CEILING),
+        ({"max_price_per_hour": "3.5"}, 3.5, "provision_max_price_per_hour (USD 3.50 per hour)"),
     ],
 )
 def test_lower_of_price_limit_and_largest_bill_is_the_ceiling(
@@ -392,6 +418,7 @@ def test_lower_of_price_limit_and_largest_bill_is_the_ceiling(
     found = declared(lease="8h", **fields)
     assert found.max_price_per_hour == pytest.approx(price_per_hour) and found.max_price_per_hour >= price_per_hour
     assert found.ceiling.startswith(ceiling)
+    assert replace(found, plan_number="7f").ceiling.startswith("the price in plan 7f (")
 
 
 @pytest.mark.parametrize(
