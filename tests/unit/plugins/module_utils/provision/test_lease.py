@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
+    ENDING,
+    SWEEPS,
     Lease,
     begin_of,
+    end_begun,
     end_of,
     moment_of,
+    read_duration,
     read_lease,
+    unswept,
     until,
     utc_rounded_up,
 )
@@ -43,6 +48,7 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=timezone.utc).timestamp()
         ("2026-11-26T12:00Z", None, NOON),
         ("2026-11-26T12:00:00Z", None, NOON),
         ("2026-11-26 13:00+01:00", None, NOON),
+        ("2026-11-26t12:00z", None, NOON),
         (datetime(2026, 11, 26, 12, tzinfo=timezone.utc), None, NOON),
         ("", None, None),
         (None, None, None),
@@ -64,6 +70,47 @@ def test_read_lease_of_duration_or_moment(value: Any, seconds: float | None, mom
 def test_read_lease_rejects_other_text(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         read_lease(text)
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("8h", 8 * HOUR), (" 45s ", 45.0), ("", None), (None, None)])
+def test_read_duration_with_unit_or_nothing(value: Any, seconds: float | None) -> None:
+    assert read_duration(value) == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "8", "8 hours", "2026-11-26T12:00Z"])
+def test_read_duration_rejects_moments_and_other_text(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a duration such as 8h, 90m or 3d, not '"):
+        read_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("reaped_at", "seconds", "is_begun"),
+    [(NOON, 0.0, True), (NOON, ENDING - 1, True), (NOON, ENDING, False), (None, 0.0, False)],
+)
+def test_end_that_a_sweep_began_counts_for_a_quarter_of_an_hour(
+    reaped_at: float | None, seconds: float, is_begun: bool
+) -> None:
+    noted = "" if reaped_at is None else utc_rounded_up(reaped_at)
+    assert end_begun(noted, NOON + seconds) == (reaped_at if is_begun else None)
+
+
+@pytest.mark.parametrize(
+    ("ago", "refused", "by_job", "texts"),
+    [
+        (SWEEPS, True, False, ()),
+        (-SWEEPS, True, False, ()),
+        (SWEEPS + 1, False, False, ("it ran last at 2026-11-26 10:44 UTC", "reap_timer installs a timer")),
+        (-SWEEPS - 1, False, False, ("it ran last at 2026-11-26 13:15 UTC",)),
+        (None, True, False, ("it has never run here. provision_lease_unswept is refuse. compute_index",)),
+        (None, False, True, ("it has never run here. Enable the schedule",)),
+    ],
+)
+def test_lease_is_unswept_if_no_sweep_was_complete_in_time(
+    ago: float | None, refused: bool, by_job: bool, texts: tuple[str, ...]
+) -> None:
+    found = unswept(None if ago is None else NOON - ago, NOON, refused=refused, by_job=by_job)
+    assert bool(found) is bool(texts) and all(text in found for text in texts)
+    assert ("provision_lease_unswept" in found) is (refused and bool(texts))
 
 
 def test_lease_end_and_remaining_seconds() -> None:

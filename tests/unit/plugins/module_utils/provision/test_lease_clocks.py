@@ -14,6 +14,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     LOCAL_CLOCK,
     Clock,
     clock_of,
+    clocks_differ,
+    noted_clock,
 )
 
 NOON = 1_800_000_000.0
@@ -69,6 +71,40 @@ def test_now_is_read_from_the_noting_clock(clock: Clock, noted_by: str, now: flo
 )
 def test_since_is_measured_by_the_noting_clock(clock: Clock, noted_by: str, since: float) -> None:
     assert clock.since(NOON, noted_by) == since
+
+
+@pytest.mark.parametrize(
+    ("clock", "span"),
+    [
+        (Clock(NOON), (0.0, 0.0)),
+        (Clock(NOON, NOON + 60), (0.0, 60.0)),
+        (Clock(NOON, NOON - 60), (-60.0, 0.0)),
+        (Clock(NOON, NOON + 60, NOON + 30), (30.0, 30.0)),
+    ],
+)
+def test_span_of_clocks_is_that_of_the_database_alone(clock: Clock, span: tuple[float, float]) -> None:
+    assert clock.span == (NOON + span[0], NOON + span[1])
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected_text"),
+    [
+        (Clock(NOON, NOON + CLOCKS_APART), ""),
+        (
+            Clock(NOON, NOON + HOUR),
+            "The clocks differ: it is 2027-01-15 08:00 UTC by this computer, 2027-01-15 09:00 UTC by the API. ",
+        ),
+    ],
+)
+def test_clocks_that_differ_are_named_with_their_times(clock: Clock, expected_text: str) -> None:
+    found = clocks_differ(clock)
+    assert found.startswith(expected_text) and bool(found) is bool(expected_text)
+
+
+@pytest.mark.parametrize(("clock", "noted"), [(LOCAL_CLOCK, None), (API_CLOCK, "api"), (DATABASE_CLOCK, "database")])
+def test_entry_notes_every_clock_but_this_computers(clock: str, noted: str | None) -> None:
+    assert noted_clock(clock) == noted
+    assert clock_of(noted) == clock
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,13 @@ TABLE: list[Any] = [
         id="never noted as ready, its offer is ready",
     ),
     pytest.param(entry("r"), {"read": ABSENT}, "going_on", MissingStep.FIRST, id="was ready, its offer goes on"),
+    pytest.param(
+        entry("r", provision_resource_ids=[]),
+        {"read": ABSENT},
+        "ready",
+        None,
+        id="no machine noted, its offer is ready",
+    ),
     # Found again
     pytest.param(
         entry("r", since=9e3), {"listed": [machine("r")], "read": {}}, None, MissingStep.CLEAR, id="listed again"
@@ -179,6 +186,20 @@ TABLE: list[Any] = [
     ),
     # Gone by its own page
     pytest.param(entry("r", provision_storage_of="gpu-1"), {"read": GONE}, None, MissingStep.END, id="deleted storage"),
+    pytest.param(
+        entry("r", provision_storage_of="gpu-1"),
+        {"read": {"r": machine("r", "deleted", offer_id="other")}},
+        None,
+        MissingStep.END,
+        id="deleted storage of another offer",
+    ),
+    pytest.param(
+        entry("r", provision_storage_of="gpu-1"),
+        {"listed": [machine("r", "deleted")], "read": {}},
+        None,
+        None,
+        id="storage deleted by the list alone",
+    ),
     pytest.param(entry("r"), {"read": GONE}, "ended", MissingStep.END, id="deleted by its page"),
     pytest.param(
         entry("r", since=9e3, at=7e3),
@@ -271,6 +292,7 @@ def test_step_is_timed_by_the_clock_of_the_registry() -> None:
         assert seen.step("gpu-1", by_api_clock, place, {}, Account) is None
     by_own_clock = entry("r", since=APART - 60)
     assert seen.step("gpu-1", by_own_clock, FOLDER, {}, Account) is MissingStep.SECOND
+    assert seen.step("gpu-1", by_own_clock, SharedProject("blue"), {}, Account) is None
 
 
 def test_changes_note_when_the_second_look_began() -> None:
