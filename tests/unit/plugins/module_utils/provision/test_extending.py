@@ -16,12 +16,15 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ex
     TimeRequest,
     extension_lines,
     extension_of,
+    extension_rows,
+    read_time_request,
     variables_of_extension,
     why_above_budget,
     with_limits,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     API_CLOCK,
+    CLOCKS_APART,
     ENDING,
     Clock,
     Lease,
@@ -41,6 +44,77 @@ def leased_entry(leased: str = "8h", ends_at: Any = ENDS, **fields: Any) -> Any:
     lease = {"provision_leased": leased, "provision_ends_at": ends_at, "provision_price_per_hour": 2.0}
     purchase = {"provision_procured_offer_id": offer_id(1), "provision_resource_ids": [machine_id(1)]}
     return read_entry({**purchase, **lease, "provision_journaled_at": utc_rounded_up(BOUGHT), **fields})
+
+
+@pytest.mark.parametrize(
+    ("by", "until", "expected"),
+    [
+        ("4h", "", Lease(seconds=4 * HOUR)),
+        (" 90m ", None, Lease(seconds=1.5 * HOUR)),
+        ("", "2027-01-15T10:00Z", Lease(moment=BOUGHT + 2 * HOUR)),
+        ("", "", "one of them"),
+        (None, None, "one of them"),
+        ("4h", "2027-01-15T10:00Z", "one of them"),
+        ("", "8h", "extend_until must be a time with its zone such as 2026-12-01T06:00Z, not '8h'"),
+        ("2027-01-15T10:00Z", "", "extend_by must be a duration such as 8h, 90m or 3d, not '2027-01-15T10:00Z'"),
+        ("", "tomorrow", "extend_until must be a time with its zone"),
+        ("more", "", "extend_by must be a duration"),
+        ("0h", "", "extend_by must be a duration"),
+    ],
+)
+def test_request_names_either_duration_or_moment(by: Any, until: Any, expected: Any) -> None:
+    if isinstance(expected, Lease):
+        assert read_time_request(by, until).more == expected
+    else:
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            read_time_request(by, until)
+
+
+@pytest.mark.parametrize(
+    ("limit", "variable"), [("lease_max", "provision_lease_max"), ("max_bill", "provision_max_bill")]
+)
+def test_unreadable_limit_of_host_forbids_extension(limit: str, variable: str) -> None:
+    """Without this, a limit that is misspelled would limit nothing."""
+    raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": "", limit: "much"}
+    with pytest.raises(ValueError, match=f"{variable} cannot be read"):
+        with_limits(TimeRequest(Lease()), {**raw, "trouble": {variable: f"{variable} cannot be read."}})
+    other = {**raw, limit: "", "trouble": {"provision_idle_after": "It is of no concern here."}}
+    assert with_limits(TimeRequest(Lease()), other).longest == Lease()
+
+
+@pytest.mark.parametrize(("max_bill", "stops"), [("17.99", True), ("18", False), ("", False), (None, False)])
+def test_declared_bill_limits_extension(max_bill: Any, stops: bool) -> None:
+    raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": max_bill, "budget": ""}
+    with pytest.raises(ValueError, match=r"provision_max_bill is USD 17\.99") if stops else nullcontext():
+        extension_of(leased_entry(), with_limits(TimeRequest(Lease(seconds=HOUR)), raw), Clock(BOUGHT + HOUR))
+
+
+@pytest.mark.parametrize(
+    ("extension", "noted", "row"),
+    [
+        (
+            Extension(BOUGHT, BOUGHT + HOUR, 2.004, 18.006),
+            18.01,
+            {"before": "2027-01-15 08:00 UTC", "until": "2027-01-15 09:00 UTC", "more": 2.0, "at_most": 18.01},
+        ),
+        (
+            Extension(None, BOUGHT + HOUR, None, None),
+            None,
+            {"before": None, "until": "2027-01-15 09:00 UTC", "more": None, "at_most": None},
+        ),
+    ],
+)
+def test_unknown_bill_of_extension_stays_unknown(extension: Extension, noted: Any, row: dict[str, Any]) -> None:
+    assert variables_of_extension(extension)["provision_at_most"] == noted
+    assert extension_rows({"gpu-1": extension}) == [{"host": "gpu-1", **row}]
+
+
+def test_lines_of_extensions_add_known_costs() -> None:
+    known = Extension(BOUGHT, BOUGHT + HOUR, 2.0, 18.0)
+    lines = extension_lines({"gpu-1": known, "gpu-2": known, "gpu-3": Extension(None, BOUGHT + HOUR, None, None)})
+    assert lines[-1] == "USD more in total: 4.00" and len(lines) == 6
+    assert lines[1].split()[:3] == ["gpu-1", "2027-01-15", "08:00"] and lines[3].split()[:2] == ["gpu-3", "-"]
+    assert extension_lines({}) == ["No end was moved."]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +161,11 @@ def test_extension_has_new_end_and_cost(
             "instead of extend_by: -e extend_until=2027-01-15T10:00:00Z",
         ),
         (leased_entry(), TimeRequest(Lease(moment=BOUGHT)), "cannot be extended until 2027-01-15 08:00 UTC"),
+        (
+            leased_entry(ends_at=utc_rounded_up(BOUGHT + HOUR)),
+            TimeRequest(Lease(moment=BOUGHT + HOUR)),
+            "cannot be extended until 2027-01-15 09:00 UTC: it is 2027-01-15 09:00 UTC now",
+        ),
         (leased_entry(), TimeRequest(Lease(moment=BOUGHT + 7 * HOUR)), "may live until 2027-01-15 16:00 UTC already"),
         (
             leased_entry(),
@@ -119,6 +198,11 @@ def test_extension_has_new_end_and_cost(
             TimeRequest(Lease(seconds=HOUR)),
             "A run began to end its machine",
         ),
+        (
+            leased_entry(provision_reaped_at=utc_rounded_up(BOUGHT + 0.9 * HOUR)),
+            TimeRequest(Lease(seconds=HOUR)),
+            "A run began to end its machine at 2027-01-15 08:54 UTC",
+        ),
     ],
 )
 def test_refused_extension_gives_reason(entry: Any, time_request: TimeRequest, reason: str) -> None:
@@ -133,6 +217,13 @@ def test_entry_file_of_another_project_is_not_extended(project: str, file: str, 
     reason = "f was written for gpu-1 of the project red, but provision_project is blue."
     with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(reason)):
         extension_of(entry, with_limits(TimeRequest(Lease(seconds=HOUR)), raw, file), Clock(BOUGHT))
+
+
+@pytest.mark.parametrize(("ahead", "at_most"), [(CLOCKS_APART, 16 - 2 * CLOCKS_APART / HOUR), (301.0, None)])
+def test_purchase_by_a_clock_slightly_ahead_still_counts(ahead: float, at_most: float | None) -> None:
+    entry = leased_entry(provision_journaled_at=utc_rounded_up(BOUGHT + ahead))
+    found = extension_of(entry, TimeRequest(Lease(moment=BOUGHT + 8 * HOUR)), Clock(BOUGHT))
+    assert found.at_most == (None if at_most is None else pytest.approx(at_most))
 
 
 def test_machine_without_lease_gets_one() -> None:
@@ -208,3 +299,12 @@ def test_extension_must_stay_within_budget(hours: float, budget: str, bills: Any
         extension_of(
             leased_entry(), TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), Clock(BOUGHT), lambda _now, _end: found
         )
+
+
+def test_unreadable_ledger_forbids_extension_within_budget() -> None:
+    raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": "1000"}
+    ledger = Ledger((), BOUGHT, unreadable="spend.jsonl is no file.")
+    for budget, part in (("1000", "cannot be read, so whether provision_budget holds is not known"), ("", "")):
+        limits = with_limits(TimeRequest(Lease()), {**raw, "budget": budget})
+        found = why_above_budget(limits, raw, {}, lambda _project: ledger, BOUGHT, BOUGHT + HOUR)
+        assert part in found and bool(found) is bool(part)

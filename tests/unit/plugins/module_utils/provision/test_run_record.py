@@ -280,6 +280,29 @@ def test_all_runs_merges_records_machines_and_answers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("moments", "since"),
+    [
+        ({"ordered_at": utc(0.0)}, "50m"),
+        ({"ordered_at": utc(0.0), "began_at": utc(600.0)}, "40m"),
+        ({"ordered_at": utc(0.0), "began_at": utc(600.0), "ended_at": utc(1200.0)}, "30m"),
+        ({}, "-"),
+    ],
+)
+def test_table_of_runs_shows_time_since_last_change(moments: dict[str, str], since: str) -> None:
+    record = {**moments, "folder": "train", "name": "train", "host": "run-train", "state": "over"}
+    runs = run_record.all_runs([{**record, "last_lines": ["a", "b"]}], [], {}, {})
+    assert runs[0]["last_line"] == "b"
+    assert run_record.table_of_runs(runs, 3000.0)[1].split()[:3] == ["train", "over", since]
+
+
+def test_record_keeps_last_lines_of_log_without_control_characters() -> None:
+    job = {"state": "failed", "log": [f"line {number}\x1b" for number in range(7)]}
+    lines = run_record.with_outcome({}, job, {})["last_lines"]
+    assert [line.split()[1][0] for line in lines] == ["2", "3", "4", "5", "6"] and "\x1b" not in "".join(lines)
+    assert run_record.with_outcome({}, {"state": "failed", "log": None}, {})["last_lines"] == []
+
+
+@pytest.mark.parametrize(
     ("name", "phase", "skips", "fetches"),
     [
         ("train", None, False, True),
@@ -366,6 +389,7 @@ def test_after_sweep_notes_outcome_of_finished_job(
     ("job", "results", "why"),
     [
         ({"state": "failed", "msg": "old"}, {}, "see run.json."),
+        ({"unreachable": True}, {}, "see run.json."),
         ({"unreachable": True, "msg": "no route"}, {}, "no route."),
         ({"state": "failed"}, {"complete": False, "fault": "The disk is full."}, "The disk is full."),
         ({"state": "failed"}, {"failed": True, "msg": "It took too long."}, "It took too long."),
@@ -412,6 +436,7 @@ def test_sweep_writes_complete_record() -> None:
             "train lost (its machine has gone).",
         ),
         ({"ended_at": "2026-12-01T06:00:41Z"}, "train failed after 41 seconds (exit code 3)."),
+        ({"began_at": None}, "train failed (exit code 3)."),
     ],
 )
 def test_job_outcome_has_state_duration_and_reason(changes: dict[str, Any], sentence: str) -> None:
@@ -434,6 +459,64 @@ def test_last_result_has_outcome_cost_files_and_log() -> None:
         run_record.last_result({**RECORD, "stays": "run-train keeps its storage."}, "runs/train")["lines"]
     )
     assert "run-train keeps its storage. It cost" in text_with_storage and "Nothing is billed" not in text_with_storage
+
+
+@pytest.mark.parametrize(
+    ("state", "complete", "parts", "has_log"),
+    [
+        ("succeeded", True, [], False),
+        ("succeeded", False, ["train succeeded", "Its results went with the machine"], False),
+        ("failed", True, ["train failed"], True),
+        ("lost", False, ["train lost", "Its results went with the machine"], True),
+    ],
+)
+def test_last_result_is_in_trouble_without_success_and_results(
+    state: str, complete: bool, parts: list[str], has_log: bool
+) -> None:
+    found = run_record.last_result(
+        {**RECORD, "state": state, "complete": complete}, "runs/train", "Nothing was bought."
+    )
+    assert all(part in found["trouble"] for part in parts) and bool(found["trouble"]) is bool(parts)
+    assert ("Traceback" in found["lines"]) is has_log and found["lines"][-1] == "Nothing was bought."
+    text = " ".join(found["lines"])
+    assert ("Results: runs/train" in text, "arrived before are in runs/train" in text) == (complete, not complete)
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "missing", "expected"),
+    [
+        (None, None, []),
+        (
+            [{"path": "a", "reason": "changed"}, {"path": "b"}, {"reason": "no space"}],
+            ["*.csv"],
+            [
+                "Not home: a (changed), b, no space.",
+                "Not written by the job: *.csv. To fetch other files, change run_results.",
+            ],
+        ),
+    ],
+)
+def test_incomplete_result_names_files_and_reasons(incomplete: Any, missing: Any, expected: list[str]) -> None:
+    record = {**RECORD, "incomplete": incomplete, "missing": missing}
+    run = run_record.Run(run_request.Request(name="train", folder="runs/train"), record)
+    lines = run_record.incomplete_result(run, "It broke")["lines"]
+    assert lines[1] == "Its results are NOT complete. It broke. See runs/train." and lines[2:-2] == expected
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept_until", "ends_at", "ends"),
+    [
+        (60.0, 500.0, utc(500.0), False),
+        (0.0, 500.0, utc(500.0), True),  # this command does not keep it
+        (60.0, None, utc(500.0), True),  # its job has succeeded
+        (60.0, 500.0, utc(100.0), True),
+        (60.0, 500.0, "", True),
+    ],
+)
+def test_machine_ends_once_home_unless_kept(keep: float, kept_until: Any, ends_at: str, ends: bool) -> None:
+    request, entry = run_request.Request(name="train", keep=keep), replace(RUNNING, ends_at=ends_at)
+    run = run_record.Run(request, {**RECORD, "kept_until": kept_until}, entry, now=100.0)
+    assert run_record.result_once_home(run).get("ends", False) is ends
 
 
 @pytest.mark.parametrize(

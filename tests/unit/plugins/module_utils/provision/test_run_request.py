@@ -28,7 +28,9 @@ from run_samples import read_variables
         ({"run_gpu": "4090 Ti"}, {"spec": {"compute": {"gpu_type": "4090 Ti", "gpu_count": 1}}}),
         ({"run_gpu": "RTX 4090"}, {"spec": {"compute": {"gpu_type": "RTX 4090", "gpu_count": 1}}}),
         ({"run_gpu": None, "run_spec": {"compute": {}}}, {"spec": {"compute": {}}}),
+        ({"run_gpu": "", "run_spec": {"compute": {}}}, {"spec": {"compute": {}}}),
         ({"run_time": "8h"}, {"seconds": 28_800.0}),
+        ({"run_time": "10m"}, {"seconds": 600.0}),
         ({"run_results": "out, *.csv"}, {"results": ("out", "*.csv")}),
         ({"run_results": ["out", "a b"], "run_exclude": "*.pt"}, {"results": ("out", "a b"), "exclude": ("*.pt",)}),
         ({"run_env": {"A": True, "B": True}}, {"environment": ("A", "B")}),
@@ -101,6 +103,22 @@ def test_code_inside_results_folder_is_refused(files: str, is_refused: bool) -> 
 
 
 @pytest.mark.parametrize(
+    ("folder", "around", "by_job", "reason"),
+    [
+        ("/home/me/runs", "", False, ""),
+        ("/runner/project/runs", "", True, "a job of AWX, which loses /runner/project/runs"),
+        ("/runner/project/runs", "", False, ""),
+        ("/data/runs", "", True, ""),
+        ("/home/me/inventory/runs", "/home/me/inventory", False, "not be in the inventory folder /home/me/inventory:"),
+        ("/runner/project/runs", "/runner/project", True, "not be in the inventory folder /runner/project:"),
+    ],
+)
+def test_results_stay_outside_inventory_and_lost_folders(folder: str, around: str, by_job: bool, reason: str) -> None:
+    found = run_request.why_not_kept(folder, around, by_job=by_job, folders=["/runner", "/tmp"])
+    assert reason in found and bool(found) is bool(reason)
+
+
+@pytest.mark.parametrize(
     ("files", "dest", "pattern"),
     [
         ("/p/code", "/p/runs/train", ()),
@@ -166,5 +184,7 @@ def test_unknown_price_needs_run_time() -> None:
     with pytest.raises(ValueError, match="run_time"):
         run_request.lease_of(Request(max_bill=5), None)
     assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
+    with pytest.raises(ValueError, match=r"the hour for the results, cost USD 2\.34 at"):
+        run_request.lease_of(Request(max_bill=1), 2.0)
     shortest_leases = [run_request.lease_text(Request(seconds=seconds).least_lease) for seconds in (None, 7200.0)]
     assert shortest_leases == ["70m", "3h"]
