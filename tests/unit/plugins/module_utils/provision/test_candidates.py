@@ -91,6 +91,14 @@ def test_why_none_names_region_or_contract_that_has_offers(wider: list[Any], alt
     assert found.at(FREE.host, {}) == found  # new prices do not change it
 
 
+@pytest.mark.parametrize(
+    ("verify", "noted", "level"), [("load", None, "load"), ("load", True, ""), ("load", "yes", "load"), ("none", None, "")]
+)
+def test_machine_is_tested_until_its_entry_notes_that_it_passed(verify: str, noted: Any, level: str) -> None:
+    known = entry(X, ["m"], "made", provision_verified=noted)
+    assert Case(host(verify=verify), known, Standing(HostState.READY)).verifies == level
+
+
 OPEN_X = Standing(HostState.OPEN, offer_id=X)
 UNREADABLE = SearchResult(reason="HTTP 503.")
 

@@ -124,6 +124,24 @@ def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
     return host_plans(cases, lambda _host: SearchResult(offers), wanted)
 
 
+@pytest.mark.parametrize(
+    ("error_class", "vendor", "suitable"),
+    [
+        ("unsound", "nebius", [2, 3, 4, 5]),  # only the site
+        ("quota", "nebius", [2, 5]),  # the vendor everywhere
+        ("capacity", "nebius", [1, 2, 3, 4, 5]),
+        ("", "nebius", [1, 2, 3, 4, 5]),
+        ("quota", "", [1, 2, 3, 4, 5]),
+        ("quota", "crusoe", [1, 3, 4, 5]),
+    ],
+)
+def test_failed_attempt_rules_out_its_vendor_or_site_only_for_quota_or_test(
+    error_class: str, vendor: str, suitable: list[int]
+) -> None:
+    tried = case(host(), attempts=[{**TRIED, "vendor": vendor, "error_class": error_class}])
+    assert [item["offer_id"] for item in tried.suitable(OFFERS)] == [offer_id(number) for number in suitable]
+
+
 @pytest.mark.parametrize("of_this_run", [False, True])
 def test_sites_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run: bool) -> None:
     avoiding = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)

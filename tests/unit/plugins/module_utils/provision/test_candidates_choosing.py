@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
     OfferRequest,
+    SearchResult,
     allocate,
     choose,
     pooled,
@@ -34,7 +35,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import SPEC, offer, offer_id
+from provision_samples import SPEC, host, offer, offer_id
 
 H100 = Choice({"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}})
 A100 = Choice({"compute": {"gpu_type": "A100", "gpu_count": 2}}, max_price_per_hour=3.0)
@@ -62,6 +63,26 @@ def test_choose_returns_affordable_offers_best_first(
 ) -> None:
     offers, _choices = choose([H100, A100], found, order)
     assert [item["offer_id"] for item in offers] == [offer_id(number) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("prices", "left"),
+    [
+        ({1: 4.0, 2: 5.0}, [(1, 4.0), (2, 5.0)]),
+        ({1: 5.5, 2: 5.0}, [(2, 5.0), (1, 5.5)]),  # the cheapest comes first
+        ({1: 6.5, 2: 5.0}, [(2, 5.0)]),  # now above the ceiling of its search
+        ({1: 6.5, 2: 6.5}, []),
+    ],
+)
+def test_ceiling_of_a_search_counts_at_the_highest_price(prices: dict[int, float], left: list[Any]) -> None:
+    declared = host(spec={**SPEC, "max_price_per_hour": 6}, max_price_per_hour=9)
+    now = {offer_id(number): price for number, price in prices.items()}
+    found = SearchResult.of(declared, [[ONE, TWO]]).at(declared, now)
+    assert [(item["offer_id"], item["price_per_hour"]) for item in found.offers] == [
+        (offer_id(number), price) for number, price in left
+    ]
+    assert len(found.offers_by_choice[0]) == 2
+    assert SearchResult([ONE, offer(2, None)]).at(declared, now).offers == [offer(1, prices[1]), offer(2, None)]
 
 
 def test_choose_returns_number_of_choice_for_each_offer() -> None:

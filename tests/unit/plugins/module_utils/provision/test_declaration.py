@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import THRESHOLDS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     UNLIMITED,
+    invalid_variables,
     is_true,
     read_declaration,
     read_expected,
@@ -363,6 +364,8 @@ def test_arbitrary_values_never_raise(fields: dict[str, Any], folder: str) -> No
         ({"lease": "9h", "lease_max": "8h"}, "provision_lease (9h) is longer than provision_lease_max (8h)"),
         ({"lease": "1970-01-02T09:00Z", "lease_max": "8h"}, "09:00Z) is longer than provision_lease_max (8h)."),
         ({"lease_max": "8h"}, "provision_lease must say how long the machine may live"),
+        ({"lease": None, "lease_max": "8h"}, "provision_lease must say how long the machine may live"),
+        ({"lease": None, "max_bill": 20}, "provision_max_bill is for the whole life of a machine"),
         ({"lease": "8h", "lease_max": "2026-01-01T00:00Z"}, "provision_lease_max must be a duration"),
         (
             {"max_bill": 20},
@@ -374,6 +377,33 @@ def test_arbitrary_values_never_raise(fields: dict[str, Any], folder: str) -> No
 def test_invalid_leases_and_bills_are_objections(fields: dict[str, Any], objection: str) -> None:
     found = " ".join(read_declaration(raw(**fields), Folder(REGISTRY), now=3600.0).objections)
     assert objection in found if objection else found == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "invalid"),
+    [
+        ({}, []),
+        ({"provision_protect": True, "provision_lease": "8h", "provision_budget": 9, "provision_project": "red"}, []),
+        ({"provision_project": 7, "provision_resource_name": None, "provision_max_bill": "unlimited"}, []),
+        ({"provision_project": True, "provision_resource_name": {"a": 1}}, ["project", "resource_name"]),
+        ({"provision_registry_url": ["postgresql://db"]}, ["registry_url"]),
+        ({"provision_registry_dir": "/c/ansible_collections/compute_index/supply/playbooks"}, ["registry_dir"]),
+        ({"provision_registry_dir": "/c/ansible_collections/compute_index/supply"}, ["registry_dir"]),
+        ({"provision_registry_dir": "/c/ansible_collections/compute_index/supply2"}, []),
+        ({"provision_lease": "8", "provision_lease_max": "8 hours"}, ["lease", "lease_max"]),
+        ({"provision_max_bill": "3,5", "provision_budget": "1e3"}, ["max_bill", "budget"]),
+        ({"provision_protect": "ture", "provision_idle_after": "2"}, ["idle_after", "protect"]),
+    ],
+)
+def test_invalid_variables_of_sweeps_are_named(values: dict[str, Any], invalid: list[str]) -> None:
+    """A sweep refuses a host with such a variable, rather than read another registry or lease."""
+    assert [name for name, _reason in invalid_variables(values)] == [f"provision_{name}" for name in invalid]
+
+
+def test_registry_must_not_be_in_the_folder_of_the_collection() -> None:
+    folder = raw(registry_dir="/c/ansible_collections/compute_index/supply/playbooks/host_vars")
+    (objection,) = read_declaration(folder, Folder(REGISTRY)).objections
+    assert objection.startswith("provision_registry_dir is in the collection's folder")
 
 
 def test_invalid_lease_does_not_count_as_missing() -> None:
@@ -513,6 +543,7 @@ def test_read_expected() -> None:
         "thresholds": {**THRESHOLDS, "clock": 5.0},
     }
     assert read_expected({}) == {"min_driver": "", "min_cuda": "", "thresholds": {}}
+    assert read_expected({"min_driver": None, "thresholds": None})["min_driver"] == ""
 
 
 @pytest.mark.parametrize(
