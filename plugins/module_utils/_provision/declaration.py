@@ -634,7 +634,7 @@ def _is_key(kind: str, rest: str) -> bool:
     while head := blob.read(4):
         length = int.from_bytes(head, "big")
         fields.append(blob.read(length))
-        if len(head) < 4 or len(fields[-1]) < length:
+        if len(fields[-1]) < length:
             return False
     fits = len(fields) > 1 and all(fields) and fields[0] == kind.encode()
     return fits and (len(fields[1]) == 32 or "ed25519" not in kind)
