@@ -111,6 +111,13 @@ def blob_of(key: str) -> str:
     return key.split(" ")[1]
 
 
+def encoded(blob: bytes) -> str:
+    return base64.b64encode(blob).decode()
+
+
+RSA = base64.b64decode(blob_of(public_key("ssh-rsa", *KEYS["ssh-rsa"])))
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -144,6 +151,9 @@ def blob_of(key: str) -> str:
         pytest.param(f"ssh-rsa {blob_of(KEY)}", "is damaged", id="another type in the blob"),
         pytest.param(f"ssh-ed25519 {base64.b64encode(b'x' * 51).decode()}", "is damaged", id="not a key blob"),
         pytest.param("ssh-ed25519 \u00fcber", "is damaged", id="non-ASCII"),
+        pytest.param(f"ssh-rsa {encoded(RSA[:-3])}", "is damaged", id="cut RSA key"),
+        pytest.param(f"ssh-rsa {encoded(RSA + bytes(1))}", "is damaged", id="cut length of zero"),
+        pytest.param(f"ssh-rsa {encoded(RSA + bytes([0, 1]))}", "is damaged", id="cut length"),
         pytest.param(public_key("ssh-ed25519", b""), "is damaged", id="empty key"),
         pytest.param(public_key("ssh-rsa", b"\x03", b""), "is damaged", id="empty modulus"),
         pytest.param(public_key("ssh-ed25519", bytes(31)), "is damaged", id="too short for ed25519"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,7 +93,8 @@ def test_why_none_names_region_or_contract_that_has_offers(wider: list[Any], alt
 
 
 @pytest.mark.parametrize(
-    ("verify", "noted", "level"), [("load", None, "load"), ("load", True, ""), ("load", "yes", "load"), ("none", None, "")]
+    ("verify", "noted", "level"),
+    [("load", None, "load"), ("load", True, ""), ("load", "yes", "load"), ("none", None, "")],
 )
 def test_machine_is_tested_until_its_entry_notes_that_it_passed(verify: str, noted: Any, level: str) -> None:
     known = entry(X, ["m"], "made", provision_verified=noted)
@@ -101,6 +103,44 @@ def test_machine_is_tested_until_its_entry_notes_that_it_passed(verify: str, not
 
 OPEN_X = Standing(HostState.OPEN, offer_id=X)
 UNREADABLE = SearchResult(reason="HTTP 503.")
+
+
+@pytest.mark.parametrize(
+    ("state", "known", "declared_id", "own", "wants_by_id"),
+    [
+        (FREE.standing, Entry(), X, {X}, True),
+        (FREE.standing, Entry(), "", set(), False),
+        (OPEN_X, entry(X, purchase="sent"), "", {X}, True),
+        (Standing(HostState.STOP), Entry(), X, set(), False),
+        (Standing(HostState.READY), entry(X, ["m"], "made"), "", {X}, False),
+        (Standing(HostState.READY), entry(X, ["m"], "made"), offer_id(2), {X}, False),
+        (Standing(HostState.FREE, void=True), entry(X, ["m"], "made"), offer_id(2), {offer_id(2)}, True),
+    ],
+)
+def test_host_owns_offer_that_may_be_billed_or_that_it_would_buy_by_id(
+    state: Standing, known: Entry, declared_id: str, own: set[str], wants_by_id: bool
+) -> None:
+    found = Case(host(offer_id=declared_id), known, state)
+    assert (found.own_offer_ids, found.wants_by_id) == (own, wants_by_id)
+
+
+@pytest.mark.parametrize(
+    ("state", "declared_id", "quoted", "price"),
+    [
+        (OPEN_X, "", None, 2.0),
+        (OPEN_X, X, 3.0, 3.0),
+        (OPEN_X, X, 1.0, 2.0),
+        (OPEN_X, offer_id(2), 3.0, 2.0),  # the quote is for another offer than the open purchase
+        (FREE.standing, X, 1.0, 1.0),  # the entry's price is of an earlier machine
+        (FREE.standing, X, None, None),
+    ],
+)
+def test_wanted_offer_has_higher_of_its_noted_and_quoted_price(
+    state: Standing, declared_id: str, quoted: float | None, price: float | None
+) -> None:
+    declared = replace(host(offer_id=declared_id), quoted_price_per_hour=quoted)
+    found = Case(declared, entry(X, purchase="sent"), state).offer_at_noted_price
+    assert found == {"offer_id": X, "price_per_hour": price}
 
 
 @pytest.mark.parametrize(
