@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     WAIT,
     Plan,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import purchase_summary, quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines, seconds_of
 
 from provision_samples import offer, offer_id
@@ -146,6 +146,8 @@ def test_quote_warns_if_offer_ends_before_lease(
         ([buying_plan("a", 1, None)], "USD per hour in total: 0.00, and 1 unknown price(s), until you end it"),
         ([Plan("a", WAIT, offer_id(1))], "USD per hour in total: 0.00, and 1 unknown price(s), until you end it"),
         ([buying_plan("a", 1), Plan("b", STOP, refusal="None.")], "USD per hour in total: 2.00, until you end it"),
+        # The offer of a host that stops is shown, but nothing is billed for it.
+        ([replace(buying_plan("a", 1), action=STOP, refusal="None.")], "USD per hour in total: 2.00"),
     ],
 )
 def test_unknown_prices_are_counted_apart_from_total(plans: list[Plan], total: str) -> None:
@@ -173,6 +175,14 @@ def test_quote_without_offers_has_refusals_and_no_total() -> None:
                 "b: until 1970-01-01 01:00 UTC, at most USD 2.00",
             ],
         ),
+        (
+            {"a": {"end": 3600.0, "bill": 2.0}, "b": {"end": 3600.0, "bill": 2.5}},
+            ["USD per hour in total: 4.00", "a, b: until 1970-01-01 01:00 UTC, at most USD 4.50 together"],
+        ),
+        (
+            {"a": {"end": 3600.0, "bill": 2.0}, "b": {"end": 3600.0}},
+            ["USD per hour in total: 4.00", "a, b: until 1970-01-01 01:00 UTC, at most an unknown sum"],
+        ),
     ],
 )
 def test_total_shows_how_long_it_is_billed(ending: dict[str, Any], lines: list[str]) -> None:
@@ -189,6 +199,43 @@ def test_buy_command_needs_new_hosts_and_no_refusal() -> None:
         [buying_plan("a", 1), Plan("b", STOP, refusal="No.")],
     ):
         assert quote(*plans)["lines"][-1] == "Registry: host_vars"
+
+
+@pytest.mark.parametrize(
+    ("plan_file", "refusal", "last_line", "seals"),
+    [
+        (None, "", "Buy it: compute_index.supply.provision", False),
+        ("", "", "Buy it: compute_index.supply.provision", True),  # the sealed plan is only published
+        ("p.json", "", "Buy it: compute_index.supply.provision -e plan=p.json", True),
+        ("p.json", "No.", "Registry: host_vars", False),
+        (None, "No.", "Registry: host_vars", False),
+    ],
+)
+def test_only_complete_quote_is_sealed(plan_file: str | None, refusal: str, last_line: str, seals: bool) -> None:
+    plans = [buying_plan("a", 1, expires_at=None), *([Plan("b", STOP, refusal=refusal)] if refusal else [])]
+    result = quoted(plans, REGISTRY_LABEL, plan_file)
+    assert (result["lines"][-1], result["seals"], result["is_complete"]) == (last_line, seals, not refusal)
+
+
+@pytest.mark.parametrize(
+    ("plans", "expected"),
+    [
+        ([], ""),
+        ([Plan("a", KEEP, offer_id(3), price_per_hour=4.0)], ""),
+        ([replace(buying_plan("a", 1), action=STOP)], ""),
+        (
+            [buying_plan("a", 1), replace(buying_plan("b", 2), action=STOP), Plan("c", KEEP, offer_id(3))],
+            "a: USD 2.00 per hour, no cap on the bill",
+        ),
+    ],
+)
+def test_purchase_summary_has_only_hosts_that_buy(plans: list[Plan], expected: str) -> None:
+    assert purchase_summary(plans) == expected
+
+
+def test_quote_shows_label_only_of_host_that_waits_for_offers() -> None:
+    lines = quote(replace(buying_plan("a", 1), label="a buys"), Plan("b", STOP, refusal="No."))["lines"]
+    assert "a buys" not in lines and "no offer" in lines[2]
 
 
 def test_quote_lines_fit_terminal() -> None:

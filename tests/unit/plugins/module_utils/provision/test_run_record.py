@@ -60,6 +60,10 @@ def test_name_alone_repeats_variables_of_begun_run() -> None:
     assert (repeated.keep, repeated.follow, repeated.by_name, request.by_name) == (5400.0, False, True, False)
     assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
     assert run_record.digest_of(repeated, "other code") == "digest"
+    # A machine that is not kept has no duration: 0s would be a mistake of the next command.
+    unkept = run_record.ordered(replace(run, request=replace(request, keep=0.0)), "2026-12-01T06:00:00Z")["asked"]
+    mistakes: list[str] = []
+    assert run_request.read_request({**unkept, "run_name": "train"}, mistakes).keep == 0.0 and not mistakes
     # A repeated command fetches the results that the first one named, unless it names other ones.
     other_job = {**VARIABLES, "run_command": "false"}
     assert run_record.with_variables_of_run(other_job, begun) == {**other_job, "run_results": ["out"]}

@@ -75,6 +75,13 @@ def cloud_init_output(
             id="degraded",
         ),
         pytest.param(
+            0,
+            cloud_init_output(extended="degraded done", others="\nWARNING:\n\t- a"),
+            "",
+            CloudInitStatus("done", ("a",), degraded=True),
+            id="degraded-of-older-versions",
+        ),
+        pytest.param(
             1,
             cloud_init_output("error", "error - done", errors="\n\t- " + "x" * 500),
             "",
@@ -307,6 +314,11 @@ def test_wait_for_address_of_name_is_limited_to_a_minute(error: str) -> None:
     assert waiting.after_failure(wait, error, 135)[1].failed
 
 
+def test_machine_that_does_not_answer_has_no_time_limit_of_refused_key() -> None:
+    wait, _step = waiting.after_failure(UNREACHABLE, REFUSED, 0)
+    assert (wait.doubtful, waiting.after_failure(wait, REFUSED, 599)[1].failed) == (None, False)
+
+
 def test_time_limit_of_refused_key_restarts_after_connection() -> None:
     wait, _step = waiting.after_failure(UNREACHABLE, DENIED, 0)
     wait, _step = waiting.after_failure(waiting.connected(wait, 100), DENIED, 300)
@@ -353,6 +365,12 @@ STILL_RUNNING = "The state of cloud-init is 'running' (Running in stage: modules
         pytest.param(RUNNING, 21, BootStep(STILL_RUNNING, 2.0), id="running"),
         pytest.param(RUNNING, 80, BootStep(STILL_RUNNING, 10.0), id="slowly"),
         pytest.param(RUNNING, 1820, BootStep(f"{STILL_RUNNING} It had 30 minutes.", failed=True), id="too-long"),
+        pytest.param(
+            CloudInitStatus("running", ("a",), degraded=True),
+            21,
+            BootStep("The state of cloud-init is 'running' (a).", 2.0),
+            id="running-degraded",
+        ),
         pytest.param(
             CloudInitStatus("running", ("a", "b")),
             21,
@@ -447,7 +465,7 @@ def test_connection_may_be_lost_three_times() -> None:
     wait, now = waiting.connected(Wait(BootTimeouts(connect=100, boot=1800)), 10), 10.0
     for lost in (1, 2, 3):
         wait, step = waiting.after_failure(wait, REFUSED, now + 10)
-        assert (step.failed, wait.lost) == (False, lost)
+        assert (step.failed, wait.lost, step.msg) == (False, lost, "SSH does not answer: Connection refused.")
         wait, step = waiting.after_failure(wait, REFUSED, now + 109)
         assert not step.failed, "each wait has the whole time limit"
         now += 109
