@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,13 +15,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage, storage_variables
 
 from provision_samples import entry, machine, machine_id, offer_id
 
 NOON = 1_800_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
 OFFER, M, N = offer_id(1), machine_id(1), machine_id(2)
+DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:00Z")
 MADE = {"provision_purchase": "made"}
 PLAN = {
     "storage": [],
@@ -58,6 +60,12 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
         (known((), "sent"), {"ids": [], "gone": [M]}, [], MADE),
         (known((), "sent"), {"ids": [], "forgotten": [M]}, [], MADE),
         (known((), "sent"), {"ids": []}, [], {"provision_purchase": "refused"}),
+        (
+            known((), "sent"),
+            {"ids": [], "storage": [Storage("new").variables]},
+            [],
+            {**MADE, **storage_variables([Storage("new")])},
+        ),
         # Only the API knows when the machine was made.
         (
             known(),
@@ -131,11 +139,25 @@ def test_cost_of(bills: Any, usd: float | None, cost: str) -> None:
             (6.0, "2026-11-01T12:00:00Z"),
         ),
         (entry(), [machine(1, created_at="1 day ago")], (2.0, "")),
+        # An unknown price is not free of charge.
+        (entry(), [], (None, "")),
+        (known(), [machine(1, created_at=None, price_per_hour=None)], (2.0, "")),
     ],
 )
 def test_price_and_begin(entry_: Any, machines: Any, expected: tuple[Any, ...]) -> None:
     found = ended.price_and_begin(entry_, End(Action.END, tuple(machines)))
     assert (found["price_per_hour"], found["began"]) == expected
+
+
+def test_price_includes_storage_that_came_along_and_machines_that_had_ended() -> None:
+    items = (Storage("new", price_per_hour=0.5), Storage("unpriced"), DISK)
+    end = End(Action.END, (machine(1, price_per_hour=5.0),), price_when_gone=1.0, storage=items)
+    assert ended.price_and_begin(known(), end)["price_per_hour"] == 6.5
+
+
+@pytest.mark.parametrize("action", [Action.NOTHING, Action.STORAGE, Action.STOP])
+def test_price_and_begin_are_unknown_unless_the_purchase_ends(action: Action) -> None:
+    assert ended.price_and_begin(known(), End(action, (machine(1),))) == {"price_per_hour": None, "began": ""}
 
 
 @pytest.mark.parametrize(
@@ -152,8 +174,29 @@ def test_not_ended(answers: list[dict[str, Any]], expected: NotEnded) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error_class", "lost", "is_over"),
+    [("not_found", ["d1"], True), ("not_found", ["d2"], False), ("not_found", [], False), ("auth", ["d1"], False)],
+)
+def test_unknown_storage_is_over_only_if_a_person_forgets_it(error_class: str, lost: list[str], is_over: bool) -> None:
+    found = ended.not_ended({**PLAN, "storage_lost": lost}, ["d1"], {"d1": {"error_class": error_class}})
+    assert (found.ids, found.over) == (((), ("d1",)) if is_over else (("d1",), ()))
+
+
+@pytest.mark.parametrize(
+    ("in_doubt", "expected"),
+    [([], NotEnded((), (), over=(M,))), ([N], NotEnded((N,), ("Whose is it?",), over=(M,)))],
+)
+def test_machine_in_doubt_may_not_have_ended(in_doubt: list[str], expected: NotEnded) -> None:
+    plan = {**PLAN, "in_doubt": in_doubt, "refusal": "Whose is it?"}
+    assert ended.machines_not_ended(plan, {M: {"billing_stopped": True}}) == expected
+
+
+@pytest.mark.parametrize(
     ("fields", "is_late"),
-    [({}, True), ({"status": "deleted"}, False), ({"offer_id": offer_id(2)}, False), ({"resource_id": M}, False)],
+    [
+        *(({}, True), ({"status": "deleted"}, False), ({"offer_id": offer_id(2)}, False), ({"resource_id": M}, False)),
+        *(({"kind": "storage"}, False), ({"resource_id": None}, False)),
+    ],
 )
 def test_late_machines_are_new_live_machines_of_the_offer(fields: dict[str, Any], is_late: bool) -> None:
     found = ended.late_machines(PLAN, [machine(2, offer=OFFER, **fields)])
@@ -167,11 +210,54 @@ def test_late_machines_are_new_live_machines_of_the_offer(fields: dict[str, Any]
         (known((), "sent", provision_journaled_at=utc_rounded_up(NOON - 60)), True, 0.0),
         (known((), "sent", provision_journaled_at=utc_rounded_up(NOON + DAY - 60), provision_clock="api"), False, 60.0),
         (known((), "sent"), False, None),
+        (known(provision_journaled_at=utc_rounded_up(NOON - 60)), True, 60.0),
     ],
 )
 def test_age_of_purchase_is_by_the_clock_that_noted_it(entry_: Any, by_name: bool, age: float | None) -> None:
     request = ended.end_request(RAW, entry_, NOWHERE if by_name else Folder("/registry"))
     assert ended.with_age(request, Clock.of(NOON, DAY)).age == age
+
+
+@pytest.mark.parametrize(
+    ("has_registry", "fields", "entry_", "expected_id"),
+    [
+        (True, {}, known(), ""),
+        (True, {}, entry(), ""),
+        (True, {"declares": False}, known(), ""),
+        (True, {"declares": False}, entry(), "listed"),
+        (False, {}, entry(), "listed"),
+        (False, {"listed_id": None}, entry(), ""),
+        (True, {"resource_id": " Given "}, known(), "given"),
+        (False, {"resource_id": "given"}, entry(), "given"),
+    ],
+)
+def test_id_of_inventory_counts_only_without_a_registry(
+    has_registry: bool, fields: dict[str, Any], entry_: Any, expected_id: str
+) -> None:
+    place = Folder("/registry") if has_registry else NOWHERE
+    assert ended.end_request({**RAW, "listed_id": "Listed", **fields}, entry_, place).resource_id == expected_id
+
+
+@pytest.mark.parametrize(
+    ("has_registry", "storage", "ends_storage"),
+    [(True, "end", True), (True, "keep", False), (True, None, False), (False, "end", False)],
+)
+def test_storage_ends_only_if_a_registry_knows_it(has_registry: bool, storage: Any, ends_storage: bool) -> None:
+    place = Folder("/registry") if has_registry else NOWHERE
+    assert ended.end_request({**RAW, "storage": storage}, known(), place).ends_storage is ends_storage
+
+
+@pytest.mark.parametrize(("noted", "name"), [("old", "old"), ("", "gpu-1")])
+def test_end_request_has_the_name_at_the_purchase(noted: str, name: str) -> None:
+    assert ended.end_request(RAW, known(provision_resource_name=noted), Folder("/registry")).name == name
+
+
+@pytest.mark.parametrize(
+    ("of_host", "of_play", "expected"),
+    [(False, False, False), (True, False, True), (False, True, True), (None, False, False)],
+)
+def test_check_mode_of_host_or_play_counts(of_host: bool | None, of_play: bool, expected: bool) -> None:
+    assert ended.is_checked({"check_mode": of_host}, of_play) is expected
 
 
 def test_end_request_without_registry_names_twin_in_another_project() -> None:
@@ -193,6 +279,12 @@ def test_end_request_without_registry_names_twin_in_another_project() -> None:
         ),
         (End(Action.NOTHING, by_sweep="gpu-1 has got more time"), ["gpu-1 has got more time"]),
         (End(Action.END, (machine(1),)), []),
+        (End(Action.END, (machine(1),), storage=(DISK,)), []),
+        (End(Action.FORGET), [f"gpu-1: nothing runs any more of {M}"]),
+        (
+            End(Action.STORAGE, storage=(DISK,), storage_ends=("d1",), by_sweep="its lease was over"),
+            ["gpu-1 owns no machine; its storage (1 volume, USD 0.05 per hour) ends; its lease was over"],
+        ),
     ],
 )
 def test_lines_of_end(end: End, lines: list[str]) -> None:
@@ -205,9 +297,55 @@ def test_check_mode_lists_machines_and_storage_that_would_end() -> None:
         f"gpu-1: would end {M}, USD 2.00/h",
         "gpu-1: its storage (1 volume, USD 0.05 per hour) would end",
     ]
+    stays = ended.lines_of_end("gpu-1", known(), replace(end, storage_ends=()), would=True)
+    assert stays[1:] == ["gpu-1: its storage (1 volume, USD 0.05 per hour) stays and is billed"]
 
 
-DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:00Z")
+def planned_end(entry_: Any, end: End, *, check_mode: bool = False, **fields: Any) -> dict[str, Any]:
+    return ended.end_plan({**RAW, "id": "1", **fields}, entry_, Folder("/registry"), end, None, check_mode)
+
+
+def test_plan_saves_the_price_of_machines_that_are_not_ending_yet() -> None:
+    machines = (machine(1, price_per_hour=3.0), machine(2, status="deleting"))
+    assert planned_end(known(), End(Action.END, machines))["saves"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("entry_", "storage", "registry", "file"),
+    [
+        (known(), False, "/registry", "/registry/gpu-1/compute_index_supply.yml"),
+        (known(), True, "/registry", "/registry/gpu-1/compute_index_supply.yml"),
+        (entry(), True, "/registry", ""),
+        (entry(), False, "", ""),
+    ],
+)
+def test_plan_names_the_registry_that_has_something_of_the_host(
+    entry_: Any, storage: bool, registry: str, file: str
+) -> None:
+    plan = planned_end(entry_, End(Action.END, storage=(DISK,) if storage else ()))
+    assert (plan["registry"], plan["registry_file"]) == (registry, file)
+
+
+@pytest.mark.parametrize(
+    ("reaped", "ends", "before", "mark"),
+    [(True, True, None, True), (True, False, None, None), (False, True, None, None), (False, False, True, True)],
+)
+def test_sweep_marks_storage_that_it_ends(reaped: bool, ends: bool, before: bool | None, mark: bool | None) -> None:
+    end = End(Action.END, storage=(replace(DISK, is_to_end=before),), storage_ends=("d1",) if ends else ())
+    (item,) = planned_end(known(), end, reaped=reaped)["storage"]
+    assert item.get("is_to_end") == mark
+
+
+@pytest.mark.parametrize(("check_mode", "expected"), [(True, False), (False, True)])
+def test_plan_shows_storage_that_stays_after_an_end(check_mode: bool, expected: bool) -> None:
+    plan = planned_end(known(), End(Action.END, storage=(DISK,)), check_mode=check_mode)
+    assert bool(plan["stays"]) is expected and plan["storage_stays"] == ["d1"]
+
+
+@pytest.mark.parametrize(("ends", "stays"), [([], ["new", "d1"]), (["d1"], ["new"]), (["new", "d1"], [])])
+def test_storage_to_end_leaves_the_rest(ends: list[str], stays: list[str]) -> None:
+    found = ended.storage_to_end({**PLAN, "registry": "/registry"}, [Storage("new"), DISK], ends, "released", None)
+    assert (found["storage_ends"], found["storage_stays"], found["why"]) == (ends, stays, "released")
 
 
 @pytest.mark.parametrize(
@@ -288,6 +426,8 @@ def test_outcome_of_a_host(plan: Json, noted: Json, next_file: str, stop: str, o
         pytest.param(CHECKED, OVER, [], [f"gpu-1: would end {ID}, USD 2.50/h"], id="check mode"),
         pytest.param(ENDS, FAILS, [], [], id="not ended"),
         pytest.param(STOPS, OVER, [], [], id="stopped"),
+        pytest.param({**ENDS, "lines": ["a sentence"]}, FAILS, [], [], id="not ended, with a sentence"),
+        pytest.param({**STOPS, "lines": ["a sentence"]}, OVER, [], [], id="stopped, with a sentence"),
         pytest.param(IDLE, OVER, [], ["a sentence"], id="nothing to end"),
         pytest.param(FORGETS, {**OVER, "usd": None, "cost": ""}, ["has ended"], ["a sentence"], id="forgotten"),
     ],
@@ -326,6 +466,9 @@ def test_check_mode_shows_total_savings() -> None:
     plans = [CHECKED, {**CHECKED, "host": "gpu-2"}]
     found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER})
     assert ended.end_lines(plans, found)[-1] == "in total: would save USD 5.00/h"
+    for other in (ENDS, {**IDLE, "check_mode": True}):
+        plans = [CHECKED, {**other, "host": "gpu-2"}]
+        assert not any("in total" in line for line in ended.end_lines(plans, found))
 
 
 def test_all_hosts_have_the_same_next_file() -> None:
@@ -394,8 +537,8 @@ def test_ledger_notes_why_purchase_and_storage_ended(
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"ids": [], "gone": [M]}, {"resource_ids": []}, {"ids": [], "resource_ids": [], "gone": [M]}],
-    ids=["ends", "had ended before", "only now known", "only now known, had ended before"],
+    [{}, {"ids": [], "gone": [M]}, {"ids": []}, {"resource_ids": []}, {"ids": [], "resource_ids": [], "gone": [M]}],
+    ids=["ends", "had ended before", "not shown", "only now known", "only now known, had ended before"],
 )
 def test_all_ids_are_left_if_late_machines_cannot_be_listed(fields: dict[str, Any]) -> None:
     found = ended.late_unknown({**PLAN, **fields}, OSError("HTTP 503."))

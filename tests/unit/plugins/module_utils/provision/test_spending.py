@@ -54,6 +54,7 @@ def ended(when: str, **fields: Any) -> Bill:
         pytest.param(ended("2026-02-28T00:00:00Z"), 0.0, {"2026-02-27": 14.4}, id="ended at midnight"),
         pytest.param(BILL, at("2026-02-28T12:00:00Z"), {"2026-02-28": 28.8, "2026-03-01": 28.8}, id="since noon"),
         pytest.param(ended("2026-02-27T19:00:00Z"), at("2026-02-28T00:00:00Z"), {}, id="ended before since"),
+        pytest.param(ended("2026-02-28T00:00:00Z"), at("2026-02-28T00:00:00Z"), {}, id="ended at since"),
         pytest.param(BILL._replace(begin=NOW + 5), 0.0, {}, id="begins in the future"),
         pytest.param(
             ended("2026-03-01T13:00:00Z"), at("2026-03-01T00:00:00Z"), {"2026-03-01": 31.2}, id="ends in the future"
@@ -69,6 +70,59 @@ def test_spending_counts_each_day_in_utc(bill: Bill, since: float, days: dict[st
     assert dollars(spending.total.millionths) == round(sum(days.values()), 6)
     is_over = bill.end is not None and bill.end <= since
     assert spending.total.unknown == (not bill.is_known(NOW)) and len(spending.hosts) == (not is_over)
+
+
+@pytest.mark.parametrize(
+    ("bill", "is_known"),
+    [
+        (BILL, True),
+        (BILL._replace(begin=NOW), True),
+        (BILL._replace(begin=NOW + 1), False),
+        (BILL._replace(end=BILL.begin), True),
+        (BILL._replace(end=at("2026-02-27T17:59:59Z")), False),
+        (BILL._replace(begin=NOW + 1, end=NOW + 2), True),
+        (BILL._replace(price_per_hour=0.0), True),
+        (BILL._replace(price_per_hour=None), False),
+        (BILL._replace(begin=None), False),
+    ],
+)
+def test_cost_is_unknown_without_a_price_or_if_a_clock_was_wrong(bill: Bill, is_known: bool) -> None:
+    assert bill.is_known(NOW) is is_known
+    assert spending_of([bill], NOW).total.unknown == (not is_known)
+
+
+@pytest.mark.parametrize(
+    ("bill", "has_ended"),
+    [
+        (ended("2026-02-27T20:00:00Z"), True),
+        (BILL, False),
+        (ended("2026-02-27T20:00:00Z", host="gpu-2"), False),
+        (ended("2026-02-27T20:00:00Z", offer_id="p"), False),
+    ],
+)
+def test_ledger_knows_the_end_of_a_purchase_by_host_and_offer(bill: Bill, has_ended: bool) -> None:
+    assert Ledger((bill,), NOW).has_ended("gpu-1", "o") is has_ended
+
+
+@pytest.mark.parametrize(("ids", "is_over"), [({"r"}, True), ({"r", "s"}, True), ({"s"}, False), (set(), False)])
+def test_ledger_finds_ended_purchases_by_their_resources(ids: set[str], is_over: bool) -> None:
+    over = ended("2026-02-27T20:00:00Z")
+    assert Ledger((over, BILL), NOW).over(ids) == ([over] if is_over else [])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected_count"),
+    [
+        (BILL, BILL._replace(resource_ids=("s",)), 1),
+        (BILL, BILL._replace(offer_id="p"), 2),
+        (BILL._replace(offer_id=""), BILL._replace(offer_id=""), 1),
+        (BILL._replace(offer_id=""), BILL._replace(offer_id="", resource_ids=("s",)), 2),
+    ],
+)
+def test_purchases_of_registries_are_the_same_by_offer_else_by_resources(
+    first: Bill, second: Bill, expected_count: int
+) -> None:
+    assert len(combined_ledger([Ledger((first,), NOW), Ledger((second,), NOW)], 0.0).bills) == expected_count
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -135,6 +189,8 @@ def test_published_spending_has_times_and_costs() -> None:
     assert (first["begin"], first["end"], first["usd"]) == ("2026-02-27T18:00:00Z", "2026-02-27T19:00:01Z", 2.400334)
     assert (second["begin"], second["end"], second["usd"]) == (None, None, None)
     assert published["hosts"]["gpu-1"]["purchases"] == 2
+    assert published["price_per_hour_without_missing"] == 0.0
+    assert spending_of([BILL], NOW).published["since"] is None
 
 
 @pytest.mark.parametrize(("millionths", "usd"), [(0, 0.0), (1, 0.01), (10_000, 0.01), (2_400_334, 2.41)])
@@ -245,6 +301,10 @@ REPORTED = Bill("default", "gpu-1", "o-1", ("r-1",), ("gpu",), 2.0, REPORTED_AT 
     [
         (REPORTED, "USD in total: 6.00; now 2.00 per hour"),
         (REPORTED._replace(end=REPORTED_AT - HOUR), "USD in total: 4.00; now 0.00 per hour"),
+        (
+            REPORTED._replace(end=REPORTED_AT - HOUR, missing_since="2027-01-15T05:00:00Z"),
+            "USD in total: 4.00; now 0.00 per hour",
+        ),
         (REPORTED._replace(price_per_hour=None), "USD in total: 0.00; now 0.00 + unknown per hour"),
         (
             REPORTED._replace(is_missing=True, missing_since="2027-01-15T05:00:00Z"),
