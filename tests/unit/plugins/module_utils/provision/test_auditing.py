@@ -10,16 +10,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import auditing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import auditing, storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import (
     Audit,
     audit_by_owners,
     audit_lines,
     expected_claims,
+    under_deletion,
     why_audit_fails,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import MOVED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import MissingLook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
     OwnershipClaim,
     claim_of,
@@ -205,6 +207,7 @@ DAY_AGO, HALF_AN_HOUR_AGO, TOMORROW = "2027-01-14T08:00:00Z", "2027-01-15T07:30:
         pytest.param([], [], "n", id="registry lost"),
         pytest.param([registered("a", "r"), registered("b", "r")], ["a", "b"], "a, b", id="contested"),
         pytest.param([registered("h", offer="o", purchase="made")], ["h"], "h", id="id not noted"),
+        pytest.param([registered("h", offer="o")], ["h"], "h", id="only its offer is noted"),
     ],
 )
 def test_ending_machine_is_shown_with_age_and_cost(
@@ -236,6 +239,7 @@ def test_ending_machine_is_shown_with_age_and_cost(
     [
         pytest.param(DAY_AGO, "", 24.0, id="start by the API"),
         pytest.param(HALF_AN_HOUR_AGO, "", None, id="half an hour"),
+        pytest.param("2027-01-15T07:00:00Z", "", None, id="an hour"),
         pytest.param(TOMORROW, "", None, id="future end is no start"),
         pytest.param("soon", DAY_AGO, 24.0, id="start by the sweep"),
         pytest.param(HALF_AN_HOUR_AGO, DAY_AGO, 24.0, id="earlier of two starts"),
@@ -249,6 +253,7 @@ def test_end_that_does_not_come_within_an_hour_fails_audit(valid_to: Any, reaped
     assert reason.startswith("1 machine(s) have been ending for more than an hour") is (hours is not None)
     assert [row["ending_hours"] for row in found.stuck] == ([] if hours is None else [hours])
     assert "r (USD 2.00 per hour, 24.0 h)" in reason or hours is None
+    assert all((row["ending_hours"] or 0.0) >= 0.0 for row in found.ending)
 
 
 def test_known_prices_are_summed_and_unknown_ones_counted() -> None:
@@ -260,7 +265,8 @@ def test_known_prices_are_summed_and_unknown_ones_counted() -> None:
         machine("v", None, "x", price_per_hour=None),
         machine("w", price_per_hour=100.0, status="deleting"),
     ]
-    published = audit_by_owners(machines, [registered("h", "r", "s", "t", "w")], {"h"}, NOW).published
+    found = audit_by_owners(machines, [registered("h", "r", "s", "t", "w")], {"h"}, NOW)
+    published = found.published
     assert published["price_per_hour"] == {
         "claimed": 0.3,
         "storage": 0,
@@ -269,6 +275,7 @@ def test_known_prices_are_summed_and_unknown_ones_counted() -> None:
         "total": 104.3,
     }
     assert published["unpriced"] == 2
+    assert audit_lines(found)[-1].endswith(" = 104.30, and 2 of unknown price")
     lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested", "leases"}
     assert published.keys() == {*lists, "price_per_hour", "usd", "unpriced"}
 
@@ -296,6 +303,74 @@ def test_purchase_without_machine_is_shown_while_it_may_be_billed() -> None:
         **{"host": "made", "offer_id": "o2", "price_per_hour": 2.5, "run": "alice at bastion"},
         "since": "2027-01-14T08:00:00Z",
     }
+
+
+@pytest.mark.parametrize(("held_by", "run"), [("", "alice at bastion"), ("bob", "bob")])
+def test_purchase_without_machine_names_the_run_that_buys_now(held_by: str, run: str) -> None:
+    found = audit_by_owners([], [], (), NOW)
+    found.note_buying([("h", replace(entry("o", "sent"), held_by=held_by))])
+    assert [row["run"] for row in found.buying] == [run]
+
+
+@pytest.mark.parametrize(
+    ("claims", "offer", "owners"),
+    [
+        pytest.param([], "o", None, id="registry lost"),
+        pytest.param([registered("h", "r", offer="o", purchase="made")], "o", ["h"], id="offer"),
+        pytest.param([registered("h", offer="o", purchase="sent")], "o", None, id="unanswered purchase"),
+        pytest.param([registered("h", "r", offer="o", purchase="made")], "p", None, id="another offer"),
+        pytest.param([registered("h", "r")], None, None, id="neither has an offer"),
+        pytest.param([registered("h", "V")], None, ["h"], id="noted as a machine"),
+        pytest.param(
+            [replace(registered("a"), storage_ids=frozenset("v")), registered("b", "r", offer="o", purchase="made")],
+            "o",
+            ["a"],
+            id="id beats offer",
+        ),
+        pytest.param(
+            [replace(registered("h: v", "v", offer="v", purchase="made"), storage_of="h")],
+            "o",
+            ["h"],
+            id="outlived its machine",
+        ),
+    ],
+)
+def test_storage_is_of_the_host_that_notes_it_or_bought_its_offer(
+    claims: list[OwnershipClaim], offer: str | None, owners: list[str] | None
+) -> None:
+    volume = {**machine("v", "data", offer), "kind": "storage"}
+    found = audit_by_owners([volume], claims, {"h"}, NOW)
+    orphan = ("v", [], "storage that no registered machine has brought")
+    assert owners_and_trouble(found.storage) == ([] if owners is None else [("v", owners, "")])
+    assert owners_and_trouble(found.orphans) == ([orphan] if owners is None else [])
+    lines = audit_lines(found)
+    assert ("To end an orphan: compute_index.supply.end_by_id" in lines) is (owners is None)
+    assert (f"v: {orphan[2]}" in " ".join(lines)) is (owners is None)
+    assert (storage.ADVICE[0] in lines) is (owners is not None)
+
+
+def test_missing_machine_is_not_also_shown_as_gone() -> None:
+    claims = [registered("a", "r"), registered("b", "s"), registered("c", "t")]
+    found = audit_by_owners([machine("s", status="deleted")], claims, {"a", "b", "c"}, NOW)
+    entries = [("a", entry("o1", "made", "r")), ("b", entry("o2", "made", "s")), ("c", entry("o3", "made", "t"))]
+    gone = machine("t", status="deleted")
+    found.note_missing(entries, MissingLook([machine("s", status="deleted")], {"r": None, "s": None, "t": gone}), NOW)
+    assert [row["host"] for row in found.missing] == ["a", "b"]
+    assert [(row["resource_id"], row["status"]) for row in found.gone] == [("s", "deleted"), ("t", None)]
+
+
+@pytest.mark.parametrize(("status", "is_doubled"), [("running", True), (None, True), ("failed", False)])
+def test_only_a_live_orphan_may_have_been_bought_twice(status: str | None, is_doubled: bool) -> None:
+    machines = [machine("r", "h"), machine("s", "h", "p", status=status)]
+    found = audit_by_owners(machines, [registered("h", "r", offer="o")], {"h"}, NOW)
+    assert [row["resource_id"] for row in found.orphans] == ["s"]
+    assert bool(found.doubled) is is_doubled
+
+
+def test_under_deletion_has_the_known_ids_of_machines_being_deleted() -> None:
+    statuses = {"r": "deleting", "s": "running", "t": "deleted", "u": None}
+    machines = [machine(key, status=status) for key, status in statuses.items()]
+    assert under_deletion([*machines, {**machine("", status="deleting"), "resource_id": None}]) == {"r"}
 
 
 def noted_test(**fields: Any) -> Entry:
@@ -365,6 +440,7 @@ EARLY, LATE, PAST = "2027-01-15T12:00:00Z", "2027-01-15T16:00:00Z", "2027-01-15T
         (LATE, EARLY, ""),
         (EARLY, EARLY, ""),
         (PAST, LATE, ""),
+        ("2027-01-15T08:00:00Z", LATE, ""),
         (None, LATE, ""),
         ("soon", LATE, ""),
     ],

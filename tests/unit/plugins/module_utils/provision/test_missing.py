@@ -24,13 +24,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import missing_lines
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import (
     APART,
+    Looked,
     MissingLook,
     MissingStep,
+    changes_for_storage,
+    entry_if_same,
     missing_rows,
     to_read,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE_IDS
 
 from provision_samples import made_entry
 
@@ -304,6 +308,40 @@ def test_changes_note_when_the_second_look_began() -> None:
     }
     assert seen.changes(MissingStep.SECOND, own, FOLDER, NOW + 50) == {MISSING_AT: utc_rounded_up(NOW)}
     assert seen.changes(MissingStep.CLEAR, own, FOLDER, NOW) == dict.fromkeys((MISSING_SINCE, MISSING_AT))
+
+
+@pytest.mark.parametrize(
+    ("now", "is_same"),
+    [
+        (entry("r"), True),
+        (entry("r", since=9e3), True),
+        (entry("s"), False),
+        (entry("r", provision_procured_offer_id="another"), False),
+        (entry("r", provision_resource_ids=["r", "s"]), False),
+    ],
+)
+def test_look_changes_an_entry_only_if_it_names_the_same_purchase(now: Entry, is_same: bool) -> None:
+    assert entry_if_same(entry("r"), now) == (now if is_same else Entry())
+
+
+@pytest.mark.parametrize(
+    ("storage_offer", "expected_ids"), [("o-r", ["v"]), ("another", None)], ids=["of its offer", "of another offer"]
+)
+def test_storage_of_an_ended_purchase_is_noted_with_its_offer(
+    storage_offer: str, expected_ids: list[str] | None
+) -> None:
+    own = entry("r")
+    machines = [machine("r", "deleted"), machine("v", offer_id=storage_offer, kind="storage")]
+    changes = changes_for_storage("gpu-1", own, {}, Account.of([noted_claim("gpu-1", own)], machines))
+    assert changes.get(STORAGE_IDS) == expected_ids
+    assert changes.get("provision_procured_offer_id") == ("o-r" if expected_ids else None)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"), [(None, ["one", "two"]), (["a"], ["one"]), (["b", "c"], ["two"]), ([], [])]
+)
+def test_sentences_of_a_look_are_about_the_given_hosts(hosts: list[str] | None, expected: list[str]) -> None:
+    assert Looked((("a", "one"), ("b", "two"))).sentences(hosts) == expected
 
 
 def test_missing_machine_counts_in_no_ceiling_and_keeps_its_price() -> None:

@@ -268,7 +268,7 @@ def test_read_since_accepts_durations_and_times(value: object, moment: float) ->
     [
         *(
             (value, "must be a date, an ISO 8601 time")
-            for value in ("30", "30 days", "-1d", "2026", "yesterday", "1.5")
+            for value in ("30", "30 days", "-1d", "2026", "20260201", "yesterday", "1.5")
         ),
         *((value, "must be a date, an ISO 8601 time") for value in ("2026-02-30", "2026-13-01", "d", True)),
         ("1.2.3d", "must be a number of seconds"),
