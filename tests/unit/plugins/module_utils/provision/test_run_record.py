@@ -557,3 +557,22 @@ def test_lines_about_runs_fit_terminal(lines: list[str]) -> None:
 def test_offer_without_gpu_count_is_shown_by_gpu_type() -> None:
     lines = run_request.quote_lines({"gpu_count": None, "gpu_type": "H100", "price_per_hour": 16.0}, 7200.0, 48.0, "")
     assert "H100, on demand" in lines
+
+
+@pytest.mark.parametrize(
+    ("fields", "registry", "expected"),
+    [
+        (
+            {"contract_type": "spot", "vendor": "nebius", "region": "EU"},
+            "Registry: host_vars",
+            ["8 x H100, spot (nebius, EU)", "Registry: host_vars"],
+        ),
+        ({"vendor": "nebius", "region": None}, "", ["8 x H100, on demand (nebius)"]),
+        ({"contract_type": None}, "", ["8 x H100, on demand"]),
+    ],
+)
+def test_quote_of_run_shows_contract_and_region(fields: dict[str, Any], registry: str, expected: list[str]) -> None:
+    host = {"gpu_count": 8, "gpu_type": "H100", "price_per_hour": 16.0, **fields}
+    first, kind, job, _comes_on_top, *rest = run_request.quote_lines(host, 5400.0, 40.0, registry)
+    assert (first, [kind, *rest]) == ("at most USD 40.00 for its machine, USD 16.00/h", expected)
+    assert job == "the job may take 1 h 30 min, and bringing the results home an hour"
