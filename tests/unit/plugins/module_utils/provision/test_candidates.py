@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
-from provision_samples import SPEC, entry, host, offer, offer_id
+from provision_samples import SPEC, entry, host, machine, offer, offer_id
 
 X = offer_id(1)
 FREE = Case(host(), Entry(), Standing(HostState.FREE))
@@ -122,6 +122,30 @@ def test_host_owns_offer_that_may_be_billed_or_that_it_would_buy_by_id(
 ) -> None:
     found = Case(host(offer_id=declared_id), known, state)
     assert (found.own_offer_ids, found.wants_by_id) == (own, wants_by_id)
+
+
+CREATED, NOW, HOUR = 1_769_860_800.0, 1_769_868_000.0, 3600.0  # two hours later
+NOTED = entry(X, ["m"], "made", provision_ends_at="2026-01-31T20:00:00Z", provision_at_most=12.5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "adopted", "known", "end", "bill"),
+    [
+        ({"lease": "9h"}, False, NOTED, CREATED + 8 * HOUR, 12.5),  # the registry's
+        ({}, False, NOTED, CREATED + 8 * HOUR, 12.5),
+        ({"lease": "9h"}, False, entry(X, ["m"], "made"), None, None),
+        ({"lease": "9h"}, True, Entry(), NOW + 9 * HOUR, 22.0),  # from now, but billed since it was created
+        ({}, True, Entry(), None, None),
+        ({"lease": "9h", "by_name": True}, False, Entry(), CREATED + 9 * HOUR, 18.0),
+        ({"lease": "9h", "by_name": True}, True, Entry(), CREATED + 9 * HOUR, 18.0),
+        ({"by_name": True}, False, Entry(), None, None),
+    ],
+)
+def test_lease_ends_by_the_registry_or_else_by_the_declaration(
+    fields: dict[str, Any], adopted: bool, known: Entry, end: float | None, bill: float | None
+) -> None:
+    state = Standing(HostState.READY, price_per_hour=2.0, adopted=adopted, machines=(machine(1),))
+    assert Case(host(**fields), known, state).lease_end_and_bill(NOW) == (end, bill)
 
 
 @pytest.mark.parametrize(

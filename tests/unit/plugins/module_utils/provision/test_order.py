@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     ORDER_GROUP,
+    OrderedHosts,
     answered,
     check_range,
     empty_limits,
@@ -32,6 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     with_order_names,
     without_order_groups,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,6 +217,24 @@ def test_empty_limit_is_refused(variable: str) -> None:
         (refusal,) = empty_limits({variable: empty, "order_region": "", "provision_cluster_name": ""})
         assert refusal.startswith(f"{variable} must not be empty")
     assert not any(empty_limits({variable: value}) for value in ("8h", "unlimited", "none", 0))
+    assert not empty_limits({f"my_{variable}": "", "max_price": None}), "variables of the user"
+
+
+@pytest.mark.parametrize(("named", "hosts"), [((), ["b", "c"]), (("a",), ["a"]), (("b",), ["b"])])
+def test_registries_are_searched_for_named_hosts_or_else_for_all(named: tuple[str, ...], hosts: list[str]) -> None:
+    assert list(OrderedHosts(named).to_find([{"host": "b"}, {"host": "c"}])) == hosts
+
+
+def test_published_addresses_of_a_shared_registry_are_left_out() -> None:
+    rows = tuple({"name": name, "ansible_host": "192.0.2.1"} for name in ("a", "b", "c"))
+    places = {"a": SharedProject("red"), "b": Folder("/inventory/host_vars")}
+    assert OrderedHosts(("a", "b", "c"), rows).published(places) == [*rows[1:]]
+
+
+@pytest.mark.parametrize("variables", [{}, {"provision_hosts": {"a": {}}}])
+def test_slice_may_order_its_own_group_or_published_hosts(variables: dict[str, Any]) -> None:
+    slice_of = {"awx_job_template_name": "job", "awx_workflow_job_name": "job"}
+    assert ordered_hosts({**slice_of, **variables}, "gpu", {"gpu": 2}).hosts == tuple(*variables.values())
 
 
 @pytest.mark.parametrize("variable", ["provision_hosts", "order_names"])

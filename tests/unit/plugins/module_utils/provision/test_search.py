@@ -273,6 +273,8 @@ def test_mismatch_compares_region_and_vendor(spec: dict[str, Any], difference: s
         ({"node_count": 2}, {"node_count": 1}, "node_count 1 instead of 2"),
         ({"vendor": "acme"}, {"vendor": " ACME "}, ""),
         ({"vendor": "acme"}, {"vendor": "other"}, "vendor other instead of acme"),
+        ({"vendor": "acme"}, {"vendor": "acme labs"}, "vendor acme labs instead of acme"),
+        ({"vendor_region": "eu-north-1"}, {"vendor_region": "north-1"}, "vendor_region north-1 instead of eu-north-1"),
         ({"region": "EU"}, {"region": "US"}, "region US instead of EU"),
         ({"region": "EU"}, {"region": ["US"]}, ""),
         ({"vendor_region": "eu-1"}, {"vendor_region": "eu-2"}, "vendor_region eu-2 instead of eu-1"),
