@@ -480,6 +480,10 @@ def test_expected_names_get_the_prefix_of_the_project() -> None:
         OwnershipClaim("gpu-1", "red-gpu-1", by_name=True),
         OwnershipClaim("red-gpu-2", "red-gpu-2", by_name=True),
     ]
+    for inventory in ([{"host": "localhost", "prefix": None}], [{"host": "localhost"}], here[:1]):
+        assert expected_claims(["gpu-1"], inventory, is_shared=False) == [
+            OwnershipClaim("gpu-1", "gpu-1", by_name=True)
+        ]
 
 
 def test_hosts_with_same_name_in_two_projects_own_their_own_machines() -> None:

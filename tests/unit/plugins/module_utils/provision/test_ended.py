@@ -291,6 +291,21 @@ def test_lines_of_end(end: End, lines: list[str]) -> None:
     assert ended.lines_of_end("gpu-1", known(), end, would=False) == lines
 
 
+@pytest.mark.parametrize(
+    ("ids", "gone", "what"), [((M,), (N,), M), ((), (N,), N), ((), (), OFFER)], ids=["noted", "gone", "offer"]
+)
+def test_line_of_purchase_that_is_over_names_its_machines_or_offer(
+    ids: tuple[str, ...], gone: tuple[str, ...], what: str
+) -> None:
+    lines = ended.lines_of_end("gpu-1", known(ids), End(Action.FORGET, gone=gone), would=False)
+    assert lines == [f"gpu-1: nothing runs any more of {what}"]
+
+
+@pytest.mark.parametrize(("declared", "named"), [("/other", "/other"), ("", "no registry")])
+def test_host_of_another_registry_does_not_end(declared: str, named: str) -> None:
+    assert f"/registry, but its own variables name {named}:" in ended.remembered_elsewhere("/registry", declared)
+
+
 def test_check_mode_lists_machines_and_storage_that_would_end() -> None:
     end = End(Action.END, (machine(1),), storage=(DISK,), storage_ends=("d1",))
     assert ended.lines_of_end("gpu-1", known(), end, would=True) == [

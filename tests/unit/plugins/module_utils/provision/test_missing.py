@@ -228,6 +228,20 @@ TABLE: list[Any] = [
     ),
     pytest.param(entry("r"), {"read": GONE}, "going_on", None, id="deleted, but its offer goes on"),
     pytest.param(
+        entry("r"),
+        {"read": {**GONE, "s": machine("s", offer_id="o-r")}},
+        "ended",
+        None,
+        id="deleted, another machine of its offer is found by its id",
+    ),
+    pytest.param(
+        entry("r"),
+        {"read": {**GONE, "s": machine("s", "deleted", offer_id="o-r")}},
+        "ended",
+        MissingStep.END,
+        id="deleted, as is another machine of its offer that is not noted",
+    ),
+    pytest.param(
         entry("r", "s"),
         {"read": {**GONE, "s": None}, "others": 2},
         None,
