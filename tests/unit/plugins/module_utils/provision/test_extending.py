@@ -89,13 +89,20 @@ def test_declared_bill_limits_extension(max_bill: Any, stops: bool) -> None:
         extension_of(leased_entry(), with_limits(TimeRequest(Lease(seconds=HOUR)), raw), Clock(BOUGHT + HOUR))
 
 
+def test_bill_may_be_used_up() -> None:
+    """Twelve hours at 0.14 are 1.6800000000000002 in binary."""
+    entry = leased_entry(provision_price_per_hour=0.14)
+    time_request = TimeRequest(Lease(moment=BOUGHT + 12 * HOUR), max_bill=1.68)
+    assert extension_of(entry, time_request, Clock(BOUGHT + HOUR)).end == BOUGHT + 12 * HOUR
+
+
 @pytest.mark.parametrize(
     ("extension", "noted", "row"),
     [
         (
-            Extension(BOUGHT, BOUGHT + HOUR, 2.004, 18.006),
+            Extension(BOUGHT, BOUGHT + HOUR, 2.346, 18.006),
             18.01,
-            {"before": "2027-01-15 08:00 UTC", "until": "2027-01-15 09:00 UTC", "more": 2.0, "at_most": 18.01},
+            {"before": "2027-01-15 08:00 UTC", "until": "2027-01-15 09:00 UTC", "more": 2.35, "at_most": 18.01},
         ),
         (
             Extension(None, BOUGHT + HOUR, None, None),
@@ -181,6 +188,11 @@ def test_extension_has_new_end_and_cost(
             leased_entry(),
             TimeRequest(Lease(seconds=HOUR), max_bill=17.99),
             "up to USD 18.00 in all, and provision_max_bill is USD 17.99",
+        ),
+        (
+            leased_entry(),
+            TimeRequest(Lease(seconds=1.25 * HOUR), max_bill=18.49),
+            "up to USD 18.50 in all, and provision_max_bill is USD 18.49",
         ),
         (
             leased_entry(provision_price_per_hour=None),

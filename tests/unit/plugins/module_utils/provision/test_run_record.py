@@ -61,9 +61,11 @@ def test_name_alone_repeats_variables_of_begun_run() -> None:
     assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
     assert run_record.digest_of(repeated, "other code") == "digest"
     # A machine that is not kept has no duration: 0s would be a mistake of the next command.
-    unkept = run_record.ordered(replace(run, request=replace(request, keep=0.0)), "2026-12-01T06:00:00Z")["asked"]
-    mistakes: list[str] = []
-    assert run_request.read_request({**unkept, "run_name": "train"}, mistakes).keep == 0.0 and not mistakes
+    for seconds, repeated_seconds in ((0.0, 0.0), (0.5, 1.0), (90.0, 90.0)):
+        other = replace(run, request=replace(request, keep=seconds))
+        asked, mistakes = run_record.ordered(other, "2026-12-01T06:00:00Z")["asked"], list[str]()
+        assert run_request.read_request({**asked, "run_name": "train"}, mistakes).keep == repeated_seconds
+        assert not mistakes
     # A repeated command fetches the results that the first one named, unless it names other ones.
     other_job = {**VARIABLES, "run_command": "false"}
     assert run_record.with_variables_of_run(other_job, begun) == {**other_job, "run_results": ["out"]}
@@ -441,6 +443,7 @@ def test_sweep_writes_complete_record() -> None:
         ),
         ({"ended_at": "2026-12-01T06:00:41Z"}, "train failed after 41 seconds (exit code 3)."),
         ({"began_at": None}, "train failed (exit code 3)."),
+        ({"ended_at": "2026-12-01T05:59:00Z"}, "train failed after 0 seconds (exit code 3)."),  # a clock was set back
     ],
 )
 def test_job_outcome_has_state_duration_and_reason(changes: dict[str, Any], sentence: str) -> None:

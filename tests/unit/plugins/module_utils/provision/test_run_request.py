@@ -36,6 +36,9 @@ from run_samples import read_variables
         ({"run_env": {"A": True, "B": True}}, {"environment": ("A", "B")}),
         ({}, {"environment": (), "results": (), "exclude": ()}),
         ({"run_follow": "no", "run_again": True}, {"follow": False, "again": True}),
+        # Without these variables, nothing is bought that no sweep would end, nor for a job that has run.
+        ({}, {"unswept": False, "again": False, "by_name": False, "keep": 0.0, "follow": True, "log_delay": 30.0}),
+        ({"run_unswept": "true", "run_digest": "a"}, {"unswept": True, "by_name": True, "digest": "a"}),
         ({"run_keep": "2h", "run_log_delay": "0.1s"}, {"keep": 7200.0, "log_delay": 1.0}),
         ({"run_log_delay": "30d"}, {"log_delay": 3600.0}),
     ],
@@ -186,5 +189,7 @@ def test_unknown_price_needs_run_time() -> None:
     assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
     with pytest.raises(ValueError, match=r"the hour for the results, cost USD 2\.34 at"):
         run_request.lease_of(Request(max_bill=1), 2.0)
-    shortest_leases = [run_request.lease_text(Request(seconds=seconds).least_lease) for seconds in (None, 7200.0)]
-    assert shortest_leases == ["70m", "3h"]
+    shortest_leases = [
+        run_request.lease_text(Request(seconds=seconds).least_lease) for seconds in (None, 7200.0, 7229.0)
+    ]
+    assert shortest_leases == ["70m", "3h", "3h"]  # rounded down

@@ -115,6 +115,7 @@ def test_page_is_read_if_list_may_lag(words: list[str], state: str, ids: set[str
         (["deleting"], False, "deleting"),
         (["deleted", "deleting"], False, "deleting"),  # one of them may still be billed
         (["deleted", "running"], False, "running"),
+        (["deleting", "running"], False, "running"),
         ([], False, "running"),
         (["deleted"], True, "running"),
         (["deleted"], None, "running"),  # its page was not read
