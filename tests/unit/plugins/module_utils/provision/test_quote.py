@@ -67,6 +67,20 @@ def test_quote_lists_hosts_with_offers_and_total() -> None:
             "a: USD 2.00 per hour, at most USD 16.00 in all until 2027-01-15 08:00 UTC; offers hold until"
             " 2026-11-28 20:50 UTC",
         ),
+        # The last end and the first expiry
+        (
+            [
+                replace(buying_plan("a", 1, expires_at="2026-11-28T21:50:00Z"), end=1_800_003_600.0, bill=16.0),
+                replace(buying_plan("b", 2, expires_at="2026-11-28T20:50:00Z"), end=1_800_000_000.0, bill=8.5),
+            ],
+            "a, b: USD 4.00 per hour, at most USD 24.50 in all until 2027-01-15 09:00 UTC; offers hold until"
+            " 2026-11-28 20:50 UTC",
+        ),
+        # A host without a largest bill has no cap, whatever the others have.
+        (
+            [replace(buying_plan("a", 1), bill=16.0), buying_plan("b", 2)],
+            "a, b: USD 4.00 per hour, no cap on the bill",
+        ),
         (
             [buying_plan(f"h{n}", n) for n in range(1, 8)],
             "h1, h2, h3, h4, h5 and 2 more: USD 14.00 per hour, no cap on the bill",
@@ -250,11 +264,11 @@ def test_quote_lines_fit_terminal() -> None:
 
 def test_quote_names_earliest_expiry_and_rounds_bill() -> None:
     late, soon = "2026-01-31T13:00:00Z", "2026-01-31T12:00:00Z"
-    plans = replace(buying_plan("a", 1, expires_at=late), end=3600.0, bill=2.004), buying_plan("b", 2, expires_at=soon)
+    plans = replace(buying_plan("a", 1, expires_at=late), end=3600.0, bill=2.346), buying_plan("b", 2, expires_at=soon)
     result = quote(*plans)
     assert result["lines"][-1] == "Buy them until 2026-01-31 12:00 UTC: compute_index.supply.provision"
     hosts = result["ansible_stats"]["data"]["quote"]["hosts"]
     assert [(host["ends_at"], host["at_most"]) for host in hosts.values()] == [
-        ("1970-01-01T01:00:00Z", 2.0),
+        ("1970-01-01T01:00:00Z", 2.35),
         (None, None),
     ]

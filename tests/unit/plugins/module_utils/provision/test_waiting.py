@@ -233,7 +233,15 @@ def test_summary_of_offers_counts_ready_offers(results: Any, expected: str) -> N
 
 @pytest.mark.parametrize(
     ("codes", "is_refused"),
-    [([], False), ([None], False), ([401], True), ([403], True), ([403, None], False), ([401, None], True)],
+    [
+        ([], False),
+        ([None], False),
+        ([401], True),
+        ([403], True),
+        ([403, None], False),
+        ([401, None], True),
+        ([401, 403, None], True),
+    ],
 )
 def test_refused_token_needs_401_or_refusal_of_all_offers(codes: list[int | None], is_refused: bool) -> None:
     results = [status_result(None, status_code=code, error_class="auth" if code else "not_found") for code in codes]

@@ -363,6 +363,7 @@ STILL_RUNNING = "The state of cloud-init is 'running' (Running in stage: modules
             id="long-error",
         ),
         pytest.param(RUNNING, 21, BootStep(STILL_RUNNING, 2.0), id="running"),
+        pytest.param(RUNNING, 79, BootStep(STILL_RUNNING, 2.0), id="still-soon"),
         pytest.param(RUNNING, 80, BootStep(STILL_RUNNING, 10.0), id="slowly"),
         pytest.param(RUNNING, 1820, BootStep(f"{STILL_RUNNING} It had 30 minutes.", failed=True), id="too-long"),
         pytest.param(
