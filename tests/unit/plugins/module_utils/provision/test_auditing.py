@@ -74,6 +74,12 @@ def case(
         case("offer and name", [machine("r", "h")], [registered("h", offer="o")], claimed=[("r", ["h"], "")]),
         case("offer without name", [machine("r")], [registered("h", offer="o")], orphans=[("r", ["h"], STRANGER)]),
         case(
+            "offer, and no name at all",
+            [machine("r", None)],
+            [registered("h", offer="o")],
+            orphans=[("r", ["h"], "it is called nothing, and the registry names only its offer")],
+        ),
+        case(
             "offer of an answered purchase",
             [machine("r")],
             [registered("h", offer="o", purchase="made")],
@@ -194,6 +200,8 @@ def test_claimed_machine_that_ended_or_is_unlisted_is_gone(status: str | None) -
     )
     assert (found.claimed, found.orphans, owners_and_trouble(found.gone)) == ([], [], [("r", ["h"], "")])
     assert (found.gone[0]["status"], found.gone[0]["offer_id"]) == (status, "o" if status else "p")
+    (row,) = audit_by_owners([], [registered("h", "s")], {"h"}, NOW).gone
+    assert (row["resource_id"], row["offer_id"]) == ("s", None)
 
 
 DAY_AGO, HALF_AN_HOUR_AGO, TOMORROW = "2027-01-14T08:00:00Z", "2027-01-15T07:30:00Z", "2027-01-16T08:00:00Z"
@@ -552,6 +560,7 @@ def test_why_audit_fails_for_unread_data_and_moved_purchases() -> None:
 def test_section_of_machine_depends_on_its_claims(claims: list[OwnershipClaim], title: str, total: str) -> None:
     report = audit_lines(audit_of_one(claims, "gpu-1" if claims else "a-very-long-name-of-a-machine"))
     assert title in report and any(M in line for line in report)
+    assert any(line.startswith(f"{M}: ") for line in report) is (RIVAL in claims)
     assert max(map(len, report)) <= LINE
     assert report[-1].startswith("USD per hour: ") and total.split(" = ")[0] in report[-1]
 

@@ -323,7 +323,19 @@ def test_cost_lines_show_newest_days() -> None:
     lines = cost_lines(spending_of([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
     assert f"The last {DAYS} of 41 days; the result has all of them." in lines
     assert sum(line.startswith(("2026-12-", "2027-01-")) and len(line.split()[0]) == 10 for line in lines) == DAYS
-    assert not [line for line in cost_lines(spending_of([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
+    for days in (0, DAYS - 1):
+        few = spending_of([REPORTED._replace(begin=REPORTED_AT - days * DAY - HOUR)], REPORTED_AT)
+        assert len(few.total.days) == days + 1
+        assert not [line for line in cost_lines(few) if "The last" in line]
+
+
+def test_cost_lines_without_purchases_have_no_tables() -> None:
+    lines = cost_lines(spending_of([], REPORTED_AT))
+    assert lines[2:] == [
+        "Until now, 2027-01-15 08:00 UTC; what runs counts up to now.",
+        "",
+        "USD in total: 0.00; now 0.00 per hour",
+    ]
 
 
 @pytest.mark.parametrize(
