@@ -20,9 +20,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     declaration_warning,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
-from provision_samples import SPEC, entry, host, machine, offer, offer_id
+from provision_samples import SPEC, declared, entry, host, machine, offer, offer_id
 
 X = offer_id(1)
 FREE = Case(host(), Entry(), Standing(HostState.FREE))
@@ -72,9 +73,8 @@ def test_why_none_says_once_that_nothing_was_bought(message: str) -> None:
     ],
 )
 def test_why_none_gives_reason_for_each_search(fields: dict[str, Any], offers: list[Any], reason: str) -> None:
-    declared = host(**fields)
-    case = Case(declared, Entry(), Standing(HostState.FREE))
-    assert reason in candidates.why_none(case, SearchResult.of(declared, [offers]))
+    case = Case(host(**fields), Entry(), Standing(HostState.FREE))
+    assert reason in candidates.why_none(case, SearchResult.of(case.host, [offers]))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,49 @@ def test_host_owns_offer_that_may_be_billed_or_that_it_would_buy_by_id(
     assert (found.own_offer_ids, found.wants_by_id) == (own, wants_by_id)
 
 
+@pytest.mark.parametrize(
+    ("state", "fields", "buys"),
+    [
+        (FREE.standing, {}, True),
+        (OPEN_X, {}, True),
+        (FREE.standing, {"budget": "3,5"}, False),  # an objection
+        (OPEN_X, {"budget": "3,5"}, False),
+        (Standing(HostState.READY), {}, False),
+        (Standing(HostState.STOP), {}, False),
+    ],
+)
+def test_host_with_an_objection_or_a_machine_buys_nothing(state: Standing, fields: dict[str, Any], buys: bool) -> None:
+    found = Case(declared(**fields), Entry(), state)
+    assert (found.buys, found.searches(SPEC)) == (buys, buys and not found.is_open)
+    limited = Case(declared(**{"budget": 9, **fields}), Entry(), state)
+    assert (limited.has_budget, found.has_budget) == (buys, False)
+
+
+APART = Clock(1000.0, api=2000.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "clock", "refused"),
+    [
+        ({}, APART, False),
+        ({"lease": "8h"}, APART, True),
+        ({"lease": "8h", "max_bill": 9}, APART, True),
+        ({"max_bill": "unlimited"}, APART, True),
+        ({"budget": 9}, APART, True),
+        ({"budget": 9, "lease": "8h"}, Clock(1000.0, api=1001.0), False),
+        ({"budget": 9, "lease": "8h"}, Clock(1000.0), False),
+    ],
+)
+def test_host_with_a_time_or_bill_buys_nothing_while_clocks_differ(
+    fields: dict[str, Any], clock: Clock, refused: bool
+) -> None:
+    case = Case(host(**fields), Entry(), Standing(HostState.FREE))
+    found = candidates.unless_clocks_differ(case, clock)
+    assert (not found.buys, bool(found.host.objections)) == (refused, refused)
+    owner = replace(case, standing=Standing(HostState.READY))
+    assert candidates.unless_clocks_differ(owner, clock) is owner
+
+
 CREATED, NOW, HOUR = 1_769_860_800.0, 1_769_868_000.0, 3600.0  # two hours later
 NOTED = entry(X, ["m"], "made", provision_ends_at="2026-01-31T20:00:00Z", provision_at_most=12.5)
 
@@ -162,8 +205,8 @@ def test_lease_ends_by_the_registry_or_else_by_the_declaration(
 def test_wanted_offer_has_higher_of_its_noted_and_quoted_price(
     state: Standing, declared_id: str, quoted: float | None, price: float | None
 ) -> None:
-    declared = replace(host(offer_id=declared_id), quoted_price_per_hour=quoted)
-    found = Case(declared, entry(X, purchase="sent"), state).offer_at_noted_price
+    wanting = replace(host(offer_id=declared_id), quoted_price_per_hour=quoted)
+    found = Case(wanting, entry(X, purchase="sent"), state).offer_at_noted_price
     assert found == {"offer_id": X, "price_per_hour": price}
 
 

@@ -24,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     order_group_of,
     ordered_hosts,
     published_hosts,
+    read_host_names,
     role_variables_of,
     sliced_template,
     why_ambiguous,
@@ -71,6 +72,13 @@ def test_host_names_of_names_and_numbers(value: Any, names: list[str]) -> None:
 def test_host_names_of_rejects_other_values(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^provision_hosts(=| must be )"):
         host_names_of(value, "gpu")
+
+
+@pytest.mark.parametrize(
+    ("value", "names"), [(None, []), (7, ["7"]), ("a", ["a"]), (["a", 7], ["a", "7"]), (("a",), ["a"])]
+)
+def test_read_host_names_returns_texts(value: Any, names: list[str]) -> None:
+    assert read_host_names("provision_hosts", value) == names
 
 
 def test_published_hosts_have_addresses_and_ids() -> None:
@@ -195,6 +203,8 @@ PUBLISHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "an
         ({"plan": {"hosts": {"a": {}, "b": {}}}}, ["a", "b"]),
         ({"plan": {"hosts": {"a": {}, "b": {}}}, "order_names": "b"}, ["b"]),
         ({"plan": "no plan"}, []),
+        ({"plan": {"hosts": "a"}}, []),
+        ({"plan": {"hosts": ["a"]}}, []),
         ({"provision_hosts": "a,b,a"}, ["a", "b"]),
         ({}, []),
     ],
