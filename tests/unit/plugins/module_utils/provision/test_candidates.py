@@ -138,8 +138,69 @@ def test_host_owns_offer_that_may_be_billed_or_that_it_would_buy_by_id(
 def test_host_with_an_objection_or_a_machine_buys_nothing(state: Standing, fields: dict[str, Any], buys: bool) -> None:
     found = Case(declared(**fields), Entry(), state)
     assert (found.buys, found.searches(SPEC)) == (buys, buys and not found.is_open)
+    assert not found.searches({**SPEC, "region": "US"})
     limited = Case(declared(**{"budget": 9, **fields}), Entry(), state)
     assert (limited.has_budget, found.has_budget) == (buys, False)
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "is_void", "changes"),
+    [
+        (entry(X, purchase="sent"), Standing(HostState.FREE, void=True), True, {"provision_purchase": "refused"}),
+        (
+            entry(X, purchase="sent"),
+            Standing(HostState.FREE, void=True, may_be_made=True),
+            True,
+            {"provision_purchase": "made"},
+        ),
+        (entry(X, ["m"], "made"), Standing(HostState.FREE, void=True), True, {}),
+        (entry(X, ["m"], "made"), Standing(HostState.READY), False, {}),
+        (Entry(), Standing(HostState.FREE, void=True), False, {}),
+    ],
+)
+def test_void_entry_is_removed_after_its_purchase_is_settled(
+    known: Entry, state: Standing, is_void: bool, changes: dict[str, Any]
+) -> None:
+    found = Case(host(), known, state)
+    assert (found.is_void, found.changes_before_removal) == (is_void, changes)
+    assert candidates.hosts_with_void_entries([found]) == ({"gpu-1"} if is_void else set())
+
+
+READY = Standing(HostState.READY, offer_id=X, adopted=True, machines=(machine(1),))
+
+
+@pytest.mark.parametrize(
+    ("state", "adopted_id"),
+    [
+        (READY, X),
+        (replace(READY, kind=HostState.UNDER_WAY), X),
+        (replace(READY, kind=HostState.FAILED), ""),
+        (replace(READY, adopted=False), ""),
+        (replace(READY, machines=(machine(1), machine(2))), ""),
+    ],
+)
+def test_page_is_read_of_the_one_machine_to_adopt(state: Standing, adopted_id: str) -> None:
+    case = Case(host(), Entry(), state)
+    assert case.adopted_offer_id == adopted_id
+    assert case.unless_unfit(offer(1)) is case
+    assert case.unless_unfit(offer(1, region="US")).standing.kind is HostState.STOP
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "locked_out", "in_vain"),
+    [
+        (entry(X, ["m"], "made"), HostState.UNDER_WAY, "No key.", True),
+        (entry(X, ["m"], "made"), HostState.READY, "No key.", True),
+        (entry(X, ["m"], "made"), HostState.READY, "", False),
+        (entry(X, ["m"], "made", provision_adopted=True), HostState.READY, "No key.", False),
+        (entry(X, ["m"], "made"), HostState.FREE, "No key.", False),
+        (Entry(), HostState.READY, "No key.", False),
+    ],
+)
+def test_job_without_key_waits_in_vain_for_machine_that_was_never_reached(
+    known: Entry, kind: HostState, locked_out: str, in_vain: bool
+) -> None:
+    assert Case(replace(host(), locked_out=locked_out), known, Standing(kind)).waits_in_vain is in_vain
 
 
 APART = Clock(1000.0, api=2000.0)
