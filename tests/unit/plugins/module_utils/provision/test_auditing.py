@@ -200,6 +200,7 @@ def test_claimed_machine_that_ended_or_is_unlisted_is_gone(status: str | None) -
     )
     assert (found.claimed, found.orphans, owners_and_trouble(found.gone)) == ([], [], [("r", ["h"], "")])
     assert (found.gone[0]["status"], found.gone[0]["offer_id"]) == (status, "o" if status else "p")
+    assert f"GONE: claimed, but ended or unknown to the API{f' ({status})' if status else ''}" in audit_lines(found)
     (row,) = audit_by_owners([], [registered("h", "s")], {"h"}, NOW).gone
     assert (row["resource_id"], row["offer_id"]) == ("s", None)
 

@@ -329,6 +329,21 @@ def test_cost_lines_show_newest_days() -> None:
         assert not [line for line in cost_lines(few) if "The last" in line]
 
 
+@pytest.mark.parametrize(
+    ("unknown", "sums"),
+    [
+        ([], "gpu-1 1 3.00 2.00 6.00"),
+        ([REPORTED._replace(price_per_hour=None)], "gpu-1 2 6.00 2.00 + unknown 6.00 + unknown"),
+        ([REPORTED._replace(begin=None)], "gpu-1 2 3.00 4.00 6.00 + unknown"),
+        ([REPORTED._replace(price_per_hour=None, end=REPORTED_AT)], "gpu-1 2 6.00 2.00 6.00 + unknown"),
+    ],
+)
+def test_cost_lines_say_which_sums_are_incomplete(unknown: list[Bill], sums: str) -> None:
+    lines = cost_lines(spending_of([REPORTED, *unknown], REPORTED_AT, REPORTED_AT - 9 * HOUR))
+    assert lines[2].startswith("Since 2027-01-14 23:00 UTC, until now, 2027-01-15 08:00 UTC;")
+    assert sums in [" ".join(line.split()) for line in lines]
+
+
 def test_cost_lines_without_purchases_have_no_tables() -> None:
     lines = cost_lines(spending_of([], REPORTED_AT))
     assert lines[2:] == [
