@@ -309,6 +309,23 @@ def test_host_waits_in_this_run_or_for_a_later_one(
 
 
 @pytest.mark.parametrize(
+    ("patience", "now", "has_waited", "spans_runs"),
+    [
+        (Patience(NOW + HOUR, 600.0, NOW), NOW, False, False),
+        (Patience(NOW + HOUR, 600.0, NOW), NOW + 599, False, False),
+        (Patience(NOW + HOUR, 600.0, NOW), NOW + 600, True, False),
+        (Patience(NOW + HOUR, 0.0, NOW), NOW + 600, False, True),
+        (Patience(None, 600.0, NOW), NOW + 600, False, False),
+        (Patience(None, 0.0, NOW), NOW + 600, False, False),
+    ],
+)
+def test_host_has_waited_after_a_delay_of_this_run(
+    patience: Patience, now: float, has_waited: bool, spans_runs: bool
+) -> None:
+    assert (patience.has_waited(now), patience.spans_runs) == (has_waited, spans_runs)
+
+
+@pytest.mark.parametrize(
     ("fields", "waits"),
     [
         ({}, True),

@@ -137,6 +137,9 @@ def test_role_variables_of_answers(answers: dict[str, Any], variables: dict[str,
         ({"order_gpu_count": "1", "order_contract_type": "ondemand", "order_region": "any", "order_lease": "8h"}, ""),
         ({"order_gpu_count": 8, "order_gpu_type": "L4"}, ""),
         ({"order_gpu_count": [8]}, "must be a text or a number"),
+        ({"order_max_bill": True}, "order_max_bill must be a text or a number"),
+        ({"order_max_price_per_hour": True, "order_names": ["a"]}, "^order_max_price_per_hour must be a text"),
+        ({"order_lease": "8h", "order_names": ["a"]}, ""),
         ({"order_gpu_type": "L4", "order_gpu_count": "two"}, "order_gpu_count must be a whole number"),
     ],
 )
@@ -158,9 +161,11 @@ def test_reserved_name_cannot_name_a_machine(name: str) -> None:
         ("GPU provision", "GPU machines", ""),
         ("T", "", ""),
         ("", "", ""),
+        (None, None, ""),
+        ("None", None, ""),
     ],
 )
-def test_sliced_template_has_the_name_of_its_workflow(template: str, workflow: str, sliced: str) -> None:
+def test_sliced_template_has_the_name_of_its_workflow(template: str | None, workflow: str | None, sliced: str) -> None:
     assert sliced_template({"awx_job_template_name": template, "awx_workflow_job_name": workflow}) == sliced
 
 
