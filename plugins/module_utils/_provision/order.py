@@ -338,7 +338,7 @@ def sliced_template(variables: Answers) -> str:
     AWX runs the slices as a workflow with the template's name, and gives both names to each job.
     """
     template = str(variables.get("awx_job_template_name") or "")
-    return template if template and template == str(variables.get("awx_workflow_job_name") or "") else ""
+    return template if template == str(variables.get("awx_workflow_job_name") or "") else ""
 
 
 def why_no_hosts(group: str, sizes: Sizes) -> str:
