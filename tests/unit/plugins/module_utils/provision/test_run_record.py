@@ -487,6 +487,8 @@ def test_last_result_is_in_trouble_without_success_and_results(
     assert ("Traceback" in found["lines"]) is has_log and found["lines"][-1] == "Nothing was bought."
     text = " ".join(found["lines"])
     assert ("Results: runs/train" in text, "arrived before are in runs/train" in text) == (complete, not complete)
+    # If the machine ended before the job, its log and files were never read.
+    assert run_record.last_result({"name": "train", "state": state, "complete": complete}, "runs/train")["lines"]
 
 
 @pytest.mark.parametrize(
