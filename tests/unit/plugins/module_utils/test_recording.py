@@ -90,7 +90,7 @@ PRIVATE = st.fixed_dictionaries(
         ),
         "customer": PRIVATE_TEXTS.map(lambda text: f"{text} & sons"),
         "key": st.binary(min_size=32, max_size=32).map(lambda key: samples.public_key("ssh-ed25519", key)),
-        "token": st.text(string.ascii_letters + string.digits + "-_.", min_size=12, max_size=40),
+        "token": st.text(string.ascii_letters + string.digits + "-_.", min_size=12, max_size=40).map("q{}z".format),
     }
 )
 PLACES = ["{id}", "{offer}", "{address}", "{name}", "{token}", "{customer}"]
