@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import candidates, planning
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
+    Storage,
+    label_of,
+    storage_changes,
+)
 
 from provision_samples import entry, host, machine_id, offer, offer_id
 
@@ -62,6 +67,24 @@ def test_search_without_place_is_restricted_to_site_of_storage(
     assert (choice.spec.get("vendor") or None, choice.vendor_region) == (vendor, region)
     assert "any" not in str(choice.spec).lower()
     assert bool(restricted.narrowed) is (vendor == "nebius" and not place.get("vendor"))
+
+
+LEFT = Storage(NEXT, offer_id=offer_id(8), **NORTH)
+
+
+@pytest.mark.parametrize(
+    ("found", "labelled", "left"),
+    [(None, [], [OLD]), ((), [], [OLD]), ((LEFT,), [NEXT], [OLD, NEXT]), ((kept(), LEFT), [NEXT], [OLD, NEXT])],
+)
+def test_storage_that_outlives_its_machine_gets_an_entry_once(
+    found: tuple[Storage, ...] | None, labelled: list[str], left: list[str]
+) -> None:
+    state = Standing(HostState.FREE, void=True, storage=found)
+    known = replace(entry(offer_id(8), [machine_id(3)], "made"), storage=(LEFT,))
+    ended = Case(host(), known, state, kept_storage=(kept(),))
+    assert [label for label, _entry in ended.entries_of_left_storage] == [label_of("gpu-1", item) for item in labelled]
+    assert sorted(item.resource_id for item in ended.storage_left) == left
+    assert ended.changes_before_removal == ({} if found is None else storage_changes(found, [LEFT]))
 
 
 def test_offers_in_another_region_of_the_vendor_are_left_out() -> None:

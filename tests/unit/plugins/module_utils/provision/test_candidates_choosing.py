@@ -299,6 +299,7 @@ def test_read_patience(wait: Any, delay: Any, patience: Patience, objection: str
         (Patience(NOW + HOUR, 0.0), NOW, False, True),
         (Patience(NOW + HOUR, 0.0), NOW + HOUR, False, False),
         (Patience(None), NOW, False, False),
+        (Patience(None, 0.0), NOW, False, False),
         (Patience(NOW + 1e12, 1.0), NOW, True, False),
     ],
 )
