@@ -99,6 +99,7 @@ def test_published_hosts_have_addresses_and_ids() -> None:
         ({"order_gpu_type": "any"}, {}),
         ({"order_gpu_type": " H100 "}, {"provision_spec": {"compute": H100}}),
         ({"order_gpu_type": "H100", "order_contract_type": ""}, {"provision_spec": {"compute": H100}}),
+        ({"order_gpu_type": "H100", "order_region": "EU"}, {"provision_spec": {"region": "EU", "compute": H100}}),
         (
             {"order_gpu_type": "H100", "order_contract_type": "spot"},
             {"provision_spec": {"compute": {**H100, "contract_type": "spot"}}},

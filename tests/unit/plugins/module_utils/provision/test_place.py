@@ -11,11 +11,15 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Folder,
     Place,
     SharedProject,
+    another_project,
     place_of,
     place_of_purchase,
     prefix_of,
     twin_of,
+    why_not_imported,
 )
+
+from provision_samples import entry
 
 FOLDER, SHARED = Folder("/inventory/host_vars"), SharedProject("red")
 
@@ -73,3 +77,34 @@ def test_place_of_purchase_by_url_or_file() -> None:
     assert place_of_purchase("postgresql://db", None, None) == SharedProject("default")
     assert place_of_purchase(None, "team", "/r/host_vars/gpu-1/compute_index_supply.yml") == Folder("/r/host_vars")
     assert place_of_purchase("", None, None) == NOWHERE
+
+
+@pytest.mark.parametrize(("project", "prefix"), [("default", ""), ("", ""), (None, ""), ("red", "red-")])
+def test_prefix_of_default_project_is_empty(project: str | None, prefix: str) -> None:
+    assert prefix_of(project) == prefix
+
+
+@pytest.mark.parametrize(
+    ("path", "noted", "is_refused"),
+    [("/r/f.yml", "blue", True), ("/r/f.yml", "red", False), ("/r/f.yml", "", False), ("", "blue", False)],
+)
+def test_file_of_another_project_is_refused(path: str, noted: str, is_refused: bool) -> None:
+    known = entry("o", ["m"], "made", provision_project=noted)
+    refusal = another_project("gpu-1", path, known, "red")
+    assert refusal.startswith("/r/f.yml was written for gpu-1 of the project blue,") if is_refused else refusal == ""
+
+
+@pytest.mark.parametrize(
+    ("offer", "purchase", "in_registry", "is_refused"),
+    [
+        ("o", "made", "", True),
+        ("o", "sent", "another", True),
+        ("o", "made", "o", False),
+        ("o", "refused", "", False),
+        ("", "", "", False),
+    ],
+)
+def test_file_whose_purchase_the_shared_registry_lacks_stops_its_host(
+    offer: str, purchase: str, in_registry: str, is_refused: bool
+) -> None:
+    assert bool(why_not_imported("/r/f.yml", entry(offer, purchase=purchase), in_registry)) is is_refused
