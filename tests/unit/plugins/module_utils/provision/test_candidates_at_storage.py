@@ -87,6 +87,13 @@ def test_storage_that_outlives_its_machine_gets_an_entry_once(
     assert ended.changes_before_removal == ({} if found is None else storage_changes(found, [LEFT]))
 
 
+@pytest.mark.parametrize("was_ready", [False, True])
+def test_storage_of_a_machine_that_was_never_ready_does_not_restrict_the_search(was_ready: bool) -> None:
+    known = entry(offer_id(8), [machine_id(3)], "made", provision_adopted=was_ready)
+    state = Standing(HostState.FREE, void=True, storage=(LEFT,))
+    assert bool(Case(host(spec=COMPUTE), known, state).at_storage.narrowed) is was_ready
+
+
 def test_offers_in_another_region_of_the_vendor_are_left_out() -> None:
     offers = [offer(number, vendor_region=region) for number, region in enumerate(("EU-North1", "eu-west1", None))]
     assert SearchResult.of(case().host, [offers]).offers_by_choice == [[offers[0], offers[2]]]

@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     Case,
     SearchResult,
     avoided_sites,
+    evidence_places,
     with_evidence,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
@@ -150,6 +151,15 @@ def test_sites_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run:
     (draft,) = planned(avoiding)
     assert (draft.action, draft.offer_id) == (BUY, offer_id(2))
     assert draft.missed == ("" if of_this_run else SENTENCE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "avoid", "is_read"),
+    [(HostState.FREE, "7d", True), (HostState.FREE, 0, False), (HostState.READY, "7d", False)],
+)
+def test_evidence_is_read_for_hosts_that_buy_and_avoid_sites(kind: HostState, avoid: Any, is_read: bool) -> None:
+    buyer = Case(host(avoid=avoid), entry(), Standing(kind))
+    assert [*evidence_places([buyer])] == [buyer.host.registry] * is_read
 
 
 def test_avoided_site_without_offers_is_not_reported() -> None:
