@@ -181,7 +181,7 @@ def environment() -> dict[str, str | None]:
 
 
 def copy_checkout(name: str) -> Path:
-    """Copy the files that git would commit, since ansible-test needs a real folder of the right name."""
+    """Copy only the files that git would commit, for tarballs, and into a real folder, which ansible-test needs."""
     target = BUILD / name / COLLECTION
     shutil.rmtree(target, ignore_errors=True)
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

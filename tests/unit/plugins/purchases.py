@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,18 @@ SENT = {
 }
 MADE = {**SENT, "provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}
 BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The registry file of the host trainer."""
+    return tmp_path / "host_vars" / "trainer" / "compute_index_supply.yml"
+
+
+@pytest.fixture
+def buy(buy: Callable[..., dict[str, Any]], path: Path) -> Callable[..., dict[str, Any]]:
+    """``buy(check_mode=False, **params)``: by default for the name trainer, with the registry file ``path``."""
+    return functools.partial(buy, resource_name="trainer", registry_file=str(path), settle_timeout=6)
 
 
 def assert_failed(

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
 
+import purchases
 from clock import START, Clock
 from purchases import (
     MADE,
@@ -43,18 +42,8 @@ from samples import (
 
 pytestmark = pytest.mark.usefixtures("clock", "resource_shown", "no_jitter")
 
-Result = dict[str, Any]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "host_vars" / "trainer" / "compute_index_supply.yml"
-
-
-@pytest.fixture
-def buy(buy: Callable[..., Result], path: Path) -> Callable[..., Result]:
-    """``buy(check_mode=False, **params)``: by default for the name trainer, with the registry file ``path``."""
-    return functools.partial(buy, resource_name="trainer", registry_file=str(path), settle_timeout=6)
+# The fixtures of a purchase with a registry file
+buy, path = purchases.buy, purchases.path
 
 
 # Refused

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
+import purchases
 from clock import START, Clock
 from purchases import (
     BOUGHT,
@@ -52,18 +51,8 @@ from samples import (
 
 pytestmark = pytest.mark.usefixtures("clock", "resource_shown", "no_jitter")
 
-Result = dict[str, Any]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "host_vars" / "trainer" / "compute_index_supply.yml"
-
-
-@pytest.fixture
-def buy(buy: Callable[..., Result], path: Path) -> Callable[..., Result]:
-    """``buy(check_mode=False, **params)``: by default for the name trainer, with the registry file ``path``."""
-    return functools.partial(buy, resource_name="trainer", registry_file=str(path), settle_timeout=6)
+# The fixtures of a purchase with a registry file
+buy, path = purchases.buy, purchases.path
 
 
 # Journal, purchase, ids
@@ -159,7 +148,7 @@ TEXTS = ["#cloud-config\npackages: [git]\n", "#cloud-config\npackages: [vim]\n"]
 FIRST = order_digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {})
 
 
-def order_warnings(result: Result) -> int:
+def order_warnings(result: dict[str, Any]) -> int:
     return sum("was or will be bought as first ordered." in warning for warning in result["warnings"])
 
 
