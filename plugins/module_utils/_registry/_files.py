@@ -404,14 +404,19 @@ def known_hosts_file(entry: str) -> str:
 
 def entry_text(variables: t.Mapping[str, t.Any]) -> str:
     """The text of an entry file. Raises ValueError for values without YAML, and texts that Ansible would evaluate."""
+    return _text_and_reading(variables)[0]
+
+
+def _text_and_reading(variables: t.Mapping[str, t.Any]) -> tuple[str, Variables]:
+    """The text of an entry file, and the variables as they will be read. Raises ValueError as `entry_text`."""
     try:
         text: str = yaml.safe_dump(dict(variables), sort_keys=False, width=1000)
-        _parse(text)  # half a surrogate pair can be written, but not read
+        as_read = _parse(text)  # half a surrogate pair can be written, but not read
     except (yaml.YAMLError, ValueError):
         raise ValueError("holds a value that YAML cannot represent") from None
     if re.search(_TEMPLATE_MARK, text):
         raise ValueError("holds template marks, which Ansible would evaluate when it reads the file")
-    return "---\n" + HEADER + text
+    return "---\n" + HEADER + text, as_read
 
 
 def _load(path: str) -> Variables | None:
@@ -443,8 +448,7 @@ def _parse(text: str) -> Variables:
 def _write(path: str, variables: Variables) -> Variables:
     """Write an entry file, and return the variables as they will be read. Raises OSError and RegistryError."""
     try:
-        text = entry_text(variables)
-        as_read = _parse(text)
+        text, as_read = _text_and_reading(variables)
     except ValueError as error:
         raise RegistryError(f"The registry file {path} cannot be written: it {error}.") from None
     write_durably(path, text)
