@@ -367,8 +367,7 @@ class ActionModule(InProcessAction):
         variables = _task.PlayVariables(self._task, task_vars, DEFAULTS, FIXED, self._extra)
         rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
         orders = {row["host"]: host_order(row, variables.of(row["host"]), self._templar) for row in rows}
-        file = "" if self._task.check_mode else self._quote_file(task_vars)
-        return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
+        return {"plan": quote["plan"], "orders": orders, "quote_file": self._quote_file(task_vars) or ""}
 
     def _counted_in_budgets(self, hosts: t.Sequence[Variables]) -> dict[str, t.Any]:
         """If one of the hosts has a budget: the rows of further hosts, and sentences about unknown places."""

@@ -52,12 +52,12 @@ class World:
         self.simulator, self.folder, self.url = simulator, folder, url
         self.before = len(simulator.purchases)
 
-    def perform(self, operation: Operation, **params: Any) -> Json:
+    def perform(self, operation: Operation, *, check_mode: bool = False, **params: Any) -> Json:
         """The result of an operation with default options and this world's API and registry."""
         defaults = {name: option.get("default") for name, option in operation.argument_spec.items()}
         api = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token}
         api |= {"api_retries": 0, "api_timeout": HANGS}
-        result = operation.perform({**defaults, **api, "registry_url": self.url, **params}, False)
+        result = operation.perform({**defaults, **api, "registry_url": self.url, **params}, check_mode)
         assert "bug of the collection" not in str(result.get("msg")), result
         return result
 
@@ -70,13 +70,16 @@ class World:
         how: Json = {"quote": quote, "plan_file": plan_file, "sealed": sealed or {}, "here": str(self.folder)}
         return self.perform(PLAN, hosts=hosts, ids=list(HOSTS), **how)
 
-    def quoted(self, **declares: Any) -> Json:
-        """The sealed plan of a quote for both hosts."""
-        quote = self.planned(quote=True, **declares)
+    def sealed(self, quote: Json, **params: Any) -> Json:
+        """The result of the step `seal` for this result of a quote."""
         rows = {row["host"]: row["purchases"][0]["options"] for row in quote["plans"] if row["action"] == "buy"}
         names = ("offer_id", "resource_name", "cluster_name")
         orders = {host: {**BODY, **{name: row[name] for name in names}} for host, row in rows.items()}
-        sealed = self.perform(SEAL, plan=quote["plan"], orders=orders)
+        return self.perform(SEAL, plan=quote["plan"], orders=orders, **params)
+
+    def quoted(self, **declares: Any) -> Json:
+        """The sealed plan of a quote for both hosts."""
+        sealed = self.sealed(self.planned(quote=True, **declares))
         return dict(json.loads(sealed["ansible_stats"]["data"]["plan"]))
 
     def provision(self, sealed: Json, body: Json | None = None, **declares: Any) -> dict[str, tuple[str, str]]:
@@ -228,6 +231,14 @@ def test_quote_that_seals_nothing_reads_no_offer_details(world: World) -> None:
     quote = world.planned(quote=True, plan_file=None)
     assert [row["action"] for row in quote["plans"]] == ["buy", "buy"]
     assert not [request for request in world.simulator.requests if request.path.startswith("/offers/")]
+
+
+@pytest.mark.parametrize("world", ["files"], indirect=True)
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_check_mode_announces_the_plan_and_writes_none(world: World, check_mode: bool) -> None:
+    file = world.folder / "plan.json"
+    sealed = world.sealed(world.planned(quote=True), quote_file=str(file), check_mode=check_mode)
+    assert (sealed["changed"], file.exists()) == (True, not check_mode)
 
 
 @both
