@@ -504,9 +504,10 @@ def _proved(
 
 
 def _named(request: EndRequest, billed: t.Sequence[Owned]) -> tuple[list[Machine], list[_Mismatch]]:
-    strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
-    odd = [(stranger, STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
-    return [machine for machine, owner in billed if owner.hosts == (request.host,)], odd
+    own = [machine for machine, owner in billed if owner.hosts == (request.host,)]
+    # If none is its own, one that is being deleted may be: until it has ended, it is billed.
+    strangers = [machine for machine in unowned(billed) if not (own and _states.is_ending(machine["status"]))]
+    return own, [(stranger, STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
 
 
 def _why_not_over(request: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], *, has_machines: bool) -> str:

@@ -138,6 +138,13 @@ def reason(id: str, request: EndRequest, machines: Any, words: list[str], **cont
             ["r", "s"],
             phase="going_on",
         ),
+        ends(
+            "journal, our name and another one, being deleted",
+            JOURNALED,
+            [machine("r"), machine("s", "x", status="deleting")],
+            ["r"],
+            phase="ready",
+        ),
         ends("made, another name", MADE, [machine("r", "x")], ["r"], phase="ready"),
         ends(
             "made, named by the status only",
@@ -444,6 +451,13 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
             [machine("r"), machine("s", "x")],
             ["it is called x"],
             phase="ready",
+        ),
+        reason(
+            "journal, only another name, being deleted",
+            request_of(JOURNAL, age=OLD),
+            [machine("r", "x", status="deleting")],
+            ["it is called x"],
+            phase="ended",
         ),
         reason(
             "journal, machines of two hosts",
