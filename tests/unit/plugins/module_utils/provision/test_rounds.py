@@ -24,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
     Released,
     Round,
     RoundPart,
+    published,
 )
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -95,6 +96,7 @@ OWN_VERDICT = HostVerdict(round="r1", next="x.yml")
             id="another-host-is-kept",
         ),
         pytest.param(BUYING, SOME_BUY, None, None, ("stop", True, False), id="not-judged"),
+        pytest.param({**BUYING, "action": "wait"}, SOME_BUY, None, None, ("stop", True, False), id="wait-not-judged"),
         pytest.param(BUYING, SOME_BUY, JUDGED_EARLIER, None, ("stop", True, False), id="judged-in-earlier-round"),
         pytest.param(
             BUYING,
@@ -122,6 +124,15 @@ def test_next_step_and_skips_come_from_verdict_or_plan(
     plan = Round.of(variables).for_tasks
     assert (plan["next"], plan["all_skip_first"], plan["all_skip_next"]) == expected
     assert ("What was bought is billed." in plan.get("refusal", "")) is (expected[0] == "stop")
+
+
+@pytest.mark.parametrize("one_tells_all", [True, False])
+def test_one_host_tells_all_only_if_plan_or_end_says_so(one_tells_all: bool) -> None:
+    planned = {"plans": {}, "common": replace(ALL_KEPT, one_tells_all=one_tells_all).mapping}
+    ended_result = Ended("r1", lines=["x"], one_tells_all=one_tells_all).mapping
+    assert Round.of({"provision__planned": planned}).for_tasks["one_tells_all"] is one_tells_all
+    for_tasks = EndRound.of({"decommission__ended": ended_result}).for_tasks
+    assert (for_tasks["one_tells_all"], for_tasks["lines"]) == (one_tells_all, ["x"])
 
 
 @pytest.mark.parametrize("planned", [None, {"skipped": True}, {"failed": True, "msg": "no API"}])
@@ -203,11 +214,12 @@ def test_listed_before_concerns_only_first_purchase() -> None:
 END = {"host": "gpu-1", "declaration": "d1", "together": False, "next": "end", "ids": ["r"]}
 TOGETHER = {"gpu-1": {**END, "declaration": "d0", "together": True}}
 ENDS = Ends("r1", {"gpu-1": END}, ("d1", "d2"))
+NOTHING_ENDS = replace(ENDS, ends={"gpu-1": {**END, "next": ""}})
 STOPPED = {"next": "say", "stop": "Why."}
 
 
-def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
-    return Ended(round_id, {"gpu-1": outcome}, one_for_all=True).mapping
+def ended(outcome: dict[str, Any], round_id: str = "r1", one_for_all: bool = True) -> dict[str, Any]:
+    return Ended(round_id, {"gpu-1": outcome}, one_for_all=one_for_all).mapping
 
 
 @pytest.mark.parametrize(
@@ -215,7 +227,9 @@ def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
     [
         pytest.param("d1", ENDS, ended({"next": "", "stop": ""}), ("", "", True), id="machine-ended"),
         pytest.param("d1", ENDS, ended(STOPPED), ("say", "Why.", True), id="host-stops"),
+        pytest.param("d1", ENDS, ended(STOPPED, one_for_all=False), ("say", "Why.", False), id="hosts-differ"),
         pytest.param("d1", ENDS, None, ("say", "was not noted (r)", False), id="outcome-not-noted"),
+        pytest.param("d1", NOTHING_ENDS, None, ("", "was not noted (r)", False), id="nothing-to-note"),
         pytest.param("d1", ENDS, {"skipped": True}, ("say", "was not noted (r)", False), id="note-skipped"),
         pytest.param(
             "d1", ENDS, ended(STOPPED, "r0"), ("say", "was not noted (r)", False), id="noted-in-earlier-round"
@@ -278,6 +292,18 @@ def test_part_survives_json_round_trip(part: type[RoundPart]) -> None:
 @pytest.mark.parametrize("result", [None, "", {}, {"skipped": True}, {"failed": True, "msg": "x", "attempts": 3}])
 def test_part_of_task_that_did_not_run_is_default(part: type[RoundPart], result: Any) -> None:
     assert part.of(result) == part()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part_of_failed_or_incomplete_task_is_default(part: type[RoundPart]) -> None:
+    first, *_others = filled(part).mapping
+    assert part.of({**filled(part).mapping, "failed": True}) == part()
+    assert part.of({name: value for name, value in filled(part).mapping.items() if name != first}) == part()
+
+
+def test_data_is_published_once_for_all_hosts() -> None:
+    stats = published({"quote": 1})["ansible_stats"]
+    assert stats == {"data": {"quote": 1}, "per_host": False, "aggregate": True} and published({}) == {}
 
 
 def test_architecture_documents_each_field() -> None:

@@ -51,6 +51,11 @@ def test_name_of_timer_does_not_depend_on_folder_or_command() -> None:
     assert replace(TIMER, here="/tmp", command=("other",)).name == TIMER.name
 
 
+def test_timers_without_inventory_are_told_apart_by_folder() -> None:
+    """With one name, a timer of another folder would replace the first, and its machines would outlive their leases."""
+    assert len({replace(TIMER, sources=(), here=here).name for here in ("/srv/a", "/srv/b")}) == 2
+
+
 def test_each_project_of_an_inventory_has_its_own_timer() -> None:
     """With one name, the second timer would replace the first, and no sweep would end the first project's machines."""
     assert len({replace(TIMER, project=project).name for project in ("", "a", "b")}) == 3
@@ -109,7 +114,8 @@ def test_script_runs_in_paths_with_special_characters_and_notes_exit_code(tmp_pa
 def test_timer_that_cannot_sweep_is_refused(change: dict[str, object], expected_text: str) -> None:
     usual: dict[str, object] = {"names": (timer.TOKEN,), "observed": BY_CRON, "missing": ()}
     usual = {**usual, "limited": False, "asks": False, "by_job": False}
-    timer.check("present", **usual)  # type: ignore[arg-type]
+    for observed in (BY_CRON, replace(BY_SYSTEMD, has_crontab=False)):
+        timer.check("present", **{**usual, "observed": observed})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"{expected_text}.*Nothing was changed"):
         timer.check("present", **{**usual, **change})  # type: ignore[arg-type]
     if "limited" not in change:
@@ -141,12 +147,17 @@ def test_timer_is_proved_by_successful_sweep_after_it_was_made(change: dict[str,
         ("present", BY_SYSTEMD, {"by_systemd"}),
         ("present", replace(BY_SYSTEMD, lingers=False), {"by_systemd", "lets_linger"}),
         ("present", BY_CRON, {"cron: present", "removes units"}),
+        # The last sweep of this timer has failed, or the timer has not swept yet.
+        ("present", replace(BY_CRON, code="2"), {"cron: present", "removes units", "is_due"}),
+        ("show", replace(BY_CRON, code=""), set()),
+        ("absent", replace(BY_CRON, code=""), {"cron: absent", "removes units", "removes folder"}),
         # Systemd was installed or removed since.
         ("present", replace(BY_SYSTEMD, line=CRON_LINE), {"by_systemd", "cron: absent"}),
         ("present", replace(BY_CRON, unit=UNIT), {"cron: present", "removes units"}),
         ("absent", BY_CRON, {"cron: absent", "removes units", "removes folder"}),
         ("absent", BY_SYSTEMD, {"stops", "removes units", "removes folder"}),
         ("absent", replace(BY_SYSTEMD, has_systemd=False), {"removes units", "removes folder"}),
+        ("absent", replace(BY_SYSTEMD, unit="", is_active=False), {"removes units", "removes folder"}),
         # Without crontab, no line of it is removed.
         ("absent", TimerState(), {"removes units", "removes folder"}),
         ("show", BY_CRON, set()),
@@ -155,7 +166,7 @@ def test_timer_is_proved_by_successful_sweep_after_it_was_made(change: dict[str,
 )
 def test_tasks_of_state_use_either_systemd_or_cron(state: str, observed: TimerState, expected: set[str]) -> None:
     tasks = timer.tasks_of_state(state, TIMER, observed, check_mode=False)
-    changes = {name for name in ("by_systemd", "lets_linger", "stops") if tasks[name]}
+    changes = {name for name in ("by_systemd", "lets_linger", "stops", "is_due") if tasks[name]}
     changes |= {f"cron: {tasks['cron']}"} if tasks["changes_cron"] else set()
     changes |= {"removes units"} if TIMER.unit in tasks["removed"] else set()
     changes |= {"removes folder"} if TIMER.folder in tasks["removed"] else set()
@@ -193,9 +204,14 @@ def test_sweep_report_names_schedule_and_warns_without_linger() -> None:
     assert (BY_CRON.schedule, BY_SYSTEMD.schedule) == (f"crontab: {CRON_LINE}", "systemd: OnCalendar=*:0/15")
     report = timer.sweep_report("show", TIMER, replace(BY_SYSTEMD, lingers=False), check_mode=False)
     assert "enable-linger me` lets them go on" in report["warnings"][0] and not report["trouble"]
+    for goes_on in (BY_SYSTEMD, BY_CRON):
+        assert timer.sweep_report("show", TIMER, goes_on, check_mode=False)["warnings"] == []
 
 
-@pytest.mark.parametrize("observed", [replace(BY_CRON, line=""), replace(BY_SYSTEMD, is_active=False), TimerState()])
+@pytest.mark.parametrize(
+    "observed",
+    [replace(BY_CRON, line=""), replace(BY_SYSTEMD, is_active=False), replace(BY_SYSTEMD, unit=""), TimerState()],
+)
 def test_sweep_report_without_schedule_is_trouble(observed: TimerState) -> None:
     """For example after the line was removed by hand, or before a timer was installed."""
     states = [("show", False), ("show", True), ("present", False), ("present", True), ("absent", False)]
