@@ -20,7 +20,7 @@ import typing as t
 import zlib
 
 # Files of the registry, which change with each purchase; no machine needs them.
-ALWAYS_IGNORED = ("compute_index_supply.yml", ".compute_index_supply.*", ".ssh_config", ".known_hosts")
+ALWAYS_IGNORED = ("compute_index_supply.yml", ".compute_index_supply.*", ".ssh_config", ".known_hosts", ".evidence/")
 WORK = "work"  # the folder of the code
 _DIGEST = "code.sha256"  # a file with the digest of the code in the folder
 _ENCODING: t.Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # keeps any file name

@@ -493,8 +493,8 @@ def write_durably(path: str, text: str) -> None:
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise OSError(errno.EINVAL, "it is not a regular file")
     make_folder(folder)
-    # If a crash leaves it behind, Ansible does not read it: its name begins with a dot.
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    # If a crash leaves it behind, Ansible does not read it, since its name begins with a dot, nor is it code of a run.
+    handle, temporary = tempfile.mkstemp(prefix=".compute_index_supply.", suffix=".tmp", dir=folder)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from kills import kills
 
@@ -95,12 +96,24 @@ def test_git_folder_and_registry_are_never_packed(tmp_path: Path) -> None:
     assert code_files.pack(str(folder), []) == before
 
 
+def fail(*_given: object) -> None:
+    raise OSError
+
+
 def test_files_of_a_purchase_do_not_change_the_digest(tmp_path: Path) -> None:
-    """Without an inventory, the code is in the inventory folder, where a purchase makes folders and files."""
+    """Without an inventory, the code is in the inventory folder, where a purchase makes folders and files.
+
+    With another digest the same command would be another job: once the run is over, it would buy a machine again.
+    """
     folder = make_tree(tmp_path / "code", ["a.py"])
     before = code_files.pack(str(folder), [])
     make_tree(folder / "host_vars", [".ssh_config", ".compute_index_supply.ledger", "run-train/.known_hosts"])
     make_tree(folder / "host_vars" / "run-train", ["compute_index_supply.yml"])
+    make_tree(folder / "host_vars" / ".evidence", ["run-train-1.json"])  # of a machine that failed its test
+    with pytest.MonkeyPatch.context() as killed, pytest.raises(OSError):
+        killed.setattr(os, "replace", fail)
+        killed.setattr(os, "unlink", fail)
+        _files.write_durably(str(folder / "host_vars" / "run-train" / "compute_index_supply.yml"), "never read")
     assert code_files.pack(str(folder), []) == before and packed_files(folder) == {"a.py"}
 
 
