@@ -328,13 +328,15 @@ class ActionModule(InProcessAction):
         # Hosts that were planned before only take part again if they do so together with the first host.
         first = _hosts.round_of(_hosts.raw_variables(str(task_vars["inventory_hostname"]), task_vars))
         again = {host: list(tried) for host in wanted if (tried := rounds[host].attempts_with(first)) is not None}
-        hosts = _undecided(wanted, decided, task_vars, again)
+        undecided = _undecided(wanted, decided, task_vars, again)
+        further = _hosts.further_machines((one["host"] for one in undecided), task_vars)
+        hosts = [one for one in undecided if one["host"] not in further]
         taking_part = {one["host"] for one in hosts}
         plans = {host: item.plan for host, item in rounds.items() if host not in taking_part}
         self._earlier = {host: plan for host, plan in plans.items() if "round" in plan}
         return {
             "hosts": hosts,
-            "ids": [one["id"] for one in hosts],
+            "ids": [one["id"] for one in undecided],
             "decided": decided,
             "quote": quote,
             **self._sealed(quote, task_vars),

@@ -36,6 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     BOUGHT,
     DEFAULT_PROJECT,
     IDS,
+    is_further_host,
     project_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
@@ -133,6 +134,17 @@ def lacks_machine(host: str, task_vars: Variables) -> bool:
     variables = raw_variables(host, task_vars)
     is_own = variables.get("ansible_host") or (variables.get("inventory_file") and not any(map(variables.get, _WANTED)))
     return not machine_ids(host, task_vars) and bool("supply_resource_id" in variables or not is_own)
+
+
+def further_machines(hosts: t.Iterable[str], task_vars: Variables) -> set[str]:
+    """The hosts that the role has added for further machines of clusters, and which need no machines of their own."""
+    known, firsts = set(inventory_hosts(task_vars)), ((host, host.rpartition("-")[0]) for host in hosts)
+    return {
+        host
+        for host, first in firsts
+        if first in known
+        and is_further_host(host, raw_variables(host, task_vars), first, raw_variables(first, task_vars))
+    }
 
 
 def round_of(variables: Variables) -> Round:

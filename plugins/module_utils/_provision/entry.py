@@ -566,6 +566,16 @@ def further_hosts(plan: t.Mapping[str, t.Any], connections: Connections) -> list
     ]
 
 
+def is_further_host(host: str, variables: Variables, first: str, variables_of_first: Variables) -> bool:
+    """Whether the host is a further machine of the cluster of ``first``: it has that machine's name and address."""
+    machines = items_of(variables_of_first.get("provision_instances") or ())
+    address = [str(variables.get(name)) for name in ADDRESS]
+    return any(
+        name == host and [str(machine.get(key)) for key in ADDRESS] == address
+        for name, machine in zip(further_names(first, len(machines)), machines[1:])
+    )
+
+
 def owned_row(host: str, entry: Entry) -> Facts:
     """The row of a host with machines, for workflows and tables. ``price_per_hour``: USD, of all its machines.
 

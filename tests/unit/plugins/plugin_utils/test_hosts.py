@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     Patterns,
     evaluate,
+    further_machines,
     lacks_machine,
     machine_ids,
     pattern_parts,
@@ -100,6 +101,13 @@ def test_machine_ids_of_host(variables: dict[str, Any], ids: list[str]) -> None:
 )
 def test_lacks_machine_accepts_hosts_of_the_user(variables: dict[str, Any]) -> None:
     assert not lacks_machine("gpu-1", {"hostvars": Mock(raw_get={"gpu-1": variables}.get)})
+
+
+def test_further_machines_are_told_apart_from_hosts_with_similar_names() -> None:
+    address = {"ansible_host": "192.0.2.2", "ansible_port": 22, "ansible_user": "root"}
+    variables = {"ray": {"provision_instances": [{}, address]}, "ray-1": address, "gpu-1": address}
+    task_vars = {"groups": {"all": [*variables]}, "hostvars": Mock(raw_get=variables.__getitem__)}
+    assert further_machines([*variables], task_vars) == {"ray-1"}
 
 
 def test_round_of_host_without_results_is_empty() -> None:

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     connection_variables,
     facts_of_machine,
     further_hosts,
+    is_further_host,
     is_registered,
     lease_facts,
     noted_once_reached,
@@ -143,6 +144,25 @@ def test_further_machines_of_cluster_become_hosts() -> None:
     assert second["ansible_host_key_checking"] is True
     assert (third["name"], third["alias"], third["resource_ids"]) == ("ray-2", "ray-2", [])
     assert second["groups"] == third["groups"] == ["gpu", "ray"] and further_hosts(plan, connections[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "is_further"),
+    [
+        ("ray-1", {}, True),
+        ("ray-1", {"ansible_port": "2222"}, True),  # add_host makes texts of numbers before ansible-core 2.19
+        ("ray-2", {}, False),
+        ("ray-1", {"ansible_host": "192.0.2.9"}, False),  # a host of the inventory with a machine of its own
+        ("ray-1", {"ansible_host": None, "ansible_port": None, "ansible_user": None}, False),  # one without a machine
+    ],
+)
+def test_further_host_has_name_and_address_of_a_further_machine(
+    host: str, own: dict[str, Any], is_further: bool
+) -> None:
+    found = facts([connection(M), connection(None, "192.0.2.2", ansible_port=2222)])
+    address = {"ansible_host": "192.0.2.2", "ansible_port": 2222, "ansible_user": "root"}
+    assert is_further_host(host, {**address, **own}, "ray", found) is is_further
+    assert not is_further_host(host, {}, "ray", {})
 
 
 @pytest.mark.parametrize(
