@@ -93,7 +93,9 @@ class _Run:
         record = self.folder.read()
         self.place = registries.places(params)[request.host]
         entry, now = registries.at(self.place).entry(request.host)
-        self.view = Run(request, record, entry, registries.ledger([self.place]), now)
+        unswept = LastSweeps(registries).trouble(self.place, refused=False)
+        unswept = running.why_unenforced(request.host, params["hosts"][0]["protect"], unswept)
+        self.view = Run(request, record, entry, registries.ledger([self.place]), now, unswept)
 
     def note(self, record: dict[str, t.Any]) -> None:
         """Write the record. Raises RegistryError."""
@@ -124,11 +126,9 @@ def _step(function: t.Callable[[_Run], Result], **blank: t.Any) -> Operation:
 
 def _quoted(run: _Run) -> Result:
     """Decide by the host's plan whether it is provisioned. If it is, set the results of a finished run aside."""
-    host, protect = run.view.request.host, run.params["hosts"][0]["protect"]
-    unswept = running.why_unenforced(host, protect, LastSweeps(run.registries).trouble(run.place, refused=False))
     try:
         follows = running.play_after_quote(
-            run.view, run.got["run__quote"], unswept, has_registry=bool(run.place), check_mode=run.check_mode
+            run.view, run.got["run__quote"], has_registry=bool(run.place), check_mode=run.check_mode
         )
     except ValueError as error:
         return {"trouble": str(error)}

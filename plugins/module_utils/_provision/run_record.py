@@ -59,7 +59,7 @@ def digest_of(request: Request, code: str) -> str:
 class Run:
     """The state of a run in a step: the request, the record, and the registry's entry and ledger of its host.
 
-    ``now``: seconds since the epoch by the registry's clock.
+    ``now``: seconds since the epoch by the registry's clock. ``unswept``: why no sweep would end its machine, or empty.
     """
 
     request: Request
@@ -67,6 +67,7 @@ class Run:
     entry: Entry = field(default_factory=Entry)
     ledger: spending.Ledger = field(default_factory=lambda: spending.Ledger((), 0.0))
     now: float = 0.0
+    unswept: str = ""
 
     @property
     def phase(self) -> str:
@@ -100,7 +101,8 @@ class Run:
     def billed(self) -> str:
         """A sentence that says how long its machine is billed."""
         end = seconds_of(self.entry.ends_at)
-        return f"It is billed until its lease ends{'' if end is None else f' at {formatted(end)}'}."
+        lease_ends = f"its lease ends{'' if end is None else f' at {formatted(end)}'}"
+        return f"It is billed until {'you end it, since no sweep would' if self.unswept else lease_ends}."
 
     @property
     def command_to_end(self) -> str:
@@ -357,7 +359,7 @@ def result_once_home(run: Run) -> dict[str, t.Any]:
     outcome = job_outcome(run.record)
     lines = [
         outcome,
-        f"Its machine stays until {formatted(until)} (run_keep), at {usd(run.entry.price_per_hour)}.",
+        f"Its machine stays (run_keep), at {usd(run.entry.price_per_hour)}. {run.billed}",
         f"Results: {run.request.folder}",
         f"To end it earlier: {run.command_to_end}",
     ]

@@ -125,13 +125,10 @@ def failure_message(stopped: Row, run: Run, reason: str) -> str:
     return joined(summary_of(reason), billed, f"Repeat the command to go on. To end the machine: {run.command_to_end}")
 
 
-def lease_for(
-    course: Course, run: Run, price: float | None, refusal: str, unswept: str, *, has_registry: bool
-) -> float:
+def lease_for(course: Course, run: Run, price: float | None, refusal: str, *, has_registry: bool) -> float:
     """The lease in seconds: of the machine to buy, or as it was bought. Raises ValueError if nothing may be bought.
 
-    ``price``: of the offer, in USD per hour; ``refusal``: why the plan has none, or empty. ``unswept``: why no sweep
-    would end the machine, or empty.
+    ``price``: of the offer, in USD per hour; ``refusal``: why the plan has none, or empty.
     """
     request, entry = run.request, run.entry
     if entry.may_have_bought and GROUP_OF_RUNS not in entry.groups:
@@ -148,8 +145,8 @@ def lease_for(
             "A run needs a registry to remember its machine, but provision_registry_dir is empty. Leave that variable"
             f" out, or set provision_registry_url. {NOTHING_BOUGHT}"
         )
-    if unswept and not request.unswept:
-        raise ValueError(f"{unswept} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}")
+    if run.unswept and not request.unswept:
+        raise ValueError(f"{run.unswept} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}")
     return lease_of(request, price)
 
 
@@ -171,7 +168,7 @@ def why_unenforced(host: str, protect: t.Any, unswept: str) -> str:
     return f"No sweep would end {host}, since its group has provision_protect: choose another provision_group."
 
 
-def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, check_mode: bool) -> dict[str, t.Any]:
+def play_after_quote(run: Run, found: Row, *, has_registry: bool, check_mode: bool) -> dict[str, t.Any]:
     """Return what the play does after step ``quote``, whose result is ``found``. Raises ValueError if it must not buy.
 
     If the job may have begun, ``offer_id`` restricts the role to the run's own offer: otherwise, if that machine ends
@@ -184,7 +181,7 @@ def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, 
     chosen = course(run.phase, is_free=found["plans"].get(host, {}).get("is_new") is True)
     offer = found["ansible_stats"]["data"]["quote"]["hosts"].get(host, {})
     price, refusal = _text.read_price(offer.get("price_per_hour")), str(found["refusals"].get(host) or "")
-    seconds = lease_for(chosen, run, price, refusal, unswept, has_registry=has_registry)
+    seconds = lease_for(chosen, run, price, refusal, has_registry=has_registry)
     lines = [chosen.value]
     if chosen is Course.BUY:
         registry = str(found["common"]["registry"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import run
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import SWEPT, HostFile
 
 Json = dict[str, Any]
 OFFER = "11111111-1111-4111-8111-111111111111"
@@ -106,6 +106,10 @@ class World:
             {"provision_procured_offer_id": offer_id, "provision_resource_ids": [f"m-{offer_id[:4]}"], **variables}
         )
         registry.close()
+
+    def sweep(self) -> None:
+        """Note a complete sweep."""
+        (self.folder / "host_vars" / SWEPT).write_text(f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}\n")
 
     def end(self) -> None:
         registry = self.registry
@@ -370,7 +374,7 @@ def test_command_does_not_follow_another_job_of_its_name(world: World) -> None:
     world.prepared = second
     found = world.step(run.RUN_NEXT, run__info={"state": "none"})
     assert not found["starts"] and "it is another job" in found["trouble"]
-    assert "It is billed until its lease ends" in found["trouble"] and "Nothing was bought" not in found["trouble"]
+    assert "It is billed until you end it" in found["trouble"] and "Nothing was bought" not in found["trouble"]
     assert world.record["digest"] == first["job"]["digest"]
 
 
@@ -453,7 +457,7 @@ def test_run_max_bill_below_cost_of_existing_machine_starts_no_job(world: World)
     world.prepare(run_time=None, run_max_bill=1)
     found = world.step(run.RUN_NEXT, run__info={"state": "none"})
     assert not found["starts"] and "run_max_bill (USD 1.00" in found["trouble"]
-    assert "It is billed until its lease ends" in found["trouble"]
+    assert "It is billed until you end it" in found["trouble"]
     assert "decommission_hosts=run-train" in found["trouble"]
     assert world.entry == before and world.record["phase"] == "ordered"
     # The last line of the play is the same, since a repeated command would stop here again.
@@ -560,10 +564,11 @@ def test_kept_machine_stays_until_end_of_extended_lease(world: World, minutes: f
     registry, end = world.registry, f"{now + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
     registry.read()
     registry.compare_and_set({"provision_ends_at": end})
+    world.sweep()
     world.prepare()
     over = world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))
     assert over["ends"] == (minutes < 0)
-    assert over["ends"] or f"stays until {end[:16].replace('T', ' ')} UTC (run_keep)" in over["lines"][1]
+    assert over["ends"] or f"its lease ends at {end[:16].replace('T', ' ')} UTC." in over["lines"][1]
 
 
 @pytest.mark.parametrize(
@@ -680,6 +685,7 @@ def test_machine_stays_until_results_are_complete(
     over = world.after_job(followed, results)
     assert not over["ends"] and world.record["phase"] == "started"
     text = " ".join([*over["lines"], over["trouble"]])
-    assert expected_text in text and "billed until its lease ends" in text
+    assert expected_text in text and "It is billed until you end it, since no sweep would." in text
+    world.sweep()
     broken = world.step(run.RUN_BROKEN, reason="It broke.")
-    assert "It broke. It is billed until its lease ends" in broken["trouble"]
+    assert "It broke. It is billed until its lease ends at" in broken["trouble"]

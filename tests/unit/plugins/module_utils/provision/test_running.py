@@ -84,9 +84,7 @@ def test_refusal_of_plan_counts_only_if_command_may_buy(course: Course) -> None:
         else contextlib.nullcontext()
     )
     with stops:
-        running.lease_for(
-            course, Run(Request(name="train", max_bill=20)), PRICE, "It is too dear.", "", has_registry=True
-        )
+        running.lease_for(course, Run(Request(name="train", max_bill=20)), PRICE, "It is too dear.", has_registry=True)
 
 
 @pytest.mark.parametrize(
@@ -259,15 +257,15 @@ def test_lease_for_refuses_purchase_without_registry_or_sweeps(
     course: Course, entry: Any, unswept: str, has_registry: bool, refusal: str
 ) -> None:
     try:
-        run = Run(Request(name="train", max_bill=20), entry=entry)
-        lease = running.lease_for(course, run, PRICE, "", unswept, has_registry=has_registry)
+        run = Run(Request(name="train", max_bill=20), entry=entry, unswept=unswept)
+        lease = running.lease_for(course, run, PRICE, "", has_registry=has_registry)
     except ValueError as error:
         assert refusal and refusal in str(error)
     else:
         assert not refusal and lease >= run_request.SHORTEST_JOB + run_request.RESULTS_SECONDS
     if course is Course.BUY and unswept:  # run_unswept accepts that
-        accepted = Run(Request(name="train", max_bill=20, unswept=True), entry=entry)
-        assert running.lease_for(course, accepted, PRICE, "", unswept, has_registry=True) == 36_000.0
+        accepted = Run(Request(name="train", max_bill=20, unswept=True), entry=entry, unswept=unswept)
+        assert running.lease_for(course, accepted, PRICE, "", has_registry=True) == 36_000.0
 
 
 @pytest.mark.parametrize(
@@ -280,7 +278,7 @@ def test_repeated_command_declares_lease_of_its_machine(leased: str, seconds: fl
     )
     run = Run(Request(name="train", max_bill=20, seconds=3600.0), entry=entry)
     for course in (Course.RESUME, Course.END, Course.LOST):
-        assert running.lease_for(course, run, PRICE, "", "", has_registry=True) == seconds
+        assert running.lease_for(course, run, PRICE, "", has_registry=True) == seconds
 
 
 @pytest.mark.parametrize(
@@ -469,7 +467,7 @@ def test_play_provisions_what_course_and_record_allow(
     phase: str, has_machine: bool, course: Course, is_bought: bool, offer_id: str, lease: str, check_mode: bool
 ) -> None:
     run, found = run_in_phase(phase, has_machine=has_machine), quote_found(is_new=not has_machine)
-    play = running.play_after_quote(run, found, "", has_registry=True, check_mode=check_mode)
+    play = running.play_after_quote(run, found, has_registry=True, check_mode=check_mode)
     assert (play["provisions"], play["goes_on"]) == (is_bought and not check_mode, not check_mode)
     assert (play["lost"], play["lease"]) == (course is Course.LOST, lease)
     assert (play["offer_id"], play["verify"]) == (offer_id, "none" if offer_id else "")
@@ -481,7 +479,7 @@ def test_play_provisions_what_course_and_record_allow(
 
 def test_play_after_quote_shows_whole_bill_if_price_is_unknown() -> None:
     run = run_in_phase("", has_machine=False)
-    play = running.play_after_quote(run, quote_found(None, is_new=True), "", has_registry=True, check_mode=False)
+    play = running.play_after_quote(run, quote_found(None, is_new=True), has_registry=True, check_mode=False)
     assert play["lines"][0].startswith("at most USD 20.00 for its machine")
 
 
@@ -493,9 +491,7 @@ def test_play_after_quote_stops_for_refusal_or_other_job(digest: str, refusal: s
     run = run_in_phase("started", has_machine=True)
     run = replace(run, record={**run.record, "digest": digest})
     with pytest.raises(ValueError, match=reason):
-        running.play_after_quote(
-            run, quote_found(refusal=refusal, is_new=False), "", has_registry=True, check_mode=False
-        )
+        running.play_after_quote(run, quote_found(refusal=refusal, is_new=False), has_registry=True, check_mode=False)
 
 
 @pytest.mark.parametrize(
