@@ -93,9 +93,9 @@ def test_report_has_worst_verdict_and_its_reasons(results: list[dict[str, Any]],
     assert (report.warnings == []) == (verdict in ("ok", "bad") or not results)
 
 
-def evidence_bundle(results: list[dict[str, Any]]) -> dict[str, Any]:
+def evidence_bundle(results: list[dict[str, Any]], **entry: Any) -> dict[str, Any]:
     plan = {"offer_id": OFFER, "offer": {"gpu_count": 8}}
-    return bundle(Report.of("gpu-1", results), plan, read_entry(BOUGHT), 1769860800.0 + 600)
+    return bundle(Report.of("gpu-1", results), plan, read_entry({**BOUGHT, **entry}), 1769860800.0 + 600)
 
 
 def has_valid_digest(kept: dict[str, Any]) -> bool:
@@ -111,6 +111,21 @@ def test_evidence_has_purchase_and_cost_so_far() -> None:
     (machine,) = kept["machines"]
     assert machine["evidence"] == BAD["evidence"] and machine["findings"] == [FINDING]
     assert has_valid_digest(kept)
+
+
+def test_evidence_names_offer_of_plan_and_only_known_cost() -> None:
+    kept = evidence_bundle([BAD], provision_procured_offer_id=None, provision_price_per_hour=None)
+    assert (kept["offer_id"], kept["price_per_hour"], kept["cost_so_far"]) == (OFFER, None, None)
+
+
+def test_reason_of_evidence_is_that_of_a_bad_machine() -> None:
+    degraded = {**OK, "item": "gpu-1-1", "verdict": "degraded", "reasons": ["clock: 70 seconds"]}
+    assert evidence_bundle([degraded, BAD])["reason"] == "gpu_count: 7 instead of 8"
+
+
+def test_small_bundle_keeps_offer_and_findings_that_are_not_ok() -> None:
+    kept = shortened_bundle(evidence_bundle([{**BAD, "findings": [FINDING, {**FINDING, "verdict": "ok"}]}]))
+    assert (kept["offer"], kept["machines"][0]["findings"]) == ({"gpu_count": 8}, [FINDING])
 
 
 # A claim has room for some fifty findings.
@@ -337,6 +352,30 @@ def test_machine_that_ended_during_its_test_is_not_bad(
     found = verify({**host_row(tmp_path, result), "machines": tested_ids})
     assert (found["verified"], "decommission" in found["trouble"]) == ({"gpu-1": verdict}, verdict == "bad")
     assert ("provision_tested" in yaml.safe_load(file.read_text())) == (verdict == "bad")
+
+
+NOW = "now"
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_kept"),
+    [
+        (BOUGHT, True),
+        ({**BOUGHT, "provision_procured_offer_id": ""}, True),
+        ({}, False),
+        (BOUGHT_LATER, False),
+        ({"provision_procured_offer_id": OFFER, "provision_purchase": "refused"}, False),
+        ({**BOUGHT, "provision_reaped_at": NOW}, False),
+    ],
+)
+def test_no_evidence_is_kept_of_machine_that_ended_during_its_test(tmp_path: Path, entry: Any, is_kept: bool) -> None:
+    """Another run has ended or replaced it, which is no fault of the machine."""
+    write_entry(tmp_path, {name: utc(time.time()) if value == NOW else value for name, value in entry.items()})
+    with pytest.raises(Failure) as failed:
+        accepted(params_of(tmp_path, BAD), False)
+    assert (failed.value.result["error_class"] == "unsound") is is_kept
+    assert ("was ended while it was tested" in failed.value.result["msg"]) is not is_kept
+    assert (tmp_path / ".evidence").exists() is is_kept
 
 
 @pytest.mark.parametrize(("noted_by", "ahead"), [(None, 3600.0), ("api", 3600.0), ("api", None)])

@@ -146,6 +146,29 @@ def test_market_report_shows_on_demand_and_spot_price_of_each_gpu() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("offers", "row"),
+    [
+        ([offer(1, 2.0)], "nvidia-h100-sxm5-80gb   2.00       1  1"),
+        ([offer(1, 2.0, gpu_type=None)], "H100   2.00       1  1"),
+        ([offer(1, 2.0, gpu_type=None, gpu_family=None)], "unknown   2.00       1  1"),
+        ([offer(1, 2.0), offer(2, 3.0, gpu_type="B200", contract_type="spot")], "B200        -       0  1     1 from"),
+    ],
+)
+def test_market_report_names_gpu_and_explains_spot_if_there_is_any(offers: Any, row: str) -> None:
+    lines = browsing.market_report(Choice({}), offers)["lines"]
+    assert [line for line in lines if " ".join(line.split()).startswith(" ".join(row.split()))], lines
+    assert ("spot: may be taken away." in lines) is ("from" in row)
+    assert "from" in row or not any("from" in line for line in lines)
+
+
+def test_offer_report_says_when_its_first_offer_expires() -> None:
+    offers = [offer(number, 2.0, expires_at=f"2026-11-{28 + number}T20:50:00Z") for number in (0, 1, 2)]
+    assert (
+        "These offers can be bought until 2026-11-28 20:50 UTC." in browsing.offer_report(Choice(H100), offers)["lines"]
+    )
+
+
 def test_market_report_leaves_out_offers_above_ceiling() -> None:
     report = browsing.market_report(Choice({}, 2.5), MARKET)
     assert [kind["offers"] for kind in report["kinds"]] == [1, 0]
