@@ -32,8 +32,8 @@ options:
         C(storage).
       - C(docs/spec.md) in the collection lists all keys.
       - A search is for on-demand offers unless C(contract_type) is V(spot), or V(any) for every contract.
-      - A misspelling of one of these keys, such as C(regoin), is refused before anything is sent. Any other key that
-        the API does not document is sent, with a warning.
+      - A misspelled key, such as C(regoin), and an unknown one that begins with C(max_) or C(min_), is refused before
+        anything is sent. Any other key that the API does not document is sent, with a warning.
     type: dict
   offer_id:
     description:
