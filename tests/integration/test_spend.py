@@ -310,6 +310,7 @@ def test_invalid_ceiling_sends_nothing(project: Project, variables: dict[str, An
 
 
 def test_ledger_moves_into_a_shared_registry(project: Project, registry: str) -> None:
+    project.simulator.settings.keeps_name = False
     project.declare(["gpu-1"], provision_reach=False)
     assert project.provision().returncode == decommission(project, "gpu-1").returncode == 0
     assert project.provision().returncode == 0
@@ -329,3 +330,9 @@ def test_ledger_moves_into_a_shared_registry(project: Project, registry: str) ->
     assert running["price_per_hour"] == before[1]["price_per_hour"]
     ledger = (project.folder / "host_vars" / ".compute_index_supply.ledger").read_text().splitlines()
     assert json.loads(ledger[-1])["why"] == "moved"
+    # Runs without the registry's URL do not know the machine, whose name may not tell whose it is.
+    report = project.play("compute_index.supply.spend", *extra({"spend_since": "1s"}))
+    assert report.returncode == 2 and "Not counted: what gpu-1 cost since the move" in report.text, report.output
+    for run in (project.provision(), decommission(project, "gpu-1")):
+        assert run.returncode == 2 and "gpu-1: moved into a shared registry" in run.failure("gpu-1"), run.output
+    assert len(project.simulator.purchases) == 2 and len(project.simulator.billed) == 1

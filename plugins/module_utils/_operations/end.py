@@ -13,7 +13,7 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api
 from .._api.client import ApiError, SupplyApi
 from .._provision import ended as endings
-from .._provision import ending, lease, reaping
+from .._provision import ending, lease, moving, reaping
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
@@ -25,6 +25,7 @@ from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
 from .._registry._protocol import Registry, RegistryError, retry_if_changed
+from .._text import joined
 from ._registries import Registries, RegistrySnapshot, claim_by_name, update_ssh_config, with_registries
 from .reading import List, Listing, ask_with_storage, offer_statuses, read_by_id
 
@@ -52,6 +53,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     seen = _ask_api(api, requests, _other_claims(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     requests = [endings.with_age(request, clock) for request in requests]
+    moved = registries.ended_bills(places.values(), seen.account.unclaimed)
     ends, all_ends = [], ending.hosts_ending_only_storage(requests)
     for raw, request in zip(hosts, requests):
         place, is_checked = places[request.host], endings.is_checked(raw, check_mode)
@@ -59,7 +61,10 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             raw,
             request,
             unread=snapshot.trouble(place, request.host),
-            stale=registries.stale_file_refusal(raw, params, request.entry.offer_id),
+            stale=joined(
+                registries.stale_file_refusal(raw, params, request.entry.offer_id),
+                moving.why_moved_away(raw, request.entry, moved, seen.account.unclaimed),
+            ),
             foreign=snapshot.wrong_project(place, request.host, str(raw["project"])),
         )
         found = ending.nothing_ends(request.host, trouble) if trouble else ending.what_ends(request, seen)

@@ -101,6 +101,8 @@ class _Planning:
             return self.run_again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [candidates.unless_clocks_differ(self._case(host, observed, snapshot), clock) for host in hosts]
+        moved = self._registries.ended_bills((host.registry for host in hosts), observed.account.unclaimed)
+        cases = [candidates.unless_moved_away(case, moved, observed.account.unclaimed) for case in cases]
         cases = self._as_sealed(bought, cases, clock)
         is_noted, sentences = self._note_missing(cases, observed.account, snapshot)
         warnings = [*late, *sentences]

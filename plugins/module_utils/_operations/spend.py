@@ -10,7 +10,7 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, checked_option
-from .._provision import spending
+from .._provision import moving, spending
 from .._provision.place import Place
 from .._registry._protocol import RegistryError
 from .._text import joined
@@ -43,7 +43,9 @@ def spend(params: Params, check_mode: bool) -> Result:
         "spend": published,
         "csv": spending.sheet(published["purchases"]),
         "lines": spending.cost_lines(costs),
-        "trouble": joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
+        "trouble": joined(
+            *dict.fromkeys([*params["troubles"], *unread, *ledger.warnings, *moving.uncounted(ledger.bills)])
+        ),
         "warnings": list(spending.warnings(costs, uncounted, others)),
     }
 

@@ -21,6 +21,8 @@ from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock, clock_of, clocks_differ, moment_of, noted_lease
 from .messages import NOTHING_BOUGHT, does_not_fit
+from .moving import why_moved_away
+from .ownership import Machine
 from .place import Place
 from .search import (
     CHEAPEST,
@@ -34,6 +36,7 @@ from .search import (
     offers_at_prices,
     passes_max_price,
 )
+from .spending import Bill
 from .standing import HostState, Standing, stopped
 from .storage import Storage, label_of, merged_storage, storage_changes
 
@@ -418,6 +421,15 @@ def unless_clocks_differ(case: Case, clock: Clock) -> Case:
         " provision_budget it buys."
     )
     return replace(case, host=replace(host, objections=(*host.objections, refusal)))
+
+
+def unless_moved_away(case: Case, over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> Case:
+    """The case; a host whose machine was moved into another registry buys no second one, unless it takes it over."""
+    raw = {"host": case.host.host, "project": case.host.project}
+    reason = why_moved_away(raw, case.entry, over, unclaimed)
+    if not reason or case.standing.adopted:
+        return case
+    return replace(case, standing=stopped(f"{reason} {NOTHING_BOUGHT}"))
 
 
 def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:

@@ -106,11 +106,11 @@ def line_of_entry(host: str, entry: Entry) -> Line | None:
 def bills_of(lines: t.Iterable[Line], broken: t.Container[str] = (), since: float = 0.0) -> list[Bill]:
     """The bills of purchases that were or may be billed after ``since`` (seconds since the epoch), in order of lines.
 
-    ``broken``: hosts whose entries cannot be read.
+    It includes all that were moved, since they may run on. ``broken``: hosts whose entries cannot be read.
     """
     purchases = grouped((line.purchase, line) for line in lines)
     bills = (bill_of(its_lines, broken) for its_lines in purchases.values())
-    return [bill for bill in bills if bill and bill.until(math.inf) > since]
+    return [bill for bill in bills if bill and (bill.until(math.inf) > since or bill.why == MOVED)]
 
 
 def clock_ahead(lines: t.Collection[Line]) -> float:

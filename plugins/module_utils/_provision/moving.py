@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .._text import abridged
+from .._text import abridged, joined
 from . import storage
-from .entry import MADE, Entry
+from .entry import MADE, Entry, project_of
 from .lease import AT_MOST, ENDS_AT, LEASED, moment_of
 from .ledger import MOVED
 from .ownership import Machine, id_of
@@ -23,6 +23,8 @@ Facts = t.Mapping[str, t.Any]
 NO_SHARED_REGISTRY = (
     "No shared registry is named: set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL. Nothing was done."
 )
+
+_NAME_IT = "Set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL."
 
 
 def rows_in_shared_registry(rows: t.Iterable[Row]) -> list[Row]:
@@ -117,8 +119,25 @@ def moved_away(over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> t.Iter
     if hosts := [bill.label for bill in over if bill.why == MOVED and not ids.isdisjoint(bill.resource_ids)]:
         yield (
             f"{abridged(hosts)}: moved into a shared registry, which this run does not read, so it does not manage"
-            " their machines, which are billed. Set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL."
+            f" their machines, which are billed. {_NAME_IT}"
         )
+
+
+def why_moved_away(raw: Row, entry: Entry, over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> str:
+    """Why nothing is bought or ended for a host (its declaration ``raw``) whose machine another registry has.
+
+    Empty if none has, or if the host has bought something since. ``over``, ``unclaimed``: see `moved_away`.
+    """
+    own = [bill for bill in over if (bill.host, bill.project) == (raw["host"], project_of(raw["project"]))]
+    return "" if entry.may_have_bought else joined(*moved_away(own, unclaimed))
+
+
+def uncounted(bills: t.Iterable[Bill]) -> list[str]:
+    """A sentence about purchases whose costs since their move into a shared registry are in none of these bills."""
+    hosts = dict.fromkeys(bill.label for bill in bills if bill.why == MOVED)
+    return (
+        [f"Not counted: what {abridged(hosts)} cost since the move into a shared registry. {_NAME_IT}"] if hosts else []
+    )
 
 
 def missing_bills(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bill]:

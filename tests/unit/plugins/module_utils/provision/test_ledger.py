@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     FREED,
     HELD,
     MADE,
+    MOVED,
     NOTHING,
     SENT,
     Line,
@@ -132,6 +133,7 @@ def test_bill_of_lines_in_any_order(lines: list[Line], expected: ExpectedBill | 
     [
         (OVER, B + 3599, 1),
         (OVER, B + 3600, 0),
+        ([line._replace(why=MOVED) for line in OVER], B + 3600, 1),  # it may run on in another registry
         (BOUGHT, NOW, 1),
         (REFUSED_CLONE, 0.0, 0),
         ([*OVER, by_hand(MADE, B)._replace(entry=entry("", [M]))], 0.0, 2),

@@ -155,6 +155,35 @@ def test_bills_without_entry(bill: Bill, is_moved: bool) -> None:
     assert [item.offer_id for item in moving.bills_without_entry([RUNNING._replace(offer_id="", end=2.0)])] == [M]
 
 
+MOVED = RUNNING._replace(end=2.0, why="moved")
+
+
+@pytest.mark.parametrize(
+    ("bill", "known", "listed", "project", "is_refused"),
+    [
+        (MOVED, EMPTY, M, "", True),
+        (MOVED, REFUSED, M, "default", True),
+        (MOVED, MADE, M, "", False),  # it has bought another since
+        (MOVED, EMPTY, N, "", False),  # its machine has ended
+        (MOVED, EMPTY, M, "blue", False),
+        (MOVED._replace(host="gpu-2"), EMPTY, M, "", False),
+        (MOVED._replace(why="decommissioned"), EMPTY, M, "", False),
+    ],
+)
+def test_host_whose_machine_was_moved_is_refused(
+    bill: Bill, known: Entry, listed: str, project: str, is_refused: bool
+) -> None:
+    raw = {"host": "gpu-1", "project": project}
+    reason = moving.why_moved_away(raw, known, [bill], [{"resource_id": listed}])
+    assert reason.startswith("gpu-1: moved into a shared registry") is is_refused and bool(reason) is is_refused
+
+
+def test_costs_since_a_move_are_not_counted() -> None:
+    (sentence,) = moving.uncounted([RUNNING, MOVED, MOVED._replace(host="gpu-2")])
+    assert sentence.startswith("Not counted: what gpu-1, gpu-2 cost since the move")
+    assert not moving.uncounted([RUNNING])
+
+
 def test_missing_bills_are_in_no_ledger() -> None:
     bills = [RUNNING, RUNNING._replace(offer_id=Y), RUNNING._replace(offer_id="")]
     assert moving.missing_bills([Ledger((RUNNING,), 2.0)], bills) == [bills[1]]
