@@ -364,8 +364,12 @@ def read_ledger(path: str, host: str = "") -> tuple[list[Line], int]:
     """
     host_text, lines = json.dumps(host) if host else "", dict[int, t.Optional[Line]]()
     failing = as_registry_error(f"The ledger {path} cannot be read")
-    without_file = contextlib.suppress(FileNotFoundError, NotADirectoryError)
-    with failing, without_file, open(path, encoding="utf-8", errors="replace") as file:
+    with (
+        failing,
+        contextlib.suppress(NotADirectoryError),
+        unless_missing(path),
+        open(path, encoding="utf-8", errors="replace") as file,
+    ):
         for text in map(str.rstrip, file):
             if host_text in text and text and hash(text) not in lines:
                 lines[hash(text)] = _read_line(text)
@@ -460,9 +464,24 @@ def _write(path: str, variables: Variables) -> Variables:
 
 def read_text(path: str) -> str | None:
     """The file's text, None if it does not exist. Raises OSError or UnicodeError if it cannot be read."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(path, encoding="utf-8") as file:
+    with contextlib.suppress(NotADirectoryError), unless_missing(path), open(path, encoding="utf-8") as file:
         return file.read()
     return None
+
+
+@contextlib.contextmanager
+def unless_missing(path: str) -> t.Iterator[None]:
+    """Skip the rest of the block if the file or folder does not exist.
+
+    If a link leads to nothing, such as to a disk that is not mounted, what it names may exist: raises OSError.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        folder = os.path.dirname(path)
+        for item in (path, folder, os.path.dirname(folder)):
+            if os.path.islink(item) and not os.path.exists(item):
+                raise OSError(errno.ENXIO, f"the link {item} leads to nothing") from None
 
 
 def readable_text(path: str) -> str:

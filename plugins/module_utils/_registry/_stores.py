@@ -27,6 +27,7 @@ from ._files import (
     read_ledger,
     read_text,
     readable_text,
+    unless_missing,
     write_durably,
     write_or_remove,
 )
@@ -246,7 +247,7 @@ def store_of(place: Place, session: Session) -> Store:
 def entries(folder: str) -> Entries:
     """The entries of all hosts in a folder; none if it does not exist. Raises RegistryError if it cannot be listed."""
     found, folder, hosts = Entries(), os.path.abspath(folder), list[str]()
-    with as_registry_error(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
+    with as_registry_error(f"The registry folder {folder} cannot be read"), unless_missing(folder):
         hosts = sorted(os.listdir(folder))
     for host in hosts:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -248,6 +249,21 @@ def test_link_stays_a_link(tmp_path: Path) -> None:
     link.symlink_to(file)
     _files.write_or_remove(str(link), "b\n")
     assert link.is_symlink() and file.read_text() == "b\n"
+
+
+@pytest.mark.parametrize("link", ["", "gpu-1", "gpu-1/compute_index_supply.yml", ".compute_index_supply.ledger"])
+def test_link_to_a_disk_that_is_not_mounted_hides_no_purchase(tmp_path: Path, link: str) -> None:
+    """Otherwise its host would look free, and a report complete."""
+    folder = tmp_path / "host_vars"
+    lost = folder / link
+    lost.parent.mkdir(parents=True, exist_ok=True)
+    lost.symlink_to(tmp_path / "not mounted")
+    trouble = ""
+    try:
+        trouble = " ".join(_stores.ledger(str(folder)).warnings)
+    except RegistryError as error:
+        trouble = str(error)
+    assert f"cannot be read: the link {lost} leads to nothing." in trouble
 
 
 def test_special_file_is_not_replaced(tmp_path: Path) -> None:
