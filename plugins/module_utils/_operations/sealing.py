@@ -20,17 +20,15 @@ from .procure_offer import checked_body
 def seal(_api: Market, params: Params, check_mode: bool) -> Result:
     """Seal the plan of all hosts, write it if a file is named, and publish it as a text, which AWX leaves unchanged.
 
-    Check mode writes no file.
-
     Raises Failure for an order that a purchase would refuse, and if a host has neither a machine nor an offer.
     """
     token = params["api_token"]
     orders = {host: sending.order_digests(checked_body(body)[0], token, {}) for host, body in params["orders"].items()}
     with refusing(ValueError, error_class="capacity"):
         plan = sealed.sealed_with_orders(params["plan"], orders, token)
-    if params["quote_file"] and not check_mode:
-        with refusing(RegistryError), as_registry_error(f"The plan cannot be written to {params['quote_file']}"):
-            write_durably(params["quote_file"], json.dumps(plan, indent=1) + "\n")  # readable for people
+    if file := sealed.file_to_write(params["quote_file"], check_mode):
+        with refusing(RegistryError), as_registry_error(f"The plan cannot be written to {file}"):
+            write_durably(file, json.dumps(plan, indent=1) + "\n")  # readable for people
     return {"changed": bool(params["quote_file"]), **published({"plan": json.dumps(plan)})}
 
 

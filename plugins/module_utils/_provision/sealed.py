@@ -154,6 +154,11 @@ def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: s
     }
 
 
+def file_to_write(path: object, check_mode: bool) -> str:
+    """The file for the sealed plan; empty if none is named, and in check mode."""
+    return "" if check_mode else str(path or "")
+
+
 def sealed_with_orders(plan: Plain, orders: t.Mapping[str, Plain], token: str) -> Row:
     """Add the ``orders`` by host, as digests (`sending.order_digests`), and seal the plan.
 
