@@ -35,7 +35,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import Account, OwnershipClaim, refreshed
-from .._provision.place import Place, place_of
+from .._provision.place import Folder, Place, place_of
 from .._provision.planning import BUY, STOP, Plan
 from .._provision.purchase import OF_THE_OFFER
 from .._provision.sealed import SealedPlan
@@ -45,7 +45,7 @@ from .._provision.standing import Observed, ids_to_prove, standing_of, stopped
 from .._registry._files import readable_text
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, note_and_end
-from .._registry._stores import job_folders
+from .._registry._stores import earlier_registry_dirs, job_folders
 from .._text import joined
 from ._missing import look_for_missing, note_missing, snapshot_of_all_projects
 from ._registries import LastSweeps, Registries, RegistrySnapshot, update_ssh_config, with_registries
@@ -83,6 +83,7 @@ class _Planning:
         self._check_mode = check_mode
         self._sweeps = LastSweeps(registries)
         self._folders_of_job = job_folders(params["sources"], params["here"])
+        self._places = [registries.place(raw, params) for raw in params["hosts"]]
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
@@ -177,8 +178,9 @@ class _Planning:
         yield standing.registry_lost_with_job(host, self._params["by_job"], self._folders_of_job)
         yield ceilings.objection_in_a_slice(host, self._params["slice_of"])
         if not os.path.exists(host.registry_file):
+            earlier = map(Folder, earlier_registry_dirs(wanted, self._params["sources"], self._params["here"]))
             yield from standing.bought_elsewhere(
-                host, wanted, self._params["here"], lambda place: self._registries.at(place).entry(host.host)[0]
+                host, [*earlier, *self._places], lambda place: self._registries.at(place).entry(host.host)[0]
             )
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:

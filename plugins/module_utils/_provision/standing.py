@@ -182,19 +182,16 @@ def registry_lost_with_job(host: Declaration, by_job: bool, folders: t.Iterable[
 
 
 def bought_elsewhere(
-    host: Declaration, wanted: t.Any, here: str, entry_in: t.Callable[[Place], Entry]
+    host: Declaration, places: t.Iterable[Place], entry_in: t.Callable[[Place], Entry]
 ) -> t.Iterator[str]:
-    """Yield messages about purchases of a host in other usual registries, if it has no entry and no own registry.
+    """Yield messages about purchases of a host that other folders than its own remember.
 
-    One usual registry is in the folder ``here``, where Ansible was started without an inventory, and the other next to
-    an inventory there.
-
-    wanted: provision_registry_dir; None if it was not given.
+    places: the registries where it may have been remembered before, or which other hosts of the play have.
     entry_in: reads the host's entry in a place; raises ValueError.
     """
-    usual = (Folder(f"{here}/host_vars"), Folder(f"{here}/inventory/host_vars"))
     of_another_account = f"of another account, add -e provision_registry_dir={host.registry.text}."
-    for place in (item for item in usual if wanted is None and host.registry_file and item != host.registry):
+    others = (item for item in dict.fromkeys(places) if isinstance(item, Folder) and item != host.registry)
+    for place in others if host.registry_file else ():
         try:
             entry = entry_in(place)
         except ValueError as error:

@@ -302,6 +302,15 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     return os.path.normpath(os.path.join(base, path))
 
 
+def earlier_registry_dirs(wanted: object, sources: t.Sequence[str], here: str) -> list[str]:
+    """The registry folders that a host may have had in earlier runs, with the inventories in another order.
+
+    If it wants the usual folder: also the one without an inventory, and the one next to an inventory there.
+    """
+    usual = [] if wanted is not None else [f"{here}/host_vars", f"{here}/inventory/host_vars"]
+    return [*usual, *(registry_dir(wanted, folder, sources, here) for folder in inventory_folders(sources, here))]
+
+
 def inventory_folders(sources: t.Iterable[str], here: str) -> list[str]:
     """The folders of an inventory's sources, without duplicates; a comma-separated list of hosts has none.
 

@@ -73,6 +73,7 @@ class FakeMarket:
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e a comment"
 SHA = "SHA256:own"
+BOUGHT = {"provision_procured_offer_id": offer(9)["offer_id"], "provision_purchase": "sent"}
 OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
 
 
@@ -192,8 +193,7 @@ def test_purchase_made_without_an_inventory_is_not_repeated_with_one(tmp_path: P
     """Both in one folder. The refusal needs no request."""
     inventory = tmp_path / "inventory"
     inventory.mkdir()
-    bought = {"provision_procured_offer_id": offer(9)["offer_id"], "provision_purchase": "sent"}
-    HostFile(str(tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml")).note(bought)
+    HostFile(str(tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml")).note(BOUGHT)
     api = SimpleNamespace(account="account", ahead=0.0)
     where = {"here": str(tmp_path), "sources": [str(inventory)], "inventory_dir": str(inventory)}
 
@@ -202,6 +202,28 @@ def test_purchase_made_without_an_inventory_is_not_repeated_with_one(tmp_path: P
     assert refused["refusal"].endswith("Nothing was sent.")
     chosen = planned(tmp_path, 1, quote=is_quote, registry_dir="host_vars", **where)
     assert chosen["plans"][0]["action"] == "buy", "the user has chosen a registry"
+
+
+@pytest.mark.parametrize("wanted", [None, "registry"])
+def test_purchase_is_not_repeated_if_the_inventories_come_in_another_order(tmp_path: Path, wanted: str | None) -> None:
+    """Ansible says that a host of both inventories belongs to the first one, whose folder has the registry."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    registry = first / (wanted or "host_vars")
+    HostFile(str(registry / "gpu-0" / "compute_index_supply.yml")).note(BOUGHT)
+    where = {"here": str(tmp_path), "inventory_dir": str(second), "sources": [str(second), str(first)]}
+    (refused,) = planned(tmp_path, 1, registry_dir=wanted, **where)["plans"]
+    assert refused["action"] == "stop" and f"-e provision_registry_dir={registry}." in refused["refusal"]
+
+
+def test_purchase_that_the_registry_of_another_host_remembers_is_not_repeated(tmp_path: Path) -> None:
+    """A host may have been moved from one group to another, with another registry."""
+    HostFile(str(tmp_path / "old" / "gpu-0" / "compute_index_supply.yml")).note(BOUGHT)
+    of_host = {"registry_dir": str(tmp_path / "new")}
+    plans = {plan["host"]: plan for plan in planned(tmp_path / "old", 2, first=of_host)["plans"]}
+    assert plans["gpu-0"]["action"] == "stop" and f"gpu-0 has offer {offer(9)['offer_id']}" in plans["gpu-0"]["refusal"]
+    assert plans["gpu-1"]["action"] == "buy"
 
 
 def test_unreadable_entry_in_another_registry_folder_stops_the_host(tmp_path: Path) -> None:

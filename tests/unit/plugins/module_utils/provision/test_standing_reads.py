@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Observed,
     bought_elsewhere,
@@ -27,6 +28,7 @@ from provision_samples import REGISTRY, account, declared, entry, host, machine,
 from storage_samples import Volume, linked
 
 M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
+USUAL = (Folder("/p/host_vars"), Folder("/p/inventory/host_vars"))
 REFUSED, BOUGHT, OPEN = entry(X, purchase="refused"), entry(X, [M], "made"), entry(X, purchase="sent")
 
 
@@ -61,23 +63,17 @@ def test_host_with_invalid_declaration_needs_no_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_folder", "wanted", "other_folders"),
-    [
-        ("/p/inventory/host_vars", None, ["/p/host_vars"]),
-        ("/p/host_vars", None, ["/p/inventory/host_vars"]),
-        ("/q/host_vars", None, ["/p/host_vars", "/p/inventory/host_vars"]),
-        ("/p/inventory/host_vars", "host_vars", []),  # provision_registry_dir is given
-        ("", None, []),
-    ],
+    ("own_folder", "other_folders"),
+    [("/p/inventory/host_vars", ["/p/host_vars"]), ("/q", ["/p/host_vars", "/p/inventory/host_vars"]), ("", [])],
 )
-def test_bought_elsewhere_reads_other_usual_folders(own_folder: str, wanted: Any, other_folders: list[str]) -> None:
+def test_bought_elsewhere_reads_each_other_folder_once(own_folder: str, other_folders: list[str]) -> None:
     read_folders = []
 
     def unreadable(place: Any) -> Entry:
         read_folders.append(place.text)
         raise ValueError(f"{place.text} cannot be read.")
 
-    messages = list(bought_elsewhere(declared(own_folder), wanted, "/p", unreadable))
+    messages = list(bought_elsewhere(declared(own_folder), [*USUAL, *USUAL, SharedProject()], unreadable))
     assert read_folders == other_folders and [text.partition(" ")[0] for text in messages] == other_folders
     assert all(f"-e provision_registry_dir={own_folder}." in text for text in messages)
 
@@ -94,7 +90,7 @@ def test_bought_elsewhere_reads_other_usual_folders(own_folder: str, wanted: Any
     ],
 )
 def test_purchase_in_other_registry_is_refused(other_entry: Entry, is_refused: bool) -> None:
-    messages = list(bought_elsewhere(declared("/p/inventory/host_vars"), None, "/p", lambda place: other_entry))
+    messages = list(bought_elsewhere(declared("/p/inventory/host_vars"), USUAL, lambda place: other_entry))
     assert bool(messages) is is_refused
     for part in ("/p/host_vars/gpu-1/", "provision_registry_dir=/p/host_vars.", "provision_project"):
         assert all(part in reason for reason in messages)
