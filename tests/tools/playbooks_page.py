@@ -38,7 +38,7 @@ INTRODUCTION = """\
 # The playbooks
 
 Run a playbook by its full name, and give it variables with `-e`. A misspelled variable is rejected before anything is
-sent. So is an unknown one that begins with `provision_`, or as those of the playbook do. The examples use [the
+sent. So is an unknown one with the prefix `provision_` or that of the playbook's own variables. The examples use [the
 inventory of the first page](first-machine.md#declare-the-machine).
 
 `audit`, `spend`, `reap`, `decommission`, `extend` and `registry` cover all hosts of the inventory, and hosts that
