@@ -53,9 +53,8 @@ def _user(value: object) -> str | None:
 
 
 def _port(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or not re.fullmatch(r"[0-9]{1,5}", str(value)):
-        return None
-    return int(value) if 0 < int(value) < 65536 else None
+    number = int(text) if re.fullmatch(r"[0-9]{1,5}", text := str(value)) else 0
+    return number if 0 < number < 65536 else None
 
 
 def checked_connection(values: t.Mapping[str, t.Any]) -> Connection | None:

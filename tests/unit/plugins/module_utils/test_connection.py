@@ -261,6 +261,17 @@ def hosts_and_ids(instances: list[Any], resources: list[Any]) -> list[tuple[Any,
             [instance(None, instance_id=R2)], [resource(R1, A), DISK], [(A, R1)], id="only an instance of storage"
         ),
         pytest.param(
+            [instance(None)], [resource(R1, None), resource(R2, B)], [(None, None)], id="no match by a missing address"
+        ),
+        pytest.param([instance(None, instance_id="")], [resource(R1, A)], [(A, R1)], id="by position with an empty id"),
+        pytest.param([], [resource(R1, A, status="deleting"), resource(R2, B)], [(B, R2)], id="one is being deleted"),
+        pytest.param([instance(A)], [resource(R1, A, status="deleted")], [], id="deleted, by the resource"),
+        pytest.param(
+            [instance(A, status="deleted")], [resource(R1, A)], [(A, R1)], id="deleted, only by the instance"
+        ),
+        pytest.param([instance(A, status="Terminated")], [], [], id="deleted, by an instance without a resource"),
+        pytest.param([instance(A)], [resource(R1, A, status="failed")], [(None, R1)], id="a failed machine's address"),
+        pytest.param(
             [], [resource(R1, A, resource_type="warp")], [(None, R1)], id="unknown resource type without an instance"
         ),
         pytest.param(
