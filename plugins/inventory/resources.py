@@ -218,7 +218,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         super().parse(inventory, loader, path, cache)
         try:
             self._check(self._read_config_data(path))
-            self._populate(self._resources(path, cache), self._registered())
+            registered = self._registered()
+            self._populate(self._resources(path, cache, (registered or {}).keys()), registered)
         except Exception as error:
             if not self._is_mine(path):
                 raise  # so that other plugins can try it
@@ -249,8 +250,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     # From the API, or the cache
 
-    def _resources(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
-        """The live machines. ``cache`` is false if the user wants a new list (``--flush-cache``)."""
+    def _resources(self, path: str, cache: bool, registered: t.AbstractSet[str]) -> list[dict[str, t.Any]]:
+        """The live machines. ``cache`` is false if the user wants a new list (``--flush-cache``).
+
+        A cached list that lacks a machine with one of the ``registered`` ids is older than its purchase.
+        """
         params = {name: self._templated(self.get_option(name)) for name in _spec.API}
         # Masks the token. From 2.22 on `secret: true` in the documentation would do so, but sanity tests before 2.19
         # refuse that.
@@ -259,7 +263,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return self._listed(params)
         account = hashlib.sha256(f"{params['api_url']} {params['api_token']}".encode()).hexdigest()
         key = f"{self.get_cache_key(path)}_{account[:16]}"  # another account's machines must not be shown
-        if cache and key in self._cache and _are_machines(cached := self._cache[key]):
+        if (
+            cache
+            and key in self._cache
+            and _are_machines(cached := self._cache[key])
+            and registered <= {machine["resource_id"] for machine in cached}
+        ):
             return t.cast("list[dict[str, t.Any]]", cached)
         listed = self._cache[key] = self._listed(params)
         return listed

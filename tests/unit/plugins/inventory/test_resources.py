@@ -534,6 +534,20 @@ def test_cached_list_is_used_again(queue: RequestQueue, load: Load, cache_option
     assert [path for path in files if TOKEN in path.name + path.read_text()] == [] != files
 
 
+def test_cached_list_is_older_than_a_registered_machine(
+    queue: RequestQueue, load: Load, cache_options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a play would leave out the machine that was just bought."""
+    machines = {key: RegisteredMachine(key, key, {}, Entry(), {}) for key in (RESOURCE_ID, SECOND_RESOURCE_ID)}
+    queue.expect(*LIST, TWO[:1]).expect(*LIST, TWO)
+    found = []
+    for count in (1, 2, 2):
+        registered = dict(list(machines.items())[:count])
+        monkeypatch.setattr(source.InventoryModule, "_registered", lambda _self, known=registered: known)
+        found.append(len(load(**cache_options).hosts))
+    assert found == [1, 2, 2]
+
+
 @pytest.mark.parametrize(
     "change", [{"fresh": True}, {"api_token": "another"}, {"api_url": f"{BASE}/v2"}, {"cache": False}], ids=str
 )
