@@ -13,7 +13,7 @@ from .._text import abridged, amount, applicable, formatted, narrow_table, print
 from . import ceilings, lease, search
 from .declaration import read_bill, read_budget
 from .entry import Entry
-from .lease import CLOCKS_APART, Clock, Lease
+from .lease import CLOCKS_APART, LEASE_OVER_AFTER, Clock, Lease
 from .order import GROUP_OF_RUNS
 from .place import another_project
 from .reaping import Life, life
@@ -150,7 +150,9 @@ def extension_of(
     Raises ValueError with the reason why the lease is not extended, as a sentence that follows the host's name.
     """
     now, before = clock.now(entry.clock), life(entry, None, clock)
-    end, begin = request.end(before.end, now), seconds_of(entry.journaled_at)
+    # If the clock that noted the end cannot be read, this one may be wrong: no more than an hour counts as over.
+    latest = math.inf if entry.clock in clock.times or before.end is None else before.end + LEASE_OVER_AFTER
+    end, begin = request.end(before.end, min(now, latest)), seconds_of(entry.journaled_at)
     if begin is not None and begin > now + CLOCKS_APART:  # by a clock that was wrong
         begin = None
     at_most = search.bill_between(entry.price_per_hour, begin, end)
@@ -187,7 +189,8 @@ def _why_not_later(before: float | None, end: float, now: float) -> list[str]:
     """Why the new end cannot be set: it is in the past, or earlier than the old one."""
     return applicable(
         {
-            f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now.": end <= now,
+            f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now. If that is right, set"
+            " a later extend_until.": end <= now,
             f"Its machine may live until {formatted(before or end)} already, which is later than {formatted(end)}. To"
             " end it earlier, run compute_index.supply.decommission.": before is not None and end < before,
         }

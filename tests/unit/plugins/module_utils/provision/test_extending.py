@@ -267,6 +267,14 @@ def test_lease_is_extended_by_the_clock_that_noted_its_end() -> None:
     assert extension_of(leased_entry(), TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 58.0
 
 
+@pytest.mark.parametrize(("ahead", "hours"), [(-24.0, 12.0), (0.5, 12.5), (2.0, 13.0), (24 * 366.0, None)])
+def test_wrong_clock_extends_a_lease_by_an_hour_more_at_most(ahead: float, hours: float | None) -> None:
+    """The API's clock noted the end, and only this computer's can be read."""
+    entry, clock = leased_entry(provision_clock="api"), Clock(BOUGHT + (8 + ahead) * HOUR)
+    with nullcontext() if hours else pytest.raises(ValueError, match="set a later extend_until"):
+        assert extension_of(entry, TimeRequest(Lease(seconds=4 * HOUR)), clock).end == BOUGHT + (hours or 0) * HOUR
+
+
 # 17 days and 16 hours of the month are left.
 BILLS = [
     Bill("default", "gpu-1", "o1", price_per_hour=2.0, begin=BOUGHT, ends_at=BOUGHT + 8 * HOUR),
