@@ -11,7 +11,7 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, check_uuid, checked_option, on_api
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import auditing, ending_by_id, messages
+from .._provision import auditing, ending_by_id, messages, moving
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unregistered
@@ -93,7 +93,9 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
         raise Failure.of(error, messages.NOTHING_ENDED, **BLANK_ORPHAN) from None
     claims, strays = _claims(snapshot, hosts_without_registry(params, places), []), snapshot.stray_entries()
     machines = refreshed(api.resources(), {resource_id: machine})
-    if objection := ending_by_id.why_not_by_id(resource_id, machines, claims, strays):
+    over = registries.ended_bills(places.values(), [machine])
+    moved = (f"{text} {messages.NOTHING_ENDED}" for text in moving.moved_away(over, [machine]))
+    if objection := joined(ending_by_id.why_not_by_id(resource_id, machines, claims, strays), *moved):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
     found = ending_by_id.end_for_workflow(machine, reason, params["by"] or registries.who)
     lines = ending_by_id.lines_of_orphan_end(machine, found, would=check_mode)

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import ORPHAN
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import ENTRY
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
 from request_queue import RequestQueue
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, resource
@@ -78,6 +80,20 @@ def test_machine_of_either_host_with_the_same_name_is_not_ended(
     expect_reads(queue, resource())
     result = orphan()
     assert result["failed"] and "is owned by gpu-1, says the registry. Nothing was ended." in result["msg"]
+
+
+@pytest.mark.parametrize(("why", "ends"), [(MOVED, False), (DECOMMISSIONED, True)])
+def test_machine_that_was_moved_into_a_shared_registry_is_not_ended(
+    queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path, why: str, ends: bool
+) -> None:
+    write_entry(tmp_path / "b", "gpu-1", provision_resource_ids=[RESOURCE_ID], provision_procured_offer_id=OFFER_ID)
+    file = HostFile(str(tmp_path / "b" / "gpu-1" / ENTRY))
+    file.read()
+    file.end(why)
+    expect_reads(queue, resource())
+    result = orphan()
+    assert bool(result["ended"]) is ends
+    assert ends or "gpu-1: moved into a shared registry, which this run does not read" in result["msg"]
 
 
 def test_unreadable_registry_prevents_the_end(
