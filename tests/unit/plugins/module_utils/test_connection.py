@@ -266,9 +266,7 @@ def hosts_and_ids(instances: list[Any], resources: list[Any]) -> list[tuple[Any,
         pytest.param([instance(None, instance_id="")], [resource(R1, A)], [(A, R1)], id="by position with an empty id"),
         pytest.param([], [resource(R1, A, status="deleting"), resource(R2, B)], [(B, R2)], id="one is being deleted"),
         pytest.param([instance(A)], [resource(R1, A, status="deleted")], [], id="deleted, by the resource"),
-        pytest.param(
-            [instance(A, status="deleted")], [resource(R1, A)], [(A, R1)], id="deleted, only by the instance"
-        ),
+        pytest.param([instance(A, status="deleted")], [resource(R1, A)], [(A, R1)], id="deleted, only by the instance"),
         pytest.param([instance(A, status="Terminated")], [], [], id="deleted, by an instance without a resource"),
         pytest.param([instance(A)], [resource(R1, A, status="failed")], [(None, R1)], id="a failed machine's address"),
         pytest.param(
