@@ -54,7 +54,7 @@ class ActionModule(MachineAction):
             self._silent_since = self._silent_since or now
             why = one_line(str(answer.get("msg") or "no answer"))
             self._job["msg"] = f"the machine does not answer (its job needs no connection): {why}"
-            return now - self._silent_since >= PATIENCE
+            return now - self._silent_since >= PATIENCE or self.is_run_over(task_vars)
         # A machine that has lost its disk no longer knows when its job began.
         self._job = {**answer, "began_at": answer.get("began_at") or self._job.get("began_at")}
         before, self._shown, self._silent_since = self._shown, run_record.log_of(answer), None

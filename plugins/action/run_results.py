@@ -104,6 +104,8 @@ class ActionModule(MachineAction):
                 return request()
             except AnsibleError as error:
                 is_cut = isinstance(error, AnsibleConnectionFailure)
+                if is_cut and self.is_run_over(self._variables or {}):
+                    raise
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise
                 if is_cut:

@@ -21,7 +21,7 @@ class RecordFolder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._unwritable = f"run_results_dir: the results cannot be kept in {path}"
+        self._unwritable = f"The results cannot be kept in {path} (run_results_dir)"
 
     def read(self) -> dict[str, t.Any]:
         """The record of the run, empty if there is none. Raises RegistryError."""

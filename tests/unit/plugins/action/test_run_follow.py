@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_follow
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import RecordFolder
 
 Result = dict[str, Any]
 BEGAN = "2026-12-01T06:00:00Z"
@@ -19,9 +21,9 @@ BEGAN = "2026-12-01T06:00:00Z"
 class Action(run_follow.ActionModule):  # type: ignore[misc]
     """The action with a machine that gives these answers, one for each look."""
 
-    def follow(self, answers: list[Any]) -> Result:
+    def follow(self, answers: list[Any], variables: Result) -> Result:
         self.answers = iter(answers)
-        result: Result = self.run(None, {"inventory_hostname": "gpu-1"})
+        result: Result = self.run(None, {"inventory_hostname": "gpu-1", **variables})
         return result
 
     def _execute_module(self, *_given: Any, **_more: Any) -> Result:
@@ -42,11 +44,11 @@ def displayed_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def follow(answers: list[Any], **options: Any) -> Result:
+def follow(answers: list[Any], variables: Result | None = None, **options: Any) -> Result:
     arguments = {"name": "train", "delay": 600.0, **options}
     task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, delegate_to=None, action="run_follow")
     connection = SimpleNamespace(transport="local", _shell=SimpleNamespace(tmpdir="given"))
-    return Action(task, connection, SimpleNamespace(), None, None, None).follow(answers)
+    return Action(task, connection, SimpleNamespace(), None, None, None).follow(answers, variables or {})
 
 
 def logged(state: str, *lines: str) -> Result:
@@ -79,6 +81,21 @@ def test_run_follow_waits_half_an_hour_for_silent_machine(
     assert (followed["lost_sight"], followed["is_over"]) == (lost_sight, not lost_sight)
     assert followed["state"] == ("running" if lost_sight else "succeeded")
     assert not lost_sight or followed["msg"] == "the machine does not answer (its job needs no connection): cut"
+
+
+def in_play(folder: Path) -> Result:
+    """The variables of a task in the playbook ``run``, whose results go to a folder."""
+    variables = {"run__asked": {"job": {"dest": str(folder)}}}
+    return {"run__job": "{{ hostvars }}", "hostvars": SimpleNamespace(raw_get=lambda _host: variables)}
+
+
+@pytest.mark.parametrize(("phase", "looks"), [("gone", 2), ("home", 4)])
+def test_run_follow_waits_for_no_machine_that_another_command_has_ended(
+    displayed_lines: list[str], tmp_path: Path, phase: str, looks: int
+) -> None:
+    RecordFolder(str(tmp_path)).write({"phase": phase})
+    answers: list[Any] = [logged("running"), *[None] * (looks - 1), *[logged("succeeded")] * (looks > 2)]
+    assert follow(answers, in_play(tmp_path))["lost_sight"] is (phase == "gone")
 
 
 def test_run_without_follow_looks_once(displayed_lines: list[str]) -> None:

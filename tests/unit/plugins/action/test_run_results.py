@@ -30,6 +30,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import job, results
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import RecordFolder
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _results_home, _task
 
 from kills import kills
@@ -80,6 +81,7 @@ class Transfer:
     """A machine with a finished run, a folder at home for its results, and a connection between them."""
 
     is_cut = False
+    variables: Result = {}
 
     def __init__(self, folder: Path) -> None:
         self.run, self.dest = folder / "runs" / "train", folder / "home" / "train"
@@ -114,7 +116,7 @@ class Transfer:
         task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, delegate_to=None, action="run_results")
         action = Action(task, self.connection, SimpleNamespace(), None, None, None)
         action.into, action.steps = str(self.into), self.steps
-        result: Result = action.run(None, {"inventory_hostname": "gpu-1"})
+        result: Result = action.run(None, {"inventory_hostname": "gpu-1", **self.variables})
         assert not self.partial or not result["complete"]
         return result
 
@@ -562,6 +564,27 @@ def test_killed_play_ends_the_wait_for_machine(transfer: Transfer, monkeypatch: 
 
     transfer.connection.fails = act
     assert "ansible-playbook has ended" in transfer.fetch("out")["fault"]
+
+
+def test_machine_that_another_command_has_ended_is_not_waited_for(
+    transfer: Transfer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other command has brought the results home, and has ended the run. This one waited for half an hour."""
+    variables = {"run__asked": {"job": {"dest": str(transfer.dest)}}}
+    transfer.variables = {"run__job": "{{ job }}", "hostvars": SimpleNamespace(raw_get=lambda _host: variables)}
+    monkeypatch.setattr(run_results, "PATIENCE", 3600)
+    attempts = []
+
+    def act() -> None:
+        attempts.append(1)
+        if len(attempts) == 2:
+            RecordFolder(str(transfer.dest)).write({"phase": "gone"})
+        if len(attempts) > 2:
+            raise ValueError("It waits.")
+        raise AnsibleConnectionFailure("Connection timed out")
+
+    transfer.connection.fails = act
+    assert "Connection timed out" in transfer.fetch()["fault"]
 
 
 def test_damaged_part_is_fetched_again(transfer: Transfer, monkeypatch: pytest.MonkeyPatch) -> None:
