@@ -20,7 +20,7 @@ from .._text import amount, formatted, ids_in_words, joined, one_line, seconds_o
 from . import lease, search
 from .declaration import why_protected
 from .entry import Entry
-from .messages import NOTHING_BOUGHT
+from .messages import NOTHING_BOUGHT, nothing_billed
 from .order import GROUP_OF_RUNS
 from .run_record import (
     GONE,
@@ -34,6 +34,7 @@ from .run_record import (
     why_not_home,
 )
 from .run_request import RESULTS_SECONDS, SHORTEST_JOB, Request, in_minutes, lease_of, lease_text, quote_lines
+from .storage import storage_in_words
 
 Row = t.Mapping[str, t.Any]
 
@@ -120,7 +121,8 @@ def failure_message(stopped: Row, run: Run, reason: str) -> str:
     if stopped.get("trouble"):
         return str(stopped["trouble"])
     if not (run.entry.may_have_bought or why_in_doubt(run)):
-        return joined(summary_of(reason), f"Nothing is billed for {run.request.host}.")
+        stays = storage_in_words(run.request.host, run.entry.kept_storage)  # of a machine that failed before the job
+        return joined(summary_of(reason), stays or nothing_billed(run.request.host))
     billed = run.billed if run.entry.ends_at else f"{run.request.host} may have a machine that is billed."
     return joined(summary_of(reason), billed, f"Repeat the command to go on. To end the machine: {run.command_to_end}")
 

@@ -23,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ru
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import Course
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from hypothesis import given
 from hypothesis import strategies as st
@@ -411,6 +412,9 @@ def test_failure_message_names_bill_and_command_to_end(until: str, is_billed: bo
     text = running.failure_message({}, Run(Request(name="train"), entry=entry), "SSH does not answer.")
     assert text.startswith("SSH does not answer.") and expected_part in text
     assert ("decommission_hosts=run-train" in text) is is_billed
+    kept = replace(entry, storage=(Storage("s1", kept_since="2026-12-01T06:00:00Z"),))
+    text = running.failure_message({}, Run(Request(name="train"), entry=kept), "SSH does not answer.")
+    assert is_billed or ("keeps its storage, which is billed until you end it" in text and "Nothing" not in text)
     stopped = {"trouble": "Its machine has another job."}
     assert running.failure_message(stopped, Run(Request(), entry=entry), "It failed.") == stopped["trouble"]
 
