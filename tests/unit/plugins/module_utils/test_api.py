@@ -249,6 +249,17 @@ def test_html_page_does_not_prove_offer_sold_or_expired(status: int) -> None:
 
 @METHOD
 @pytest.mark.parametrize(
+    ("code", "error_class"), [(400, "invalid"), (401, "auth"), (403, "auth"), (422, "invalid"), (429, "rate_limited")]
+)
+def test_refusal_sent_as_html_keeps_its_class(method: Any, code: int, error_class: str) -> None:
+    """Waiting cannot cure a token or a request that a gateway refuses."""
+    plain = error_of(method, canned({"detail": "no"}, code))
+    error = error_of(method, canned(None, code, is_json=False, is_html=True))
+    assert (error.error_class, error.transient, error.refused) == (error_class, plain.transient, plain.refused)
+
+
+@METHOD
+@pytest.mark.parametrize(
     "answer",
     [
         pytest.param({"data": None, "is_json": False}, id="no JSON"),
@@ -309,7 +320,7 @@ def test_unreachable_host_error_names_the_other_documented_host(
     monkeypatch.setattr(Canned, "exchange", lose)
     monkeypatch.setattr(Canned, "base_url", f"https://{host}")
     message = str(error_of(METHODS["resources"], canned()))
-    named = [name for name in client.HOSTS if f"try api_url https://{name}." in message]
+    named = [name for name in client.HOSTS if f"https://{name}" in message]
     assert named == ([name for name in client.HOSTS if name != host] if unreachable and host in client.HOSTS else [])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock as Clocks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _stores
 
 import purchases
@@ -314,6 +315,21 @@ def test_expiry_noted_before_the_journal_counts_from_the_journal(
         queue.expect("GET", STATUS_PATH, status("available", "expired"))
         buy()
         assert stored_entry(path)["provision_purchase"] == state
+
+
+def test_expiry_is_noted_by_the_fast_clock_and_counted_by_the_slow_one(
+    queue: RequestQueue, buy: Any, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever clock is right, the offer has then been gone for half an hour."""
+    monkeypatch.setattr(_files.HostFile, "clock", lambda _file: Clocks.of(clock.time(), ahead=600))
+    write_entry(path, SENT)
+    for passed, state in ((3600, "sent"), (3600 + 2399, "sent"), (3600 + 2400, "refused")):
+        clock.now = passed
+        queue.expect("GET", STATUS_PATH, status("available", "expired"))
+        buy()
+        entry = stored_entry(path)
+        assert entry["provision_purchase"] == state
+        assert state == "refused" or entry["provision_expired_seen_at"] == "2026-01-31T13:10:00Z"
 
 
 def test_offer_that_is_seen_again_loses_its_noted_expiry(

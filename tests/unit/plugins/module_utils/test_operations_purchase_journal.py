@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import AS_MODULE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock as Clocks
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
@@ -81,6 +82,33 @@ def test_note_and_project_are_stored_with_the_purchase(queue: RequestQueue, buy:
     buy(note={"provision_ends_at": "2026-02-01T00:00:00Z", "provision_groups": ["gpu"]}, project="blue")
     facts = {"provision_ends_at": "2026-02-01T00:00:00Z", "provision_groups": ["gpu"], "provision_project": "blue"}
     assert stored_entry(path) == {**MADE, **facts}
+
+
+@pytest.mark.parametrize(
+    ("ahead", "note", "journaled_at"),
+    [
+        (3600, {}, "2026-01-31T13:00:00Z"),
+        (3600, {"provision_clock": "api"}, "2026-01-31T13:00:00Z"),
+        (None, {"provision_clock": "api"}, START),
+        (3600, {"provision_clock": "database"}, START),
+    ],
+    ids=["no lease", "of the API", "API unreadable", "database unreadable"],
+)
+def test_journal_has_the_time_of_the_clock_that_notes_the_lease(
+    queue: RequestQueue,
+    buy: Any,
+    path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float | None,
+    note: dict[str, str],
+    journaled_at: str,
+) -> None:
+    monkeypatch.setattr(HostFile, "clock", lambda _file: Clocks.of(clock.time(), ahead))
+    queue.expect_free_offer().expect(*POST, procurement())
+    assert buy(note=note)["outcome"] == "created"
+    expected = {"provision_clock": "api", **note, "provision_journaled_at": journaled_at}
+    assert stored_entry(path).items() >= expected.items()
 
 
 RISEN, DISK = (
