@@ -81,8 +81,8 @@ class Journal:
 
     @property
     def clock(self) -> Clock:
-        """The present time of the registry's clocks; without a registry, of this computer."""
-        return self._registry.clock() if self._registry else Clock(time.time())
+        """The present time of the registry's clocks. Only for purchases with a registry."""
+        return t.cast(Registry, self._registry).clock()
 
     @property
     def entry(self) -> Entry:
@@ -196,8 +196,6 @@ class Journal:
 
     def _journaled(self) -> Variables:
         """The present time and the clock it is from: the one that noted the end of the lease, or the registry's."""
-        if self._registry is None:
-            return {}
         clock = self.clock
         noted_by = self._facts.get(NOTED_BY) or clock.noting
         return {NOTED_BY: noted_clock(noted_by), JOURNALED: utc(clock.now(noted_by))}
