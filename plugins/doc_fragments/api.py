@@ -24,7 +24,7 @@ options:
     default: https://supply-api.compute-index.com
   api_timeout:
     description:
-      - Time limit for one request in seconds, from connecting to the end of the body. After it, the answer counts as
+      - Time limit for one request in seconds, from connecting to the end of the answer. After it, the answer counts as
         lost.
     type: float
     default: 60

@@ -58,7 +58,8 @@ options:
       - name: COMPUTE_INDEX_REGISTRY_URL
   account_name:
     description:
-      - The name of O(api_token)'s account in the registry of O(registry_url), if that has several accounts of one API.
+      - The name of O(api_token)'s account in the registry of O(registry_url). Needed if several accounts of one API
+        share that registry.
     type: str
     default: ""
     env:
@@ -92,7 +93,7 @@ options:
 notes:
   - The default groups are C(supply) with all machines, C(vendor_*), C(region_*) (the vendor's name for it, and the
     API's region if the resource has one), C(gpu_*) (family and full name), C(state_*) and C(contract_*).
-    GPU and contract are known if the resource or its C(spec) names them.
+    Groups of GPU and contract need a resource that names them, itself or in its C(spec).
   - The C(ansible_host) of a machine without an address cannot be resolved, so that Ansible does not reach another
     computer with that name.
   - If another inventory source has a host with a machine's name, both are one host, with the variables and groups of

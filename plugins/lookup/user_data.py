@@ -14,7 +14,7 @@ author:
 description:
   - Returns the same as the lookup C(ansible.builtin.template), but faster in large plays, since it does not copy all
     variables with their lists of hosts.
-  - The role P(compute_index.supply.provision#role) renders its user data with it.
+  - The role P(compute_index.supply.provision#role) uses it to render user data.
   - It also accepts the options of C(ansible.builtin.template).
 options:
   _terms:

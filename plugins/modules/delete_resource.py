@@ -44,7 +44,8 @@ options:
     default: false
   wait:
     description:
-      - Wait until the API says that the resource is deleted. With V(false) the task does not tell when billing ends.
+      - Wait until the API says that the resource is deleted. With V(false), the task ends before it is known when
+        billing stops.
     type: bool
     default: true
   wait_timeout:
@@ -54,8 +55,8 @@ options:
     default: 300
   accepted:
     description:
-      - Whether the API accepted a deletion of this resource before, as an earlier task with O(wait=false) says. Then a
-        resource that the API does not know any more has ended.
+      - Whether the API has already accepted a deletion of this resource; an earlier task with O(wait=false) returns
+        that as RV(accepted). Then a resource that the API no longer knows has ended.
     type: bool
     default: false
 seealso:
@@ -89,8 +90,9 @@ billing_stopped:
   sample: true
 accepted:
   description:
-    - Whether the API accepted a deletion, of this task or with O(accepted) of an earlier one. It answered with a
-      success, or the resource was seen to end. V(false) if the answer was lost and nothing shows that.
+    - Whether the API accepted a deletion, by this task or (with O(accepted)) by an earlier one. It counts as accepted
+      if the API answered with a success, or if the resource was seen to end. V(false) if the answer was lost and
+      nothing shows that it was accepted.
   returned: always
   type: bool
   sample: true

@@ -57,7 +57,7 @@ options:
     default: {}
   min_driver:
     description:
-      - The oldest NVIDIA driver that will do, such as V(550) or V(550.54.15).
+      - The oldest NVIDIA driver that passes, such as V(550) or V(550.54.15).
     type: str
     default: ''
   min_cuda:
@@ -67,8 +67,8 @@ options:
     default: ''
   thresholds:
     description:
-      - Replaces limits of single checks. C(clock) (V(60)) is in seconds, C(disk_write) (V(50)) in MB/s and
-        C(temperature_margin) (V(5)) in degrees Celsius.
+      - New limits for single checks, by name. The defaults are C(clock) V(60) (seconds), C(disk_write) V(50) (MB/s) and
+        C(temperature_margin) V(5) (degrees Celsius).
     type: dict
     default: {}
   controller_time:

@@ -10,8 +10,8 @@ module: last_command
 short_description: Runs a command on a machine that may be frozen
 version_added: 1.0.0
 description:
-  - The playbook C(compute_index.supply.reap) runs C(reap_before_end) with it. It does what C(ansible.builtin.shell)
-    does with a plain command line. The output need not be UTF-8.
+  - The playbook C(compute_index.supply.reap) runs C(reap_before_end) with it. It works like C(ansible.builtin.shell)
+    with a plain command line. The output need not be UTF-8.
   - A frozen machine is noticed after some 15 seconds. Once the C(timeout) of the task is over, no process of the task
     is left on the controller, even if C(ansible-playbook) was killed.
 author:

@@ -41,7 +41,7 @@ options:
     type: str
   limit:
     description:
-      - The most offers that a search returns, the cheapest ones. By default all are returned. RV(total_count) also
+      - How many offers a search returns at most; it keeps the cheapest. By default it returns all. RV(total_count) also
         counts the offers that are left out.
     type: int
 seealso:

@@ -15,8 +15,8 @@ description:
   - Every result is returned, also in failures. An error that may pass (a lost connection, a timeout, 429, 5xx, an
     unreadable answer) is not a failure but RV(transient_error=true). An error that stays (401, 403, 404, 422) is a
     failure with RV(terminal=true), so that the loop ends at once.
-  - The request is sent once for each look, whatever O(api_retries) is.
-  - With O(offer_ids) RV(offers) has the results of each offer, and the other results summarize all of them. An offer
+  - Each check sends its request once, whatever O(api_retries) is.
+  - With O(offer_ids), RV(offers) has the results of each offer, and the other results summarize all of them. An offer
     that cannot be read is a failure in its own entry only; a refused token fails the task.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)

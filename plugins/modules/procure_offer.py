@@ -149,28 +149,28 @@ options:
     description:
       - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
         O(api_token) or O(api_url) nothing is sent.
-      - With this option, if the registry has another offer of the host by then, the plan is outdated, and the outcome
-        is V(claimed).
+      - With this option, if the registry names another offer for the host by the time of the purchase, the plan is
+        outdated, and the outcome is V(claimed).
     type: str
   listed_before:
     description:
-      - Ids of resources that the API listed before the purchase, without the offer that they were bought with. If the
-        status of the offer names one of them, it is not taken for bought with it, and the task fails.
-      - If the API refuses the purchase (404, 409, 410 or 429), a machine of its name makes the outcome V(unknown),
-        provided that it has not ended, names no offer, and is not in this list.
+      - Ids of resources that the API listed before the purchase, and that did not name the offer that they were bought
+        with. If the offer's status names one of them, the task fails, since this purchase did not make it.
+      - If the API refuses the purchase (404, 409, 410 or 429), a machine with the requested name makes the outcome
+        V(unknown), provided that it has not ended, names no offer, and is not in this list.
     type: list
     elements: str
     default: []
   sealed:
     description:
-      - The digests of the order in a sealed plan, as M(compute_index.supply.decide) has quoted it. If the order
-        is another one now, nothing is sent.
+      - The digests of the order in a sealed plan, as M(compute_index.supply.decide) has quoted it. If the order differs
+        now, nothing is sent.
     type: dict
     default: {}
   plan:
     description:
-      - Options of this module as one mapping, as M(compute_index.supply.decide) plans a purchase. They count before
-        those that the task or C(module_defaults) give.
+      - Options of this module as one mapping, as M(compute_index.supply.decide) plans a purchase. They override those
+        of the task and of C(module_defaults).
       - It is for tasks of many hosts, since Ansible compiles the template of each option for each host.
     type: dict
 requirements:
@@ -229,7 +229,7 @@ outcome:
   type: str
   sample: created
 claimed_by:
-  description: With RV(outcome=claimed) who is buying for the host at this moment, if anyone is.
+  description: With RV(outcome=claimed), who is buying for the host at this moment; V(null) if no one is.
   returned: always
   type: str
   sample: alice at bastion (AWX job 7)
@@ -258,8 +258,7 @@ resource_ids:
   sample: ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"]
 machines:
   description:
-    - The machines of the offer as the API lists them, of all owners. They are listed only if their names decide;
-      otherwise this is empty.
+    - The machines of the offer that the API lists, of any owner. Empty unless their names decide who owns them.
   returned: always
   type: list
   elements: dict

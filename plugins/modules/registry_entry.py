@@ -27,7 +27,7 @@ attributes:
 options:
   path:
     description:
-      - The file. Its folder is created if needed, and removed with the file if it is empty then.
+      - The file. Its folder is created if needed. When the file is removed, so is its folder if nothing else is in it.
     type: path
     required: true
   variables:

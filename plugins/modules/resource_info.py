@@ -34,7 +34,7 @@ options:
     type: str
   offer_id:
     description:
-      - Only the resources of this offer.
+      - Only resources that were bought with this offer.
     type: str
   name:
     description:
@@ -114,13 +114,13 @@ resources:
       type: str
       sample: running
     live:
-      description: Whether it exists, as far as its state tells. V(false) for deleting, deleted and failed ones.
+      description: Whether it exists, judging by its state. V(false) for deleting, deleted and failed ones.
       type: bool
     gone:
       description: Whether the vendor has confirmed the end of the resource. A resource that is not gone may be billed.
       type: bool
     offer_id:
-      description: The offer that it was bought as, if the API tells.
+      description: The offer that it was bought with, if the API says so.
       type: str
     price_per_hour:
       description: USD per hour, V(null) if unknown.
@@ -137,7 +137,7 @@ resources:
     linked_resources:
       description:
         - The resources that the API links to this one, for example the storage of a machine. Each has at least a
-          C(resource_id) and a C(kind), which is V(null) if the API does not tell.
+          C(resource_id) and a C(kind), which is V(null) if the API does not say.
       type: list
       elements: dict
     ansible_host:

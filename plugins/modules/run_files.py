@@ -15,7 +15,7 @@ description:
   - C(git) on the controller decides which files are packed, also outside of a repository. C(.gitignore) files count,
     also those above the folder in its repository. The registry's files and empty folders are left out. Links stay
     links. Only the executable bit of a file's mode counts; its time does not.
-  - It refuses to replace code while a command of the run runs.
+  - It refuses to replace code while a command of this run is still running.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

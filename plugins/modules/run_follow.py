@@ -10,7 +10,7 @@ module: run_follow
 short_description: Follows a run on its machine until it is over
 version_added: 1.0.0
 description:
-  - The playbook C(compute_index.supply.run) follows its job with it. In a terminal, with Ansible's default output, it
+  - The playbook C(compute_index.supply.run) uses it to follow its job. In a terminal, with Ansible's default output, it
     shows the lines of the log.
   - The job does not need the controller. If the machine does not answer, the task waits for half an hour; the machine
     is never C(unreachable).

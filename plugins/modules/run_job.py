@@ -40,12 +40,13 @@ options:
     required: true
   setup:
     description:
-      - A command that runs before O(command). Once it has succeeded, it is left out until it or the code changes.
+      - A command that runs before O(command). Once it has succeeded, it does not run again until it or the code
+        changes.
     type: str
     default: ''
   env:
     description:
-      - Environment variables of O(setup) and O(command). No file on the machine has them.
+      - Environment variables of O(setup) and O(command). They are in no file on the machine.
     type: dict
     default: {}
   digest:

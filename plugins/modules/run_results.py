@@ -114,7 +114,7 @@ incomplete:
       type: str
       sample: it changed while it was fetched
 fault:
-  description: Why the transfer stopped early; empty if it did not. It stays with C(failed_when=false).
+  description: Why the transfer stopped early; empty if it did not. C(failed_when=false) does not remove it.
   returned: always
   type: str
   sample: ""
