@@ -128,10 +128,10 @@ def test_extension_moves_the_end_within_lease_max_and_max_bill(project: Project)
     # An extension does not count as drift.
     assert "owns something other" not in project.provision().text
     for variables, message in (
-        ({"extend_by": "13h"}, "longer than provision_lease_max (24h)"),
+        ({"extend_by": "13h"}, "exceed provision_lease_max (24h)"),
         ({"extend_by": "9h"}, "would cost up to USD 42.00 in all, and provision_max_bill is USD 40.00"),
         ({"extend_by": "9 hours"}, "extend_by must be a duration"),
-        ({"extend_until": "2026-01-01T00:00Z"}, "cannot be extended until 2026-01-01 00:00 UTC"),
+        ({"extend_until": "2026-01-01T00:00Z"}, "The new end, 2026-01-01 00:00 UTC, has passed"),
         ({}, "extend_by (such as 4h) or extend_until"),
     ):
         refused = extend(project, "gpu-1", **variables)
@@ -197,7 +197,7 @@ def test_differing_clocks_prevent_purchases_with_an_end_or_budget(
     for host in ("gpu-1", "gpu-2"):
         failure = run.failure(host)
         assert len(re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC by (?:this computer|the API)", failure)) == 2, failure
-        assert "buys nothing that has a lease, a largest bill or a budget" in failure and "Nothing was sent." in failure
+        assert "buys nothing with a lease, a largest bill or a budget" in failure and "Nothing was sent." in failure
     assert [each.name for each in project.simulator.resources.values()] == ["gpu-3"]
 
 

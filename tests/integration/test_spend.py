@@ -262,7 +262,7 @@ def test_concurrent_plays_stay_below_the_account_ceiling(make_project: MakeProje
 def test_budget_limits_the_project_in_the_month(fleet: Project) -> None:
     run = fleet.provision(provision_budget=0.4, provision_lease="4m")
     assert run.returncode == 2 and fleet.requests(*PROCURE) == 0
-    assert "of project default would cost USD 0.5" in run.text, run.output
+    assert "Project default would cost USD 0.5" in run.text, run.output
     assert "provision_budget is USD 0.40. Counted: gpu-[1:3] 3 x USD 0.1" in run.text
     run = fleet.provision(provision_budget=0.55, provision_lease="4m")
     assert run.returncode == 0, run.output
@@ -288,7 +288,7 @@ def test_budget_without_a_lease_counts_the_rest_of_the_month(project: Project) -
     project.declare(["gpu-1"], provision_reach=False, provision_budget=0.01)
     run = project.provision()
     assert run.returncode == 2 and project.requests(*PROCURE) == 0
-    assert "The month 20" in run.text and "for what would be bought" in run.text
+    assert "Project default would cost USD" in run.text and "for what would be bought" in run.text
     quote = project.play("compute_index.supply.quote")
     assert quote.returncode == 2 and "provision_budget is USD 0.01" in quote.text
 

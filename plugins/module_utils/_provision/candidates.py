@@ -416,9 +416,9 @@ def unless_clocks_differ(case: Case, clock: Clock) -> Case:
     if not (clock.is_apart and case.buys and is_timed):
         return case
     refusal = (
-        f"{clocks_differ(clock)} Until then {host.host} buys nothing that has a lease, a largest bill or a budget:"
-        " the machine could last longer or cost more. Without provision_lease, provision_max_bill and"
-        " provision_budget it buys."
+        f"{clocks_differ(clock)} Until then {host.host} buys nothing with a lease, a largest bill or a budget, since the"
+        " machine could live longer or cost more. Without provision_lease, provision_max_bill and provision_budget it"
+        " buys."
     )
     return replace(case, host=replace(host, objections=(*host.objections, refusal)))
 
@@ -486,7 +486,7 @@ def _no_offer(host: Declaration, search_result: SearchResult) -> str:
     reasons = "; ".join(_reasons(host, search_result))
     return (
         f"There is no offer for this host. {reasons}. Ask for less (region, vendor, contract_type, another gpu_type),"
-        " or try again later. The playbook compute_index.supply.offers shows what there is, with the names of GPUs."
+        " or try again later. compute_index.supply.offers lists what is available, with the names of GPUs."
         f" {NOTHING_BOUGHT}"
     )
 
@@ -542,8 +542,7 @@ def declaration_warning(case: Case) -> str:
         )
         return joined(drift_warning(host, entry), taken if entry.is_open and entry.ordered else "")
     odd = mismatch_of_noted(host, entry) if case.is_open else ""
-    declares = f"{host.host} declares something other than its open purchase"
-    return f"{declares}: {odd}. The purchase stays as ordered." if odd else ""
+    return f"{host.host}'s open purchase differs from its variables: {odd}. It stays as ordered." if odd else ""
 
 
 def drift_warning(host: Declaration, entry: Entry) -> str:
@@ -554,21 +553,21 @@ def drift_warning(host: Declaration, entry: Entry) -> str:
     is_renamed = entry.name not in ("", host.name)
     differences = (
         mismatch_of_noted(host, entry),
-        f"it costs {usd(price)}, and provision_max_price_per_hour is {usd(limit)}" if is_dearer else "",
-        f"it was bought as {entry.name}, and provision_resource_name is {host.name}" if is_renamed else "",
-        f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}" if is_another else "",
+        f"price {usd(price)} (provision_max_price_per_hour is {usd(limit)})" if is_dearer else "",
+        f"name {entry.name} (provision_resource_name is {host.name})" if is_renamed else "",
+        f"offer {entry.offer_id} (provision_offer_id is {host.offer_id})" if is_another else "",
         _other_lease(host, entry),
     )
     message = "; ".join(filter(None, differences))
-    return f"{host.host} owns something other than it declares: {message}. It stays as it is." if message else ""
+    return f"{host.host}'s machine differs from its variables: {message}. It is left as it is." if message else ""
 
 
 def _other_lease(host: Declaration, entry: Entry) -> str:
     """A difference between the declared lease and the one that was fixed at the purchase; empty if there is none."""
     if host.by_name or entry.is_empty or noted_lease(entry.leased) == host.lease:
         return ""
-    has = f"its lease is {entry.leased}" if entry.leased else "it has no lease"
-    return f"{has}, and provision_lease says otherwise (compute_index.supply.extend changes it)"
+    has = f"lease {entry.leased}" if entry.leased else "no lease"
+    return f"{has} (provision_lease differs; compute_index.supply.extend changes it)"
 
 
 def mismatch_of_noted(host: Declaration, entry: Entry) -> str:

@@ -293,8 +293,8 @@ def account_refusal(max_account_price_per_hour: float, account: AccountPrices, p
     """The refusal by the account's ceiling (USD per hour), counting ``planned`` purchases; empty if it allows them."""
     if max_account_price_per_hour != UNLIMITED and account.unreadable:
         return (
-            "The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds"
-            f" is not known: {account.unreadable} {NOTHING_SENT} Try again later."
+            "The machines of the account cannot be listed, so provision_max_account_price_per_hour cannot be checked:"
+            f" {account.unreadable} {NOTHING_SENT} Try again later."
         )
     above = account.with_planned(planned).refusal_above(
         "All machines of the account", "provision_max_account_price_per_hour", max_account_price_per_hour
@@ -420,17 +420,17 @@ def budget_refusal(budget: float, project: str, costs: Month) -> str:
         return ""
     if costs.unknown:
         return (
-            f"The costs of project {project} in {costs.name} are unknown, since the price or start of"
-            f" {', '.join(ranges(costs.unknown))} is unknown. Whether provision_budget (USD {amount(budget)}) holds is"
-            f" not known. {NOTHING_BOUGHT} compute_index.supply.spend shows what is known."
+            f"The price or start of {', '.join(ranges(costs.unknown))} is unknown, so provision_budget (USD"
+            f" {amount(budget)}) of project {project} cannot be checked for {costs.name}. {NOTHING_BOUGHT}"
+            " compute_index.supply.spend shows what is known."
         )
     if not costs.exceeds(budget):
         return ""
     count = costs.count
     spent, runs, planned = (amount(count.sum_of(state).total) for state in (State.SPENT, State.RUNS_ON, State.ORDERED))
     return (
-        f"The month {costs.name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent so"
-        f" far, {runs} for what runs and {planned} for what would be bought, until their leases or the month are"
-        f" over. provision_budget is USD {amount(budget)}. {count.parts_in_words} {NOTHING_BOUGHT} End what you do not"
-        " need, give a shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
+        f"Project {project} would cost USD {amount(count.sum.total)} in {costs.name}: {spent} spent so far, {runs} for"
+        f" what runs and {planned} for what would be bought, until their leases or the month end. provision_budget is"
+        f" USD {amount(budget)}. {count.parts_in_words} {NOTHING_BOUGHT} End what you do not need, give a shorter"
+        " provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
     )

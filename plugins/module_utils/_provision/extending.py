@@ -64,9 +64,7 @@ def read_time_request(by: t.Any, until: t.Any) -> TimeRequest:
     texts = {"extend_by": text_of(by), "extend_until": text_of(until)}
     given = {name: text for name, text in texts.items() if text}
     if len(given) != 1:
-        raise ValueError(
-            "extend_by (such as 4h) or extend_until (a time with its zone) must say how much more, one of them"
-        )
+        raise ValueError("Give either extend_by (such as 4h) or extend_until (a time with its zone)")
     ((name, text),) = given.items()
     try:
         more = lease.read_lease(text)
@@ -119,14 +117,14 @@ def why_above_budget(
     project, ends = raw["project"], {host: extension.end for host, extension in moved.items()}
     ledger = ledger_of(project)
     if ledger.unreadable:
-        return f"What was spent cannot be read, so whether provision_budget holds is not known: {ledger.unreadable}"
+        return f"What was spent cannot be read, so provision_budget cannot be checked: {ledger.unreadable}"
     costs = _month_costs(project, ledger, {**ends, raw["host"]: end}, now)
     if not (costs.unknown or costs.exceeds(request.budget)):
         return ""
     known = f"USD {amount(costs.count.sum.total)}", "<USD>"
     total, more = ("an unknown sum", "unlimited") if costs.unknown else known
     return (
-        f"Until {formatted(end)} the month {costs.name} of project {project} would cost {total}, and provision_budget"
+        f"With an end at {formatted(end)}, project {project} would cost {total} in {costs.name}, and provision_budget"
         f" is USD {amount(request.budget)}. -e provision_budget={more} allows more."
     )
 
@@ -176,9 +174,9 @@ def _why_fixed(entry: Entry, before: Life, request: TimeRequest, now: float) -> 
             "The registry knows no machine of it, so there is nothing to extend. compute_index.supply.provision buys"
             " one.": not entry.may_have_bought,
             f"Its lease cannot be read: {before.reason}.": before.reason,
-            f"A run began to end its machine at {formatted(reaped or now)}, so it gets no more time. If it is still"
-            " there in a quarter of an hour, it may be extended then.": reaped is not None,
-            "Its machine has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
+            f"A run began to end its machine at {formatted(reaped or now)}, so it gets no more time. If it still runs"
+            " in a quarter of an hour, you can extend it then.": reaped is not None,
+            "Its machine has no lease, so nothing ends it. To set an end, replace extend_by: -e"
             f" extend_until={lease.utc_rounded_up(request.end(None, now))}": before.end is None
             and request.more.moment is None,
         }
@@ -189,10 +187,10 @@ def _why_not_later(before: float | None, end: float, now: float) -> list[str]:
     """Why the new end cannot be set: it is in the past, or earlier than the old one."""
     return applicable(
         {
-            f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now. If that is right, set"
-            " a later extend_until.": end <= now,
-            f"Its machine may live until {formatted(before or end)} already, which is later than {formatted(end)}. To"
-            " end it earlier, run compute_index.supply.decommission.": before is not None and end < before,
+            f"The new end, {formatted(end)}, has passed: it is {formatted(now)} now. If that is right, set a later"
+            " extend_until.": end <= now,
+            f"Its lease already ends later than {formatted(end)}: at {formatted(before or end)}. To end its machine"
+            " earlier, run compute_index.supply.decommission.": before is not None and end < before,
         }
     )
 
@@ -205,9 +203,9 @@ def _why_too_much(request: TimeRequest, begin: float | None, end: float, at_most
     bill = math.inf if at_most is None else round(at_most, 6)
     return applicable(
         {
-            f"Until {formatted(end)} its lease would be longer than provision_lease_max ({longest}), counted from its"
+            f"With an end at {formatted(end)}, its lease would exceed provision_lease_max ({longest}), counted from its"
             " purchase. -e provision_lease_max=<duration> allows more.": request.longest and end > latest,
-            f"Until {formatted(end)} its machine would cost {costs} in all, and provision_max_bill is USD"
+            f"With an end at {formatted(end)}, its machine would cost {costs} in all, and provision_max_bill is USD"
             f" {amount(request.max_bill)}. -e provision_max_bill=<USD> allows more.": bill > request.max_bill,
         }
     )
@@ -240,7 +238,7 @@ def extension_rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.An
 def extension_lines(extensions: t.Mapping[str, Extension]) -> list[str]:
     """The extensions as a table, with their total cost."""
     if not extensions:
-        return ["No end was moved."]
+        return ["No lease was extended."]
     runs = [host for host, extension in extensions.items() if extension.is_of_run]
     table, moments = extension_rows(extensions), ("before", "until")
     more = [item["more"] for item in table if item["more"] is not None]

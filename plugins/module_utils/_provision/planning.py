@@ -454,8 +454,7 @@ def _of_budget(
     ledger = ledgers[project]
     if ledger.unreadable:
         return (
-            "What was spent cannot be read, so whether provision_budget holds is not known:"
-            f" {ledger.unreadable} {NOTHING_SENT}"
+            f"What was spent cannot be read, so provision_budget cannot be checked: {ledger.unreadable} {NOTHING_SENT}"
         ), 0.0
     planned = [
         Bill(

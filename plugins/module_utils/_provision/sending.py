@@ -29,7 +29,7 @@ from .waiting import NO_MARK
 Json = t.Mapping[str, t.Any]
 
 
-ACCOUNT_UNREAD = "So whether max_account_price_per_hour holds is not known."
+ACCOUNT_UNREAD = "So max_account_price_per_hour cannot be checked."
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Terms:
         if limit is None or (price is not None and price <= limit):
             return ""
         if price is None:
-            return f"The API names no price in USD for offer {offer_id}, to compare it with max_price_per_hour."
+            return f"The API names no price in USD for offer {offer_id}, so max_price_per_hour cannot be checked."
         return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(limit)})."
 
     def page_refusal(self, offer_id: str, page: Json) -> str:
@@ -127,8 +127,8 @@ def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, l
     limit = entry.price_per_hour if terms.max_price_per_hour is None else terms.max_price_per_hour
     has = "has bought" if entry.is_made else "may have bought"
     warning = (
-        f"By its registry {terms.host or 'the host'} {has} offer {entry.offer_id}, so offer {offer_id}, which the task"
-        " names, is not bought. For one more machine, name another host, with an entry of its own."
+        f"The registry says that {terms.host or 'the host'} {has} offer {entry.offer_id}, so the task's offer"
+        f" {offer_id} is not bought. For one more machine, name another host, with an entry of its own."
     )
     return entry.offer_id, replace(terms, price_per_hour=None, max_price_per_hour=limit, offer=entry.offer), [warning]
 
@@ -136,8 +136,8 @@ def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, l
 def claimed_by_another(claim: object, host: str) -> str:
     """The message if another purchase of this host is open. ``claim``: a sentence about that purchase."""
     return (
-        f"{claim} {NOTHING_SENT} If another run for {host or 'this host'} is at work, let it end. Then run again, which"
-        " continues with that offer."
+        f"{claim} {NOTHING_SENT} If another run is buying for {host or 'this host'}, let it finish. Then run again to"
+        " continue with that offer."
     )
 
 
@@ -146,8 +146,8 @@ def planned_for_another_account(offer_id: str, planned: str | None, account: str
     if planned in (None, "", account):
         return ""
     return (
-        f"Offer {offer_id} was planned with another token or api_url than this host has. All hosts of a play use one"
-        f" account: set both for all of them. {NOTHING_SENT}"
+        f"Offer {offer_id} was planned with another token or api_url than this host's. All hosts of a play use one"
+        f" account: set the same token and api_url for all of them. {NOTHING_SENT}"
     )
 
 

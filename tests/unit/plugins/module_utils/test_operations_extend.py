@@ -44,7 +44,7 @@ def test_extend_reports_each_host(tmp_path: Path) -> None:
     ("given", "expected_message"),
     [
         ({}, "extend_by (such as 4h) or extend_until"),
-        ({"by": "4h", "until": "2027-01-01T00:00Z"}, "one of them"),
+        ({"by": "4h", "until": "2027-01-01T00:00Z"}, "Give either extend_by"),
         ({"by": "4 hours"}, "extend_by must be a duration such as 8h, 90m or 3d, not '4 hours'"),
         ({"by": "0h"}, "extend_by must be a duration such as 8h, 90m or 3d, not '0h'"),
         ({"by": "2027-01-01T00:00Z"}, "extend_by must be a duration such as 8h, 90m or 3d, not '2027-01-01T00:00Z'"),
@@ -78,9 +78,9 @@ def test_extend_counts_whole_project_against_budget(
     hosts = [declared(host, tmp_path / "a", budget="14") for host in ("gpu-1", "gpu-2")]
     answer = run_extend(*hosts, by="1h", check_mode=check_mode, elsewhere=[declared("gpu-3", tmp_path / "b")])
     assert [row["host"] for row in answer["extended"]] == ["gpu-1"], answer["trouble"]
-    assert answer["trouble"].startswith("gpu-2: Until ") and "would cost USD 16.00" in answer["trouble"]
+    assert answer["trouble"].startswith("gpu-2: With an end at ") and "would cost USD 16.00" in answer["trouble"]
     refused = run_extend(hosts[0], by="1m", check_mode=check_mode, untold=["gpu-9: its registry is not read."])
-    assert refused["extended"] == [] and "is not known: gpu-9: its registry is not read." in refused["trouble"]
+    assert refused["extended"] == [] and "cannot be checked: gpu-9: its registry is not read." in refused["trouble"]
 
 
 def test_extend_rereads_entry_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -489,7 +489,7 @@ def test_budget_counts_all_registry_folders_of_the_project(tmp_path: Path) -> No
     (together,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[other])["plans"]
     (apart,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[{**other, "project": "red"}])["plans"]
     assert (alone["action"], together["action"], apart["action"]) == ("buy", "stop", "buy"), together["refusal"]
-    assert "of project default" in together["refusal"]
+    assert "Project default would cost" in together["refusal"]
 
 
 def test_budget_counts_this_month_although_a_clock_was_behind(tmp_path: Path) -> None:
@@ -513,7 +513,7 @@ def test_budget_refuses_while_a_registry_of_the_project_is_unread(tmp_path: Path
     (host_plan,) = planned(tmp_path, 1, budget=5000, **limits)["plans"]
     (free,) = planned(tmp_path, 1, **limits)["plans"]
     assert (host_plan["action"], free["action"]) == ("stop", "buy")
-    assert "whether provision_budget holds is not known: gpu-9: its registry is not read." in host_plan["refusal"]
+    assert "provision_budget cannot be checked: gpu-9: its registry is not read." in host_plan["refusal"]
 
 
 @pytest.mark.parametrize("shown", ["list", "links"])

@@ -510,7 +510,7 @@ def test_existing_machine_reports_the_planned_price_if_higher(queue: RequestQueu
 def test_account_ceiling_refuses_if_the_account_cannot_be_listed(queue: RequestQueue, buy: Any) -> None:
     queue.expect_free_offer().expect("GET", "/resources", {}, 403)
     msg = assert_failed(buy(max_account_price_per_hour=10), "auth", "not_sent", 403)
-    assert msg.endswith("So whether max_account_price_per_hour holds is not known. Nothing was bought.")
+    assert msg.endswith("So max_account_price_per_hour cannot be checked. Nothing was bought.")
 
 
 def test_unknown_price_is_accepted_without_a_ceiling(queue: RequestQueue, buy: Any) -> None:

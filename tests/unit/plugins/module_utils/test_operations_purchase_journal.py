@@ -246,7 +246,7 @@ def test_planned_offer_is_not_bought_if_the_host_has_another_purchase(
     result = buy(check_mode, host="gpu-1", account=ACCOUNT)
     assert outcome_of(result) == ("claimed", "conflict", []) and result["changed"] is False
     assert OTHER_ID in result["msg"] and START in result["msg"] and str(path) in result["msg"]
-    assert "Nothing was sent. If another run for gpu-1 is at work" in result["msg"]
+    assert "Nothing was sent. If another run is buying for gpu-1" in result["msg"]
     assert queue.calls == []
 
 
@@ -266,7 +266,7 @@ def test_purchase_of_the_host_precedes_the_offer_of_the_task(
     assert (outcome_of(result), result["changed"]) == (("existing", None, [RESOURCE_ID]), False)
     assert (result["offer_id"], result["price_per_hour"]) == (OFFER_ID, 2.0), "not the price of the task's offer"
     (warning,) = result["warnings"]
-    assert f"{OFFER_ID}, so offer {OTHER_ID}, which the task names, is not bought." in warning
+    assert f"{OFFER_ID}, so the task's offer {OTHER_ID} is not bought." in warning
     assert stored_entry(path) == (SENT if check_mode and entry is SENT else MADE)
 
 

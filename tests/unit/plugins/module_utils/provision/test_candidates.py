@@ -302,7 +302,7 @@ def test_offer_in_one_line(bill: float | None, fields: dict[str, Any], text: str
 
 H100 = {"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"}
 TOKEN = {"provision_ordered": {"token": "0f"}}
-DIFFERS = "gpu-1 declares something other than its open purchase: "
+DIFFERS = "gpu-1's open purchase differs from its variables: "
 AS_ORDERED = f"gpu-1 takes the machine of offer {X} as first ordered"
 
 

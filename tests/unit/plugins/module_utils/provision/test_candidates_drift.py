@@ -21,7 +21,7 @@ from provision_samples import declared, entry
     ("fields", "bought_offer", "price", "parts"),
     [
         ({}, FAIR, 2.0, ()),
-        ({"max_price_per_hour": 1}, FAIR, 2.0, ("USD 2.00", "USD 1.00", "stays as it is")),
+        ({"max_price_per_hour": 1}, FAIR, 2.0, ("USD 2.00", "USD 1.00", "left as it is")),
         ({"max_price_per_hour": 1}, FAIR, None, ()),
         ({"max_price_per_hour": ""}, {}, 9.0, ()),
         (
@@ -33,7 +33,7 @@ from provision_samples import declared, entry
         ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}}, {}, 2.0, ()),
         # With an offer id the search is not used.
         ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}, "offer_id": Y}, FAIR, 2.0, ()),
-        ({"offer_id": X}, FAIR, 2.0, (f"its offer is {Y}", f"provision_offer_id is {X}")),
+        ({"offer_id": X}, FAIR, 2.0, (f"offer {Y} (provision_offer_id is {X})",)),
         (
             {"spec": {"region": "US", "compute": {"gpu_type": "H100"}}, "max_price_per_hour": 1},
             FAIR,
@@ -54,7 +54,7 @@ def test_drift_warning_names_each_difference(
 
 def test_drift_warning_names_other_resource_name() -> None:
     known = entry(Y, [M], "made", provision_resource_name="trainer")
-    assert "bought as trainer, and provision_resource_name is gpu-1" in drift_warning(declared(), known)
+    assert "name trainer (provision_resource_name is gpu-1)" in drift_warning(declared(), known)
     assert drift_warning(declared(name="trainer"), known) == ""
 
 
@@ -63,14 +63,14 @@ def test_drift_warning_names_other_resource_name() -> None:
     [
         ("8h", "8h", ""),
         ("", "", ""),
-        ("9h", "8h", "its lease is 8h, and provision_lease says otherwise (compute_index.supply.extend changes it)"),
-        ("8h", "", "it has no lease, and provision_lease says otherwise (compute_index.supply.extend changes it)"),
-        ("", "8h", "its lease is 8h, and provision_lease says otherwise"),
-        ("8h", "eight hours", "its lease is eight hours, and provision_lease says otherwise"),
+        ("9h", "8h", "lease 8h (provision_lease differs; compute_index.supply.extend changes it)"),
+        ("8h", "", "no lease (provision_lease differs; compute_index.supply.extend changes it)"),
+        ("", "8h", "lease 8h (provision_lease differs"),
+        ("8h", "eight hours", "lease eight hours (provision_lease differs"),
         ("8h", "480m", ""),
         ("0.5d", "12h", ""),
         ("2030-12-01T06:00Z", "2030-12-01T07:00:00+01:00", ""),
-        ("2030-12-01T06:00Z", "2030-12-01T06:00:00+01:00", "provision_lease says otherwise"),
+        ("2030-12-01T06:00Z", "2030-12-01T06:00:00+01:00", "provision_lease differs"),
     ],
 )
 def test_drift_warning_names_other_lease(declared_lease: str, noted: str, warning_part: str) -> None:

@@ -116,7 +116,7 @@ def test_play_refusal_names_projects_of_shared_registry(projects: list[str], sub
         ),
         (10.0, Prices(billed(2.0), billed(None)), [2.0], "and 1 unknown price(s)"),
         (10.0, Prices(), [None], "and 1 unknown price(s)"),
-        (10.0, Prices(unreadable="It is down."), [2.0], "is not known: It is down. Nothing was sent."),
+        (10.0, Prices(unreadable="It is down."), [2.0], "cannot be checked: It is down. Nothing was sent."),
     ],
 )
 def test_account_refusal(ceiling: float, live: Prices, planned: list[float | None], reason: str) -> None:
@@ -362,7 +362,7 @@ def test_hosts_with_unknown_price_or_start_are_named() -> None:
             99.99,
             [bill(-10, -5)],
             [planned_bill("h", "o", 2.0, NOW + 45 * HOUR)],
-            "would cost USD 100.00: 10.00 spent",
+            ": 10.00 spent so far",
         ),
         (100.0, [bill(price=None)], [], "price or start of gpu-9 is unknown"),
         (0.0, [], [planned_bill("h", "o", 2.0)], "provision_budget is USD 0.00"),

@@ -52,9 +52,9 @@ def leased_entry(leased: str = "8h", ends_at: Any = ENDS, **fields: Any) -> Any:
         ("4h", "", Lease(seconds=4 * HOUR)),
         (" 90m ", None, Lease(seconds=1.5 * HOUR)),
         ("", "2027-01-15T10:00Z", Lease(moment=BOUGHT + 2 * HOUR)),
-        ("", "", "one of them"),
-        (None, None, "one of them"),
-        ("4h", "2027-01-15T10:00Z", "one of them"),
+        ("", "", "Give either extend_by"),
+        (None, None, "Give either extend_by"),
+        ("4h", "2027-01-15T10:00Z", "Give either extend_by"),
         ("", "8h", "extend_until must be a time with its zone such as 2026-12-01T06:00Z, not '8h'"),
         ("2027-01-15T10:00Z", "", "extend_by must be a duration such as 8h, 90m or 3d, not '2027-01-15T10:00Z'"),
         ("", "tomorrow", "extend_until must be a time with its zone"),
@@ -121,7 +121,7 @@ def test_lines_of_extensions_add_known_costs() -> None:
     lines = extension_lines({"gpu-1": known, "gpu-2": known, "gpu-3": Extension(None, BOUGHT + HOUR, None, None)})
     assert lines[-1] == "USD more in total: 4.00" and len(lines) == 6
     assert lines[1].split()[:3] == ["gpu-1", "2027-01-15", "08:00"] and lines[3].split()[:2] == ["gpu-3", "-"]
-    assert extension_lines({}) == ["No end was moved."]
+    assert extension_lines({}) == ["No lease was extended."]
 
 
 @pytest.mark.parametrize(
@@ -165,19 +165,19 @@ def test_extension_has_new_end_and_cost(
         (
             leased_entry(ends_at=""),
             TimeRequest(Lease(seconds=HOUR)),
-            "instead of extend_by: -e extend_until=2027-01-15T10:00:00Z",
+            "replace extend_by: -e extend_until=2027-01-15T10:00:00Z",
         ),
-        (leased_entry(), TimeRequest(Lease(moment=BOUGHT)), "cannot be extended until 2027-01-15 08:00 UTC"),
+        (leased_entry(), TimeRequest(Lease(moment=BOUGHT)), "The new end, 2027-01-15 08:00 UTC, has passed"),
         (
             leased_entry(ends_at=utc_rounded_up(BOUGHT + HOUR)),
             TimeRequest(Lease(moment=BOUGHT + HOUR)),
-            "cannot be extended until 2027-01-15 09:00 UTC: it is 2027-01-15 09:00 UTC now",
+            "2027-01-15 09:00 UTC, has passed: it is 2027-01-15 09:00 UTC now",
         ),
-        (leased_entry(), TimeRequest(Lease(moment=BOUGHT + 7 * HOUR)), "may live until 2027-01-15 16:00 UTC already"),
+        (leased_entry(), TimeRequest(Lease(moment=BOUGHT + 7 * HOUR)), ": at 2027-01-15 16:00 UTC"),
         (
             leased_entry(),
             TimeRequest(Lease(seconds=HOUR), longest=read_lease("8h")),
-            "longer than provision_lease_max (8h)",
+            "exceed provision_lease_max (8h)",
         ),
         (
             leased_entry(provision_journaled_at=None),
@@ -292,7 +292,7 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
     [
         # 24 and 10 for the machines that run, and 30 for the one that has ended
         (12, "64", BILLS, {}, ""),
-        (12, "63.99", BILLS, {}, "the month 2027-01 of project default would cost USD 64.00, and provision_budget is"),
+        (12, "63.99", BILLS, {}, "project default would cost USD 64.00 in 2027-01, and provision_budget is"),
         (12, "63.99", BILLS, {}, "is USD 63.99. -e provision_budget=<USD> allows more."),
         (12, "", BILLS, {}, ""),
         (12, "unlimited", BILLS, {}, ""),
@@ -324,7 +324,7 @@ def test_extension_must_stay_within_budget(hours: float, budget: str, bills: Any
 def test_unreadable_ledger_forbids_extension_within_budget() -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": "1000"}
     ledger = Ledger((), BOUGHT, unreadable="spend.jsonl is no file.")
-    for budget, part in (("1000", "cannot be read, so whether provision_budget holds is not known"), ("", "")):
+    for budget, part in (("1000", "cannot be read, so provision_budget cannot be checked"), ("", "")):
         limits = with_limits(TimeRequest(Lease()), {**raw, "budget": budget})
         found = why_above_budget(limits, raw, {}, lambda _project: ledger, BOUGHT, BOUGHT + HOUR)
         assert part in found and bool(found) is bool(part)

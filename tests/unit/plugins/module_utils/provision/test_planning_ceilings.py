@@ -338,7 +338,7 @@ def test_budget_limits_month_of_project() -> None:
         "spent 10, both machines 48 each until the month ends"
     )
     (refused,) = planned(free(budget=105.99), now=NIGHT, ledgers=ledgers)
-    assert refused.action == STOP and "The month 2026-02 of project default would cost USD 106.00" in refused.refusal
+    assert refused.action == STOP and "Project default would cost USD 106.00 in 2026-02" in refused.refusal
     assert actions(planned(free(budget=105, lease="4h"), now=NIGHT, ledgers=ledgers)) == [(BUY, X)]
     assert actions(planned(free("r", budget=105, project="red"), now=NIGHT, ledgers=ledgers)) == [(BUY, X)]
     hosts = [free("gpu-1", budget=150), free("gpu-2", budget=""), free("gpu-3", project="red")]

@@ -95,10 +95,10 @@ TERMS = Terms(price_per_hour=5.0, host="gpu-1")
         (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None, ""),  # the plan reports that run
         (entry("", ["r"]), None, "new", None, ""),  # a person has written ids without an offer
         (entry("new", purchase="sent"), None, "new", None, ""),
-        (entry("old", purchase="sent"), None, "old", 2.0, "gpu-1 may have bought offer old, so offer new"),
-        (entry("old", purchase="sent"), 4.0, "old", 4.0, "gpu-1 may have bought offer old, so offer new"),
-        (entry("old", purchase="made"), None, "old", 2.0, "gpu-1 has bought offer old, so offer new"),
-        (entry("old", ["r"]), 1.0, "old", 1.0, "gpu-1 has bought offer old, so offer new"),
+        (entry("old", purchase="sent"), None, "old", 2.0, "gpu-1 may have bought offer old, so the task's offer new"),
+        (entry("old", purchase="sent"), 4.0, "old", 4.0, "gpu-1 may have bought offer old, so the task's offer new"),
+        (entry("old", purchase="made"), None, "old", 2.0, "gpu-1 has bought offer old, so the task's offer new"),
+        (entry("old", ["r"]), 1.0, "old", 1.0, "gpu-1 has bought offer old, so the task's offer new"),
     ],
 )
 def test_noted_purchase_takes_precedence_over_offer_of_task(
@@ -115,8 +115,8 @@ def test_noted_purchase_takes_precedence_over_offer_of_task(
 @pytest.mark.parametrize(("host", "words"), [("gpu-1", ("gpu-1", "gpu-1")), ("", ("the host", "this host"))])
 def test_messages_about_noted_purchase_need_no_name_of_host(host: str, words: tuple[str, str]) -> None:
     _offer_id, _terms, (warning,) = precedence(entry("old", purchase="sent"), "new", Terms(host=host))
-    assert warning.startswith(f"By its registry {words[0]} may have bought")
-    assert f"If another run for {words[1]} is at work" in claimed_by_another("It is open.", host)
+    assert warning.startswith(f"The registry says that {words[0]} may have bought")
+    assert f"If another run is buying for {words[1]}" in claimed_by_another("It is open.", host)
 
 
 @pytest.mark.parametrize(("planned", "is_refused"), [(None, False), ("", False), ("own", False), ("other", True)])

@@ -218,7 +218,7 @@ def test_bill_has_price_of_storage_that_stays(
 
 @pytest.mark.parametrize(
     ("details", "refusal_start"),
-    [([disk(10.0)], "The month"), ([disk(None)], ""), ([disk(10.0, persistent=False)], None), ([], None)],
+    [([disk(10.0)], "Project "), ([disk(None)], ""), ([disk(10.0, persistent=False)], None), ([], None)],
 )
 def test_budget_counts_storage_until_end_of_month(details: list[Any], refusal_start: str | None) -> None:
     """The budget is USD 30; an hour of the machine costs 2, a day of its storage 240."""
