@@ -97,7 +97,7 @@ def test_each_template_takes_the_answers_of_its_survey(make_controller: MakeCont
     assert audit.status == "failed"
     assert [row["name"] for row in audit.artifacts["audit"]["claimed"]] == ["alice"]
     assert len(audit.artifacts["audit"]["orphans"]) == 1
-    assert "1 machine(s) that no host claims cost USD 2.50 per hour" in audit.text
+    assert "1 orphan(s) cost USD 2.50 per hour" in audit.text
 
     assert "would end" in successful(controller.launch("GPU decommission (check)", ending)).output
     assert len(controller.simulator.billed) == 2

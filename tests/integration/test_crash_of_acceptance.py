@@ -244,7 +244,7 @@ def test_machine_ended_by_another_run_during_its_test_leaves_no_evidence(
                 registry.end("decommissioned")
         billed = simulator.billed
         tested = tests.do(TESTED, plans=[tests.row], tests=[{**BAD, "item": "gpu-1"}])
-        assert tested["msg"] == "The machine of gpu-1 was ended while it was tested, as its registry says."
+        assert tested["msg"] == "The registry says that the machine of gpu-1 ended during its test."
         deleted = [tests.do(DELETE_RESOURCE, resource_id=item) for item in tests.verdict["release"]]
         released = tests.do(RELEASE, **tests.further, before=tests.verdict, inventory={}, deleted=deleted)
         assert not released.get("failed") and (buys or released["next"] == "stop"), released

@@ -442,7 +442,7 @@ def test_audit_lists_claimed_machines_orphans_and_gone_ones(project: Project) ->
 
     run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
     assert run.returncode == 2
-    assert "1 machine(s) that no host claims cost USD 3.10 per hour" in run.text
+    assert "1 orphan(s) cost USD 3.10 per hour" in run.text
 
     run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=yes", "-e", "audit_names=machine-3,x")
     assert run.returncode == 0, run.output

@@ -166,4 +166,4 @@ def test_role_reads_a_registry_that_ansible_does_not_read(make_project: MakeProj
 def test_role_warns_if_neither_registry_nor_name_remembers_the_machine(make_project: MakeProject) -> None:
     run = impatient(make_project(keeps_name=False), provision_registry_dir="")
     assert run.returncode == 0, run.output
-    assert "NOTHING tells the next run that it exists" in run.text
+    assert "the next run does not find it, and buys another" in run.text

@@ -476,7 +476,7 @@ def test_machine_not_ready_in_time_is_awaited_by_the_next_run(make_project: Make
     project = make_project([Offer()], provision_seconds=600)
     run = project.provision(provision_poll_retries=2, provision_reach=False)
     assert run.returncode != 0
-    assert "It was looked at 2 times; run again to continue waiting." in run.text
+    assert "It was checked 2 times; run again to continue waiting." in run.text
     (purchase,) = project.simulator.purchases
     purchase.provision_seconds = 0
     purchase.resources[0].ready_at = purchase.time

@@ -58,7 +58,7 @@ class Tested:
         if verdict in VERDICTS:
             return cls(machine, str(verdict), (*map(str, result.get("reasons") or ()), *_unread(result)), result)
         if _is_out_of_time(result):
-            return cls(machine, "bad", ("its test does not answer",), result)
+            return cls(machine, "bad", ("its test did not end in time",), result)
         return cls(machine, "unknown", (f"it could not be tested: {result.get('msg') or 'no result'}",), result)
 
     @property
@@ -202,7 +202,7 @@ def why_verify_fails(reports: t.Collection[Report]) -> str:
 
 def why_no_evidence(report: Report) -> str:
     """Say why no evidence is kept: the machine ended during its test, which explains the failure."""
-    return f"The machine of {report.host} was ended while it was tested, as its registry says."
+    return f"The registry says that the machine of {report.host} ended during its test."
 
 
 def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.Any]:

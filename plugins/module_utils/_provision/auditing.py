@@ -212,7 +212,7 @@ def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequenc
         (result.storage if hosts else result.orphans).append(_row(item, hosts, "" if hosts else _ODD_STORAGE))
 
 
-_ODD_STORAGE = "storage that no registered machine has brought"
+_ODD_STORAGE = "storage of no registered machine"
 
 
 def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
@@ -323,7 +323,7 @@ def audit_lines(audit: Audit) -> list[str]:
         ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
         ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
     ]
-    lines = _titled(["LEASES, what ends first"], narrow_table(ends, _ENDS, ["host"]))
+    lines = _titled(["LEASES, next end first"], narrow_table(ends, _ENDS, ["host"]))
     lines += _titled([], folded_lines(_ends_earlier(audit)))
     lines += [line for section in sections for line in _section(*section)]
     lines += [*storage.ADVICE, ""] if audit.storage else []
@@ -361,7 +361,7 @@ def _ends_earlier(audit: Audit) -> t.Iterator[str]:
         if (moment := seconds_of(row["valid_to"])) is not None and moment < end:
             what = " ".join([*row["hosts"], str(row["resource_id"])])
             before = "" if end == math.inf else ", before its lease"
-            yield f"By the API, {what} ends at {formatted(moment)}{before}."
+            yield f"The API says that {what} ends at {formatted(moment)}{before}."
 
 
 def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
@@ -395,19 +395,18 @@ _END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_reso
 _FAILURES = {
     "contested": (
         "{count} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or names, or"
-        " end those that are too many by their ids (compute_index.supply.end_by_id).",
+        " end the surplus machines by id (compute_index.supply.end_by_id).",
         "{id} ({hosts}: {trouble})",
     ),
     "doubled": (
-        "{count} machine(s) have the name of a host that has bought another one, or one that no registry names yet:"
-        " {found}. End each that is not needed by its id (compute_index.supply.end_by_id); if it is another project's,"
-        " give one of the two a provision_project.",
+        "{count} machine(s) have the name of a host whose registry names another machine, or none: {found}. End each"
+        " that you do not need by its id (compute_index.supply.end_by_id); if it is another project's, set a"
+        " provision_project for one of the two.",
         "{id} ({hosts}, {usd})",
     ),
     "orphans": (
-        "{count} machine(s) that no host claims cost {together}: {found}. End each by its id with"
-        " compute_index.supply.end_by_id. Or adopt it: declare a host of its name, and run"
-        " compute_index.supply.provision -e provision_adopt=true.",
+        "{count} orphan(s) cost {together}: {found}. End each by its id with compute_index.supply.end_by_id. Or adopt a"
+        " machine: declare a host of its name, and run compute_index.supply.provision -e provision_adopt=true.",
         "{id}",
     ),
     "stuck": (

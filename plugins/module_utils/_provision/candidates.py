@@ -416,7 +416,7 @@ def unless_clocks_differ(case: Case, clock: Clock) -> Case:
     if not (clock.is_apart and case.buys and is_timed):
         return case
     refusal = (
-        f"{clocks_differ(clock)} Until then {host.host} buys nothing with a lease, a largest bill or a budget, since the"
+        f"{clocks_differ(clock)} Until then {host.host} buys nothing with a lease, a largest bill or a budget: its"
         " machine could live longer or cost more. Without provision_lease, provision_max_bill and provision_budget it"
         " buys."
     )

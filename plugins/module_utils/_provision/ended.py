@@ -97,7 +97,7 @@ def lines_of_end(host: str, entry: Entry, end: End, *, would: bool) -> list[str]
         ends = [f"{host}: would end {item}, {usd_short(price)}" for item, price in prices.items()]
         return [*ends, *([f"{host}: {more}"] if more else [])]
     if end.action is Action.FORGET:
-        nothing = f"{host}: nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
+        nothing = f"{host}: nothing of {', '.join(entry.resource_ids or end.gone) or entry.offer_id} runs any more"
         return [f"{nothing}; {more}" if more else nothing]
     if end.action is Action.NOTHING and end.by_sweep:
         return [end.by_sweep]
@@ -277,21 +277,22 @@ def is_as_planned(entry: Entry, plan: Row) -> bool:
 def remembered_elsewhere(place: str, declared_place: str) -> str:
     """Why a host does not end whose variables name another registry (``declared_place``) than its machine's."""
     return (
-        f"Its lease is over by the registry {place}, but its own variables name {declared_place or 'no registry'}: set"
-        " provision_registry_dir and provision_project for all hosts of the registry, including those that are added."
+        f"The registry {place} says that its lease is over, but its own variables name"
+        f" {declared_place or 'no registry'}: set provision_registry_dir and provision_project for all hosts of the"
+        " registry, including those that are added."
     )
 
 
 def unfinished(plan: Row, texts: t.Iterable[str], left: t.Sequence[str], *, noted: bool = True) -> str:
     """The failure if resources may not have ended (``left``), or the end could not be ``noted`` in the registry."""
     host, entry = plan["host"], place_of(plan["registry"]).entry_place(plan["host"]) if noted else ""
-    state = f"Not known to have ended for {host}: {ids_in_words(left)}." if left else f"All that {host} had has ended."
+    state = f"Not known to have ended for {host}: {ids_in_words(left)}." if left else f"Everything of {host} has ended."
     return joined(*texts, state, f"Its entry stays in {entry}." if entry else "", "Run again.")
 
 
 def changed_meanwhile(registry: str) -> str:
     """Why an entry stays that another run wrote while the host's machines ended."""
-    return f"{registry}: the entry has changed meanwhile, and stays: another run may be buying for its host."
+    return f"{registry}: the entry was changed meanwhile, so it stays: another run may be buying for its host."
 
 
 # Plans and results for the role's tasks and for people

@@ -569,7 +569,7 @@ def _end_by_name(request: EndRequest, api_view: ApiView) -> End:
         f"without a registry it may belong to {request.twin}" if request.twin else ""
     )
     trouble = (
-        f"The API has {described(machines)} by the name {request.name}: {doubt}. {_BY_ID}, or name one with"
+        f"The API has {described(machines)} with the name {request.name}: {doubt}. {_BY_ID}, or name one with"
         f" {end_by_id_options([request.host])}."
     )
     reason = _contested(request, billed) or (trouble if doubt else "")
@@ -623,7 +623,7 @@ def _held_by_others(claims: t.Iterable[OwnershipClaim], host: str, storage_hosts
     """Why storage that another host also holds does not end, by id. A host's own kept storage has its own claim."""
     by_host = ((claim.storage_of or claim.host, claim) for claim in claims)
     others = (claim for name, claim in by_host if name != host and name not in storage_hosts)
-    return {item: f"{holder} has it as well" for item, holder in ownership.holders_of(others, host).items()}
+    return {item: f"{holder} also holds it" for item, holder in ownership.holders_of(others, host).items()}
 
 
 def storage_after_release(

@@ -62,7 +62,8 @@ def billed_after_error(facts: Row, error_class: str, *, may_force: bool = False)
 
 def unknown_outcome(facts: Row, error: Exception) -> str:
     """The failure if the answer to a deletion was lost, and no look shows whether it was accepted."""
-    return f"Whether {facts['resource_id']} is being deleted is not known: {error} {still_billed(facts['resource'])}"
+    unknown = f"It is not known whether {facts['resource_id']} is being deleted"
+    return f"{unknown}: {error} {still_billed(facts['resource'])}"
 
 
 class ReadError(t.Protocol):
@@ -276,10 +277,10 @@ def _owned_by(machine: Machine, hosts: t.Sequence[str], *, is_storage: bool) -> 
 def _may_be_of(machine: Machine, buyers: t.Sequence[OwnershipClaim]) -> str:
     """The refusal of a machine that purchases without a known machine may have bought."""
     hosts = tuple(claim.host for claim in buyers)
-    settle = "Run compute_index.supply.audit with audit_settle: true, and then this again."
-    name_it = f"If it is: compute_index.supply.decommission {ending.end_by_id_options(hosts, machine['resource_id'])}."
+    settle = "Run compute_index.supply.audit -e audit_settle=true, then run this again."
+    name_it = f"If so: compute_index.supply.decommission {ending.end_by_id_options(hosts, machine['resource_id'])}."
     advice = settle if any(claim.unanswered for claim in buyers) else name_it
-    return f"{described([machine])} may be what {', '.join(hosts)} may have bought. Nothing was ended. {advice}"
+    return f"{', '.join(hosts)} may have bought {described([machine])}. Nothing was ended. {advice}"
 
 
 def _may_have_bought(claim: OwnershipClaim, machine: Machine) -> bool:
@@ -291,4 +292,4 @@ def _may_have_bought(claim: OwnershipClaim, machine: Machine) -> bool:
 
 def owner_unknown(resource_id: str, why: str) -> str:
     """The refusal if registries cannot be read, so the machine may have an owner."""
-    return f"Whether a host owns {resource_id} is not known: {why} Nothing was ended."
+    return f"A host may own {resource_id}: {why} Nothing was ended."

@@ -137,7 +137,7 @@ def disagreed(
     """The message if a purchase was made, but the API's answers contradict each other about its machines."""
     return (
         f"Offer {offer_id} is BOUGHT for {host or 'this host'} and billed at {usd(price_per_hour)}. Resource ids:"
-        f" {ids_in_words(ids)}. But {'; '.join(map(str, contradictions))}. None of these was"
+        f" {ids_in_words(ids)}. Contradicting: {'; '.join(map(str, contradictions))}. None of these was"
         " registered, changed or ended. Ask the API's support to correct it, then run again."
         " compute_index.supply.decommission ends only the machines that the host holds."
     )
@@ -146,8 +146,8 @@ def disagreed(
 def not_shown_yet(ids: t.Sequence[str]) -> str:
     """The message if the offer's status names resources that the API does not show by their ids."""
     return (
-        f"The offer's status names {', '.join(ids)}, which the API does not show yet. It is billed and blocks the host."
-        " Run again to look once more."
+        f"The offer's status names {', '.join(ids)}, which the API does not show yet. It is billed, and until it is"
+        " shown, the host buys nothing else. Run again to check."
     )
 
 

@@ -56,7 +56,7 @@ _OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
 # The consequence if the API did not keep a name, by whether there is a registry
 _WITHOUT_NAME = {
     True: "Only the registry file tells which machine this host owns; keep it.",
-    False: "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another.",
+    False: "Without a registry (provision_registry_dir is empty) the next run does not find it, and buys another.",
 }
 
 
@@ -160,10 +160,11 @@ class JudgedHost:
         entry = self.entry
         if self.is_superseded:
             ids = ids_in_words(entry.resource_ids)
-            return f"By its registry, {self.host} has offer {entry.offer_id} meanwhile, of another run: {ids}."
+            return f"The registry now names offer {entry.offer_id} of another run for {self.host}: {ids}."
         is_dropped = entry.reaped_at if self._is_noted else not entry.offer_id
         is_certain = self.plan["registry"] and not self.trouble and self.outcome in ANSWERED_YES
-        return f"By its registry, someone has ended {self.host} meanwhile." if is_certain and is_dropped else ""
+        ended = f"The registry says that someone has ended {self.host} meanwhile."
+        return ended if is_certain and is_dropped else ""
 
     @property
     def price_per_hour(self) -> float | None:
@@ -445,7 +446,7 @@ class JudgedHost:
             return holdings.disagreed(self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions)
         if self.is_failed:
             return f"Offer {self.offer_id} failed: {sentence(self.status.get('failure_reason') or NO_REASON)}"
-        msg = self.status.get("msg") or self.purchase.get("msg") or f"Offer {self.offer_id} was not looked at."
+        msg = self.status.get("msg") or self.purchase.get("msg") or f"Offer {self.offer_id} was not checked."
         unread = holdings.not_shown_yet(self.held.pending) if self.held.pending else ""
         return joined(str(msg), unread)
 
@@ -476,8 +477,8 @@ class JudgedHost:
     @property
     def _released_namesake(self) -> str:
         return (
-            f"Offer {self.offer_id} was given back, since {self.host} has another purchase of its name, which is"
-            f" billed: {described(self.namesakes)}. Run again."
+            f"Offer {self.offer_id} was given back, since another purchase has {self.host}'s name and is billed:"
+            f" {described(self.namesakes)}. Run again."
             if self.namesakes
             else ""
         )
@@ -491,9 +492,9 @@ class JudgedHost:
             f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in ids
         )
         return (
-            f"There are two purchases of {self.host}'s name, and both are billed: {ids_in_words(self.billed)}"
-            f" ({usd(self.price_per_hour)}), bought now, and {described(self.namesakes)}. If another run has bought"
-            f" that for this host, end {which}: {end}"
+            f"Two purchases have {self.host}'s name, and both are billed: this one, {ids_in_words(self.billed)}"
+            f" ({usd(self.price_per_hour)}), and {described(self.namesakes)}. If another run has bought the other one"
+            f" for this host, end {which}: {end}"
         )
 
     def _waiting(self) -> str:
@@ -502,7 +503,7 @@ class JudgedHost:
             return ""
         retries = int(self.plan["poll"]["retries"])
         often = f"{retries} times" if retries else "once"
-        return f"It was looked at {often}; run again to continue waiting."
+        return f"It was checked {often}; run again to continue waiting."
 
     def _unknown_outcome(self) -> str:
         """The message of a host whose purchase has an unknown outcome: the task's, unless it sent nothing itself."""
@@ -512,7 +513,7 @@ class JudgedHost:
             return (
                 f"The task that was buying offer {self.offer_id} ended without a result ({words}), and its purchase"
                 f" may have been sent. {may_be_bought(self.price_per_hour, self.ids)} Do not buy another offer instead."
-                " Run again: it asks first what became of this one."
+                " Run again: the next run first asks what became of this one."
             )
         before = still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
         return reason if outcome == self.outcome else joined(reason, before)
@@ -558,17 +559,17 @@ class JudgedHost:
         return applicable(
             {
                 **self._other_name,
-                f"{offer} has {nodes:g} machine(s), and the API says that it bought"
+                f"{offer} has {nodes:g} machine(s), but the API says that it bought"
                 f" {len(held.ids)}: {ids_in_words(held.ids)}. All of them are billed and kept. Ask the API's support if"
                 " that is wrong.": (len(held.ids) > nodes),
-                f"{offer} has {nodes:g} machines, and the API shows {shown} of them: compute_index.supply.audit says"
-                " whether others have ended. Nothing replaces those, and all count until they end together.": (
+                f"{offer} has {nodes:g} machines, but the API shows {shown}: compute_index.supply.audit says whether"
+                " the others have ended. None is replaced, and all count until they end together.": (
                     shown < nodes < math.inf
                 ),
                 f"{offer} names storage that it has not bought: {ids_in_words(attached)}. {host} neither counts nor"
                 " ends it.": attached,
-                f"While {host} was bought, someone has moved or removed its entry in the registry. Its machine is"
-                " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
+                f"Someone has moved or removed the registry entry of {host} during its purchase. Its machine is noted"
+                " again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
                 " shared registry, run compute_index.supply.registry again.": (
                     self.plan["registry"] and self.outcome == "created" and not self.entry.offer_id
                 ),

@@ -164,7 +164,7 @@ def test_orphans_fail_audit_only_with_fail_on_orphans(tmp_path: Path) -> None:
     api = Api(machine("r"))
     assert run_audit(api, audited_host("localhost", tmp_path))["trouble"] == ""
     found = run_audit(api, audited_host("localhost", tmp_path), fail_on_orphans=True)
-    assert found["trouble"].startswith("1 machine(s) that no host claims cost USD 2.40 per hour: r.")
+    assert found["trouble"].startswith("1 orphan(s) cost USD 2.40 per hour: r.")
 
 
 def test_undeclared_host_claims_no_machine() -> None:
@@ -185,7 +185,7 @@ def test_audit_lists_leases_and_warns_without_sweeps(tmp_path: Path) -> None:
     answer = run_audit(Api(machine("r"), machine("s", "gpu-2", "p")), audited_host("gpu-1", tmp_path))
     assert answer["warnings"] == []
     assert answer["lines"][:4] == [
-        "LEASES, what ends first",
+        "LEASES, next end first",
         "host   until                 USD at most",
         "gpu-2  2098-01-01 00:00 UTC        57.60",
         "gpu-1  2099-01-01 00:00 UTC            -",

@@ -480,7 +480,7 @@ def test_404_after_lost_answer_leaves_outcome_unknown(queue: RequestQueue, delet
         expect_error(queue, NOT_FOUND, 404)
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "unknown_outcome", True)
-    assert "is being deleted is not known" in result["msg"] and result["msg"].endswith(MAY_BE_BILLED)
+    assert "It is not known whether" in result["msg"] and result["msg"].endswith(MAY_BE_BILLED)
 
 
 def test_running_resource_after_lost_answer_leaves_outcome_unknown(

@@ -150,7 +150,7 @@ def test_unlisted_machines_are_read_by_id(tmp_path: Path) -> None:
 
     (found,) = plans(api, hosts[2], forget=[" T "])["ends"]
     assert (found["next"], found["forgotten"]) == ("note", ["t"])
-    assert found["lines"] == ["gpu-3: nothing runs any more of t; forgets t, which the API does not know"]
+    assert found["lines"] == ["gpu-3: nothing of t runs any more; forgets t, which the API does not know"]
 
 
 @pytest.mark.parametrize(
@@ -547,7 +547,7 @@ def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     write(tmp_path, "gpu-1", procured_offer_id="p", purchase="sent")
-    with pytest.raises(Failure, match="has changed meanwhile"):
+    with pytest.raises(Failure, match="was changed meanwhile"):
         note_end(Api(), plan, ended_answer("r"))
     assert yaml.safe_load(file.read_text())["provision_procured_offer_id"] == "p"
 

@@ -368,7 +368,7 @@ def test_purchase_of_another_run_stays_noted_and_stops_the_host(
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["next"] == "stop"
     assert of_host().read() == before and before["provision_storage"]
-    expected = f"By its registry, gpu-1 has offer {offer} meanwhile, of another run: {machine_id(1)}."
+    expected = f"The registry now names offer {offer} of another run for gpu-1: {machine_id(1)}."
     assert verdict["stop"] == f"It is too expensive. {expected} No other offer is tried: run again."
 
 
@@ -390,7 +390,7 @@ def test_open_purchase_of_another_run_stays_noted_and_stops_the_host(
     other_run.close()
     api: Any = Account([])
     (verdict,) = judge(api, params, False)["verdicts"]
-    assert verdict["next"] == "stop" and f"gpu-1 has offer {offer} meanwhile" in verdict["stop"]
+    assert verdict["next"] == "stop" and f"now names offer {offer} of another run for gpu-1" in verdict["stop"]
     assert (of_host().read() or {}).get("provision_procured_offer_id") == offer
 
 

@@ -68,7 +68,7 @@ BOUGHT = {
         ([{"item": "gpu-1", "failed": True, "msg": "no Python"}], "unknown", "it could not be tested: no Python"),
         # The task timed out, as ansible-core 2.19 and newer report it, and older versions.
         *(
-            ([{"item": "gpu-1", "failed": True, **ended}], "bad", "its test does not answer")
+            ([{"item": "gpu-1", "failed": True, **ended}], "bad", "its test did not end in time")
             for ended in (
                 {"msg": "Timed out after 150 second(s).", "timedout": {"period": 150}},
                 {"msg": "The action failed to execute in the expected time frame (150) and was terminated"},
@@ -83,7 +83,7 @@ BOUGHT = {
         ),
         (
             [{"item": "a", "ansible_job_id": "1"}, {"item": {"item": "a"}, "finished": 0}],
-            *("bad", "its test does not answer"),
+            *("bad", "its test did not end in time"),
         ),
     ],
 )

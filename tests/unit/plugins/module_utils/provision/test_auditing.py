@@ -349,11 +349,13 @@ def test_storage_is_of_the_host_that_notes_it_or_bought_its_offer(
 ) -> None:
     volume = {**machine("v", "data", offer), "kind": "storage"}
     found = audit_by_owners([volume], claims, {"h"}, NOW)
-    orphan = ("v", [], "storage that no registered machine has brought")
+    orphan = ("v", [], "storage of no registered machine")
     assert owners_and_trouble(found.storage) == ([] if owners is None else [("v", owners, "")])
     assert owners_and_trouble(found.orphans) == ([orphan] if owners is None else [])
     lines = audit_lines(found)
     assert ("To end an orphan: compute_index.supply.end_by_id" in lines) is (owners is None)
+    failure = why_audit_fails(found, fail_on_orphans=True)
+    assert failure.startswith("1 orphan(s) cost" if owners is None else "") and "machine(s)" not in failure
     assert (f"v: {orphan[2]}" in " ".join(lines)) is (owners is None)
     assert (storage.ADVICE[0] in lines) is (owners is not None)
 
@@ -443,9 +445,9 @@ EARLY, LATE, PAST = "2027-01-15T12:00:00Z", "2027-01-15T16:00:00Z", "2027-01-15T
 @pytest.mark.parametrize(
     ("valid_to", "ends_at", "line"),
     [
-        (EARLY, LATE, "By the API, h r ends at 2027-01-15 12:00 UTC, before its lease."),
-        (EARLY, "", "By the API, h r ends at 2027-01-15 12:00 UTC."),
-        (EARLY, "soon", "By the API, h r ends at 2027-01-15 12:00 UTC."),
+        (EARLY, LATE, "The API says that h r ends at 2027-01-15 12:00 UTC, before its lease."),
+        (EARLY, "", "The API says that h r ends at 2027-01-15 12:00 UTC."),
+        (EARLY, "soon", "The API says that h r ends at 2027-01-15 12:00 UTC."),
         (LATE, EARLY, ""),
         (EARLY, EARLY, ""),
         (PAST, LATE, ""),
@@ -460,7 +462,7 @@ def test_machine_that_ends_before_its_lease_by_the_api_is_shown(valid_to: str | 
     found.note_leases([("h", read_entry({"provision_ends_at": ends_at})), ("other", read_entry(None))])
     assert found.claimed[0]["valid_to"] == (valid_to if valid_to in (EARLY, LATE) else None)
     report = " ".join(text.strip() for text in audit_lines(found))
-    assert (line in report) and ("By the API" in report) == bool(line)
+    assert (line in report) and ("The API says" in report) == bool(line)
     assert list(found.leases) == (["h"] if ends_at else [])
 
 
@@ -525,13 +527,12 @@ def audit_of_one(claims: list[OwnershipClaim], name: str = "gpu-1") -> Audit:
     [
         ([OWNER], True, ""),
         ([], False, ""),
-        ([], True, f"1 machine(s) that no host claims cost USD 2.00 per hour: {M}. End each by its id"),
+        ([], True, f"1 orphan(s) cost USD 2.00 per hour: {M}. End each by its id"),
         ([OWNER, RIVAL], False, f"1 machine(s) are contested: {M} (gpu-1, gpu-2: several hosts claim it)."),
         (
             [OTHER],
             False,
-            "1 machine(s) have the name of a host that has bought another one, or one that no registry names yet:"
-            f" {M} (gpu-1, USD 2.00",
+            f"1 machine(s) have the name of a host whose registry names another machine, or none: {M} (gpu-1, USD 2.00",
         ),
     ],
 )

@@ -274,13 +274,13 @@ def test_end_request_without_registry_names_twin_in_another_project() -> None:
         (
             End(Action.FORGET, forgotten=("x",), by_sweep="its lease was over"),
             [
-                f"gpu-1: nothing runs any more of {M}; forgets x, which the API does not know; its lease was over",
+                f"gpu-1: nothing of {M} runs any more; forgets x, which the API does not know; its lease was over",
             ],
         ),
         (End(Action.NOTHING, by_sweep="gpu-1 has got more time"), ["gpu-1 has got more time"]),
         (End(Action.END, (machine(1),)), []),
         (End(Action.END, (machine(1),), storage=(DISK,)), []),
-        (End(Action.FORGET), [f"gpu-1: nothing runs any more of {M}"]),
+        (End(Action.FORGET), [f"gpu-1: nothing of {M} runs any more"]),
         (
             End(Action.STORAGE, storage=(DISK,), storage_ends=("d1",), by_sweep="its lease was over"),
             ["gpu-1 owns no machine; its storage (1 volume, USD 0.05 per hour) ends; its lease was over"],
@@ -298,12 +298,14 @@ def test_line_of_purchase_that_is_over_names_its_machines_or_offer(
     ids: tuple[str, ...], gone: tuple[str, ...], what: str
 ) -> None:
     lines = ended.lines_of_end("gpu-1", known(ids), End(Action.FORGET, gone=gone), would=False)
-    assert lines == [f"gpu-1: nothing runs any more of {what}"]
+    assert lines == [f"gpu-1: nothing of {what} runs any more"]
 
 
 @pytest.mark.parametrize(("declared", "named"), [("/other", "/other"), ("", "no registry")])
 def test_host_of_another_registry_does_not_end(declared: str, named: str) -> None:
-    assert f"/registry, but its own variables name {named}:" in ended.remembered_elsewhere("/registry", declared)
+    assert f"/registry says that its lease is over, but its own variables name {named}:" in ended.remembered_elsewhere(
+        "/registry", declared
+    )
 
 
 def test_check_mode_lists_machines_and_storage_that_would_end() -> None:
@@ -507,7 +509,7 @@ def test_one_acts_for_all_unless_a_host_stops(stops: list[str], alone: bool, exp
     [
         (["r"], True, "It runs. Not known to have ended for gpu-1: r. Its entry stays in /vars/gpu-1/"),
         (["r", "s"], False, "It runs. Not known to have ended for gpu-1: r, s. Run again."),
-        ([], False, "It runs. All that gpu-1 had has ended. Run again."),
+        ([], False, "It runs. Everything of gpu-1 has ended. Run again."),
     ],
 )
 def test_message_of_unfinished_end_names_ids_and_entry(left: list[str], noted: bool, message: str) -> None:

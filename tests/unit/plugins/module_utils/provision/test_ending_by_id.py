@@ -313,7 +313,7 @@ def test_objection_sends_to_people_of_another_project() -> None:
             OwnershipClaim("h", "n", "o", bought=True),
             "decommission -e decommission_hosts=h -e decommission_resource_id=r.",
         ),
-        (OwnershipClaim("h", "n", "o", unanswered=True), "audit_settle: true, and then this"),
+        (OwnershipClaim("h", "n", "o", unanswered=True), "-e audit_settle=true, then run this"),
     ],
 )
 def test_objection_says_how_to_end_machine_that_host_may_have_bought(claim: OwnershipClaim, advice: str) -> None:

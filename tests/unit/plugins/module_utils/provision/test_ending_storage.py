@@ -134,13 +134,13 @@ def test_storage_of_released_machine_ends_if_host_ends_storage(plan: Any, machin
         pytest.param(
             [OwnershipClaim("gpu-2", "b", resource_ids=frozenset({"old"}))],
             [],
-            "gpu-2 has it as well",
+            "gpu-2 also holds it",
             id="another host's machine",
         ),
         pytest.param(
             [OwnershipClaim("gpu-2", "b", storage_ids=frozenset({"old"}))],
             [],
-            "gpu-2 has it as well",
+            "gpu-2 also holds it",
             id="another host's storage",
         ),
         pytest.param([OwnershipClaim("gpu-1", "a", storage_ids=frozenset({"old"}))], [], "", id="own storage"),

@@ -168,7 +168,7 @@ def test_superseded_purchase_stops_and_changes_no_entry() -> None:
     assert (suspended.verdict(False), suspended.is_forgotten, suspended.noted(STOP)) == (STOP, False, {})
     message = suspended.failure(suspended.attempt(), [X])
     assert (
-        f"By its registry, gpu-1 has offer {Y} meanwhile, of another run: {N}. No other offer is tried: run again."
+        f"The registry now names offer {Y} of another run for gpu-1: {N}. No other offer is tried: run again."
         in message
     )
     assert "Nothing is billed" not in message
@@ -190,7 +190,7 @@ def test_later_machine_of_the_same_name_is_released_if_this_run_bought_it(
     assert M in message and N in message
     assert message.endswith(f"delete_resource -a resource_id={later_id} {spared}".strip())
     after = double.failure(double.attempt(released=True), [X])
-    assert f"another purchase of its name, which is billed: {N}" in after
+    assert f"another purchase has gpu-1's name and is billed: {N}" in after
     assert "is ready" not in after and "Nothing is billed" not in after
 
 
@@ -570,7 +570,7 @@ def test_machine_that_someone_ended_is_not_replaced(
     message = ended.failure(ended.attempt(), [X])
     is_superseded = noted.offer_id == Y
     assert ("someone has ended gpu-1 meanwhile" in message) is (verdict is Verdict.STOP and not is_superseded)
-    assert (f"gpu-1 has offer {Y} meanwhile" in message) is is_superseded
+    assert (f"The registry now names offer {Y} of another run" in message) is is_superseded
     assert ("Nothing is billed for" in message) is not is_superseded
 
 
@@ -588,7 +588,7 @@ def test_warning_if_the_entry_was_moved_during_the_purchase() -> None:
     )
     (warning,) = moved.warnings()
     assert moved.verdict(False) is READY and moved.noted(READY)["provision_resource_ids"] == [M]
-    assert "someone has moved or removed its entry" in warning and "registry again" in warning
+    assert "Someone has moved or removed the registry entry of gpu-1" in warning and "registry again" in warning
     assert usual.warnings() == without_registry.warnings() == []
 
 

@@ -64,7 +64,7 @@ def test_stop_names_billed_namesake_after_release() -> None:
     host_with_namesake = replace(failed_host(attempts_left=0), namesakes=(machine(2, "instance", Y),))
     result = released(host_with_namesake, ATTEMPTS, [ENDED], "", check_mode=False)
     assert (result.next, "Nothing is billed" in result.stop) == ("stop", False)
-    assert f"another purchase of its name, which is billed: {N} (called instance, " in result.stop
+    assert f"another purchase has gpu-1's name and is billed: {N} (called instance, " in result.stop
 
 
 def test_stop_names_namesake_if_release_failed() -> None:
