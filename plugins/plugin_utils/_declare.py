@@ -229,7 +229,7 @@ def _not_texts(given: Variables) -> t.Iterator[str]:
     for name, option in _ARGUMENTS.items():
         kind = _KINDS.get(type(given[name]))
         if option["type"] == "str" and kind:
-            yield f"{name} must be a text, not {kind}; in YAML quotes make one"
+            yield f"{name} must be text, not {kind}: quote it in YAML"
 
 
 _KINDS = {bool: "true or false", list: "a list", dict: "a mapping"}

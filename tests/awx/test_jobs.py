@@ -353,7 +353,7 @@ def test_slice_of_a_job_extends_nothing(make_controller: MakeController, registr
     order = {"extend_hosts": "gpu-1,gpu-2", "extend_by": "4h"}
     refused = controller.run("GPU extend", {**order, **slice_of})
     assert refused.status == "failed"
-    assert "each would count its own hosts alone" in refused.text
+    assert "Each slice would count only its own hosts" in refused.text
     extended = successful(controller.run("GPU extend", order))
     ends = [note["provision_ends_at"] for (note,) in postgresql.execute(registry, NOTES)]
     assert extended.changed == 1 and all(f"{end[:10]} {end[11:16]}" in extended.text for end in ends)
@@ -373,7 +373,7 @@ def test_job_ends_a_group_only_with_its_exact_size(make_controller: MakeControll
     slice_of = {**launched, "awx_job_template_name": "GPU end", "awx_workflow_job_name": "GPU end"}
     sliced = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "2", **slice_of})
     assert (sliced.status, len(controller.simulator.billed)) == ("failed", 2), sliced.output
-    assert "each would count its own hosts alone" in sliced.text
+    assert "Each slice would count only its own hosts" in sliced.text
     successful(
         controller.run("GPU decommission", {"decommission_hosts": "supply", "decommission_count": "2", **launched})
     )
@@ -479,7 +479,7 @@ def test_job_without_the_key_does_not_wait_for_the_purchase_of_another(
         controller.inventory_variables["provision_ssh_public_key"] = key
         successful(first.result())
     assert second.status == "failed" and len(bought(controller)) == 1
-    assert "Another run buys or has bought the machine of gpu-1: offer" in second.text, second.text
+    assert "Another run is buying or has bought the machine of gpu-1: offer" in second.text, second.text
     assert "This job cannot log in to the machines that it would buy" in second.text
     assert "Reach" not in second.output
 

@@ -127,7 +127,7 @@ def test_sealed_plan_is_bought_once_and_only_for_its_hosts(fleet: Project, regis
 def test_limit_that_excludes_ordered_hosts_names_them(fleet: Project, registry: str) -> None:
     fleet.declare([*STRANGERS, "gpu-1"], provision_reach=False, provision_registry_url=registry)
     listed = fleet.provision("-e", '{"provision_hosts": "b-1", "order_gpu_type": ["H100"]}')
-    assert listed.text.count("order_gpu_type must be a text or a number. Nothing was sent.") > 0, listed.output
+    assert listed.text.count("order_gpu_type must be text or a number. Nothing was sent.") > 0, listed.output
     assert "Nothing was sent. Nothing was sent." not in listed.text
     all_excluded = fleet.provision("-e", "provision_hosts=b-1,b-2", "--limit", "gpu-1")
     assert all_excluded.returncode != 0
@@ -230,9 +230,9 @@ def test_machine_named_like_the_group_does_not_end_with_it(make_project: MakePro
     role = {"ansible.builtin.import_role": {"name": "compute_index.supply.decommission"}}
     own = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [{"name": "End", **role}]})
     for book, message, *words in (
-        ("compute_index.supply.provision", "'gpu' names a group and a host"),
-        ("compute_index.supply.configure", "'gpu' names a group and a host"),
-        ("compute_index.supply.decommission", "'gpu' names a group and a host", "-e", "decommission_hosts=gpu"),
+        ("compute_index.supply.provision", "'gpu' is both a group and a host"),
+        ("compute_index.supply.configure", "'gpu' is both a group and a host"),
+        ("compute_index.supply.decommission", "'gpu' is both a group and a host", "-e", "decommission_hosts=gpu"),
         (own, "On a shared account it may be a colleague's."),
     ):
         run = project.run("ansible-playbook", *both, book, *words)

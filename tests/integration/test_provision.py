@@ -264,7 +264,7 @@ def test_empty_max_bill_on_the_command_line_sends_nothing(project: Project, play
     book = f"compute_index.supply.{playbook}" if playbook else own_play
     run = project.play(book, "-e", "provision_max_bill=", "-e", "extend_hosts=gpu-1", "-e", "extend_by=1h")
     assert run.returncode == 2, run.output
-    assert "provision_max_bill must not be empty, for nothing would be limited." in run.text, run.output
+    assert "provision_max_bill must not be empty: that would limit nothing." in run.text, run.output
     assert project.simulator.requests == []
 
 

@@ -102,7 +102,7 @@ def test_check_mode_of_a_run_shows_the_price_and_buys_nothing(make_project: Make
     mistyped = run(project, provision_group="gpus")  # a mistyped group would have no ceilings
     assert "Did you mean gpu?" in mistyped.failure("localhost") and mistyped.returncode == 2
     unquoted = run(project, "-e", "run_command=python train.py --lr=0.1")  # after the shell has removed the quotes
-    assert "stand outside quotes" in unquoted.failure("localhost") and unquoted.returncode == 2
+    assert "has words outside quotes" in unquoted.failure("localhost") and unquoted.returncode == 2
     ceilings = {0: "provision_max_price_per_hour (USD 0.00 per hour)", "{{ ours }}": "'ours' is undefined"}
     for ceiling, message in ceilings.items():
         project.declare(["gpu-1"], provision_max_price_per_hour=ceiling)

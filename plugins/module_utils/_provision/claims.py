@@ -58,8 +58,9 @@ def was_bought(ids: t.Iterable[str]) -> str:
 def settled(host: str, entry: Entry, words: str) -> str:
     """A message about a purchase whose run has died; ``words`` say its result."""
     return (
-        f"Offer {entry.offer_id} was sent for {host_with_project(host, entry.project)} at {entry.journaled_at}"
-        f" ({usd(entry.price_per_hour)}), in a run of {entry.bought_by or 'an unknown user'} that has ended. {words}"
+        f"The purchase of offer {entry.offer_id} was sent for {host_with_project(host, entry.project)} at"
+        f" {entry.journaled_at} ({usd(entry.price_per_hour)}), in a run of {entry.bought_by or 'an unknown user'} that"
+        f" has ended. {words}"
     )
 
 

@@ -285,7 +285,7 @@ def invalid_variables(values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, st
     """The invalid ones of `SWEEP_VARIABLES`, each with a reason. ``values``: evaluated, by variable."""
     for name in SWEEP_VARIABLES:
         if name in _TEXTS and isinstance(values.get(name), (bool, list, t.Mapping)):
-            yield name, "must be a text"
+            yield name, "must be text"
     for name, reader in _READERS.items():
         try:
             reader(values.get(name))

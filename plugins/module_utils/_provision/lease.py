@@ -100,7 +100,7 @@ def clocks_differ(clock: Clock) -> str:
     if not clock.is_apart:
         return ""
     times = ", ".join(f"{formatted(at)} by {_CLOCK_NAMES[name]}" for name, at in clock.times.items())
-    return f"The clocks differ: it is {times}. Leases end by the clock that noted them. Correct the wrong one."
+    return f"The clocks differ: it is {times}. A lease ends by the clock that noted it. Correct the wrong one."
 
 
 def noted_clock(clock: str) -> str | None:
@@ -156,7 +156,7 @@ def read_lease(value: t.Any) -> Lease:
     if _DURATION.fullmatch(text):
         seconds = duration(text)
         if not 0 < seconds <= LONGEST:
-            raise ValueError(f"must be longer than nothing and at most ten years, not '{text}'")
+            raise ValueError(f"must be more than zero and at most ten years, not '{text}'")
         return Lease(text, seconds=seconds)
     moment = moment_of(text)
     if moment is None:

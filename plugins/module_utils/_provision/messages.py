@@ -58,7 +58,8 @@ def shared_name(name: str, others: t.Iterable[str]) -> str:
 
 def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
     """A host stops because of an earlier purchase, unanswered or refused, that may have succeeded."""
-    return f"Offer {offer_id} was sent for {host} before, and its outcome is not known. {may_be_bought(price, ids)}"
+    sent = f"A purchase of offer {offer_id} was sent for {host} before"
+    return f"{sent}, and its outcome is not known. {may_be_bought(price, ids)}"
 
 
 def unreadable_lease(host: str, why: str) -> str:
@@ -86,7 +87,7 @@ def offers_tried(offer_ids: t.Sequence[str]) -> str:
 _OF_MISSING = {"host": "host", "since (UTC)": "noted", "USD/h": "price_per_hour", "resource": "resource_id"}
 # By whether it counts in ceilings per hour
 _MISSING = {
-    True: "MISSING: the API does not find it. It may be billed, and it counts",
+    True: "MISSING: the API does not find it. Maybe billed, counts in ceilings",
     False: "MISSING after two looks: maybe billed, but in no ceiling per hour",
 }
 ADVICE_ON_MISSING = (

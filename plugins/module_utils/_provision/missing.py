@@ -203,11 +203,11 @@ class Looked(t.NamedTuple):
 
 _SENTENCES = {
     MissingStep.FIRST: "{host}: MISSING: the API finds {ids} ({usd}) neither by id nor in its list. The machine may be"
-    " billed, so the host keeps it, and it counts. If a look half an hour from now or later does not find it either,"
-    " it no longer counts in ceilings per hour.",
+    " billed, so the host keeps it, and it counts in ceilings per hour, until a second look, half an hour from now or"
+    " later, does not find it either.",
     MissingStep.SECOND: "{host}: MISSING for half an hour or more: {ids} ({usd}). The machine no longer counts in"
-    " ceilings per hour. It may be billed, so the host keeps it, and nothing else is bought for it. {advice}",
-    MissingStep.CLEAR: "{host}: the API finds {ids} again, which was MISSING. Its {usd} count again.",
+    " ceilings per hour. It may be billed, so the host keeps it and buys nothing else. {advice}",
+    MissingStep.CLEAR: "{host}: {ids} is no longer MISSING: the API finds it again. Its {usd} count again.",
     MissingStep.END: "{host}: the API says that {ids} has ended. The registry notes that: its {usd} no longer count.",
 }
 

@@ -53,7 +53,7 @@ def hosts_to_move(
             found.setdefault(host, {**own_project[0], "host": host})
         elif host not in known:
             stay.append(
-                f"{folder.entry_file(host)} was not moved: {host} is not in the inventory, and the file is of the"
+                f"{folder.entry_file(host)} was not moved: {host} is not in the inventory, and the file belongs to"
                 f" project {entry.project}. Run this again with -e provision_project={entry.project}."
             )
     return [row for row in rows if "group" not in row] + list(found.values()), stay
@@ -118,8 +118,8 @@ def moved_away(over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> t.Iter
     ids = set(map(id_of, unclaimed))
     if hosts := [bill.label for bill in over if bill.why == MOVED and not ids.isdisjoint(bill.resource_ids)]:
         yield (
-            f"{abridged(hosts)}: moved into a shared registry, which this run does not read, so it does not manage"
-            f" their machines, which are billed. {_NAME_IT}"
+            f"{abridged(hosts)}: moved into a shared registry that this run does not read. Their machines are billed,"
+            f" but not managed here. {_NAME_IT}"
         )
 
 

@@ -173,8 +173,8 @@ def objection(
             in ("!", "&"),
             f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
             " registry knows one.": unmatched,
-            f"{name} names {', '.join(outside)}, but --limit excludes it, as it does all hosts that are only in a"
-            f" registry. Leave --limit out, and choose hosts with {name} alone.": outside,
+            f"{name} names {', '.join(outside)}, which --limit excludes, like every host that is only in a registry."
+            f" Leave --limit out, and choose hosts with {name} alone.": outside,
             f"{name}='{asked}' matches no host.": not hosts,
         }
     )
@@ -188,8 +188,8 @@ def check_slice(template: str, action: NamedAction, count: str) -> None:
     """
     if template and (count or action.accumulates):
         raise ValueError(
-            f"This job is one of the slices of '{template}': each would count its own hosts alone, and {action.name}"
-            f" all named hosts. Set Job Slicing of the template to 1. {action.nothing_done}"
+            f"This job is a slice of '{template}'. Each slice would count only its own hosts, but {action.name} all"
+            f" named hosts. Set Job Slicing of the template to 1. {action.nothing_done}"
         )
 
 

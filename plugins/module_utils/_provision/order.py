@@ -29,8 +29,8 @@ Sizes = t.Mapping[str, int]  # the number of hosts, by group
 LOOSE = "_raw_params"  # the name under which `parse_kv` of ansible-core returns words of -e that belong to no variable
 # -e "decommission_hosts=gpu-1 gpu-2" would end only gpu-1, and -e "provision_budget= 9" would set no budget.
 LOST_WORDS = (
-    "Words of -e stand outside quotes, so a part of a text would be lost. Write no space after an equals sign, put"
-    " commas between names, and quote texts with spaces twice: -e 'run_command=\"python train.py\"'."
+    "-e has words outside quotes, so part of a value would be lost. Write no space after an equals sign, put commas"
+    " between names, and quote a value with spaces twice: -e 'run_command=\"python train.py\"'."
 )
 # Variables that the role sets on hosts, or that the registry keeps
 RESULTS = frozenset(
@@ -180,7 +180,7 @@ def empty_limits(extra: Answers) -> list[str]:
     """
     empty = sorted(name for name, value in extra.items() if not text_of(value))
     limits = [name for name in empty if name.startswith((_PREFIX, "order_")) and any(map(name.__contains__, _LIMITING))]
-    named = f"{', '.join(limits)} must not be empty, for nothing would be limited. Give a value, or leave it out."
+    named = f"{', '.join(limits)} must not be empty: that would limit nothing. Give a value, or leave it out."
     return [named] if limits else []
 
 
@@ -221,7 +221,7 @@ def ordered_hosts(
     ordered_names = host_names_of(value, group, variable)
     template, inside = sliced_template(variables), tuple(within(ordered_names, limited))
     reasons = {
-        f"This job is one of the slices of '{template}', and each slice would order all named hosts."
+        f"This job is a slice of '{template}', and each slice would order all named hosts."
         " Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX divides.": (
             # Published hosts have their machines already; names that a person gives would be ordered by each slice.
             template and ordered_names and not isinstance(value, t.Mapping)
@@ -276,7 +276,7 @@ def host_names_of(value: t.Any, group: str, variable: str = "provision_hosts") -
     names = split_names(value) if isinstance(value, str) else list(map(str.strip, read_host_names(variable, given)))
     reserved = sorted({name for name in names if name.lower() in _RESERVED or name == group})
     reasons = {
-        f"{variable}={printable(repr(value), 60)} is for no host. For all of '{group}', leave it out.": (
+        f"{variable}={printable(repr(value), 60)} names no host. For all of '{group}', leave it out.": (
             count == 0 or (not names and value is not None)
         ),
         f"{variable} must be host names with a letter, or a number up to 99999, not"
@@ -346,8 +346,8 @@ def why_no_hosts(group: str, sizes: Sizes) -> str:
     others = [name for name in without_order_groups(sizes) if sizes[name] and name not in _RESERVED]
     known = f" The inventory has hosts in {abridged(others)}: add -e provision_group=..., or" if others else ""
     return (
-        f"There is no host in the group '{group}'.{known or ' Add some to the inventory, or'} give provision_hosts"
-        " (names, or how many)."
+        f"The group '{group}' has no hosts.{known or ' Add some to the inventory, or'} give provision_hosts (names, or"
+        " how many)."
     )
 
 
@@ -355,8 +355,8 @@ def why_ambiguous(name: str, groups: t.Mapping[str, t.Collection[str]]) -> str:
     """Why a group's name is refused: Ansible would take a host of the same name instead. Empty if there is none."""
     is_both = name in groups.get("all", ()) and set(groups.get(name, ())) - {name}
     return (
-        f"'{name}' names a group and a host of the inventory, and Ansible would take the host alone. Give one of them"
-        " another name: machines that the inventory plugin lists get theirs by its option hostname."
+        f"'{name}' is both a group and a host of the inventory, and Ansible would use only the host. Rename one of"
+        " them: the inventory plugin names its hosts by its option hostname."
         if is_both
         else ""
     )
@@ -468,8 +468,8 @@ def role_variables_of(extra: Answers) -> Variables:
     # A survey always gives its defaults.
     elif unused := [name for name in _MACHINE_ANSWERS if given.get(name) not in (None, _SURVEY_DEFAULTS.get(name))]:
         raise ValueError(
-            f"{', '.join(unused)} must come with order_gpu_type: without it, each host keeps its own search. Add it,"
-            " or leave that out and change provision_spec."
+            f"{', '.join(unused)} must come with order_gpu_type: without it, each host keeps its own search. Add"
+            " order_gpu_type, or change provision_spec instead."
         )
     return {name: value for name, value in variables.items() if name not in extra}
 
@@ -478,7 +478,7 @@ def answers_of(extra: Answers) -> dict[str, str]:
     """The given answers of an order, as texts. "any" is an answer only for the contract. Raises ValueError."""
     answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
     if misfits := sorted(name for name, value in answers.items() if not _is_text_or_number(name, value)):
-        raise ValueError(f"{', '.join(misfits)} must be a text or a number.")
+        raise ValueError(f"{', '.join(misfits)} must be text or a number.")
     texts = {name: text_of(value) for name, value in answers.items()}
     contract = "order_contract_type"
     given = {name: text for name, text in texts.items() if _is_given(text) or (name, text) == (contract, ANY)}

@@ -198,7 +198,7 @@ def _refusal(case: Case, shared: str) -> str:
     if case.waits_in_vain:
         found = case.standing
         text = (
-            f"Another run buys or has bought the machine of {case.host.host}: offer {found.offer_id} at"
+            f"Another run is buying or has bought the machine of {case.host.host}: offer {found.offer_id} at"
             f" {usd(found.price_per_hour)}, resource ids: {ids_in_words(found.resource_ids)}. It is billed, and this"
             " job has bought nothing."
         )

@@ -146,7 +146,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
     wrong += applicable(
         {
             "run_command must be the command to run: -e 'run_command=\"python train.py\"'.": not command,
-            f"{' and '.join(invalid)} must be a text, not a list, a mapping or true.": invalid,
+            f"{' and '.join(invalid)} must be text, not a list, a mapping or true.": invalid,
             "run_time must be at least 10m: -e run_time=8h.": seconds < SHORTEST_JOB,
         }
     )
@@ -189,7 +189,7 @@ def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
     value = given.get(name)
     parts = value.split(",") if isinstance(value, str) else items_of(value or [])
     if any(isinstance(part, _NO_TEXT) for part in parts):
-        wrong.append(f'{name} must be a list of texts, or a text with commas: -e {name}="out,*.csv".')
+        wrong.append(f'{name} must be a list of texts, or text with commas: -e {name}="out,*.csv".')
     return tuple(text for part in parts if (text := str(part).strip()))
 
 

@@ -57,7 +57,7 @@ def test_audit_reads_page_of_machine_listed_as_deleting(tmp_path: Path, page_sta
     [
         (DECOMMISSIONED, "deleted", [], ""),
         (DECOMMISSIONED, "running", ["r"], ""),
-        (MOVED, "running", ["r"], "gpu-1: moved into a shared registry, which this run does not read"),
+        (MOVED, "running", ["r"], "gpu-1: moved into a shared registry that this run does not read"),
         (MOVED, "deleted", [], ""),
     ],
 )
@@ -122,7 +122,7 @@ def test_audit_has_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.Mon
         "To end an orphan: compute_index.supply.end_by_id",
         "  -e end_resource_id=<resource> -e end_reason=<why>",
         "",
-        "MISSING: the API does not find it. It may be billed, and it counts",
+        "MISSING: the API does not find it. Maybe billed, counts in ceilings",
         "host   since (UTC)  USD/h  resource",
         f"gpu-6  {utc(NOW)[5:16].replace('T', ' ')}  -      lost",
         *ADVICE_ON_MISSING,

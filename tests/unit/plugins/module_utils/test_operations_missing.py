@@ -364,7 +364,7 @@ def test_sweep_warns_about_vanished_and_returned_machines(fleet: Fleet) -> None:
     assert fleet.reap()["changed"] is False
     fleet.api.hide()
     (again,) = fleet.reap()["warnings"]
-    assert "finds" in again and "count again" in again
+    assert "finds it again" in again and "count again" in again
 
 
 def test_plan_does_not_warn_about_hosts_outside_play(fleet: Fleet) -> None:

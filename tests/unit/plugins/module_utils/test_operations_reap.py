@@ -401,7 +401,7 @@ def test_end_stops_if_host_has_another_registry_than_sweep(tmp_path: Path) -> No
     write(tmp_path, "gpu-1", "r1", -1.0)
     (due_host,) = sweep(Api(machine("r1", "gpu-1")), declared("localhost", tmp_path))["due"]
     found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path / "another", place=due_host["sweep"]["place"])
-    assert found["next"] == "stop" and f"by the registry {tmp_path}, but" in found["refusal"]
+    assert found["next"] == "stop" and f"The registry {tmp_path} says that its lease is over" in found["refusal"]
     assert plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, place=due_host["sweep"]["place"])["ids"] == ["r1"]
 
 

@@ -203,7 +203,7 @@ def check_world(world: World) -> None:
         msg = failure.result["msg"]
         assert "Nothing was sent" in msg, (world, msg)
         if world.order == "":
-            assert "provision_hosts='' is for no host." in msg, world
+            assert "provision_hosts='' names no host." in msg, world
             return
         assert not (world.covered and (world.named or not world.limit)), (world, msg)
         assert not world.named or f"--limit excludes {', '.join(world.named)}, which the order names" in msg

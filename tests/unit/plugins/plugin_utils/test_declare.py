@@ -236,7 +236,7 @@ def test_order_changes_declaration_only_in_playbooks() -> None:
 
 
 def test_empty_group_of_playbook_is_refused() -> None:
-    assert "There is no host in the group 'empty'" in declaration_of(provision__group="empty")["refused"]
+    assert "The group 'empty' has no hosts" in declaration_of(provision__group="empty")["refused"]
     elsewhere = declaration_of(provision__group="gpu", group_names=["train"], groups={"train": ["gpu-1"], "gpu": []})
     assert "hosts in train: add -e provision_group=..." in elsewhere["refused"]
 
@@ -280,9 +280,9 @@ def test_any_invalid_value_is_reported_with_its_variable(name: str, value: Any) 
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"provision_project": ["a"]}, "provision_project must be a text, not a list"),
-        ({"provision_registry_dir": False}, "provision_registry_dir must be a text, not true or false"),
-        ({"provision_registry_url": {"password": "hunter2"}}, "provision_registry_url must be a text, not a mapping"),
+        ({"provision_project": ["a"]}, "provision_project must be text, not a list"),
+        ({"provision_registry_dir": False}, "provision_registry_dir must be text, not true or false"),
+        ({"provision_registry_url": {"password": "hunter2"}}, "provision_registry_url must be text, not a mapping"),
         ({"provision_poll_delay": "soon"}, "provision_poll_delay must be a number of seconds, or a duration such as"),
         ({"provision_poll_delay": "3 minutes"}, "provision_poll_delay must be a number of seconds, or"),
         ({"provision_poll_delay": -1}, "provision_poll_delay must be"),

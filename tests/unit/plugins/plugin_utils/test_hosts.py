@@ -72,7 +72,7 @@ def test_host_name_with_space_is_not_split(given: Any, hosts: list[str]) -> None
 def test_name_of_both_a_group_and_a_host_is_refused(given: Any) -> None:
     """Ansible would take the host, which may be a colleague's machine that the inventory plugin lists."""
     patterns = Patterns({"groups": {"gpu": ["gpu-1"], "all": ["gpu", "gpu-1"]}}, DataLoader(), "decommission_hosts")
-    with pytest.raises(AnsibleActionFail, match="decommission_hosts: 'gpu' names a group and a host"):
+    with pytest.raises(AnsibleActionFail, match="decommission_hosts: 'gpu' is both a group and a host"):
         patterns.hosts(pattern_parts("decommission_hosts", given, patterns.names))
     assert patterns.hosts(["gpu-1"]) == ["gpu-1"]
 

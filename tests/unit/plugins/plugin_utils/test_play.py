@@ -212,7 +212,7 @@ def test_limit_without_hosts_fails(limit: str, hosts: str) -> None:
 @pytest.mark.parametrize("hosts_of", [_task.hosts_of_playbook, _task.group_of_playbook])
 def test_group_with_name_of_a_host_is_refused(hosts_of: Any) -> None:
     groups = {"all": ["gpu", "gpu-1"], "gpu": ["gpu-1"], "train": ["gpu-1"]}
-    with pytest.raises(AnsibleLookupError, match="'gpu' names a group and a host of the inventory"):
+    with pytest.raises(AnsibleLookupError, match="'gpu' is both a group and a host of the inventory"):
         hosts_of("gpu", {"groups": groups})
     assert hosts_of("train", {"groups": groups}) == "train"
     assert _task.group_of_playbook("gpu", {"groups": {**groups, f"{ORDER_GROUP}0000002a": ["gpu-1"]}}) != "gpu"

@@ -547,7 +547,7 @@ def test_why_audit_fails_for_unread_data_and_moved_purchases() -> None:
         for host, resource_id in (("a", M), ("b", "unlisted"))
     )
     text = why_audit_fails(audit_of_one([]), ["A file.", "A file."], [moved, ended], fail_on_orphans=False)
-    assert text.startswith("A file. a: moved into a shared registry, which this run does not read")
+    assert text.startswith("A file. a: moved into a shared registry that this run does not read")
     assert why_audit_fails(audit_of_one([]), [], [ended], fail_on_orphans=False) == ""
 
 

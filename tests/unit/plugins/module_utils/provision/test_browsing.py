@@ -49,7 +49,7 @@ def test_order_variables_override_offers_spec(answers: Any, spec: Any, search: A
     ("answers", "spec", "reason"),
     [
         ({"order_gpu_count": "two"}, {}, "order_gpu_count must be a whole number from 0 to 999."),
-        ({"order_gpu_type": ["H100"]}, {}, "order_gpu_type must be a text or a number."),
+        ({"order_gpu_type": ["H100"]}, {}, "order_gpu_type must be text or a number."),
         (
             {"order_max_price_per_hour": "3,5"},
             {},

@@ -358,7 +358,7 @@ def test_arbitrary_values_never_raise(fields: dict[str, Any], folder: str) -> No
         ({"lease": "8 hours"}, "provision_lease must be a duration such as 8h"),
         ({"lease": "8"}, "provision_lease must be a duration such as 8h"),
         ({"lease": "-1h"}, "provision_lease must be a duration such as 8h"),
-        ({"lease": "0h"}, "provision_lease must be longer than nothing"),
+        ({"lease": "0h"}, "provision_lease must be more than zero"),
         ({"lease": "1970-01-01T00:00Z"}, "provision_lease 1970-01-01T00:00Z is over: it is 1970-01-01 01:00 UTC now."),
         ({"lease": "1970-01-01T09:00"}, "provision_lease must be a duration such as 8h"),
         ({"lease": "9h", "lease_max": "8h"}, "provision_lease (9h) is longer than provision_lease_max (8h)"),

@@ -33,12 +33,12 @@ def test_missing_row_has_fields_for_workflows() -> None:
     ("rows", "titles"),
     [
         ([], []),
-        ([COUNTED], ["MISSING: the API does not find it. It may be billed, and it counts"]),
+        ([COUNTED], ["MISSING: the API does not find it. Maybe billed, counts in ceilings"]),
         ([UNCOUNTED], ["MISSING after two looks: maybe billed, but in no ceiling per hour"]),
         (
             [UNCOUNTED, COUNTED],
             [
-                "MISSING: the API does not find it. It may be billed, and it counts",
+                "MISSING: the API does not find it. Maybe billed, counts in ceilings",
                 "MISSING after two looks: maybe billed, but in no ceiling per hour",
             ],
         ),

@@ -80,8 +80,8 @@ def test_objection_is_empty_for_named_hosts_and_groups(
         ([GPU_1, UNMATCHED], ["gpu-1"], None, "decommission_hosts='gpu-1,gpu-11': gpu-11 matches no host"),
         ([GROUP, PatternPart("!gpu-11")], ["gpu-1", "gpu-2"], None, "!gpu-11 matches no host"),
         ([GPU_1, PatternPart("!gpu-1", ("gpu-1",))], [], None, "matches no host"),
-        ([GPU_1], [], ["gpu-2"], "names gpu-1, but --limit excludes it"),
-        ([GPU_1, GPU_2], ["gpu-1"], ["gpu-1"], "names gpu-2, but --limit"),
+        ([GPU_1], [], ["gpu-2"], "names gpu-1, which --limit excludes"),
+        ([GPU_1, GPU_2], ["gpu-1"], ["gpu-1"], "names gpu-2, which --limit"),
     ],
     ids=str,
 )
@@ -175,7 +175,7 @@ def test_action_reaches_hosts_of_one_registry_that_ansible_can_read(
 def test_slice_of_a_job_neither_counts_nor_extends_hosts(
     template: str, action: str, count: str, is_refused: bool
 ) -> None:
-    refusal = f"'{template}': each would count its own hosts alone, and {action}"
+    refusal = f"'{template}'. Each slice would count only its own hosts, but {action}"
     with pytest.raises(ValueError, match=refusal) if is_refused else nullcontext():
         check_slice(template, NAMED_ACTIONS[action], count)
 

@@ -137,9 +137,9 @@ def test_role_variables_of_answers(answers: dict[str, Any], variables: dict[str,
         ({"order_gpu_count": 8, "provision_spec": {}}, "order_gpu_count must come with"),
         ({"order_gpu_count": "1", "order_contract_type": "ondemand", "order_region": "any", "order_lease": "8h"}, ""),
         ({"order_gpu_count": 8, "order_gpu_type": "L4"}, ""),
-        ({"order_gpu_count": [8]}, "must be a text or a number"),
-        ({"order_max_bill": True}, "order_max_bill must be a text or a number"),
-        ({"order_max_price_per_hour": True, "order_names": ["a"]}, "^order_max_price_per_hour must be a text"),
+        ({"order_gpu_count": [8]}, "must be text or a number"),
+        ({"order_max_bill": True}, "order_max_bill must be text or a number"),
+        ({"order_max_price_per_hour": True, "order_names": ["a"]}, "^order_max_price_per_hour must be text"),
         ({"order_lease": "8h", "order_names": ["a"]}, ""),
         ({"order_gpu_type": "L4", "order_gpu_count": "two"}, "order_gpu_count must be a whole number"),
     ],
@@ -257,14 +257,14 @@ def test_slice_may_order_its_own_group_or_published_hosts(variables: dict[str, A
 @pytest.mark.parametrize("empty", ["", " ", ",", [], {}, None], ids=str)
 def test_empty_names_do_not_mean_the_whole_group(variable: str, empty: Any) -> None:
     """For example -e provision_hosts=$UNSET, a list that a program has emptied, or null in a file."""
-    with pytest.raises(ValueError, match=rf"^{variable}=.* is for no host. For all of 'gpu', leave it out."):
+    with pytest.raises(ValueError, match=rf"^{variable}=.* names no host. For all of 'gpu', leave it out."):
         ordered_hosts({variable: empty}, "gpu", {"gpu": 3})
 
 
 @pytest.mark.parametrize(
     ("variables", "error"),
     [
-        ({}, "There is no host in the group 'gpu'"),
+        ({}, "The group 'gpu' has no hosts"),
         ({"provision_hosts": "all"}, "cannot name a machine"),
         ({"provision_hosts": "a", "awx_job_template_name": "job", "awx_workflow_job_name": "job"}, "slice"),
     ],
@@ -330,14 +330,14 @@ def test_order_covers_named_hosts_within_the_limit(names: list[str], limited: li
 )
 def test_why_no_hosts_names_groups_with_hosts(sizes: dict[str, int], advice: str) -> None:
     refusal = why_no_hosts("gpu", sizes)
-    assert refusal.startswith("There is no host in the group 'gpu'. ") and advice in refusal
+    assert refusal.startswith("The group 'gpu' has no hosts. ") and advice in refusal
     with pytest.raises(ValueError, match=re.escape(advice)):
         ordered_hosts({}, "gpu", sizes)
 
 
 def test_why_ambiguous_if_a_group_and_a_host_share_a_name() -> None:
     groups = {"all": ["gpu", "gpu-1"], "gpu": ["gpu-1"], "supply": ["gpu", "gpu-1"]}
-    assert "'gpu' names a group and a host" in why_ambiguous("gpu", groups)
+    assert "'gpu' is both a group and a host" in why_ambiguous("gpu", groups)
     assert why_ambiguous("gpu", {"all": ["gpu", "gpu-1"], "gpu": ["gpu", "gpu-1"]})
     for name in ("gpu-1", "supply", "all", "none", ""):
         assert why_ambiguous(name, groups) == ""

@@ -197,7 +197,7 @@ def test_words_lost_by_ansible_are_refused(refusals_of: Callable[[list[str]], li
     names = sorted(parse_kv("provision_budget= 9"))
     assert names == ["_raw_params", "provision_budget"]
     (refusal,) = refusals_of(names)
-    assert "Words of -e stand outside quotes" in refusal and "no space after an equals sign" in refusal
+    assert "-e has words outside quotes" in refusal and "no space after an equals sign" in refusal
     assert refusals_of(["provision_budget"]) == []
 
 

@@ -462,7 +462,7 @@ MOVED_AWAY = Bill("default", "gpu-2", "x", (machine_id(2),), begin=1.0, end=2.0,
         ({}, ""),
         ({"unread": ["A file cannot be read.", "A file cannot be read."]}, "A file cannot be read."),
         ({"left": [(host(), "No play looks after gpu-1.")]}, "No play looks after gpu-1."),
-        ({"moved": [MOVED_AWAY]}, "gpu-2: moved into a shared registry, which this run does not read"),
+        ({"moved": [MOVED_AWAY]}, "gpu-2: moved into a shared registry that this run does not read"),
         ({"moved": [MOVED_AWAY._replace(why="decommissioned")]}, ""),
         ({"moved": [MOVED_AWAY._replace(resource_ids=(machine_id(3),))]}, ""),  # its machine is not unclaimed
         ({"unswept": ["No sweep runs for red."]}, "No sweep runs for red."),

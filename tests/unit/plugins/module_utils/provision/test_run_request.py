@@ -64,10 +64,10 @@ def test_request_is_read_from_variables(variables: dict[str, Any], expected: dic
         ({"run_max_bill": "3,5"}, "a number: -e run_max_bill=200"),
         ({"run_max_bill": "200 USD"}, "a number: -e run_max_bill=200"),
         ({"run_max_bill": True}, "a number: -e run_max_bill=200"),
-        ({"run_command": ["python", "train.py"]}, "run_command must be a text"),
-        ({"run_command": True}, "run_command must be a text"),
-        ({"run_setup": {"pip": "install"}, "run_files": ["."]}, "run_setup and run_files must be a text"),
-        ({"run_results_dir": ["a"]}, "run_results_dir must be a text"),
+        ({"run_command": ["python", "train.py"]}, "run_command must be text"),
+        ({"run_command": True}, "run_command must be text"),
+        ({"run_setup": {"pip": "install"}, "run_files": ["."]}, "run_setup and run_files must be text"),
+        ({"run_results_dir": ["a"]}, "run_results_dir must be text"),
         ({"run_time": "5m"}, "at least 10m"),
         ({"run_time": "8"}, "run_time must be a duration such as 8h, 90m or 3d, not '8'"),
         ({"run_keep": "2026-12-01T06:00Z"}, "run_keep must be a duration"),
@@ -158,7 +158,7 @@ def test_objections_name_refused_variables_and_limit() -> None:
 )
 def test_unquoted_command_is_refused(extra: list[str]) -> None:
     (objection,) = run_request.objections(extra, limited=False)
-    assert "Words of -e stand outside quotes, so" in objection and "-e 'run_command=\"python train.py\"'" in objection
+    assert "-e has words outside quotes, so" in objection and "-e 'run_command=\"python train.py\"'" in objection
 
 
 @given(

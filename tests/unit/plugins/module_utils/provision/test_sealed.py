@@ -447,4 +447,4 @@ def test_refused_plan_stops_all_hosts_and_names_their_machines() -> None:
 def test_refused_plan_names_open_purchase_that_may_be_billed() -> None:
     before = cases(Standing(OPEN, X, price_per_hour=2.0), own_entry=entry(X, purchase="sent"))
     (first, _second) = replace(read(), fault="it was changed since it was sealed").checked(before, EMPTY_LEDGER, NOW)
-    assert f"Offer {X} was sent for gpu-1 before, and its outcome is not known." in first.standing.reason
+    assert f"A purchase of offer {X} was sent for gpu-1 before, and its outcome is not known." in first.standing.reason
