@@ -49,7 +49,7 @@ def test_hosts_without_an_offer_of_their_first_choice_get_the_next_one(make_proj
     assert owned == {"gpu-1": offers[1].offer_id, "gpu-2": offers[3].offer_id}
     assert "gpu-1 gets choice 2 (1 x H100, ondemand, US)" in bought.text
     again = project.provision()
-    assert (again.returncode, again.changed) == (0, 0) and "owns something other" not in again.text, again.output
+    assert (again.returncode, again.changed) == (0, 0) and "differs from its variables" not in again.text, again.output
 
 
 def test_spec_order_cheapest_compares_prices_per_gpu(make_project: MakeProject) -> None:

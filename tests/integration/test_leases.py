@@ -126,7 +126,7 @@ def test_extension_moves_the_end_within_lease_max_and_max_bill(project: Project)
     assert (moment(entry["provision_ends_at"]) - before).total_seconds() == 4 * HOUR
     assert entry["provision_at_most"] == pytest.approx(24.0, abs=0.01)
     # An extension does not count as drift.
-    assert "owns something other" not in project.provision().text
+    assert "differs from its variables" not in project.provision().text
     for variables, message in (
         ({"extend_by": "13h"}, "exceed provision_lease_max (24h)"),
         ({"extend_by": "9h"}, "would cost up to USD 42.00 in all, and provision_max_bill is USD 40.00"),
