@@ -196,6 +196,21 @@ def test_registered_machine_not_listed_as_live_warns(
     assert "maystillbebilled:gpu-1(b),gpu-2(c).Checkthem" in without_whitespace(capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("registered", [True, False])
+def test_registry_decides_which_machines_are_hosts(
+    queue: RequestQueue, load: Load, monkeypatch: pytest.MonkeyPatch, registered: bool
+) -> None:
+    """With their groups and variables. A machine that only has the name of a host belongs to someone else."""
+    entry = Entry(groups=("workers",))
+    machines = {RESOURCE_ID: RegisteredMachine("gpu-1", "gpu-1", {"provision_resource_ids": ["x"]}, entry, {})}
+    monkeypatch.setattr(source.InventoryModule, "_registered", lambda _self: machines if registered else {})
+    queue.expect(*LIST, TWO)
+    inventory = load()
+    assert list(inventory.hosts) == (["gpu-1"] if registered else [])
+    assert not registered or members(inventory, "workers") == members(inventory, "supply") == ["gpu-1"]
+    assert not registered or inventory.hosts["gpu-1"].get_vars()["provision_resource_ids"] == ["x"]
+
+
 @pytest.mark.parametrize(
     ("hostname", "expected"),
     [
@@ -459,6 +474,12 @@ def test_failing_api_fails_without_showing_token(
     assert TOKEN not in error
 
 
+@pytest.mark.parametrize("url", ["postgresql://127.0.0.1:1/x", "postgresql://{{ '127.0.0.1' }}:1/x"])
+def test_unreadable_registry_fails(queue: RequestQueue, error_of: Any, url: str) -> None:
+    """Without it, all machines of the account would be hosts."""
+    assert "registry" in error_of(registry_url=url) and queue.calls == []
+
+
 @pytest.mark.parametrize("invalid_id", ["x -oProxyCommand='touch x'", "../x", "x" * 65, 7])
 def test_machine_with_invalid_id_needs_a_unique_name(
     queue: RequestQueue, load: Load, error_of: Any, invalid_id: Any
@@ -565,8 +586,11 @@ def test_refreshed_list_replaces_cached_one(queue: RequestQueue, load: Load, cac
     assert [len(load(fresh=fresh, **cache_options).hosts) for fresh in (False, True, False)] == [2, 1, 1]
 
 
-def test_valid_cache_needs_no_request(queue: RequestQueue, load: Load, cache_options: Any, fill_cache: Any) -> None:
-    fill_cache([CACHED_MACHINE])
+@pytest.mark.parametrize("unknown", [(), ("name", "status", "ansible_host"), ("resource_id", "status")], ids=str)
+def test_valid_cache_needs_no_request(
+    queue: RequestQueue, load: Load, cache_options: Any, fill_cache: Any, unknown: tuple[str, ...]
+) -> None:
+    fill_cache([{**CACHED_MACHINE, **dict.fromkeys(unknown)}])
     assert len(load(**cache_options).hosts) == 1
     assert queue.calls == []
 

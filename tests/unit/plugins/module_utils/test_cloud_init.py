@@ -33,6 +33,7 @@ LONGEST_SCRIPT = MOST_BYTES - len("#!/bin/sh\n")
         pytest.param("#cloud-config\nfinal_message: \U0001f600 \u00fc\n", id="non-ASCII"),
         pytest.param("#cloud-config\nswap: &x {size: 1G}\nntp: {<<: *x, size: 2G}\n", id="anchors"),
         pytest.param("#cloud-config\nbootcmd:\n  - echo {{ no template\n", id="half a template mark"),
+        pytest.param("#!/bin/sh\necho ${name%}\necho {% }}\n", id="marks of no template"),
         pytest.param("#cloud-config\nmerge_how: &x [*x]\n", id="loop"),
         pytest.param("#!/bin/bash\necho 'unbalanced\n", id="script"),
         pytest.param("#!/bin/sh\nrun_cmd: 1\nruncmd: 1\nruncmd: 1\n", id="script that looks like YAML"),
