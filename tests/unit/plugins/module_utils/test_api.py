@@ -464,6 +464,18 @@ def test_line_that_starts_with_another_line_is_hidden_whole(queue: RequestQueue,
     assert "abc123" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
+def test_line_that_contains_another_line_is_hidden_whole(queue: RequestQueue, api: Market) -> None:
+    queue.expect("POST", "/procure_offer", {"detail": "sh: export a path=/srv abc123: not found"}, 422)
+    order = {**ORDER, "cloud_init": "#!/bin/sh\npath=/srv\nexport a path=/srv abc123\n"}
+    assert "abc123" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
+
+
+def test_line_of_eight_characters_is_hidden(queue: RequestQueue, api: Market) -> None:
+    queue.expect("POST", "/procure_offer", {"detail": "cannot run hunter22"}, 422)
+    order = {**ORDER, "cloud_init": "#!/bin/sh\nhunter22\n"}
+    assert "hunter22" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
+
+
 @pytest.mark.parametrize(
     "line", ["[{}]", "{{list: '{}'}}", "export KEY={}", "key: [a, {}, b]", "root:{}", '{{"a": "{}"}}']
 )

@@ -271,6 +271,8 @@ def test_repeated_first_page_is_an_error(style: Any) -> None:
         {"total_price_per_hour": 30.0, "gpu_count": 64, "more_info": "https://example.com/"},
         {"links": {"next": None, "last": "/resources?page=1", "self": "/resources"}},
         {"has_more": False, "limit": 1},
+        {"next": None, "limit": 1},
+        {"request": {"search": {"filters": {"total": 2}}}},
         {"size": 1},
         {"next_cursor": ""},
         {"last_page": 0, "per_page": 15, "current_page": 1},
