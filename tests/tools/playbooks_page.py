@@ -44,8 +44,8 @@ inventory of the first page](first-machine.md#declare-the-machine).
 `audit`, `spend`, `reap`, `decommission`, `extend` and `registry` cover all hosts of the inventory, and hosts that
 `provision_hosts` added to a group. They find the registries by the group's variables, even if the group is empty. So
 set `provision_registry_dir`, `provision_registry_url` and `provision_project` in the inventory, for example in
-`group_vars/gpu.yml`; if you set them only with `-e`, give them to all of these playbooks. Other projects of a shared
-registry are named, and a sweep fails if leases are over there that no sweep enforces.
+`group_vars/gpu.yml`; if you set them only with `-e`, give them to all of these playbooks. The output names the other
+projects of a shared registry, and a sweep fails if one of their leases is over and no sweep enforces it.
 
 If a host's variable is undefined or invalid, or Ansible cannot read a file of the host, the playbook names the host
 and the variable or file, goes on with all other hosts, and fails at its end.

@@ -17,7 +17,7 @@ BEGIN = """\
 
 # Keys of a search
 
-`provision_spec` says which offers may be bought, and `offers_spec` which of them the playbook `offers` shows. The
+`provision_spec` says which offers may be bought, and `offers_spec` which offers the playbook `offers` shows. The
 option `spec` of `offer_info` has the same keys without `max_price_per_hour`. Only `compute` is needed.
 
 A misspelled key, and an unknown one that begins with `max_` or `min_`, is refused before anything is sent. Any other
