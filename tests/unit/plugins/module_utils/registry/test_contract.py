@@ -301,9 +301,11 @@ def test_note_accepts_any_text_of_the_api(run: Runs, text: str) -> None:
 def test_time_of_seen_expiry_is_noted_once(run: Runs) -> None:
     store = run()
     store.claim(journal())
+    assert "provision_expired_seen_at" not in store.note({"provision_refused_status": 503})
     changes = {"provision_procured_offer_id": OFFER_ID, "provision_expired_seen_at": "2026-01-31T12:00:00Z"}
     noted = store.note(changes)["provision_expired_seen_at"]
     assert read_back(run)["provision_expired_seen_at"] == noted == store.note(changes)["provision_expired_seen_at"]
+    assert store.note({"provision_refused_status": 409})["provision_expired_seen_at"] == noted
 
 
 def test_end_removes_the_entry(run: Runs) -> None:
@@ -394,6 +396,19 @@ def test_compare_and_set_fails_after_change_by_another_run(run: Runs) -> None:
     assert "provision_reaped_at" in read_back(run)
     second.compare_and_set({"provision_reaped_at": None})
     assert "provision_reaped_at" not in read_back(run)
+
+
+def test_only_one_of_two_equal_changes_succeeds(run: Runs) -> None:
+    """As of two sweeps that begin the same end in the same second."""
+    store = run()
+    store.claim(journal())
+    store.note(made(RESOURCE_ID))
+    first, second = run(), run()
+    assert first.read() == second.read()
+    changes = {"provision_reaped_at": "2026-11-27T03:00:00Z"}
+    first.compare_and_set(changes)
+    with pytest.raises(Claimed):
+        second.compare_and_set(changes)
 
 
 def test_compare_and_set_fails_without_entry(run: Runs) -> None:

@@ -123,8 +123,10 @@ def test_counted_returns_live_and_stray_but_not_void_or_ended_claims(run: Callab
     }
     with pytest.raises(AboveCeiling):
         database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=7.99))
+    with pytest.raises(AboveCeiling):
+        database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_account_price_per_hour=7.99))
     database.end(ended, ended.resource_ids)
-    database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=6.0))
+    database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(6.0, 6.0))
 
 
 def test_ceiling_refusal_lists_every_part_of_the_sum(run: Callable[..., Database]) -> None:
@@ -173,6 +175,7 @@ def test_missing_mark_without_machine_is_counted(run: Callable[..., Database]) -
     database.compare_and_set(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"})
     row = database.note(purchase("gpu-1", "offer 1", claim=row.claim), [], ["m1"])
     assert MISSING_AT in row.note and row.resource_ids == []
+    database.note(purchase("gpu-9", "offer 9", project="blue"), ["m9"])
     with pytest.raises(AboveCeiling, match=r"USD 4\.00 per hour together, of which USD 2\.00"):
         database.claim(purchase("gpu-2", "offer 2"), Ceilings(max_total_price_per_hour=3.99))
 
@@ -210,9 +213,31 @@ def test_held_claim_cannot_be_taken_over(run: Callable[..., Database], registry_
     ):
         with pytest.raises(TakenOver):
             late()
-    run("one").renew(row, 1000.0)
-    assert states(registry_url) == ["buying"]
+    run("one").renew(row, 0.0)
+    held = run("two").open_claim("default", "gpu-1")
+    assert (states(registry_url), held and held.held) == (["buying"], True)
     assert run("two").void(taken, "refused", {}).state == "void"
+
+
+@pytest.mark.parametrize("state", ["live", "stray", "void", "ended"])
+def test_claim_with_a_result_cannot_be_taken_over(run: Callable[..., Database], registry_url: str, state: str) -> None:
+    """Another run has noted the result since this one read the claim."""
+    row = run("one").claim(purchase(), NO_CEILING)
+    expire_holds(registry_url)
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET state = %s", [state])
+    for late in (lambda: run("two").take_over(row), lambda: run("one").claim_again(row, 2.0, {}, NO_CEILING)):
+        with pytest.raises(TakenOver):
+            late()
+    assert states(registry_url) == [state]
+
+
+@pytest.mark.parametrize(("again", "counted"), [(3.0, 3.0), (1.0, 2.0), (None, 2.0)])
+def test_repeated_claim_counts_at_its_highest_price(
+    run: Callable[..., Database], again: float | None, counted: float
+) -> None:
+    """Its first purchase may have been executed, at the price of that time."""
+    row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
+    assert float(run().claim_again(row, again, {}, NO_CEILING).price_per_hour or 0) == counted
 
 
 def unsent_claim(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch) -> Row:
@@ -283,6 +308,18 @@ def test_unsent_claim_of_dead_run_does_not_block_facts(
     assert states(registry_url) == ["void", "live"]
 
 
+def test_machines_of_an_unsent_claim_stay_noted(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those that a person adopts for the host. The end of its hold frees only a claim that bought nothing."""
+    row = unsent_claim(run("one"), purchase("gpu-1"), monkeypatch)
+    run("two").note(purchase("gpu-1", claim=row.claim), [RESOURCE_ID])
+    expire_holds(registry_url)
+    run("two").claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+    assert states(registry_url) == ["live", "buying"]
+    assert [bill.host for bill in run().ledger("default").bills] == ["gpu-1", "gpu-2"]
+
+
 def test_claim_is_marked_as_sent_only_while_held(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,6 +374,19 @@ def test_lost_commit_is_found_only_by_its_own_run_and_epoch(
     assert postgresql.execute(registry_url, "SELECT sent_at FROM compute_index_supply.purchase") == [(None,)]
 
 
+@pytest.mark.parametrize("change", ["epoch = 2", "holder = '{}'", "state = 'live'", "state = 'void'"])
+def test_claim_is_marked_as_sent_only_by_its_own_run_and_epoch(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    unsent, of_gpu_2 = (unsent_claim(run("one"), purchase(*of), monkeypatch) for of in (["gpu-1"], ["gpu-2", OTHER_ID]))
+    assert mark_sent(run("one"), of_gpu_2).sent_at is not None
+    postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {change} WHERE host = 'gpu-1'")
+    with pytest.raises(TakenOver):
+        mark_sent(run("one"), unsent)
+    query = "SELECT sent_at FROM compute_index_supply.purchase WHERE host = 'gpu-1'"
+    assert postgresql.execute(registry_url, query) == [(None,)]
+
+
 @contextlib.contextmanager
 def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
     """Lock the gate; ``waiting(count)`` returns when this number of connections waits for it."""
@@ -381,6 +431,9 @@ def test_after_failover_an_unsent_claim_counts_as_sent(
 ) -> None:
     """The new primary may lack the mark of a claim that was sent, so only an answer of the API frees it."""
     unsent_claim(run("one"), purchase(), monkeypatch)
+    sent = run("one").claim(purchase("gpu-4", "offer 4"), NO_CEILING)
+    freed = unsent_claim(run("one"), purchase("gpu-5", "offer 5"), monkeypatch)
+    run("one").void(freed, "not made", {})
     expire_holds(registry_url)
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
     with contextlib.suppress(Contested):
@@ -390,7 +443,9 @@ def test_after_failover_an_unsent_claim_counts_as_sent(
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
     with pytest.raises(ClaimedByOther):
         run("two").claim(purchase("gpu-3", OFFER_ID), NO_CEILING)
-    assert states(registry_url) == ["buying", "live"]
+    assert states(registry_url) == ["buying", "buying", "void", "live"]
+    found = run().open_claim("default", "gpu-4")
+    assert found is not None and found.sent_at == sent.sent_at and run().void_claims(["offer 5"]) == []
 
 
 def test_hold_is_renewed_until_run_closes_it(run: Callable[..., Database], registry_url: str) -> None:
@@ -507,13 +562,14 @@ def test_second_machine_of_host_becomes_reported_stray(run: Callable[..., Databa
 
 def test_claim_with_machines_gets_the_offer(run: Callable[..., Database], registry_url: str) -> None:
     buying = run("two").claim(purchase("gpu-2"), NO_CEILING)
+    run("two").claim(purchase("gpu-3", OTHER_ID), NO_CEILING)
     assert run("one").note(purchase("gpu-1"), [RESOURCE_ID]).state == "live"
-    assert states(registry_url) == ["void", "live"]
+    assert states(registry_url) == ["void", "buying", "live"]
     with pytest.raises(TakenOver):
         run("two").claim_again(buying, 2.0, {}, NO_CEILING)
     with pytest.raises(Contested, match="host gpu-1 of project default has also bought the offer"):
         run("two").note(purchase("gpu-2", claim=buying.claim), [SECOND_RESOURCE_ID])
-    (row,) = run().counted()
+    row, _of_gpu_3 = run().counted()
     assert (row.host, row.resource_ids) == ("gpu-1", [RESOURCE_ID, SECOND_RESOURCE_ID])
 
 
@@ -558,3 +614,23 @@ def test_failed_offer_cannot_be_claimed_again(run: Callable[..., Database]) -> N
         failed.note({**of_offer, PURCHASE: became})
     with pytest.raises(ClaimedByOther, match=f"host gpu-1 of project default has bought offer {OFFER_ID}, since "):
         again.claim(of_offer)
+
+
+def test_offers_of_claims_that_count_or_have_ended_are_taken(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search may list them although they are sold. An unsent claim whose run is gone leaves its offer free."""
+    database = run()
+    offers = ["buying", "live", "stray", "ended", "void", "unsent", "unclaimed"]
+    assert database.taken_offers(offers) == set()
+    database.claim(purchase("gpu-1", "buying"), NO_CEILING)
+    database.note(purchase("gpu-2", "live"), ["m1"])
+    with pytest.raises(Contested):
+        database.note(purchase("gpu-2", "stray"), ["m2"])
+    database.end(database.note(purchase("gpu-3", "ended", project="blue", account="other"), ["m3"]), ["m3"])
+    database.void(database.claim(purchase("gpu-4", "void"), NO_CEILING), "refused", {})
+    unsent_claim(database, purchase("gpu-5", "unsent"), monkeypatch)
+    assert database.taken_offers(offers) == {"buying", "live", "stray", "ended", "unsent"}
+    expire_holds(registry_url)
+    assert database.taken_offers(offers) == {"buying", "live", "stray", "ended"}
+    assert (database.taken_offers(["live"]), database.taken_offers([])) == ({"live"}, set())
