@@ -280,6 +280,34 @@ def test_module_sees_use_since_the_last_sample(machine: IdleMachine) -> None:
     machine.assert_activity("unknown", "other processes of the machine cannot be seen")
 
 
+@pytest.mark.parametrize(
+    ("title", "state"),
+    [
+        ("sshd: ml@notty", "active"),
+        ("sshd: ml@pts/3", "active"),
+        ("sshd-session: ml@pts/3,pts/4", "active"),
+        ("sshd: ml [priv]", "idle"),
+        ("sshd-session: ml [priv]", "idle"),
+        ("sshd: [accepted]", "idle"),
+        ("sshd-session: [net]", "idle"),
+        ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", "idle"),
+        ("python3 sshd: ml@pts/3", "idle"),
+    ],
+)
+def test_module_counts_each_logged_in_connection(machine: IdleMachine, title: str, state: str) -> None:
+    machine.run_sampler(60)
+    machine.add_process(300, title)
+    machine.assert_activity(state, "1 other SSH connection now" if state == "active" else "")
+
+
+@pytest.mark.parametrize("name", ["proc/uptime", "proc/sys/kernel/random/boot_id"])
+def test_module_refuses_computer_without_uptime_or_boot_id(machine: IdleMachine, name: str) -> None:
+    for text in ("", "x" if name == "proc/uptime" else " \n"):
+        machine.write(name, text)
+        with pytest.raises(ValueError, match="uptime or boot id cannot be read"):
+            machine.activity()
+
+
 # supply-keep
 
 

@@ -23,6 +23,14 @@ READINGS = ActivityReadings(boot="b", uptime=40_030.0, clock=1_795_780_830.0, st
 KEEP = {"until": READINGS.clock + 3600, "boot": "b", "uptime": READINGS.uptime + 3600}
 
 
+OVER = {"until": 1.0, "boot": "b", "uptime": 1.0}
+
+
+def with_users(*keeps: dict[str, Any]) -> dict[str, str]:
+    """The notes of supply-keep of several users."""
+    return {str(user): json.dumps(keep) for user, keep in enumerate(keeps)}
+
+
 def with_note(**fields: Any) -> ActivityReadings:
     return replace(READINGS, state=json.dumps({**NOTE, **fields}))
 
@@ -94,6 +102,20 @@ TABLE = {
         "unknown",
         "is too late; is the clock right?",
     ),
+    "supply-keep of several users": (replace(READINGS, keeps=with_users(KEEP, OVER)), "active", "supply-keep until"),
+    "supply-keep of several users, the last one first": (
+        replace(READINGS, keeps=with_users(OVER, KEEP, OVER)),
+        "active",
+        "supply-keep until 2026-11-27 13:00 UTC",
+    ),
+    "supply-keep of one of several users is unclear": (
+        replace(READINGS, keeps=with_users(OVER, {})),
+        "unknown",
+        "for the user 1 is invalid",
+    ),
+    "supply-keep without a time": (with_keep(until=None), "unknown", "for the user 1000 is invalid"),
+    "supply-keep without an uptime": (with_keep(uptime="x"), "unknown", "for the user 1000 is invalid"),
+    "note of supply-keep is unreadable": (replace(READINGS, keeps={"7": None}), "unknown", "user 7 is invalid"),
     "folder of supply-keep is unreadable": (
         replace(READINGS, keeps=None),
         "unknown",
