@@ -751,6 +751,10 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "connection": lambda _action, task, _variables: str(_task.play_keyword(task, "connection")),
     "forbidden": lambda _action, task, _variables: _task.why_forbidden(task),
     "serial": lambda _action, task, _variables: bool(_task.play_keyword(task, "serial")),
+    "in_batches": lambda _action, task, variables: (
+        bool(_task.play_keyword(task, "serial"))
+        and len(variables["ansible_play_batch"]) + len(_failed(variables)) < len(variables["ansible_play_hosts_all"])
+    ),
     # The condition is the role's, since the task itself has none.
     "one_tells_all": lambda _action, task, _variables: not task.when,
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),

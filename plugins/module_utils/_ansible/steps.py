@@ -91,6 +91,7 @@ _DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "decided": _TEXTS, "forbidden": _TEX
 PLAN: Spec = {
     **_DECLARED,
     "serial": _FLAG,
+    "in_batches": _FLAG,
     "one_tells_all": _FLAG,
     "others": _MAPPING,
     "failed": _TEXTS,

@@ -176,7 +176,7 @@ class _Planning:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
         yield standing.registry_lost_with_job(host, self._params["by_job"], self._folders_of_job)
-        yield ceilings.objection_in_a_slice(host, self._params["slice_of"])
+        yield ceilings.objection_to_a_part(host, self._params["slice_of"], in_batches=self._params["in_batches"])
         if not os.path.exists(host.registry_file):
             earlier = map(Folder, earlier_registry_dirs(wanted, self._params["sources"], self._params["here"]))
             yield from standing.bought_elsewhere(

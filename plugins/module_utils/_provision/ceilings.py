@@ -149,18 +149,25 @@ def _group_in_words(alike: t.Sequence[CeilingPart]) -> str:
     return f"{names}{times} {each} ({first.state.value}{since})"
 
 
-def objection_in_a_slice(host: Declaration, template: str) -> str:
-    """Why ceilings for several hosts do not work in a slice of a job, which sees only some hosts; empty if they do.
+def objection_to_a_part(host: Declaration, template: str, *, in_batches: bool) -> str:
+    """Why limits for several hosts do not work if a plan sees only some of them; empty if they do.
 
-    ``template``: the name of the sliced job's template; empty for any other job.
+    ``template``: the name of the template of the job that this one is a slice of; empty for any other job.
+    ``in_batches``: whether the play's keyword ``serial`` leaves hosts to other batches.
     """
     limits = (host.max_total_price_per_hour, host.max_account_price_per_hour, host.budget)
-    if not template or host.registry.keeps_sums or min(limits) == UNLIMITED:
-        return ""
-    return (
-        f"This job is a slice of '{template}' and sees only some hosts, so a ceiling for all hosts would apply to each"
-        " slice separately. Let jobs share a registry, or set Job Slicing of the template to 1."
-    )
+    if template and not host.registry.keeps_sums and min(limits) != UNLIMITED:
+        return (
+            f"This job is a slice of '{template}' and sees only some hosts, so a ceiling for all hosts would apply to"
+            " each slice separately. Let jobs share a registry, or set Job Slicing of the template to 1."
+        )
+    if host.all_or_nothing and (template or in_batches):
+        part, way = ("slice", f"set Job Slicing of '{template}' to 1") if template else ("batch", "leave serial out")
+        return (
+            f"Each {part} of hosts is planned separately, so one could buy although the hosts of another get nothing."
+            f" To use provision_all_or_nothing, {way}."
+        )
+    return ""
 
 
 # The ceiling of a play

@@ -117,6 +117,7 @@ def planned(
         "here": here,
         "hosts": hosts,
         "identity_file": "",
+        "in_batches": False,
         "ids": [host["id"] for host in hosts],
         "inventory": {},
         "job_keys": job_keys,

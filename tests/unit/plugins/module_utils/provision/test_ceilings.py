@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     ceiling_for_registered,
     costs_of_month,
     month_of,
-    objection_in_a_slice,
+    objection_to_a_part,
     parts_of_other_hosts,
     play_refusal,
 )
@@ -261,7 +261,18 @@ def test_missing_machine_of_another_host_counts_by_its_entry(missing: dict[str, 
     ],
 )
 def test_sliced_job_refuses_ceilings_of_several_hosts(place: str, fields: Any, template: str, is_refused: bool) -> None:
-    assert bool(objection_in_a_slice(declared(place, **fields), template)) is is_refused
+    assert bool(objection_to_a_part(declared(place, **fields), template, in_batches=True)) is is_refused
+
+
+@pytest.mark.parametrize(
+    ("template", "in_batches", "way"),
+    [("job", False, "set Job Slicing of 'job' to 1"), ("", True, "leave serial out"), ("", False, "")],
+)
+def test_all_or_nothing_is_refused_where_only_some_hosts_are_planned(template: str, in_batches: bool, way: str) -> None:
+    """Another slice or batch may get nothing, whatever the registry."""
+    for place in ("/registry", "shared:default"):
+        objection = objection_to_a_part(declared(place, all_or_nothing=True), template, in_batches=in_batches)
+        assert bool(objection) is bool(way) and objection.endswith(way and f"{way}.")
 
 
 # A month
