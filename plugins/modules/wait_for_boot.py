@@ -85,7 +85,7 @@ msg:
   description: How the wait ended. In a failure the condition that was not met, and the last reason.
   returned: always
   type: str
-  sample: "The state of cloud-init is 'running'. It had 30 minutes."
+  sample: "The state of cloud-init is 'running'. The limit was 30 minutes."
 seconds:
   description: How long the wait took.
   returned: always

@@ -172,7 +172,7 @@ def test_job_buys_only_the_approved_offers(make_controller: MakeController) -> N
         "forgotten": f"{ids['forgotten']} answered 404: Offer not found. Nothing was bought.",
         "dearer": f"Offer {ids['dearer']} costs USD 2.01 per hour, which is not within the price in plan"
         f" {plan['number']} (USD 2.00 per hour). Nothing was bought.",
-        "sold": f"Offer {ids['sold']} of sold is bought, but no machine of it is called sold:",
+        "sold": f"Offer {ids['sold']} of sold is bought, but none of its machines is called sold:",
     }
     for host, reason in reasons.items():
         (failure,) = [line for line in job.output.splitlines() if f"fatal: [{host}]" in line]

@@ -43,7 +43,7 @@ def test_role_waits_for_the_first_boot(rent: MakeProject) -> None:
         "done, cloud-init has finished.",
         "done, cloud-init has finished with errors: ",
         "error, cloud-init has failed: ",
-        "running, The state of cloud-init is 'running'. It had 20 seconds.",
+        "running, The state of cloud-init is 'running'. The limit was 20 seconds.",
     ):
         assert f'"msg": "{said}' in run.output, run.output
 

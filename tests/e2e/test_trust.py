@@ -36,7 +36,7 @@ def test_another_host_key_fails_with_an_explanation(rent: MakeProject) -> None:
     run = project.provision(ANSIBLE_SSH_ARGS="-o ControlMaster=no")
 
     assert run.returncode == 2
-    assert "answers with a host key that is not the one pinned in" in run.text
+    assert "answers with another host key than the one pinned in" in run.text
     assert "remove that file and run again" in run.text
     assert entry["provision_resource_ids"][0] in run.text.rpartition("cannot be used")[2]
 

@@ -144,17 +144,20 @@ def test_wait_for_boot_ends_when_the_first_boot_is_over(make_project: MakeProjec
         "error": ("error", "cloud-init has failed: it broke."),
         "hangs": (
             "running",
-            "The state of cloud-init is 'running' (Running in stage: modules-final). It had 2 seconds.",
+            "The state of cloud-init is 'running' (Running in stage: modules-final). The limit was 2 seconds.",
         ),
-        "unclear": ("unclear", "The state of cloud-init is 'unclear' (ModuleNotFoundError: yaml). It had 2 seconds."),
-        "silent": (None, "SSH does not answer: Connection refused. It had 13 seconds."),
+        "unclear": (
+            "unclear",
+            "The state of cloud-init is 'unclear' (ModuleNotFoundError: yaml). The limit was 2 seconds.",
+        ),
+        "silent": (None, "SSH does not answer: Connection refused. The limit was 13 seconds."),
         "mistyped": (None, "boot_timeout must be a number of seconds, or a duration such as 90s or 30m, not 'soon'."),
         **({} if shutil.which("cloud-init") else dict.fromkeys(("absent", "here", "late"), ("absent", absent))),
     }
     assert {host: (results[host]["cloud_init"]["status"], results[host]["msg"]) for host in expected} == expected
     assert results["degraded"]["cloud_init"]["errors"] == ["no such package: {{ 6 * 7 }}"]
     assert "[WARNING]: degraded: cloud-init has finished with errors: no such package" in run.text
-    assert "does not stay reachable while cloud-init runs; it was lost 4 times." in results["restless"]["msg"]
+    assert "does not stay reachable while cloud-init runs: 4 connections were lost." in results["restless"]["msg"]
     # Lower limits that follow from the sleeps between attempts, not from the computer's speed
     assert results["slow"]["seconds"] >= 4 and results["restarts"]["seconds"] >= 1
 
@@ -163,8 +166,8 @@ def test_wait_for_boot_ends_when_the_first_boot_is_over(make_project: MakeProjec
     assert results["seeded"]["seconds"] >= max(3, results["other_key"]["seconds"]), "retries only what may still change"
     assert results["denied"]["msg"] == (
         "SSH refuses the user's key: root@127.0.0.1: Permission denied (publickey)."
-        " Set ansible_ssh_private_key_file to the private half of the key that was bought with;"
-        " if that has a passphrase, ssh-add it. It had 4 seconds."
+        " Set ansible_ssh_private_key_file to the private half of the key given at the purchase;"
+        " if it has a passphrase, ssh-add it. The limit was 4 seconds."
     )
     assert results["denied"]["connected_after"] is None and results["hangs"]["connected_after"] is not None
 

@@ -134,7 +134,7 @@ def test_frozen_machines_do_not_delay_a_sweep(project: Project, frozen: list[Fro
     for host in hosts[:3]:
         assert f"{host}: its machine could not be asked whether it is idle" in failure, run.output
     assert "kept: " not in failure and "over: " not in failure and "idle: " not in failure
-    assert "kept is not known to be idle any more; nothing ends" in run.text
+    assert "kept no longer counts as idle, so it stays" in run.text
     assert sorted(project.simulator.billed) == sorted([*cold, kept]), run.output
     deletions = [(each.path, each.time) for each in project.simulator.requests if each.method == "DELETE"]
     assert [path for path, _time in deletions] == [f"/resources/{over}", f"/resources/{idle}"]

@@ -162,7 +162,7 @@ def test_failing_last_command_postpones_the_end_until_the_grace_is_over(project:
     command = r"test -e saves && printf 'checkpoint kept \377\n' || { echo saving >&2; exit 3; }"
     saved = reap(project, 8.2, reap_before_end=command, reap_grace=30)
     assert saved.returncode == 2 and "checkpoint kept" in saved.output, saved.output
-    assert "Its time is over, but reap_before_end failed on it. When it has" in saved.text
+    assert "Its time is over, but reap_before_end failed on it. A sweep ends it anyway" in saved.text
     assert project.simulator.billed == [bought["gpu-2"]]
     anyway = reap(project, 8.6, reap_before_end=command, reap_grace=30)
     assert anyway.returncode == 0, anyway.output

@@ -46,7 +46,7 @@ def test_missing_machine_does_not_use_up_the_account_ceiling(make_project: MakeP
     for run in (audit, spend):
         assert "MISSING after two looks" in run.output and lost in run.output, run.output
         assert max(map(len, own_lines(run))) <= 80, run.output
-    assert "now 6.00 per hour, 4.00 without what is missing" in spend.output, spend.output
+    assert "now 6.00 per hour, 4.00 without missing machines" in spend.output, spend.output
     # Another host fits below the ceiling, but nothing is bought for the host whose machine is missing.
     other = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-4"}))
     assert other.returncode == 0 and len(project.simulator.purchases) == 4, other.output

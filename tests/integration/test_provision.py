@@ -325,7 +325,7 @@ def test_nothing_is_bought_outside_the_agreed_limits(project: Project) -> None:
         "bad": ({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422"),
         "user-data": ({"provision_cloud_init_template": str(template)}, "must begin with a line"),
         "key": ({"provision_ssh_public_key": "ssh-rsa nonsense"}, "ssh_public_key is damaged"),
-        "hidden": ({}, "host_vars/hidden.yml would not be read any more"),
+        "hidden": ({}, "host_vars/hidden.yml, since the registry makes a folder of that name."),
         "typo": ({"provision_max_total_price": 1}, "provision_max_total_price is not a variable of this collection"),
     }
     assert_refused(project, refusals)
@@ -507,7 +507,7 @@ def test_role_waits_for_the_first_boot_and_fails_with_it(make_project: MakeProje
     assert [run.recap(host, "failed") for host in scripts] == [0, 0, 1, 0, 1]
     assert "cloud-init has failed: it broke. It is BOUGHT and billed at USD" in run.failure("error")
     failure = run.failure("restless")
-    assert "does not stay reachable while cloud-init runs" in failure and "It is BOUGHT and billed at USD" in failure
+    assert "does not stay reachable while cloud-init runs: " in failure and "It is BOUGHT and billed at USD" in failure
     assert "[WARNING]: degraded: cloud-init has finished with errors: no such package." in run.text
     assert "host USD/hour address" in run.text
 

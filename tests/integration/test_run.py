@@ -93,7 +93,7 @@ def test_check_mode_of_a_run_shows_the_price_and_buys_nothing(make_project: Make
     checked = run(project, "--check", run_max_bill=3, run_time=None)
     assert checked.returncode == 0, checked.output
     assert '"at most USD 3.00 for its machine, USD 2.00/h"' in checked.output
-    assert "the job may take 30 min, and bringing the results home an hour" in checked.text
+    assert "the job may take 30 min, plus an hour to bring the results home" in checked.text
     wrong = run(project, run_name="a b", run_gpu=None, run_command=None, provision_lease="9h")
     assert all(name in wrong.failure("localhost") for name in ("run_name", "run_gpu", "run_command", "provision_lease"))
     assert "Nothing was sent." in wrong.text and wrong.returncode == 2

@@ -220,8 +220,8 @@ def last_look(host: str, end: End, sweep: SweptHost, entry: Entry, clock: Clock)
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
         return nothing_ends(
             host,
-            f"Its time is over, but reap_before_end failed on it. When it has been over for {grace / 60:g} minutes, a"
-            " sweep ends it in any case.",
+            f"Its time is over, but reap_before_end failed on it. A sweep ends it anyway {grace / 60:g} minutes after"
+            " its time.",
         )
     lease_over = f"its lease was over at {formatted(lived.end or 0.0)}"
     return replace(end, by_sweep=lease_over if lived.is_over() else f"it was idle: {use.evidence}")
@@ -229,8 +229,8 @@ def last_look(host: str, end: End, sweep: SweptHost, entry: Entry, clock: Clock)
 
 def _why_it_stays(host: str, use: Idleness) -> str:
     """A line about a machine that got more time, or is in use again, or has not answered within the last minute."""
-    why = "is not known to be idle any more" if use.limit else "has got more time meanwhile"
-    return f"{host} {why}; nothing ends"
+    why = "no longer counts as idle" if use.limit else "got more time meanwhile"
+    return f"{host} {why}, so it stays"
 
 
 # The findings of a sweep: hosts whose lease is over, hosts to ask whether they are idle, and the rest
@@ -463,7 +463,7 @@ class SweepFindings:
         """Sentences about unreadable leases, protected hosts whose lease is over, and clocks that differ."""
         unreadable = [unreadable_lease(item.host, item.life.reason) for item in self.all if item.life.reason]
         idle_errors = [
-            f"provision_idle_after of {item.host} {item.idle_error}. Its machine never ends for being idle."
+            f"provision_idle_after of {item.host} {item.idle_error}. Its machine does not end when idle."
             for item in self.all
             if item.idle_error
         ]
@@ -498,8 +498,9 @@ class SweepFindings:
     def other_account_warnings(self) -> list[str]:
         """A warning for each registry that may be another account's, so that this token cannot end its machines."""
         return [
-            f"The account lists no machine of {', '.join(ranges(hosts))}, which {place.entry_place('<host>')} names. Is"
-            " the token of the right account? Until one is listed, no sweep counts for their leases."
+            f"The account lists none of the machines that {place.entry_place('<host>')} names for"
+            f" {', '.join(ranges(hosts))}. Is the token of the right account? Until one is listed, no sweep counts for"
+            " their leases."
             for place, hosts in self._unlisted().items()
         ]
 
@@ -513,7 +514,7 @@ class SweepFindings:
         sentences = {
             f"{len(live)} with time left; the next until {formatted(next_end[0])} ({next_end[1]}).": live,
             f"{_names(self.watched)} will be asked whether they are idle.": self.watched,
-            f"Over, by their names alone: {_names(by_name)}. -e reap_by_name=true ends them.": by_name,
+            f"Over, but known only by name: {_names(by_name)}. -e reap_by_name=true ends them.": by_name,
             f"Over, but protected: {_names(self.spared)}.": self.spared,
         }
         return [*over, *applicable(sentences)]
@@ -541,7 +542,7 @@ def why_not_done(raw: t.Mapping[str, t.Any]) -> str:
     if "state" in activity:
         return ""
     why = one_line(str(activity.get("msg") or ""))
-    unasked = "its machine could not be asked whether it is idle, so it stays, and is billed"
+    unasked = "its machine could not be asked whether it is idle, so it stays and is billed"
     return f"{host}: {unasked}{f': {why}' if why else '.'}"
 
 

@@ -238,8 +238,8 @@ class Round(_HostRound):
             return {"next": self.verdict.next}
         if plan["action"] in (BUY, WAIT) and self.judged.round != plan["round"]:
             refusal = (
-                f"{plan['host']} does not know the result of its purchase: the first host reads it for all, and the"
-                " role's condition (when) is no longer true. What was bought is billed. Run again: nothing is bought"
+                f"The result of {plan['host']}'s purchase was not read: the first host reads it for all, but the role's"
+                " condition (when) is no longer true for it. What was bought is billed. Run again: nothing is bought"
                 " twice."
             )
             return {"next": "stop", "refusal": refusal}

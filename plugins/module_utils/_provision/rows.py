@@ -378,7 +378,7 @@ def login_command(ssh_config: str, here: str) -> str:
 def line_of_registries(names: t.Sequence[str], here: str) -> str:
     """A line with the ``names`` of the hosts' registries."""
     shown = ", ".join(shortest_path(name, here) if os.path.isabs(name) else name for name in names)
-    return f"registry: {shown}" if names else "no registry, machines are known by their names"
+    return f"registry: {shown}" if names else "no registry: machines are known only by name"
 
 
 def shortest_path(path: str, here: str) -> str:
@@ -437,10 +437,12 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
     other_key = failure["other_key"] in (True, "True")  # ansible-core before 2.19 makes a text of it
     # A shared registry writes its pinned keys into that file again at the next run.
     is_shared = place_of(plan["registry"]).keeps_host_keys
-    way = "run with provision_host_key_trust=none, which checks none" if is_shared else "remove that file and run again"
+    unchecked = "run with provision_host_key_trust=none, which skips the check"
+    way = unchecked if is_shared else "remove that file and run again"
     unknown = (
-        f"Its address answers with a host key that is not the one pinned in {plan['known_hosts_file']}. Someone may be"
-        f" in between, or the address belongs to another machine. Ask the vendor; if the new key is right, {way}."
+        f"Its address answers with another host key than the one pinned in {plan['known_hosts_file']}. Someone may"
+        " intercept the connection, or the address belongs to another machine. Ask the vendor; if the new key is"
+        f" right, {way}."
     )
     billed = (
         f"It is BOUGHT and billed at {usd(read_price(failure['price_per_hour']))}. Resource ids:"

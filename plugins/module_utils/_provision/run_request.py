@@ -248,8 +248,8 @@ def lease_of(request: Request, price: float | None) -> float:
     if seconds < SHORTEST_JOB:
         least = math.ceil((cost_in_usd(price, SHORTEST_JOB + RESULTS_SECONDS) or 0) * 100) / 100
         raise ValueError(
-            f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
-            f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
+            f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes for the job and an hour for the"
+            f" results cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
         )
     return min(math.floor((seconds + RESULTS_SECONDS) / 60) * 60.0, lease.LONGEST)
 
@@ -270,7 +270,7 @@ def quote_lines(host: Row, seconds: float, bill: float, registry: str) -> list[s
     return [
         f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",
         f"{kind}{f' ({where})' if where else ''}",
-        f"the job may take {in_minutes(seconds)}, and bringing the results home an hour",
+        f"the job may take {in_minutes(seconds)}, plus an hour to bring the results home",
         "if a machine fails before the job, it ends; its cost comes on top",
         *([registry] if registry else []),
     ]

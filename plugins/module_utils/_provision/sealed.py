@@ -124,8 +124,8 @@ def _unsealable(draft: Plan, pages: Pages, seen: Pages) -> str:
         return ""
     if draft.offer_id not in seen:
         return (
-            "Offers were gone, or above a ceiling by their own pages, until no attempt (provision_max_attempts) was"
-            f" left. So {draft.host} has no offer with a certain price, and no plan was sealed. {QUOTE_AGAIN}"
+            f"Each offer tried for {draft.host} (provision_max_attempts) is gone, or its own page shows a price above a"
+            f" ceiling. So no price is certain, and no plan was sealed. {QUOTE_AGAIN}"
         )
     reason = seen[draft.offer_id].reason
     return reason and (
@@ -294,7 +294,7 @@ class SealedPlan:
     def _used_up(self, case: Case, ledger: Ledger) -> str:
         """Whether a machine that the plan bought has ended, by the ledger or by what this run has found."""
         if ledger.unreadable:
-            return f"whether it is used up is not known: {ledger.unreadable}"
+            return f"it may be used up: {ledger.unreadable}"
         offers = {str(item["offer_id"]) for item in self.hosts.values()}
         over = [bill.host for bill in ledger.bills if bill.offer_id in offers and not bill.runs]
         over += [case.host.host] if case.entry.is_made and case.entry.offer_id in offers else []

@@ -170,7 +170,7 @@ def unapplied_keys(spec: Spec, filters: t.Any) -> list[str]:
     ]
     if not named or not lost:
         return []
-    return [f"The API lists the filters that it applied, without {', '.join(lost)}: it may have ignored that."]
+    return [f"The API's list of applied filters lacks {', '.join(lost)}: it may have ignored that."]
 
 
 def without_limits(spec: Spec, offers: t.Sized) -> list[Spec]:

@@ -232,8 +232,8 @@ def freed(step: NextStep, history: History, billed: t.Collection[str], owner: st
 MAY_BE_SENT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
 SETTLED = "The offer's status says that it was bought."
 _RUN_AGAIN = (
-    "Run the same again (compute_index.supply.provision for this host): it asks first, and buys only this very offer,"
-    " if it is still free."
+    "Run the same again (compute_index.supply.provision for this host): it asks the API first, and buys only this"
+    " offer, if it is still free."
 )
 # Advice for each end whose outcome is unknown, with fields of its story
 _ADVICE: t.Mapping[Reason, str] = {
@@ -242,8 +242,8 @@ _ADVICE: t.Mapping[Reason, str] = {
     Reason.LATELY: "The offer is gone, but the purchase may still be under way. Run the same again after"
     " {story.since}: if it is still unbought then, another offer may be bought.",
     Reason.UNPROVEN: "Nothing proves whose it is: {story.machines_in_words}. If it is this host's, provision_adopt:"
-    " true takes it over, provided that the API names its offer, and compute_index.supply.delete_resource ends it. If"
-    " it is not, set another resource_name, or remove the registry entry.",
+    " true takes it over (if the API names its offer), or compute_index.supply.delete_resource ends it. If it is not,"
+    " set another resource_name, or remove the registry entry.",
     Reason.CONTRADICTED: "Does api_token belong to the account that bought it?",
     Reason.OVERTAKEN: "Another run may hold it now: {taken_over} Run the same again: it reads {story.where} first.",
 }
@@ -304,7 +304,7 @@ class Story:
         if self.history.made:
             return f"{self.where or 'the API'} says that it was bought."
         if self.history.unanswered:
-            return f"{self.where} says that it was sent, but not with which outcome."
+            return f"{self.where} says that it was sent, but not its outcome."
         return "its purchase was refused." if self.history.was_sent else "no purchase of it is noted for this host."
 
     @property
@@ -364,7 +364,7 @@ def _unknown(reason: Reason, story: Story) -> str:
     listing = "" if story.listing is None else str(story.listing)
     is_known = story.ids or reason is not Reason.OVERTAKEN  # another run may even have ended the machine
     billed = may_be_bought(story.price_per_hour, story.ids) if is_known else "No machine of it is known."
-    found = f"Offer {story.offer_id}: {story.answer} Asked now: {sentence(story.asked)}"
+    found = f"Offer {story.offer_id}: {story.answer} Now: {sentence(story.asked)}"
     advice = _ADVICE[reason].format(story=story, taken_over=sentence(story.taken_over))
     return joined(found, listing, story.why_not_sent_again, billed, "Do not buy another offer instead.", advice)
 

@@ -371,9 +371,9 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
     for bill in spending.bills:
         if not bill.registered:
             yield (
-                f"The registry has no entry for {bill.label}'s offer {bill.offer_id or 'unknown'}"
-                f" ({ids_in_words(bill.resource_ids)}) any more, and no end was noted, so it counts up to now. Does it"
-                " still run? If not, add its end to the ledger (docs/registry.md)."
+                f"The registry no longer has an entry for {bill.label}'s offer {bill.offer_id or 'unknown'}"
+                f" ({ids_in_words(bill.resource_ids)}), and no end was noted, so it counts up to now. If it no longer"
+                " runs, add its end to the ledger (docs/registry.md)."
             )
     if unknown := [name for name, row in spending.hosts.items() if row.unknown]:
         yield f"Not in the sums, since price or start is unknown: {abridged(unknown)}."
@@ -398,7 +398,7 @@ def cost_lines(spending: Spending) -> list[str]:
     if len(total.days) > DAYS:
         report += [f"The last {DAYS} of {len(total.days)} days; the result has all of them.", ""]
     report += missing_lines(spending.missing)
-    without = f", {_per_hour(spending.price_without_missing)} without what is missing" if spending.missing else ""
+    without = f", {_per_hour(spending.price_without_missing)} without missing machines" if spending.missing else ""
     return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour{without}"]
 
 

@@ -163,8 +163,8 @@ def shadowed_files(host: Declaration, is_file: t.Callable[[str], bool]) -> str:
     names = (f"{host.registry.text}/{host.host}{end}" for end in (".yml", ".yaml", ".json"))
     files = list(filter(is_file, names)) if host.registry_file else []
     return (
-        f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, which holds"
-        " the registry. Move it there, for example as main.yml."
+        f"Ansible would no longer read {', '.join(files)}, since the registry makes a folder of that name. Move it into"
+        " that folder, for example as main.yml."
         if files
         else ""
     )
@@ -348,7 +348,7 @@ def _ended(host: Declaration, entry: Entry, standing: Standing, look: PurchaseLo
     left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
     if not left:
         return _void(host, entry, look, account, has_bought=True)
-    reason = f"its status says that all of it has ended, while the list has {described(left)}"
+    reason = f"its status says that everything has ended, while the list has {described(left)}"
     return _contradicted(host, entry, standing, reason)
 
 
@@ -442,9 +442,8 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if unread := [machine for machine, _owner in named or bought if not account.shows(machine)]:
         # The entry stays as well: one of them may belong to it.
         return stopped(
-            f"The list of machines has {described(unread)} for {host.host}, but it cannot be read by its id. Either the"
-            " list or the API's page of the machine is outdated. Nothing was bought or taken over. Run again in a"
-            " minute.",
+            f"The list of machines has {described(unread)} for {host.host}, but its own page cannot be read. Either the"
+            " list or the page is outdated. Nothing was bought or taken over. Run again in a minute.",
             machines=tuple(unread),
         )
     if taken := _adoptable(host, named, bought):
@@ -566,8 +565,8 @@ def listed_under_another_name(host: Declaration, machines: t.Iterable[Machine]) 
     Every run would buy one more machine for each listed one.
     """
     return (
-        f"The inventory plugin lists a machine as {host.host}: {described(machines)}. A machine of this host would be"
-        f" called {host.name}, so a second one would be bought for it. {NOTHING_BOUGHT} Keep running machines out of"
+        f"The inventory plugin lists a machine as {host.host}: {described(machines)}. But a machine that is bought for"
+        f" this host is called {host.name}, so it would get a second one. {NOTHING_BOUGHT} Keep running machines out of"
         " the groups for which machines are bought (groups and keyed_groups of the plugin), or give them other names"
         " than these hosts have (hostname, project)."
     )
@@ -575,10 +574,10 @@ def listed_under_another_name(host: Declaration, machines: t.Iterable[Machine]) 
 
 def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool) -> str:
     """The message if the host's offer is bought, but its machines have another name than the host's."""
-    sent = " A purchase of this host was never answered, so it may be this host's." if was_sent else ""
+    sent = " A purchase for this host was never answered, so it may be this host's." if was_sent else ""
     source = "the registry entry" if was_sent else "provision_offer_id"
     return (
-        f"Offer {offer_id} of {host} is bought, but no machine of it is called {name}: {described(machines)}.{sent}"
+        f"Offer {offer_id} of {host} is bought, but none of its machines is called {name}: {described(machines)}.{sent}"
         f" Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove {source}."
     )
 

@@ -174,8 +174,9 @@ def check(
         "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup makes"
         " it.": is_made and by_job,
         f"{TOKEN} is not set, and sweeps need it.": is_made and TOKEN not in names,
-        "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file.": is_made and asks,
-        f"There is no inventory {printable(absent, 300)}, so sweeps would use another.": is_made and bool(absent),
+        "Sweeps cannot prompt for a vault password: give --vault-password-file.": is_made and asks,
+        f"The inventory {printable(absent, 300)} does not exist, so sweeps would use another one.": is_made
+        and bool(absent),
         f"No systemd of {observed.user} runs here, and there is no crontab. Run `sudo loginctl enable-linger"
         f" {observed.user}`, install cron, or have something else run compute_index.supply.reap every hour.": (
             is_made and not (observed.has_systemd or observed.has_crontab)
@@ -211,14 +212,14 @@ def sweep_report(state: str, timer: Timer, observed: TimerState, *, check_mode: 
     troubles = {
         "Machines outlive their leases, unless something else runs compute_index.supply.reap. The playbook"
         " compute_index.supply.reap_timer schedules it.": not observed.schedule,
-        f"Sweeps are scheduled, but none has ended lately (last: {swept}). Read {output}.": (
+        f"Sweeps are scheduled, but none has finished lately (last: {swept}). Read {output}.": (
             abs(observed.now - observed.swept_at) > lease.SWEEPS
         ),
         f"The last sweep failed at {swept} (exit code {observed.code}), so machines may outlive their leases. Read"
         f" {output}.": observed.code != "0",
     }
     went = {"": "", "0": ", succeeded"}.get(observed.code, ", failed")
-    stops = f"Sweeps stop when you log out. `sudo loginctl enable-linger {observed.user}` lets them go on."
+    stops = f"Sweeps stop when you log out. `sudo loginctl enable-linger {observed.user}` keeps them running."
     lines = [timer.name, observed.schedule, f"last: {swept}{went}", f"output: {output}"]
     is_expected = {SHOW: True, ABSENT: False}.get(state, not check_mode)
     return {

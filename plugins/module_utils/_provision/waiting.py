@@ -230,7 +230,7 @@ _ENDS = {
     ABSENT: "There is no cloud-init on the machine.",
 }
 _MARK_MISSING = (
-    " The machine has not run its user data: their last step creates the file"
+    " The machine has not run its user data: the last step creates the file"
     f" /var/lib/{MARK} (or ~/.{MARK}), which is missing. If your template does not create it, add the comment:"
     f" {NO_MARK}."
 )
@@ -251,9 +251,9 @@ _NO_ADDRESS = re.compile(
 )
 _MEANINGS: dict[re.Pattern[str], str] = {
     _HERE: "SSH cannot work on this computer: {}.",
-    _HOST_KEY: "SSH refuses the host key that the machine answers with: {}.",
-    _DENIED: "SSH refuses the user's key: {}. Set ansible_ssh_private_key_file to the private half of the key that was"
-    " bought with; if that has a passphrase, ssh-add it.",
+    _HOST_KEY: "SSH refuses the machine's host key: {}.",
+    _DENIED: "SSH refuses the user's key: {}. Set ansible_ssh_private_key_file to the private half of the key given at"
+    " the purchase; if it has a passphrase, ssh-add it.",
     _NO_ADDRESS: "This computer finds no address of the machine: {}. Check ansible_host, and DNS.",
     re.compile(""): "SSH does not answer: {}.",
 }
@@ -346,7 +346,7 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
     )
     msg = _MEANINGS[kind].format(_reason(error))
     if wait.lost > RESTARTS:
-        msg = f"The machine does not stay reachable while cloud-init runs; it was lost {wait.lost} times. {msg}"
+        msg = f"The machine does not stay reachable while cloud-init runs: {wait.lost} connections were lost. {msg}"
     ends = wait.lost > RESTARTS or kind is _HERE or (kind is _HOST_KEY and not wait.limits.seeded)
     pause = DENIED_PAUSE if kind is _DENIED else PAUSE
     step = BootStep(msg, failed=True) if ends else _unless_late(wait, msg, pause, now)
@@ -375,7 +375,9 @@ def _unless_late(wait: Wait, msg: str, pause: float, now: float) -> BootStep:
         (wait.doubtful, PATIENCE),
     )
     over = next((limit for begin, limit in limits if begin is not None and now - begin >= limit), None)
-    return BootStep(msg, pause) if over is None else BootStep(f"{msg} It had {duration_text(over)}.", failed=True)
+    return (
+        BootStep(msg, pause) if over is None else BootStep(f"{msg} The limit was {duration_text(over)}.", failed=True)
+    )
 
 
 def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait, BootStep]:

@@ -95,7 +95,7 @@ def test_filter_that_was_not_applied_is_a_warning(queue: RequestQueue, info: Any
     )
     warnings = info(spec=FULL_SPEC)["warnings"]
     assert len(warnings) == bool(missing)
-    assert all(f"The API lists the filters that it applied, without {missing}" in text for text in warnings)
+    assert all(f"The API's list of applied filters lacks {missing}" in text for text in warnings)
 
 
 @pytest.mark.parametrize(

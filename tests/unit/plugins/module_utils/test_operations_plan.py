@@ -245,7 +245,7 @@ def test_plan_and_quote_warn_about_a_filter_that_was_not_applied(tmp_path: Path,
     api = FakeMarket(2)
     api.filters = {"compute": SPEC["compute"]}
     warnings = planned(tmp_path, 2, api=api, quote=is_quote)["warnings"]
-    assert sum("without region: it may have ignored that." in text for text in warnings) == 1, warnings
+    assert sum("lacks region: it may have ignored that." in text for text in warnings) == 1, warnings
 
 
 def test_machines_of_other_names_are_not_read_by_their_ids(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_machine_of_another_name_after_a_refusal_may_be_ours(
     result = buy(resource_name="trainer", settle_timeout=2)
     msg = assert_failed(result, "unknown_outcome", "unknown", code, [RESOURCE_ID])
     assert RESOURCE_ID in msg and "MAY BE" in msg and "othing was bought." not in msg
-    assert f"answered {code}: sold. Asked now:" in msg and f"Nothing proves whose it is: {RESOURCE_ID}" in msg
+    assert f"answered {code}: sold. Now:" in msg and f"Nothing proves whose it is: {RESOURCE_ID}" in msg
 
 
 @pytest.mark.parametrize("code", [404, 409, 410, 422])
@@ -375,4 +375,4 @@ def test_failed_purchase_with_unreadable_list_is_unknown(queue: RequestQueue, bu
     )
     queue.expect_resources(status=code)
     msg = assert_failed(buy(settle_timeout=0), "unknown_outcome", "unknown")
-    assert "no stock. Asked now: " in msg and "It MAY BE BOUGHT" in msg
+    assert "no stock. Now: " in msg and "It MAY BE BOUGHT" in msg

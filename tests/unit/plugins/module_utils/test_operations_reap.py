@@ -144,7 +144,7 @@ def test_sweep_with_token_of_another_account_enforces_no_leases(tmp_path: Path, 
     write(tmp_path, "gpu-1", "r1", hours)
     write(tmp_path, "gpu-2", "r2", 3.0)
     answer = sweep(Api(machine("x", "theirs")), declared("gpu-1", tmp_path))
-    assert answer["kept"] == [] and "no machine of gpu-1, gpu-2" in " ".join(answer["warnings"])
+    assert answer["kept"] == [] and "names for gpu-1, gpu-2" in " ".join(answer["warnings"])
     # One listed machine shows that the account is right; the other machine is missing.
     answer = sweep(Api(machine("r2", "gpu-2")), declared("gpu-1", tmp_path))
     assert answer["kept"] == [str(tmp_path)] and not answer["warnings"]
@@ -333,7 +333,7 @@ def test_sweep_without_registry_ends_machines_only_with_by_name(tmp_path: Path) 
     hosts = [declared(f"gpu-{n}", "", declares=True, lease="8h" if n < 3 else "") for n in (1, 2, 3)]
     answer = sweep(api, *hosts)
     assert answer["due"] == []
-    assert any(line.startswith("Over, by their names alone: gpu-1.") for line in answer["lines"])
+    assert any(line.startswith("Over, but known only by name: gpu-1.") for line in answer["lines"])
     assert "gpu-2" in answer["trouble"] and "does not say when it was made" in answer["trouble"]
     assert due_hosts(sweep(api, *hosts, by_name=True)) == ["gpu-1"]
 
@@ -361,7 +361,7 @@ def test_machine_extended_since_sweep_does_not_end(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
     found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
-    assert "has got more time meanwhile" in found["lines"][0]
+    assert "got more time meanwhile, so it stays" in found["lines"][0]
 
 
 def test_machine_extended_concurrently_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +378,7 @@ def test_machine_extended_concurrently_does_not_end(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(HostFile, "compare_and_set", race)
     found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
-    assert "has got more time meanwhile" in found["lines"][0]
+    assert "got more time meanwhile, so it stays" in found["lines"][0]
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
 
 
@@ -598,7 +598,7 @@ def test_machine_ends_only_with_recent_evidence_of_idle_time(
     write(tmp_path, "gpu-1", "r1", 1.0)
     found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=with_age(activity), idle=8 * HOUR)
     assert found["ids"] == ids
-    assert ids or "is not known to be idle any more" in found["lines"][0]
+    assert ids or "no longer counts as idle" in found["lines"][0]
     assert not ids or found["lines"][0].endswith(": it was idle: 8 GPUs at 0 %, no SSH connection, load 0.02")
 
 

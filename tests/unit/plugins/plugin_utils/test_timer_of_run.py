@@ -67,7 +67,7 @@ def test_missing_inventory_is_refused_and_its_timer_can_be_removed(home: Path) -
     """A misspelled path was once ignored: the timer of runs without an inventory was made or removed instead."""
     (home / "hosts").unlink()
     path = str(home / "hosts")
-    with pytest.raises(Failure, match=f"There is no inventory {path}.*Nothing was changed"):
+    with pytest.raises(Failure, match=f"The inventory {path} does not exist.*Nothing was changed"):
         timer(params(home), check_mode=False)
     installed = timer({**params(home), "missing": []}, check_mode=False)
     removed = timer(params(home, state="absent"), check_mode=False)

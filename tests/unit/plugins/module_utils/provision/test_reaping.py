@@ -163,18 +163,18 @@ def test_idle_result_ends_only_hosts_idle_for_limit(activity: dict[str, Any], en
     ("passed", "idle", "grace", "action", "expected_text"),
     [
         (0.0, None, 0, Action.END, "its lease was over at"),
-        (-1.0, None, 0, Action.NOTHING, "has got more time meanwhile"),
-        (None, None, 0, Action.NOTHING, "has got more time meanwhile"),
+        (-1.0, None, 0, Action.NOTHING, "got more time meanwhile"),
+        (None, None, 0, Action.NOTHING, "got more time meanwhile"),
         # Its last command has failed.
-        (60.0, None, 1800, Action.STOP, "When it has been over for 30 minutes"),
+        (60.0, None, 1800, Action.STOP, "A sweep ends it anyway 30 minutes after"),
         (1800.0, None, 1800, Action.END, "its lease was over at"),
         # Idle, with or without a lease.
         (-1.0, 0.0, 0, Action.END, "it was idle"),
         (None, 0.0, 0, Action.END, "it was idle"),
-        (None, -1.0, 0, Action.NOTHING, "is not known to be idle any more"),
+        (None, -1.0, 0, Action.NOTHING, "no longer counts as idle"),
         (None, 60.0, 1800, Action.STOP, "reap_before_end failed"),
         (60.0, 1800.0, 1800, Action.END, "its lease was over at"),
-        ("odd", 9000.0, 0, Action.NOTHING, "nothing ends"),
+        ("odd", 9000.0, 0, Action.NOTHING, "so it stays"),
     ],
 )
 def test_last_look_ends_host_only_if_still_over_or_idle(
@@ -554,7 +554,7 @@ def test_host_variables_override_limits_of_sweep(host_variables: dict[str, Any],
         ({"failed": None}, "this sweep did not finish"),
         ({"failed": "", "idle": 60.0, "activity": {"state": "idle"}}, ""),
         ({"failed": "", "idle": 60.0, "activity": {"msg": "no route"}}, "could not be asked whether it is idle"),
-        ({"failed": "", "idle": 60.0, "activity": None}, "so it stays, and is billed."),
+        ({"failed": "", "idle": 60.0, "activity": None}, "so it stays and is billed."),
     ],
 )
 def test_why_not_done_names_failed_and_unasked_hosts(raw: dict[str, Any], words: str) -> None:

@@ -244,7 +244,7 @@ def test_published_stats_have_owned_and_waiting_hosts() -> None:
 
 
 def test_registries_are_named_relative_to_inventory() -> None:
-    assert rows.line_of_registries([], "/inventory") == "no registry, machines are known by their names"
+    assert rows.line_of_registries([], "/inventory") == "no registry: machines are known only by name"
     assert (
         rows.line_of_registries(["/inventory/host_vars", "db, project red"], "/inventory")
         == "registry: host_vars, db, project red"

@@ -580,4 +580,4 @@ def test_quote_of_run_shows_contract_and_region(fields: dict[str, Any], registry
     host = {"gpu_count": 8, "gpu_type": "H100", "price_per_hour": 16.0, **fields}
     first, kind, job, _comes_on_top, *rest = run_request.quote_lines(host, 5400.0, 40.0, registry)
     assert (first, [kind, *rest]) == ("at most USD 40.00 for its machine, USD 16.00/h", expected)
-    assert job == "the job may take 1 h 30 min, and bringing the results home an hour"
+    assert job == "the job may take 1 h 30 min, plus an hour to bring the results home"

@@ -187,7 +187,7 @@ def test_unknown_price_needs_run_time() -> None:
     with pytest.raises(ValueError, match="run_time"):
         run_request.lease_of(Request(max_bill=5), None)
     assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
-    with pytest.raises(ValueError, match=r"the hour for the results, cost USD 2\.34 at"):
+    with pytest.raises(ValueError, match=r"an hour for the results cost USD 2\.34 at"):
         run_request.lease_of(Request(max_bill=1), 2.0)
     shortest_leases = [
         run_request.lease_text(Request(seconds=seconds).least_lease) for seconds in (None, 7200.0, 7229.0)

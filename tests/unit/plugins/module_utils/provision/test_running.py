@@ -477,7 +477,7 @@ def test_play_provisions_what_course_and_record_allow(
     assert (play["offer_id"], play["verify"]) == (offer_id, "none" if offer_id else "")
     lines = [*play["lines"], ""]
     assert lines[0] == ("at most USD 4.00 for its machine, USD 2.00/h" if course is Course.BUY else course.value)
-    job = "the job may take 1 h, and bringing the results home an hour"
+    job = "the job may take 1 h, plus an hour to bring the results home"
     assert ("Registry: host_vars" in lines, job in lines) == (course is Course.BUY, course is Course.BUY)
 
 

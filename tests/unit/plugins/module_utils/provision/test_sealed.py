@@ -201,8 +201,8 @@ def test_host_reads_at_most_max_attempts_pages() -> None:
     bought, refusals, _warnings, read_ids = sealed_by_pages(offers, dearer_pages, attempts=2)
     assert [action for action, _offer, _price in bought] == ["stop"] * 2 and len(read_ids) == 4
     assert refusals[1] == (
-        "Offers were gone, or above a ceiling by their own pages, until no attempt (provision_max_attempts) was left."
-        " So gpu-2 has no offer with a certain price, and no plan was sealed. Make a new quote."
+        "Each offer tried for gpu-2 (provision_max_attempts) is gone, or its own page shows a price above a ceiling."
+        " So no price is certain, and no plan was sealed. Make a new quote."
     )
 
 
@@ -424,7 +424,7 @@ def test_ledgers_are_read_only_for_new_purchases() -> None:
 
 def test_plan_is_refused_if_ledger_is_unreadable() -> None:
     (case, _other) = read().checked(cases(Standing(FREE)), Ledger((), NOW, unreadable="It is broken."), NOW)
-    assert "whether it is used up is not known: It is broken." in case.standing.reason
+    assert "it may be used up: It is broken." in case.standing.reason
 
 
 def test_refused_plan_keeps_reason_why_host_stops() -> None:

@@ -100,7 +100,7 @@ FILTERED = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "nvl
     ],
 )
 def test_unapplied_keys_names_missing_filter(filters: Any, lost: str) -> None:
-    sentence = f"The API lists the filters that it applied, without {lost}: it may have ignored that."
+    sentence = f"The API's list of applied filters lacks {lost}: it may have ignored that."
     assert search.unapplied_keys(FILTERED, filters) == [sentence] * bool(lost)
 
 

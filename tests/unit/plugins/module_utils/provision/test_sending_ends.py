@@ -65,7 +65,7 @@ def test_refusal_gives_advice_by_error_class(error_class: str, expected_text: st
             History(unanswered=True),
             "/vars/gpu-1",
             None,
-            "/vars/gpu-1 says that it was sent, but not with which outcome.",
+            "/vars/gpu-1 says that it was sent, but not its outcome.",
         ),
         (History(sends=1), None, None, "its purchase was refused."),
         (History(), None, None, "no purchase of it is noted for this host."),

@@ -308,7 +308,7 @@ REPORTED = Bill("default", "gpu-1", "o-1", ("r-1",), ("gpu",), 2.0, REPORTED_AT 
         (REPORTED._replace(price_per_hour=None), "USD in total: 0.00; now 0.00 + unknown per hour"),
         (
             REPORTED._replace(is_missing=True, missing_since="2027-01-15T05:00:00Z"),
-            "USD in total: 6.00; now 2.00 per hour, 0.00 without what is missing",
+            "USD in total: 6.00; now 2.00 per hour, 0.00 without missing machines",
         ),
     ],
 )
@@ -357,7 +357,7 @@ def test_cost_lines_without_purchases_have_no_tables() -> None:
     ("bill", "uncounted", "expected_text"),
     [
         (REPORTED, [], ""),
-        (REPORTED._replace(registered=False), [], "has no entry for gpu-1's offer o-1 (r-1) any more"),
+        (REPORTED._replace(registered=False), [], "no longer has an entry for gpu-1's offer o-1 (r-1), and"),
         (REPORTED._replace(registered=False, offer_id="", resource_ids=()), [], "offer unknown (none known yet)"),
         (REPORTED._replace(price_per_hour=None), [], "Not in the sums, since price or start is unknown: gpu-1."),
         (REPORTED._replace(begin=None), [], "Not in the sums, since price or start is unknown: gpu-1."),

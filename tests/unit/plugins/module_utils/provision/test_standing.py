@@ -340,7 +340,7 @@ def test_unanswered_purchase_keeps_ordered_name(offer: str | None) -> None:
     standing = standing_with(declared, own_entry, status_of("ready"), [machine(1, "gpu-1", offer)])
     assert (standing.kind, standing.adopted, standing.resource_ids) == (UNDER_WAY, False, (M,)), standing.reason
     other_standing = standing_with(declared, own_entry, status_of("ready"), [machine(1, "renamed", X)])
-    assert other_standing.kind is STOP and "no machine of it is called gpu-1: " in other_standing.reason
+    assert other_standing.kind is STOP and "none of its machines is called gpu-1: " in other_standing.reason
 
 
 def test_host_does_not_adopt_machine_in_another_registry() -> None:

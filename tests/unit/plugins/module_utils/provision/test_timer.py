@@ -107,7 +107,7 @@ def test_script_runs_in_paths_with_special_characters_and_notes_exit_code(tmp_pa
         ({"by_job": True}, "GPU reap every quarter of an hour"),
         ({"asks": True}, "--vault-password-file"),
         ({"names": ()}, "COMPUTE_INDEX_API_TOKEN is not set"),
-        ({"missing": ["/srv/gpu/inventroy"]}, "There is no inventory /srv/gpu/inventroy"),
+        ({"missing": ["/srv/gpu/inventroy"]}, "The inventory /srv/gpu/inventroy does not exist"),
         ({"observed": TimerState(user="me")}, "No systemd of me runs here, and there is no crontab"),
     ],
 )
@@ -184,11 +184,11 @@ OUTLIVE = "Machines outlive their leases, unless something else runs compute_ind
     [
         ({}, "last: 2027-01-15 07:59 UTC, succeeded", ""),
         ({"code": "2"}, "last: 2027-01-15 07:59 UTC, failed", "(exit code 2), so machines may outlive"),
-        ({"code": "", "swept_at": 0.0}, "last: never", "none has ended lately (last: never)"),
-        ({"swept_at": NOON - 4501}, "succeeded", "none has ended lately (last: 2027"),
+        ({"code": "", "swept_at": 0.0}, "last: never", "none has finished lately (last: never)"),
+        ({"swept_at": NOON - 4501}, "succeeded", "none has finished lately (last: 2027"),
         ({"swept_at": NOON - 4499}, "succeeded", ""),
         # The clock was set back since.
-        ({"swept_at": NOON + 4501}, "succeeded", "none has ended lately"),
+        ({"swept_at": NOON + 4501}, "succeeded", "none has finished lately"),
     ],
 )
 @pytest.mark.parametrize("scheduled", [BY_CRON, BY_SYSTEMD])
@@ -203,7 +203,7 @@ def test_sweep_report_names_last_sweep_and_trouble(
 def test_sweep_report_names_schedule_and_warns_without_linger() -> None:
     assert (BY_CRON.schedule, BY_SYSTEMD.schedule) == (f"crontab: {CRON_LINE}", "systemd: OnCalendar=*:0/15")
     report = timer.sweep_report("show", TIMER, replace(BY_SYSTEMD, lingers=False), check_mode=False)
-    assert "enable-linger me` lets them go on" in report["warnings"][0] and not report["trouble"]
+    assert "enable-linger me` keeps them running" in report["warnings"][0] and not report["trouble"]
     for goes_on in (BY_SYSTEMD, BY_CRON):
         assert timer.sweep_report("show", TIMER, goes_on, check_mode=False)["warnings"] == []
 

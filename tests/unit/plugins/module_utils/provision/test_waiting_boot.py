@@ -168,12 +168,12 @@ UNRESOLVED = (
     " Check ansible_host, and DNS."
 )
 KEY_ADVICE = (
-    " Set ansible_ssh_private_key_file to the private half of the key that was bought with; if that has a passphrase,"
+    " Set ansible_ssh_private_key_file to the private half of the key given at the purchase; if it has a passphrase,"
     " ssh-add it."
 )
 KEY_REFUSED = "SSH refuses the user's key: root@203.0.113.7: Permission denied (publickey)." + KEY_ADVICE
 HOST_KEY_CHANGED = (
-    "SSH refuses the host key that the machine answers with: Host key for 203.0.113.7 has changed and you have"
+    "SSH refuses the machine's host key: Host key for 203.0.113.7 has changed and you have"
     " requested strict checking. Host key verification failed."
 )
 SEEDED = BootTimeouts(600, 1800, seeded=True)
@@ -189,7 +189,7 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             UNREACHABLE,
             REFUSED,
             600,
-            BootStep("SSH does not answer: Connection refused. It had 10 minutes.", failed=True),
+            BootStep("SSH does not answer: Connection refused. The limit was 10 minutes.", failed=True),
             id="late",
         ),
         pytest.param(
@@ -232,7 +232,7 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             Wait(SEEDED),
             OTHER_KEY,
             600,
-            BootStep(f"{HOST_KEY_CHANGED} It had 10 minutes.", failed=True, host_key_refused=True),
+            BootStep(f"{HOST_KEY_CHANGED} The limit was 10 minutes.", failed=True, host_key_refused=True),
             id="seeded-late",
         ),
         pytest.param(UNREACHABLE, DENIED, 300, BootStep(KEY_REFUSED, 5.0, urgent=True), id="denied-first"),
@@ -240,14 +240,14 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             Wait(TIMEOUTS, doubtful=300),
             DENIED,
             540,
-            BootStep(f"{KEY_REFUSED} It had 4 minutes.", failed=True, urgent=True),
+            BootStep(f"{KEY_REFUSED} The limit was 4 minutes.", failed=True, urgent=True),
             id="denied-for-four-minutes",
         ),
         pytest.param(
             Wait(TIMEOUTS, doubtful=500),
             DENIED,
             600,
-            BootStep(f"{KEY_REFUSED} It had 10 minutes.", failed=True, urgent=True),
+            BootStep(f"{KEY_REFUSED} The limit was 10 minutes.", failed=True, urgent=True),
             id="denied-and-late",
         ),
         pytest.param(UNREACHABLE, NO_ADDRESS, 5, BootStep(UNRESOLVED, 1.0, urgent=True), id="no-address"),
@@ -262,7 +262,7 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             Wait(TIMEOUTS, unresolved=5),
             NO_ADDRESS,
             65,
-            BootStep(f"{UNRESOLVED} It had 1 minute.", failed=True, urgent=True),
+            BootStep(f"{UNRESOLVED} The limit was 1 minute.", failed=True, urgent=True),
             id="no-address-for-a-minute",
         ),
         pytest.param(REACHABLE, REFUSED, 700, BootStep("SSH does not answer: Connection refused.", 1.0), id="lost"),
@@ -365,7 +365,7 @@ STILL_RUNNING = "The state of cloud-init is 'running' (Running in stage: modules
         pytest.param(RUNNING, 21, BootStep(STILL_RUNNING, 2.0), id="running"),
         pytest.param(RUNNING, 79, BootStep(STILL_RUNNING, 2.0), id="still-soon"),
         pytest.param(RUNNING, 80, BootStep(STILL_RUNNING, 10.0), id="slowly"),
-        pytest.param(RUNNING, 1820, BootStep(f"{STILL_RUNNING} It had 30 minutes.", failed=True), id="too-long"),
+        pytest.param(RUNNING, 1820, BootStep(f"{STILL_RUNNING} The limit was 30 minutes.", failed=True), id="too-long"),
         pytest.param(
             CloudInitStatus("running", ("a",), degraded=True),
             21,
@@ -394,7 +394,7 @@ def test_after_report_waits_or_ends_by_status(report: CloudInitStatus, now: floa
 
 
 NO_MARK = (
-    " The machine has not run its user data: their last step creates the file /var/lib/supply-booted (or"
+    " The machine has not run its user data: the last step creates the file /var/lib/supply-booted (or"
     " ~/.supply-booted), which is missing. If your template does not create it, add the comment: supply-booted: none."
 )
 ABSENT = f"There is no cloud-init on the machine.{NO_MARK}"
@@ -407,11 +407,11 @@ MARKED = waiting.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True
     [
         (CloudInitStatus("absent"), 21, BootStep(ABSENT, 2.0)),
         (CloudInitStatus("absent"), 100, BootStep(ABSENT, 10.0)),
-        (CloudInitStatus("absent"), 1820, BootStep(f"{ABSENT} It had 30 minutes.", failed=True)),
+        (CloudInitStatus("absent"), 1820, BootStep(f"{ABSENT} The limit was 30 minutes.", failed=True)),
         (CloudInitStatus("absent", marked=True), 21, BootStep("There is no cloud-init on the machine.")),
         (CloudInitStatus("absent", marked=True), 9999, BootStep("There is no cloud-init on the machine.")),
         (CloudInitStatus("disabled"), 21, BootStep(DISABLED, 2.0)),
-        (CloudInitStatus("disabled"), 1820, BootStep(f"{DISABLED} It had 30 minutes.", failed=True)),
+        (CloudInitStatus("disabled"), 1820, BootStep(f"{DISABLED} The limit was 30 minutes.", failed=True)),
         (CloudInitStatus("disabled", marked=True), 21, BootStep("cloud-init is disabled.")),
         # cloud-init itself reports success, so the mark is not needed.
         (CloudInitStatus("done"), 21, BootStep("cloud-init has finished.")),
@@ -472,4 +472,4 @@ def test_connection_may_be_lost_three_times() -> None:
         now += 109
         wait = waiting.connected(wait, now)
     wait, step = waiting.after_failure(wait, REFUSED, now)
-    assert step.failed and "does not stay reachable while cloud-init runs; it was lost 4 times. " in step.msg
+    assert step.failed and "does not stay reachable while cloud-init runs: 4 connections were lost. " in step.msg
