@@ -10,10 +10,10 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import applicable, ids_in_words, joined, mapping_of, seconds_of, usd
+from .._text import applicable, ids_in_words, items_of, joined, mapping_of, seconds_of, usd
 from . import holdings, ownership, search
 from .declaration import Declaration
-from .entry import Entry
+from .entry import IDS, Entry
 from .holdings import HoldingState, Observation, Proof, PurchaseLook
 from .messages import (
     NOTHING_BOUGHT,
@@ -458,6 +458,10 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
         return stopped(joined(reason, host.advice), free)
     if listed := billed_among(account.machines_with([host.listed_id])):
         return stopped(listed_under_another_name(host, ownership.machines_in(listed)), free)
+    # Perhaps only its machine made it a host, and no file asks for another one. `decommission` clears these ids.
+    if host.listed_id in map(str, items_of(host.known.get(IDS) or [])):
+        ended = f"The machine of {host.host} has ended since the inventory was read."
+        return stopped(f"{ended} {NOTHING_BOUGHT} If it is to have another one, run again.", free)
     return free
 
 
