@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, results
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.module_utils._text import plural
-from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
+from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone, is_run_over
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     QUIET,
     MachineAction,
@@ -104,7 +104,7 @@ class ActionModule(MachineAction):
                 return request()
             except AnsibleError as error:
                 is_cut = isinstance(error, AnsibleConnectionFailure)
-                if is_cut and self.is_run_over(self._variables or {}):
+                if is_cut and is_run_over(self._variables or {}):
                     raise
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise

@@ -22,12 +22,15 @@ import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import read_text_file
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_record import GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import (
     open_owner_only,
     try_lock,
     unlock,
     write_durably,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import RecordFolder
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw_variables
 
 MOST_FILES = 5000  # in a part
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux only; other systems trust what they find
@@ -39,6 +42,14 @@ _BAD_NAME = "its name leads out of the results"
 
 Entry = dict[str, t.Any]
 Part = list[tuple[Entry, int, int]]  # ranges of files, each with offset and length in bytes
+
+
+def is_run_over(task_vars: t.Mapping[str, t.Any]) -> bool:
+    """Whether another command has finished this run and ended its machine, by the record of the run."""
+    if "run__job" not in task_vars:  # another play
+        return False
+    dest: str = raw_variables("localhost", task_vars)["run__asked"]["job"]["dest"]
+    return RecordFolder(dest).read().get("phase") == GONE
 
 
 @contextlib.contextmanager

@@ -48,8 +48,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api import h
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import order_group_of, why_ambiguous
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_record import GONE
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import RecordFolder
 from ansible_collections.compute_index.supply.plugins.module_utils._text import COLUMNS, plural, printable, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     json_default,
@@ -463,13 +461,6 @@ class MachineAction(ActionBase):
         time.sleep(seconds)
         if os.getppid() != self._main_process:
             raise AnsibleActionFail("ansible-playbook has ended, so this task ends.")
-
-    def is_run_over(self, task_vars: Variables) -> bool:
-        """Whether another command has finished this run and ended its machine, by the record of the run."""
-        if "run__job" not in task_vars:  # another play
-            return False
-        dest: str = raw_variables("localhost", task_vars)["run__asked"]["job"]["dest"]
-        return RecordFolder(dest).read().get("phase") == GONE
 
     def cleanup(self, force: bool = False) -> None:
         """Remove the task's files from the machine; if that has gone, this is no reason to call it unreachable."""
