@@ -11,10 +11,10 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, check_uuid, checked_option, on_api
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import auditing, ending_by_id, messages, moving
+from .._provision import auditing, ending_by_id, messages, missing, moving
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
-from .._provision.ownership import OwnershipClaim, refreshed, with_unregistered
+from .._provision.ownership import OwnershipClaim, id_of, refreshed, with_unregistered
 from .._provision.storage import with_noted_prices
 from .._text import joined
 from ._missing import look_for_missing, note_missing, snapshot_of_all_projects
@@ -59,7 +59,9 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found.note_leases((host, entry) for _place, host, entry in snapshot.host_entries())
     found.note_missing(snapshot.account_entries(), look, time.time())
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.host_entries() if entry.ends_at)
-    unread = [*params["troubles"], *snapshot.warnings(), *noted.problems]
+    known = set(map(id_of, billed))
+    others = missing.why_of_another_account(missing.unknown_places(snapshot.host_entries(), known))
+    unread = [*params["troubles"], *snapshot.warnings(), *noted.problems, *others]
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),

@@ -13,11 +13,11 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api, refusing
-from .._api.client import Json, SupplyApi
+from .._api.client import SupplyApi
 from .._provision import messages, reaping
 from .._provision.entry import connection_variables
 from .._provision.missing import Looked
-from .._provision.ownership import Account
+from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
 from .._text import host_pattern
@@ -55,14 +55,11 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         limits = reaping.read_limits(params["grace"], params["before_end_timeout"])
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
-    snapshot, machines = RegistrySnapshot(registries, places.values()), api.resources()
-    noted = (
-        Looked()
-        if check_mode
-        else note_missing(api, params, snapshot, look_for_missing(api, registries, snapshot, machines))
-    )
+    snapshot, listed = RegistrySnapshot(registries, places.values()), api.resources()
+    look = look_for_missing(api, registries, snapshot, listed)
+    noted = Looked() if check_mode else note_missing(api, params, snapshot, look)
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
-    sweep_findings = _found(registries, params, places, snapshot, machines)
+    sweep_findings = _found(registries, params, places, snapshot, refreshed(listed, look.read))
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
     if not check_mode:
         for item, _limits in able:  # the sweep may run commands on their machines
@@ -89,7 +86,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "lines": sweep_findings.lines(),
         "trouble": sweep_findings.why_red(unread, left, moved, unswept),
         "changed": bool(settled.closed or noted.noted),
-        "warnings": [*settled.warnings, *noted.sentences(), *sweep_findings.other_account_warnings],
+        "warnings": [*settled.warnings, *noted.sentences()],
         "reap": {
             "over": [item.row for item in sweep_findings.due],
             "protected": [item.row for item in sweep_findings.spared],
@@ -103,7 +100,7 @@ def _found(
     params: Params,
     places: t.Mapping[str, Place],
     snapshot: RegistrySnapshot,
-    machines: t.Sequence[Json],
+    machines: t.Sequence[Machine],
 ) -> reaping.SweepFindings:
     by_name = hosts_without_registry(params, places)
     account = Account.of([*snapshot.claims(), *map(claim_by_name, by_name)], machines)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _states
-from .._text import ids_in_words, usd
+from .._text import grouped, ids_in_words, ranges, usd
 from . import ending, lease
 from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
@@ -149,6 +149,25 @@ class MissingLook:
 
 def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:
     return {id_of(machine): machine for machine in machines}
+
+
+def unknown_places(entries: t.Iterable[tuple[Place, str, Entry]], known: t.AbstractSet[str]) -> dict[Place, list[str]]:
+    """The registries of whose machines the API knows none, by list or page, with their hosts.
+
+    Their machines may be another account's. ``known``: the ids of the machines that the API knows, ended or not.
+    """
+    named = [item for item in entries if item[2].resource_ids and not item[2].storage_of]
+    right = {place for place, _host, entry in named if not known.isdisjoint(entry.resource_ids)}
+    return grouped((place, host) for place, host, _entry in named if place not in right)
+
+
+def why_of_another_account(places: t.Mapping[Place, t.Iterable[str]]) -> list[str]:
+    """A sentence for each registry that may be another account's: see `unknown_places`."""
+    return [
+        f"The API knows none of the machines that {place.entry_place('<host>')} names for {', '.join(ranges(hosts))}."
+        " Is the token of the right account? Until it knows one, no sweep counts for their leases."
+        for place, hosts in places.items()
+    ]
 
 
 def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:

@@ -17,25 +17,23 @@ from .._text import (
     applicable,
     duration,
     formatted,
-    grouped,
     ids_in_words,
     joined,
     narrow_table,
     number_of,
     one_line,
     printable,
-    ranges,
     text_of,
     usd,
     wrapped,
 )
-from . import declaration, lease, moving, ownership
+from . import declaration, lease, missing, moving, ownership
 from .ending import Action, End, nothing_ends
 from .entry import Entry
 from .lease import API_CLOCK, Clock
 from .messages import unreadable_lease
 from .order import GROUP_OF_RUNS, LIMITS_OF_SWEEPS
-from .ownership import Account, Machine, last_created_at, price_of
+from .ownership import Account, Machine, id_of, last_created_at, price_of
 from .place import NOWHERE, Place
 from .run_record import is_fetch_due
 from .spending import Bill
@@ -460,7 +458,7 @@ class SweepFindings:
         return joined(*dict.fromkeys([*unread, *self._unkept(), *moved_away, *unswept, *(why for _host, why in left)]))
 
     def _unkept(self) -> list[str]:
-        """Sentences about unreadable leases, protected hosts whose lease is over, and clocks that differ."""
+        """Sentences about unreadable leases, protected hosts, registries of another account, and clocks that differ."""
         unreadable = [unreadable_lease(item.host, item.life.reason) for item in self.all if item.life.reason]
         idle_errors = [
             f"provision_idle_after of {item.host} {item.idle_error}. Its machine does not end when idle."
@@ -472,37 +470,27 @@ class SweepFindings:
             " If it is to stay, compute_index.supply.extend gives it more time."
             for item in self.spared
         ]
-        return [*unreadable, *idle_errors, *spared, lease.clocks_differ(self.clock)]
+        others = missing.why_of_another_account(self._unknown)
+        return [*unreadable, *idle_errors, *spared, *others, lease.clocks_differ(self.clock)]
 
     def enforced_places(
         self, places: t.Iterable[Place], left: LeftOut, is_unread: t.Callable[[Place], bool]
     ) -> list[Place]:
         """The registries whose leases this sweep enforces: it can read all of them, and the clocks agree.
 
-        A registry does not count if the account lists none of its machines, since it may be another account's (see
-        `other_account_warnings`), or if the lease of a host in it is over, but the host is ``left`` out. ``is_unread``:
-        whether something in a registry cannot be read.
+        A registry does not count if it may be another account's (`missing.unknown_places`), or if the lease of a host
+        in it is over, but the host is ``left`` out. ``is_unread``: whether something in a registry cannot be read.
         """
         unread = {item.place for item in self.all if item.life.reason}
-        broken = unread.union(self._unlisted(), (host.place for host, _why in left if host.life.is_over()))
+        broken = unread.union(self._unknown, (host.place for host, _why in left if host.life.is_over()))
         enforced = [] if self.clock.is_apart else [place for place in places if place and place not in broken]
         return [place for place in enforced if not is_unread(place)]
 
-    def _unlisted(self) -> dict[Place, list[str]]:
-        """The registries of whose machines the account lists none, with their hosts."""
-        named = [item for item in self.known if item.entry.resource_ids and not item.entry.storage_of]
-        listed = {item.place for item in named if item.machines}
-        return grouped((item.place, item.host) for item in named if item.place not in listed)
-
     @property
-    def other_account_warnings(self) -> list[str]:
-        """A warning for each registry that may be another account's, so that this token cannot end its machines."""
-        return [
-            f"The account lists none of the machines that {place.entry_place('<host>')} names for"
-            f" {', '.join(ranges(hosts))}. Is the token of the right account? Until one is listed, no sweep counts for"
-            " their leases."
-            for place, hosts in self._unlisted().items()
-        ]
+    def _unknown(self) -> dict[Place, list[str]]:
+        """The registries that may be of another account, with their hosts."""
+        known = {id_of(machine) for item in self.known for machine in item.machines}
+        return missing.unknown_places(((item.place, item.host, item.entry) for item in self.known), known)
 
     def lines(self) -> list[str]:
         """Lines for people: the leases that are over, how many have time left, and which are over but do not end."""

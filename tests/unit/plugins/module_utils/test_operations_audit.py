@@ -75,6 +75,16 @@ def test_audit_reads_page_of_machine_that_left_registry(
     assert api.requests == ["list", "r"]
 
 
+def test_audit_with_token_of_another_account_fails(tmp_path: Path) -> None:
+    """It shows none of our machines, so it is not complete."""
+    write(tmp_path, "gpu-1", resource_ids=["r"])
+    write(tmp_path, "gpu-2", resource_ids=["s"])
+    host = audited_host("gpu-1", tmp_path)
+    assert "names for gpu-1, gpu-2. Is the token" in run_audit(Api(machine("x", "theirs")), host)["trouble"]
+    for page in (machine("r"), machine("r", status="deleted")):  # a page shows that the account is right
+        assert run_audit(Api(machine("x", "theirs"), unlisted=(page,)), host)["trouble"] == ""
+
+
 def test_audit_has_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     write(tmp_path, "gpu-1", resource_ids=["r"])
