@@ -13,6 +13,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE_IDS, Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
+    AboveCeiling,
+    Ceilings,
     Contested,
     Database,
     TakenOver,
@@ -58,6 +60,19 @@ def test_disowned_id_of_another_claim_stays_noted(run: Callable[..., Database]) 
     other = database.note(purchase("gpu-2", OTHER_ID), [SECOND_RESOURCE_ID])
     database.note(purchase("gpu-2", OTHER_ID, claim=other.claim), [], [RESOURCE_ID, SECOND_RESOURCE_ID])
     assert [row.resource_ids for row in database.counted()] == [[RESOURCE_ID], []]
+
+
+@pytest.mark.parametrize(("charged", "counted"), [(None, 2.0), (1.5, 1.5), (3.0, 3.0)])
+def test_sums_count_a_machine_at_its_charged_price_if_known(
+    run: Callable[..., Database], charged: float | None, counted: float
+) -> None:
+    run().claim(purchase("gpu-1", price_per_hour=2.0), NO_CEILING)
+    row = run().note(purchase("gpu-1", price_per_hour=charged), [RESOURCE_ID])
+    wanted = purchase("gpu-2", OTHER_ID, price_per_hour=1.0)
+    with pytest.raises(AboveCeiling):
+        run().claim(wanted, Ceilings(max_total_price_per_hour=counted + 0.99))
+    run().claim(wanted, Ceilings(max_total_price_per_hour=counted + 1.0))
+    assert float(row.price_per_hour or 0) == counted
 
 
 def test_note_without_price_keeps_the_noted_price(run: Callable[..., Database]) -> None:
