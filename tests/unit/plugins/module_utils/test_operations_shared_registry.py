@@ -588,6 +588,17 @@ def test_late_purchase_of_a_freed_claim_is_noted(
     assert claimed.get(row.claim) == (None if expected == ["void"] else [RESOURCE_ID])
 
 
+def test_late_purchase_belongs_to_the_newest_freed_claim(registry_url: str) -> None:
+    """Both have tried to buy the offer under this name, and the older one was refused before."""
+    shared, machine = database(registry_url), read_resource(resource(name="trainer"))
+    for project in ("blue", "red"):
+        shared.void(other_run(registry_url), "not made", {"provision_resource_name": "trainer"})
+        query = f"UPDATE compute_index_supply.purchase SET project = '{project}' WHERE project = 'default'"
+        postgresql.execute(registry_url, query)
+    assert len(list(note_late_purchases(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine)))) == 1
+    assert [(row.project, row.resource_ids) for row in rows(registry_url)] == [("red", [RESOURCE_ID])]
+
+
 @pytest.mark.parametrize(("listed", "price"), [(1.5, 2), (3.0, 3), (None, 2)])
 def test_late_purchase_of_a_freed_claim_counts_at_the_higher_price(
     registry_url: str, listed: float | None, price: int

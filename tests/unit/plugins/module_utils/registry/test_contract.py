@@ -170,6 +170,19 @@ def test_possible_purchase_forbids_claim_of_another_offer(run: Runs, bought: boo
     assert read_entry(read_back(run)).offer_id == OFFER_ID
 
 
+def test_purchase_of_a_dead_run_forbids_claim_of_another_offer(run: Runs) -> None:
+    """Even if this run may settle it, and holds it."""
+    first, second = run(), run()
+    first.claim(journal())
+    first.close()
+    for hold in (lambda: None, second.hold):
+        second.read()
+        hold()
+        with pytest.raises(Claimed):
+            second.claim(journal(OTHER_ID))
+    assert read_entry(read_back(run)).offer_id == OFFER_ID
+
+
 @pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID])
 def test_one_of_two_concurrent_runs_gets_the_claim(run: Runs, offer_id: str) -> None:
     first, second = run(), run()
@@ -262,6 +275,25 @@ def test_note_of_another_purchase_is_refused(run: Runs) -> None:
         run().note(made(SECOND_RESOURCE_ID, offer_id=OTHER_ID))
     entry = read_back(run)
     assert (read_entry(entry).offer_id, list(read_entry(entry).resource_ids)) == (OFFER_ID, [RESOURCE_ID])
+
+
+def test_refusal_of_another_offer_frees_nothing(run: Runs) -> None:
+    store = run()
+    store.claim(journal())
+    with pytest.raises(Claimed):
+        store.note({"provision_procured_offer_id": OTHER_ID, "provision_purchase": REFUSED})
+    assert read_entry(read_back(run)).is_open
+
+
+def test_bought_machines_are_not_held(run: Runs) -> None:
+    """Other runs need not wait for the run that has bought them; its hold may last longer than its purchase."""
+    store = run()
+    store.claim(journal())
+    store.note(made(RESOURCE_ID))
+    other = run()
+    assert not read_entry(other.read()).held_by
+    other.hold()
+    assert read_entry(other.note({"provision_verified": True})).is_made
 
 
 def test_refusal_frees_the_host(run: Runs) -> None:

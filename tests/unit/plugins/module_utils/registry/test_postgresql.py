@@ -37,7 +37,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost, entries_of
 
 import claimants
 import postgresql
@@ -486,6 +486,36 @@ def test_still_holds_compares_state_and_epoch(
         host.claim({"provision_procured_offer_id": OFFER_ID})
         postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {change}")
         assert host.still_holds() is holds
+
+
+def test_host_of_another_account_cannot_be_used(run: Callable[..., Database]) -> None:
+    """Its machine would be ended, or bought again, with the token of the wrong account."""
+    for host, offer, project in (("gpu-1", "offer 1", "default"), ("gpu-2", "offer 2", "blue")):
+        run().note(purchase(host, offer, project=project, account="other"), [f"{host}-machine"])
+    with pytest.raises(Contested):
+        run().note(purchase("gpu-1", "offer 3", account="other"), ["stray"])
+    with pytest.raises(RegistryError, match="has host gpu-1 of project default on account other, but this is account"):
+        SharedHost(run("one"), "default", "gpu-1", "account", run="one").read()
+    found = entries_of(run().counted(), "default", "account", "one")
+    assert (found.hosts, found.strays, found.other_projects, list(found.broken)) == ({}, {}, {}, ["gpu-1"])
+    found = entries_of(run().counted(), "default", "other", "one")
+    assert (list(found.hosts), len(found.strays), len(found.other_projects), found.broken) == (["gpu-1"], 1, 1, {})
+
+
+def test_clock_of_database_is_known_once_a_claim_was_read(run: Callable[..., Database]) -> None:
+    host = SharedHost(run("one"), "default", "gpu-1", "account", run="one")
+    assert (host.read(), host.clock().database) == (None, None)
+    run("two").claim(purchase(), NO_CEILING)
+    host.read()
+    assert host.clock().database == pytest.approx(time.time(), abs=60) == host.now()
+
+
+def test_note_without_claim_is_refused(run: Callable[..., Database]) -> None:
+    """Another run has ended the purchase. Only what was bought is always noted."""
+    host = SharedHost(run("one"), "default", "gpu-1", "account", run="one")
+    host.read()
+    with pytest.raises(Claimed, match="has nothing about this host any more"):
+        host.note({"provision_verified": True})
 
 
 def test_hold_of_dead_run_lapses(run: Callable[..., Database]) -> None:
