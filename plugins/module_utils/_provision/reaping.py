@@ -23,6 +23,7 @@ from .._text import (
     number_of,
     one_line,
     printable,
+    seconds_of,
     text_of,
     usd,
     wrapped,
@@ -249,7 +250,7 @@ class Host:
     machines: tuple[Machine, ...]
     life: Life
     idle: float = 0.0  # seconds for which it may be idle; 0 if it is not watched
-    idle_error: str = ""  # why this duration cannot be read
+    idle_error: str = ""  # why this duration cannot be read, or is not kept
     leased: str = ""  # the declared lease, if no registry knows one
     protection: str = ""  # why it is protected; empty if it is not
 
@@ -303,9 +304,12 @@ def registered_host(
     # A declaration says how long its host may be idle; for other hosts, the registry keeps the limit of the purchase. A
     # run is never declared, though an inventory may list its machine: results of a watched host do not come home.
     declared = {} if GROUP_OF_RUNS in entry.groups else limits
-    idle, idle_error = _idle_after(declared.get(host, entry.idles), len(entry.instances))
+    created = last_created_at(machines)
+    begin = lease.begin_of(seconds_of(entry.journaled_at), created)
+    age = clock.now(entry.clock) - begin if begin and any(_states.is_live(item["status"]) for item in machines) else 0.0
+    idle, idle_error = _idle_after(declared.get(host, entry.idles), len(entry.instances), age)
     protection = declaration.why_protected(host, protects.get(host), entry)
-    own_life = life(entry, last_created_at(machines), clock)
+    own_life = life(entry, created, clock)
     return Host(host, place, entry, tuple(machines), own_life, idle, idle_error, protection=protection)
 
 
@@ -332,15 +336,18 @@ def host_by_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> 
     return Host(host, NOWHERE, Entry(), tuple(own), own_life, idle, idle_error if own else "", leased, protection)
 
 
-def _idle_after(text: str, machines: int) -> tuple[float, str]:
-    """The seconds for which a host may be idle, and why they cannot be read; 0 seconds mean that it is not watched.
+def _idle_after(text: str, machines: int, age: float = 0.0) -> tuple[float, str]:
+    """The seconds for which a host may be idle, and why that is not kept; 0 seconds mean that it is not watched.
 
-    Clusters are not watched, since only their first machine would be asked.
+    Clusters are not watched, since only their first machine would be asked. Nor is a host whose run ended before its
+    machine was ready: its address is not known. ``age``: of its live machine, in seconds.
     """
     try:
         seconds = lease.read_duration(text) or 0.0
     except ValueError as error:
         return 0.0, str(error)
+    if not machines and 0.0 < seconds <= age - lease.LEASE_OVER_AFTER:
+        return 0.0, "is not kept, since no run has seen its machine ready: run compute_index.supply.provision"
     return seconds if machines == 1 else 0.0, ""
 
 

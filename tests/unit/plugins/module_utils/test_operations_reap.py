@@ -512,6 +512,27 @@ def test_mistyped_idle_after_is_reported_and_other_hosts_end(tmp_path: Path) -> 
     assert answer["kept"] == [str(tmp_path)]
 
 
+@pytest.mark.parametrize(
+    ("idles", "instances", "status", "is_kept"),
+    [
+        ("2h", [], "running", False),
+        ("2h", [], "deleted", True),
+        ("5h", [], "running", True),  # it may still become ready
+        ("", [], "running", True),
+        ("2h", [{"resource_id": "r1"}], "running", True),
+    ],
+)
+def test_sweep_fails_for_machine_that_no_run_has_seen_ready(
+    tmp_path: Path, idles: str, instances: list[Json], status: str, is_kept: bool
+) -> None:
+    """Its run was stopped. The sweep cannot ask it whether it is idle, so it would be billed for ever."""
+    bought = utc_rounded_up(time.time() - 4 * HOUR)
+    known = {"provision_idles": idles, "provision_instances": instances, "provision_journaled_at": bought}
+    write(tmp_path, "gpu-1", "r1", None, **known)
+    answer = sweep(Api(machine("r1", "gpu-1", status=status)), declared("localhost", tmp_path), check_mode=True)
+    assert ("no run has seen its machine ready" not in answer["trouble"]) is is_kept
+
+
 # Two sweeps at once
 
 
