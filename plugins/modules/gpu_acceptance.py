@@ -31,7 +31,7 @@ options:
   level:
     description:
       - V(specs) compares the machine with its offer. That takes seconds.
-      - V(health) also reads what driver and kernel report, which takes some 30 seconds.
+      - V(health) also reads what driver and kernel report, which takes up to 30 seconds.
       - V(load) also puts load on the GPUs for a minute, with C(dcgmi) and one of C(gpu_burn), PyTorch and
         C(nvbandwidth), as far as they are installed.
       - V(burnin) also runs the long diagnosis of C(dcgmi), ten minutes of load, and C(all_reduce_perf).
