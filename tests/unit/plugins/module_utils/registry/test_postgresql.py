@@ -210,6 +210,7 @@ def test_held_claim_cannot_be_taken_over(run: Callable[..., Database], registry_
         lambda: run("one").claim_again(row, 2.0, {}, NO_CEILING),
         lambda: run("three").take_over(row),
         lambda: run("one").add_to_note(row, {"provision_refused_status": 409}),
+        lambda: run("one").compare_and_set(row, {"provision_ends_at": "2099-01-01T06:00:00Z"}),
     ):
         with pytest.raises(TakenOver):
             late()

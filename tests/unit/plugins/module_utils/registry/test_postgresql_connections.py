@@ -19,12 +19,15 @@ from typing import Any
 import psycopg
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _connection
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     Ceilings,
+    Contested,
     Database,
+    TakenOver,
     Unreachable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
@@ -149,6 +152,26 @@ def test_end_of_storage_returns_bill_wherever_connection_is_lost(
         assert bill is not None and bill.end is not None, f"lost at step {database.broken_step}"
         assert run().end_stray(RESOURCE_ID, [RESOURCE_ID]) is None
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
+
+
+def test_repeated_step_does_not_take_the_work_of_another_run_for_its_own(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    """Only its own earlier attempt may have left what it finds after a lost connection."""
+    repeated = run(kind=Broken)
+    assert isinstance(repeated, Broken)
+    row = run().note(purchase(), [RESOURCE_ID])
+    run().compare_and_set(row, {"provision_a": 1})
+    repeated.broken_step = repeated.steps + 2  # before its own statement
+    with pytest.raises(TakenOver):
+        repeated.compare_and_set(row, {"provision_b": 2})
+    with pytest.raises(Contested):
+        run().note(purchase(offer=OTHER_ID), ["stray"])
+    assert run().end_stray(OTHER_ID, ["stray"], DECOMMISSIONED) is not None
+    for offer, ids in ((OTHER_ID, ["stray"]), (OFFER_ID, [RESOURCE_ID])):
+        repeated.broken_step = repeated.steps + 2
+        assert repeated.end_stray(offer, ids, GONE) is None
+    assert states(registry_url) == ["live", "ended"]
 
 
 def test_ended_bill_of_another_registry_is_noted_once(run: Callable[..., Database], registry_url: str) -> None:

@@ -11,7 +11,11 @@ from collections.abc import Callable
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import EVIDENCE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, GONE
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE_IDS, Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
+    STORAGE,
+    STORAGE_IDS,
+    Storage,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     AboveCeiling,
     Ceilings,
@@ -179,6 +183,18 @@ def test_only_storage_left_after_its_end_is_billed_again(
         assert states(registry_url) == expected
     (bill,) = (bill for bill in database.ledger("default").bills if bill.runs)
     assert (bill.resource_ids, bill.price_per_hour, bill.registered) == ((RESOURCE_ID,), highest, True)
+    assert [row.resource_ids for row in database.counted()] == [[RESOURCE_ID]]
+
+
+def test_storage_noted_as_a_machine_is_kept_as_storage(run: Callable[..., Database]) -> None:
+    """The answer to the purchase named it before it was known as storage."""
+    volume = Storage(SECOND_RESOURCE_ID, "data", OFFER_ID, 0.05).variables
+    row = run().note(purchase(), RESOURCE_IDS)
+    run().compare_and_set(row, {STORAGE: [volume], STORAGE_IDS: [SECOND_RESOURCE_ID]})
+    run().end(row, RESOURCE_IDS)
+    assert [(kept.state, kept.offer, kept.resource_ids) for kept in run().counted()] == [
+        ("stray", SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID])
+    ]
 
 
 # Notes
