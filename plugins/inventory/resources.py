@@ -354,7 +354,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         unknown = [resource for resource in resources if not _states.may_be_reached(resource)]
         if unknown:
             types = ", ".join(sorted({printable(repr(item["resource_type"]), LONGEST_NAME) for item in unknown}))
-            self.display.warning(f"{len(unknown)} live resources are no hosts, since their type is unknown: {types}.")
+            self.display.warning(f"{len(unknown)} live resources are left out, since their type is unknown: {types}.")
         live = {resource["resource_id"] for resource in resources}
         if lost := [f"{item.host} ({key})" for key, item in registered.items() if key not in live]:
             self.display.warning(
@@ -389,8 +389,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         names = _inventory.host_names([machine.resource for machine in machines], preferred, taken)
         for name, hosts in names.shared.items():
             self.display.warning(
-                f"{len(hosts)} machines are called {name}, so the inventory has no host {name}, but these:"
-                f" {', '.join(hosts)}."
+                f"{len(hosts)} machines are called {name}, so their hosts have other names: {', '.join(hosts)}."
             )
         return names.hosts
 

@@ -677,7 +677,7 @@ def why_unread(hosts: t.Iterable[str], what: str, why: str) -> str:
 
 def why_play_ends(host: str, trouble: str) -> str:
     """The message about an unreadable file of a host in this play. ``trouble``: its path and the reason."""
-    return f"{trouble} Ansible ends a play with such a host. Repair it, or add --limit 'all:!{host}'. {NOTHING_SENT}"
+    return f"{trouble} This ends Ansible's play for all hosts. Repair it, or add --limit 'all:!{host}'. {NOTHING_SENT}"
 
 
 def why_unreadable(error: str) -> str:

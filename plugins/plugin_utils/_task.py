@@ -123,8 +123,8 @@ def why_forbidden(task: t.Any) -> str:
     if strategy in STRATEGIES:
         return ""
     return (
-        f"The play's strategy is {strategy}, with which decisions for all hosts together are impossible. Use linear,"
-        f" Ansible's default. {NOTHING_SENT}"
+        f"The play's strategy is {strategy}, but purchases are decided for all hosts together. Use linear, Ansible's"
+        f" default. {NOTHING_SENT}"
     )
 
 
@@ -440,7 +440,7 @@ class BriefAction(ActionBase):
         super().run(tmp, task_vars)
         if self._connection.transport == "local" and "reap__sweep" in (task_vars or {}):
             # An exception would end the play for the host, and a sweep if all of its hosts are like this.
-            msg = "The connection of this host is local, so this computer would be taken for its machine."
+            msg = "The connection of this host is local, so this computer would be asked instead of its machine."
             return {"unreachable": True, "msg": f"{msg} Set ansible_connection for tasks, not for the host."}
         limit_connection_attempts(self._connection)
         with ending_child_processes():

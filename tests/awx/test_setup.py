@@ -307,7 +307,7 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
     notifications = {"awx_controller_credential": "This AWX", "awx_approval_notifications": ["Mail"]}
     run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True, awx_audit_names="gpu-1", **notifications)
     assert run.returncode == 0, run.output
-    assert "without a registry (awx_registry_url), which is good for a trial and not for money" in run.text
+    assert "without a registry (awx_registry_url), which is fine for a trial, but not for money" in run.text
     check_organizations(awx)
     trusted = [each["name"] for each in own(awx, "job_templates") if "This AWX" in awx.names(each, "credentials")]
     assert trusted == ["GPU quote"]

@@ -156,7 +156,9 @@ def test_failing_last_command_postpones_the_end_until_the_grace_is_over(project:
     # An inventory may set a local connection for all hosts, but the controller has nothing to save for them.
     here = reap(project, 8.2, reap_before_end=f"touch {project.folder}/saved", ansible_connection="local")
     assert here.returncode == 2 and len(project.simulator.billed) == 2, here.output
-    assert "this computer would be taken for its machine" in here.text and not (project.folder / "saved").exists()
+    assert (
+        "this computer would be asked instead of its machine" in here.text and not (project.folder / "saved").exists()
+    )
     (project.simulator.home(bought["gpu-1"]) / "saves").touch()
     # Programs may print bytes that are not UTF-8.
     command = r"test -e saves && printf 'checkpoint kept \377\n' || { echo saving >&2; exit 3; }"

@@ -109,7 +109,7 @@ def _git(words: t.Sequence[str], folder: str) -> bytes:
         )
         return done.stdout
     except FileNotFoundError:
-        raise ValueError("Install git on this computer: it decides which files are packed.") from None
+        raise ValueError("Install git on this computer: it selects the files to pack.") from None
     except subprocess.CalledProcessError as error:
         raise ValueError(f"git cannot list the files in {folder}: {error.stderr.decode(errors='replace')}") from None
 

@@ -100,9 +100,7 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
             entries = _entries(os.path.normpath(os.path.join("files", os.path.relpath(place, work))), place)
             found += itertools.islice(entries, MOST + 1 - len(found))
         if len(found) > MOST:  # for example because of a link to / or /proc
-            raise ValueError(
-                f"{pattern} leads to more than {MOST} files. Does it have a link to a folder of the system?"
-            )
+            raise ValueError(f"{pattern} matches more than {MOST} files. Does it contain a link to a system folder?")
     return {**_without_duplicates(found), "missing": missing}
 
 

@@ -496,7 +496,7 @@ class _Purchase:
                 prices = noted, self._terms.price_per_hour, facts["offer"]["price_per_hour"]
                 facts["price_per_hour"] = highest_known_price(*prices)
         except ApiError as error:
-            self._warn(f"The present price of the existing machine is not known: {error}")
+            self._warn(f"The current price of the existing machine is unknown: {error}")
         self._note_holdings("existing")
         return {**facts, "changed": False, "outcome": "existing", "msg": sending.bought_before(self._offer_id)}
 
@@ -550,7 +550,7 @@ class _Purchase:
         try:
             self._journal.free(self._history.noted_refusal, made=made, kept=kept)
         except RegistryError as error:
-            self._warn(f"{error} The host is not free for another offer until the registry says so.")
+            self._warn(f"{error} Until the registry notes that, the host buys no other offer.")
 
     def _result(self, outcome: str, facts: Result) -> Result:
         """The result of a purchase that was made or, in check mode, would be made."""

@@ -213,8 +213,8 @@ def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Resu
     except ApiError as error:
         blank = {**copy.deepcopy(_BLANK_STATUS), **result}
         if error.transient:
-            return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Look again."}
-        raise Failure.of(error, "Waiting cannot cure this.", **result) from None
+            return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Check again."}
+        raise Failure.of(error, "Waiting does not help.", **result) from None
     return {**copy.deepcopy(_BLANK_STATUS), **waiting.result_of(status, view, check_mode=check_mode)}
 
 

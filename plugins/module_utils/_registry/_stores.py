@@ -174,9 +174,7 @@ class _FolderStore(Store):
             try:
                 evidence.append(dict(json.loads(read_text(path) or "")))
             except (OSError, ValueError, TypeError, RecursionError):
-                unread.append(
-                    f"The evidence {path} cannot be read, so the vendor and region of its machine may not be avoided."
-                )
+                unread.append(f"The evidence {path} cannot be read, so its vendor and region may not be avoided.")
         return evidence, unread
 
     def name(self) -> str:

@@ -153,7 +153,7 @@ def test_unknown_resource_type_is_not_a_host_and_warns(
     queue.expect(*LIST, [resource(resource_type=None), named, {**named, "resource_id": f"{7:036}"}])
     assert list(load().hosts) == ["trainer"]
     warning = without_whitespace(capsys.readouterr().err)
-    assert "2liveresourcesarenohosts,sincetheirtypeisunknown:'warp-\\x1bcore'." in warning
+    assert "2liveresourcesareleftout,sincetheirtypeisunknown:'warp-\\x1bcore'." in warning
 
 
 def test_machine_without_address_gets_an_invalid_one(queue: RequestQueue, load: Load) -> None:
@@ -175,7 +175,7 @@ def test_machines_with_the_same_name_get_ids_appended_and_warn(
     hosts = [f"trainer-{RESOURCE_ID}", f"trainer-{SECOND_RESOURCE_ID}"]
     assert list(load().hosts) == [*hosts, "other"]
     warning = without_whitespace(capsys.readouterr().err)
-    assert f"2machinesarecalledtrainer,sotheinventoryhasnohosttrainer,butthese:{','.join(hosts)}." in warning
+    assert f"2machinesarecalledtrainer,sotheirhostshaveothernames:{','.join(hosts)}." in warning
 
 
 def test_empty_inventory_warns(queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str]) -> None:

@@ -430,7 +430,7 @@ def test_transient_error_does_not_fail(queue: RequestQueue, get_status: GetStatu
     queue.expect("GET", STATUS_PATH, reply, code)
     result = get_status(api_retries=5)
     assert state_of(result) == (None, False, False, True)
-    assert result["msg"].endswith(" Look again.")
+    assert result["msg"].endswith(" Check again.")
     assert "failed" not in result
     assert (result["offer_id"], result["resource_ids"], result["status"]) == (OFFER_ID, [], None)
 
@@ -461,7 +461,7 @@ def test_permanent_error_is_a_terminal_failure(
     assert state_of(result) == (None, False, True, False)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, error_class, code)
     assert result["offer_id"] == OFFER_ID
-    assert result["msg"].endswith("Waiting cannot cure this.")
+    assert result["msg"].endswith("Waiting does not help.")
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,7 @@ def test_unreadable_evidence_is_a_warning(tmp_path: Path, request: pytest.Fixtur
     )
     assert str(lost) in of_lost
     lost.unlink()
-    assert warning == f"The evidence {file} cannot be read, so the vendor and region of its machine may not be avoided."
+    assert warning == f"The evidence {file} cannot be read, so its vendor and region may not be avoided."
 
 
 def test_plan_of_a_host_does_not_grow_with_the_number_of_hosts(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_existing_machine_without_readable_offer_has_no_price(queue: RequestQueu
     result = buy()
     assert (result["outcome"], result["offer"], result["price_per_hour"]) == ("existing", None, None)
     [warning] = result["warnings"]
-    assert warning.startswith("The present price of the existing machine is not known: ") and str(code) in warning
+    assert warning.startswith("The current price of the existing machine is unknown: ") and str(code) in warning
 
 
 @pytest.mark.parametrize("ids", [[], [SECOND_RESOURCE_ID]], ids=["no ids", "ids"])

@@ -495,7 +495,7 @@ def test_refusal_that_cannot_be_noted_is_a_warning(
     queue.expect_free_offer().expect(*POST, {}, 422).expect("GET", STATUS_PATH, status())
     result = buy()
     assert outcome_of(result) == ("rejected", "invalid", [])
-    assert any("The host is not free for another offer" in warning for warning in result["warnings"])
+    assert any("the host buys no other offer" in warning for warning in result["warnings"])
 
 
 # Ansible was killed

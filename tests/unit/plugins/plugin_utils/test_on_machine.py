@@ -149,4 +149,4 @@ def test_sweep_treats_host_with_local_connection_as_unreachable() -> None:
     """An exception would remove the host from the play despite failed_when; if all hosts were local, it would end."""
     action = _task.BriefAction(Mock(async_val=0), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
     answer = action.run(task_vars={"reap__sweep": {}})
-    assert answer["unreachable"] and "this computer would be taken for its machine" in answer["msg"]
+    assert answer["unreachable"] and "this computer would be asked instead of its machine" in answer["msg"]

@@ -50,7 +50,7 @@ def status_of(phase: str | None, **fields: Any) -> dict[str, Any]:
 STATUSES: dict[str, dict[str, Any] | None] = {
     "none": None,
     "404": status_of(None, error_class="not_found", msg="GET answered 404."),
-    "passing": status_of(None, transient_error=True, msg="GET answered 503. Look again."),
+    "passing": status_of(None, transient_error=True, msg="GET answered 503. Check again."),
     "forbidden": status_of(None, error_class="auth", msg="GET answered 403."),
     "unbought": status_of("unbought"),
     "going on": status_of("going_on"),
