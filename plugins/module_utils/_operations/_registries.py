@@ -19,7 +19,7 @@ from .._ansible.operation import Params, Result, is_awx_job, refusing
 from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
-from .._provision import lease
+from .._provision import lease, standing
 from .._provision.entry import (
     IDS,
     OFFER,
@@ -36,13 +36,21 @@ from .._provision.entry import (
     trust_of,
 )
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, id_of, noted_claim
-from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
+from .._provision.place import (
+    Folder,
+    Place,
+    SharedProject,
+    another_project,
+    place_of,
+    place_of_purchase,
+    why_not_imported,
+)
 from .._provision.spending import Bill, Ledger, combined_ledger
 from .._provision.storage import Storage
 from .._registry._postgresql import Database
 from .._registry._protocol import Entries, Registry, RegistryError, Variables
 from .._registry._shared import Read, note_late_purchases
-from .._registry._stores import Store, keep_ssh_config, pin_host_keys, registry_dir, store_of
+from .._registry._stores import Store, earlier_registry_dirs, keep_ssh_config, pin_host_keys, registry_dir, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
 
@@ -140,6 +148,20 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         except RegistryError as error:
             return str(error)
         return why_not_imported(folder.entry_file(name), entry, offer_id)
+
+    def bought_elsewhere(
+        self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], places: t.Iterable[Place]
+    ) -> t.Iterator[str]:
+        """Messages about purchases of a host without an entry that another folder remembers.
+
+        It may be a folder of the call's inventories, or one of these ``places`` of its hosts.
+        """
+        own, name = self.place(host, call), str(host["host"])
+        earlier = map(Folder, earlier_registry_dirs(host["registry_dir"], call["sources"], call["here"]))
+        if not os.path.exists(own.entry_file(name)):
+            yield from standing.bought_elsewhere(
+                name, project_of(host["project"]), own, [*earlier, *places], lambda place: self.at(place).entry(name)[0]
+            )
 
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """The combined ledger of these places since a moment (seconds since the epoch). Raises RegistryError."""

@@ -64,6 +64,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             stale=joined(
                 registries.stale_file_refusal(raw, params, request.entry.offer_id),
                 moving.why_moved_away(raw, request.entry, moved, seen.account.unclaimed),
+                *registries.bought_elsewhere(raw, params, places.values()),
             ),
             foreign=snapshot.wrong_project(place, request.host, str(raw["project"])),
         )

@@ -35,7 +35,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import Account, OwnershipClaim, refreshed
-from .._provision.place import Folder, Place, place_of
+from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Plan
 from .._provision.purchase import OF_THE_OFFER
 from .._provision.sealed import SealedPlan
@@ -45,7 +45,7 @@ from .._provision.standing import Observed, ids_to_prove, standing_of, stopped
 from .._registry._files import readable_text
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, note_and_end
-from .._registry._stores import earlier_registry_dirs, job_folders
+from .._registry._stores import job_folders
 from .._text import joined
 from ._missing import look_for_missing, note_missing, snapshot_of_all_projects
 from ._registries import LastSweeps, Registries, RegistrySnapshot, update_ssh_config, with_registries
@@ -153,7 +153,7 @@ class _Planning:
         place = self._registries.place(raw, params)
         host = read_declaration({**raw, **here}, place, key_fault, time.time(), params["no_login"])
         locked_out = why_locked_out(host, raw["ssh_fingerprint"], public_key, params["job_keys"])
-        objections = filter(None, [*self._objections(host, raw["registry_dir"]), locked_out])
+        objections = filter(None, [*self._objections(host, raw), locked_out])
         return replace(host, objections=(*host.objections, *objections), locked_out=locked_out)
 
     def _identity_file(self, raw: t.Mapping[str, t.Any], public: str) -> str:
@@ -167,21 +167,14 @@ class _Planning:
         private, ending = os.path.splitext(os.path.abspath(public))
         return private if ending == ".pub" and os.path.isfile(private) else ""
 
-    def _objections(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
-        """Objections to a declaration because of sweeps, files, the job or other registries. Empty texts are none.
-
-        ``wanted``: provision_registry_dir as the user set it.
-        """
+    def _objections(self, host: Declaration, raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+        """Objections to a declaration because of sweeps, files, the job or other registries. Empty texts are none."""
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
         yield standing.registry_lost_with_job(host, self._params["by_job"], self._folders_of_job)
         yield ceilings.objection_to_a_part(host, self._params["slice_of"], in_batches=self._params["in_batches"])
-        if not os.path.exists(host.registry_file):
-            earlier = map(Folder, earlier_registry_dirs(wanted, self._params["sources"], self._params["here"]))
-            yield from standing.bought_elsewhere(
-                host, [*earlier, *self._places], lambda place: self._registries.at(place).entry(host.host)[0]
-            )
+        yield from self._registries.bought_elsewhere(raw, self._params, self._places)
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """The plans if all hosts of the play stop for this reason."""

@@ -182,30 +182,30 @@ def registry_lost_with_job(host: Declaration, by_job: bool, folders: t.Iterable[
 
 
 def bought_elsewhere(
-    host: Declaration, places: t.Iterable[Place], entry_in: t.Callable[[Place], Entry]
+    host: str, project: str, own: Place, places: t.Iterable[Place], entry_in: t.Callable[[Place], Entry]
 ) -> t.Iterator[str]:
-    """Yield messages about purchases of a host that other folders than its own remember.
+    """Yield messages about purchases of a host that other folders than its ``own`` registry remember.
 
     places: the registries where it may have been remembered before, or which other hosts of the play have.
     entry_in: reads the host's entry in a place; raises ValueError.
     """
-    of_another_account = f"of another account, add -e provision_registry_dir={host.registry.text}."
-    others = (item for item in dict.fromkeys(places) if isinstance(item, Folder) and item != host.registry)
-    for place in others if host.registry_file else ():
+    of_another_account = f"of another account, add -e provision_registry_dir={own.text}."
+    others = (item for item in dict.fromkeys(places) if isinstance(item, Folder) and item != own)
+    for place in others if own.entry_file(host) else ():
         try:
             entry = entry_in(place)
         except ValueError as error:
             yield (
-                f"{error} This play has another registry, but {host.host} may have a machine in that one. Correct it."
-                f" If it is {of_another_account}"
+                f"{error} This play has another registry, but {host} may have a machine in that one. Correct it. If it"
+                f" is {of_another_account}"
             )
             continue
-        if entry.may_have_bought and not entry.is_of_another_project(host.project):
+        if entry.may_have_bought and not entry.is_of_another_project(project):
             yield (
-                f"{place.entry_place(host.host)} says that {host.host} has offer {entry.offer_id or 'unknown'} at"
-                f" {usd(entry.price_per_hour)}, and this play would remember it in {host.registry.text}. For that"
-                f" machine, add -e provision_registry_dir={place.text}. For one more, add -e provision_project=<name>."
-                f" If that entry is {of_another_account}"
+                f"{place.entry_place(host)} says that {host} has offer {entry.offer_id or 'unknown'} at"
+                f" {usd(entry.price_per_hour)}, and this play's registry is {own.text}. For that machine, add -e"
+                f" provision_registry_dir={place.text}. For one more, add -e provision_project=<name>. If that entry is"
+                f" {of_another_account}"
             )
 
 

@@ -57,6 +57,19 @@ def test_each_host_gets_a_plan(tmp_path: Path) -> None:
     assert checked["lines"] == ["gpu-1: would end r, USD 2.40/h"]
 
 
+def test_machine_that_another_registry_remembers_is_not_reported_as_none(tmp_path: Path) -> None:
+    """The folder of another inventory remembers it, or the registry of another host. The API keeps no names."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.mkdir()
+    write(first / "registry", "gpu-1", resource_ids=["r"], procured_offer_id="o")
+    reordered = declared("gpu-1", "registry", inventory_dir=str(second))
+    moved = declared("gpu-1", second), declared("gpu-2", first / "registry")
+    for hosts, sources in (([reordered], [str(second), str(first)]), (moved, [])):
+        stopped = plans(Api(machine("r", name="vm")), *hosts, sources=sources)["ends"][0]
+        assert (stopped["next"], stopped["ids"]) == ("stop", [])
+        assert f"-e provision_registry_dir={first}/registry." in stopped["refusal"]
+
+
 def test_plan_marks_entry_before_any_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
     plans(Api(machine("r")), declared("gpu-1", tmp_path), check_mode=True)

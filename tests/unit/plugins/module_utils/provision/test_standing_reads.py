@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
+    Folder,
+    SharedProject,
+    place_of,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Observed,
     bought_elsewhere,
@@ -73,7 +77,9 @@ def test_bought_elsewhere_reads_each_other_folder_once(own_folder: str, other_fo
         read_folders.append(place.text)
         raise ValueError(f"{place.text} cannot be read.")
 
-    messages = list(bought_elsewhere(declared(own_folder), [*USUAL, *USUAL, SharedProject()], unreadable))
+    messages = list(
+        bought_elsewhere("gpu-1", "red", place_of(own_folder), [*USUAL, *USUAL, SharedProject()], unreadable)
+    )
     assert read_folders == other_folders and [text.partition(" ")[0] for text in messages] == other_folders
     assert all(f"-e provision_registry_dir={own_folder}." in text for text in messages)
 
@@ -90,7 +96,7 @@ def test_bought_elsewhere_reads_each_other_folder_once(own_folder: str, other_fo
     ],
 )
 def test_purchase_in_other_registry_is_refused(other_entry: Entry, is_refused: bool) -> None:
-    messages = list(bought_elsewhere(declared("/p/inventory/host_vars"), USUAL, lambda place: other_entry))
+    messages = list(bought_elsewhere("gpu-1", "default", USUAL[1], USUAL, lambda place: other_entry))
     assert bool(messages) is is_refused
     for part in ("/p/host_vars/gpu-1/", "provision_registry_dir=/p/host_vars.", "provision_project"):
         assert all(part in reason for reason in messages)
