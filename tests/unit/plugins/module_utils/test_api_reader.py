@@ -456,7 +456,7 @@ def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) ->
         ({"offer_history": [{"offer_id": "a", "role": "PRIMARY"}, {"offer_id": "b", "role": "other"}]}, "a"),
         # An offer linked more than an hour after the resource was created is not the one it was bought with,
         (linked("a", "volume", "2026-01-31T13:00:01Z"), None),
-        (linked("a", "volume", "2026-01-31T12:59:59Z"), "a"),
+        (linked("a", "volume", "2026-01-31T13:00:00Z"), "a"),
         # nor is an offer that a machine calls attached, whenever it was linked, even if it is the only one.
         (linked("a", "attached", "2026-01-31T12:00:01Z"), None),
         (linked("a", "Attached", "no moment", {"offer_id": None, "role": "primary"}), None),

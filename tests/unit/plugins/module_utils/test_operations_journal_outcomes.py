@@ -19,6 +19,7 @@ from clock import START, Clock
 from purchases import (
     MADE,
     SENT,
+    before_request,
     expect_bought_offer,
     outcome_of,
     stored_entry,
@@ -62,6 +63,25 @@ def test_refusal_is_noted_before_it_frees_the_host(queue: RequestQueue, buy: Any
         assert buy()["outcome"] == "rejected"
     assert during[1] == {**SENT, "provision_refused_status": code}, "open until the status was read"
     assert stored_entry(path) == {**SENT, "provision_purchase": "refused", "provision_refused_status": code}
+
+
+def test_failed_purchase_that_another_run_noted_as_made_frees_the_host(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {**SENT, "provision_purchase": "made"}
+    before_request(monkeypatch, lambda: write_entry(path, made))
+    queue.expect_free_offer().expect(*POST, {}, 409)
+    queue.expect("GET", STATUS_PATH, status("failed")).expect_resources()
+    assert outcome_of(buy()) == ("rejected", "conflict", [])
+    assert stored_entry(path) == {**SENT, "provision_purchase": "refused", "provision_refused_status": 409}
+
+
+def test_price_of_a_refused_purchase_does_not_count(queue: RequestQueue, buy: Any, path: Path) -> None:
+    write_entry(path, {**SENT, "provision_purchase": "refused", "provision_price_per_hour": 9.0})
+    queue.expect_free_offer().expect(*POST, procurement())
+    result = buy(max_price_per_hour=2.0)
+    assert (outcome_of(result), result["price_per_hour"]) == (("created", None, [RESOURCE_ID]), 2.0)
+    assert stored_entry(path) == MADE
 
 
 @pytest.mark.parametrize("code", [404, 409, 410])
@@ -213,10 +233,31 @@ def test_lost_purchase_is_repeated_and_stays_open(queue: RequestQueue, buy: Any,
     assert (clock.naps, stored_entry(path)["provision_resource_ids"]) == ([], [RESOURCE_ID])
 
 
-def test_settle_timeout_counts_from_the_journal_of_an_earlier_run(
-    queue: RequestQueue, buy: Any, path: Path, clock: Clock
+def test_lost_purchase_is_not_repeated_after_another_run_has_bought(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_entry(path, SENT)
+    """A person removed the entry, and another run bought another offer, while this run looked."""
+    other = {**MADE, "provision_procured_offer_id": OTHER_ID, "provision_resource_ids": [SECOND_RESOURCE_ID]}
+    before_request(monkeypatch, lambda: (path.unlink(), write_entry(path, other)), "offer", call=2)
+    queue.expect_free_offer().expect(*POST, LOST).expect("GET", STATUS_PATH, status(), times=3)
+    queue.expect("GET", OFFER_PATH, offer()).expect("GET", STATUS_PATH, status())
+    result = buy(api_retries=1)
+    assert outcome_of(result) == ("unknown", "unknown_outcome", []) and result["changed"] is True
+    assert queue.count(*POST) == 1 and stored_entry(path) == other
+
+
+@pytest.mark.parametrize(("ahead", "noted"), [(None, {}), (-3600, {"provision_clock": "api"})], ids=["here", "API"])
+def test_settle_timeout_counts_from_the_journal_of_an_earlier_run(
+    queue: RequestQueue,
+    buy: Any,
+    path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float | None,
+    noted: dict[str, str],
+) -> None:
+    monkeypatch.setattr(_files.HostFile, "clock", lambda _file: Clocks.of(clock.time(), ahead))
+    write_entry(path, {**SENT, **noted, **({"provision_journaled_at": "2026-01-31T11:00:00Z"} if noted else {})})
     clock.now = 2
     queue.expect("GET", STATUS_PATH, status(), times=2)
     queue.expect_free_offer().expect(*POST, procurement())
@@ -374,6 +415,15 @@ def test_failed_purchase_with_resources_stays_in_the_registry(queue: RequestQueu
     assert outcome_of(buy()) == ("rejected", "conflict", [RESOURCE_ID])
     assert stored_entry(path) == MADE
     assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
+
+
+def test_failed_purchase_names_its_machine_although_none_can_be_listed(
+    queue: RequestQueue, buy: Any, path: Path
+) -> None:
+    queue.expect_free_offer().expect(*POST, LOST)
+    queue.expect("GET", STATUS_PATH, status("failed", resource_ids=[RESOURCE_ID])).expect_resources(status=500)
+    assert outcome_of(buy()) == ("rejected", "conflict", [RESOURCE_ID])
+    assert stored_entry(path) == MADE
 
 
 def test_failed_purchase_without_resources_frees_the_host(queue: RequestQueue, buy: Any, path: Path) -> None:
