@@ -257,7 +257,8 @@ def test_sweep_without_a_registry_ends_machines_only_with_reap_by_name(make_proj
     bought = project.provision()
     assert bought.returncode == 0, bought.output
     listed = reap(project, 9)
-    assert listed.returncode == 0 and "Over, but known only by name: gpu-1, gpu-2." in listed.text, listed.output
+    assert listed.returncode == 2 and "Over, but known only by name: gpu-1, gpu-2." in listed.text, listed.output
+    assert "The lease of gpu-2 was over at" in listed.failure("localhost"), listed.output
     assert len(project.simulator.billed) == 2
     early = reap(project, 7, reap_by_name=True)
     assert early.returncode == 0 and len(project.simulator.billed) == 2, early.output

@@ -415,6 +415,11 @@ class SweepFindings:
         return [item for item in machines if item.life.is_over() and item.protection]
 
     @property
+    def by_name_alone(self) -> list[Host]:
+        """The hosts whose lease is over, but whose machines only their names prove, and that do not end for this."""
+        return [item for item in self.named if item.life.is_over() and not (item.protection or self.by_name)]
+
+    @property
     def watched(self) -> list[Host]:
         """The hosts to ask whether they are idle: their lease is not over, and they are not protected."""
         asked = (item for item in self.may_end if item.idle and not item.protection)
@@ -465,7 +470,7 @@ class SweepFindings:
         return joined(*dict.fromkeys([*unread, *self._unkept(), *moved_away, *unswept, *(why for _host, why in left)]))
 
     def _unkept(self) -> list[str]:
-        """Sentences about unreadable leases, protected hosts, registries of another account, and clocks that differ."""
+        """Sentences about leases that are not enforced, registries of another account, and clocks that differ."""
         unreadable = [unreadable_lease(item.host, item.life.reason) for item in self.all if item.life.reason]
         idle_errors = [
             f"provision_idle_after of {item.host} {item.idle_error}. Its machine does not end when idle."
@@ -477,8 +482,13 @@ class SweepFindings:
             " If it is to stay, compute_index.supply.extend gives it more time."
             for item in self.spared
         ]
+        named = [
+            f"The lease of {item.host} was over at {item.row['until']}, and its machine, known only by name, runs on."
+            " -e reap_by_name=true ends it."
+            for item in self.by_name_alone
+        ]
         others = missing.why_of_another_account(self._unknown)
-        return [*unreadable, *idle_errors, *spared, *others, lease.clocks_differ(self.clock)]
+        return [*unreadable, *idle_errors, *spared, *named, *others, lease.clocks_differ(self.clock)]
 
     def enforced_places(
         self, places: t.Iterable[Place], left: LeftOut, is_unread: t.Callable[[Place], bool]
@@ -505,11 +515,11 @@ class SweepFindings:
         over = narrow_table(rows, _OVER, ["host"]) if rows else ["No lease is over."]
         live = [item for item in self.all if item.life.end is not None and not item.life.is_over()]
         next_end = min(((item.life.end or 0.0, item.host) for item in live), default=(0.0, ""))
-        by_name = [item for item in self.named if item.life.is_over() and not (item.protection or self.by_name)]
+        named = self.by_name_alone
         sentences = {
             f"{len(live)} with time left; the next until {formatted(next_end[0])} ({next_end[1]}).": live,
             f"{_names(self.watched)} will be asked whether they are idle.": self.watched,
-            f"Over, but known only by name: {_names(by_name)}. -e reap_by_name=true ends them.": by_name,
+            f"Over, but known only by name: {_names(named)}. -e reap_by_name=true ends them.": named,
             f"Over, but protected: {_names(self.spared)}.": self.spared,
         }
         return [*over, *applicable(sentences)]

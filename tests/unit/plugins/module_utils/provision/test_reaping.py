@@ -499,6 +499,7 @@ def test_hosts_without_registry_end_only_with_reap_by_name(by_name: bool) -> Non
     findings = SweepFindings((), (host(place=NOWHERE, entry=Entry()),), CLOCK, by_name=by_name)
     assert bool(findings.due) is by_name
     assert any("-e reap_by_name=true ends them." in line for line in findings.lines()) is not by_name
+    assert ("known only by name, runs on" in findings.why_red([], [], [], [])) is not by_name
 
 
 @pytest.mark.parametrize(
