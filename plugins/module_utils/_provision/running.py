@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from .. import _text
 from .._machine.job_state import NONE, OVER, RUNNING
-from .._text import amount, formatted, ids_in_words, joined, one_line, seconds_of, summary_of, usd
+from .._text import amount, formatted, ids_in_words, joined, mapping_of, one_line, seconds_of, summary_of, usd
 from . import lease, search
 from .declaration import why_protected
 from .entry import Entry
@@ -25,6 +25,7 @@ from .order import GROUP_OF_RUNS
 from .run_record import (
     GONE,
     HOME,
+    ORDERED,
     STARTED,
     Run,
     as_sentence,
@@ -137,6 +138,12 @@ def lease_for(course: Course, run: Run, price: float | None, refusal: str, *, ha
         raise ValueError(
             f"{request.host} has a machine that was not bought by a run ({ids_in_words(entry.resource_ids)})."
             f" Choose another run_name. {NOTHING_BOUGHT}"
+        )
+    ordered = mapping_of(run.record.get("asked")).get("run_spec") if run.phase == ORDERED else None
+    if course is Course.RESUME and ordered not in (None, dict(request.spec)):
+        raise ValueError(
+            f"{request.host} has a machine that was bought for another run_gpu or run_spec. {run.billed} To end it:"
+            f" {run.command_to_end}. {NOTHING_BOUGHT}"
         )
     if refusal and course in (Course.BUY, Course.RESUME):  # else nothing is bought, whatever the plan says
         raise ValueError(refusal)

@@ -360,6 +360,21 @@ def test_run_finished_by_another_command_is_not_bought_again(world: World) -> No
     assert world.record == ended
 
 
+def test_job_starts_on_no_machine_that_was_bought_for_another_search(world: World) -> None:
+    """The command that bought it was killed. The next one asks for more GPUs: its job would run on too few."""
+    world.prepare()
+    world.quoted(free=True)
+    world.buy()
+    world.prepare(run_gpu="8 x H100")
+    found = world.quoted(free=False)
+    assert not found["provisions"] and "bought for another run_gpu or run_spec. It is billed" in found["trouble"]
+    world.prepare(run_command="false")
+    assert world.quoted(free=False)["provisions"]
+    world.end()
+    world.prepare(run_gpu="8 x H100")
+    assert world.quoted(free=True)["provisions"]
+
+
 def test_command_does_not_follow_another_job_of_its_name(world: World) -> None:
     """Two commands with one name and different code run before either job has started."""
     first = dict(world.prepare())
