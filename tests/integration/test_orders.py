@@ -210,7 +210,7 @@ def test_host_listed_by_the_inventory_plugin_buys_no_further_machine(make_projec
         run = project.play(f"compute_index.supply.{book}", "-i", "account.supply.yml")
         assert run.returncode == 2 and not run.failure("gpu-1"), run.output
         refusal = run.failure("cloud-gpu-1")
-        assert project.simulator.billed[0] in refusal and "would be called cloud-gpu-1" in refusal, run.output
+        assert project.simulator.billed[0] in refusal and "is called cloud-gpu-1" in refusal, run.output
     assert project.requests(*PROCURE) == 1
 
 
