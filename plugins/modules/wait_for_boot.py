@@ -52,7 +52,7 @@ options:
     default: false
   marked:
     description:
-      - Whether the user data leave the file V(/var/lib/supply-booted) or V(~/.supply-booted) at their end.
+      - Whether the user data leaves the file V(/var/lib/supply-booted) or V(~/.supply-booted) at its end.
       - If cloud-init is absent or disabled on the machine, the task waits for that file instead. Without it the machine
         has not run its user data, and the task fails after O(boot_timeout).
     type: bool

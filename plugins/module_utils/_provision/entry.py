@@ -43,7 +43,7 @@ AFFECTED = "provision_affected_ids"
 
 # Digests of the first order: see `sending.order_digests`
 ORDERED = "provision_ordered"
-# Whether the ordered user data leave a mark at their end: see `waiting`
+# Whether the ordered user data leaves a mark at its end: see `waiting`
 BOOT_MARK = "provision_boot_mark"
 
 # The number of the sealed plan that bought it: see `sealed`
@@ -100,7 +100,7 @@ class Entry:
     reaped_at: str = ""  # when a run began to end it
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they existed before
     ordered: Variables = field(default_factory=dict)  # digests of its first order
-    boot_mark: bool = False  # its user data leave a mark at their end
+    boot_mark: bool = False  # its user data leaves a mark at its end
     missing_since: str = ""  # when a look first did not find its machines
     missing_at: str = ""  # when a second look did not find them either
     protected_since: str = ""  # when its host was first declared protected; empty if it is not

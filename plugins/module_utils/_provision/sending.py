@@ -487,5 +487,5 @@ def ordered_otherwise(entry: Entry, order: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def boot_mark(user_data: str | None) -> bool | None:
-    """Return True if user data leave a mark at their end, as they do unless they say otherwise; None if not."""
+    """Return True if user data leaves a mark at its end, as it does unless it says otherwise; None if not."""
     return (bool(user_data) and NO_MARK not in str(user_data)) or None

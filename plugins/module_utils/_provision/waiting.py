@@ -263,7 +263,7 @@ _WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to h
 
 @dataclass(frozen=True)
 class BootTimeouts:
-    """The time limits of a wait in seconds, and what the user data do."""
+    """The time limits of a wait in seconds, and what the user data does."""
 
     connect: float  # until SSH answers, at first and after each restart
     boot: float  # until cloud-init has finished, once SSH has answered
