@@ -482,8 +482,8 @@ def _faults_of_connection(declaration: Declaration, connection: str, no_login: s
     return applicable(
         {
             f"{host} is this computer, not a machine to buy. Declare another host.": is_here,
-            f"The connection of {host} is local, so this computer would be configured in the machine's place. Set it"
-            " for tasks, not for the host, or set provision_reach to false.": (
+            f"The connection of {host} is local, so this computer would be configured instead of the machine. Set"
+            " ansible_connection for tasks, not for the host, or set provision_reach to false.": (
                 declaration.reach and connection == "local" and not is_here
             ),
             no_login: declaration.reach and connection in _SSH_CONNECTIONS and no_login,
@@ -524,11 +524,9 @@ def _faults_of_identity(declaration: Declaration) -> list[str]:
             'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), which keeps the host'
             " keys.": by_name and declaration.trust == "seeded",
             "provision_resource_name must not be empty: it identifies the host's machine.": not name.strip(),
-            f"Without a registry only its name identifies a machine, and {name} is also that of {twin}. Set a"
-            " registry, a provision_project without a dash, or another provision_resource_name. For a machine that has"
-            f" this name already, leave provision_project out and set provision_resource_name to {name}.": (
-                by_name and twin
-            ),
+            f"Without a registry, only its name identifies a machine, but one of {twin} would also be called {name}."
+            " Set a registry, a provision_project without a dash, or another provision_resource_name. For a machine with"
+            f" this name, leave provision_project out and set provision_resource_name to {name}.": (by_name and twin),
         }
     )
 

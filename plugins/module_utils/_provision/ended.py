@@ -213,7 +213,7 @@ def late_machines(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
 
 def late_unknown(plan: Row, error: Exception) -> NotEnded:
     """The result if the list with late machines cannot be read: the entry keeps all ids, even if all have ended."""
-    sentence = f"The offer was still under way, and whether it brought more machines is unknown: {error}"
+    sentence = f"The offer was still under way, so it may have brought more machines: {error}"
     return NotEnded(tuple(plan["ids"] or plan["resource_ids"] or plan["gone"]), (sentence,))
 
 

@@ -154,7 +154,7 @@ def _early_end_lines(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
     found = ((draft, [seconds_of(draft.offer.get(name)) for name in ("expires_at", "valid_to")]) for draft in buyers)
     for draft, (expires, end) in found:
         if end is not None and (expires or 0.0) < end < (math.inf if draft.end is None else draft.end):
-            yield f"{draft.host}: by the API, its offer ends at {formatted(end)}"
+            yield f"{draft.host}: the API says that its offer ends at {formatted(end)}"
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:

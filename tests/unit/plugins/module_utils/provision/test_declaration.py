@@ -200,7 +200,10 @@ def test_name_that_another_project_may_use_needs_registry() -> None:
     fields = {"host": "gpu-1", "project": "team-a", "name": "team-a-gpu-1"}
     words = "only its name identifies a machine"
     (objection,) = [text for text in declared("", **fields).objections if words in text]
-    assert "also that of host a-gpu-1 of project team." in objection and "leave provision_project out" in objection
+    assert (
+        "one of host a-gpu-1 of project team would also be called" in objection
+        and "leave provision_project out" in objection
+    )
     assert words not in objections(**fields)
     for unique in ({**fields, "name": "mine"}, {**fields, "project": "team_a", "name": "team_a-gpu-1"}):
         assert words not in objections("", **unique)

@@ -559,4 +559,4 @@ def test_ledger_notes_why_purchase_and_storage_ended(
 )
 def test_all_ids_are_left_if_late_machines_cannot_be_listed(fields: dict[str, Any]) -> None:
     found = ended.late_unknown({**PLAN, **fields}, OSError("HTTP 503."))
-    assert found.ids == (M,) and found.sentences[0].endswith("whether it brought more machines is unknown: HTTP 503.")
+    assert found.ids == (M,) and found.sentences[0].endswith("so it may have brought more machines: HTTP 503.")

@@ -150,8 +150,8 @@ def test_quote_warns_if_offer_ends_before_lease(
     valid_to: str | None, expires_at: str | None, end: float | None, has_note: bool
 ) -> None:
     result = quote(replace(buying_plan("a", 1, valid_to=valid_to, expires_at=expires_at), end=end), buying_plan("b", 2))
-    assert ("a: by the API, its offer ends at 2027-01-15 08:00 UTC" in result["lines"]) is has_note
-    assert str(result["lines"]).count("by the API") == has_note
+    assert ("a: the API says that its offer ends at 2027-01-15 08:00 UTC" in result["lines"]) is has_note
+    assert str(result["lines"]).count("the API says") == has_note
 
 
 @pytest.mark.parametrize(
