@@ -15,6 +15,7 @@ from ansible.template import Templar
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import as_templates
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     Patterns,
+    bought_offer,
     evaluate,
     further_machines,
     lacks_machine,
@@ -87,6 +88,8 @@ def test_name_of_both_a_group_and_a_host_is_refused(given: Any) -> None:
         # A machine with the name of a host that buys machines and has a registry is not the host's.
         ({"supply_resource_id": "S", "provision_spec": {"compute": {}}}, []),
         ({"supply_resource_id": "S", "provision_offer_id": "O", "provision_registry_dir": "folder"}, []),
+        # The address is that machine's.
+        ({"supply_resource_id": "S", "provision_offer_id": "O", "ansible_host": "192.0.2.1"}, []),
         ({"supply_resource_id": "S", "provision_spec": {"compute": {}}, "provision_registry_dir": ""}, ["S"]),
     ],
 )
@@ -101,6 +104,24 @@ def test_machine_ids_of_host(variables: dict[str, Any], ids: list[str]) -> None:
 )
 def test_lacks_machine_accepts_hosts_of_the_user(variables: dict[str, Any]) -> None:
     assert not lacks_machine("gpu-1", {"hostvars": Mock(raw_get={"gpu-1": variables}.get)})
+
+
+@pytest.mark.parametrize(
+    ("variables", "offer"),
+    [
+        ({}, {}),
+        ({"provision_offer": None, "provision_instances": [{}]}, {}),
+        ({"provision_offer": {"gpu_count": 8, "vendor": None}}, {"gpu_count": 8, "node_count": 0}),
+        # The GPUs of a cluster are those of all its machines.
+        (
+            {"provision_offer": {"gpu_count": 16, "node_count": None}, "provision_instances": [{}, {}]},
+            {"gpu_count": 16, "node_count": 2},
+        ),
+        ({"provision_offer": {"node_count": 3}, "provision_instances": [{}]}, {"node_count": 3}),
+    ],
+)
+def test_bought_offer_counts_machines_if_the_api_does_not(variables: dict[str, Any], offer: dict[str, Any]) -> None:
+    assert bought_offer("gpu-1", {"hostvars": Mock(raw_get={"gpu-1": variables}.get)}) == offer
 
 
 def test_further_machines_are_told_apart_from_hosts_with_similar_names() -> None:
