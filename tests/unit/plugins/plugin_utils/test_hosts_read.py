@@ -188,6 +188,28 @@ def test_default_project_is_read_only_if_hosts_use_it(
     assert {row["project"] for row in found["hosts"]} == projects and found["troubles"] == []
 
 
+@pytest.mark.parametrize(
+    ("gpu", "web", "projects"),
+    [
+        (SPEC, {}, {"team-a"}),
+        (SPEC, SPEC, {"team-a", "default"}),
+        # A host that no longer declares a machine may still have one in its project.
+        ({}, {}, {"team-a"}),
+        ({}, SPEC, {"team-a", "default"}),
+    ],
+)
+def test_default_project_of_shared_registry_is_read_only_if_hosts_use_it(
+    inventory: Inventory, gpu: dict[str, Any], web: dict[str, Any], projects: set[str]
+) -> None:
+    groups = {
+        "gpu": {"hosts": {"gpu-1": None}, "vars": {"provision_project": "team-a", **gpu}},
+        "web": {"hosts": {"web-1": None}, "vars": web},
+    }
+    inventory.write({"all": {"vars": {"provision_registry_url": URL}, "children": groups}})
+    found = inventory.gathered("reap")
+    assert {row["project"] for row in found["hosts"]} == projects and found["troubles"] == []
+
+
 def test_registry_url_of_the_play_is_used_for_all_hosts(inventory: Inventory) -> None:
     inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2"]), "vars": SPEC}})
     inventory.play = {"provision_registry_url": URL}
