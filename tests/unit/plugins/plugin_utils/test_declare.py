@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision_samples import SPEC, raw
-from samples import AWX_JOB
+from samples import AWX_JOB, KEY
 
 IS_NEW = hasattr(ansible.template, "trust_as_template")  # ansible-core 2.19 or newer
 ROLE = Path(__file__).resolve().parents[4] / "roles" / "provision"
@@ -218,6 +218,25 @@ def test_ssh_key_and_cloud_config_are_not_in_the_declaration() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "fingerprint", "fault"), [(KEY, "SHA256:", ""), ("ssh-ed25519 ?", "", "is "), (None, "", "is empty")]
+)
+def test_declaration_has_fingerprint_and_fault_of_ssh_key(key: Any, fingerprint: str, fault: str) -> None:
+    found = declaration_of(provision_ssh_public_key=key)
+    assert (found["ssh_fingerprint"][:7], found["has_ssh_public_key"]) == (fingerprint, bool(key))
+    assert fault in found["ssh_key_fault"] and bool(found["ssh_key_fault"]) is bool(fault)
+
+
+@pytest.mark.parametrize(
+    ("is_of_a_run", "given", "limit"),
+    [(True, "", "unlimited"), (True, None, "unlimited"), (True, 3, 3), (False, "", ""), (False, 3, 3)],
+)
+def test_only_a_run_needs_no_ceiling(is_of_a_run: bool, given: Any, limit: Any) -> None:
+    """The cap on its bill limits the price."""
+    found = declaration_of(provision_max_price_per_hour=given, run__is_of_a_run=is_of_a_run)
+    assert found["max_price_per_hour"] == limit
+
+
+@pytest.mark.parametrize(
     ("file", "path"),
     [("keys/a.pub", "/plays/keys/a.pub"), ("/k/a.pub", "/k/a.pub"), ("~/a.pub", "/somebody/a.pub")],
 )
@@ -233,6 +252,15 @@ def test_order_changes_declaration_only_in_playbooks() -> None:
     found = declaration_of(extra=order, provision__group="gpu")
     assert found["spec"] == {"compute": {"gpu_type": "A100", "gpu_count": 1, "contract_type": "ondemand"}}
     assert (found["max_price_per_hour"], found["refused"]) == ("2", "")
+
+
+def test_order_in_inventory_is_refused() -> None:
+    """It would have no effect, so something else would be bought."""
+    refused = declaration_of(provision__group="gpu", provision_hosts=2)["refused"]
+    assert refused.startswith("Orders must be extra variables, so provision_hosts would have no effect.")
+    assert declaration_of(provision_hosts=2)["refused"].startswith(
+        "Only the collection's playbooks take provision_hosts"
+    )
 
 
 def test_empty_group_of_playbook_is_refused() -> None:

@@ -196,6 +196,9 @@ def test_default_project_is_read_only_if_hosts_use_it(
         # A host that no longer declares a machine may still have one in its project.
         ({}, {}, {"team-a"}),
         ({}, SPEC, {"team-a", "default"}),
+        ({"provision_project": "default"}, {}, {"default"}),
+        # Files are no other team's.
+        ({}, {"provision_registry_url": "", "provision_registry_dir": "/srv/web"}, {"team-a", "default"}),
     ],
 )
 def test_default_project_of_shared_registry_is_read_only_if_hosts_use_it(
