@@ -18,7 +18,7 @@ from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
-from .._provision.ownership import Account, OwnershipClaim, machines_among, refreshed
+from .._provision.ownership import Account, OwnershipClaim, machines_among, not_gone, refreshed
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import SweptHost
 from .._provision.rounds import Ended, Ends
@@ -53,7 +53,8 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     seen = _ask_api(api, requests, _other_claims(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     requests = [endings.with_age(request, clock) for request in requests]
-    moved = registries.ended_bills(places.values(), seen.account.unclaimed)
+    left = [*seen.account.unclaimed, *not_gone(seen.account.storage)]
+    moved = registries.ended_bills(places.values(), left)
     ends, all_ends = [], ending.hosts_ending_only_storage(requests)
     for raw, request in zip(hosts, requests):
         place, is_checked = places[request.host], endings.is_checked(raw, check_mode)
@@ -63,7 +64,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             unread=snapshot.trouble(place, request.host),
             stale=joined(
                 registries.stale_file_refusal(raw, params, request.entry.offer_id),
-                moving.why_moved_away(raw, request.entry, moved, seen.account.unclaimed),
+                moving.why_moved_away(raw, request.entry, moved, left),
                 *registries.bought_elsewhere(raw, params, places.values()),
             ),
             foreign=snapshot.wrong_project(place, request.host, str(raw["project"])),

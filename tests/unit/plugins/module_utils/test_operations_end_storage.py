@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import MOVED
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._stores import ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
@@ -78,6 +80,18 @@ def test_decommission_forget_refuses_storage_known_to_api(tmp_path: Path, is_lis
     api = Api(volume) if is_listed else Api(unlisted=(volume,))
     (plan,) = plans(api, declared("gpu-1", tmp_path), forget=["v"])["ends"]
     assert plan["next"] == "stop" and "decommission_storage=end" in plan["refusal"]
+
+
+@pytest.mark.parametrize("status", ["available", "deleted"])
+def test_storage_that_was_moved_into_a_shared_registry_stops_its_host(tmp_path: Path, status: str) -> None:
+    """A run without that registry's URL does not know it, and it is billed."""
+    file = HostFile(str(write(tmp_path, "gpu-1", storage=[KEPT_VOLUME])))
+    file.read()
+    file.end_stray("v", ["v"], MOVED)
+    api = Api(machine("v", "data", kind="storage", status=status))
+    (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
+    is_moved = "gpu-1: moved into a shared registry that this run does not read" in plan["refusal"]
+    assert is_moved is (status != "deleted"), plan["refusal"]
 
 
 def test_concurrent_ends_both_keep_storage(tmp_path: Path) -> None:
