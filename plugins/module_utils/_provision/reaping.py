@@ -16,6 +16,7 @@ from .._text import (
     abridged,
     applicable,
     duration,
+    duration_text,
     formatted,
     ids_in_words,
     joined,
@@ -75,7 +76,7 @@ def _duration(name: str, value: t.Any, unit: str, otherwise: float, range_of: tu
         seconds = -1.0
     if least <= seconds <= most:
         return seconds
-    allowed = f"a duration such as 90s, 30m or 2h, from {least:g} seconds to {most / 3600:g} hours"
+    allowed = f"a duration such as 90s, 30m or 2h, from {duration_text(least)} to {duration_text(most)}"
     raise ValueError(f"{name} must be {allowed}, not '{printable(text, 60)}'.")
 
 

@@ -418,10 +418,10 @@ def test_end_stops_if_host_has_another_registry_than_sweep(tmp_path: Path) -> No
         ({"grace": True}, "reap_grace must be a duration"),
         ({"grace": ["30m"]}, "reap_grace must be a duration"),
         ({"grace": "40d"}, "from 0 seconds to 744 hours, not '40d'"),
-        ({"before_end_timeout": 0}, "from 1 seconds to 24 hours, not '0"),
-        ({"before_end_timeout": "0s"}, "from 1 seconds to 24 hours, not '0"),
+        ({"before_end_timeout": 0}, "from 1 second to 24 hours, not '0"),
+        ({"before_end_timeout": "0s"}, "from 1 second to 24 hours, not '0"),
         ({"before_end_timeout": "none"}, "reap_before_end_timeout must be a duration"),
-        ({"before_end_timeout": "2d"}, "from 1 seconds to 24 hours, not '2d'"),
+        ({"before_end_timeout": "2d"}, "from 1 second to 24 hours, not '2d'"),
     ],
 )
 def test_sweep_refuses_mistyped_durations(tmp_path: Path, given: Json, expected_message: str) -> None:
