@@ -525,8 +525,10 @@ def _faults_of_identity(declaration: Declaration) -> list[str]:
             " keys.": by_name and declaration.trust == "seeded",
             "provision_resource_name must not be empty: it identifies the host's machine.": not name.strip(),
             f"Without a registry, only its name identifies a machine, but one of {twin} would also be called {name}."
-            " Set a registry, a provision_project without a dash, or another provision_resource_name. For a machine with"
-            f" this name, leave provision_project out and set provision_resource_name to {name}.": (by_name and twin),
+            " Set a registry, a provision_project without a dash, or another provision_resource_name. For an existing"
+            f" machine of this name, leave provision_project out and set provision_resource_name to {name}.": (
+                by_name and twin
+            ),
         }
     )
 
