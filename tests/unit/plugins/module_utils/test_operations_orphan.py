@@ -93,7 +93,7 @@ def test_machine_that_was_moved_into_a_shared_registry_is_not_ended(
     expect_reads(queue, resource())
     result = orphan()
     assert bool(result["ended"]) is ends
-    assert ends or "gpu-1: moved into a shared registry, which this run does not read" in result["msg"]
+    assert ends or "gpu-1: moved into a shared registry that this run does not read" in result["msg"]
 
 
 def test_unreadable_registry_prevents_the_end(
