@@ -22,7 +22,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
-from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import check_names, declared, declared_end
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
+    check_names,
+    declared,
+    declared_end,
+    registry_fingerprint,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,10 +157,64 @@ def test_slips_are_unknown_variables_with_prefix_of_role() -> None:
     ],
 )
 def test_misspelled_variable_of_an_end_is_refused(variables: dict[str, Any], slips: list[str]) -> None:
+    assert [fault.split()[0] for fault in end_declaration_of(**variables)["invalid"]] == slips
+
+
+def end_declaration_of(**variables: Any) -> dict[str, Any]:
+    """The declaration for the end of a host with the role's defaults and these variables."""
     defaults = yaml.safe_load((ROLE.parent / "decommission" / "defaults" / "main.yml").read_text())
     known = as_template({"inventory_hostname": "gpu-1", "inventory_dir": "/inventory", **defaults, **variables})
     templar = ansible.template.Templar(loader=DataLoader(), variables=known)
-    assert [fault.split()[0] for fault in declared_end(known, templar, check_mode=False)["invalid"]] == slips
+    return declared_end(known, templar, check_mode=False)
+
+
+SWEPT = {"decommission__reaped": {"why": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"name": "gpu-1", "resource_id": "", "listed_id": "", "storage": "keep", "force": False, "reaped": {}}),
+        ({"decommission_resource_id": "R"}, {"resource_id": "R"}),
+        ({"supply_resource_id": "S"}, {"listed_id": "S", "resource_id": ""}),
+        # The name of a group means its hosts, not a machine that the inventory plugin lists under this name.
+        ({"supply_resource_id": "S", "groups": {"gpu-1": ["a"], "all": ["a", "gpu-1"]}}, {"listed_id": ""}),
+        ({"supply_resource_id": "S", "groups": {"gpu": ["gpu-1"], "all": ["gpu-1"]}}, {"listed_id": "S"}),
+        ({"provision_project": "team"}, {"name": "team-gpu-1", "project": "team"}),
+        ({"provision_resource_name": "own"}, {"name": "own"}),
+        ({"decommission_resource_name": "other", "provision_resource_name": "own"}, {"name": "other"}),
+        ({"decommission_force": "yes"}, {"force": True}),
+        ({"decommission_force": "perhaps"}, {"force": False}),
+        ({"provision_storage_on_end": "end"}, {"storage": "end"}),
+        ({"decommission_storage": "end"}, {"storage": "end"}),
+        ({"decommission_storage": "keep", "provision_storage_on_end": "end"}, {"storage": "keep"}),
+        # A sweep follows only the host's own variable.
+        ({"decommission_storage": "end", **SWEPT}, {"storage": "keep", "reaped": {"why": "x"}}),
+        ({"provision_storage_on_end": "end", **SWEPT}, {"storage": "end"}),
+        # The step reports what cannot be evaluated, and a sweep goes on.
+        ({"provision_protect": "{{ nothing }}"}, {"protect": None}),
+        ({"provision_protect": True}, {"protect": True}),
+        ({"decommission_resorce_id": "R", **SWEPT}, {"invalid": []}),
+    ],
+    ids=str,
+)
+def test_end_declares_machine_and_storage(variables: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = end_declaration_of(**variables)
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_end_without_evaluated_id_is_refused() -> None:
+    """Else it would end the host's own machine."""
+    with pytest.raises(AnsibleActionFail, match="decommission_resource_id cannot be evaluated"):
+        end_declaration_of(decommission_resource_id="{{ nothing }}")
+
+
+def test_registry_fingerprint_tells_registries_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (registry_fingerprint(f"postgresql://db/{name}") for name in ("a", "b"))
+    assert "" != first != second != "" and first == registry_fingerprint("postgresql://db/a")
+    assert registry_fingerprint(None) == registry_fingerprint("") == ""
+    monkeypatch.setenv("COMPUTE_INDEX_REGISTRY_URL", "postgresql://db/a")
+    assert (registry_fingerprint(""), registry_fingerprint("postgresql://db/b")) == (first, second)
 
 
 def test_each_declaration_has_its_own_id() -> None:
