@@ -308,6 +308,7 @@ def test_unreadable_status_leaves_the_journal_open(queue: RequestQueue, buy: Any
     queue.expect("GET", STATUS_PATH, {}, 401)
     result = buy()
     assert (outcome_of(result), result["status_code"]) == (("unknown", "unknown_outcome", []), 401)
+    assert [whole for _connecting, whole in queue.timeouts] == [operation.SETTLE_TIMEOUT]
     assert "MAY BE BOUGHT" in result["msg"] and stored_entry(path) == SENT
 
 
@@ -415,6 +416,19 @@ def test_failed_purchase_with_resources_stays_in_the_registry(queue: RequestQueu
     assert outcome_of(buy()) == ("rejected", "conflict", [RESOURCE_ID])
     assert stored_entry(path) == MADE
     assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
+
+
+@pytest.mark.parametrize("outcome", ["created", "existing"])
+def test_failed_purchase_whose_machine_names_another_offer_was_made(
+    queue: RequestQueue, buy: Any, path: Path, outcome: str
+) -> None:
+    if outcome == "existing":
+        write_entry(path, MADE)
+    else:
+        queue.expect_free_offer().expect(*POST, procurement("failed", error="no power", resource_ids=[RESOURCE_ID]))
+    queue.show(resource(offer_history=[{"offer_id": OTHER_ID}])).expect("GET", STATUS_PATH, status("failed"))
+    result = buy()
+    assert outcome_of(result)[:2] == (outcome, "conflict") and result["changed"] is (outcome == "created")
 
 
 def test_failed_purchase_names_its_machine_although_none_can_be_listed(
