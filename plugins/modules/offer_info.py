@@ -88,7 +88,7 @@ offers:
       description:
         - USD per hour for the whole offer, V(null) if unknown. This is the higher of RV(offers[].total_price_per_hour)
           and the price of all GPUs. If the API gives no total, the price of the storage is added to that.
-        - A total of zero with a price per GPU counts as unknown.
+        - A total of zero counts as unknown.
       type: float
       sample: 2.35
     gpu_type:

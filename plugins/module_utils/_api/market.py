@@ -119,15 +119,14 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
 
     The higher of ``total_price_per_hour`` and the price of all GPUs; without a total, the sum for GPUs and storage. A
     price below zero counts as missing. The result is unknown if a price is in another currency or unreadable, or if the
-    total or sum is zero although a GPU has a price. If the number of GPUs is unknown, a total counts at least as much
-    as one GPU.
+    total or sum is zero. If the number of GPUs is unknown, a total counts at least as much as one GPU.
     """
     given = [offer.get("total_price_per_hour"), offer.get("gpu_price_per_hour")]
     if foreign_currency(offer) or any(map(_is_unreadable, given)):
         return None
     total, per_gpu = map(read_price, given)
     if per_gpu is None or total == 0:
-        return total if per_gpu is None else None
+        return total or None
     count = _gpus_of(offer)
     if total is not None:
         return read_price(max(total, per_gpu * max(count, 1)))

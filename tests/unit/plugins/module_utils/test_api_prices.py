@@ -24,7 +24,8 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
     [
         ({"total_price_per_hour": 2.5}, 2.5),
         ({"total_price_per_hour": "2.50"}, 2.5),
-        ({"total_price_per_hour": 0}, 0.0),
+        ({"total_price_per_hour": 0}, None),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": None, "gpu_count": 8}, None),
         ({"total_price_per_hour": 2.5, "gpu_price_per_hour": 9, "gpu_count": 8, "storage_price_per_hour": 1}, 72.0),
         ({"total_price_per_hour": 1.0, "gpu_price_per_hour": 30.0, "gpu_count": 8}, 240.0),
         ({"total_price_per_hour": "250", "gpu_price_per_hour": "30", "gpu_count": "8"}, 250.0),
@@ -34,7 +35,7 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
         ({"total_price_per_hour": "0.00", "gpu_price_per_hour": 30.0}, None),
         ({"total_price_per_hour": 1e-9, "gpu_price_per_hour": 30.0, "gpu_count": 1}, None),
         ({"total_price_per_hour": 0, "gpu_price_per_hour": 0, "gpu_count": 1}, None),
-        ({"total_price_per_hour": 0, "gpu_price_per_hour": -1, "gpu_count": 1}, 0.0),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": -1, "gpu_count": 1}, None),
         ({"total_price_per_hour": -1, "gpu_price_per_hour": 2, "gpu_count": 2, "storage_price_per_hour": 1}, 5.0),
         ({"total_price_per_hour": 3, "gpu_price_per_hour": -1, "gpu_count": 2}, 3.0),
         ({"gpu_price_per_hour": 1e200, "gpu_count": 1e200}, None),
@@ -125,7 +126,7 @@ def test_offers_are_sorted_by_price_unknown_prices_last() -> None:
     prices = [3.0, None, 0, "1.5", 2, "?", float("inf")]
     items = [offer(offer_id=str(n), total_price_per_hour=p, gpu_price_per_hour=None) for n, p in enumerate(prices)]
     offers, *_rest = canned({"offers": items}).search_offers({})
-    assert [item["offer_id"] for item in offers] == ["2", "3", "4", "0", "1", "5", "6"]
+    assert [item["offer_id"] for item in offers] == ["3", "4", "0", "1", "2", "5", "6"]
 
 
 @pytest.mark.parametrize(
