@@ -449,6 +449,8 @@ def test_a_missing_machine_is_not_replaced() -> None:
     assert standing.kind is STOP and not standing.void
     for part in (M, "MISSING since 2026-01-31T12:00:00Z", "nothing else was bought", f"decommission_forget={M}"):
         assert part in standing.reason
+    # The mark is from an earlier run: the machine is listed again.
+    assert standing_with(host(), own_entry, STATUSES["ready"], LISTS["its own"]).kind is READY
 
 
 def test_host_stops_if_account_cannot_be_listed() -> None:

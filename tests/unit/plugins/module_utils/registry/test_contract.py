@@ -261,6 +261,15 @@ def test_purchase_is_noted_before_its_machines_are_known(run: Runs) -> None:
     assert read_entry(read_back(run)).purchase == MADE
 
 
+def test_machines_are_noted_even_without_an_answer_to_their_purchase(run: Runs) -> None:
+    """Ids alone prove that they may be billed."""
+    store = run()
+    store.claim(journal())
+    store.note({"provision_resource_ids": [RESOURCE_ID]})
+    assert read_entry(read_back(run)).resource_ids == (RESOURCE_ID,)
+    assert read_entry(read_back(run)).offer_id == OFFER_ID
+
+
 def test_machines_are_noted_even_if_the_claim_was_lost(run: Runs) -> None:
     run().note(made(RESOURCE_ID))
     entry = read_back(run)

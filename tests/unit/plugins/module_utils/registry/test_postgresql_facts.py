@@ -157,14 +157,14 @@ def test_adopted_machine_is_the_only_one_of_its_ended_purchase(run: Callable[...
 def test_end_of_a_stray_ends_no_other_purchase(run: Callable[..., Database], registry_url: str) -> None:
     database = run()
     database.note(purchase("gpu-1"), [RESOURCE_ID])
-    for offer, machine in ((OTHER_ID, SECOND_RESOURCE_ID), ("offer 3", "m3")):
+    for offer, machines in ((OTHER_ID, [SECOND_RESOURCE_ID]), ("offer 3", ["m3"]), ("offer 4", [])):
         with pytest.raises(Contested):
-            database.note(purchase("gpu-1", offer), [machine])
+            database.note(purchase("gpu-1", offer), machines)
     assert database.end_stray(OFFER_ID, [RESOURCE_ID]) is None
     assert database.end_stray(OTHER_ID, [RESOURCE_ID]) is None
     bill = database.end_stray(OTHER_ID, [SECOND_RESOURCE_ID])
-    assert bill is not None and not bill.runs and states(registry_url) == ["live", "ended", "stray"]
-    assert [row.resource_ids for row in database.counted()] == [[RESOURCE_ID], ["m3"]]
+    assert bill is not None and not bill.runs and states(registry_url) == ["live", "ended", "stray", "stray"]
+    assert [row.resource_ids for row in database.counted()] == [[RESOURCE_ID], ["m3"], []]
 
 
 @pytest.mark.parametrize(("price", "highest"), [(0.02, 0.05), (0.08, 0.08), (None, 0.05)])
