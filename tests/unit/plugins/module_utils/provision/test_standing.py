@@ -254,11 +254,14 @@ def test_rules_hold_in_each_combination() -> None:
         ([machine(1, "gpu-1", X, spec={"gpu_type": "nvidia-l4-24gb"})], STOP, (M, "nvidia-l4-24gb instead of H100")),
         ([machine(1, "gpu-1", X, spec={"gpu_count": 8})], STOP, ("gpu_count 8 instead of 1",)),
         ([machine(1, "gpu-1", X, spec={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "eu"})], UNDER_WAY, ()),
+        ([machine(1, "gpu-1", X, price_per_hour=None)], UNDER_WAY, ()),
+        ([machine(1, "gpu-1", X, status="failed", price_per_hour=9.0)], FAILED, ()),
         ([machine(1, "gpu-1", X, status="deleting")], FREE, ()),
         ([machine(1, "gpu-1", X, status="failed"), machine(2, "gpu-1", Y)], UNDER_WAY, ()),
         ([machine(1, "gpu-1", X, status="a new word")], UNDER_WAY, ()),
         # Names with numbers: a cluster if one offer has several
         ([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)], UNDER_WAY, ()),
+        ([machine(number, f"gpu-1-{number}", X, spec={"gpu_count": 8}) for number in (1, 2)], UNDER_WAY, ()),
         ([machine(1, "gpu-1", X), machine(2, "gpu-1-1", X)], UNDER_WAY, ()),
         ([machine(1, "gpu-1-1", X)], FREE, ()),
         ([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", Y)], FREE, ()),
@@ -343,12 +346,42 @@ def test_unanswered_purchase_keeps_ordered_name(offer: str | None) -> None:
     assert other_standing.kind is STOP and "none of its machines is called gpu-1: " in other_standing.reason
 
 
+def test_open_purchase_keeps_ids_that_only_its_status_names() -> None:
+    standing = standing_in("sent", "ready", "unreadable")
+    assert (standing.kind, standing.resource_ids) == (OPEN, (M,))
+    assert standing_in("sent", "ready", "a stranger with its offer", "adopt").resource_ids == (N,)
+
+
+@pytest.mark.parametrize("listed", [machine(1, "gpu-1", None), machine(2, "stranger", X), machine(1, "gpu-1-1", None)])
+def test_refused_purchase_takes_no_machine(listed: dict[str, Any]) -> None:
+    """Each of its requests was refused, so a machine of its name or offer is somebody else's."""
+    refused = entry(X, purchase="sent", provision_refused_status=409)
+    assert standing_with(host(), refused, status_of("ready"), [listed]).kind is OPEN
+
+
+def test_failed_purchase_keeps_ids_that_may_be_billed() -> None:
+    both, listed = entry(X, [M, N], "made"), [machine(1, "gpu-1", X, status="failed")]
+    gone = [*listed, machine(2, "gpu-1-1", X, status="deleted")]
+    for machines, ids in ((gone, (M,)), (listed, (M, N)), (None, (M, N))):
+        standing = standing_with(host(), both, status_of("failed"), machines)
+        assert (standing.kind, standing.resource_ids) == (FAILED, ids)
+
+
+def test_ended_purchase_is_over_although_a_list_lags() -> None:
+    """The machine's own page proves that it is gone."""
+    observed = replace(account([(host(), ENTRIES["owns"])], LISTS["without a name"]), read={M: None})
+    standing = standing_of(host(), ENTRIES["owns"], STATUSES["ended"], observed)
+    assert (standing.kind, standing.void) == (FREE, True)
+
+
 def test_host_does_not_adopt_machine_in_another_registry() -> None:
     for mode in ({"adopt": True}, {"by_name": True}):
         declared = host(**mode)
         other_claim = claim_of("gpu-2", "gpu-2", entry(X, [M]), by_name=False)
         standing = standing_with(declared, entry(), None, [machine(1, "gpu-1", X)], [other_claim])
         assert standing.kind is STOP and "gpu-2" in standing.reason and M in standing.reason
+    standing = standing_with(host(), entry(), None, [machine(1, "gpu-1", X)], [other_claim])
+    assert standing.kind is STOP and "gpu-2" in standing.reason
 
 
 def test_host_with_contested_machine_stops_and_keeps_journal() -> None:
@@ -407,8 +440,9 @@ def test_named_offer_bought_by_others_needs_adopt() -> None:
     assert standing.kind is STOP
     for part in (X, N, "colleague", "USD 2.00", "provision_adopt: true", "provision_offer_id"):
         assert part in standing.reason
-    adopting = host(offer_id=X, adopt=True)
-    taken = standing_with(adopting, entry(), None, stranger)
+    adopting = host("gpu-2", offer_id=X, adopt=True)
+    observed = account([(declared, entry()), (adopting, entry())], stranger)
+    taken = standing_of(adopting, entry(), None, observed)
     assert (taken.kind, taken.adopted, taken.resource_ids) == (UNDER_WAY, True, (N,))
 
 
@@ -479,6 +513,9 @@ def test_machine_shown_only_by_list_is_not_adopted() -> None:
     standing = standing_of(declared, entry(), None, observed)
     assert standing.kind is STOP and M in standing.reason
     assert standing.reason.endswith("Nothing was bought or taken over. Run again in a minute.")
+    declared = host(adopt=True, offer_id=X)
+    observed = replace(account([(declared, entry())], [machine(2, "colleague", X)]), read={N: None})
+    assert standing_of(declared, entry(), None, observed).kind is STOP
 
 
 @pytest.mark.parametrize("mode", MODES)
