@@ -24,8 +24,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
 
-from provision_samples import REGISTRY, declared, entry, machine_id, offer, offer_id
+from provision_samples import REGISTRY, declared, entry, machine, machine_id, offer, offer_id
 
 M, X = machine_id(1), offer_id(1)
 CONNECTION = {"resource_id": M, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
@@ -90,6 +91,10 @@ def test_machine_that_runs_as_registered_is_kept() -> None:
     assert (plan_row["next"], plan_row["label"]) == ("reach", "runs as registered, USD 2.00/h")
     kept_in_database = rows.keep_if_as_registered(owner("shared:default"), waiting_plan, status, KNOWN_HOSTS)
     assert kept_in_database.action == KEEP and kept_in_database.facts["ansible_host"] == "192.0.2.1"
+    assert "provision_ends_at" not in kept_in_database.facts
+    leased = replace(owner("shared:default"), entry=replace(owner().entry, ends_at="2026-02-01T12:00:00Z"))
+    kept_with_lease = rows.keep_if_as_registered(leased, waiting_plan, status, KNOWN_HOSTS)
+    assert kept_with_lease.facts["provision_ends_at"] == "2026-02-01T12:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,7 @@ def test_machine_that_runs_as_registered_is_kept() -> None:
         (replace(owner(), standing=Standing(HostState.UNDER_WAY, X, (M,), 2.0)), Plan("gpu-1", WAIT, X), [CONNECTION]),
         (cluster(), Plan("gpu-1", WAIT, X), [CONNECTION, {**CONNECTION, "resource_id": machine_id(2)}]),
         (owner(), Plan("gpu-1", WAIT, X), [{**CONNECTION, "ansible_host": "192.0.2.2"}]),
+        (owner("shared:default"), Plan("gpu-1", WAIT, X), [{**CONNECTION, "ansible_host": "192.0.2.2"}]),
         (case(HostState.READY, entry(X, [M], "made")), Plan("gpu-1", WAIT, X), [CONNECTION]),
     ],
 )
@@ -220,6 +226,18 @@ def test_adoption_notes_protection() -> None:
 def test_adoption_notes_groups() -> None:
     groups = ["gpu", "train"]
     assert rows.note_of_adoption(adopter(groups=groups), Clock(0.0))["provision_groups"] == groups
+    assert "provision_groups" not in rows.note_of_adoption(adopter(groups=[]), Clock(0.0))
+
+
+def test_adoption_notes_storage_and_known_begin() -> None:
+    """The bill begins when the first machine was created whose time is known."""
+    machines = (machine(1, "gpu-1", X, created_at=None), machine(2, "gpu-1-1", X))
+    volume = Storage(machine_id(3), "data", X, 0.05)
+    host_case = adopter()
+    adopted = replace(host_case.standing, machines=machines, brings=(volume,))
+    note = rows.note_of_adoption(replace(host_case, standing=adopted), Clock(0.0))
+    assert (note["provision_journaled_at"], note[STORAGE]) == ("2026-01-31T12:00:00Z", [volume.variables])
+    assert STORAGE not in rows.note_of_adoption(host_case, Clock(0.0))
 
 
 @pytest.mark.parametrize(

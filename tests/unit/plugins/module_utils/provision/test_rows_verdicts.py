@@ -45,6 +45,11 @@ def test_release_is_over_if_each_machine_has_ended(ended: list[dict[str, Any]], 
     assert is_over(failed_host(), ended) is over
 
 
+def test_release_without_a_deletion_is_not_over() -> None:
+    """Even if no id is known: what the purchase has bought may be billed."""
+    assert not is_over(replace(failed_host(), status={"phase": "failed"}, entry=entry(X, (), "made"), listed={}), [])
+
+
 def test_released_host_tries_next_offer() -> None:
     result = released(failed_host(), ATTEMPTS, [ENDED], "", check_mode=False)
     assert (result.over, result.next, result.again, result.round) == (True, "round", True, "r1")

@@ -357,6 +357,7 @@ def test_refused_purchase_takes_no_machine(listed: dict[str, Any]) -> None:
     """Each of its requests was refused, so a machine of its name or offer is somebody else's."""
     refused = entry(X, purchase="sent", provision_refused_status=409)
     assert standing_with(host(), refused, status_of("ready"), [listed]).kind is OPEN
+    assert standing_with(host(), refused, status_of("failed"), []).kind is FREE
 
 
 def test_failed_purchase_keeps_ids_that_may_be_billed() -> None:

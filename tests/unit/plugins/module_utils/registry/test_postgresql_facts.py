@@ -210,6 +210,8 @@ def test_note_changes_only_its_own_claim(run: Callable[..., Database]) -> None:
     database = run()
     rows = [database.claim(purchase(*of), NO_CEILING) for of in (["gpu-1"], ["gpu-2", OTHER_ID])]
     database.add_to_note(rows[0], {"provision_a": 1})
+    database.renew(rows[0], 0.0)
+    assert [row.held for row in database.counted()] == [False, True]
     database.compare_and_set(database.note(purchase("gpu-3", "offer 3"), ["m3"]), {"provision_b": 1})
     database.void(rows[0], "not made", {})
     assert [(row.host, row.state, row.note) for row in database.counted()] == [
