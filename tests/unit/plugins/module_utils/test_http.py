@@ -826,6 +826,7 @@ def test_only_json_answers_set_the_clock(serve: Serve) -> None:
     steps = [
         dated(1.0),
         dated(24.0, b"<html>502</html>", content_type="text/html"),
+        dated(24.0, b"Bad gateway", content_type="text/plain"),
         dated(24.0, b"{}", content_type="text/html; charset=utf-8"),
         answer(),
         dated(2.0, age="3600", content_type="application/json"),
@@ -834,4 +835,4 @@ def test_only_json_answers_set_the_clock(serve: Serve) -> None:
     for _step in steps:
         http_client.exchange("GET", "/x", **READ)
         readings.append(http_client.ahead)
-    assert readings == pytest.approx([3600.0] * 4 + [3 * 3600.0], abs=30)
+    assert readings == pytest.approx([3600.0] * 5 + [3 * 3600.0], abs=30)

@@ -309,7 +309,8 @@ def test_unreadable_status_leaves_the_journal_open(queue: RequestQueue, buy: Any
     result = buy()
     assert (outcome_of(result), result["status_code"]) == (("unknown", "unknown_outcome", []), 401)
     assert [whole for _connecting, whole in queue.timeouts] == [operation.SETTLE_TIMEOUT]
-    assert "MAY BE BOUGHT" in result["msg"] and stored_entry(path) == SENT
+    assert "MAY BE BOUGHT" in result["msg"] and "USD 2.00 per hour" in result["msg"]
+    assert result["price_per_hour"] is None and stored_entry(path) == SENT
 
 
 # Expired

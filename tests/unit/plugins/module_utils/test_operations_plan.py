@@ -638,6 +638,12 @@ def test_failed_purchase_stays_while_page_of_machine_listed_as_deleted_is_unread
     assert host_plan["action"] != "buy" and read_entry(HostFile(str(path)).read()).resource_ids == (machine_id(1),)
 
 
+def test_plan_above_a_ceiling_changes_nothing(tmp_path: Path) -> None:
+    answer = planned(tmp_path, 2, check_mode=False, max_total_price_per_hour=0.5)
+    actions = [host_plan["action"] for host_plan in answer["plans"]]
+    assert (actions, answer["changed"]) == (["stop", "stop"], False)
+
+
 @pytest.mark.parametrize(("ceiling", "action"), [(2.2, "stop"), (2.25, "buy")])
 @pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
 @pytest.mark.parametrize("is_listed", [True, False])
