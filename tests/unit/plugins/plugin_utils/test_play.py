@@ -20,10 +20,12 @@ from ansible.errors import AnsibleActionFail, AnsibleLookupError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play import Play
+from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import ORDER_GROUP
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import as_templates
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -145,6 +147,19 @@ def test_connection_variables_come_from_host_or_play(tmp_path: Path) -> None:
     found = {host: variables.of(host) for host in HOSTS[1:]}
     assert [one.get("ansible_host") for one in found.values()] == ["192.0.2.7", None]
     assert [one["ansible_connection"] for one in found.values()] == ["local", "local"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "condition"),
+    [({}, ""), ({"b": True}, ""), ({"b": False}, "b"), ({"a": 2, "b": False}, "a == 1"), ({"other": False}, "")],
+    ids=str,
+)
+def test_condition_that_facts_make_false_is_named(facts: dict[str, Any], condition: str) -> None:
+    """The role's later tasks would be skipped, and a machine would be billed that nothing has registered."""
+    task = Mock(when=as_templates(["nothing.at.all == 1", "a == 1", "b"]))
+    variables = {"a": 1, "b": True}
+    templar = Templar(DataLoader(), variables=variables)
+    assert _task.condition_made_false(facts, task, variables, templar) == condition
 
 
 @pytest.mark.parametrize("parent", [None, Mock(_play=None, _parent=None)])
