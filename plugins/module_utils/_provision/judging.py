@@ -346,10 +346,14 @@ class JudgedHost:
         return Verdict.STOP if check_mode and verdict is not Verdict.READY else verdict
 
     @property
+    def _procured(self) -> float | None:
+        """When the offer was bought, by the API (seconds since the epoch); None if unknown."""
+        return first_timestamp((self.status.get("procured_at"), self.purchase.get("procured_at")))
+
+    @property
     def begin(self) -> float | None:
         """When the machine was bought (seconds since the epoch), by the API, else by the registry; None if unknown."""
-        created = first_timestamp((self.status.get("procured_at"), self.purchase.get("procured_at")))
-        return lease.begin_of(seconds_of(self.entry.journaled_at), created, adopted=self.entry.adopted)
+        return lease.begin_of(seconds_of(self.entry.journaled_at), self._procured, adopted=self.entry.adopted)
 
     def end(self) -> float | None:
         """Return when the lease ends (seconds since the epoch); None without a lease, or if it is invalid.
@@ -358,7 +362,7 @@ class JudgedHost:
         """
         if self.plan["registry"]:
             try:
-                return lease.end_of(self.entry.leased, self.entry.ends_at, self.begin)
+                return lease.end_of(self.entry.leased, self.entry.ends_at, self._procured)
             except ValueError:
                 return None
         begin = self.begin if self.begin is not None or self.outcome != "created" else self.now

@@ -270,6 +270,14 @@ def test_entry_is_forgotten_if_its_refused_purchase_left_nothing(
     ("plan", "outcome", "status", "known", "end"),
     [
         pytest.param({}, "created", {}, LEASED, 24 * 3600.0, id="the registry notes the end"),
+        pytest.param(
+            {},
+            "created",
+            {"procured_at": "1970-01-01T18:00:00Z"},
+            replace(LEASED, leased="8h", journaled_at="1970-01-01T16:00:00Z"),
+            25 * 3600.0,
+            id="made two hours after it was noted, as in sweeps",
+        ),
         pytest.param({}, "created", {}, replace(LEASED, ends_at="soon"), None, id="the noted end is unreadable"),
         pytest.param({}, "created", {}, MADE, None, id="the registry notes no lease"),
         pytest.param({"registry": ""}, "created", {}, Entry(), 9 * 3600.0, id="no registry, bought now"),
