@@ -398,7 +398,7 @@ def test_a_group_includes_hosts_that_only_the_registry_knows(project: Project) -
     other = give_machines(project, "web", provision_groups=["web"])
     project.declare(["gpu-1"])
     limited = decommission(project, "gpu-2", "--limit", "gpu-1")
-    assert limited.returncode == 2 and "--limit excludes it" in limited.text, limited.output
+    assert limited.returncode == 2 and "which --limit excludes" in limited.text, limited.output
     unnamed = project.play("compute_index.supply.decommission", "--limit", "gpu-1")
     assert unnamed.returncode == 2 and "must say whose machines end" in unnamed.text, unnamed.output
     expects_none = '{"decommission_hosts": "gpu", "decommission_count": 0}'  # zero is a valid expected number
