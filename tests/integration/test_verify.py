@@ -129,7 +129,7 @@ def test_machine_that_passes_a_load_test_is_kept(make_project: MakeProject) -> N
     assert untested.returncode == 2 and "verify_level must be specs, " in untested.text, untested.output
     for wrong, message in (
         ("verify_hosts=gpu-9", "verify_hosts is not a variable"),
-        ("provision_group=other", "There is no host in"),
+        ("provision_group=other", "The group 'other' has no hosts"),
         ('{"provision_verify_expect": "{{ driver }}"}', "'driver' is undefined"),
         ('{"provision_verify_expect": {"min_drver": "9"}}', "must be a mapping of min_driver, "),
         ('{"verify_level": ["specs"]}', "verify_level must be specs, "),
