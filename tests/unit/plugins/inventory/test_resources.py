@@ -476,7 +476,7 @@ def test_failing_api_fails_without_showing_token(
 
 def test_unreadable_registry_fails(queue: RequestQueue, error_of: Any) -> None:
     """Without it, all machines of the account would be hosts."""
-    error = error_of(registry_url="postgresql://{{ '127.0.0.1' }}:1/x")
+    error = error_of(registry_url="postgresql://{{ '127.0.0.1' }}:none/x")
     assert "registry" in error and "{{" not in error and queue.calls == []
 
 
