@@ -150,18 +150,19 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         return why_not_imported(folder.entry_file(name), entry, offer_id)
 
     def bought_elsewhere(
-        self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], places: t.Iterable[Place]
+        self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], own: Place, places: t.Iterable[Place]
     ) -> t.Iterator[str]:
-        """Messages about purchases of a host without an entry that another folder remembers.
+        """Messages about purchases of a host without an entry in its ``own`` place that another folder remembers.
 
         It may be a folder of the call's inventories, or one of these ``places`` of its hosts.
         """
-        own, name = self.place(host, call), str(host["host"])
+        name = str(host["host"])
+        if os.path.exists(own.entry_file(name)):
+            return
         earlier = map(Folder, earlier_registry_dirs(host["registry_dir"], call["sources"], call["here"]))
-        if not os.path.exists(own.entry_file(name)):
-            yield from standing.bought_elsewhere(
-                name, project_of(host["project"]), own, [*earlier, *places], lambda place: self.at(place).entry(name)[0]
-            )
+        yield from standing.bought_elsewhere(
+            name, project_of(host["project"]), own, [*earlier, *places], lambda place: self.at(place).entry(name)[0]
+        )
 
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """The combined ledger of these places since a moment (seconds since the epoch). Raises RegistryError."""

@@ -55,6 +55,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     requests = [endings.with_age(request, clock) for request in requests]
     left = [*seen.account.unclaimed, *not_gone(seen.account.storage)]
     moved = registries.ended_bills(places.values(), left)
+    known = dict.fromkeys(places.values())
     ends, all_ends = [], ending.hosts_ending_only_storage(requests)
     for raw, request in zip(hosts, requests):
         place, is_checked = places[request.host], endings.is_checked(raw, check_mode)
@@ -64,8 +65,8 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             unread=snapshot.trouble(place, request.host),
             stale=joined(
                 registries.stale_file_refusal(raw, params, request.entry.offer_id),
-                moving.why_moved_away(raw, request.entry, moved, left),
-                *registries.bought_elsewhere(raw, params, places.values()),
+                moving.why_moved_away(request.host, raw["project"], request.entry, moved, left),
+                *registries.bought_elsewhere(raw, params, place, known),
             ),
             foreign=snapshot.wrong_project(place, request.host, str(raw["project"])),
         )

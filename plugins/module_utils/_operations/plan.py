@@ -83,7 +83,7 @@ class _Planning:
         self._check_mode = check_mode
         self._sweeps = LastSweeps(registries)
         self._folders_of_job = job_folders(params["sources"], params["here"])
-        self._places = [registries.place(raw, params) for raw in params["hosts"]]
+        self._places = dict.fromkeys(registries.place(raw, params) for raw in params["hosts"])
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
@@ -174,7 +174,7 @@ class _Planning:
         yield standing.shadowed_files(host, os.path.exists)
         yield standing.registry_lost_with_job(host, self._params["by_job"], self._folders_of_job)
         yield ceilings.objection_to_a_part(host, self._params["slice_of"], in_batches=self._params["in_batches"])
-        yield from self._registries.bought_elsewhere(raw, self._params, self._places)
+        yield from self._registries.bought_elsewhere(raw, self._params, host.registry, self._places)
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """The plans if all hosts of the play stop for this reason."""

@@ -425,8 +425,7 @@ def unless_clocks_differ(case: Case, clock: Clock) -> Case:
 
 def unless_moved_away(case: Case, over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> Case:
     """The case; a host whose machine was moved into another registry buys no second one, unless it takes it over."""
-    raw = {"host": case.host.host, "project": case.host.project}
-    reason = why_moved_away(raw, case.entry, over, unclaimed)
+    reason = why_moved_away(case.host.host, case.host.project, case.entry, over, unclaimed)
     if not reason or case.standing.adopted:
         return case
     return replace(case, standing=stopped(f"{reason} {NOTHING_BOUGHT}"))

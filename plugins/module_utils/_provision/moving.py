@@ -123,12 +123,14 @@ def moved_away(over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> t.Iter
         )
 
 
-def why_moved_away(raw: Row, entry: Entry, over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]) -> str:
-    """Why nothing is bought or ended for a host (its declaration ``raw``) whose machine another registry has.
+def why_moved_away(
+    host: str, project: str, entry: Entry, over: t.Iterable[Bill], unclaimed: t.Iterable[Machine]
+) -> str:
+    """Why nothing is bought or ended for a host whose machine another registry has.
 
     Empty if none has, or if the host has bought something since. ``over``, ``unclaimed``: see `moved_away`.
     """
-    own = [bill for bill in over if (bill.host, bill.project) == (raw["host"], project_of(raw["project"]))]
+    own = [bill for bill in over if (bill.host, bill.project) == (host, project_of(project))]
     return "" if entry.may_have_bought else joined(*moved_away(own, unclaimed))
 
 

@@ -173,8 +173,7 @@ MOVED = RUNNING._replace(end=2.0, why="moved")
 def test_host_whose_machine_was_moved_is_refused(
     bill: Bill, known: Entry, listed: str, project: str, is_refused: bool
 ) -> None:
-    raw = {"host": "gpu-1", "project": project}
-    reason = moving.why_moved_away(raw, known, [bill], [{"resource_id": listed}])
+    reason = moving.why_moved_away("gpu-1", project, known, [bill], [{"resource_id": listed}])
     assert reason.startswith("gpu-1: moved into a shared registry") is is_refused and bool(reason) is is_refused
 
 
