@@ -120,9 +120,9 @@ class ActionModule(InProcessAction):
         if name not in STEPS:
             raise AnsibleActionFail(f"step must be one of {', '.join(STEPS)}, not '{name}'")
         step = STEPS[name]
+        self._refuse_slips(step.prefix)
         if not step.operation:
             return {**ActionBase.run(self, tmp, task_vars), "changed": False, **step.gather(self, task_vars)}
-        self._refuse_slips(step.prefix)
         self.operation = operation_of(step)  # type: ignore[misc]
         self._task.args = {**self._of_variables(step.prefix, task_vars), **self._task.args}
         if step.has_registry:
@@ -829,6 +829,7 @@ STEPS = {
     "run_late": Step(ActionModule._own_host, "run.RUN_LATE", given=_FETCHING, got=_OF_A_SWEEP),
     "run_swept": Step(ActionModule._own_host, "run.RUN_SWEPT", given=_FETCHING, got=_OF_A_SWEEP),
     "verified": Step(ActionModule._verified, "verified.VERIFIED", of_all=True),
+    "awx": Step(ActionModule._nothing, prefix="awx_"),
 }
 
 

@@ -323,15 +323,20 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
 
 
 @pytest.mark.parametrize(
-    "variables",
-    [{"awx_project_url": ""}, {"awx_api_token": ""}, {"awx_ssh_key_file": "~/none"}],
-    ids=["no-project", "no-token", "no-key"],
+    ("variables", "message"),
+    [
+        ({"awx_project_url": ""}, "Nothing was changed."),
+        ({"awx_api_token": ""}, "Nothing was changed."),
+        ({"awx_ssh_key_file": "~/none"}, "Nothing was changed."),
+        ({"awx_job_id": 7, "awx_organisation": "Research"}, "Did you mean awx_organization? Nothing was sent."),
+    ],
+    ids=["no-project", "no-token", "no-key", "slip"],
 )
-def test_missing_input_changes_nothing(project: Project, awx: FakeAwx, variables: dict[str, Any]) -> None:
+def test_invalid_input_changes_nothing(project: Project, awx: FakeAwx, variables: dict[str, Any], message: str) -> None:
     before = len(awx.items)
     run = set_up(project, **variables)
     assert run.returncode == 2
-    assert "Nothing was changed." in run.text
+    assert message in run.text, run.output
     assert len(awx.items) == before
 
 

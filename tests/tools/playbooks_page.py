@@ -37,9 +37,9 @@ INTRODUCTION = """\
 
 # The playbooks
 
-Run a playbook by its full name, and give it variables with `-e`. All but `awx_setup` reject a misspelled variable
-before anything is sent, and an unknown one with the prefix `provision_` or that of the playbook's own variables. The
-examples use [the inventory of the first page](first-machine.md#declare-the-machine).
+Run a playbook by its full name, and give it variables with `-e`. Each rejects a misspelled variable before anything
+is sent, and an unknown one with the prefix `provision_` or that of its own variables. The examples use [the inventory
+of the first page](first-machine.md#declare-the-machine).
 
 `audit`, `spend`, `reap`, `decommission`, `extend` and `registry` cover all hosts of the inventory, and hosts that
 `provision_hosts` added to a group. They find the registries by the group's variables, even if the group is empty. So

@@ -62,7 +62,16 @@ PLAYBOOK_VARIABLES = frozenset(
         *("run_name", "run_gpu", "run_spec", "run_command", "run_setup", "run_files", "run_exclude", "run_env"),
         *("run_results", "run_results_dir", "run_time", "run_max_bill", "run_keep", "run_follow", "run_log_delay"),
         *("run_fetch_timeout", "run_unswept", "run_again"),
+        *("awx_project_url", "awx_project_branch", "awx_project_credential", "awx_organization", "awx_image"),
+        *("awx_galaxy_credentials", "awx_api_token", "awx_api_url", "awx_registry_url", "awx_ssh_key_file"),
+        *("awx_update_secrets", "awx_project", "awx_project_moves", "awx_poll_delay", "awx_controller_credential"),
+        *("awx_approval_notifications", "awx_audit_names", "awx_ordering_teams", "awx_approving_teams"),
+        *("awx_extending_teams", "awx_ending_teams"),
     }
+)
+# Variables that AWX itself gives to each job
+_OF_AWX = re.compile(
+    "awx_((job|workflow_job|parent_job|schedule|user|inventory|execution|webhook|project_scm)_.+|project_revision)"
 )
 # Variables that plays such as probe and run set for the machine that they buy. Extra variables would override them.
 DECIDED_BY_PLAYS = frozenset(
@@ -149,12 +158,13 @@ class RoleVariables:
 def refused_of_playbook(given: t.Iterable[str], prefix: str, of_inventory: t.Container[str] = ()) -> list[str]:
     """A sentence for each ``given`` name that a playbook refuses. The ``prefix`` of its own variables is reserved.
 
-    Names ``of_inventory`` may have the prefix, but must not be misspelled variables of the playbook.
+    Names ``of_inventory`` and those of AWX may have the prefix, but must not be misspelled variables of the playbook.
     """
     own = frozenset(name for name in PLAYBOOK_VARIABLES if name.startswith(prefix))
     unknown = sorted({*given} - PLAYBOOK_VARIABLES)
     lost = [LOST_WORDS] if LOOSE in unknown else []
-    refusals = (_refusal(name, own, "" if name in of_inventory else prefix) for name in unknown)
+    of_others = {name for name in unknown if name in of_inventory or _OF_AWX.fullmatch(name)}
+    refusals = (_refusal(name, own, "" if name in of_others else prefix) for name in unknown)
     return [*lost, *filter(None, refusals)]
 
 
