@@ -209,10 +209,12 @@ def last_command_succeeded(before: t.Mapping[str, t.Any] | None) -> bool:
 def last_look(host: str, end: End, sweep: SweptHost, entry: Entry, clock: Clock) -> End:
     """The end of a swept host right before it begins, after its last command. ``entry``: as it is by now.
 
-    The host stops if its last command failed, until the grace is over. Nothing ends if the machine got more time or is
-    in use again. If its lease cannot be read, it does not end for being idle either.
+    The host stops if its last command failed, until the grace is over, unless no machine is left to run it on. Nothing
+    ends if the machine got more time or is in use again. If its lease cannot be read, it does not end for being idle
+    either.
     """
-    use, grace, created = sweep.use, sweep.grace, last_created_at(end.machines)
+    runs = any(not _states.is_ending(machine["status"]) for machine in end.machines)
+    use, grace, created = sweep.use, sweep.grace if runs else 0.0, last_created_at(end.machines)
     lived = life(entry, created, clock) if sweep.place else life_by_name(sweep.lease, created, clock)
     is_idle = use.is_over() and not lived.reason
     if not (lived.is_over() or is_idle):

@@ -183,12 +183,27 @@ def test_last_look_ends_host_only_if_still_over_or_idle(
     ends_at = passed if passed in ("odd", None) else utc_rounded_up(PURCHASED_AT - passed)
     current_entry = read_entry({"provision_ends_at": ends_at})
     idleness = Idleness(0.0) if idle is None else Idleness(HOUR, "idle", HOUR + idle, "load 0.02")
-    for end in (End(Action.END, ({"resource_id": "r"},)), End(Action.FORGET, gone=("r",))):
+    gone = [] if action is Action.STOP else [End(Action.FORGET, gone=("r",))]
+    for end in (End(Action.END, (machine(1),)), *gone):
         result = last_look(
             "gpu-1", end, SweptHost("/registry", grace, "", idleness), current_entry, Clock(PURCHASED_AT)
         )
         assert expected_text in result.reason + result.by_sweep
         assert result.action is action if action is not Action.END else replace(result, by_sweep="") == end
+
+
+@pytest.mark.parametrize(
+    ("end", "action"),
+    [
+        (End(Action.END, (machine(1, status="deleting"), machine(2))), Action.STOP),
+        (End(Action.END, (machine(1, status="deleting"),)), Action.END),
+        (End(Action.FORGET, gone=("r",)), Action.FORGET),
+    ],
+)
+def test_failed_last_command_delays_only_ends_of_machines_that_run(end: End, action: Action) -> None:
+    over = read_entry({"provision_ends_at": utc_rounded_up(PURCHASED_AT)})
+    swept_host = SweptHost("/registry", 1800.0, "", Idleness(0.0))
+    assert last_look("gpu-1", end, swept_host, over, Clock(PURCHASED_AT)).action is action
 
 
 @pytest.mark.parametrize(
