@@ -186,6 +186,7 @@ REAP: Spec = {
     "limited": _FLAG,
     "own": _MAPPING,  # by host: its own durations
     "forks": _COUNT,
+    "by_job": _FLAG,
 }
 
 REAP_ASKED: Spec = {**_STEP, "got": _MAPPING}  # the registered results of a sweep's tasks for a host

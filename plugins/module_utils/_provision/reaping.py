@@ -8,6 +8,8 @@ Unreadable data never ends a machine. Moments are seconds since the epoch, durat
 
 from __future__ import annotations
 
+import collections
+import math
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -44,6 +46,7 @@ FRESH = 60.0  # seconds for which a machine's answer about its use counts
 _ASKED_MOST = 20  # machines that are asked at once, whatever the number of forks, so that their answers stay fresh
 _AHEAD = 1.0  # seconds by which an answer may be from the future: a clock was set back a little
 _GRACE_MOST, _COMMAND_MOST = 31 * 86_400.0, 86_400.0  # seconds; longer values are mistakes
+_COMMANDS_OF_JOB = 3600.0  # seconds for all last commands of a sweep of AWX, which ends a job after two hours
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,23 @@ def _duration(name: str, value: t.Any, unit: str, otherwise: float, range_of: tu
     raise ValueError(f"{name} must be {allowed}, not '{printable(text, 60)}'.")
 
 
-def batch_sizes(hosts: t.Iterable[Host], forks: int) -> list[int]:
-    """How many hosts take part at once: first all whose lease is over, then as many as can be asked within seconds."""
-    return [max(1, sum(item.life.is_over() for item in hosts)), max(1, min(forks, _ASKED_MOST))]
+def batch_sizes(able: t.Iterable[tuple[Host, SweepLimits]], forks: int) -> list[int]:
+    """How many hosts take part at once: those whose lease is over and whose last commands may take the same time.
+
+    The last number is for all other hosts: as many as can be asked within seconds.
+    """
+    over = collections.Counter(limits.command for item, limits in able if item.life.is_over())
+    return [*over.values(), max(1, min(forks, _ASKED_MOST))]
+
+
+def able_in_time(
+    able: t.Sequence[tuple[Host, SweepLimits]], forks: int, *, by_job: bool
+) -> list[tuple[Host, SweepLimits]]:
+    """The hosts with less time for their last commands if AWX would otherwise end the sweep before it ends machines."""
+    *over, asked = batch_sizes(able, forks)
+    rounds = sum(math.ceil(size / max(1, forks)) for size in over) + math.ceil((len(able) - sum(over)) / asked)
+    longest = _COMMANDS_OF_JOB / max(1, rounds) if by_job else math.inf
+    return [(item, replace(own, command=min(own.command, longest))) for item, own in able]
 
 
 @dataclass(frozen=True)
@@ -433,8 +450,9 @@ class SweepFindings:
     ) -> tuple[list[tuple[Host, SweepLimits]], LeftOut]:
         """The hosts that can take part in a play, first those that end, with their limits; and why the others cannot.
 
-        Ansible ends a play at a host whose files it cannot read (``unreadable``), and a play has one host per name.
-        ``own``: the variables ``reap_grace`` and ``reap_before_end_timeout`` of hosts that have them.
+        A host whose last command may take longer comes later, so that no other waits for it. Ansible ends a play at a
+        host whose files it cannot read (``unreadable``), and a play has one host per name. ``own``: the variables
+        ``reap_grace`` and ``reap_before_end_timeout`` of hosts that have them.
         """
         able: dict[str, tuple[Host, SweepLimits]] = {}
         left = []
@@ -447,7 +465,7 @@ class SweepFindings:
                 able[item.host] = item, read_limits(grace, command, usual)
             except ValueError as error:
                 left.append((item, f"{item.host}: {error} Nothing was ended for it."))
-        return list(able.values()), left
+        return sorted(able.values(), key=lambda pair: (not pair[0].life.is_over(), pair[1].command)), left
 
     def late_runs(self, unreadable: t.Container[str], since: t.Callable[[Place], float | None]) -> list[Host]:
         """The hosts of runs that may end before the next sweep, so that their results come home now.

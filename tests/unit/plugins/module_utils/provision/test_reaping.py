@@ -548,7 +548,7 @@ def test_playable_leaves_out_second_host_of_a_name_and_unreadable_hosts() -> Non
     playable_hosts, left = findings.playable({"gpu-2"}, {}, SweepLimits())
     assert playable_hosts == [(first, SweepLimits()), (watched, SweepLimits())]
     assert [item.idle_allowed for item, _limits in playable_hosts] == [0.0, 60.0]
-    assert reaping.batch_sizes([first, watched], 9) == [1, 9]
+    assert reaping.batch_sizes(playable_hosts, 9) == [1, 9]
     assert [item.place for item, _why in left] == [OTHER, PLACE]
     assert "Two registries have a gpu-1" in left[0][1] and f"{M} runs on at USD 2.00 per hour" in left[1][1]
 
@@ -560,6 +560,38 @@ def test_playable_leaves_out_second_host_of_a_name_and_unreadable_hosts() -> Non
 def test_host_variables_override_limits_of_sweep(host_variables: dict[str, Any], grace: float, has_error: bool) -> None:
     playable_hosts, left = SweepFindings((host(),), (), CLOCK).playable((), {"gpu-1": host_variables}, SweepLimits())
     assert ([limits.grace for _host, limits in playable_hosts], bool(left)) == ([] if has_error else [grace], has_error)
+
+
+def test_host_with_a_longer_last_command_delays_no_other() -> None:
+    hosts = [host("gpu-1"), host("gpu-2"), host("gpu-3", LIVING, idle=60.0), host("gpu-4"), host("gpu-5")]
+    own = {name: {"reap_before_end_timeout": "1d"} for name in ("gpu-1", "gpu-4")}
+    able, _left = SweepFindings(tuple(hosts), (), CLOCK).playable((), own, SweepLimits())
+    assert [item.host for item, _limits in able] == ["gpu-2", "gpu-5", "gpu-1", "gpu-4", "gpu-3"]
+    assert reaping.batch_sizes(able, 9) == [2, 2, 9]
+
+
+@pytest.mark.parametrize(
+    ("over", "watched", "wanted", "by_job", "seconds"),
+    [
+        (1, 0, "1d", True, 3600.0),
+        (1, 0, "1d", False, 86_400.0),
+        (1, 0, "5m", True, 300.0),
+        (20, 0, "1d", True, 3600.0),
+        (21, 0, "1d", True, 1800.0),
+        (21, 41, "1d", True, 720.0),  # two rounds for those that are over, and three for those that may be idle
+        (0, 20, "1d", True, 3600.0),
+        (1000, 0, "5m", True, 72.0),
+    ],
+)
+def test_last_commands_leave_a_job_of_awx_time_for_the_ends(
+    over: int, watched: int, wanted: str, by_job: bool, seconds: float
+) -> None:
+    hosts = [host(f"over-{number}") for number in range(over)]
+    hosts += [host(f"watched-{number}", LIVING, idle=60.0) for number in range(watched)]
+    able, _left = SweepFindings(tuple(hosts), (), CLOCK).playable((), {}, reaping.read_limits("", wanted))
+    in_time = reaping.able_in_time(able, 20, by_job=by_job)
+    assert {limits.command for _host, limits in in_time} == {seconds}
+    assert [item for item, _limits in in_time] == [item for item, _limits in able]
 
 
 @pytest.mark.parametrize(
