@@ -449,7 +449,7 @@ class ActionModule(InProcessAction):
         )
         return {
             "variables": variables,
-            "sizes": group_sizes(groups),
+            "sizes": group_sizes(groups, str(limit or "")),
             "limited": patterns.limited(str(limit)) if patterns else None,
             **(self._machines_of(named, list(groups.get(group) or ()), task_vars) if not buys else {}),
         }

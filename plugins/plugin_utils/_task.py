@@ -47,7 +47,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import order_group_of, why_ambiguous
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    order_group_of,
+    pattern_of_group,
+    why_ambiguous,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._text import COLUMNS, plural, printable, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     json_default,
@@ -129,7 +133,7 @@ def why_forbidden(task: t.Any) -> str:
 
 
 def hosts_of_playbook(pattern: str, variables: Variables) -> str:
-    """The hosts for a play of our playbooks. Without a ``pattern``: this computer, or the hosts of ``--limit``.
+    """The host pattern of a play of our playbooks. Without a ``pattern``: this computer, or the hosts of ``--limit``.
 
     Raises AnsibleLookupError
 
@@ -152,7 +156,9 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
             f"The inventory has no hosts, so with --limit {printable(limit, 60)} nothing would be done. Leave the limit"
             f" out (in AWX: relaunch for all hosts). {NOTHING_SENT}"
         )
-    return pattern or ("localhost,all" if "ansible_limit" in variables else "localhost")
+    if pattern:
+        return pattern_of_group(pattern, groups, limit)
+    return "localhost,all" if "ansible_limit" in variables else "localhost"
 
 
 def _leaves_tasks_out(variables: Variables) -> bool:

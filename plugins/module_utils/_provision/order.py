@@ -9,13 +9,14 @@ given". Limits and names of hosts may be empty only in a survey; elsewhere an em
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import re
 import typing as t
 from dataclasses import dataclass
 
 from .._machine.connection import ADDRESS
-from .._text import abridged, applicable, mapping_of, nearest, plain_name, printable, text_of
+from .._text import abridged, applicable, host_pattern, mapping_of, nearest, plain_name, printable, text_of
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
@@ -97,8 +98,8 @@ _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # Answers that mean "not given"; "no" leaves it to the inventory.
 _NOT_GIVEN = frozenset({"", "any", "none", "no"})
 _EMPTY: tuple[t.Any, ...] = (None, "", [], {})
-# Names that mean something to Ansible, and the inventory plugin's group of all machines
-_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
+# Names that mean something to Ansible, and groups of the inventory plugin
+_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "supply_run", "true", "false", "none", "null"})
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TYPED_NAME = re.compile(f"(?=.*[A-Za-z]){HOST_NAME.pattern}")  # only digits would be a mistyped number of hosts
 # The prefix of the group that is made for the hosts of an order, for one run
@@ -354,10 +355,11 @@ def sliced_template(variables: Answers) -> str:
 def why_no_hosts(group: str, sizes: Sizes) -> str:
     """A refusal of a play without hosts, which would look like success. ``sizes``: of the inventory's groups."""
     others = [name for name in without_order_groups(sizes) if sizes[name] and name not in _RESERVED]
-    known = f" The inventory has hosts in {abridged(others)}: add -e provision_group=..., or" if others else ""
+    known = f"The inventory has hosts in {abridged(others)}: add -e provision_group=..., or" if others else ""
+    runs = " except those of runs" if sizes.get(GROUP_OF_RUNS) else ""
     return (
-        f"The group '{group}' has no hosts.{known or ' Add some to the inventory, or'} give provision_hosts (names, or"
-        " how many)."
+        f"The group '{group}' has no hosts{runs}. {known or 'Add some to the inventory, or'} give provision_hosts"
+        " (names, or how many)."
     )
 
 
@@ -395,9 +397,27 @@ def misspelled_group(
     )
 
 
-def group_sizes(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
-    """The number of hosts in each group of the inventory, without localhost."""
-    return {name: len(set(hosts) - {"localhost"}) for name, hosts in groups.items()}
+def runs_left_out(group: str, groups: t.Mapping[str, t.Collection[str]], limit: str = "") -> set[str]:
+    """The hosts of runs in a group: a playbook for the whole group leaves them alone, since their machines have a job.
+
+    A person may still name them in ``--limit`` or in an order, which has its own group.
+    """
+    if group == GROUP_OF_RUNS or group.startswith(ORDER_GROUP):
+        return set()
+    runs = set(groups.get(group, ())).intersection(groups.get(GROUP_OF_RUNS, ()))
+    return runs.difference(*(fnmatch.filter(runs, part) for part in re.split("[,:]", limit)))
+
+
+def pattern_of_group(group: str, groups: t.Mapping[str, t.Collection[str]], limit: str) -> str:
+    """The host pattern of a group without `runs_left_out`; localhost, where the play fails, if no host is left."""
+    runs = runs_left_out(group, groups, limit)
+    is_empty = bool(runs) and runs == {*groups[group]}
+    return "localhost" if is_empty else ",!".join([group, *sorted(map(host_pattern, runs))])
+
+
+def group_sizes(groups: t.Mapping[str, t.Collection[str]], limit: str = "") -> dict[str, int]:
+    """The number of hosts in each group of the inventory, without localhost and the hosts of runs."""
+    return {name: len({*hosts} - {"localhost"} - runs_left_out(name, groups, limit)) for name, hosts in groups.items()}
 
 
 def new_order_group(number: int) -> str:

@@ -233,6 +233,25 @@ def test_group_with_name_of_a_host_is_refused(hosts_of: Any) -> None:
     assert _task.group_of_playbook("gpu", {"groups": {**groups, f"{ORDER_GROUP}0000002a": ["gpu-1"]}}) != "gpu"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "limit", "hosts"),
+    [
+        ("gpu", "", "gpu,!run-b,!run-c"),
+        ("gpu", "gpu-1:run-c", "gpu,!run-b"),
+        ("gpu", "run-*", "gpu"),
+        ("cpu", "", "localhost"),  # whose task says that the group has only hosts of runs
+        ("supply_run", "", "supply_run"),
+        (f"{ORDER_GROUP}0000002a", "", f"{ORDER_GROUP}0000002a"),
+        ("localhost", "", "localhost"),
+    ],
+)
+def test_play_for_a_group_leaves_runs_alone_unless_they_are_named(pattern: str, limit: str, hosts: str) -> None:
+    """Otherwise a test would disturb a job, and a machine would be bought again for a run that has just ended."""
+    groups = {"gpu": ["gpu-1", "run-b", "run-c"], "cpu": ["run-b"], f"{ORDER_GROUP}0000002a": ["run-b"]}
+    variables = {"groups": {"all": groups["gpu"], "supply_run": ["run-b", "run-c"], **groups}}
+    assert _task.hosts_of_playbook(pattern, {**variables, "ansible_limit": limit}) == hosts
+
+
 IMPORT_OF_REAP = "- name: Sweep\n  ansible.builtin.import_playbook: compute_index.supply.reap\n"
 PLAY_OF_USER = "- hosts: localhost\n  tasks:\n    - debug:\n"
 

@@ -367,8 +367,13 @@ def test_default_group_resembles_only_its_plural_and_capitals(name: str, is_simi
     assert not misspelled_group("gpu", {**groups, "gpu": []}, ["c"], is_given=False)
 
 
-def test_group_sizes_leave_out_localhost() -> None:
+def test_group_sizes_leave_out_localhost_and_runs() -> None:
     assert group_sizes({"all": ["localhost", "a"], "ungrouped": ["localhost"]}) == {"all": 1, "ungrouped": 0}
+    groups = {"gpu": ["a", "run-b"], "cpu": ["run-b"], "supply_run": ["run-b"], f"{ORDER_GROUP}12345678": ["run-b"]}
+    assert list(group_sizes(groups).values()) == [1, 0, 1, 1]
+    assert list(group_sizes(groups, "run-b").values()) == [2, 1, 1, 1]
+    with pytest.raises(ValueError, match=r"no hosts except those of runs\. The inventory has hosts in gpu: add"):
+        ordered_hosts({}, "cpu", group_sizes(groups))
 
 
 @pytest.mark.parametrize(
