@@ -18,7 +18,7 @@ from functools import cached_property
 
 from .. import _states
 from .._text import grouped, ids_in_words, seconds_of, usd
-from .ownership import Machine, merged
+from .ownership import Machine, merged, not_told_gone
 from .storage import Storage, merged_storage, storage_of
 
 # Seconds by which the clock that noted a purchase and the API's clock may differ
@@ -282,12 +282,8 @@ class PurchaseLook:
 
     def left_of(self, ids: t.Iterable[str]) -> tuple[str, ...]:
         """Return the ids that may still be billed as machines: all but storage, and those told gone."""
-        pages = {item: self.page_of(item) for item in ids if item not in self.storage}
-        return tuple(
-            item
-            for item, page in pages.items()
-            if page is None or (_states.is_machine(page) and not _states.is_gone(page["status"]))
-        )
+        machines = [item for item in ids if item not in self.storage]
+        return tuple(not_told_gone(machines, [*filter(None, map(self.page_of, machines))]))
 
 
 def _is_told_gone(resource: Machine | None) -> bool:
