@@ -13,6 +13,7 @@ import contextlib
 import functools
 import importlib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -959,6 +960,10 @@ def _no_login(task_vars: Variables) -> str:
         return ""
     connection_loader.get("ssh", class_only=True)  # loads its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:  # as in a container that runs with another user id; OpenSSH then only says so and ends
+        return no_ssh_client(program, without_account=os.getuid())
     return "" if shutil.which(program) else no_ssh_client(program)
 
 

@@ -587,12 +587,13 @@ def why_locked_out(host: Declaration, declared: str, public_key: str, job_keys: 
     )
 
 
-def no_ssh_client(program: str) -> str:
-    """A refusal: this computer has no SSH client."""
-    return (
-        f"This computer has no {program}, so it could not log in to the machines that it would buy. Install an SSH"
-        " client, or set provision_reach to false."
-    )
+def no_ssh_client(program: str, without_account: int | None = None) -> str:
+    """A refusal: this computer has no SSH client, or OpenSSH ends at once, since the user (by id) has no account."""
+    fault, way = f"This computer has no {program}", "Install an SSH client"
+    if without_account is not None:
+        fault = f"{program} does not work for user id {without_account}, which has no entry in /etc/passwd"
+        way = "Add one, or run as another user"
+    return f"{fault}, so it could not log in to the machines that it would buy. {way}, or set provision_reach to false."
 
 
 # The form of SSH keys

@@ -165,6 +165,12 @@ def test_no_login_names_missing_ssh(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide._no_login({"ansible_ssh_executable": "/mine/ssh"}) == ""
 
 
+def test_no_login_names_user_without_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSH ends at once with "No user exists for uid 12345"."""
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    assert decide._no_login({}).startswith("ssh does not work for user id 12345, which has no entry in /etc/passwd, so")
+
+
 @pytest.mark.parametrize("hosts", [1, 40, 500])
 def test_one_worker_declares_for_all_hosts_at_any_duration(monkeypatch: pytest.MonkeyPatch, hosts: int) -> None:
     """The output must not depend on the computer's load. Here the templates of each host take an hour."""
