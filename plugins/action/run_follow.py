@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_state import OVER, RUNNING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import run_record, running
 from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw_variables
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import is_run_over
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     MachineAction,
@@ -55,7 +56,7 @@ class ActionModule(MachineAction):
             self._silent_since = self._silent_since or now
             why = one_line(str(answer.get("msg") or "no answer"))
             self._job["msg"] = f"the machine does not answer (its job needs no connection): {why}"
-            return now - self._silent_since >= PATIENCE or is_run_over(task_vars)
+            return now - self._silent_since >= PATIENCE or _is_over(task_vars)
         # A machine that has lost its disk no longer knows when its job began.
         self._job = {**answer, "began_at": answer.get("began_at") or self._job.get("began_at")}
         before, self._shown, self._silent_since = self._shown, run_record.log_of(answer), None
@@ -71,3 +72,8 @@ class ActionModule(MachineAction):
             return {key: value for key, value in answer.items() if key != "invocation"}
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}
+
+
+def _is_over(task_vars: dict[str, t.Any]) -> bool:
+    """Whether another command has finished the run of the playbook ``run``; no other play knows where its record is."""
+    return "run__job" in task_vars and is_run_over(raw_variables("localhost", task_vars)["run__asked"]["job"]["dest"])

@@ -104,7 +104,7 @@ class ActionModule(MachineAction):
                 return request()
             except AnsibleError as error:
                 is_cut = isinstance(error, AnsibleConnectionFailure)
-                if is_cut and is_run_over(self._variables or {}):
+                if is_cut and is_run_over(self._dest):
                     raise
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise

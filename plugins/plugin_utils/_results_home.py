@@ -30,7 +30,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
     write_durably,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import RecordFolder
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw_variables
 
 MOST_FILES = 5000  # in a part
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux only; other systems trust what they find
@@ -44,11 +43,8 @@ Entry = dict[str, t.Any]
 Part = list[tuple[Entry, int, int]]  # ranges of files, each with offset and length in bytes
 
 
-def is_run_over(task_vars: t.Mapping[str, t.Any]) -> bool:
-    """Whether another command has finished this run and ended its machine, by the record of the run."""
-    if "run__job" not in task_vars:  # another play
-        return False
-    dest: str = raw_variables("localhost", task_vars)["run__asked"]["job"]["dest"]
+def is_run_over(dest: str) -> bool:
+    """Whether a command has finished the run and ended its machine, by the record in the folder of its results."""
     return RecordFolder(dest).read().get("phase") == GONE
 
 

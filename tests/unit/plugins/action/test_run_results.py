@@ -81,7 +81,6 @@ class Transfer:
     """A machine with a finished run, a folder at home for its results, and a connection between them."""
 
     is_cut = False
-    variables: Result = {}
 
     def __init__(self, folder: Path) -> None:
         self.run, self.dest = folder / "runs" / "train", folder / "home" / "train"
@@ -116,7 +115,7 @@ class Transfer:
         task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, delegate_to=None, action="run_results")
         action = Action(task, self.connection, SimpleNamespace(), None, None, None)
         action.into, action.steps = str(self.into), self.steps
-        result: Result = action.run(None, {"inventory_hostname": "gpu-1", **self.variables})
+        result: Result = action.run(None, {"inventory_hostname": "gpu-1"})
         assert not self.partial or not result["complete"]
         return result
 
@@ -569,9 +568,7 @@ def test_killed_play_ends_the_wait_for_machine(transfer: Transfer, monkeypatch: 
 def test_machine_that_another_command_has_ended_is_not_waited_for(
     transfer: Transfer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other command has brought the results home, and has ended the run. This one waited for half an hour."""
-    variables = {"run__asked": {"job": {"dest": str(transfer.dest)}}}
-    transfer.variables = {"run__job": "{{ job }}", "hostvars": SimpleNamespace(raw_get=lambda _host: variables)}
+    """The other command has finished the run. This command, or a sweep, waited for half an hour."""
     monkeypatch.setattr(run_results, "PATIENCE", 3600)
     attempts = []
 
