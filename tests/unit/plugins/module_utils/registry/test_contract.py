@@ -317,6 +317,14 @@ def test_refusal_frees_the_host(run: Runs) -> None:
     assert read_entry(read_back(run)).offer_id == OTHER_ID
 
 
+def test_run_may_claim_a_refused_offer_again(run: Runs) -> None:
+    store = run()
+    store.claim(journal())
+    store.note({"provision_purchase": REFUSED})
+    store.claim(journal())
+    assert read_entry(read_back(run)).is_open
+
+
 def test_notes_are_merged_and_null_removes_them(run: Runs) -> None:
     store = run()
     store.claim(journal(provision_a=1))

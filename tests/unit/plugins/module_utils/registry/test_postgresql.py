@@ -427,6 +427,50 @@ def test_either_mark_or_concurrent_claim_succeeds(
     assert [each.claim for each in run().counted()] == [other.claim if lapsed else row.claim]
 
 
+def test_ceiling_counts_a_claim_that_passes_the_gate_first(run: Callable[..., Database], registry_url: str) -> None:
+    row = run().claim(purchase("gpu-1"), NO_CEILING)
+    with multiprocessing.pool.ThreadPool(1) as threads:
+        with gate_shut(registry_url) as waiting:
+            again = threads.apply_async(run().claim_again, (row, 3.0, {}, Ceilings(max_total_price_per_hour=4.99)))
+            waiting(1)
+            with psycopg.connect(registry_url) as other:
+                run("two")._insert(other, purchase("gpu-2", OTHER_ID))
+        with pytest.raises(AboveCeiling):
+            again.get(30)
+    assert [float(each.price_per_hour or 0) for each in run().counted()] == [2.0, 2.0]
+
+
+def test_machines_are_noted_after_a_claim_that_passes_the_gate_first(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    run().make_tables()
+    with multiprocessing.pool.ThreadPool(1) as threads, psycopg.connect(registry_url) as other:
+        with other.transaction():
+            other.execute("SELECT pg_advisory_xact_lock(%s)", [_statements.GATE])
+            run("two")._insert(other, purchase("gpu-2"))
+            noted = threads.apply_async(run().note, (purchase("gpu-1"), [RESOURCE_ID]))
+            until_blocked(registry_url)
+        assert noted.get(30).state == "live"
+    assert states(registry_url) == ["void", "live"]
+
+
+def test_end_waits_for_another_run_that_notes_a_machine(run: Callable[..., Database], registry_url: str) -> None:
+    row = run().note(purchase(), [RESOURCE_ID])
+    with multiprocessing.pool.ThreadPool(1) as threads, psycopg.connect(registry_url) as other:
+        with other.transaction():
+            run("two")._note(other, purchase(), RESOURCE_IDS)
+            ended = threads.apply_async(run().end, (row, [RESOURCE_ID]))
+            until_blocked(registry_url)
+        with pytest.raises(TakenOver):
+            ended.get(30)
+    assert [each.resource_ids for each in run().counted()] == [RESOURCE_IDS]
+
+
+def until_blocked(url: str) -> None:
+    """Return when a connection waits for another one."""
+    until(lambda: postgresql.execute(url, "SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0,)])
+
+
 def test_after_failover_an_unsent_claim_counts_as_sent(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,28 @@ def test_ended_bill_of_another_registry_is_noted_once(run: Callable[..., Databas
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
 
 
+def test_lost_connection_is_repeated_for_longer_after_a_claim(run: Callable[..., Database]) -> None:
+    """The purchase may be billed by then."""
+    run().make_tables()
+    database = run(kind=Broken, patience=0.0)
+    assert isinstance(database, Broken)
+    database.broken_step = 2
+    with pytest.raises(Unreachable):
+        database.counted()
+    database.claim(purchase(), NO_CEILING)
+    database.broken_step = database.steps + 2
+    assert [row.host for row in database.counted()] == ["gpu-1"]
+
+
+def test_time_limit_of_a_step_ends_with_it(run: Callable[..., Database]) -> None:
+    """It would cut a kept connection during a later step."""
+    database = run(keep=True)
+    database.make_tables()
+    limits = [each for each in threading.enumerate() if getattr(each, "function", None) is _connection._cut]
+    assert all(isinstance(each, threading.Timer) and each.finished.is_set() for each in limits)
+    database.close()
+
+
 def test_repeated_claim_waits_for_hanging_commit(run: Callable[..., Database], registry_url: str) -> None:
     """While the first attempt is not committed yet, the second must neither fail nor make another claim."""
     wanted = purchase()

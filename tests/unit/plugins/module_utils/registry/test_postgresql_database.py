@@ -101,12 +101,17 @@ def test_role_with_read_rights_may_only_read(run: Callable[..., Database], reade
 def test_role_that_cannot_note_machines_may_not_claim(registry_url: str, reader: str) -> None:
     """Another role has created the tables; this one may have rights to some of them only."""
     database = Database(reader, holder("reader"))
-    tables = ["compute_index_supply.purchase, compute_index_supply.meta", "ALL TABLES IN SCHEMA compute_index_supply"]
-    for granted in tables:
+    for rights in (
+        "GRANT INSERT, UPDATE ON compute_index_supply.purchase, compute_index_supply.meta TO",
+        "GRANT INSERT ON compute_index_supply.machine TO",
+        "REVOKE INSERT ON compute_index_supply.machine FROM",
+        "GRANT UPDATE ON compute_index_supply.machine TO",
+        "GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA compute_index_supply TO",
+    ):
         with pytest.raises(RegistryError, match="does not let its user note machines"):
             database.claim(purchase(), NO_CEILING)
         assert states(registry_url) == []
-        postgresql.execute(registry_url, f"GRANT INSERT, UPDATE ON {granted} TO reader")
+        postgresql.execute(registry_url, f"{rights} reader")
     row = database.claim(purchase(), NO_CEILING)
     assert database.note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID]
     kept = database.note(purchase(claim=row.claim), [SECOND_RESOURCE_ID], disowned=[RESOURCE_ID])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import EVIDENCE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, GONE
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     STORAGE,
     STORAGE_IDS,
@@ -152,6 +153,15 @@ def test_adopted_machine_is_the_only_one_of_its_ended_purchase(run: Callable[...
     assert (row.state, row.resource_ids) == ("live", [SECOND_RESOURCE_ID])
     bill = run().end(row, [SECOND_RESOURCE_ID])
     assert bill is not None and not bill.runs
+
+
+@pytest.mark.parametrize(("end", "adopted"), [(4600.0, [SECOND_RESOURCE_ID]), (None, RESOURCE_IDS)])
+def test_adopted_purchase_of_another_registry_has_all_machines_that_may_run(
+    run: Callable[..., Database], end: float | None, adopted: list[str]
+) -> None:
+    run().note_ended("account", [Bill("default", "gpu-1", OFFER_ID, tuple(RESOURCE_IDS), begin=1000.0, end=end)])
+    row = run().note(purchase(note={"provision_adopted": True}), [SECOND_RESOURCE_ID])
+    assert (row.state, row.resource_ids) == ("live", adopted)
 
 
 def test_end_of_a_stray_ends_no_other_purchase(run: Callable[..., Database], registry_url: str) -> None:
