@@ -325,7 +325,7 @@ def joined(*sentences: str) -> str:
 def summary_of(text: object) -> str:
     """The first sentence of a text, shortened if it is long. For texts that were shown in full before."""
     first = re.split(r"(?<=\.) ", str(text).strip())[0]
-    head = first if len(first) < _SHORT else re.split("[:;] ", first)[0]
+    head = first if len(first) < _SHORT else re.split("[:;] ", re.sub(r"^Offer \S+: ", "", first))[0]
     return head and sentence(head) if len(head) < _SHORT else textwrap.shorten(head, _SHORT, placeholder=" ...")
 
 

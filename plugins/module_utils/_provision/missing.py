@@ -165,7 +165,8 @@ def why_of_another_account(places: t.Mapping[Place, t.Iterable[str]]) -> list[st
     """A sentence for each registry that may be another account's: see `unknown_places`."""
     return [
         f"The API knows none of the machines that {place.entry_place('<host>')} names for {', '.join(ranges(hosts))}."
-        " Is the token of the right account? Until it knows one, no sweep counts for their leases."
+        " Is the token of the right account? Until it knows one, no sweep counts for their leases. Hosts of another"
+        " account need an inventory of their own."
         for place, hosts in places.items()
     ]
 
@@ -223,7 +224,7 @@ class Looked(t.NamedTuple):
 _SENTENCES = {
     MissingStep.FIRST: "{host}: MISSING: the API finds {ids} ({usd}) neither by id nor in its list. The machine may be"
     " billed, so the host keeps it, and it counts in ceilings per hour, until a second look, half an hour from now or"
-    " later, does not find it either.",
+    " later, does not find it either. If another account bought it, that host needs an inventory of its own.",
     MissingStep.SECOND: "{host}: MISSING for half an hour or more: {ids} ({usd}). The machine no longer counts in"
     " ceilings per hour. It may be billed, so the host keeps it and buys nothing else. {advice}",
     MissingStep.CLEAR: "{host}: {ids} is no longer MISSING: the API finds it again. Its {usd} count again.",

@@ -124,7 +124,8 @@ def failure_message(stopped: Row, run: Run, reason: str) -> str:
     if not (run.entry.may_have_bought or why_in_doubt(run)):
         stays = storage_in_words(run.request.host, run.entry.kept_storage)  # of a machine that failed before the job
         return joined(summary_of(reason), stays or nothing_billed(run.request.host))
-    billed = run.billed if run.entry.ends_at else f"{run.request.host} may have a machine that is billed."
+    is_known = run.entry.ends_at and not run.entry.is_open
+    billed = run.billed if is_known else f"{run.request.host} may have a machine that is billed."
     return joined(summary_of(reason), billed, f"Repeat the command to go on. To end the machine: {run.command_to_end}")
 
 

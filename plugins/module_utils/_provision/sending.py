@@ -241,9 +241,10 @@ _ADVICE: t.Mapping[Reason, str] = {
     Reason.SILENT: _RUN_AGAIN,
     Reason.LATELY: "The offer is gone, but the purchase may still be under way. Run the same again after"
     " {story.since}: if it is still unbought then, another offer may be bought.",
-    Reason.UNPROVEN: "Nothing proves whose it is: {story.machines_in_words}. If it is this host's, provision_adopt:"
-    " true takes it over (if the API names its offer), or compute_index.supply.delete_resource ends it. If it is not,"
-    " set another resource_name, or remove the registry entry.",
+    Reason.UNPROVEN: "Nothing proves whose it is: {story.machines_in_words}. Run the same again: if another host has"
+    " it, this host is free. If it is this host's for certain, provision_adopt: true takes it over (if the API names"
+    " its offer), or compute_index.supply.delete_resource ends it. If it is not, set another resource_name, or remove"
+    " the registry entry.",
     Reason.CONTRADICTED: "Does api_token belong to the account that bought it?",
     Reason.OVERTAKEN: "Another run may hold it now: {taken_over} Run the same again: it reads {story.where} first.",
 }

@@ -406,7 +406,7 @@ def _opened_unproved(
         return replace(standing, kind=HostState.OPEN)
     if strangers:
         name = _ordered_name(host, entry)
-        reason = bought_by_another(host.host, name, entry.offer_id, strangers, was_sent=True)
+        reason = bought_by_another(host, name, entry.offer_id, strangers, was_sent=True)
         return stopped(reason, standing, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": standing.resource_ids}, account)
     if phase == _states.FAILED and _billable(look, look.ids, account) == ():
@@ -454,7 +454,7 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
         return stopped(unregistered_namesake(host, unclaimed), free, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)
-        reason = bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
+        reason = bought_by_another(host, host.name, host.offer_id, strangers, was_sent=False)
         return stopped(joined(reason, host.advice), free)
     if listed := billed_among(account.machines_with([host.listed_id])):
         return stopped(listed_under_another_name(host, ownership.machines_in(listed)), free)
@@ -543,6 +543,9 @@ def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequ
     )
 
 
+_OF_A_RUN = "A run takes no machine over: choose another run_name"
+
+
 def unregistered_namesake(host: Declaration, machines: t.Iterable[Machine]) -> str:
     """The message if a machine has the host's name, but the host's registry does not know it."""
     here = (
@@ -552,7 +555,7 @@ def unregistered_namesake(host: Declaration, machines: t.Iterable[Machine]) -> s
         else ""
     )
     advice = (
-        " A run takes no machine over: choose another run_name, or end this one by its id."
+        f" {_OF_A_RUN}, or end this one by its id."
         if GROUP_OF_RUNS in host.groups
         else f" If it is {host.host}'s and no registry has it, set provision_adopt: true."
         " If it is someone else's, or you want one more, set a provision_project or another provision_resource_name."
@@ -576,13 +579,16 @@ def listed_under_another_name(host: Declaration, machines: t.Iterable[Machine]) 
     )
 
 
-def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool) -> str:
+def bought_by_another(
+    host: Declaration, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool
+) -> str:
     """The message if the host's offer is bought, but its machines have another name than the host's."""
     sent = " A purchase for this host was never answered, so it may be this host's." if was_sent else ""
-    source = "the registry entry" if was_sent else "provision_offer_id"
+    adopt = _OF_A_RUN if GROUP_OF_RUNS in host.groups else "If it is this host's, set provision_adopt: true"
     return (
-        f"Offer {offer_id} of {host} is bought, but none of its machines is called {name}: {described(machines)}.{sent}"
-        f" Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove {source}."
+        f"Offer {offer_id} of {host.host} is bought, but none of its machines is called {name}: {described(machines)}."
+        f"{sent} Nothing was bought. {adopt}; if it is not this host's, remove"
+        f" {'the registry entry' if was_sent else 'provision_offer_id'}."
     )
 
 

@@ -86,7 +86,7 @@ def test_conflict_over_a_bought_offer_without_a_name_is_unknown(queue: RequestQu
     queue.expect_free_offer().expect(*POST, {"detail": "bought already"}, 409)
     queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID]))
     msg = assert_failed(buy(settle_timeout=0), "unknown_outcome", "unknown", 409, [RESOURCE_ID])
-    assert "Nothing proves whose it is" in msg
+    assert "Nothing proves whose it is" in msg and "Run the same again: if another host has it" in msg
 
 
 @pytest.mark.parametrize("code", [400, 401, 402, 403, 422])

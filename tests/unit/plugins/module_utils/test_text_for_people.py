@@ -193,6 +193,7 @@ def test_abridged_shows_the_first_five(count: int, text: str) -> None:
         ("It failed. Nothing was bought.", "It failed."),
         ("No full stop", "No full stop."),
         (f"It failed: {'x' * 60}", "It failed."),
+        (f"Offer {'x' * 36}: POST /procure_offer got no answer: timed out.", "POST /procure_offer got no answer."),
         (f"{'word ' * 20}", "word word word word word word word word word word word ..."),
     ],
 )

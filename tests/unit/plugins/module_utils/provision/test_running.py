@@ -400,15 +400,19 @@ def test_control_characters_from_machine_are_removed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("until", "is_billed", "expected_part"),
+    ("until", "ids", "is_billed", "expected_part"),
     [
-        ("", False, "Nothing is billed for run-train."),
-        ("", True, "run-train may have a machine that is billed."),
-        ("2026-12-01T09:00:00Z", True, "It is billed until its lease ends at 2026-12-01 09:00 UTC."),
+        ("", [], False, "Nothing is billed for run-train."),
+        ("", ["m"], True, "run-train may have a machine that is billed."),
+        ("2026-12-01T09:00:00Z", [], True, "run-train may have a machine that is billed."),  # an unanswered purchase
+        ("2026-12-01T09:00:00Z", ["m"], True, "It is billed until its lease ends at 2026-12-01 09:00 UTC."),
     ],
 )
-def test_failure_message_names_bill_and_command_to_end(until: str, is_billed: bool, expected_part: str) -> None:
-    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": until} if is_billed else {})
+def test_failure_message_names_bill_and_command_to_end(
+    until: str, ids: list[str], is_billed: bool, expected_part: str
+) -> None:
+    noted = {"provision_procured_offer_id": "o", "provision_ends_at": until, "provision_resource_ids": ids}
+    entry = read_entry(noted if is_billed else {})
     text = running.failure_message({}, Run(Request(name="train"), entry=entry), "SSH does not answer.")
     assert text.startswith("SSH does not answer.") and expected_part in text
     assert ("decommission_hosts=run-train" in text) is is_billed

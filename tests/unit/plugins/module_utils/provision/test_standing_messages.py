@@ -47,8 +47,9 @@ def test_stop_messages_name_ids_and_that_nothing_was_bought(message: str, expect
 def test_bought_by_another_depends_on_unanswered_purchase(
     was_sent: bool, present: list[str], absent: list[str]
 ) -> None:
-    message = standing.bought_by_another("gpu-1", "gpu-1", X, OWN, was_sent=was_sent)
+    message = standing.bought_by_another(Declaration("gpu-1", "gpu-1"), "gpu-1", X, OWN, was_sent=was_sent)
     assert all(item in message for item in present) and not any(item in message for item in absent)
+    assert "set provision_adopt: true; if it is not this host's, remove" in message
 
 
 @pytest.mark.parametrize("registry", [Folder("/vars"), SharedProject("default")])
@@ -72,6 +73,8 @@ def test_adoption_message_names_machines_or_offer(
     assert message.startswith(expected_start) and message.endswith(expected_end)
 
 
-def test_namesake_message_for_run_does_not_suggest_adopt() -> None:
-    message = standing.unregistered_namesake(Declaration("run-a", "run-a", groups=("supply_run",)), OWN)
-    assert "choose another run_name" in message and "provision_adopt" not in message
+def test_messages_for_run_do_not_suggest_adopt() -> None:
+    run = Declaration("run-a", "run-a", groups=("supply_run",))
+    bought = standing.bought_by_another(run, "run-a", X, OWN, was_sent=True)
+    for message in (standing.unregistered_namesake(run, OWN), bought):
+        assert "choose another run_name" in message and "provision_adopt" not in message
