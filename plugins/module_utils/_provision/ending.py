@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import end_option, ids_in_words, joined, usd
+from .._text import end_option, formatted, ids_in_words, joined, seconds_of, usd
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to
@@ -410,9 +410,11 @@ def _listed_price(resource_id: str, api_view: ApiView) -> float | None:
 def _unknown_ids(request: EndRequest, ids: t.Sequence[str], message: str) -> str:
     """What to do about ids that the API does not know, which does not prove that they have ended."""
     source = "registry" if {*ids} <= {request.entry.offer_id, *request.entry.resource_ids} else "offer's status"
-    return (
-        f"The {source} names {ids_in_words(ids)}, which the API does not know: {message} It may still be billed. Is"
-        f" the token of the right account? {forget_advice(request.host, ids)}"
+    begun = seconds_of(request.entry.reaped_at)  # perhaps by a run that was killed before it saw the end
+    return joined(
+        f"The {source} names {ids_in_words(ids)}, which the API does not know: {message}",
+        "" if begun is None else f"A run began to end it at {formatted(begun)}.",
+        f"It may still be billed. Is the token of the right account? {forget_advice(request.host, ids)}",
     )
 
 

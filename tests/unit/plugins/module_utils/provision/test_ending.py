@@ -668,6 +668,13 @@ TWO_OF_OFFER = {"phase": "ready", "resource_ids": ["r", "s"]}
             ["The registry names r", "It answered 404.", "decommission_forget=r", "right account"],
             unknown={"r": "It answered 404."},
         ),
+        reason(
+            "unknown to the API since an end began",
+            replace(TWO_REGISTERED, entry=replace(TWO_REGISTERED.entry, reaped_at="2026-12-01T06:00:00Z")),
+            [machine("s")],
+            ["It answered 404. A run began to end it at 2026-12-01 06:00 UTC. It may still be billed."],
+            unknown={"r": "It answered 404."},
+        ),
         reason("registered one unreadable", REGISTERED, [machine("s")], ["r does not end"], **UNREAD),
         reason(
             "further machine, not registered", request_of(entry("s")), [machine("r"), machine("s")], NOT_READ, **UNREAD
