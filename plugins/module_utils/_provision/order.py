@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import math
 import re
 import typing as t
 from dataclasses import dataclass
 
 from .._machine.connection import ADDRESS
-from .._text import abridged, applicable, host_pattern, mapping_of, nearest, plain_name, printable, text_of
+from .._text import abridged, applicable, host_pattern, mapping_of, nearest, number_of, plain_name, printable, text_of
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
@@ -237,6 +238,7 @@ def ordered_hosts(
             # Published hosts have their machines already; names that a person gives would be ordered by each slice.
             template and ordered_names and not isinstance(value, t.Mapping)
         ),
+        f"{' and '.join(_NAMING_HOSTS)} name different hosts. Give only one of them.": _are_named_twice(variables),
         why_no_hosts(group, sizes): not (sizes.get(group) or ordered_names),
         excluded_by_limit(ordered_names): ordered_names and not inside,
     }
@@ -248,6 +250,12 @@ def ordered_hosts(
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
         tuple(name for name in ordered_names if name not in inside),
     )
+
+
+def _are_named_twice(variables: Answers) -> bool:
+    """Whether people name hosts in two variables, and not the same ones, so that one of them would be ignored."""
+    given = [variables[name] for name in _NAMING_HOSTS if name in variables]
+    return len(given) > 1 and given[0] != given[1] and not any(isinstance(value, t.Mapping) for value in given)
 
 
 def requested_hosts(variables: Answers) -> tuple[str, t.Any]:
@@ -488,20 +496,37 @@ def _names_in(value: t.Any) -> t.Sequence[t.Any]:
 def role_variables_of(extra: Answers) -> Variables:
     """The role's variables for the order (order_*) in ``extra`` variables. Raises ValueError.
 
-    An extra variable with the role's own name takes precedence. Without a GPU type each host keeps its own search, so
-    the order must not describe the machine otherwise.
+    An extra variable with the role's own name takes precedence, unless the order has a lower ceiling. Without a GPU
+    type each host keeps its own search, so the order must not describe the machine otherwise.
     """
     given = answers_of(extra)
-    variables: Variables = {variable: given[name] for name, variable in _ROLE_VARIABLES.items() if name in given}
+    variables: Variables = {variable: given[name] for name, variable in _effective(extra).items()}
     if "order_gpu_type" in given:
-        variables["provision_spec"] = search_of({**_SURVEY_DEFAULTS, **given})
+        if "provision_spec" not in extra:
+            variables["provision_spec"] = search_of({**_SURVEY_DEFAULTS, **given})
     # A survey always gives its defaults.
     elif unused := [name for name in _MACHINE_ANSWERS if given.get(name) not in (None, _SURVEY_DEFAULTS.get(name))]:
         raise ValueError(
             f"{', '.join(unused)} must come with order_gpu_type: without it, each host keeps its own search. Add"
             " order_gpu_type, or change provision_spec instead."
         )
-    return {name: value for name, value in variables.items() if name not in extra}
+    return variables
+
+
+def _effective(extra: Answers) -> dict[str, str]:
+    """The answers of an order that take effect, with the variables of the role that they set."""
+    given = {name: variable for name, variable in _ROLE_VARIABLES.items() if _is_given(extra.get(name))}
+    return {
+        name: variable
+        for name, variable in given.items()
+        if not text_of(extra.get(variable)) or ("max" in name and _ceiling(extra[name]) < _ceiling(extra[variable]))
+    }
+
+
+def _ceiling(value: t.Any) -> float:
+    """A ceiling as a number, to be compared; of a text that is no number, such as a template, minus infinity."""
+    number = math.inf if text_of(value).lower() == "unlimited" else number_of(value)
+    return -math.inf if number is None else number
 
 
 def answers_of(extra: Answers) -> dict[str, str]:
@@ -538,8 +563,7 @@ def _is_given(value: t.Any) -> bool:
 
 def with_order_names(result: Variables, extra: Answers) -> Variables:
     """A step's result; its texts for people name the answers of the order that set the role's variables."""
-    given = {variable: name for name, variable in _ROLE_VARIABLES.items() if _is_given(extra.get(name))}
-    names = {variable: name for variable, name in given.items() if variable not in extra}
+    names = {variable: name for name, variable in _effective(extra).items()}
     return {key: _renamed(part, names, key in _TEXT_FIELDS) for key, part in result.items()} if names else result
 
 

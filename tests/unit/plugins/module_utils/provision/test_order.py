@@ -119,6 +119,13 @@ def test_published_hosts_have_addresses_and_ids() -> None:
         ({"order_max_price_per_hour": 3, "order_names": "2"}, {"provision_max_price_per_hour": "3"}),
         # An extra variable with the role's own name takes precedence.
         ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": 2}, {}),
+        ({"order_max_price_per_hour": "unlimited", "provision_max_price_per_hour": 2}, {}),
+        ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": "{{ mine }}"}, {}),
+        ({"order_lease": "1h", "provision_lease": "3d"}, {}),
+        # So does a ceiling of the order that is lower.
+        ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": "9.5"}, {"provision_max_price_per_hour": "3"}),
+        ({"order_max_bill": "30", "provision_max_bill": "unlimited"}, {"provision_max_bill": "30"}),
+        ({"order_max_bill": "30", "provision_max_bill": ""}, {"provision_max_bill": "30"}),  # a survey's empty answer
         ({"order_adopt": "yes"}, {"provision_adopt": "yes"}),
         ({"order_adopt": True}, {"provision_adopt": "True"}),
         ({"order_adopt": "no"}, {}),  # the inventory decides
@@ -177,6 +184,7 @@ def test_sliced_template_has_the_name_of_its_workflow(template: str | None, work
         ({}, "provision_max_bill"),
         ({"order_max_bill": " ", "order_lease": "1h"}, "provision_max_bill"),
         ({"order_max_bill": "4", "provision_max_bill": 3}, "provision_max_bill"),
+        ({"order_max_bill": "4", "provision_max_bill": 5}, "order_max_bill"),
     ],
 )
 def test_with_order_names_renames_only_in_texts_for_people(extra: dict[str, Any], named: str) -> None:
@@ -198,7 +206,7 @@ PUBLISHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "an
     [
         ({"provision_hosts": "a,b"}, ["a", "b"]),
         ({"order_names": "2"}, ["gpu-1", "gpu-2"]),
-        ({"provision_hosts": "a", "order_names": "b"}, ["a"]),
+        ({"provision_hosts": ["a"], "order_names": ["a"]}, ["a"]),
         (answered({"provision_hosts": "", "order_names": "b"}), ["b"]),
         (answered({"provision_hosts": {}, "order_names": ""}), []),  # an unanswered survey
         (answered({"provision_hosts": None, "order_names": None}), []),
@@ -266,6 +274,7 @@ def test_empty_names_do_not_mean_the_whole_group(variable: str, empty: Any) -> N
     [
         ({}, "The group 'gpu' has no hosts"),
         ({"provision_hosts": "all"}, "cannot name a machine"),
+        ({"provision_hosts": "a", "order_names": "b"}, "provision_hosts and order_names name different hosts"),
         ({"provision_hosts": "a", "awx_job_template_name": "job", "awx_workflow_job_name": "job"}, "slice"),
     ],
 )
