@@ -94,6 +94,7 @@ def planned(
     others: Mapping[str, Any] | None = None,
     quote: bool = False,
     check_mode: bool = True,
+    forbidden: str = "",
     here: str = "/",
     sources: Iterable[str] = (),
     registry_url: str = "",
@@ -112,7 +113,7 @@ def planned(
         "decided": [],
         "elsewhere": list(elsewhere),
         "failed": [],
-        "forbidden": "",
+        "forbidden": forbidden,
         "forks": 5,
         "here": here,
         "hosts": hosts,
@@ -402,6 +403,14 @@ def test_host_without_a_way_to_log_in_buys_nothing(tmp_path: Path, fields: dict[
         assert host_plan["refusal"] == "There is no ssh. Nothing was sent."
 
 
+@pytest.mark.parametrize("quote", [False, True])
+def test_forbidden_strategy_stops_all_hosts_without_request(tmp_path: Path, quote: bool) -> None:
+    api = SimpleNamespace(account="account", ahead=0.0)
+    answer = planned(tmp_path, 2, api=cast(Any, api), quote=quote, check_mode=False, forbidden="Use linear.")
+    plans = [(host_plan["action"], host_plan["refusal"]) for host_plan in answer["plans"]]
+    assert (plans, answer["changed"]) == ([("stop", "Use linear.")] * 2, False)
+
+
 @pytest.mark.parametrize(
     ("fields", "identity_file"),
     [
@@ -421,6 +430,14 @@ def test_private_key_is_found_next_to_the_public_key(
     given = {"has_ssh_public_key": False, "ssh_public_key_file": "gpu.pub", **fields}
     (plan,) = planned(tmp_path / "registry", 1, **given)["plans"]
     assert plan["identity_file"] == identity_file.format(here=tmp_path)
+
+
+@pytest.mark.parametrize(("quote", "action"), [(False, "stop"), (True, "buy")])
+def test_only_a_quote_needs_no_public_key(tmp_path: Path, quote: bool, action: str) -> None:
+    """Without the key, no one could log in to the machine."""
+    given = {"has_ssh_public_key": False, "ssh_public_key_file": str(tmp_path / "none.pub")}
+    (host_plan,) = planned(tmp_path / "registry", 1, quote=quote, **given)["plans"]
+    assert (host_plan["action"], "There is no SSH public key" in host_plan["refusal"]) == (action, not quote)
 
 
 @pytest.mark.parametrize(
