@@ -127,6 +127,18 @@ def test_entry_without_clock_keeps_controllers_clock(tmp_path: Path, monkeypatch
     assert "provision_clock" not in (world.host(tmp_path).read() or {})
 
 
+def test_purchase_dated_by_the_controllers_clock_is_billed_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if answers of the API have a date later on, by which it is a day older."""
+    world = make_world(monkeypatch, -DAY, dates_answers=False)
+    world.buy(tmp_path)
+    world.dates_answers = True
+    world.journal(tmp_path).note_purchase(["r"], PRICE)
+    world.true += 5 * HOUR
+    assert world.cost(tmp_path) == pytest.approx(10.0, abs=0.002)
+
+
 @pytest.mark.parametrize(("skew", "later"), [(DAY, 0.0), (-DAY, 0.0), (DAY, DAY), (-DAY, -DAY), (0.0, DAY)])
 def test_five_hours_cost_ten_dollars_despite_clock_skew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew: float, later: float
