@@ -241,6 +241,34 @@ def test_unreadable_entry_in_another_registry_folder_stops_the_host(tmp_path: Pa
     assert planned(tmp_path, 1, registry_dir="host_vars", **where)["plans"][0]["action"] == "buy"
 
 
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [("<<<<<<< HEAD\n", "holds no mapping"), ("provision_project: red\nprovision_resource_ids: [r]\n", "project red")],
+    ids=["unreadable", "of another project"],
+)
+def test_host_without_a_usable_entry_stops(tmp_path: Path, content: str, refusal: str) -> None:
+    """It may have its machine. The other hosts of the play go on."""
+    path = tmp_path / "gpu-0" / "compute_index_supply.yml"
+    path.parent.mkdir()
+    path.write_text(content)
+    stopped, other = planned(tmp_path, 2)["plans"]
+    assert (stopped["action"], other["action"]) == ("stop", "buy"), other["refusal"]
+    assert refusal in stopped["refusal"] and str(path) in stopped["refusal"]
+    assert stopped["refusal"].endswith("Nothing was sent.")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "attempts_left"), [([], 3), (["rejected"], 2), (["rejected"] * 2, 1), (["not_sent"] * 3, 3)]
+)
+def test_offers_that_a_host_has_tried_are_left_out_and_counted(
+    tmp_path: Path, outcomes: list[str], attempts_left: int
+) -> None:
+    tried = [{"offer_id": offer(number)["offer_id"], "outcome": each} for number, each in enumerate(outcomes)]
+    (host_plan,) = planned(tmp_path, 1, api=FakeMarket(5), attempts={"gpu-0": tried})["plans"]
+    assert (host_plan["action"], host_plan["offer_id"]) == ("buy", offer(len(tried))["offer_id"])
+    assert host_plan["attempts_left"] == attempts_left
+
+
 @pytest.mark.parametrize("is_quote", [False, True])
 def test_plan_and_quote_warn_about_a_filter_that_was_not_applied(tmp_path: Path, is_quote: bool) -> None:
     api = FakeMarket(2)
@@ -552,6 +580,16 @@ def test_adopted_machine_counts_with_its_storage(tmp_path: Path, shown: str) -> 
     limits = {"max_price_per_hour": 5, "max_bill": 16, "lease": "8h"}
     (bound,) = planned(tmp_path / "c", 1, api=api, adopt=True, **limits)["plans"]
     assert "above provision_max_bill (USD 16.00 with the lease 8h, so USD 2.00 per hour)" in bound["refusal"]
+
+
+@pytest.mark.parametrize(("contract", "action"), [("ondemand", "wait"), ("spot", "stop")])
+def test_adopted_machine_is_compared_with_the_page_of_its_offer(tmp_path: Path, contract: str, action: str) -> None:
+    """The list of machines does not name the contract."""
+    api = FakeMarket(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
+    api._offers[9].update(contract_type=contract)
+    (host_plan,) = planned(tmp_path, 1, api=api, adopt=True)["plans"]
+    assert host_plan["action"] == action, host_plan["refusal"]
+    assert ("contract_type spot instead of ondemand" in host_plan["refusal"]) is (action == "stop")
 
 
 @pytest.mark.parametrize(("rival", "action"), [(("default", "gpu-0"), "wait"), (("red", "b"), "stop")])
