@@ -162,6 +162,31 @@ def test_plan_lists_the_account_at_most_twice(registry_url: str, monkeypatch: py
     assert actions(planned(api, registry_url, max_total_price_per_hour="5")) == ["buy"]
 
 
+@pytest.mark.parametrize(
+    ("project", "ceiling"),
+    [
+        ("default", "max_total_price_per_hour"),
+        ("default", "max_account_price_per_hour"),
+        ("blue", "max_account_price_per_hour"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["", "quote", CHECK])
+def test_plan_settles_the_dead_claims_that_its_ceiling_counts(
+    registry_url: str, project: str, ceiling: str, mode: str
+) -> None:
+    """An account's ceiling also counts other projects. A quote and check mode settle nothing."""
+    sent_claim(registry_url, "gpu-8", offer_id(3), project)
+    query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = now() - interval '1 hour'"
+    postgresql.execute(registry_url, query)
+    api = AccountApi(bought={offer_id(3): status("failed")})
+    answer = planned(api, registry_url, mode=mode, **{ceiling: "3"})
+    (state,) = postgresql.execute(registry_url, "SELECT state FROM compute_index_supply.purchase")
+    if mode:
+        assert (actions(answer), answer["changed"], state) == (["stop"], False, ("buying",))
+    else:
+        assert (actions(answer), answer["changed"], state) == (["buy"], True, ("ended",))
+
+
 @pytest.mark.parametrize("mode", ["", "quote", CHECK])
 @pytest.mark.parametrize("project", ["default", "blue"])
 def test_offer_of_a_live_or_ended_claim_is_not_planned(registry_url: str, project: str, mode: str) -> None:
