@@ -13,7 +13,7 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_state import OVER, RUNNING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import run_record, running
-from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line
+from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line, sentence
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw_variables
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import is_run_over
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
@@ -42,7 +42,7 @@ class ActionModule(MachineAction):
         self._job, self._shown, self._silent_since = dict[str, t.Any](), list[str](), t.cast("float | None", None)
         while not self._look(options["name"], task_vars) and options["follow"]:
             if self._silent_since is not None:
-                self.progress.show(self._job["msg"], urgent=True)
+                self.progress.show(f"{sentence(self._job['msg'])} {running.OR_ENDED}", urgent=True)
             self.pause(options["delay"])
         is_lost = self._silent_since is not None
         is_over = self._job.get("state") in OVER and not is_lost

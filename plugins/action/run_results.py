@@ -109,7 +109,8 @@ class ActionModule(MachineAction):
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise
                 if is_cut:
-                    self.progress.show("the machine does not answer (its results wait there).", urgent=True)
+                    silent = "the machine does not answer (its results wait there)."
+                    self.progress.show(f"{silent} {running.OR_ENDED}", urgent=True)
             tries += 1
             self.pause(PAUSE)
             if self._connection.transport == "ssh":

@@ -68,7 +68,7 @@ def begin(run: Run) -> dict[str, t.Any]:
         return {"trouble": f"{trouble} {NOTHING_BOUGHT}"}
     if run.is_done:
         again = "Nothing was bought. -e run_again=true runs it once more."
-        return last_result(run.record, request.folder, again)
+        return last_result(run.record, request.folder, again, *_uncompared(request))
     role = {"provision_spec": dict(request.spec), "provision_max_bill": request.max_bill}
     return {
         "hosts": [request.host],
@@ -76,6 +76,12 @@ def begin(run: Run) -> dict[str, t.Any]:
         # The market is searched with the shortest lease that the run may get.
         "role": {**role, "provision_lease": lease_text(request.least_lease)},
     }
+
+
+def _uncompared(request: Request) -> list[str]:
+    """A line about what does not identify a job. Secret values could be guessed from a digest."""
+    line = "Values of run_env are not compared: this job may have had others than yours."
+    return [line] if request.environment else []
 
 
 def why_name_in_use(run: Run) -> str:
@@ -192,7 +198,7 @@ def play_after_quote(run: Run, found: Row, *, has_registry: bool, check_mode: bo
     offer = found["ansible_stats"]["data"]["quote"]["hosts"].get(host, {})
     price, refusal = _text.read_price(offer.get("price_per_hour")), str(found["refusals"].get(host) or "")
     seconds = lease_for(chosen, run, price, refusal, has_registry=has_registry)
-    lines = [chosen.value]
+    lines = [chosen.value, *(_uncompared(run.request) if run.is_begun else ())]
     if chosen is Course.BUY:
         registry = str(found["common"]["registry"])
         bill = search.cost_in_usd(price, seconds) or run.request.max_bill
@@ -210,6 +216,9 @@ def play_after_quote(run: Run, found: Row, *, has_registry: bool, check_mode: bo
 
 
 # Steps on the machine
+
+# For a machine that does not answer: only its registry knows that another computer has ended it.
+OR_ENDED = "If another computer may have ended this run, stop (Ctrl-C), and repeat the command."
 
 
 def next_on_machine(run: Run, job: Row) -> dict[str, t.Any]:

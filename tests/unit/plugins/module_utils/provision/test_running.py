@@ -485,6 +485,18 @@ def test_play_provisions_what_course_and_record_allow(
     assert ("Registry: host_vars" in lines, job in lines) == (course is Course.BUY, course is Course.BUY)
 
 
+@pytest.mark.parametrize("names", [("SEED",), ()])
+@pytest.mark.parametrize("phase", ["", "ordered", "started", "home", "gone"])
+def test_command_for_begun_job_says_that_values_of_run_env_are_not_compared(phase: str, names: tuple[str, ...]) -> None:
+    """Otherwise a result with SEED=1 would pass for one with SEED=2."""
+    run = run_in_phase(phase, has_machine=bool(phase))
+    run = replace(run, request=replace(run.request, environment=names))
+    found = quote_found(is_new=not phase)
+    is_over = phase == "gone"
+    play = running.begin(run) if is_over else running.play_after_quote(run, found, has_registry=True, check_mode=False)
+    assert any("run_env" in line for line in play["lines"]) is (bool(names) and phase not in ("", "ordered"))
+
+
 def test_play_after_quote_shows_whole_bill_if_price_is_unknown() -> None:
     run = run_in_phase("", has_machine=False)
     play = running.play_after_quote(run, quote_found(None, is_new=True), has_registry=True, check_mode=False)
