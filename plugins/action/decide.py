@@ -95,6 +95,9 @@ preload_psycopg()  # before Ansible forks its workers
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "awx_job_template_name", "awx_workflow_job_name")
 _OF_RUNS = tuple(sorted(name for name in PLAYBOOK_VARIABLES if name.startswith("run_")))
+_LISTS_OF_AWX = tuple(
+    name for name in PLAYBOOK_VARIABLES if name.endswith(("_teams", "_credentials", "_notifications"))
+)
 _FETCHING = ("run_fetch_timeout", "run_results_dir")  # also read by sweeps and by the playbook `runs`
 
 # Registered results of tasks in other plays
@@ -646,6 +649,20 @@ class ActionModule(InProcessAction):
     def _nothing(self, task_vars: Variables) -> dict[str, t.Any]:
         return {}
 
+    def _awx(self, task_vars: Variables) -> dict[str, t.Any]:
+        """Nothing. Raises AnsibleActionFail if the playbook could not end, and would leave AWX half set up."""
+        if self._task.check_mode:
+            raise AnsibleActionFail(
+                "The modules of awx.awx return no ids in check mode, so awx_setup could not go on. Run it without"
+                f" --check: it only changes what differs. {NOTHING_SENT}"
+            )
+        for name, value in self._given(_LISTS_OF_AWX, task_vars).items():
+            if not isinstance(value, list):
+                raise AnsibleActionFail(
+                    f'{name} must be a list, such as -e \'{{"{name}": ["Research"]}}\'. {NOTHING_SENT}'
+                )
+        return {}
+
     def _orphan(self, task_vars: Variables) -> dict[str, t.Any]:
         """The hosts whose registries may know the machine, sentences about unknown ones, and the job's user."""
         rows = self._hosts.all_rows()
@@ -830,7 +847,7 @@ STEPS = {
     "run_late": Step(ActionModule._own_host, "run.RUN_LATE", given=_FETCHING, got=_OF_A_SWEEP),
     "run_swept": Step(ActionModule._own_host, "run.RUN_SWEPT", given=_FETCHING, got=_OF_A_SWEEP),
     "verified": Step(ActionModule._verified, "verified.VERIFIED", of_all=True),
-    "awx": Step(ActionModule._nothing, prefix="awx_"),
+    "awx": Step(ActionModule._awx, prefix="awx_"),
 }
 
 

@@ -62,7 +62,7 @@ options:
       - V(timer) - what installs or removes the timer of sweeps on this computer, and how do the sweeps go? It asks
         neither the API nor a registry.
       - V(verified) - which running machines have passed their tests?
-      - V(awx) - are the variables of the playbook C(awx_setup) spelled correctly? Fails if one is not.
+      - V(awx) - are the variables of the playbook C(awx_setup) valid? Fails if not, and in check mode.
       - V(run) - what should run, under which name, and is it over already? It reports all mistakes at once.
         V(run_quoted) - what would its machine cost, and may it be bought? V(run_next) - should its job start, or has it
         started? V(run_over) - may its machine end, since the results are home? V(run_done) - how did it end, and what

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -196,7 +197,7 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
 
 
 def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, Any]) -> None:
-    """Check that a second run keeps credentials, inventory variables, a second approval, and answers of a schedule."""
+    """Check that a second run keeps credentials, inventory variables, a second approval, questions and schedules."""
     organization = awx.one("organizations", "Compute Index Supply")
     provision = awx.one("job_templates", "GPU provision")
     ours = awx.one("credentials", "Compute Index Supply API")
@@ -225,6 +226,8 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])
     awx.associations[approve["id"], "success_nodes"] = [second["id"]]
     schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+    schedule["rrule"] = "DTSTART;TZID=UTC:20260101T050000 RRULE:FREQ=DAILY;INTERVAL=1"
+    asked = [limited_survey(awx.surveys[each["id"]]) for each in (provision, workflow)]
 
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
     # The second run need not name the registry again.
@@ -243,6 +246,16 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     assert inventory["variables"].startswith("provision_project: research\n") and "# theirs" in inventory["variables"]
     assert awx.names(approve, "success_nodes") == ["second"]
     assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+    assert "T050000" in schedule["rrule"]
+    assert [awx.surveys[each["id"]] for each in (provision, workflow)] == asked
+
+
+def limited_survey(survey: Item) -> Item:
+    """Let an operator lower the highest price in a survey, and add a question. Returns the survey."""
+    (ceiling,) = [each for each in survey["spec"] if each["variable"] == "order_max_price_per_hour"]
+    ceiling["max"] = 5
+    survey["spec"].append({**ceiling, "variable": "cost_centre", "question_name": "Cost centre", "type": "text"})
+    return copy.deepcopy(survey)
 
 
 def test_inventory_without_project_moves_only_on_request(project: Project, awx: FakeAwx) -> None:
@@ -329,8 +342,9 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
         ({"awx_api_token": ""}, "Nothing was changed."),
         ({"awx_ssh_key_file": "~/none"}, "Nothing was changed."),
         ({"awx_job_id": 7, "awx_organisation": "Research"}, "Did you mean awx_organization? Nothing was sent."),
+        ({"awx_ordering_teams": "Research"}, "awx_ordering_teams must be a list, such as"),
     ],
-    ids=["no-project", "no-token", "no-key", "slip"],
+    ids=["no-project", "no-token", "no-key", "slip", "text"],
 )
 def test_invalid_input_changes_nothing(project: Project, awx: FakeAwx, variables: dict[str, Any], message: str) -> None:
     before = len(awx.items)
@@ -338,6 +352,13 @@ def test_invalid_input_changes_nothing(project: Project, awx: FakeAwx, variables
     assert run.returncode == 2
     assert message in run.text, run.output
     assert len(awx.items) == before
+
+
+def test_check_mode_is_refused(project: Project, awx: FakeAwx) -> None:
+    before = len(awx.items)
+    run = project.play(SETUP, "--check", "-e", json.dumps({"awx_project_url": URL}))
+    assert (run.returncode, len(awx.items)) == (2, before)
+    assert "The modules of awx.awx return no ids in check mode" in run.text
 
 
 def test_missing_permission_is_named(project: Project, awx: FakeAwx) -> None:
