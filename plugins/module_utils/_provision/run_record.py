@@ -256,13 +256,16 @@ def seconds_left(sweep: Row, now: float) -> float:
 def sweep_fetch(name: str, record: Row, job: Row, left: float, given: Row, *, skips: bool) -> dict[str, t.Any]:
     """What a sweep fetches for a run, and its time limit: at most the ``left`` seconds of the lease.
 
-    ``skips``: nothing is fetched, as in check mode. Hosts of the group whose names fit no run are skipped as well.
+    If the machine has not said what its job is, nothing is fetched: the sweep would wait for it, and other leases would
+    not be enforced. ``skips``: nothing is fetched, as in check mode. Hosts of the group whose names fit no run are
+    skipped as well.
     """
+    has_job = job.get("state") in (RUNNING, *OVER)
     return {
         "name": name,
         "paths": list(job.get("results") or ()),
         "seconds": math.ceil(max(1.0, min(read_fetch_timeout(given, []), left))),
-        "fetches": not (is_fetched(record) or skips) and bool(read_name({"run_name": name}, [])),
+        "fetches": has_job and not (is_fetched(record) or skips) and bool(read_name({"run_name": name}, [])),
     }
 
 

@@ -69,7 +69,8 @@ class World:
 
     def decide_fetch(self, check_mode: bool = False, **sweep: Any) -> Json:
         """The step that decides which results a sweep fetches."""
-        return self.step(run.RUN_LATE, check_mode, run__late_job={"results": ["out"]}, reap__sweep=sweep)
+        job = {"state": "failed", "results": ["out"]}
+        return self.step(run.RUN_LATE, check_mode, run__late_job=job, reap__sweep=sweep)
 
     def quoted(self, *, free: bool, refusal: str = "", check_mode: bool = False) -> Json:
         offer = {"price_per_hour": 2.0, "gpu_count": 1, "gpu_type": "h100"}
@@ -283,7 +284,8 @@ def test_awx_job_needs_results_dir_that_outlives_it(world: World) -> None:
     for named, lost in ({"": "inventory/runs", "here": "here", "/stays": ""}).items():
         given = {**world.given, "run_results_dir": named}
         asked = world._perform(run.RUN, given=given, by_job=True)
-        late = world._perform(run.RUN_LATE, given=given, hosts=hosts, got={}, by_job=True)
+        got = {"run__late_job": {"state": "failed"}}
+        late = world._perform(run.RUN_LATE, given=given, hosts=hosts, got=got, by_job=True)
         for trouble in (asked["trouble"], late.get("msg", "")):
             refusal = f"This is a job of AWX, which loses {world.folder / lost} at its end"
             assert trouble.startswith(refusal) is bool(lost)

@@ -322,9 +322,23 @@ def test_record_keeps_last_lines_of_log_without_control_characters() -> None:
 )
 def test_sweep_fetches_only_unfinished_runs(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
     record = {"phase": phase} if phase else {}
-    job = {"results": ["out"]}
+    job = {"state": "succeeded", "results": ["out"]}
     fetch = run_record.sweep_fetch(name, record, job, 3600.0, {"run_fetch_timeout": "5m"}, skips=skips)
     assert fetch == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
+
+
+@pytest.mark.parametrize(
+    ("job", "fetches"),
+    [
+        ({"state": "running"}, True),
+        ({"state": "interrupted"}, True),
+        ({"state": "none"}, False),
+        ({"unreachable": True, "msg": "Connection refused"}, False),
+    ],
+)
+def test_sweep_waits_for_no_machine_that_does_not_answer(job: dict[str, Any], fetches: bool) -> None:
+    """Its results cannot be named without its answer, and all other leases would wait."""
+    assert run_record.sweep_fetch("train", {}, job, 3600.0, {}, skips=False)["fetches"] is fetches
 
 
 @pytest.mark.parametrize(
