@@ -782,6 +782,7 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "run": lambda _action, _task, variables: _hosts.raw_variables("localhost", variables).get("run__asked") or {},
     # The tasks of a purchase note the API's answers there. Ansible removes the folder at its end.
     "log": lambda *_given: os.path.join(C.DEFAULT_LOCAL_TMP, "probe.log"),
+    "archive": lambda *_given: os.path.join(C.DEFAULT_LOCAL_TMP, "run.tar.gz"),
 }
 
 

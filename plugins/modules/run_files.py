@@ -35,7 +35,7 @@ options:
     required: true
   src:
     description:
-      - The folder on the controller.
+      - The folder on the controller. The playbook C(run) gives the archive that it has packed when it began.
     type: path
     required: true
   exclude:

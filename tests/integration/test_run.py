@@ -177,13 +177,13 @@ def test_repeated_command_continues_the_run_of_a_killed_controller(make_project:
 
 
 def run_with_slow_code(project: Project, change: Callable[[], object]) -> tuple[int | None, str]:
-    """Run the playbook, and make a change while the code is packed. Return exit code and output."""
+    """Run the playbook, and make a change while the code is copied. Return exit code and output."""
     write_code(project)
     record_file, programs = project.folder / "runs" / "train" / "run.json", project.folder / "bin"
     programs.mkdir()
-    wait = f"grep -qs started '{record_file}' && until [ -e '{programs}/go' ]; do sleep 0.1; done"
-    (programs / "git").write_text(f'#!/bin/sh\n{wait}\nexec {shutil.which("git")} "$@"\n')
-    (programs / "git").chmod(0o755)
+    wait = f"case \"$*\" in *code.tar.gz*) until [ -e '{programs}/go' ]; do sleep 0.1; done;; esac"
+    (programs / "ssh").write_text(f'#!/bin/sh\n{wait}\nexec {shutil.which("ssh")} "$@"\n')
+    (programs / "ssh").chmod(0o755)
     project.environment["PATH"] = f"{programs}:{project.environment['PATH']}"
     words = words_of(run_command=WAITS, run_follow=False)
     with project.start("ansible-playbook", "-i", str(project.inventory), *words) as process:

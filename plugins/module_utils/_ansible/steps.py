@@ -246,7 +246,8 @@ TIMER: Spec = {
     "by_job": _FLAG,
 }
 
-RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG, "by_job": _FLAG}
+# ``archive``: a temporary file for the packed code
+RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG, "by_job": _FLAG, "archive": _TEXT}
 
 # ``got``: the answers of machines, by host or by the name of the registered variable
 RUNS: Spec = {**_READ, "given": _MAPPING, "got": _MAPPING}

@@ -122,6 +122,15 @@ def sha256_of(file: t.IO[bytes]) -> str:
     return digest.hexdigest()
 
 
+def packed_digest(archive: str) -> str:
+    """The digest of the code in an archive; empty if that is damaged. Raises OSError if it cannot be opened."""
+    with gzip.open(archive) as file:
+        try:
+            return sha256_of(t.cast(t.IO[bytes], file))
+        except (OSError, EOFError, zlib.error):
+            return ""
+
+
 # On the machine
 
 
@@ -138,18 +147,12 @@ def unpack(archive: str, digest: str, folder: str) -> None:
     A kill leaves the old code, the new code, or code without a digest, which is replaced next time.
     """
     new, work, noted = (os.path.join(folder, name) for name in ("work.new", WORK, _DIGEST))
-    with gzip.open(archive) as file:
-        try:
-            arrived = sha256_of(t.cast(t.IO[bytes], file))
-        except (OSError, EOFError, zlib.error):
-            arrived = ""
-        if arrived != digest:
-            raise ValueError("The code was damaged on its way to the machine. Run the task again.")
-        shutil.rmtree(new, ignore_errors=True)
-        file.seek(0)
-        with tarfile.open(fileobj=file, **_ENCODING) as tar:
-            tar.extraction_filter = lambda member, _path: member  # we packed it; newer Pythons would refuse links
-            tar.extractall(new)
+    if packed_digest(archive) != digest:
+        raise ValueError("The code was damaged on its way to the machine. Run the task again.")
+    shutil.rmtree(new, ignore_errors=True)
+    with tarfile.open(archive, **_ENCODING) as tar:
+        tar.extraction_filter = lambda member, _path: member  # we packed it; newer Pythons would refuse links
+        tar.extractall(new)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(noted)
     shutil.rmtree(work, ignore_errors=True)

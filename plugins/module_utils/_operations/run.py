@@ -42,16 +42,19 @@ def read_run(params: Params, check_mode: bool) -> Result:
     record = _read(folder.read, dict[str, t.Any](), wrong) if name else {}
     given = run_record.with_variables_of_run(params["given"], record)
     request = run_request.read_request(given, wrong)
+    # The job runs the files of this moment, even if they change before its machine is ready.
+    archive = "" if check_mode or run_record.has_job(record) else params["archive"]
     code = ""  # the digest of the job's files, if any
     if request.files:
         files = os.path.join(params["here"], os.path.expanduser(request.files))
         request = run_request.with_files(request, os.path.realpath(files), os.path.realpath(folder.path), wrong)
-        code = _read(lambda: code_files.pack(request.files, request.exclude), code, wrong, "run_files: ")
+        code = _read(lambda: code_files.pack(request.files, request.exclude, archive), code, wrong, "run_files: ")
     wrong += run_request.objections(params["extra"], limited=params["limited"])
     if wrong:
         return {**_NOTHING, "trouble": joined(*wrong, messages.NOTHING_SENT)}
     shown = shortest_path(folder.path, params["here"])
-    request = replace(request, digest=run_record.digest_of(request, code), dest=folder.path, folder=shown)
+    digest = run_record.digest_of(request, code)
+    request = replace(request, digest=digest, archive=archive, dest=folder.path, folder=shown)
     return {**_NOTHING, **running.begin(Run(request, record))}
 
 

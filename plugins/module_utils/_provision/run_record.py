@@ -49,6 +49,11 @@ def with_variables_of_run(given: Row, record: Row) -> Row:
     return {**(begun if is_name_alone else {"run_results": begun.get("run_results")}), **given}
 
 
+def has_job(record: Row) -> bool:
+    """Whether its job was seen to have begun on a machine that may still exist."""
+    return record.get("phase") in (STARTED, HOME) and bool(record.get("began_at"))
+
+
 def digest_of(request: Request, code: str) -> str:
     """The digest that identifies a job. ``code``: the digest of its files, empty without any."""
     parts = [code, request.command, request.setup, sorted(request.environment)]

@@ -40,8 +40,8 @@ class Request:
     """A user's request. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
 
     ``environment``: only names, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
-    ``by_name``: only the name was given. ``digest``: identifies the job. ``dest``: the absolute path of its results;
-    ``folder``: the path that messages show.
+    ``by_name``: only the name was given. ``digest``: identifies the job. ``archive``: its packed code. ``dest``: the
+    absolute path of its results; ``folder``: the path that messages show.
     """
 
     name: str = ""
@@ -61,6 +61,7 @@ class Request:
     again: bool = False
     by_name: bool = False
     digest: str = ""
+    archive: str = ""
     dest: str = ""
     folder: str = ""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import run
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import SWEPT, HostFile
 
@@ -41,10 +42,10 @@ class World:
         place = {"here": str(self.folder), "sources": [str(self.folder / self.inventory)], "home": ""}
         return operation.perform({**spec, **place, "api_url": "http://localhost", **given}, check_mode)
 
-    def prepare(self, **given: Any) -> Json:
+    def prepare(self, archive: str = "", check_mode: bool = False, **given: Any) -> Json:
         """The first step of a command, with the usual variables and these; None omits a variable."""
         variables = {name: value for name, value in {**self.given, **given}.items() if value is not None}
-        self.prepared = self._perform(run.RUN, given=variables)
+        self.prepared = self._perform(run.RUN, check_mode, given=variables, archive=archive)
         return self.prepared
 
     def step(self, operation: Operation, check_mode: bool = False, reason: str = "", **facts: Json) -> Json:
@@ -251,6 +252,27 @@ def test_changed_code_is_another_job(world: World) -> None:
     # would start it without its code.
     found = world.step(run.RUN_NEXT, run__info={"state": "none"})
     assert not (found["starts"] or found["copies"]) and "Repeat the whole command" in found["trouble"]
+
+
+def test_job_gets_code_as_it_was_when_its_command_began(world: World) -> None:
+    """Users go on editing while a machine is prepared. A result of other code would pass for one of this code."""
+    archive, code = str(world.folder / "run.tar.gz"), world.folder / "code"
+    job = world.prepare(archive=archive)["job"]
+    digest = code_files.pack(str(code), [])
+    (code / "train.py").write_text("print('edited')\n")
+    assert job["archive"] == archive and code_files.packed_digest(archive) == digest != code_files.pack(str(code), [])
+
+
+@pytest.mark.parametrize(
+    ("check_mode", "began_at", "is_packed"), [(False, None, True), (True, None, False), (False, "2026-12-01", False)]
+)
+def test_code_is_packed_only_for_job_that_may_start(
+    world: World, check_mode: bool, began_at: str | None, is_packed: bool
+) -> None:
+    start_job(world)
+    (world.folder / "runs" / "train" / "run.json").write_text(json.dumps({**world.record, "began_at": began_at}))
+    job = world.prepare(archive=str(world.folder / "run.tar.gz"), check_mode=check_mode)["job"]
+    assert bool(job["archive"]) is is_packed is (world.folder / "run.tar.gz").exists()
 
 
 @pytest.mark.parametrize("linked", ["run_files", "run_results_dir"])
