@@ -32,6 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     AboveCeiling,
     Ceilings,
@@ -39,6 +40,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Database,
     Purchase,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
 
 import postgresql
@@ -168,16 +171,20 @@ class Fleet:
     def spend(self) -> Json:
         return self.perform_step(SPEND, "spend")
 
-    def plan(self, *hosts: str, check_mode: bool = False, quote: bool = False, **fields: Any) -> list[Json]:
-        """The plans of these hosts, each of which may buy an offer of its own."""
+    def hosts_that_buy(self, *hosts: str, **fields: Any) -> Json:
+        """The parameters for a plan of these hosts, each of which may buy an offer of its own."""
         folder = None if self.registry.url else str(self.registry.folder)
         declared = []
-        for number, host in enumerate(hosts or ["gpu-new"]):
+        for number, host in enumerate(hosts):
             offer = self.api.add_offer(gpu_price_per_hour=1.0)
             how = {"offer_id": offer.offer_id, "spec": {}, "registry_dir": folder, **fields}
             declared.append(raw(host=host, name=host, id=str(number), **how))
-        ids = [each["id"] for each in declared]
-        return list(self.perform_step(PLAN, "plan", check_mode, hosts=declared, ids=ids, quote=quote)["plans"])
+        return {"hosts": declared, "ids": [each["id"] for each in declared]}
+
+    def plan(self, *hosts: str, check_mode: bool = False, quote: bool = False, **fields: Any) -> list[Json]:
+        """The plans of these hosts, each of which may buy an offer of its own."""
+        declared = self.hosts_that_buy(*(hosts or ["gpu-new"]), **fields)
+        return list(self.perform_step(PLAN, "plan", check_mode, quote=quote, **declared)["plans"])
 
     def marks(self, host: str) -> tuple[bool, bool]:
         """Whether a look missed the host's machine, and whether the machine is missing."""
@@ -376,6 +383,34 @@ def test_plan_does_not_warn_about_hosts_outside_play(fleet: Fleet) -> None:
     result = fleet.perform_step(PLAN, "plan", hosts=[new], ids=["1"])
     assert not [each for each in result["warnings"] if "gpu-1" in each or "gpu-2" in each], result["warnings"]
     assert fleet.marks("gpu-1") == (True, False) and "gpu-2" not in fleet.registry.entries()
+
+
+@pytest.mark.parametrize("ceiling", [{}, {"max_account_price_per_hour": 1000}], ids=["none", "of the account"])
+def test_plan_with_a_ceiling_of_the_account_looks_in_all_projects(
+    simulator: Simulator, registry_url: str, perform: Callable[..., Json], tmp_path: Path, ceiling: Json
+) -> None:
+    """A missing machine of another project counts in it, and one that is found again does so from now on."""
+    fleet = Fleet(simulator, HostRegistry(tmp_path, registry_url, simulator.url), perform)
+    make_missing(fleet, "gpu-1")
+    fleet.api.hide(fleet.ids["gpu-2"])
+    fleet.plan(project="blue", **ceiling)
+    assert (fleet.marks("gpu-1"), fleet.marks("gpu-2")) == ((not ceiling,) * 2, (bool(ceiling), False))
+
+
+def test_plan_buys_nothing_if_a_returned_machine_cannot_be_noted(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would not count in the ceilings."""
+
+    def refuse(*_args: Any) -> None:
+        raise RegistryError("The disk is full.")
+
+    make_missing(fleet, "gpu-1")
+    fleet.api.hide()
+    for store in (HostFile, SharedHost):
+        monkeypatch.setattr(store, "compare_and_set", refuse)
+    result = fleet.perform_step(PLAN, "plan", **fleet.hosts_that_buy("gpu-new"))
+    assert result["failed"] and result["msg"] == "The disk is full. Nothing was sent."
 
 
 @EACH_LOOK

@@ -251,10 +251,11 @@ def test_host_without_a_usable_entry_stops(tmp_path: Path, content: str, refusal
     path = tmp_path / "gpu-0" / "compute_index_supply.yml"
     path.parent.mkdir()
     path.write_text(content)
-    stopped, other = planned(tmp_path, 2)["plans"]
+    api = FakeMarket(2, pages={"r": LISTED})
+    stopped, other = planned(tmp_path, 2, api=api, check_mode=False, protect=True)["plans"]
     assert (stopped["action"], other["action"]) == ("stop", "buy"), other["refusal"]
     assert refusal in stopped["refusal"] and str(path) in stopped["refusal"]
-    assert stopped["refusal"].endswith("Nothing was sent.")
+    assert stopped["refusal"].endswith("Nothing was sent.") and path.read_text() == content
 
 
 @pytest.mark.parametrize(
@@ -275,6 +276,27 @@ def test_plan_and_quote_warn_about_a_filter_that_was_not_applied(tmp_path: Path,
     api.filters = {"compute": SPEC["compute"]}
     warnings = planned(tmp_path, 2, api=api, quote=is_quote)["warnings"]
     assert sum("lacks region: it may have ignored that." in text for text in warnings) == 1, warnings
+
+
+@pytest.mark.parametrize(
+    ("failing", "action"), [((), "buy"), ((0,), "stop"), ((1,), "stop"), ((0, 1), "stop")], ids=str
+)
+def test_host_buys_nothing_if_one_of_its_searches_fails(tmp_path: Path, failing: tuple[int, ...], action: str) -> None:
+    """Its offers could be the better choice."""
+    searches = [{**SPEC, "vendor": "crusoe"}, {**SPEC, "vendor": "nebius"}]
+
+    class Failing(FakeMarket):
+        def search_offers(self, spec: dict[str, Any]) -> tuple[list[dict[str, Any]], int, Any]:
+            if any(spec["vendor"] == searches[number]["vendor"] for number in failing):
+                raise UNAVAILABLE
+            return super().search_offers({key: value for key, value in spec.items() if key != "vendor"})
+
+    api = Failing(4)
+    for each in api._offers[2:]:
+        each.update(vendor="crusoe")
+    (host_plan,) = planned(tmp_path, 1, api=api, spec=searches)["plans"]
+    assert host_plan["action"] == action, host_plan["refusal"]
+    assert ("answered 500." in host_plan["refusal"]) is (action == "stop")
 
 
 def test_machines_of_other_names_are_not_read_by_their_ids(tmp_path: Path) -> None:
@@ -662,6 +684,21 @@ def test_storage_of_an_unanswered_purchase_that_failed_is_kept(
     ledger = dead.ledger("default") if url else _stores.ledger(str(tmp_path))
     kept = {item for bill in ledger.bills if bill.runs for item in bill.resource_ids}
     assert (host_plan["action"], kept) == ("buy", set() if refused else {machine_id(2)}), host_plan["refusal"]
+
+
+@pytest.mark.parametrize(("quote", "check_mode", "noted"), [(False, False, 1), (True, False, 0), (False, True, 0)])
+def test_protection_is_noted_in_an_entry_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quote: bool, check_mode: bool, noted: int
+) -> None:
+    show_status(monkeypatch, "ready", LISTED["resource_id"])
+    path = tmp_path / "gpu-0" / "compute_index_supply.yml"
+    before = {"provision_procured_offer_id": LISTED["offer_id"], "provision_resource_ids": [LISTED["resource_id"]]}
+    HostFile(str(path)).note(before)
+    api = FakeMarket(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
+    answer = planned(tmp_path, 1, api=api, quote=quote, check_mode=check_mode, protect=True)
+    after = HostFile(str(path)).read() or {}
+    assert before.items() <= after.items() and ("provision_protected_since" in after) == noted
+    assert answer["changed"] is not quote
 
 
 @pytest.mark.parametrize("phase", ["ended", "failed"])
