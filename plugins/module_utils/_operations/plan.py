@@ -113,7 +113,7 @@ class _Planning:
         plans = self._plans(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting_line(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, "waiting": waiting}
-        changed = self._note(cases, snapshot, clock) or is_noted
+        changed = self._note(cases, snapshot, clock)
         plans = [self._finish(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans)
         answer = self._answer(plans, cases, observed, clock)
