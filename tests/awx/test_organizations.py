@@ -104,7 +104,7 @@ def test_machine_ends_by_id_only_if_no_organization_owns_it(make_controller: Mak
     assert {*red.simulator.billed} == {owned, orphan}
 
     ended = successful(red.run("GPU end by id", {"end_resource_id": orphan, **why}))
-    assert "No host owns it. It ends for eve: left by a test" in ended.text
+    assert "No host known here owns it. It ends for eve: left by a test" in ended.text
     assert (ended.artifacts["ended"]["resource_id"], ended.artifacts["ended"]["by"]) == (orphan, "eve")
     assert red.simulator.billed == [owned]
 

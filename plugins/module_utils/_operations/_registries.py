@@ -164,6 +164,13 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             name, project_of(host["project"]), own, [*earlier, *places], lambda place: self.at(place).entry(name)[0]
         )
 
+    def nearby(self, call: t.Mapping[str, t.Any]) -> list[Place]:
+        """The folders that runs with another inventory may have had as registries, and that this call does not have."""
+        wanted = dict.fromkeys(host["registry_dir"] for host in call["hosts"])
+        paths = (path for each in wanted for path in earlier_registry_dirs(each, call["sources"], call["here"]))
+        own = set(self.places(call).values())
+        return [folder for folder in dict.fromkeys(map(Folder, paths)) if folder not in own]
+
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """The combined ledger of these places since a moment (seconds since the epoch). Raises RegistryError."""
         return combined_ledger([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)

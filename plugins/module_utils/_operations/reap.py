@@ -73,6 +73,10 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         registries.clock(),
         lambda project: sweeps.trouble(SharedProject(project), refused=False),
     )
+    unswept_folders = reaping.unswept_folders(
+        RegistrySnapshot(registries, registries.nearby(params)).host_entries(),
+        lambda place: sweeps.trouble(place, refused=False),
+    )
     kept = sweep_findings.enforced_places(dict.fromkeys(places.values()), left, snapshot.has_trouble)
     moved = registries.ended_bills(places.values(), sweep_findings.unclaimed)
     return {
@@ -87,7 +91,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "lines": sweep_findings.lines(),
         "trouble": sweep_findings.why_red(unread, left, moved, unswept),
         "changed": bool(settled.closed or noted.noted),
-        "warnings": [*settled.warnings, *noted.sentences()],
+        "warnings": [*settled.warnings, *noted.sentences(), *unswept_folders],
         "reap": {
             "over": [item.row for item in sweep_findings.due],
             "protected": [item.row for item in sweep_findings.spared],

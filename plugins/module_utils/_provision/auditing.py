@@ -389,7 +389,11 @@ def _shown(row: Row) -> Row:
     }
 
 
-_END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_resource_id=<resource> -e end_reason=<why>")
+_END_BY_ID = (
+    "An orphan may belong to a colleague, or to a registry not read here.",
+    "To end an orphan: compute_index.supply.end_by_id",
+    "  -e end_resource_id=<resource> -e end_reason=<why>",
+)
 
 # By section: why an audit fails, and how that names each row
 _FAILURES = {

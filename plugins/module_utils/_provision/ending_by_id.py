@@ -244,7 +244,7 @@ def end_for_workflow(machine: Machine, reason: str, by: str) -> dict[str, t.Any]
 def lines_of_orphan_end(machine: Machine, end: Row, *, would: bool) -> list[str]:
     """Lines about the ``end`` of an orphan. ``would``: nothing ends in this run."""
     verb = "would end" if would else "ends"
-    return [described([machine]), f"No host owns it. It {verb} for {end['by']}: {end['why']}"]
+    return [described([machine]), f"No host known here owns it. It {verb} for {end['by']}: {end['why']}"]
 
 
 def why_not_by_id(

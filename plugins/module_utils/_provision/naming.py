@@ -164,6 +164,7 @@ def objection(
     asked, name = ",".join(part.text for part in parts), f"{action.name}_hosts"
     are_names = bool(parts) and all(re.search(r"\w", part.text) for part in parts)
     unmatched = [part.text for part in parts if not part.hosts]
+    elsewhere = "" if by_job else " If its machine was bought from another folder or inventory, run this there."
     outside = [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
     reasons = applicable(
         {
@@ -171,8 +172,8 @@ def objection(
             f" -e {name}=gpu-1,gpu-2.": not are_names,
             f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts.": asked[:1]
             in ("!", "&"),
-            f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
-            " registry knows one.": unmatched,
+            f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and"
+            f" none of its registries knows one.{elsewhere}": unmatched,
             f"{name} names {', '.join(outside)}, which --limit excludes, like every host that is only in a registry."
             f" Leave --limit out, and choose hosts with {name} alone.": outside,
             f"{name}='{asked}' matches no host.": not hosts,

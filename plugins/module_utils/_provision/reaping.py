@@ -41,6 +41,7 @@ from .ownership import Account, Machine, id_of, last_created_at, price_of
 from .place import NOWHERE, Place
 from .run_record import is_fetch_due
 from .spending import Bill
+from .standing import known_nearby
 
 FRESH = 60.0  # seconds for which a machine's answer about its use counts
 _ASKED_MOST = 20  # machines that are asked at once, whatever the number of forks, so that their answers stay fresh
@@ -395,6 +396,13 @@ def unswept_projects(
         for project in over
         if why_unswept(project)
     ]
+
+
+def unswept_folders(
+    entries: t.Iterable[tuple[Place, str, Entry]], why_unswept: t.Callable[[Place], str]
+) -> t.Iterator[str]:
+    """A warning for each folder nearby with leases that no sweep enforces. ``entries``: by their places and hosts."""
+    return known_nearby(((place, host, entry) for place, host, entry in entries if entry.ends_at), why_unswept)
 
 
 LeftOut = t.Sequence[tuple[Host, str]]  # hosts that take no part in a sweep, and why

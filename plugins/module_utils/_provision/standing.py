@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import applicable, ids_in_words, items_of, joined, mapping_of, seconds_of, usd
+from .._text import abridged, applicable, grouped, ids_in_words, items_of, joined, mapping_of, seconds_of, usd
 from . import holdings, ownership, search
 from .declaration import Declaration
 from .entry import IDS, Entry
@@ -206,6 +206,22 @@ def bought_elsewhere(
                 f" {usd(entry.price_per_hour)}, and this play's registry is {own.text}. For that machine, add -e"
                 f" provision_registry_dir={place.text}. For one more, add -e provision_project=<name>. If that entry is"
                 f" {of_another_account}"
+            )
+
+
+def known_nearby(
+    entries: t.Iterable[tuple[Place, str, Entry]], concerns: t.Callable[[Place], object] = bool
+) -> t.Iterator[str]:
+    """Yield a warning for each folder that has machines, but is no registry of this run.
+
+    entries: by their places and hosts. concerns: whether a place matters to this run.
+    """
+    bought = grouped((place, host) for place, host, entry in entries if entry.may_have_bought)
+    for place, hosts in bought.items():
+        if concerns(place):
+            yield (
+                f"{place.text} has machines of {abridged(hosts)}, and is no registry of this run. For those, give their"
+                f" inventory (-i), or add -e provision_registry_dir={place.text}."
             )
 
 

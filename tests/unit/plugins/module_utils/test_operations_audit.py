@@ -129,6 +129,7 @@ def test_audit_has_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.Mon
         "host   resource",
         "gpu-8  gone",
         "",
+        "An orphan may belong to a colleague, or to a registry not read here.",
         "To end an orphan: compute_index.supply.end_by_id",
         "  -e end_resource_id=<resource> -e end_reason=<why>",
         "",
@@ -201,3 +202,12 @@ def test_audit_lists_leases_and_warns_without_sweeps(tmp_path: Path) -> None:
         "gpu-1  2099-01-01 00:00 UTC            -",
     ]
     assert answer["audit"]["leases"]["gpu-2"] == {"ends_at": "2098-01-01T00:00:00Z", "at_most": 57.6}
+
+
+def test_audit_names_folder_nearby_that_has_machines(tmp_path: Path) -> None:
+    """Without the inventory with which they were bought, they look like orphans."""
+    nearby = tmp_path / "inventory" / "host_vars"
+    write(nearby, "gpu-1", resource_ids=["r"])
+    host = audited_host("localhost", "", registry_dir=None)
+    found = audit(Api(machine("r")), params(steps.AUDIT, hosts=[host], here=str(tmp_path)), False)  # type: ignore[arg-type]
+    assert len(found["audit"]["orphans"]) == 1 and f"{nearby} has machines of gpu-1, and is" in found["warnings"][0]

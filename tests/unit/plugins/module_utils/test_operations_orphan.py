@@ -41,7 +41,9 @@ def orphan(perform: Callable[..., Result], tmp_path: Path) -> Callable[..., Resu
 
     def run(check_mode: bool = False, **options: Any) -> Result:
         given = {"resource_id": RESOURCE_ID, "reason": WHY, "by": "eve", **options}
-        return perform(ORPHAN, check_mode, step="orphan", hosts=rows, here=str(tmp_path), **given)
+        of_all = {"registry_dir": given.pop("registry_dir")} if "registry_dir" in given else {}
+        own = [{**row, **of_all} for row in rows]
+        return perform(ORPHAN, check_mode, step="orphan", hosts=own, here=str(tmp_path), **given)
 
     return run
 
@@ -58,9 +60,9 @@ def test_machine_without_an_owner_ends_with_person_and_reason(
     expect_reads(queue, resource(), resource(SECOND_RESOURCE_ID))
     result = orphan(resource_id=RESOURCE_ID.upper())
     assert (result["ended"]["resource_id"], result["ended"]["by"], result["ended"]["why"]) == (RESOURCE_ID, "eve", WHY)
-    assert result["lines"][-1] == f"No host owns it. It ends for eve: {WHY}"
+    assert result["lines"][-1] == f"No host known here owns it. It ends for eve: {WHY}"
     expect_reads(queue, resource())
-    assert orphan(check_mode=True)["lines"][-1] == f"No host owns it. It would end for eve: {WHY}"
+    assert orphan(check_mode=True)["lines"][-1] == f"No host known here owns it. It would end for eve: {WHY}"
 
 
 def test_limit_is_refused_before_any_request(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
@@ -80,6 +82,22 @@ def test_machine_of_either_host_with_the_same_name_is_not_ended(
     expect_reads(queue, resource())
     result = orphan()
     assert result["failed"] and "is owned by gpu-1, says the registry. Nothing was ended." in result["msg"]
+
+
+def test_machine_of_another_folder_nearby_is_not_ended(
+    queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path
+) -> None:
+    """The person may have forgotten the inventory (-i) with which it was bought."""
+    write_entry(
+        tmp_path / "inventory" / "host_vars",
+        "gpu-1",
+        provision_resource_ids=[RESOURCE_ID],
+        provision_procured_offer_id=OFFER_ID,
+    )
+    expect_reads(queue, resource())
+    result = orphan(registry_dir=None)
+    assert result["failed"] and "is owned by gpu-1, says the registry. Nothing was ended." in result["msg"]
+    assert f"add -e provision_registry_dir={tmp_path}/inventory/host_vars." in result["msg"]
 
 
 @pytest.mark.parametrize(("why", "ends"), [(MOVED, False), (DECOMMISSIONED, True)])

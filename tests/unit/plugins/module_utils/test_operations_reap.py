@@ -640,3 +640,16 @@ def test_failed_reap_before_end_delays_end_of_idle_machine(tmp_path: Path) -> No
     api, longer_idle = Api(machine("r1", "gpu-1")), with_age({**IDLE, "idle_seconds": 9 * HOUR})
     assert plan_end(api, "gpu-1", tmp_path, activity=with_age(IDLE), idle=8 * HOUR, grace=1800)["next"] == "stop"
     assert plan_end(api, "gpu-1", tmp_path, activity=longer_idle, idle=8 * HOUR, grace=1800)["ids"] == ["r1"]
+
+
+@pytest.mark.parametrize(("hours", "swept", "is_named"), [(1, False, True), (1, True, False), (None, False, False)])
+def test_sweep_names_folder_nearby_whose_leases_no_sweep_enforces(
+    tmp_path: Path, hours: float | None, swept: bool, is_named: bool
+) -> None:
+    nearby = tmp_path / "inventory" / "host_vars"
+    write(nearby, "gpu-1", "r", hours)
+    if swept:
+        with Registries(None, "https://api.example.com", read_only=False) as registries:
+            registries.at(place_of(str(nearby))).note_sweep(time.time())
+    found = sweep(Api(machine("r", "gpu-1")), declared("localhost", "", registry_dir=None), here=str(tmp_path))
+    assert [f"provision_registry_dir={nearby}." in text for text in found["warnings"]] == [True] * is_named

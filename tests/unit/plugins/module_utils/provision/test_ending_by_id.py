@@ -374,4 +374,4 @@ def test_stray_of_this_project_may_end_by_id(resource_id: str, strays: Any, may_
 def test_lines_of_orphan_end_have_reason_and_user(would: bool, verb: str) -> None:
     end = ending_by_id.end_for_workflow(listed(), "left by a test", "me")
     (_machine, line) = ending_by_id.lines_of_orphan_end(listed(), end, would=would)
-    assert line == f"No host owns it. It {verb} for me: left by a test"
+    assert line == f"No host known here owns it. It {verb} for me: left by a test"

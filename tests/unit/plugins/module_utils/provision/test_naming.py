@@ -92,6 +92,12 @@ def test_objection_refuses_unclear_unmatched_or_excluded_names(
     assert reason_part in reason and reason.endswith("Nothing was ended.")
 
 
+@pytest.mark.parametrize(("by_job", "has_folders"), [(False, True), (True, False)])
+def test_unknown_host_may_be_of_another_folder(by_job: bool, has_folders: bool) -> None:
+    reason = objection([UNMATCHED], [], None, by_job=by_job)
+    assert ("If its machine was bought from another folder or inventory, run this there." in reason) is has_folders
+
+
 @pytest.mark.parametrize("by_job", [False, True])
 @pytest.mark.parametrize(
     ("parts", "hosts", "needs_count", "needs_count_in_job"),

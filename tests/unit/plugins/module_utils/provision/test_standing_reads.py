@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     bought_elsewhere,
     ids_to_read,
     is_unchanged,
+    known_nearby,
     needs_list,
     offers_of,
     registry_lost_with_job,
@@ -100,6 +101,15 @@ def test_purchase_in_other_registry_is_refused(other_entry: Entry, is_refused: b
     assert bool(messages) is is_refused
     for part in ("/p/host_vars/gpu-1/", "provision_registry_dir=/p/host_vars.", "provision_project"):
         assert all(part in reason for reason in messages)
+
+
+def test_folder_with_machines_of_another_inventory_is_named_once() -> None:
+    entries = [(USUAL[0], "gpu-1", BOUGHT), (USUAL[0], "gpu-2", OPEN), (USUAL[1], "gpu-3", REFUSED)]
+    assert list(known_nearby(entries)) == [
+        "/p/host_vars has machines of gpu-1, gpu-2, and is no registry of this run. For those, give their inventory"
+        " (-i), or add -e provision_registry_dir=/p/host_vars."
+    ]
+    assert list(known_nearby(entries, lambda place: place == USUAL[1])) == []
 
 
 def test_offers_of_skips_refused_and_missing_offers() -> None:
