@@ -162,8 +162,8 @@ def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
     if new:
         expires = timestamps(item.get("expires_at") for item in new)
         until = f" until {formatted(min(expires))}" if expires else ""
-        by_plan = f" -e plan={plan_file}" if plan_file else ""
-        yield f"Buy {'them' if len(new) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"
+        command = f", with all -e of this quote: {PURCHASE} -e plan={plan_file}" if plan_file else f": {PURCHASE}"
+        yield f"Buy {'them' if len(new) > 1 else 'it'}{until}{command}"
 
 
 def _total_and_ends(costs: Sum, plans: t.Sequence[Plan]) -> t.Iterator[str]:

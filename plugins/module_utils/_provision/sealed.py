@@ -266,7 +266,7 @@ class SealedPlan:
         then, now = self.hosts[host.host]["terms"], terms_of(host)
         return _first(
             f"{name} of {host.host} was {then.get(name, 'the default')} when it was quoted, and is"
-            f" {now.get(name, 'the default')} now"
+            f" {now.get(name, 'the default')} now (does this run lack a variable of the quote?)"
             for name in _TERMS
             if not _is_same_term(name, then.get(name), now.get(name))
         )

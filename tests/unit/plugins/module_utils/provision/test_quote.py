@@ -220,7 +220,7 @@ def test_buy_command_needs_new_hosts_and_no_refusal() -> None:
     [
         (None, "", "Buy it: compute_index.supply.provision", False),
         ("", "", "Buy it: compute_index.supply.provision", True),  # the sealed plan is only published
-        ("p.json", "", "Buy it: compute_index.supply.provision -e plan=p.json", True),
+        ("p.json", "", "Buy it, with all -e of this quote: compute_index.supply.provision -e plan=p.json", True),
         ("p.json", "No.", "Registry: host_vars", False),
         (None, "No.", "Registry: host_vars", False),
     ],

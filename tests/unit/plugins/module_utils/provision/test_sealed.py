@@ -286,7 +286,11 @@ def test_edited_plan_is_refused_or_reads_the_same(path: tuple[Any, ...], value: 
     [
         (hosts(), ""),
         (hosts(lease="480m"), ""),
-        (hosts(lease="470m"), "provision_lease of gpu-1 was 8h when it was quoted, and is 470m now"),
+        (
+            hosts(lease="470m"),
+            "provision_lease of gpu-1 was 8h when it was quoted, and is 470m now (does this run lack a variable of the"
+            " quote?)",
+        ),
         (hosts(lease=""), "provision_lease of gpu-1 was 8h when it was quoted, and is the default now"),
         (
             hosts(max_price_per_hour=9),
