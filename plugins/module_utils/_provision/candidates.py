@@ -22,6 +22,7 @@ from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock, clock_of, clocks_differ, moment_of, noted_lease
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .moving import why_moved_away
+from .order import GROUP_OF_RUNS
 from .ownership import Machine
 from .place import Place
 from .search import (
@@ -563,7 +564,9 @@ def drift_warning(host: Declaration, entry: Entry) -> str:
 
 def _other_lease(host: Declaration, entry: Entry) -> str:
     """A difference between the declared lease and the one that was fixed at the purchase; empty if there is none."""
-    if host.by_name or entry.is_empty or noted_lease(entry.leased) == host.lease:
+    # A run fixes its machine's lease itself, at the price of its offer; its command declares the shortest one.
+    is_fixed = GROUP_OF_RUNS in host.groups or noted_lease(entry.leased) == host.lease
+    if host.by_name or entry.is_empty or is_fixed:
         return ""
     has = f"lease {entry.leased}" if entry.leased else "no lease"
     return f"{has} (provision_lease differs; compute_index.supply.extend changes it)"

@@ -38,15 +38,17 @@ _LOG_LINES = 5  # that the record keeps
 
 
 def with_variables_of_run(given: Row, record: Row) -> Row:
-    """The given variables. If they only name a run that has begun, its recorded ones are added.
+    """The given variables. If they only name a run that has begun or is over, its recorded ones are added.
 
-    ``run_results`` is added in any case, so that a repeated command without it fetches the same results.
+    Until it is over, ``run_results`` is added in any case, so that a repeated command without it fetches the same
+    results. With ``run_again``, a run that is over gives nothing to the next one.
     """
-    begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
-    if not begun:
-        return given
+    asked, phase = record.get("asked") or {}, record.get("phase")
     is_name_alone = not any(given.get(name) for name in _JOB_VARIABLES)
-    return {**(begun if is_name_alone else {"run_results": begun.get("run_results")}), **given}
+    if phase in (STARTED, HOME) or (phase == GONE and is_name_alone and not given.get("run_again")):
+        asked = asked if is_name_alone else {"run_results": asked.get("run_results")} if asked else {}
+        return {**asked, **given}
+    return given
 
 
 def has_job(record: Row) -> bool:

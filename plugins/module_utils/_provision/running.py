@@ -67,7 +67,8 @@ def begin(run: Run) -> dict[str, t.Any]:
     if trouble := why_name_in_use(run):
         return {"trouble": f"{trouble} {NOTHING_BOUGHT}"}
     if run.is_done:
-        again = "Nothing was bought. -e run_again=true runs it once more."
+        whole = "Its whole command with " if request.by_name else ""
+        again = f"Nothing was bought. {whole}-e run_again=true runs it once more."
         return last_result(run.record, request.folder, again, *_uncompared(request))
     role = {"provision_spec": dict(request.spec), "provision_max_bill": request.max_bill}
     return {

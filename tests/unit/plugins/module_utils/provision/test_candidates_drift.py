@@ -78,3 +78,5 @@ def test_drift_warning_names_other_lease(declared_lease: str, noted: str, warnin
     warning = drift_warning(declared(lease=declared_lease), known)
     assert warning_part in warning if warning_part else warning == ""
     assert drift_warning(declared("", lease=declared_lease), known) == "", "without a registry no lease is compared"
+    run = declared(lease=declared_lease, groups=["supply_run"])
+    assert drift_warning(run, known) == "", "a run declares the shortest lease, and buys with the one that it can pay"

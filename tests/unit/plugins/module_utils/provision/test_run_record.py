@@ -66,6 +66,12 @@ def test_name_alone_repeats_variables_of_begun_run() -> None:
         asked, mistakes = run_record.ordered(other, "2026-12-01T06:00:00Z")["asked"], list[str]()
         assert run_request.read_request({**asked, "run_name": "train"}, mistakes).keep == repeated_seconds
         assert not mistakes
+    # Once the run is over, its name alone shows the outcome. A further run, or a job of this name, takes nothing over.
+    over = {**begun, "phase": "gone"}
+    shown = run_record.Run(run_request.read_request(run_record.with_variables_of_run({"run_name": "train"}, over), []))
+    assert replace(shown, record=over, request=replace(shown.request, digest="digest")).is_done
+    for further in ({"run_name": "train", "run_again": True}, VARIABLES):
+        assert run_record.with_variables_of_run(further, over) == further
     # A repeated command fetches the results that the first one named, unless it names other ones.
     other_job = {**VARIABLES, "run_command": "false"}
     assert run_record.with_variables_of_run(other_job, begun) == {**other_job, "run_results": ["out"]}
