@@ -397,9 +397,7 @@ def test_plan_with_a_ceiling_of_the_account_looks_in_all_projects(
     assert (fleet.marks("gpu-1"), fleet.marks("gpu-2")) == ((not ceiling,) * 2, (bool(ceiling), False))
 
 
-def test_plan_buys_nothing_if_a_returned_machine_cannot_be_noted(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plan_buys_nothing_if_a_returned_machine_cannot_be_noted(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would not count in the ceilings."""
 
     def refuse(*_args: Any) -> None:
