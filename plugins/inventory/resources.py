@@ -43,8 +43,8 @@ options:
     description:
       - The prefix of the variables that hold the API's fields. It cannot be empty, since Ansible uses C(name) and
         C(tags) itself.
-      - O(hostname), O(filters), O(compose), O(keyed_groups) and O(groups) see the variables with this prefix. The role
-        P(compute_index.supply.decommission#role) reads C(supply_resource_id).
+      - O(hostname), O(filters), O(compose), O(keyed_groups) and O(groups) see the variables with this prefix. Hosts
+        have C(supply_resource_id) with any prefix, since the roles read it.
     type: str
     default: supply_
   registry_url:
@@ -342,7 +342,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _is_other(self, variables: t.Mapping[str, t.Any], before: t.Mapping[str, t.Any]) -> bool:
         """Whether a host was another computer ``before``: it had another id, or no id and another address."""
-        name = f"{self.get_option('hostvars_prefix')}resource_id"
+        name = _inventory.LISTED_ID
         has_id = variables[name] in before.values()  # perhaps with another prefix
         address = None if has_id else before.get("ansible_host")
         return before.get(name) not in (None, variables[name]) or address not in (None, variables["ansible_host"])

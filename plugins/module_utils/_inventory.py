@@ -18,6 +18,7 @@ from ._machine.connection import ADDRESS
 from ._text import UUID, grouped
 
 GROUP = "supply"  # contains all machines
+LISTED_ID = "supply_resource_id"  # the variable from which the roles know a host's machine, whatever the prefix
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 # Names with a special meaning to Ansible. A machine called localhost would get the controller's tasks.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "localhost4", "localhost6"})
@@ -79,8 +80,9 @@ def field(variables: t.Mapping[str, t.Any], path: str) -> t.Any:
 
 
 def host_variables(resource: Json, prefix: str) -> Json:
-    """The host's variables: the API's fields with the prefix, and how to reach the machine."""
+    """The host's variables: the API's fields with the prefix, the id for our roles, and how to reach the machine."""
     variables = {_variable(prefix, key): value for key, value in resource.items() if key not in ADDRESS}
+    variables[LISTED_ID] = resource["resource_id"]
     if resource["ansible_host"] is None:
         # Without an address Ansible would connect to the host's name, perhaps to another computer. The domain
         # "invalid" never resolves (RFC 2606).

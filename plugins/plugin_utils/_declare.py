@@ -24,6 +24,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_awx_job
+from ansible_collections.compute_index.supply.plugins.module_utils._inventory import LISTED_ID
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     PLAIN_VARIABLES,
@@ -91,7 +92,7 @@ _LISTS = ("provision_packages", "provision_users", "provision_files", "provision
 _FURTHER = {
     "connection": "ansible_connection",
     "inventory_dir": "inventory_dir",
-    "listed_id": "supply_resource_id",
+    "listed_id": LISTED_ID,
 }
 _KNOWN = (*CONNECTION, *BOUGHT, "provision_instances")
 
@@ -269,7 +270,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
         "host": host,
         "name": str(given[_NAME]),
         "resource_id": str(given["decommission_resource_id"] or ""),
-        "listed_id": "" if means_group else str(value("supply_resource_id") or ""),
+        "listed_id": "" if means_group else str(value(LISTED_ID) or ""),
         "project": project_of(value("provision_project")),
         "registry_dir": value("provision_registry_dir"),
         "inventory_dir": value("inventory_dir"),

@@ -26,6 +26,7 @@ from ansible.inventory.group import Group
 from ansible.inventory.host import Host
 from ansible.inventory.manager import IGNORED, InventoryManager, split_host_pattern
 from ansible.plugins.inventory import detect_range, expand_hostname_range
+from ansible_collections.compute_index.supply.plugins.module_utils._inventory import LISTED_ID
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     PLACE_VARIABLES,
     PROTECT,
@@ -114,7 +115,7 @@ def machine_ids(host: str, task_vars: Variables) -> list[str]:
     """
     variables = raw_variables(host, task_vars)
     is_registered = any(map(variables.get, _WANTED)) and variables.get("provision_registry_dir") != ""
-    listed: t.Iterable[t.Any] = () if is_registered else filter(None, [variables.get("supply_resource_id")])
+    listed: t.Iterable[t.Any] = () if is_registered else filter(None, [variables.get(LISTED_ID)])
     return registered_ids(host, task_vars) or list(listed)
 
 
@@ -133,7 +134,7 @@ def lacks_machine(host: str, task_vars: Variables) -> bool:
     """
     variables = raw_variables(host, task_vars)
     is_own = variables.get("ansible_host") or (variables.get("inventory_file") and not any(map(variables.get, _WANTED)))
-    return not machine_ids(host, task_vars) and bool("supply_resource_id" in variables or not is_own)
+    return not machine_ids(host, task_vars) and bool(LISTED_ID in variables or not is_own)
 
 
 def further_machines(hosts: t.Iterable[str], task_vars: Variables) -> set[str]:
