@@ -603,13 +603,18 @@ def with_ranges_expanded(variable: str, asked: t.Any) -> t.Any:
 
 
 def _of_range(variable: str, part: str) -> list[str]:
-    if not detect_range(part) or ":" not in part:  # a pattern may contain a set of characters, [ab]
+    if not _is_range(part):
         return [part]
     try:
         check_range(part)
         return list(expand_hostname_range(part))
     except (AnsibleError, ValueError) as error:
         raise AnsibleActionFail(f"{variable}: '{printable(part, 60)}' is not a range of names: {error}") from None
+
+
+def _is_range(part: str) -> bool:
+    """Whether it is a range of names (or of a group's hosts), not a pattern with a set of characters, such as [ab]."""
+    return bool(detect_range(part)) and ":" in part
 
 
 class Patterns:
@@ -642,15 +647,22 @@ class Patterns:
         for part in [pattern] if isinstance(pattern, str) else pattern:
             if reason := why_ambiguous(part.lstrip("!&"), self._groups):
                 raise AnsibleActionFail(f"{self._variable}: {reason} {NOTHING_SENT}")
-        is_name = isinstance(pattern, str) and PatternPart(pattern).is_name
-        if is_name and pattern not in self._manager.hosts and pattern not in self._manager.groups:
-            return []  # Ansible would warn, although a registry may know the host
+        if isinstance(pattern, str) and self._is_unknown(pattern):
+            return []
         whole = [self._whole(part) for part in ([pattern] if isinstance(pattern, str) else pattern)]
         try:
             return [host.name for host in self._manager.get_hosts(pattern=whole)]
         except Exception as error:  # from regular expressions, ranges and indices
             shown = printable(str(pattern), 60)
             raise AnsibleActionFail(f"{self._variable}: '{shown}' is not a host pattern: {error}") from error
+
+    def _is_unknown(self, pattern: str) -> bool:
+        """Whether it names a host, or begins a range of hosts, that is none here; Ansible would warn.
+
+        A registry may know the hosts. Ansible would match only some hosts of a range such as ``gpu-[1:3]-a``.
+        """
+        name = pattern.partition("[")[0] if _is_range(pattern) else pattern
+        return PatternPart(name).is_name and name not in self._manager.hosts and name not in self._manager.groups
 
     def _whole(self, part: str) -> str:
         """The part, or a pattern that matches only this host if Ansible would split the host's name."""

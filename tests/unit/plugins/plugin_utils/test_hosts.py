@@ -69,6 +69,25 @@ def test_host_name_with_space_is_not_split(given: Any, hosts: list[str]) -> None
     assert patterns.hosts(pattern_parts("decommission_hosts", given, patterns.names)) == hosts
 
 
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ("gpu[0:1]", ["gpu-1-a", "gpu-2-a"]),
+        ("gpu-[12]-a", ["gpu-1-a", "gpu-2-a"]),
+        # Names of hosts, which the caller expands, since registries may know them
+        ("gpu-[1:3]-a", []),
+        ("gpu-[4:5]", []),
+        ("gpu-4", []),
+    ],
+)
+def test_range_of_names_is_no_pattern_and_gives_no_warning(
+    given: str, hosts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["gpu-1-a", "gpu-2-a", "gpu-3-a"]
+    patterns = Patterns({"groups": {"gpu": names, "all": names}}, DataLoader(), "decommission_hosts")
+    assert patterns.hosts(given) == hosts and "ignoring" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", ["gpu", "gpu-1,!gpu", ["gpu-1", "&gpu"]])
 def test_name_of_both_a_group_and_a_host_is_refused(given: Any) -> None:
     """Ansible would take the host, which may be a colleague's machine that the inventory plugin lists."""
