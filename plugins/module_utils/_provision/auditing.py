@@ -409,8 +409,9 @@ _FAILURES = {
         "{id} ({hosts}, {usd})",
     ),
     "orphans": (
-        "{count} orphan(s) cost {together}: {found}. End each by its id with compute_index.supply.end_by_id. Or adopt a"
-        " machine: declare a host of its name, and run compute_index.supply.provision -e provision_adopt=true.",
+        "{count} orphan(s) cost {together}: {found}. End each by its id with compute_index.supply.end_by_id, unless it"
+        " belongs to a colleague, or to a registry not read here. Or adopt a machine: declare a host of its name, and"
+        " run compute_index.supply.provision -e provision_adopt=true.",
         "{id}",
     ),
     "stuck": (
