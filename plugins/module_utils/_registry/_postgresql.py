@@ -499,16 +499,16 @@ class Database(Connector):
         """The fact with the id of the host's own claim of the offer, if any: another clone may have moved it here.
 
         An ended claim is used only for machines that a person adopts. Its old note, such as the end of its lease, no
-        longer holds then. If the answer to COMMIT was lost, a claim with the same note is this run's own work.
+        longer holds then.
         """
         own = (fact.project, fact.host, fact.account)
         for row in self._rows(connection, sql.OF_OFFER, {"offer": fact.offer}):
             if (row.project, row.host, row.account) != own:
                 continue
-            if adopted and (row.state == claims.ENDED or row.note == note_of_claim(fact.note)):
-                return replace(fact, claim=row.claim, note={**dict.fromkeys(row.note), **fact.note})
             if row.state != claims.ENDED:
                 return replace(fact, claim=row.claim)
+            if adopted:
+                return replace(fact, claim=row.claim, note={**dict.fromkeys(row.note), **fact.note})
         return fact
 
     def _values(

@@ -217,6 +217,9 @@ def test_held_claim_cannot_be_taken_over(run: Callable[..., Database], registry_
     run("one").renew(row, 0.0)
     held = run("two").open_claim("default", "gpu-1")
     assert (states(registry_url), held and held.held) == (["buying"], True)
+    expire_holds(registry_url)
+    with pytest.raises(TakenOver):
+        run("three").take_over(row)
     assert run("two").void(taken, "refused", {}).state == "void"
 
 
@@ -237,8 +240,9 @@ def test_repeated_claim_counts_at_its_highest_price(
     run: Callable[..., Database], again: float | None, counted: float
 ) -> None:
     """Its first purchase may have been executed, at the price of that time."""
-    row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
+    row, _other = (run().claim(purchase(*of), NO_CEILING) for of in (["gpu-1"], ["gpu-2", OTHER_ID]))
     assert float(run().claim_again(row, again, {}, NO_CEILING).price_per_hour or 0) == counted
+    assert [each.epoch for each in run().counted()] == [2, 1]
 
 
 def unsent_claim(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch) -> Row:
@@ -632,7 +636,9 @@ def test_second_machine_of_host_becomes_reported_stray(run: Callable[..., Databa
     run("two").claim(purchase(offer=OTHER_ID), NO_CEILING)
     with pytest.raises(Contested, match=rf"Offer {OFFER_ID} of host gpu-1 \({RESOURCE_ID}\).*has another purchase"):
         run("one").note(purchase(claim=lost.claim), [RESOURCE_ID])
-    assert [(row.state, row.resource_ids) for row in run().counted()] == [("stray", [RESOURCE_ID]), ("buying", [])]
+    with pytest.raises(Contested):
+        run("three").note(purchase(), RESOURCE_IDS)
+    assert [(row.state, row.resource_ids) for row in run().counted()] == [("stray", RESOURCE_IDS), ("buying", [])]
 
 
 def test_claim_with_machines_gets_the_offer(run: Callable[..., Database], registry_url: str) -> None:

@@ -160,6 +160,7 @@ def test_adopted_purchase_of_another_registry_has_all_machines_that_may_run(
     run: Callable[..., Database], end: float | None, adopted: list[str]
 ) -> None:
     run().note_ended("account", [Bill("default", "gpu-1", OFFER_ID, tuple(RESOURCE_IDS), begin=1000.0, end=end)])
+    assert [bill.end for bill in run().ledger("default", 1.0).bills] == [end]
     row = run().note(purchase(note={"provision_adopted": True}), [SECOND_RESOURCE_ID])
     assert (row.state, row.resource_ids) == ("live", adopted)
 
@@ -201,9 +202,12 @@ def test_storage_noted_as_a_machine_is_kept_as_storage(run: Callable[..., Databa
     volume = Storage(SECOND_RESOURCE_ID, "data", OFFER_ID, 0.05).variables
     row = run().note(purchase(), RESOURCE_IDS)
     run().compare_and_set(row, {STORAGE: [volume], STORAGE_IDS: [SECOND_RESOURCE_ID]})
+    with pytest.raises(Contested):
+        run().note(purchase(offer=OTHER_ID), ["stray"])
     run().end(row, RESOURCE_IDS)
     assert [(kept.state, kept.offer, kept.resource_ids) for kept in run().counted()] == [
-        ("stray", SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID])
+        ("stray", OTHER_ID, ["stray"]),
+        ("stray", SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]),
     ]
 
 
