@@ -577,10 +577,11 @@ def test_late_purchase_of_a_freed_claim_is_noted(
         other_run(registry_url, OTHER_ID)
     machine = read_resource(resource(name=name))
 
-    def late(*machines: Any) -> list[str]:
-        return list(note_late_purchases(shared, account, machines, lambda ids: dict.fromkeys(ids, machine)))
+    def late(*machines: Any, fresh: Any = machine) -> list[str]:
+        return list(note_late_purchases(shared, account, machines, lambda ids: dict.fromkeys(ids, fresh)))
 
     assert late({**machine, "offer_id": None}, {**machine, "offer_id": OTHER_ID}) == []
+    assert late(machine, fresh=None) == late(machine, fresh={**machine, "status": "deleted"}) == []
     messages = late(machine)
     assert states(registry_url) == expected
     assert [RESOURCE_ID in each for each in messages] == [True] * (expected != ["void"])
@@ -589,10 +590,11 @@ def test_late_purchase_of_a_freed_claim_is_noted(
 
 
 def test_late_purchase_belongs_to_the_newest_freed_claim(registry_url: str) -> None:
-    """Both have tried to buy the offer under this name, and the older one was refused before."""
+    """Two have tried to buy the offer under this name, and the older one was refused before."""
     shared, machine = database(registry_url), read_resource(resource(name="trainer"))
-    for project in ("blue", "red"):
-        shared.void(other_run(registry_url), "not made", {"provision_resource_name": "trainer"})
+    named = "provision_resource_name"
+    for project, note in {"blue": {named: "trainer"}, "red": {}, "green": {named: "other"}}.items():
+        shared.void(other_run(registry_url), "not made", note)
         query = f"UPDATE compute_index_supply.purchase SET project = '{project}' WHERE project = 'default'"
         postgresql.execute(registry_url, query)
     assert len(list(note_late_purchases(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine)))) == 1

@@ -47,6 +47,7 @@ from registry_rows import RESOURCE_IDS, expire_holds, states
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
 
 PROCESSES, ROUNDS = 16, 3
+OF_OFFER = {"provision_procured_offer_id": OFFER_ID}
 
 
 # Concurrent claims
@@ -532,7 +533,7 @@ def test_still_holds_compares_state_and_epoch(
     host = SharedHost(run("one"), "default", "gpu-1", "account", run="one")
     assert not host.still_holds()
     with contextlib.closing(host):
-        host.claim({"provision_procured_offer_id": OFFER_ID})
+        host.claim(OF_OFFER)
         postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {change}")
         assert host.still_holds() is holds
 
@@ -574,6 +575,53 @@ def test_hold_of_dead_run_lapses(run: Callable[..., Database]) -> None:
         time.sleep(0.1)
     two.hold()
     two.close()
+
+
+def two_runs(run: Callable[..., Database]) -> tuple[SharedHost, SharedHost]:
+    """The same host in two runs, of which the first one has claimed an offer."""
+    one, two = (SharedHost(run(name), "default", "gpu-1", "account", run=name) for name in ("one", "two"))
+    one.claim(OF_OFFER)
+    return one, two
+
+
+def test_refusal_of_a_purchase_that_another_run_has_taken_over_frees_nothing(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    """The other run may have sent it again, and holds it no longer."""
+    one, two = two_runs(run)
+    expire_holds(registry_url)
+    two.read()
+    two.hold()
+    two.close()
+    one.read()
+    with pytest.raises(Claimed):
+        one.note({PURCHASE: REFUSED})
+    one.close()
+    assert states(registry_url) == ["buying"]
+
+
+def test_run_holds_the_claim_that_has_replaced_its_own(run: Callable[..., Database], registry_url: str) -> None:
+    one, two = two_runs(run)
+    expire_holds(registry_url)
+    two.read()
+    two.hold()
+    two.note({PURCHASE: REFUSED})
+    two.claim({"provision_procured_offer_id": OTHER_ID})
+    two.close()
+    one.read()
+    assert one.note({"provision_a": 1})["provision_procured_offer_id"] == OTHER_ID
+    one.hold()
+    assert "provision_held_by" in (two.read() or {})
+    one.close()
+
+
+def test_refused_purchase_that_was_made_after_all_keeps_its_claim(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    one, _two = two_runs(run)
+    one.note({PURCHASE: REFUSED})
+    one.note({**OF_OFFER, PURCHASE: MADE})
+    assert states(registry_url) == ["live"]
 
 
 # Facts
@@ -683,18 +731,17 @@ def test_offer_cannot_be_claimed_by_a_second_host(run: Callable[..., Database]) 
     run("one").claim(purchase("gpu-1"), NO_CEILING)
     other = SharedHost(run("two"), "other", "gpu-1", "account", run="two")
     with pytest.raises(ClaimedByOther, match=f"host gpu-1 of project default is buying offer {OFFER_ID}, since "):
-        other.claim({"provision_procured_offer_id": OFFER_ID})
+        other.claim(OF_OFFER)
 
 
 def test_failed_offer_cannot_be_claimed_again(run: Callable[..., Database]) -> None:
     """It is not an open purchase: if the message said so, a run would query the API and claim again, forever."""
     failed, again = (SharedHost(run(name), "default", "gpu-1", "account", run=name) for name in ("one", "two"))
-    of_offer = {"provision_procured_offer_id": OFFER_ID}
-    failed.claim(of_offer)
+    failed.claim(OF_OFFER)
     for became in (MADE, REFUSED):
-        failed.note({**of_offer, PURCHASE: became})
+        failed.note({**OF_OFFER, PURCHASE: became})
     with pytest.raises(ClaimedByOther, match=f"host gpu-1 of project default has bought offer {OFFER_ID}, since "):
-        again.claim(of_offer)
+        again.claim(OF_OFFER)
 
 
 def test_offers_of_claims_that_count_or_have_ended_are_taken(
