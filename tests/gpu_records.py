@@ -104,6 +104,7 @@ H100 = Card(
     sram_errors=("sram_uncorrectable_parity", "sram_uncorrectable_secded"),
 )
 A100 = Card("NVIDIA A100-SXM4-80GB", 81920, 400, 4, "nvidia-a100-sxm4-80gb", links=12, link_speed="25")
+H200_NVL = replace(H100, model="NVIDIA H200 NVL", mebibytes=143771, offered_as="nvidia-h200-nvl-141gb", links=0)
 L40S = Card("NVIDIA L40S", 46068, 350, 4, "nvidia-l40s-pcie-48gb")
 RTX_4090 = Card(
     *("NVIDIA GeForce RTX 4090", 24564, 450, 4, "nvidia-rtx4090-pcie-24gb"), ecc="N/A", remaps=False, idle_generation=1
@@ -265,6 +266,7 @@ RUBBISH = "Segmentation fault \x00\ufffd <gpu> 8 GPUs ok </nvidia_smi_log>"
 RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     "H100 x 8": (Machine(), "ok", "ok", set()),
     "A100 x 8": (Machine(A100, bandwidth=232), "ok", "ok", set()),
+    "H200 NVL x 2": (Machine(H200_NVL, 2, 2), "ok", "unknown", {"all_reduce"}),
     "L40S x 4": (Machine(L40S, 4, 4), "ok", "unknown", {"all_reduce"}),
     "L40S x 1": (Machine(L40S, 1, 1), "ok", "ok", set()),
     "T4 x 1": (Machine(T4, 1, 1), "ok", "ok", set()),
@@ -307,6 +309,10 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     "Xid 13": (Machine(xids=[("0000:4b:00", 13)]), "ok", "ok", set()),
     "Xid 999": (Machine(xids=[("0000:4b:00", 999)]), "unknown", "unknown", {"xid"}),
     "Xid of a neighbour's GPU": (Machine(L40S, 1, 1, xids=[("0000:ff:00", 79)]), "ok", "ok", set()),
+    "Xid that may be a neighbour's": (
+        Machine(L40S, 1, 1, faults={0: {"pci/pci_bus_id": "N/A"}}, xids=[("0000:ff:00", 79)]),
+        *("unknown", "unknown", {"xid"}),
+    ),
     "uncorrected errors": (
         Machine(faults={2: {"ecc_errors/volatile/sram_uncorrectable_secded": "3"}}),
         *("bad", "bad", {"ecc"}),
@@ -338,6 +344,10 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     "x8 under load": (
         Machine(L40S, 1, 1, faults={0: {LINK: "8x"}}, under_load={0: {LINK: "8x"}}),
         *("unknown", "degraded", {"pcie"}),
+    ),
+    "x8 with a busy link": (
+        Machine(L40S, 1, 1, faults={0: {LINK: "8x", "pci/rx_util": "2000000 KB/s", "utilization/gpu_util": "0 %"}}),
+        *("degraded", "degraded", {"pcie"}),
     ),
     "x4 under load": (
         Machine(L40S, 1, 1, under_load={0: {LINK: "4x"}}),
@@ -419,6 +429,10 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         Machine(faults={0: {"fabric/state": "In Progress", "fabric/status": "N/A"}}),
         *("unknown", "unknown", {"fabric"}),
     ),
+    "an unknown exit code of nvidia-smi": (
+        Machine(replaced=says("nvidia-smi", Machine().smi(), 2)),
+        *("unknown", "unknown", {"driver"}),
+    ),
     "damaged settings": (
         Machine(
             replaced=says("nvidia-smi", Machine().smi() + "WARNING: infoROM is corrupted at gpu 0000:1B:00.0\n", 14)
@@ -441,6 +455,14 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         Machine(replaced=says("dcgmi", Machine().dcgmi(), 1)),
         *("ok", "unknown", {"under_load"}),
     ),
+    "a diagnosis that skips all tests": (
+        Machine(replaced=says("dcgmi", Machine(diagnosis={gpu: ("Skip", []) for gpu in range(8)}).dcgmi())),
+        *("ok", "unknown", {"under_load"}),
+    ),
+    "wrong results of a load that fails": (
+        Machine(replaced=says("load", Machine(faulty=[3]).gpu_burn(), 1)),
+        *("ok", "bad", {"under_load"}),
+    ),
     "the load test reports nothing about one GPU": (
         Machine(replaced=says("load", Machine(count=7).gpu_burn())),
         *("ok", "unknown", {"under_load"}),
@@ -461,6 +483,7 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         Machine(replaced={"dcgmi": None, "load": None, "loaded": None}),
         *("ok", "unknown", {"under_load"}),
     ),
+    "no dd": (Machine(replaced=says("disk", "", 127)), "unknown", "unknown", {"disk_write"}),
     "a full disk": (Machine(replaced=says("disk", "", 1)), "bad", "bad", {"disk_write"}),
     "a slow disk": (
         Machine(replaced={"disk": CommandResult(("disk",), 0, seconds=4.0)}),

@@ -27,7 +27,7 @@ from ansible_collections.compute_index.supply.plugins.modules import gpu_accepta
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gpu_records import H100, LINK, RECORDS, RUBBISH, Machine, says
+from gpu_records import H100, LINK, RECORDS, RTX_4090, RTX_A6000, RUBBISH, Card, Machine, says
 
 ROOT = Path(__file__).parents[4]
 UNREADABLE = ["", "N/A", "[N/A]", "[Unknown Error]", "[GPU requires reset]", "???", "None"]
@@ -81,6 +81,23 @@ def test_fault_fails_only_its_own_check(name: str, root: str) -> None:
     assert bad <= checks <= failed_checks(found)
     if all(finding.gpu is not None or finding.check != "ecc" for finding in found):
         assert failed_checks(found) == checks
+
+
+@pytest.mark.parametrize(
+    ("card", "path", "word", "expected"),
+    [
+        (RTX_4090, "ecc_mode/current_ecc", "[Unknown Error]", {"ecc": "unknown", "remapped_rows": "unknown"}),
+        (RTX_4090, "retired_pages/pending_retirement", "[Unknown Error]", {"remapped_rows": "unknown"}),
+        (RTX_A6000, "ecc_mode/current_ecc", "[Unknown Error]", {"ecc": "unknown"}),
+        (RTX_A6000, "ecc_errors/volatile/dram_uncorrectable", "2", {"ecc": "bad"}),
+    ],
+)
+def test_gpu_without_ecc_is_ok_only_if_it_says_so(
+    root: str, card: Card, path: str, word: str, expected: Mapping[str, str]
+) -> None:
+    machine = Machine(card, 1, 1, faults={0: {path: word}})
+    found = findings_of(machine.answers("health"), root, machine, "health")
+    assert {item.check: item.verdict for item in found if item.check in expected} == expected
 
 
 # Missing or worse readings never improve a verdict
@@ -445,9 +462,35 @@ def test_offer_without_gpus_skips_gpu_checks(root: str) -> None:
 
 def test_missing_driver_is_bad_only_if_min_driver_is_given(root: str) -> None:
     answers = {"nvidia-smi": CommandResult((), 127)}
-    for demand, expected in (("", "unknown"), ("535", "bad")):
-        found = verdicts.findings(Readings(answers, root, None), Wanted("specs", {}, min_driver=demand))
+    for level, demand, expected in (("specs", "", "unknown"), ("specs", "535", "bad"), ("health", "", "bad")):
+        found = verdicts.findings(Readings(answers, root, None), Wanted(level, {}, min_driver=demand))
         assert worst_verdict(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(127, "bad"), (9, "bad"), (18, "bad"), (1, "unknown"), (6, "unknown"), (None, "unknown")]
+)
+def test_gpus_are_missing_for_certain_only_without_a_driver(root: str, code: int | None, expected: str) -> None:
+    machine_readings = Readings({"nvidia-smi": CommandResult((), code)}, root)
+    found = verdicts.findings(machine_readings, Wanted("specs", {"gpu_count": 8}))
+    assert [finding.verdict for finding in found if finding.check == "gpu_count"] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ('{"v1": {"errors": []}}', ("ok", "no error")),
+        ('{"v1": {"errors": ["no such package", 1]}}', ("bad", "no such package; 1")),
+        ('{"v1": {"errors": 7}}', ("unknown", "cloud-init has left no result")),
+        ("{}", ("unknown", "cloud-init has left no result")),
+        ("", ("unknown", "cloud-init has left no result")),
+    ],
+)
+def test_errors_of_cloud_init_are_bad(tmp_path: Path, result: str, expected: tuple[str, str]) -> None:
+    (tmp_path / "run" / "cloud-init").mkdir(parents=True)
+    (tmp_path / "run" / "cloud-init" / "result.json").write_text(result)
+    found = verdicts.findings(Readings({}, str(tmp_path)), Wanted("health", {"gpu_count": 0}))
+    assert [(finding.verdict, finding.measured) for finding in found if finding.check == "user_data"] == [expected]
 
 
 def test_xid_of_unlisted_gpu_is_ignored(root: str) -> None:
