@@ -227,7 +227,9 @@ def _refusal(request: EndRequest, end: End) -> str:
 def _end(request: EndRequest, api_view: ApiView) -> End:
     account, entry, host = api_view.account, request.entry, request.host
     if account.machines is None:
-        return nothing_ends(host, f"{account.unreadable} Run again.")
+        billed = f"{ids_in_words(entry.resource_ids)} may be billed at {usd(entry.price_per_hour)}."
+        advice = "Check token, api_url and network, and run again."
+        return nothing_ends(host, joined(account.unreadable, billed if entry.may_have_bought else "", advice))
     storage = {ownership.id_of(item) for item in account.storage}
     ids = sorted(request.claim.resource_ids - storage)
     if rivals := account.rivals.get(host, ()):

@@ -67,15 +67,11 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
 
     Raises ValueError, also for a misspelled key: an API that ignores the key would sell something else.
     """
-    contract = contract_of(spec)
     faults = {
         "needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'": (
             not spec.get("compute") and not spec.get("storage")
         ),
-        **dict.fromkeys(misspelled_keys(spec), True),
-        f"has compute.contract_type '{contract}': it must be {ON_DEMAND}, {SPOT} or {ANY}": (
-            contract not in ("", ON_DEMAND, SPOT, ANY)
-        ),
+        **dict.fromkeys((*misspelled_keys(spec), *_other_contracts(spec)), True),
     }
     for fault in applicable(faults):
         raise ValueError(fault)
@@ -89,8 +85,8 @@ def undocumented_keys(spec: Spec) -> list[str]:
 
 
 def misspelled_in(variable: str, spec: Spec) -> list[str]:
-    """A sentence for each misspelled key of the search in this variable."""
-    return [f"{variable} {slip}" for slip in misspelled_keys(spec, (CEILING,))]
+    """A sentence for each misspelled key or contract of the search in this variable."""
+    return [f"{variable} {slip}" for slip in (*misspelled_keys(spec, (CEILING,)), *_other_contracts(spec))]
 
 
 def misspelled_keys(spec: Spec, further: t.Sequence[str] = ()) -> list[str]:
@@ -132,6 +128,13 @@ def path_of(section: str, name: str) -> str:
 
 
 # The contract of a search
+
+
+def _other_contracts(spec: Spec) -> list[str]:
+    """A sentence about a contract that the API does not document, if the search names one."""
+    contract = contract_of(spec)
+    known = contract in ("", ON_DEMAND, SPOT, ANY)
+    return [] if known else [f"has compute.contract_type '{contract}': it must be {ON_DEMAND}, {SPOT} or {ANY}."]
 
 
 def contract_of(spec: Spec) -> str:

@@ -308,7 +308,12 @@ SHARED = (registered_claim("copy", "r", offer="x"),)
 @pytest.mark.parametrize(
     ("end_request", "machines", "context", "words"),
     [
-        reason("list unreadable", REGISTERED, None, ["answered 500", "Run again"]),
+        reason(
+            "list unreadable",
+            REGISTERED,
+            None,
+            ["answered 500", "r may be billed at", "Check token, api_url and network, and run again."],
+        ),
         reason(
             "id of two hosts",
             REGISTERED,

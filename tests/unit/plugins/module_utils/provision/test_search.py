@@ -57,6 +57,14 @@ def test_check_spec_refuses_incomplete_or_misspelled_search(spec: dict[str, Any]
     assert reason in str(caught.value)
 
 
+def test_other_contract_is_refused_before_the_api_is_asked() -> None:
+    spec = {"compute": {"gpu_type": "H100", "contract_type": "spott"}}
+    assert search.misspelled_in("provision_spec", spec) == [
+        "provision_spec has compute.contract_type 'spott': it must be ondemand, spot or any."
+    ]
+    assert not search.misspelled_in("provision_spec", {"compute": {"gpu_type": "H100", "contract_type": "Spot"}})
+
+
 @pytest.mark.parametrize("spec", [{"storage": [{"size_gb": 1}]}, {"compute": {"gpu_type": "H100"}}])
 def test_check_spec_accepts_machines_or_storage(spec: dict[str, Any]) -> None:
     assert search.check_spec(spec) is spec
