@@ -19,7 +19,7 @@ from . import search
 from .acceptance import UNSOUND
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock, clock_of, clocks_differ, moment_of, noted_lease
+from .lease import Clock, clock_of, clocks_differ, noted_lease
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .moving import why_moved_away
 from .order import GROUP_OF_RUNS
@@ -311,7 +311,7 @@ class Case:
         The registry has both. Without a registry, and for a machine that is adopted now, the declared lease counts.
         """
         if not (self.adopts_into_registry or self.host.by_name):
-            return moment_of(self.entry.ends_at), self.entry.at_most
+            return self.entry.lease_end, self.entry.at_most
         created = first_timestamp(machine.get("created_at") for machine in self.standing.machines)
         end = self.host.lease.end(now if self.adopts_into_registry else created)
         return end, bill_between(self.standing.price_per_hour, created, end)

@@ -17,7 +17,18 @@ from datetime import datetime
 
 from .._machine.connection import ADDRESS, Machine, is_readable, quoted_path
 from .._text import abridged, items_of, mapping_of, number_of, read_price, seconds_of, text_of, texts_of
-from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of, utc_rounded_up
+from .lease import (
+    AT_MOST,
+    ENDS_AT,
+    IDLES,
+    LEASED,
+    LOCAL_CLOCK,
+    NOTED_BY,
+    REAPED_AT,
+    clock_of,
+    moment_of,
+    utc_rounded_up,
+)
 from .search import bill_between, total_of
 from .storage import STORAGE, STORAGE_OF, Storage, read_storage, storage_changes
 
@@ -108,6 +119,14 @@ class Entry:
     storage_of: str = ""  # if the entry is only about storage: the host whose machine has ended
     affected: tuple[str, ...] = ()  # ids of others' storage that its purchase only named
     tested: Variables = field(default_factory=dict)  # the last test of its machines: see `TESTED`
+
+    @property
+    def lease_end(self) -> float | None:
+        """The noted end of its lease (seconds since the epoch); None if it has none, or if that cannot be read.
+
+        The lease of a machine that was made late ends later than noted: `lease.end_of`.
+        """
+        return moment_of(self.ends_at)
 
     @property
     def is_empty(self) -> bool:

@@ -18,11 +18,9 @@ from functools import cached_property
 
 from .. import _states
 from .._text import grouped, ids_in_words, seconds_of, usd
+from .lease import CLOCKS_APART
 from .ownership import Machine, merged, not_told_gone
 from .storage import Storage, merged_storage, storage_of
-
-# Seconds by which the clock that noted a purchase and the API's clock may differ
-_SLACK = 300.0
 
 
 class Proof(enum.Enum):
@@ -108,16 +106,17 @@ def disowned(holdings: Holdings, contradictions: t.Iterable[Contradiction]) -> l
     return named if holdings.ids else []
 
 
-def what_is_held(observation: Observation, offer_id: str, sent_at: float | None) -> tuple[HoldingState, str]:
+def what_is_held(observation: Observation, offer_id: str, noted_at: float | None) -> tuple[HoldingState, str]:
     """Return the state of one resource, and why it contradicts the purchase, else an empty text. The whole table.
 
-    ``offer_id``: of the purchase. ``sent_at``: when it was sent (seconds since the epoch), None if unknown.
+    ``offer_id``: of the purchase. ``noted_at``: when it was noted, before it was sent (seconds since the epoch);
+    None if unknown.
     """
     resource, proof = observation.resource, observation.proof
     named = (resource or {}).get("offer_id")
     doubt = HoldingState.IGNORED if proof is Proof.NAME else HoldingState.CONTRADICTION
     if resource is not None and not _states.is_machine(resource):
-        return _of_storage(observation, resource, offer_id, sent_at), ""
+        return _of_storage(observation, resource, offer_id, noted_at), ""
     if named and named != offer_id:
         return doubt, f"it says that it was bought with offer {named}"
     if observation.holder:
@@ -126,7 +125,7 @@ def what_is_held(observation: Observation, offer_id: str, sent_at: float | None)
         return HoldingState.HELD, ""
     if resource is None:
         return HoldingState.PENDING, ""
-    if observation.listed_before or _existed_before(resource, sent_at):
+    if observation.listed_before or _existed_before(resource, noted_at):
         return doubt, "it existed before the purchase was sent"
     return HoldingState.HELD, ""
 
@@ -151,7 +150,7 @@ def not_shown_yet(ids: t.Sequence[str]) -> str:
     )
 
 
-def _of_storage(observation: Observation, resource: Machine, offer_id: str, sent_at: float | None) -> HoldingState:
+def _of_storage(observation: Observation, resource: Machine, offer_id: str, noted_at: float | None) -> HoldingState:
     """Return the state of storage: the purchase bought it, or only attached it. Storage never stops a host."""
     proof, named = observation.proof, resource.get("offer_id")
     if _states.is_gone(resource["status"]):
@@ -159,14 +158,14 @@ def _of_storage(observation: Observation, resource: Machine, offer_id: str, sent
     if observation.holder or (named and named != offer_id):
         return HoldingState.AFFECTED
     # A purchase's own answer is better proof than two clocks. But it did not bring storage that was listed before.
-    is_older = observation.listed_before or (proof is not Proof.ANSWER and _existed_before(resource, sent_at))
+    is_older = observation.listed_before or (proof is not Proof.ANSWER and _existed_before(resource, noted_at))
     return HoldingState.AFFECTED if is_older and not named else HoldingState.STORAGE
 
 
-def _existed_before(resource: Machine, sent_at: float | None) -> bool:
-    """Whether a resource is certainly older than a purchase; ``sent_at`` in seconds since the epoch."""
+def _existed_before(resource: Machine, noted_at: float | None) -> bool:
+    """Whether a resource is certainly older than a purchase; ``noted_at`` in seconds since the epoch."""
     created = seconds_of(resource.get("created_at"))
-    return created is not None and sent_at is not None and created < sent_at - _SLACK
+    return created is not None and noted_at is not None and created < noted_at - CLOCKS_APART
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class PurchaseLook:
     """The resources of a purchase, as one look shows them.
 
     noted: ids that were proved before. named: ids in the offer's status.
-    sent_at: when the purchase was sent (seconds since the epoch), None if unknown.
+    noted_at: when the purchase was noted, before it was sent (seconds since the epoch), None if unknown.
     listed: listed resources of the account, by id.
     read: resources that were read by their ids with ``force_refresh``; None for a 404.
     holders: other hosts that hold resources, by resource id.
@@ -185,7 +184,7 @@ class PurchaseLook:
     offer_id: str
     noted: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
-    sent_at: float | None = None
+    noted_at: float | None = None
     listed: t.Mapping[str, Machine] = field(default_factory=dict)
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
     holders: t.Mapping[str, str] = field(default_factory=dict)
@@ -262,7 +261,7 @@ class PurchaseLook:
     @cached_property
     def concluded(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """The holdings of the purchase, and the contradictions, which change nothing."""
-        verdicts = [(item, *what_is_held(item, self.offer_id, self.sent_at)) for item in self.observations()]
+        verdicts = [(item, *what_is_held(item, self.offer_id, self.noted_at)) for item in self.observations()]
         ids = grouped((state, item.resource_id) for item, state, _why in verdicts)
         states = (HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED, HoldingState.STORAGE)
         holdings = Holdings(*(tuple(ids.get(state, ())) for state in states))

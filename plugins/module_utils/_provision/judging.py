@@ -188,7 +188,7 @@ class JudgedHost:
             self.offer_id,
             noted=tuple(dict.fromkeys(noted)),
             named=tuple(self.status.get("resource_ids") or ()) if is_made else (),
-            sent_at=seconds_of(entry.journaled_at),
+            noted_at=seconds_of(entry.journaled_at),
             listed=listed if is_made else {item: listed[item] for item in noted if item in listed},
             read=self.read or {},
             holders=self.holders or {},

@@ -31,6 +31,7 @@ ENDING = 900.0  # seconds after that moment until a machine that still exists ma
 SWEEPS = 4500.0  # seconds that may pass between hourly sweeps, with a quarter for their drift, without a warning
 SCHEDULE = "GPU reap every quarter of an hour"  # the schedule of sweeps in AWX; the kit's templates.yml makes it
 LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a mistake
+MADE_WITHIN = 3600.0  # seconds from the note of a purchase until the API has made its machine
 LEASE_OVER_AFTER = 3600.0  # seconds after its noted end by which a lease is over in any case
 _DURATION = re.compile(r"[0-9][0-9.]*[smhd]")
 LOCAL_CLOCK = "here"  # this computer's; also the clock of entries that name none
@@ -209,7 +210,7 @@ def begin_of(noted: float | None, created: float | None, *, adopted: bool = Fals
     """
     if created is None or noted is None or adopted:
         return noted if created is None else created
-    return created if 0 <= created - noted <= LEASE_OVER_AFTER else noted
+    return created if 0 <= created - noted <= MADE_WITHIN else noted
 
 
 def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
@@ -227,7 +228,7 @@ def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
     lease = noted_lease(leased)
     if lease is None or lease.seconds is None or created is None:
         return end
-    return max(end, min(created + lease.seconds, end + LEASE_OVER_AFTER))
+    return max(end, min(created + lease.seconds, end + MADE_WITHIN))
 
 
 def until(end: float | None, bill: float | None) -> str:

@@ -146,7 +146,7 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         begin=min(_noted(line.begin for line in known), default=None),
         end=end.at,
         why=end.why,
-        ends_at=seconds_of(current.ends_at),
+        ends_at=current.lease_end,
         registered=any((end.event, held.event, host in broken)),
         stays_per_hour=current.stays_per_hour,
         missing_since=current.missing_since,

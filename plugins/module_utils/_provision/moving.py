@@ -10,7 +10,7 @@ import typing as t
 from .._text import abridged, joined
 from . import storage
 from .entry import MADE, Entry, project_of
-from .lease import AT_MOST, ENDS_AT, LEASED, moment_of
+from .lease import AT_MOST, ENDS_AT, LEASED
 from .ledger import MOVED
 from .ownership import Machine, id_of
 from .place import Place
@@ -93,7 +93,7 @@ def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry)
     if not entry.is_made:
         return None
     # An extension counts whichever registry noted it. Ends only move to later.
-    is_later = (moment_of(entry.ends_at) or 0.0) > (moment_of(noted.ends_at) or 0.0)
+    is_later = (entry.lease_end or 0.0) > (noted.lease_end or 0.0)
     lease = {name: facts[name] for name in (LEASED, ENDS_AT, AT_MOST) if is_later and name in facts}
     if noted.is_made and set(entry.resource_ids) <= set(noted.resource_ids):
         return lease or None

@@ -367,7 +367,7 @@ def _idle_after(text: str, machines: int, age: float = 0.0) -> tuple[float, str]
         seconds = lease.read_duration(text) or 0.0
     except ValueError as error:
         return 0.0, str(error)
-    if not machines and 0.0 < seconds <= age - lease.LEASE_OVER_AFTER:
+    if not machines and 0.0 < seconds <= age - lease.MADE_WITHIN:
         return 0.0, "is not kept, since no run has seen its machine ready: run compute_index.supply.provision"
     return seconds if machines == 1 else 0.0, ""
 

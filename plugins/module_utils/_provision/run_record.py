@@ -107,7 +107,7 @@ class Run:
     @property
     def billed(self) -> str:
         """A sentence that says how long its machine is billed."""
-        end = seconds_of(self.entry.ends_at)
+        end = self.entry.lease_end
         lease_ends = f"its lease ends{'' if end is None else f' at {formatted(end)}'}"
         return f"It is billed until {'you end it, since no sweep would' if self.unswept else lease_ends}."
 
@@ -198,7 +198,7 @@ def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, 
     record = dict(run.record) if is_fetched(run.record) else with_outcome(run.record, job, results)
     if is_fetched(record):
         stays = run.request.keep and run.entry.may_have_bought and record["state"] != SUCCEEDED
-        until = min(run.now + run.request.keep, seconds_of(run.entry.ends_at) or math.inf)  # no longer than its lease
+        until = min(run.now + run.request.keep, run.entry.lease_end or math.inf)  # no longer than its lease
         return {**record, "kept_until": until if stays else None}
     if has_gone:
         lost = {} if record.get("state") in OVER else {"state": LOST, "reason": MACHINE_GONE}
@@ -363,7 +363,7 @@ def as_sentence(why: str) -> str:
 
 def result_once_home(run: Run) -> dict[str, t.Any]:
     """Decide whether a machine whose results are home ends now (``ends``), or with its lease (``run_keep``)."""
-    until = seconds_of(run.entry.ends_at) or 0.0
+    until = run.entry.lease_end or 0.0
     if not (run.record.get("kept_until") and run.request.keep and run.now < until):
         return {"ends": True}
     outcome = job_outcome(run.record)

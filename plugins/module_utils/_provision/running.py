@@ -271,7 +271,7 @@ def _start(run: Run) -> dict[str, t.Any]:
     The lease is shortened to what the bill pays for: another command may have bought the machine, or it costs more
     than the offer said.
     """
-    request, noted, paid = run.request, seconds_of(run.entry.ends_at), _paid_until(run.request, run.entry)
+    request, noted, paid = run.request, run.entry.lease_end, _paid_until(run.request, run.entry)
     until = paid if paid and (noted is None or noted - paid >= _SLACK) else None
     end = min(filter(None, (noted, paid)), default=run.now + request.least_lease)
     seconds = math.floor(min(end - RESULTS_SECONDS - run.now, request.seconds or math.inf))

@@ -436,6 +436,11 @@ def highest_known_price(*prices: float | None) -> float | None:
     return max((price for price in prices if price is not None), default=None)
 
 
+def price_to_buy_at(newest: float | None, *earlier: float | None) -> float | None:
+    """The highest of an offer's prices (USD per hour) by now; None if the newest answer has none."""
+    return None if newest is None else highest_known_price(newest, *earlier)
+
+
 def highest_prices(looks: t.Iterable[Offer]) -> dict[str, float | None]:
     """The highest known price (USD per hour) of each offer among these results, by its id."""
     prices: dict[str, float | None] = {}
@@ -451,14 +456,9 @@ def price_order(offer: Offer) -> tuple[bool, float]:
 
 
 def offers_at_prices(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
-    """The offers at these prices, cheapest first. An offer whose own price is unknown keeps an unknown price."""
-    return sorted(
-        (
-            offer if offer["price_per_hour"] is None else {**offer, "price_per_hour": prices[offer["offer_id"]]}
-            for offer in offers
-        ),
-        key=price_order,
-    )
+    """The offers at the highest of their own and these prices, cheapest first."""
+    by_now = (price_to_buy_at(offer["price_per_hour"], prices.get(offer["offer_id"])) for offer in offers)
+    return sorted(({**offer, "price_per_hour": price} for offer, price in zip(offers, by_now)), key=price_order)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from .entry import BOOT_MARK, ORDERED, Entry
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described, may_be_bought
 from .ownership import Machine
 from .purchase import ANSWERED_NO, OURS, PHASE_OF_ERROR, PUT_OFF, Decision, History, NextStep, Reason, class_of
-from .search import highest_known_price
+from .search import price_to_buy_at
 from .waiting import NO_MARK
 
 Json = t.Mapping[str, t.Any]
@@ -63,7 +63,7 @@ class Terms:
 
         All in USD per hour. If the fresh price is unknown, so is the result.
         """
-        return None if fresh is None else highest_known_price(fresh, self.price_per_hour, sent)
+        return price_to_buy_at(fresh, self.price_per_hour, sent)
 
     def looks_after(self, answer: Json) -> bool:
         """Whether the status of a purchase that failed at once is queried here; a plan does that for all its hosts."""

@@ -432,13 +432,13 @@ def _opened_unproved(
 
 def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
     """Return machines of the host's name that its unanswered purchase has bought, though they name no offer."""
-    sent_at, name = seconds_of(entry.journaled_at), _ordered_name(host, entry)
+    noted_at, name = seconds_of(entry.journaled_at), _ordered_name(host, entry)
     named = [
         (machine, Observation(ownership.id_of(machine), Proof.NAME, machine, next(iter(owner.hosts), "")))
         for machine, owner in account.named(name)
         if entry.is_unanswered and ownership.is_named(machine, name)
     ]
-    states = ((machine, holdings.what_is_held(item, entry.offer_id, sent_at)[0]) for machine, item in named)
+    states = ((machine, holdings.what_is_held(item, entry.offer_id, noted_at)[0]) for machine, item in named)
     return [machine for machine, state in states if state is HoldingState.HELD]
 
 

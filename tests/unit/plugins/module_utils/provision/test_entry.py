@@ -150,6 +150,20 @@ def test_storage_is_kept_since_its_machine_ended() -> None:
     assert [item.resource_id for item in entry(X, provision_storage=items).kept_storage] == [N]
 
 
+@pytest.mark.parametrize(
+    ("noted", "end"),
+    [
+        ("2026-01-31T12:00:00Z", 1_769_860_800.0),
+        ("2026-01-31T13:00+01:00", 1_769_860_800.0),
+        ("2026-01-31T12:00:00", None),  # a person may mean local time
+        ("tomorrow", None),
+        ("", None),
+    ],
+)
+def test_lease_end_is_time_with_zone(noted: str, end: float | None) -> None:
+    assert read_entry({"provision_ends_at": noted}).lease_end == end
+
+
 def test_unquoted_time_is_read_although_yaml_parses_it() -> None:
     moment = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
     assert entry(X, provision_ends_at=moment).ends_at == "2026-01-31T12:00:00+00:00"

@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from provision_samples import machine, machine_id, offer_id
 
 OURS, THEIRS = offer_id(1), offer_id(2)
-SENT_AT = 1_769_860_800.0  # 2026-01-31T12:00:00Z, when the samples' machines were made
-LATER = SENT_AT + 3600
+NOTED_AT = 1_769_860_800.0  # 2026-01-31T12:00:00Z, when the samples' machines were made
+LATER = NOTED_AT + 3600
 
 M = machine_id(1)
 OWN = machine(1, "gpu-1", OURS)
@@ -46,54 +46,56 @@ CONTRADICTION, IGNORED, STORAGE = HoldingState.CONTRADICTION, HoldingState.IGNOR
 
 TABLE: list[tuple[str, Proof, Any, str, float | None, HoldingState]] = [
     # our purchase's own answer (2xx)
-    ("answer, our offer", Proof.ANSWER, OWN, "", SENT_AT, HELD),
+    ("answer, our offer", Proof.ANSWER, OWN, "", NOTED_AT, HELD),
     ("answer, no offer", Proof.ANSWER, OFFERLESS, "", LATER, HELD),
-    ("answer, 404", Proof.ANSWER, None, "", SENT_AT, HELD),
-    ("answer, another offer", Proof.ANSWER, FOREIGN, "", SENT_AT, CONTRADICTION),
-    ("answer, our offer, another host holds it", Proof.ANSWER, OWN, "gpu-2", SENT_AT, CONTRADICTION),
-    ("answer, no offer, another host holds it", Proof.ANSWER, OFFERLESS, "gpu-2", SENT_AT, CONTRADICTION),
-    ("answer, storage", Proof.ANSWER, VOLUME, "", SENT_AT, STORAGE),
+    ("answer, 404", Proof.ANSWER, None, "", NOTED_AT, HELD),
+    ("answer, another offer", Proof.ANSWER, FOREIGN, "", NOTED_AT, CONTRADICTION),
+    ("answer, our offer, another host holds it", Proof.ANSWER, OWN, "gpu-2", NOTED_AT, CONTRADICTION),
+    ("answer, no offer, another host holds it", Proof.ANSWER, OFFERLESS, "gpu-2", NOTED_AT, CONTRADICTION),
+    ("answer, storage", Proof.ANSWER, VOLUME, "", NOTED_AT, STORAGE),
     # A purchase's own answer proves more than two clocks.
     ("answer, storage, no offer, older than the purchase", Proof.ANSWER, OFFERLESS_VOLUME, "", LATER, STORAGE),
-    ("answer, storage, another host holds it", Proof.ANSWER, VOLUME, "gpu-2", SENT_AT, AFFECTED),
-    ("answer, storage of another offer", Proof.ANSWER, FOREIGN_VOLUME, "", SENT_AT, AFFECTED),
-    ("answer, deleted storage", Proof.ANSWER, DELETED_VOLUME, "", SENT_AT, IGNORED),
+    ("answer, storage, another host holds it", Proof.ANSWER, VOLUME, "gpu-2", NOTED_AT, AFFECTED),
+    ("answer, storage of another offer", Proof.ANSWER, FOREIGN_VOLUME, "", NOTED_AT, AFFECTED),
+    ("answer, deleted storage", Proof.ANSWER, DELETED_VOLUME, "", NOTED_AT, IGNORED),
     # the status, or a filtered list, of an answered purchase
-    ("status, our offer", Proof.STATUS, OWN, "", SENT_AT, HELD),
+    ("status, our offer", Proof.STATUS, OWN, "", NOTED_AT, HELD),
     ("status, our offer, older than the purchase", Proof.STATUS, OWN, "", LATER, HELD),
-    ("status, no offer", Proof.STATUS, OFFERLESS, "", SENT_AT, HELD),
-    ("status, no offer, creation time unknown", Proof.STATUS, UNDATED, "", SENT_AT, HELD),
+    ("status, no offer", Proof.STATUS, OFFERLESS, "", NOTED_AT, HELD),
+    ("status, no offer, creation time unknown", Proof.STATUS, UNDATED, "", NOTED_AT, HELD),
     ("status, no offer, sending time unknown", Proof.STATUS, OFFERLESS, "", None, HELD),
     ("status, no offer, older than the purchase", Proof.STATUS, OFFERLESS, "", LATER, CONTRADICTION),
-    ("status, no offer, another host holds it", Proof.STATUS, OFFERLESS, "gpu-2", SENT_AT, CONTRADICTION),
-    ("status, 404 or not listed", Proof.STATUS, None, "", SENT_AT, PENDING),
-    ("status, another offer", Proof.STATUS, FOREIGN, "", SENT_AT, CONTRADICTION),
+    ("status, no offer, another host holds it", Proof.STATUS, OFFERLESS, "gpu-2", NOTED_AT, CONTRADICTION),
+    ("status, 404 or not listed", Proof.STATUS, None, "", NOTED_AT, PENDING),
+    ("status, another offer", Proof.STATUS, FOREIGN, "", NOTED_AT, CONTRADICTION),
     ("status, storage, no offer, older than the purchase", Proof.STATUS, OFFERLESS_VOLUME, "", LATER, AFFECTED),
-    ("status, storage of another offer", Proof.STATUS, FOREIGN_VOLUME, "", SENT_AT, AFFECTED),
-    ("status, our offer, another host holds it", Proof.STATUS, OWN, "gpu-2", SENT_AT, CONTRADICTION),
+    ("status, storage of another offer", Proof.STATUS, FOREIGN_VOLUME, "", NOTED_AT, AFFECTED),
+    ("status, our offer, another host holds it", Proof.STATUS, OWN, "gpu-2", NOTED_AT, CONTRADICTION),
     # a further resource, which names our offer itself
-    ("resource, our offer", Proof.OFFER, OWN, "", SENT_AT, HELD),
-    ("resource, our offer, another host holds it", Proof.OFFER, OWN, "gpu-2", SENT_AT, CONTRADICTION),
+    ("resource, our offer", Proof.OFFER, OWN, "", NOTED_AT, HELD),
+    ("resource, our offer, another host holds it", Proof.OFFER, OWN, "gpu-2", NOTED_AT, CONTRADICTION),
     # the host's name, and an unanswered purchase of ours
-    ("name, our offer", Proof.NAME, OWN, "", SENT_AT, HELD),
-    ("name, no offer", Proof.NAME, OFFERLESS, "", SENT_AT, HELD),
+    ("name, our offer", Proof.NAME, OWN, "", NOTED_AT, HELD),
+    ("name, no offer", Proof.NAME, OFFERLESS, "", NOTED_AT, HELD),
     ("name, no offer, older than the purchase", Proof.NAME, OFFERLESS, "", LATER, IGNORED),
-    ("name, another offer", Proof.NAME, FOREIGN, "", SENT_AT, IGNORED),
+    ("name, no offer, older by as much as clocks may differ", Proof.NAME, OFFERLESS, "", NOTED_AT + 300, HELD),
+    ("name, no offer, older by a second more", Proof.NAME, OFFERLESS, "", NOTED_AT + 301, IGNORED),
+    ("name, another offer", Proof.NAME, FOREIGN, "", NOTED_AT, IGNORED),
 ]
 
 
 @pytest.mark.parametrize(
-    ("proof", "resource", "holder", "sent_at", "state"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+    ("proof", "resource", "holder", "noted_at", "state"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
 def test_state_of_resource_by_its_proof(
-    proof: Proof, resource: Any, holder: str, sent_at: float | None, state: HoldingState
+    proof: Proof, resource: Any, holder: str, noted_at: float | None, state: HoldingState
 ) -> None:
     observed = Observation(machine_id(1), proof, resource, holder)
-    assert what_is_held(observed, OURS, sent_at)[0] is state
+    assert what_is_held(observed, OURS, noted_at)[0] is state
 
 
 def look(**fields: Any) -> PurchaseLook:
-    return PurchaseLook(**{"offer_id": OURS, "noted": (machine_id(1),), "sent_at": SENT_AT, **fields})
+    return PurchaseLook(**{"offer_id": OURS, "noted": (machine_id(1),), "noted_at": NOTED_AT, **fields})
 
 
 def listed(*machines: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +224,7 @@ looks = st.builds(
     st.just(OURS),
     noted=some_ids,
     named=some_ids,
-    sent_at=st.just(SENT_AT),
+    noted_at=st.just(NOTED_AT),
     listed=st.lists(resources).map(lambda machines: listed(*machines)),
     read=st.builds(
         lambda missing, machines: {**dict.fromkeys(missing), **listed(*machines)}, some_ids, st.lists(resources)
@@ -262,7 +264,7 @@ def test_every_observed_id_has_one_state_and_foreign_ids_are_not_held(purchase_l
 )
 def test_left_of_prefers_the_page_to_the_list(listed: str | None, read: Any, is_left: bool) -> None:
     by_id = {} if listed is None else {M: {**OWN, "status": listed}}
-    look = PurchaseLook(OURS, (M,), (), SENT_AT, by_id, read)
+    look = PurchaseLook(OURS, (M,), (), NOTED_AT, by_id, read)
     assert look.left_of(look.ids) == ((M,) if is_left else ())
 
 
@@ -282,7 +284,7 @@ def test_storage_linked_long_after_the_machine_was_made_is_not_bought(
     volume = machine(2, "data", offer, kind="storage", created_at="2026-01-31T14:00:00Z")
     link = {"resource_id": machine_id(2), "kind": "storage", "linked_since": linked_since}
     own = {**OWN, "created_at": machine_created, "linked_resources": [link]}
-    look = PurchaseLook(OURS, (M,), sent_at=SENT_AT, listed={M: own, machine_id(2): volume})
+    look = PurchaseLook(OURS, (M,), noted_at=NOTED_AT, listed={M: own, machine_id(2): volume})
     holdings, contradictions = look.concluded
     assert (holdings.ids, holdings.storage, contradictions) == ((M,), (machine_id(2),) if is_bought else (), ())
     assert replace(look, named=(machine_id(2),)).concluded[0].storage == (machine_id(2),), "the status proves more"
@@ -310,4 +312,4 @@ def test_storage_listed_before_the_purchase_is_bought_only_if_it_names_the_offer
     """Its age proves nothing: two projects may attach a volume within minutes of each other."""
     volume = machine(2, "data", offer, kind="storage", created_at=None)
     observed = Observation(machine_id(2), proof, volume, listed_before=True)
-    assert what_is_held(observed, OURS, SENT_AT)[0] is state
+    assert what_is_held(observed, OURS, NOTED_AT)[0] is state
