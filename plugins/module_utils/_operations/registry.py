@@ -82,9 +82,11 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     path, entry = folder.entry_file(name), read_entry(variables)
     if entry.held_by:
         raise Claimed(path, variables)
-    shared = t.cast(Registry, registries.at(SharedProject(project_of(host["project"]))).host(name))
+    store = registries.at(SharedProject(project_of(host["project"])))
+    shared = t.cast(Registry, store.host(name))
     known = shared.read()
-    if reason := moving.why_contradicted(path, entry, shared.where, None if known is None else read_entry(known)):
+    noted = None if known is None else read_entry(known)
+    if reason := moving.why_contradicted(path, entry, shared.where, noted, store.ledger()):
         raise RegistryError(reason)
     if not check_mode:
         _move_storage(registries, project_of(host["project"]), name, file, entry)

@@ -156,9 +156,11 @@ def test_file_of_ended_purchase_is_not_moved_and_gets_advice(
     assert known is not None
     database.end(known, known.resource_ids)
     file = write(tmp_path / "bob", old_entry)
-    trouble = move_hosts(registry_url, row(tmp_path / "bob", "gpu-1"))["trouble"]
-    assert file.exists() and f"{file} was not moved" in trouble
-    assert "Remove the file if its machine has ended" in trouble and not database.open_claim("default", "gpu-1")
+    for check_mode in (True, False):
+        result = move_hosts(registry_url, row(tmp_path / "bob", "gpu-1"), check_mode=check_mode)
+        assert file.exists() and f"{file} was not moved" in result["trouble"] and not result["changed"]
+        assert "Remove the file if its machine has ended" in result["trouble"]
+    assert not database.open_claim("default", "gpu-1")
 
 
 def test_host_without_shared_registry_keeps_its_file(tmp_path: Path, registry_url: str) -> None:
