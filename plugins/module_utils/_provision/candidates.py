@@ -548,7 +548,8 @@ def declaration_warning(case: Case) -> str:
 def drift_warning(host: Declaration, entry: Entry) -> str:
     """A warning if a host's machine differs from its declaration; it is never replaced. Otherwise empty."""
     price, limit = entry.price_per_hour, host.max_price_per_hour
-    is_dearer = host.declared_max_price_per_hour is not None and price is not None and price > limit
+    is_limited = host.declared_max_price_per_hour is not None and GROUP_OF_RUNS not in host.groups  # by run_max_bill
+    is_dearer = is_limited and price is not None and price > limit
     is_another = host.offer_id and entry.offer_id not in ("", host.offer_id)
     is_renamed = entry.name not in ("", host.name)
     differences = (

@@ -130,7 +130,7 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
     offers = {bill.offer_id for bill in run.ledger.bills if bill.host == request.host} - {run.entry.offer_id}
     first = before if run.phase == ORDERED else {"ordered_at": now, "earlier_offers": sorted(offers)}
     asked = {
-        **{"run_command": request.command, "run_spec": dict(request.spec), "run_max_bill": request.max_bill},
+        **{"run_command": request.command, "run_spec": dict(request.spec), **limits_of(request)},
         **{"run_results": list(request.results), "run_digest": request.digest},
         "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
     }
@@ -139,6 +139,14 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
         **{"phase": ORDERED, "state": NONE, "asked": asked},
         **{name: first.get(name) for name in ("ordered_at", "earlier_offers")},
         **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "cost_usd", "complete")),
+    }
+
+
+def limits_of(request: Request) -> dict[str, t.Any]:
+    """The variables that limit a job, which a begun job keeps."""
+    return {
+        "run_max_bill": request.max_bill,
+        "run_time": f"{math.ceil(request.seconds)}s" if request.seconds else "",
     }
 
 

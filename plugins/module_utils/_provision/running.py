@@ -31,6 +31,7 @@ from .run_record import (
     as_sentence,
     incomplete_result,
     last_result,
+    limits_of,
     result_once_home,
     why_not_home,
 )
@@ -83,6 +84,14 @@ def _uncompared(request: Request) -> list[str]:
     """A line about what does not identify a job. Secret values could be guessed from a digest."""
     line = "Values of run_env are not compared: this job may have had others than yours."
     return [line] if request.environment else []
+
+
+def _unchanged(run: Run) -> list[str]:
+    """Lines about what the command gives, and the begun job does not take."""
+    asked, limits = mapping_of(run.record.get("asked")), limits_of(run.request)
+    names = " and ".join(name for name, value in limits.items() if asked.get(name, value) != value)
+    kept = [f"The job keeps the limits with which it began: other values of {names} change nothing."] if names else []
+    return kept + _uncompared(run.request)
 
 
 def why_name_in_use(run: Run) -> str:
@@ -199,7 +208,7 @@ def play_after_quote(run: Run, found: Row, *, has_registry: bool, check_mode: bo
     offer = found["ansible_stats"]["data"]["quote"]["hosts"].get(host, {})
     price, refusal = _text.read_price(offer.get("price_per_hour")), str(found["refusals"].get(host) or "")
     seconds = lease_for(chosen, run, price, refusal, has_registry=has_registry)
-    lines = [chosen.value, *(_uncompared(run.request) if run.is_begun else ())]
+    lines = [chosen.value, *(_unchanged(run) if run.is_begun else ())]
     if chosen is Course.BUY:
         registry = str(found["common"]["registry"])
         bill = search.cost_in_usd(price, seconds) or run.request.max_bill
@@ -218,8 +227,8 @@ def play_after_quote(run: Run, found: Row, *, has_registry: bool, check_mode: bo
 
 # Steps on the machine
 
-# For a machine that does not answer: only its registry knows that another computer has ended it.
-OR_ENDED = "If another computer may have ended this run, stop (Ctrl-C), and repeat the command."
+# For a machine that does not answer: only its registry knows whether a sweep or another computer has ended it.
+OR_ENDED = "If something else may have ended its machine, stop (Ctrl-C), and repeat the command."
 
 
 def next_on_machine(run: Run, job: Row) -> dict[str, t.Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,5 +79,5 @@ def test_drift_warning_names_other_lease(declared_lease: str, noted: str, warnin
     warning = drift_warning(declared(lease=declared_lease), known)
     assert warning_part in warning if warning_part else warning == ""
     assert drift_warning(declared("", lease=declared_lease), known) == "", "without a registry no lease is compared"
-    run = declared(lease=declared_lease, groups=["supply_run"])
-    assert drift_warning(run, known) == "", "a run declares the shortest lease, and buys with the one that it can pay"
+    run = declared(lease=declared_lease, max_price_per_hour=1, groups=["supply_run"])
+    assert drift_warning(run, replace(known, price_per_hour=2.0)) == "", "a run decides on its own limits"

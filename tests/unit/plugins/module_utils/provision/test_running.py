@@ -497,6 +497,22 @@ def test_command_for_begun_job_says_that_values_of_run_env_are_not_compared(phas
     assert any("run_env" in line for line in play["lines"]) is (bool(names) and phase not in ("", "ordered"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({}, ""),
+        ({"run_max_bill": 20.0, "run_time": "3600s"}, ""),
+        ({"run_max_bill": 30, "run_time": "3600s"}, "other values of run_max_bill change nothing"),
+        ({"run_max_bill": 30, "run_time": ""}, "other values of run_max_bill and run_time change nothing"),
+    ],
+)
+def test_command_with_other_limits_says_that_begun_job_keeps_its_own(asked: dict[str, Any], line: str) -> None:
+    run = run_in_phase("started", has_machine=True)
+    run = replace(run, record={**run.record, "asked": {**asked, "run_spec": {}}})
+    play = running.play_after_quote(run, quote_found(is_new=False), has_registry=True, check_mode=False)
+    assert (line in " ".join(play["lines"]) and len(play["lines"]) == 2) if line else len(play["lines"]) == 1
+
+
 def test_play_after_quote_shows_whole_bill_if_price_is_unknown() -> None:
     run = run_in_phase("", has_machine=False)
     play = running.play_after_quote(run, quote_found(None, is_new=True), has_registry=True, check_mode=False)
