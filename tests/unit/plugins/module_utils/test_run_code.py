@@ -145,6 +145,20 @@ def test_digest_depends_on_paths_modes_and_contents(tmp_path: Path) -> None:
     assert_new_digest()
 
 
+def test_owner_of_files_does_not_change_the_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the same command of a colleague, with a shared registry, would be another job."""
+    folder = make_tree(tmp_path / "code")
+    digest, described = code_files.pack(str(folder), []), tarfile.TarFile.gettarinfo
+
+    def of_a_colleague(*given: str) -> tarfile.TarInfo:
+        member = described(*given)
+        member.uid, member.gid, member.uname, member.gname = 4711, 4712, "alice", "staff"
+        return member
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", of_a_colleague)
+    assert code_files.pack(str(folder), []) == digest
+
+
 def test_copied_folder_has_the_same_digest(tmp_path: Path) -> None:
     folder = make_tree(tmp_path / "code", [*PATHS, *ODD])
     shutil.copytree(folder, tmp_path / "other", symlinks=True)

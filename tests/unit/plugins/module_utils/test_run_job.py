@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing.pool
 import os
 import resource
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +23,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, job_state
 
 from kills import kills
-from limits import until
+from limits import HANGS, until
 
 SECRET = "kept-between-us-4711"
 OVER = job_state.OVER
@@ -204,6 +206,16 @@ def test_same_job_starts_once_unless_again_is_set(runs: Runs) -> None:
     assert (runs.work / "ran").read_text() == "ran\nran\n"
 
 
+def test_command_waits_for_another_one_that_starts_the_job(runs: Runs) -> None:
+    with multiprocessing.pool.ThreadPool(1) as threads:
+        with job.locked_folder(str(runs.run)):
+            started = threads.apply_async(runs.start, ("echo ran",))
+            time.sleep(0.5)
+            assert not started.ready() and runs.info()["state"] == "none"
+        assert started.get(HANGS)["changed"] is True
+    assert runs.wait()["log"] == ["ran"]
+
+
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A replacement of systemd-run that runs its command with the variable IN_UNIT. A test may overwrite it."""
@@ -243,6 +255,7 @@ def test_root_job_runs_in_a_systemd_scope_if_possible(runs: Runs, systemd: Path,
 )
 def test_job_that_logind_would_end_at_logout_is_refused(
     runs: Runs,
+    systemd: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kills: str,
@@ -263,8 +276,11 @@ def test_job_that_logind_would_end_at_logout_is_refused(
     users = {0: SimpleNamespace(pw_name="root"), 1000: SimpleNamespace(pw_name="alice")}
     monkeypatch.setattr(job.pwd, "getpwuid", users.__getitem__)
     if is_refused:
-        with pytest.raises(ValueError, match="ends all processes of alice at logout"):
-            runs.start("true")
+        for user, folder in ((0, "none"), (1000, "bin")):  # only root with a running systemd makes a unit
+            monkeypatch.setattr(job.os, "geteuid", lambda user=user: user)
+            monkeypatch.setattr(job, "_SYSTEMD", str(tmp_path / folder))
+            with pytest.raises(ValueError, match="ends all processes of alice at logout"):
+                runs.start("true")
         assert runs.info()["digest"] == "0", "the earlier job's record stays"
     else:
         assert runs.complete("true")["state"] == "succeeded"

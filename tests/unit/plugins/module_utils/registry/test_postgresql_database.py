@@ -188,6 +188,12 @@ def test_hosts_of_other_projects_have_distinct_names(run: Callable[..., Database
     assert account.holder_of(SECOND_RESOURCE_ID, "gpu-1") == key[1] and not account.holder_of(RESOURCE_ID, "gpu-1")
 
 
+def test_noted_name_of_a_machine_of_another_project_is_kept(run: Callable[..., Database]) -> None:
+    run().note(purchase(project="red", note={"provision_resource_name": "trainer"}), [RESOURCE_ID])
+    (entry,) = entries_of(run().counted(), "default", "account", "x").other_projects.values()
+    assert entry.name == "trainer"
+
+
 def test_times_are_in_utc(run: Callable[..., Database], registry_url: str) -> None:
     postgresql.execute(registry_url, "ALTER DATABASE postgres SET timezone = 'Asia/Tokyo'")
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import EVIDENCE
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import EXPIRED, HELD_BY
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
@@ -212,6 +213,13 @@ def test_storage_noted_as_a_machine_is_kept_as_storage(run: Callable[..., Databa
 
 
 # Notes
+
+
+def test_note_has_no_variables_with_a_column(run: Callable[..., Database]) -> None:
+    """A noted run that holds an entry of a file would hold the claim forever."""
+    of_file = {HELD_BY: "alice at bastion", EXPIRED: "2026-01-31T12:00:00Z", "provision_price_per_hour": 9.0}
+    noted = run().note(purchase(note={**of_file, "provision_a": 1}), [RESOURCE_ID])
+    assert noted.note == {"provision_a": 1} and HELD_BY not in noted.variables()
 
 
 def test_note_of_a_freed_claim_is_not_compared(run: Callable[..., Database]) -> None:
