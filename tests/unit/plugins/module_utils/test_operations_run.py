@@ -275,6 +275,12 @@ def test_code_is_packed_only_for_job_that_may_start(
     assert bool(job["archive"]) is is_packed is (world.folder / "run.tar.gz").exists()
 
 
+def test_run_without_files_stays_the_same_job(world: World) -> None:
+    job = world.prepare(run_files=None)["job"]
+    (world.folder / "code" / "train.py").write_text("print(1)\n")
+    assert world.prepare(run_files=None)["job"] == job and job["files"] == ""
+
+
 @pytest.mark.parametrize("linked", ["run_files", "run_results_dir"])
 def test_results_inside_code_do_not_change_job(world: World, linked: str) -> None:
     (world.folder / "link").symlink_to(world.folder)

@@ -542,8 +542,10 @@ def test_host_of_another_account_cannot_be_used(run: Callable[..., Database]) ->
     """Its machine would be ended, or bought again, with the token of the wrong account."""
     for host, offer, project in (("gpu-1", "offer 1", "default"), ("gpu-2", "offer 2", "blue")):
         run().note(purchase(host, offer, project=project, account="other"), [f"{host}-machine"])
+    ended = run().note(purchase("gpu-3", "offer 3", account="other"), ["m3"])
     with pytest.raises(Contested):
-        run().note(purchase("gpu-1", "offer 3", account="other"), ["stray"])
+        run().note(purchase("gpu-3", "offer 4", account="other"), ["stray"])
+    run().end(ended, ["m3"])  # the stray leaves the host's name free
     with pytest.raises(RegistryError, match="has host gpu-1 of project default on account other, but this is account"):
         SharedHost(run("one"), "default", "gpu-1", "account", run="one").read()
     found = entries_of(run().counted(), "default", "account", "one")
