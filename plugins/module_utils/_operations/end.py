@@ -118,7 +118,7 @@ def _note_begin_now(
         raise RegistryError(endings.changed_meanwhile(registry.where))
     still = reaping.last_look(request.host, found, sweep, entry, clock) if sweep else found
     if registry is not None and still.ids and not check_mode:
-        registry.compare_and_set({lease.REAPED_AT: lease.utc_rounded_up(clock.now(entry.clock))})
+        registry.compare_and_set(endings.begin_changes(request, lease.utc_rounded_up(clock.now(entry.clock))))
     return still
 
 

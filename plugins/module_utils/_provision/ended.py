@@ -16,7 +16,7 @@ from .._text import amount, duration, folded_lines, ids_in_words, joined, plural
 from . import declaration, storage
 from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
-from .lease import API_CLOCK, NOTED_BY, Clock
+from .lease import API_CLOCK, NOTED_BY, REAPED_AT, Clock
 from .ledger import DECOMMISSIONED, GONE, REAPED
 from .messages import described
 from .ownership import Machine, price_of
@@ -217,6 +217,15 @@ def late_unknown(plan: Row, error: Exception) -> NotEnded:
     return NotEnded(tuple(plan["ids"] or plan["resource_ids"] or plan["gone"]), (sentence,))
 
 
+def begin_changes(request: EndRequest, moment: str) -> dict[str, t.Any]:
+    """The changes to a host's entry before the first deletion is sent. ``moment``: the time as text.
+
+    If the run that sends it is killed, or stops waiting, another may note the end of the machine. So a sweep notes that
+    its storage ends as well.
+    """
+    return {REAPED_AT: moment, storage.STORAGE_ENDS: (request.is_swept and request.ends_storage) or None}
+
+
 def entry_changes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
     """The changes to a host's entry before it ends; if ids are ``left``, the entry keeps them and does not end.
 
@@ -231,9 +240,11 @@ def entry_changes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t
     if left:  # a machine goes on, and may get more time: its storage must not end
         items = tuple(item if item.kept_since else replace(item, is_to_end=None) for item in items)
     kept = storage.storage_changes(items, entry.storage)
-    if left:
+    if left:  # what a sweep has noted about its storage stays, until the machine has ended or gets more time
         held = [item for item in left if item in plan["resource_ids"] or item not in plan["in_doubt"]]
         return {IDS: held or None, PURCHASE: MADE, **kept}
+    if kept:  # each storage has its own mark now
+        kept[storage.STORAGE_ENDS] = None
     if not entry.is_open:
         is_new = plan["began"] and not entry.journaled_at
         return {**({JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept}

@@ -19,6 +19,7 @@ from .place import another_project
 from .reaping import Life, life
 from .search import UNLIMITED
 from .spending import Ledger
+from .storage import STORAGE_ENDS
 
 NO_REGISTRY_TO_EXTEND = (
     "Only a registry keeps the end of a lease, and this host has none (provision_registry_dir is empty)."
@@ -212,12 +213,13 @@ def _why_too_much(request: TimeRequest, begin: float | None, end: float, at_most
 
 
 def variables_of_extension(extension: Extension) -> dict[str, t.Any]:
-    """The changes to the registry entry. They remove the mark of an end that did not take place."""
+    """The changes to the registry entry. They remove the marks of an end that did not take place."""
     bill = extension.at_most
     return {
         lease.ENDS_AT: lease.utc_rounded_up(extension.end),
         lease.AT_MOST: None if bill is None else round(bill, 2),
         lease.REAPED_AT: None,
+        STORAGE_ENDS: None,
     }
 
 

@@ -23,7 +23,7 @@ from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
 from .place import NOWHERE, Place
 from .search import ANY, ON_DEMAND
-from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
+from .storage import STORAGE, STORAGE_ENDS, STORAGE_IDS, STORAGE_OF
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
@@ -43,8 +43,8 @@ RESULTS = frozenset(
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         "provision_attempts",
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
-        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF, AFFECTED),
-        *(BOOT_MARK, EVIDENCE, ORDERED, PLAN, TESTED),
+        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, AFFECTED),
+        *(STORAGE, STORAGE_ENDS, STORAGE_IDS, STORAGE_OF, BOOT_MARK, EVIDENCE, ORDERED, PLAN, TESTED),
     }
 )
 # The playbooks' variables besides the role's. A test compares them with the guide and with AWX's surveys.

@@ -47,6 +47,8 @@ _BY_ID = ("To end it, with its data: compute_index.supply.end_by_id", "  -e end_
 # A host's storage in its registry entry: a list of `Storage.variables`, and the ids for playbooks
 STORAGE = "provision_storage"
 STORAGE_IDS = "provision_storage_ids"
+# In the entry of a machine that a sweep has begun to end: its storage ends as well, whichever run sees its end
+STORAGE_ENDS = "provision_storage_ends"
 # In the entry of kept storage: the host whose machine has ended
 STORAGE_OF = "provision_storage_of"
 # The heading above an offer's storage: usually, and if the host has `provision_storage_on_end: end`
@@ -220,10 +222,12 @@ def merged_storage(before: t.Iterable[Storage], now: t.Iterable[Storage]) -> tup
 def kept_after_end(entry: Variables, moment: str) -> tuple[Storage, ...]:
     """The storage of an entry after its machine ended at ``moment`` (ISO 8601, UTC, by the entry's clock)."""
     clock, project = clock_of(entry.get(NOTED_BY)), text_of(entry.get("provision_project"))
-    groups = texts_of(entry.get("provision_groups"))
+    groups, is_to_end = texts_of(entry.get("provision_groups")), entry.get(STORAGE_ENDS) is True or None
+    items = read_storage(entry.get(STORAGE))
+    marked = (item if item.kept_since else replace(item, is_to_end=item.is_to_end or is_to_end) for item in items)
     return tuple(
         item if item.kept_since else replace(item, kept_since=moment, noted_by=clock, project=project, groups=groups)
-        for item in read_storage(entry.get(STORAGE))
+        for item in marked
     )
 
 

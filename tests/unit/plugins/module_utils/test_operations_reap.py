@@ -118,11 +118,17 @@ def due_hosts(answer: Json) -> list[str]:
 
 
 def plan_end(
-    api: Api, host: str, folder: Path | str, check_mode: bool = False, activity: Json | None = None, **reaped: Any
+    api: Api,
+    host: str,
+    folder: Path | str,
+    check_mode: bool = False,
+    activity: Json | None = None,
+    storage: str = "keep",
+    **reaped: Any,
 ) -> Json:
     """The plan of the role for a host that a sweep hands to it."""
     swept_host = {**declared(host, folder), "id": host, "resource_id": "", "listed_id": "", "wait_timeout": "5m"}
-    swept_host.update(activity=activity, before={"rc": 3 if "grace" in reaped else 0})
+    swept_host.update(activity=activity, before={"rc": 3 if "grace" in reaped else 0}, storage=storage)
     swept_host["reaped"] = {"grace": 1800.0, "lease": "", "place": str(folder), **reaped}
     given = params(steps.END, swept_host, ids=[host])
     (found,) = end(api, given, check_mode)["ends"].values()  # type: ignore[arg-type]
@@ -564,6 +570,19 @@ def test_entry_ended_by_another_run_stops_end(tmp_path: Path, monkeypatch: pytes
     found = plan_end(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert found["ids"] == []
     assert found["next"] == "stop" and "The next sweep looks again." in found["refusal"]
+
+
+@pytest.mark.parametrize(("storage", "due"), [("end", ["gpu-1"]), ("keep", [])])
+def test_sweep_ends_storage_if_another_run_notes_the_end_that_it_began(
+    tmp_path: Path, storage: str, due: list[str]
+) -> None:
+    """A sweep is killed after the deletion of the machine. Then the storage was billed, and no sweep failed."""
+    file = write(tmp_path, "gpu-1", "r1", -1.0, provision_storage=[{"resource_id": "v1", "price_per_hour": 0.05}])
+    api = Api(machine("r1", "gpu-1"), machine("v1", "gpu-1-data", kind="storage"))
+    assert plan_end(api, "gpu-1", tmp_path, storage=storage)["ids"] == ["r1"]
+    api.machines[0]["status"] = "deleted"
+    end_by_another_run(file)
+    assert due_hosts(sweep(api, declared("gpu-1", tmp_path))) == due
 
 
 # Idle machines

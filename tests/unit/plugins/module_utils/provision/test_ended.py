@@ -64,7 +64,7 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
             known((), "sent"),
             {"ids": [], "storage": [Storage("new").variables]},
             [],
-            {**MADE, **storage_variables([Storage("new")])},
+            {**MADE, **storage_variables([Storage("new")]), "provision_storage_ends": None},
         ),
         # Only the API knows when the machine was made.
         (
@@ -78,6 +78,18 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
 )
 def test_entry_changes(entry_: Any, plan: dict[str, Any], left: list[str], changes: dict[str, Any]) -> None:
     assert ended.entry_changes(entry_, {**PLAN, **plan}, left) == changes
+
+
+@pytest.mark.parametrize(
+    ("is_swept", "ends_storage", "mark"), [(True, True, True), (True, False, None), (False, True, None)]
+)
+def test_only_a_sweep_notes_before_the_deletion_that_storage_ends(
+    is_swept: bool, ends_storage: bool, mark: bool | None
+) -> None:
+    """A person repeats the command; a later sweep must know. Without a mark, an earlier one is removed."""
+    asked = EndRequest("gpu-1", "gpu-1", known(), is_swept=is_swept, ends_storage=ends_storage)
+    changes = {"provision_reaped_at": "now", "provision_storage_ends": mark}
+    assert ended.begin_changes(asked, "now") == changes
 
 
 @pytest.mark.parametrize(("left", "marks"), [([], [True, True]), ([M], [None, True])])

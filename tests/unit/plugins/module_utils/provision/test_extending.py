@@ -148,6 +148,7 @@ def test_extension_has_new_end_and_cost(
         "provision_ends_at": utc_rounded_up(BOUGHT + end * HOUR),
         "provision_at_most": round(at_most, 2),
         "provision_reaped_at": None,
+        "provision_storage_ends": None,
     }
 
 

@@ -364,6 +364,8 @@ def test_kept_after_end_dates_only_storage_of_ended_machine() -> None:
     moment, host_fields = "2026-12-01T00:00:00Z", {"provision_project": "red", "provision_groups": ["gpu"]}
     ended = storage.kept_after_end({STORAGE: [own.variables, kept.variables], **host_fields}, moment)
     assert ended == (Storage(VOLUME, kept_since=moment, project="red", groups=("gpu",)), kept)
+    begun = {STORAGE: [own.variables, kept.variables], "provision_storage_ends": True}
+    assert [item.is_to_end for item in storage.kept_after_end(begun, moment)] == [True, None]
 
 
 def test_merged_storage_replaces_all_but_kept_storage() -> None:

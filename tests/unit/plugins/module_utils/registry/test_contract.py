@@ -25,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     STORAGE,
+    STORAGE_ENDS,
     STORAGE_IDS,
     Storage,
 )
@@ -660,6 +661,21 @@ def test_storage_is_billed_from_end_of_machine_until_its_own_end(run: Runs, ledg
     assert ended is not None and not ended.runs and ended.why == DECOMMISSIONED and ended.price_per_hour == 0.05
     assert run().read() is None and all(not bill.runs for bill in ledger().bills)
     assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is None
+
+
+@pytest.mark.parametrize("mark", [True, None])
+def test_storage_of_machine_that_sweep_began_to_end_is_to_end(
+    run: Runs, ledger: Callable[..., Ledger], mark: bool | None
+) -> None:
+    """Another run may note the end of the machine."""
+    store = buy_with_storage(run)
+    store.read()
+    store.compare_and_set({STORAGE_ENDS: mark})
+    other = run()
+    other.read()
+    other.end()
+    _machine, storage = ledger().bills
+    assert storage.runs and (storage.ends_at is not None) is bool(mark)
 
 
 def test_storage_is_kept_when_its_host_buys_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
