@@ -475,9 +475,11 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if listed := billed_among(account.machines_with([host.listed_id])):
         return stopped(listed_under_another_name(host, ownership.machines_in(listed)), free)
     # Perhaps only its machine made it a host, and no file asks for another one. `decommission` clears these ids.
-    if host.listed_id in map(str, items_of(host.known.get(IDS) or [])):
-        ended = f"The machine of {host.host} has ended since the inventory was read."
-        return stopped(f"{ended} {NOTHING_BOUGHT} If it is to have another one, run again.", free)
+    known = host.known.get(IDS)
+    if host.listed_id and (known is None or host.listed_id in map(str, items_of(known))):
+        ended = f"The machine of {host.host} has ended since the inventory was read, or another account has it."
+        again = "If it is to have another one, run again, with --flush-cache if the inventory is cached."
+        return stopped(f"{ended} {NOTHING_BOUGHT} {again}", free)
     return free
 
 
