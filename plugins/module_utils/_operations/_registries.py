@@ -289,6 +289,11 @@ class RegistrySnapshot:
         # The entries of other projects in the same database
         self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._read}
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places that can be read."""
+        return tuple(self._read)
+
     def entry(self, place: Place, host: str) -> Entry:
         """The host's entry in the place; an empty entry if it has none."""
         return self.at(place).hosts.get(host) or read_entry(None)

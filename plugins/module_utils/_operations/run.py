@@ -210,15 +210,14 @@ def swept(params: Params, check_mode: bool) -> Result:
 
 def runs(params: Params, check_mode: bool) -> Result:
     """Return all runs from registries and the folder of results, and the connections of their machines."""
-    with Registries.of(params, read_only=True) as registries:
-        places = dict.fromkeys(registries.places(params).values())
-        snapshot = RegistrySnapshot(registries, places)
-        machines = [item for item in snapshot.host_entries() if run_record.is_of_run(item[2])]
-        ledgers = {place: registries.at(place).ledger() for place, *_rest in machines}
-        reached = [_reached(registries, *machine) for machine in machines]
     with refusing(ValueError):
         records, unreadable = records_in(results_dir(params))
-    known = run_record.all_runs(records, machines, params["got"], ledgers)
+    with Registries.of(params, read_only=True) as registries:
+        snapshot = RegistrySnapshot(registries, dict.fromkeys(registries.places(params).values()))
+        machines = [item for item in snapshot.host_entries() if run_record.is_of_run(item[2])]
+        ledger_of = functools.cache(lambda place: registries.at(place).ledger())
+        known = run_record.all_runs(records, machines, params["got"], snapshot.places, ledger_of)
+        reached = [_reached(registries, *machine) for machine in machines]
     return {
         **_RUNS,
         "runs": known,

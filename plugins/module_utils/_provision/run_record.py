@@ -415,11 +415,13 @@ def all_runs(
     records: t.Iterable[Row],
     machines: t.Sequence[tuple[Place, str, Entry]],
     jobs: Row,
-    ledgers: t.Mapping[Place, spending.Ledger],
+    places: t.Collection[Place],
+    ledger_of: t.Callable[[Place], spending.Ledger],
 ) -> list[dict[str, t.Any]]:
     """All runs that have a record or a machine; those with machines come first.
 
-    ``jobs``: the machines' answers by host. While a run has a machine, its cost comes from the ledger.
+    ``jobs``: the machines' answers by host. ``places``: the registries, whose ledgers have the cost of a run until its
+    record has it: if a person ended the machine, no command of the run has noted that yet.
     """
     billed = {host: (place, entry) for place, host, entry in machines}
     runs: dict[str, Row] = {host: {"name": run_of(host), "host": host, "state": "unknown"} for host in billed}
@@ -428,9 +430,11 @@ def all_runs(
     rows = [_row(record, jobs.get(host) or {}) for host, record in runs.items()]
     for row in rows:
         host = str(row["host"])
-        if host in billed:
-            place, entry = billed[host]
-            row.update(machine=list(entry.resource_ids), usd=cost_of_run(ledgers[place], host, runs[host]))
+        place, entry = billed.get(host, (None, Entry()))
+        row["machine"] = list(entry.resource_ids)
+        if place or row["usd"] is None:
+            costs = (cost_of_run(ledger_of(each), host, runs[host]) for each in ([place] if place else places))
+            row["usd"] = next((cost for cost in costs if cost is not None), None)
     return sorted(rows, key=lambda row: (not row["machine"], str(row["name"])))
 
 

@@ -275,19 +275,23 @@ def test_all_runs_merges_records_machines_and_answers() -> None:
     storage = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(GROUP_OF_RUNS,))
     other_entries = [BOUGHT, read_entry(storage.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
     assert run_record.is_of_run(RUNNING) and not any(map(run_record.is_of_run, other_entries))
-    ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
+    # No command of the run "ended" has noted yet that a person ended its machine.
+    records.append({"folder": "ended", "name": "ended", "host": "run-ended", "state": "failed", "phase": "home"})
+    bill = Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0)
+    ledger = Ledger((bill, bill._replace(host="run-ended", end=1800.0)), 3600.0)
     answer = {"state": "succeeded", "exit_code": 0, "ended_at": None, "log": ["a", "b"]}
     jobs = {"run-eval": answer, "run-new": {"unreachable": True}}
-    runs = run_record.all_runs(records, machines, jobs, {place: ledger})
+    runs = run_record.all_runs(records, machines, jobs, [place], lambda _place: ledger)
     summaries = [(run["name"], run["state"], run["machine"], run["usd"], run["last_line"]) for run in runs]
     assert summaries == [
         ("eval", "succeeded", ["m1"], 2.0, "b"),
         ("new", "unknown", ["m1"], None, ""),
+        ("ended", "failed", [], 1.0, ""),
         ("train", "succeeded", [], 2.5, ""),
     ]
     assert runs[0]["exit_code"] == 0 and runs[0]["began_at"] == "2026-12-01T06:00:00Z"
     lines = run_record.table_of_runs(runs, 0.0)
-    assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
+    assert len(lines) == 5 and "billed" in lines[1] and "gone" in lines[3]
     assert run_record.table_of_runs([], 0.0) == ["There are no runs."]
 
 
@@ -302,7 +306,7 @@ def test_all_runs_merges_records_machines_and_answers() -> None:
 )
 def test_table_of_runs_shows_time_since_last_change(moments: dict[str, str], since: str) -> None:
     record = {**moments, "folder": "train", "name": "train", "host": "run-train", "state": "over"}
-    runs = run_record.all_runs([{**record, "last_lines": ["a", "b"]}], [], {}, {})
+    runs = run_record.all_runs([{**record, "last_lines": ["a", "b"]}], [], {}, [], {}.__getitem__)
     assert runs[0]["last_line"] == "b"
     assert run_record.table_of_runs(runs, 3000.0)[1].split()[:3] == ["train", "over", since]
 
