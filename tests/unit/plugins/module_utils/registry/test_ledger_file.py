@@ -114,6 +114,24 @@ def test_append_to_ledger_adds_lines_to_private_file(folder: Path) -> None:
     assert read(str(folder / "none")) == ([], 0)
 
 
+def test_line_is_synced_to_disk_and_so_is_the_folder_of_a_new_ledger(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent before its line is on disk."""
+    folder.mkdir()
+    path, synced, sizes = folder / ".compute_index_supply.ledger", list[Any](), list[int]()
+
+    def note_sync(handle: int) -> None:
+        found = os.fstat(handle)
+        synced.append("folder" if stat.S_ISDIR(found.st_mode) else found.st_size)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    for _line in range(2):
+        append_to_ledger(str(path), {"event": "sent", "host": "gpu-1"})
+        sizes.append(path.stat().st_size)
+    assert synced == [sizes[0], "folder", sizes[1]]
+
+
 def _add_lines(path: str, number: int) -> None:
     for count in range(LINES):
         append_to_ledger(path, {"event": "sent", "host": f"gpu-{number}", "name": "x" * 5000, "offer_id": str(count)})
