@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock as Clocks
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, holder_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
 import purchases
@@ -324,6 +324,19 @@ def test_another_offer_is_bought_after_a_refusal(queue: RequestQueue, buy: Any, 
     queue.expect_free_offer().expect(*POST, procurement())
     assert buy()["outcome"] == "created"
     assert stored_entry(path) == MADE
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_open_purchase_is_held_while_it_is_settled(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    """Otherwise another run could settle it, or send it again, at the same time. Check mode settles nothing."""
+    write_entry(path, SENT)
+    holders: list[str] = []
+    before_request(monkeypatch, lambda: holders.append(holder_of(str(path.parent))), "offer_status")
+    expect_bought_offer(queue, resource()).expect("GET", OFFER_PATH, offer())
+    assert buy(check_mode)["outcome"] == "existing"
+    assert bool(holders[0]) is not check_mode and holder_of(str(path.parent)) == ""
 
 
 @pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID], ids=["same offer", "other offer"])
