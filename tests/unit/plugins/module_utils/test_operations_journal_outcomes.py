@@ -265,6 +265,16 @@ def test_settle_timeout_counts_from_the_journal_of_an_earlier_run(
     assert clock.naps == [3, 1], "until 6 seconds after the time in the journal"
 
 
+def test_settle_timeout_is_not_longer_for_a_journal_from_the_future(
+    queue: RequestQueue, buy: Any, path: Path, clock: Clock
+) -> None:
+    """The controller of the earlier run had a clock that was an hour ahead."""
+    write_entry(path, {**SENT, "provision_journaled_at": "2026-01-31T13:00:00Z"})
+    queue.expect("GET", STATUS_PATH, status(), times=2)
+    queue.expect_free_offer().expect(*POST, procurement())
+    assert buy()["outcome"] == "created" and clock.naps == [3, 3]
+
+
 @pytest.mark.parametrize("field", [{"provision_journaled_at": "yesterday"}, {"provision_journaled_at": None}, {}])
 def test_journal_written_by_hand_is_settled(
     queue: RequestQueue, buy: Any, path: Path, clock: Clock, field: Any
@@ -273,6 +283,7 @@ def test_journal_written_by_hand_is_settled(
     expect_bought_offer(queue, resource()).expect("GET", OFFER_PATH, offer())
     assert outcome_of(buy()) == ("existing", None, [RESOURCE_ID])
     assert stored_entry(path)["provision_resource_ids"] == [RESOURCE_ID]
+    assert stored_entry(path)["provision_journaled_at"] == (field.get("provision_journaled_at") or START)
 
 
 def test_machine_of_another_name_after_a_lost_answer_is_unknown(queue: RequestQueue, buy: Any, path: Path) -> None:

@@ -234,6 +234,13 @@ def test_check_mode_does_not_note_the_outcome(queue: RequestQueue, buy: Any, pat
     assert stored_entry(path) == SENT
 
 
+def test_check_mode_does_not_free_the_host_of_a_failed_purchase(queue: RequestQueue, buy: Any, path: Path) -> None:
+    write_entry(path, SENT)
+    queue.expect("GET", STATUS_PATH, status("failed")).expect_resources()
+    assert outcome_of(buy(True)) == ("rejected", "conflict", [])
+    assert stored_entry(path) == SENT
+
+
 # Another purchase of the host
 
 
