@@ -419,6 +419,16 @@ def test_purchase_noted_as_made_is_never_repeated(
     assert stored_entry(path) == before
 
 
+def test_machines_that_neither_status_nor_entry_names_are_found_in_the_list(
+    queue: RequestQueue, buy: Any, path: Path
+) -> None:
+    write_entry(path, MADE)
+    expect_bought_offer(queue, resource(), resource(SECOND_RESOURCE_ID), answer=status("ready"))
+    queue.expect("GET", OFFER_PATH, offer())
+    assert outcome_of(buy()) == ("existing", None, [RESOURCE_ID, SECOND_RESOURCE_ID])
+    assert stored_entry(path)["provision_resource_ids"] == [RESOURCE_ID, SECOND_RESOURCE_ID]
+
+
 # Failed
 
 

@@ -230,7 +230,9 @@ def test_check_mode_does_not_note_the_outcome(queue: RequestQueue, buy: Any, pat
     queue.expect("GET", STATUS_PATH, state)
     if state is BOUGHT:
         queue.expect_resources(resource()).expect("GET", OFFER_PATH, offer())
-    assert buy(True)["outcome"] == ("existing" if state is BOUGHT else "unknown")
+    result = buy(True)
+    assert result["outcome"] == ("existing" if state is BOUGHT else "unknown")
+    assert "bug of the collection" not in result["msg"]
     assert stored_entry(path) == SENT
 
 
@@ -405,6 +407,24 @@ ANSWERS = pytest.mark.parametrize(
     ],
     ids=str,
 )
+
+
+def test_objection_does_not_free_the_purchase_that_another_run_has_begun(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The offer was refused before. Another run sends it again while this one finds it too expensive, and is killed."""
+    write_entry(path, {**SENT, "provision_purchase": "refused", "provision_refused_status": 409})
+    open_again = {**SENT, "provision_journaled_at": "2026-01-31T12:00:05Z"}
+
+    def send_again() -> None:
+        other = HostFile(str(path))
+        other.claim(open_again)
+        other.close()
+
+    before_request(monkeypatch, send_again, "offer")
+    queue.expect_free_offer(total_price_per_hour=5.0)
+    assert outcome_of(buy(max_price_per_hour=3)) == ("not_sent", "price", [])
+    assert stored_entry(path) == open_again
 
 
 @ANSWERS
