@@ -470,6 +470,13 @@ def test_failed_purchase_without_resources_frees_the_host(queue: RequestQueue, b
     assert stored_entry(path) == {**SENT, "provision_purchase": "refused"}
 
 
+def test_refused_offer_that_failed_without_a_machine_is_not_billed(queue: RequestQueue, buy: Any, path: Path) -> None:
+    queue.expect_free_offer().expect(*POST, {}, 409)
+    queue.expect("GET", STATUS_PATH, status("failed")).expect_resources()
+    assert outcome_of(buy()) == ("rejected", "conflict", [])
+    assert _stores.ledger(str(path.parent.parent)).bills == ()
+
+
 VOLUME = resource(SECOND_RESOURCE_ID, name="data", resource_type="block_disk", pricing_total_hourly=0.05)
 
 
@@ -482,6 +489,13 @@ def test_storage_of_a_failed_purchase_is_kept(queue: RequestQueue, buy: Any, pat
     assert outcome_of(result) == ("rejected", "conflict", [SECOND_RESOURCE_ID]) and SECOND_RESOURCE_ID in result["msg"]
     entry = read_entry(stored_entry(path))
     assert entry.is_refused and [item.resource_id for item in entry.kept_storage] == [SECOND_RESOURCE_ID]
+
+
+def test_storage_of_a_refused_offer_is_not_kept(queue: RequestQueue, buy: Any, path: Path) -> None:
+    queue.expect_free_offer().expect(*POST, {}, 409)
+    queue.expect("GET", STATUS_PATH, status("failed")).expect_resources(VOLUME)
+    assert outcome_of(buy()) == ("rejected", "conflict", [])
+    assert "provision_storage" not in stored_entry(path)
 
 
 def test_storage_of_an_offer_bought_by_others_is_not_kept(queue: RequestQueue, buy: Any, path: Path) -> None:

@@ -390,6 +390,18 @@ def test_refusal_does_not_free_the_purchase_of_another_run(
     assert outcome_of(buy()) == ("existing", None, [RESOURCE_ID]) and stored_entry(path) == MADE
 
 
+def test_refusal_is_unknown_if_another_run_begins_during_the_last_look(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the host would try another offer."""
+    later = {**SENT, "provision_journaled_at": "2026-01-31T12:05:00Z"}
+    before_request(monkeypatch, lambda: path.write_text(yaml.safe_dump(later)), "offer_status", call=4)
+    queue.expect_free_offer().expect(*POST, {}, 409).expect("GET", STATUS_PATH, status(), times=3)
+    result = buy()
+    assert outcome_of(result) == ("unknown", "unknown_outcome", []) and stored_entry(path) == later
+    assert "Another run may hold it now" in result["msg"]
+
+
 def is_unchanged(path: Path, change: str, later: dict[str, Any]) -> bool:
     """Whether the file is as the other run has left it."""
     if change == "unreadable":
