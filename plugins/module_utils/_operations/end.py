@@ -207,7 +207,8 @@ def _note_ends(
         return BLANK_ENDED
     if endings.is_checked(plan, check_mode):
         return {**BLANK_ENDED, "changed": bool(plan["registry"])}
-    left, stored = _not_ended(listing, plan, answers), endings.not_ended(plan, plan["storage_ends"], answers)
+    left = _not_ended(listing, plan, answers, registries)
+    stored = endings.not_ended(plan, plan["storage_ends"], answers)
     goes_on = left if left.ids else stored  # the deletion of storage is sent only after all machines have ended
     facts = {**BLANK_ENDED, "left": list(goes_on.ids)}
     try:
@@ -223,9 +224,13 @@ def _note_ends(
     return {**facts, "storage": plan["stays"], **cost, "has_ended": plan["next"] != endings.STORAGE}
 
 
-def _not_ended(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:
+def _not_ended(
+    listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any], registries: Registries
+) -> NotEnded:
     """The machines that may still be billed, including pending ones that have appeared meanwhile."""
     left = endings.machines_not_ended(plan, answers)
+    noted = registries.ended_bills([place_of(plan["registry"])], ({"resource_id": item} for item in left.ids))
+    left = endings.unless_noted_as_ended(left, answers, noted)
     if left.ids or not plan["pending"]:
         return left
     try:

@@ -191,6 +191,16 @@ def machines_not_ended(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
     return replace(left, ids=(*left.ids, *plan["in_doubt"]), sentences=(*left.sentences, *reason))
 
 
+def unless_noted_as_ended(left: NotEnded, answers: t.Mapping[str, Row], noted: t.Iterable[Bill]) -> NotEnded:
+    """What is left of a host's machines: nothing if the API knows none of them, and another run has noted their end.
+
+    Of two runs that end a machine at the same time, one may only get a 404. ``noted``: bills of ended purchases.
+    """
+    over = {item for bill in noted for item in bill.resource_ids}
+    unknown = {item for item in left.ids if answers.get(item, {}).get("error_class") == "not_found"}
+    return NotEnded((), ()) if over & unknown == {*left.ids} else left
+
+
 def _is_over(plan: Row, resource_id: str, answer: Row) -> bool:
     """Whether the API says that a resource has ended, or does not know storage that a person forgets."""
     is_lost = answer.get("error_class") == "not_found" and resource_id in plan.get("storage_lost", ())

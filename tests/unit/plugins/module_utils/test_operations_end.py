@@ -565,6 +565,26 @@ def test_entry_changed_by_another_run_stays(tmp_path: Path) -> None:
     assert yaml.safe_load(file.read_text())["provision_procured_offer_id"] == "p"
 
 
+@pytest.mark.parametrize(
+    ("noted", "error_class", "left"),
+    [(True, "not_found", []), (True, "unavailable", ["r"]), (False, "not_found", ["r"])],
+)
+def test_unknown_machine_is_gone_if_another_run_has_noted_its_end(
+    tmp_path: Path, noted: bool, error_class: str, left: list[str]
+) -> None:
+    """Of two runs at the same time, one only got a 404, and failed: the machine "may be billed" in no registry."""
+    file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made")
+    (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
+    if noted:
+        other = HostFile(str(file))
+        other.read()
+        other.end()
+    answer = {"resource_id": "r", "failed": True, "error_class": error_class, "msg": "It answered 404."}
+    with pytest.raises(Failure) if left else contextlib.nullcontext() as failure:
+        note_end(Api(), plan, answer)
+    assert (failure.value.result["left"] if failure else []) == left
+
+
 def test_end_and_ledger_report_same_cost(tmp_path: Path) -> None:
     """The price has risen since the purchase. Both count the higher price for the whole time."""
     began = utc(time.time() - 36_000)
