@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Project, Run, core
+from conftest import MakeProject, Project, Run, core
 from project import extra
 
 HOUR = 3600
@@ -141,6 +141,47 @@ def test_extension_moves_the_end_within_lease_max_and_max_bill(project: Project)
     assert allowed.returncode == 0, allowed.output
     kept = reap(project, 20)
     assert "No lease is over." in kept.text and len(project.simulator.billed) == 1
+
+
+def test_extension_counts_the_hours_of_this_month_in_the_budget(make_project: MakeProject) -> None:
+    """Bought at 20:00 on the last day of a month: only the hours until midnight count, of all hosts together."""
+    project = make_project([])
+    now = datetime.now(timezone.utc)
+    begin = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    midnight = (begin + timedelta(days=62)).replace(day=1)
+    hours = (midnight - now).total_seconds() / HOUR - 4
+    evening = later(project, hours)
+    for _number in range(3):
+        project.simulator.add_offer(gpu_price_per_hour=2.0)
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    project.declare(hosts, provision_lease="2h", provision_budget=20, provision_reach=False)
+    bought = project.play("compute_index.supply.provision", **evening)
+    assert bought.returncode == 0, bought.output
+
+    def ends() -> list[float]:
+        entries = [project.registry(host) or {} for host in hosts]
+        return [round((moment(entry["provision_ends_at"]) - midnight).total_seconds() / HOUR) for entry in entries]
+
+    # 3 hours more last until 01:00. With 4 and 4 hours until midnight, and 2 of the third host, USD 20.00 are used up.
+    for words, after in ((("--check",), [-2, -2, -2]), ((), [1, 1, -2])):
+        command = ("compute_index.supply.extend", *extra({"extend_hosts": "gpu", "extend_by": "3h"}), *words)
+        run = project.play(*command, **evening)
+        assert (run.returncode, ends()) == (2, after), run.output
+        assert f"gpu-3: With an end at {midnight:%Y-%m-%d} 01:00 UTC, project default would cost USD 24" in run.text
+        assert re.search(r"gpu-2 .* 6\.00 +10\.00", run.text) and "USD more in total: 12.00" in run.text
+    # In the new month, gpu-3 runs on although its lease is over. Together they are extended, and alone gpu-1 is not.
+    # Only the API's clock noted the lease, and this computer's counts at most an hour of it as over.
+    night = later(project, hours + 4.1)
+    command = ("compute_index.supply.extend", *extra({"extend_by": "2h"}), "-e")
+    run = project.play(*command, "extend_hosts=gpu-1", **night)
+    assert (run.returncode, ends()) == (2, [1, 1, -2]), run.output
+    assert re.search(rf"in {midnight:%Y-%m}, .* gpu-3 USD \d{{4}}\.\d\d \(runs on\)", run.text), run.output
+    run = project.play(*command, "extend_hosts=gpu", **night)
+    assert (run.returncode, ends()) == (0, [3, 3, 1]), run.output
+    project.declare_host("gpu-2", provision_project="{{ nowhere }}")
+    run = project.play(*command, "extend_hosts=gpu-1", **night)
+    assert (run.returncode, ends()) == (2, [3, 3, 1]), run.output
+    assert "What was spent cannot be read, so provision_budget cannot be checked" in run.text
 
 
 def test_failing_last_command_postpones_the_end_until_the_grace_is_over(project: Project) -> None:

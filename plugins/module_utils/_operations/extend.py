@@ -30,13 +30,13 @@ def extend(params: Params, check_mode: bool) -> Result:
     with Registries.of(params, read_only=check_mode) as registries:
         extensions: dict[str, extending.Extension] = {}
         trouble, places = list(params["troubles"]), registries.places(params)
-        spent = _spent(registries, params)
+        spent, named = _spent(registries, params), {raw["host"] for raw in params["hosts"]}
         for raw in params["hosts"]:
             host = raw["host"]
             try:
                 registry = registries.at(places[host]).host(host)
                 limited = extending.with_limits(request, raw, places[host].entry_file(host))
-                why_above_budget = functools.partial(extending.why_above_budget, limited, raw, extensions, spent)
+                why_above_budget = functools.partial(extending.why_above_budget, limited, raw, named, extensions, spent)
                 extensions[host] = _extended(registry, limited, why_above_budget, check_mode)
             except ValueError as error:
                 trouble.append(f"{host}: {error}")

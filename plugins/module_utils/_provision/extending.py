@@ -9,7 +9,18 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, amount, applicable, formatted, narrow_table, printable, seconds_of, text_of, wrapped
+from .._text import (
+    abridged,
+    amount,
+    applicable,
+    formatted,
+    joined,
+    narrow_table,
+    printable,
+    seconds_of,
+    text_of,
+    wrapped,
+)
 from . import ceilings, lease, search
 from .declaration import read_bill, read_budget
 from .entry import Entry
@@ -104,6 +115,7 @@ _LIMITS = ("provision_lease_max", "provision_max_bill", "provision_budget")
 def why_above_budget(
     request: TimeRequest,
     raw: t.Mapping[str, t.Any],
+    named: t.Container[str],
     moved: t.Mapping[str, Extension],
     ledger_of: t.Callable[[str], Ledger],
     now: float,
@@ -111,22 +123,27 @@ def why_above_budget(
 ) -> str:
     """Why the month's budget forbids a lease until ``end`` for a host (its declaration ``raw``); empty if it does not.
 
-    ``moved``: the extensions of this run so far, by host. ``ledger_of``: returns the ledger of a project.
+    ``moved``: the extensions of this run so far, by host. A lease that is over counts until the end of the month,
+    unless its host is also ``named`` in this run. ``ledger_of``: returns the ledger of a project.
     """
     if request.budget == UNLIMITED:
         return ""
-    project, ends = raw["project"], {host: extension.end for host, extension in moved.items()}
+    project = raw["project"]
     ledger = ledger_of(project)
     if ledger.unreadable:
         return f"What was spent cannot be read, so provision_budget cannot be checked: {ledger.unreadable}"
-    costs = _month_costs(project, ledger, {**ends, raw["host"]: end}, now)
+    running = [bill for bill in ledger.bills if bill.runs and bill.host in named]
+    over = {bill.host: end for bill in running if (bill.ends_at or math.inf) <= max(now, ledger.now)}
+    ends = {**over, **{host: extension.end for host, extension in moved.items()}, raw["host"]: end}
+    costs = _month_costs(project, ledger, ends, now)
     if not (costs.unknown or costs.exceeds(request.budget)):
         return ""
     known = f"USD {amount(costs.count.sum.total)}", "<USD>"
     total, more = ("an unknown sum", "unlimited") if costs.unknown else known
-    return (
+    return joined(
         f"With an end at {formatted(end)}, project {project} would cost {total} in {costs.name}, and provision_budget"
-        f" is USD {amount(request.budget)}. -e provision_budget={more} allows more."
+        f" is USD {amount(request.budget)}. -e provision_budget={more} allows more.",
+        costs.count.parts_in_words,
     )
 
 

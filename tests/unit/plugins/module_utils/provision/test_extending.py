@@ -286,6 +286,9 @@ BILLS = [
 STORAGE = Bill("default", "gpu-1", "s1", ("s1",), price_per_hour=1.0, begin=BOUGHT)
 LATER = BOUGHT + 900 * HOUR
 MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
+NAMED = {"gpu-1", "gpu-2"}
+OVER = BILLS[1]._replace(ends_at=BOUGHT + 0.5 * HOUR)
+AGAIN = BILLS[1]._replace(begin=BOUGHT - HOUR, ends_at=BOUGHT - 0.5 * HOUR, end=BOUGHT - 0.5 * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -300,6 +303,14 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
         # This run has extended another lease before.
         (12, "73.99", BILLS, MOVED, "would cost USD 74.00"),
         (12, "74", BILLS, MOVED, ""),
+        # A lease that is over is extended as well, here also until the 12th hour; that of another host is not.
+        (12, "36", [BILLS[0], OVER], {}, ""),
+        (12, "35.99", [BILLS[0], OVER], {}, "would cost USD 36.00"),
+        (12, "44", [BILLS[0], OVER], MOVED, ""),
+        (12, "400", [BILLS[0], OVER._replace(host="gpu-9")], {}, "gpu-1 USD 22.00 (runs on); gpu-9 USD "),
+        # The lease of an earlier machine of the host, which has ended, is over.
+        (12, "34.5", [BILLS[0], BILLS[1], AGAIN], {}, ""),
+        (12, "34.49", [BILLS[0], BILLS[1], AGAIN], {}, "would cost USD 34.50"),
         # Storage of an earlier machine is billed until the end of the month, for 400 hours.
         (12, "423.99", [BILLS[0], STORAGE], {}, "would cost USD 424.00"),
         (12, "424", [BILLS[0], STORAGE], {}, ""),
@@ -312,9 +323,8 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
 def test_extension_must_stay_within_budget(hours: float, budget: str, bills: Any, moved: Any, reason: str) -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": budget}
     ledgers = {"default": Ledger(tuple(bills), BOUGHT + HOUR)}
-    found = why_above_budget(
-        with_limits(TimeRequest(Lease()), raw), raw, moved, ledgers.__getitem__, BOUGHT + HOUR, BOUGHT + hours * HOUR
-    )
+    limits, now, end = with_limits(TimeRequest(Lease()), raw), BOUGHT + HOUR, BOUGHT + hours * HOUR
+    found = why_above_budget(limits, raw, NAMED, moved, ledgers.__getitem__, now, end)
     assert (reason in found) if reason else not found, found
     with pytest.raises(ValueError, match=re.escape(reason)) if reason else nullcontext():
         extension_of(
@@ -327,5 +337,5 @@ def test_unreadable_ledger_forbids_extension_within_budget() -> None:
     ledger = Ledger((), BOUGHT, unreadable="spend.jsonl is no file.")
     for budget, part in (("1000", "cannot be read, so provision_budget cannot be checked"), ("", "")):
         limits = with_limits(TimeRequest(Lease()), {**raw, "budget": budget})
-        found = why_above_budget(limits, raw, {}, lambda _project: ledger, BOUGHT, BOUGHT + HOUR)
+        found = why_above_budget(limits, raw, NAMED, {}, lambda _project: ledger, BOUGHT, BOUGHT + HOUR)
         assert part in found and bool(found) is bool(part)
