@@ -22,6 +22,7 @@ from .._provision.naming import (
     hosts_to_add,
     names_in_use,
     objection,
+    spared_runs,
     troubles_of_groups,
     unmatched_names,
     warnings_of_runs,
@@ -91,7 +92,8 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     parts = [PatternPart(part["text"], tuple(part["hosts"])) for part in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
     parts = with_new_hosts(parts, made)
-    hosts = order.within([*params["matched"], *made], params["limited"])
+    spared = spared_runs(parts, params["registered"], action)
+    hosts = order.within([*params["matched"], *made], params["limited"], spared)
     reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], action)
     if reason:
         raise Failure(reason, "invalid")

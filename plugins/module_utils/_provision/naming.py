@@ -114,10 +114,26 @@ def hosts_to_add(
     return [{"name": host, "groups": registered.get(host) or [group], **places.get(host, {})} for host in new]
 
 
+def spared_runs(parts: t.Sequence[PatternPart], registered: Registered, action: NamedAction) -> list[str]:
+    """The hosts of runs that an extension leaves out, since only groups or patterns with other hosts match them.
+
+    A job that has begun ends as planned, so more time would only raise its bill above run_max_bill.
+    """
+    runs = {host for host, groups in registered.items() if GROUP_OF_RUNS in groups and action.accumulates}
+    matched = [set(part.hosts) for part in parts]
+    chosen = set[str]().union(*(hosts for hosts in matched if hosts <= runs))
+    return sorted(runs.intersection(set[str]().union(*matched)) - chosen)
+
+
 def warnings_of_runs(
-    parts: t.Iterable[PatternPart], hosts: t.Iterable[str], registered: Registered, action: NamedAction
+    parts: t.Sequence[PatternPart], hosts: t.Iterable[str], registered: Registered, action: NamedAction
 ) -> t.Iterator[str]:
-    """A warning if a group or pattern ends machines of runs. None for runs whose host is given by its name."""
+    """A warning if a group or pattern ends machines of runs, or if an extension leaves them out."""
+    if spared := spared_runs(parts, registered, action):
+        yield (
+            f"Runs keep their leases ({abridged(spared)}): a job that has begun ends as planned. To give its results"
+            f" more time, name its host in {action.name}_hosts."
+        )
     names = {part.text for part in parts}
     runs = [host for host in hosts if GROUP_OF_RUNS in registered.get(host, ()) and host not in names]
     if runs and action.name == "decommission":

@@ -331,9 +331,9 @@ def check_range(part: str) -> None:
         raise ValueError(f"{part} must have one range, with numbers up to 9999. Nothing was sent.")
 
 
-def within(hosts: t.Iterable[str], limited: t.Container[str] | None) -> list[str]:
-    """The hosts that ``--limit`` includes; all hosts without a limit (None)."""
-    return [host for host in hosts if limited is None or host in limited]
+def within(hosts: t.Iterable[str], limited: t.Container[str] | None, spared: t.Container[str] = ()) -> list[str]:
+    """The hosts that ``--limit`` includes; all hosts without a limit (None). Without those that are ``spared``."""
+    return [host for host in hosts if (limited is None or host in limited) and host not in spared]
 
 
 def excluded_by_limit(hosts: t.Sequence[str]) -> str:

@@ -246,7 +246,7 @@ def test_group_with_name_of_a_host_is_refused(hosts_of: Any) -> None:
     ],
 )
 def test_play_for_a_group_leaves_runs_alone_unless_they_are_named(pattern: str, limit: str, hosts: str) -> None:
-    """Otherwise a test would disturb a job, and a machine would be bought again for a run that has just ended."""
+    """Otherwise a test would disturb a job, and a purchase would fail because a run has just ended."""
     groups = {"gpu": ["gpu-1", "run-b", "run-c"], "cpu": ["run-b"], f"{ORDER_GROUP}0000002a": ["run-b"]}
     variables = {"groups": {"all": groups["gpu"], "supply_run": ["run-b", "run-c"], **groups}}
     assert _task.hosts_of_playbook(pattern, {**variables, "ansible_limit": limit}) == hosts

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
     hosts_to_add,
     names_in_use,
     objection,
+    spared_runs,
     troubles_of_groups,
     unmatched_names,
     warnings_of_runs,
@@ -226,11 +227,17 @@ def test_hosts_to_add_get_groups_and_folders_of_the_registry() -> None:
         ),
         ([PatternPart("run-a", ("run-a",)), PatternPart("run-b", ("run-b",))], "decommission", ""),
         ([PatternPart("gpu-*", ("gpu-1",))], "decommission", ""),
-        ([PatternPart("gpu", ("gpu-1", "run-a"))], "extend", ""),
+        ([PatternPart("gpu", ("gpu-1", "run-a"))], "extend", "Runs keep their leases (run-a)"),
+        ([PatternPart("gpu", ("gpu-1", "run-a")), PatternPart("run-a", ("run-a",))], "extend", ""),
+        ([PatternPart("run-*", ("run-a", "run-b"))], "extend", ""),
+        ([PatternPart("gpu", ("gpu-1", "run-a")), PatternPart("&supply_run", ("run-a",))], "extend", ""),
+        ([PatternPart("gpu-1", ("gpu-1",))], "extend", ""),
     ],
 )
-def test_warning_of_runs_if_a_group_or_pattern_ends_them(parts: list[PatternPart], action: str, warning: str) -> None:
+def test_warning_of_runs_that_a_group_ends_or_leaves_out(parts: list[PatternPart], action: str, warning: str) -> None:
     registered = {"gpu-1": ["gpu"], "run-a": ["gpu", "supply_run"], "run-b": ["gpu", "supply_run"]}
     hosts = [host for item in parts for host in item.hosts]
     warnings = list(warnings_of_runs(parts, hosts, registered, NAMED_ACTIONS[action]))
     assert [text.startswith(warning) for text in warnings] == [True] * bool(warning)
+    is_spared = bool(warning) and action == "extend"
+    assert spared_runs(parts, registered, NAMED_ACTIONS[action]) == (["run-a"] if is_spared else [])
