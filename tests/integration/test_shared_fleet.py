@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,12 @@ import pytest
 
 import postgresql
 from conftest import PROCURE, MakeProject, Project, Run, core
-from limits import HANGS
-from project import extra
-from simulator import Offer
+from limits import HANGS, until
+from plays import kill
+from project import extra, unfolded
+from simulator import Fault, Offer
+from simulator.market import volume as sold
+from test_storage import WITH_STORAGE
 
 # Host keys as a run notes them, and a private key, which no run notes
 KEYS = '{"provision_host_keys": ["alias ssh-ed25519 AAAA"], "provision_identity_file": "/theirs"}'
@@ -267,6 +273,61 @@ def test_registry_files_move_into_the_shared_registry(shop: Project, registry: s
     assert (runs[1].changed, len(shop.simulator.purchases)) == (0, 2), runs[1].output
 
 
+def test_storage_leases_and_open_purchases_move_once(make_project: MakeProject, registry: str) -> None:
+    """gpu-1 runs, gpu-2 has kept its storage, gpu-3 has bought again, and the run that buys for gpu-4 is killed."""
+    project = make_project([], provision_seconds=0)
+    for _number in range(6):
+        project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    hosts = ["gpu-1", "gpu-2", "gpu-3", "gpu-4"]
+    project.declare(hosts, provision_spec=WITH_STORAGE, provision_reach=False, provision_lease="8h")
+    assert project.provision("--limit", "gpu-1,gpu-2,gpu-3").returncode == 0
+    assert project.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-2,gpu-3").returncode == 0
+    assert project.provision("--limit", "gpu-3").returncode == 0
+    project.declare(["gpu-4"], provision_spec=WITH_STORAGE, provision_reach=False, provision_lease="8h")
+    project.simulator.settings.procure_seconds = 3
+    kill(project, signal.SIGKILL, lambda: len(project.simulator.purchases) > 4, "compute_index.supply.provision")
+    project.end_leftovers()
+    project.simulator.settings.procure_seconds = 0
+    project.declare(hosts, provision_spec=WITH_STORAGE, provision_reach=False, provision_lease="8h")
+    before = {host: project.registry_file(host).read_text() for host in hosts}
+
+    # The second time, the files are back, as git brings them.
+    project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    move = "compute_index.supply.registry"
+    for _time in range(2):
+        for host, text in before.items():
+            project.registry_file(host).parent.mkdir(parents=True, exist_ok=True)
+            project.registry_file(host).write_text(text)
+        runs = [project.play(move), project.play(move)]
+        assert [(run.returncode, run.changed) for run in runs] == [(0, 1), (0, 0)], runs[0].output
+        assert max(map(len, re.findall(r'^ {8}"(.*)",?$', runs[1].output, re.MULTILINE))) <= 80
+        run = project.provision()
+        assert run.returncode == 0 and sorted(project.simulator.billed) == sorted(noted(registry)), run.output
+        # Four machines with their storage, and the storage that gpu-2 and gpu-3 have kept
+        assert len(project.simulator.purchases) == 6 and len(project.simulator.billed) == 10
+        spend = project.play("compute_index.supply.spend")
+        assert "now 8.3288 per hour" in spend.text and not re.search("no end was noted|Not counted", spend.text)
+    assert run.changed == 0 and run.text.count(" UTC 16.4") == 4, run.output
+    ended = project.play(
+        "compute_index.supply.decommission", "-e", "decommission_hosts=gpu", "-e", "decommission_storage=end"
+    )
+    assert (ended.returncode, project.simulator.billed) == (0, []), ended.output
+    assert "now 0.00 per hour" in project.play("compute_index.supply.spend").text
+
+
+def noted(url: str) -> list[str]:
+    """The resources that the registry considers billed."""
+    query = (
+        "SELECT DISTINCT resource FROM compute_index_supply.purchase p JOIN compute_index_supply.machine m"
+        " USING (claim) WHERE p.state IN ('live', 'stray') AND m.gone_at IS NULL"
+    )
+    storage = (
+        "SELECT jsonb_array_elements_text(note->'provision_storage_ids') FROM compute_index_supply.purchase"
+        " WHERE state = 'live' AND note ? 'provision_storage_ids'"
+    )
+    return sorted({resource for (resource,) in [*postgresql.execute(url, query), *postgresql.execute(url, storage)]})
+
+
 def test_machines_of_a_cluster_share_one_claim(make_project: MakeProject, registry: str) -> None:
     ring = Offer(gpu_count=16, node_count=2)
     shop = make_project([ring], provision_seconds=0)
@@ -396,6 +457,69 @@ def test_open_purchase_of_a_dead_run_counts_until_it_is_settled(shop: Project, r
     assert (run.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), run.output
     assert "sent for lost at" in run.text and "so its purchase did not happen" in run.text, run.output
     assert sorted(states(registry)) == ["live", "live", "void"]
+
+
+def provision_while(project: Project, act: Callable[[], None], *words: str, **variables: Any) -> Run:
+    """Run the playbook `provision`, and act while it reads the price, right before it claims an offer."""
+    price = Fault(method="GET", path="/offers/[^/]+$", delay=4, count=None)
+    project.simulator.faults.append(price)
+    command = ("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.provision")
+    with project.start(*command, *extra(variables), *words) as program:
+        until(lambda: price.seen > 0 or program.poll() is not None)
+        act()
+        project.simulator.faults.remove(price)
+        return Run(program.wait(HANGS), unfolded(program.read()))
+
+
+def test_claims_that_others_make_during_a_purchase_count(shop: Project, registry: str) -> None:
+    """The plan has counted before. The claim counts again, settles what may be settled, and passes a taken offer by."""
+    assert shop.provision("--limit", "gpu-1").returncode == 0
+    of_lost = "UPDATE compute_index_supply.purchase SET {} WHERE host = 'lost' AND state = 'buying'"
+    dead = of_lost.format("expired_seen = now() - interval '31 minutes'")
+    held = of_lost.format("project = 'theirs', offer = %(offer)s, held_until = now() + interval '1 minute'")
+
+    def add(change: str, offer: str = "00000000-0000-4000-8000-000000000008") -> None:
+        add_open_claim(registry, sent=True)
+        postgresql.execute(registry, change, {"offer": offer})
+
+    account = {"provision_max_account_price_per_hour": 5}
+    above = provision_while(shop, lambda: add(held), **account)
+    assert (above.returncode, live(shop)) == (2, ["gpu-1"]), above.output
+    assert "lost of project theirs USD 2.50 (being bought since" in above.failure("gpu-2"), above.output
+    postgresql.execute(registry, of_lost.format("state = 'void'"))
+
+    settled = provision_while(shop, lambda: add(dead), **account)
+    assert (settled.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), settled.output
+    assert "so its purchase did not happen" in settled.text, settled.output
+    assert shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-2").returncode == 0
+
+    wanted: list[str] = []
+
+    def take_its_offer() -> None:
+        wanted.append(shop.simulator.requests[-1].path.rpartition("/")[2])
+        add(held, wanted[0])
+
+    passed_by = provision_while(shop, take_its_offer)
+    assert (passed_by.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), passed_by.output
+    assert wanted[0] not in {bought.offer_id for bought in shop.simulator.purchases} and "lost" in str(claims(registry))
+
+
+def test_database_that_may_have_lost_claims_sells_nothing_for_a_while(shop: Project, registry: str) -> None:
+    """It has failed over, or a newer version of the collection has changed its tables. Machines may still end."""
+    assert shop.provision("--limit", "gpu-1").returncode == 0
+    for change, message in (
+        ("version = 2", "was made by a newer version of the collection (schema 2, here 1)"),
+        ("version = 1, cluster = 'former/1'", "has failed over, and may have lost claims: nothing new is bought until"),
+    ):
+        postgresql.execute(registry, f"UPDATE compute_index_supply.meta SET {change}")
+        refused = shop.provision()
+        assert (refused.returncode, live(shop)) == (2, ["gpu-1"]), refused.output
+        assert message in refused.failure("gpu-2") and "Nothing is billed for gpu-2." in refused.text
+    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
+    assert (ended.returncode, live(shop)) == (0, []), ended.output
+    postgresql.execute(registry, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
+    run = shop.provision()
+    assert (run.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), run.output
 
 
 @pytest.mark.first
