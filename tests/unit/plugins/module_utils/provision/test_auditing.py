@@ -249,6 +249,7 @@ def test_ending_machine_is_shown_with_age_and_cost(
         pytest.param(DAY_AGO, "", 24.0, id="start by the API"),
         pytest.param(HALF_AN_HOUR_AGO, "", None, id="half an hour"),
         pytest.param("2027-01-15T07:00:00Z", "", None, id="an hour"),
+        pytest.param("2027-01-15T06:54:00Z", "", 1.1, id="six minutes more"),
         pytest.param(TOMORROW, "", None, id="future end is no start"),
         pytest.param("soon", DAY_AGO, 24.0, id="start by the sweep"),
         pytest.param(HALF_AN_HOUR_AGO, DAY_AGO, 24.0, id="earlier of two starts"),
@@ -261,7 +262,7 @@ def test_end_that_does_not_come_within_an_hour_fails_audit(valid_to: Any, reaped
     reason = why_audit_fails(found, fail_on_orphans=False)
     assert reason.startswith("1 machine(s) have been ending for more than an hour") is (hours is not None)
     assert [row["ending_hours"] for row in found.stuck] == ([] if hours is None else [hours])
-    assert "r (USD 2.00 per hour, 24.0 h)" in reason or hours is None
+    assert hours is None or f"r (USD 2.00 per hour, {hours:.1f} h)" in reason
     assert all((row["ending_hours"] or 0.0) >= 0.0 for row in found.ending)
 
 

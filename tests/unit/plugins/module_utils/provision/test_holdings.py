@@ -272,6 +272,8 @@ def test_left_of_prefers_the_page_to_the_list(listed: str | None, read: Any, is_
     ("linked_since", "machine_created", "offer", "is_bought"),
     [
         ("2026-01-31T12:20:00Z", "2026-01-31T12:00:00Z", None, True),
+        ("2026-01-31T13:00:00Z", "2026-01-31T12:00:00Z", None, True),
+        ("2026-01-31T13:00:01Z", "2026-01-31T12:00:00Z", None, False),
         ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", None, False),  # a person may have linked a colleague's storage
         ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", OURS, True),  # it names our offer
         ("2026-01-31T15:00:00Z", None, None, True),

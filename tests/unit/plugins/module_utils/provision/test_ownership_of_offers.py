@@ -15,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     ids_in,
     ids_not_gone,
     is_later,
+    named_by_filter,
     namesakes,
 )
 
@@ -128,3 +129,31 @@ def test_is_later_compares_the_first_machines(
 ) -> None:
     assert is_later(own, others) is later
     assert not (own and others) or is_later(others, own) is not later
+
+
+def listed(number: int, offer_id: str | None, created_at: str | None) -> dict[str, Any]:
+    return {"resource_id": f"{number:08d}-0000-4000-8000-000000000000", "offer_id": offer_id, "created_at": created_at}
+
+
+AT_ONCE, LATER, STILL_LATER = "2026-01-31T12:00:00Z", "2026-01-31T12:00:30Z", "2026-01-31T12:00:31Z"
+
+
+@pytest.mark.parametrize(
+    ("resources", "procured_at", "nodes", "ids"),
+    [
+        pytest.param([listed(1, None, AT_ONCE)], AT_ONCE, 1, 1, id="made at once"),
+        pytest.param([listed(1, None, AT_ONCE)], LATER, 1, 1, id="made half a minute before"),
+        pytest.param([listed(1, None, AT_ONCE)], STILL_LATER, 1, 0, id="made a second earlier"),
+        pytest.param([listed(1, None, None)], AT_ONCE, 1, 0, id="unknown age"),
+        pytest.param([listed(1, None, AT_ONCE)], None, 1, 0, id="unknown time of the purchase"),
+        pytest.param([listed(1, None, AT_ONCE), listed(2, B, AT_ONCE)], AT_ONCE, 2, 0, id="with one of another offer"),
+        pytest.param([listed(1, None, AT_ONCE), listed(2, A, AT_ONCE)], AT_ONCE, 2, 1, id="with one of this offer"),
+        pytest.param([listed(1, None, AT_ONCE), listed(2, None, AT_ONCE)], AT_ONCE, 2, 2, id="a cluster's"),
+        pytest.param([listed(1, None, AT_ONCE), listed(2, None, AT_ONCE)], AT_ONCE, 1, 0, id="more than were bought"),
+    ],
+)
+def test_filter_names_resources_only_if_it_was_certainly_applied(
+    resources: list[dict[str, Any]], procured_at: str | None, nodes: int, ids: int
+) -> None:
+    without_offer = [item["resource_id"] for item in resources if item["offer_id"] is None]
+    assert named_by_filter(resources, A, procured_at, nodes) == without_offer[:ids]

@@ -73,6 +73,10 @@ def read(plan: Any = None, declared: list[Declaration] | None = None, account: s
     return SealedPlan.of(sealed_plan() if plan is None else plan, TOKEN).compared(declared or hosts(), account)
 
 
+def test_plan_may_have_bought_since_an_hour_before_its_quote() -> None:
+    assert read().since == NOW - 3600
+
+
 def test_sealed_plan_has_account_prices_orders_and_terms() -> None:
     plan = sealed_plan()
     assert {name: plan[name] for name in ("number", "account", "quoted_at", "expires_at", "price_per_hour")} == {
