@@ -168,6 +168,7 @@ def test_run_from_order_to_repeated_command(world: World) -> None:
     # From now on only this offer may be bought for it.
     quoted = world.quoted(free=False)
     assert quoted["provisions"] and quoted["offer_id"] == OFFER
+    assert os.listdir(world.folder / "runs") == ["train"], "it goes on in its own folder"
     job = {**SUCCEEDED_JOB, "log": ["a", "b"]}
     over = world.after_job(job, {"complete": True, "files": 2})
     assert over["ends"] and (world.record["phase"], world.record["last_lines"]) == ("home", ["a", "b"])
@@ -208,6 +209,8 @@ def test_run_needs_sweeps_command_and_results_dir(world: World) -> None:
     (world.folder / "file").touch()
     refused = world.prepare(run_command=None)
     assert refused["hosts"] == [] and refused["trouble"].endswith(" Nothing was sent.")
+    limited = world._perform(run.RUN, given=world.given, limited=True)
+    assert limited["hosts"] == [] and "--limit" in limited["trouble"]
     world.prepare(run_results_dir="file")
     refused = world.quoted(free=True)
     assert refused["failed"] and "results cannot be kept" in refused["msg"] and not refused.get("provisions")

@@ -126,6 +126,17 @@ def test_ledger_has_strays_and_no_other_project(run: Callable[..., Database]) ->
     assert [bill.resource_ids for bill in database.ledger("blue").bills] == [("m3",)]
 
 
+@pytest.mark.parametrize("other", [{"host": "gpu-2"}, {"project": "blue"}, {"account": "other"}])
+def test_purchase_is_contested_by_every_other_owner_of_its_offer(
+    run: Callable[..., Database], other: dict[str, str]
+) -> None:
+    first = run().note(purchase(note={"provision_a": 1}), [RESOURCE_ID])
+    with pytest.raises(Contested, match="has also bought the offer"):
+        run().note(purchase(**other), [SECOND_RESOURCE_ID])
+    (row,) = run().counted()
+    assert (row.host, row.project, row.account, row.note) == (first.host, first.project, first.account, first.note)
+
+
 # Ends
 
 
@@ -149,7 +160,11 @@ def test_first_end_of_a_purchase_counts(run: Callable[..., Database], price: flo
 
 
 def test_adopted_machine_is_the_only_one_of_its_ended_purchase(run: Callable[..., Database]) -> None:
-    run().end(run().note(purchase(), RESOURCE_IDS), RESOURCE_IDS)
+    ended = run().note(purchase(), RESOURCE_IDS)
+    run().end(ended, RESOURCE_IDS)
+    assert run().note(purchase(claim=ended.claim), RESOURCE_IDS).state == "ended"
+    with pytest.raises(Contested, match="it counts as ended"):
+        run().note(purchase(), RESOURCE_IDS)
     row = run().note(purchase(note={"provision_adopted": True}), [SECOND_RESOURCE_ID])
     assert (row.state, row.resource_ids) == ("live", [SECOND_RESOURCE_ID])
     bill = run().end(row, [SECOND_RESOURCE_ID])
@@ -196,6 +211,11 @@ def test_only_storage_left_after_its_end_is_billed_again(
     (bill,) = (bill for bill in database.ledger("default").bills if bill.runs)
     assert (bill.resource_ids, bill.price_per_hour, bill.registered) == ((RESOURCE_ID,), highest, True)
     assert [row.resource_ids for row in database.counted()] == [[RESOURCE_ID]]
+
+
+def test_storage_counts_in_the_project_that_bought_it(run: Callable[..., Database]) -> None:
+    run().keep_storage("default", "gpu-1", "account", Storage(RESOURCE_ID, "data", OFFER_ID, 0.05, project="red"))
+    assert [row.project for row in run().counted()] == ["red"]
 
 
 def test_storage_noted_as_a_machine_is_kept_as_storage(run: Callable[..., Database]) -> None:
