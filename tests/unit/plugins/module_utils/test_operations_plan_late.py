@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any, cast
 
@@ -185,6 +186,28 @@ def test_plan_settles_the_dead_claims_that_its_ceiling_counts(
         assert (actions(answer), answer["changed"], state) == (["stop"], False, ("buying",))
     else:
         assert (actions(answer), answer["changed"], state) == (["buy"], True, ("ended",))
+
+
+@pytest.mark.parametrize(
+    ("content", "action", "refusal"),
+    [
+        (f"provision_procured_offer_id: {X}\nprovision_purchase: sent\n", "stop", X),
+        ("[]\n", "stop", "holds no mapping"),
+        (f"provision_procured_offer_id: {X}\nprovision_purchase: refused\n", "buy", ""),
+        ("provision_groups: [gpu]\n", "buy", ""),
+    ],
+    ids=["open purchase", "unreadable", "refused purchase", "no purchase"],
+)
+def test_host_whose_purchase_is_only_in_its_file_stops(
+    registry_url: str, tmp_path: Path, content: str, action: str, refusal: str
+) -> None:
+    """It is to be moved into the shared registry first; otherwise the host would buy a second machine."""
+    file = tmp_path / "gpu-1" / "compute_index_supply.yml"
+    file.parent.mkdir()
+    file.write_text(content)
+    (host_plan,) = planned(AccountApi(), registry_url, registry_dir=str(tmp_path))["plans"]
+    assert host_plan["action"] == action and refusal in host_plan["refusal"], host_plan["refusal"]
+    assert action == "buy" or str(file) in host_plan["refusal"]
 
 
 @pytest.mark.parametrize("mode", ["", "quote", CHECK])
