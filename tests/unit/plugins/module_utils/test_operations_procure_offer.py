@@ -20,6 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import (
     BLANK,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -566,6 +567,23 @@ def test_bad_input_sends_nothing(queue: RequestQueue, buy: Any, params: Any, opt
 
 def test_plan_of_another_account_sends_nothing(queue: RequestQueue, buy: Any) -> None:
     assert "was planned with another token or api_url" in assert_failed(buy(account="other"), "invalid", "not_sent")
+    assert queue.calls == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"ssh_public_key": f"{KEY[:60]}B{KEY[61:]}"}, {"cloud_init": USER_DATA}, {"resource_name": "other"}],
+    ids=lambda change: next(iter(change), "as quoted"),
+)
+def test_only_the_order_that_was_quoted_is_sent(queue: RequestQueue, buy: Any, change: dict[str, str]) -> None:
+    order = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "resource_name": "trainer"}
+    quoted = {**order, "sealed": order_digests(order, TOKEN, {})}
+    if not change:
+        queue.expect_free_offer().expect(*POST, procurement())
+        assert buy(**quoted)["outcome"] == "created"
+        return
+    msg = assert_failed(buy(**{**quoted, **change}), "conflict", "not_sent")
+    assert msg.startswith("The plan was quoted with ") and msg.endswith("Nothing was sent.")
     assert queue.calls == []
 
 
