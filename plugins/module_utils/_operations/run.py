@@ -17,7 +17,7 @@ from dataclasses import replace
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
-from .._provision import messages, run_record, run_request, running
+from .._provision import messages, run_record, run_request, running, standing
 from .._provision.entry import Entry, connection_variables, read_entry
 from .._provision.place import Place
 from .._provision.rows import shortest_path
@@ -218,6 +218,7 @@ def runs(params: Params, check_mode: bool) -> Result:
         ledger_of = functools.cache(lambda place: registries.at(place).ledger())
         known = run_record.all_runs(records, machines, params["got"], snapshot.places, ledger_of)
         reached = [_reached(registries, *machine) for machine in machines]
+        nearby = standing.known_nearby(RegistrySnapshot(registries, registries.nearby(params)).host_entries())
     return {
         **_RUNS,
         "runs": known,
@@ -225,6 +226,7 @@ def runs(params: Params, check_mode: bool) -> Result:
         "machines": reached,
         "lines": run_record.table_of_runs(known, time.time()),
         "trouble": joined(*params["troubles"], *snapshot.warnings(), *unreadable),
+        "warnings": list(nearby),
     }
 
 

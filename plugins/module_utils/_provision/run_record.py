@@ -402,7 +402,9 @@ def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
     for run in runs:
         moment = seconds_of(run.get("ended_at") or run.get("began_at") or run.get("ordered_at") or "")
         since = "-" if moment is None else _text.age(now - moment)
-        rows.append({**run, "since": since, "machine_state": "billed" if run["machine"] else "gone"})
+        # Another inventory's registry may have a machine whose end is not noted.
+        machine_state = "billed" if run["machine"] else "gone" if run["has_ended"] else "unknown"
+        rows.append({**run, "since": since, "machine_state": machine_state})
     return _text.narrow_table(rows, _COLUMNS, ("last line", "run")) if rows else ["There are no runs."]
 
 
@@ -431,10 +433,13 @@ def all_runs(
     for row in rows:
         host = str(row["host"])
         place, entry = billed.get(host, (None, Entry()))
-        row["machine"] = list(entry.resource_ids)
+        row.update(machine=list(entry.resource_ids), has_ended=runs[host].get("phase") == GONE)
         if place or row["usd"] is None:
-            costs = (cost_of_run(ledger_of(each), host, runs[host]) for each in ([place] if place else places))
+            ledgers = list(map(ledger_of, [place] if place else places))
+            costs = (cost_of_run(ledger, host, runs[host]) for ledger in ledgers)
             row["usd"] = next((cost for cost in costs if cost is not None), None)
+            offer_id = str(runs[host].get("offer_id"))
+            row["has_ended"] |= any(ledger.has_ended(host, offer_id) for ledger in ledgers)
     return sorted(rows, key=lambda row: (not row["machine"], str(row["name"])))
 
 

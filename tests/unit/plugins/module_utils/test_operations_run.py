@@ -243,6 +243,16 @@ def test_list_of_runs_fails_if_a_record_is_unreadable(world: World) -> None:
     assert [item["name"] for item in found["runs"]] == ["train"] and f"{broken}/run.json" in found["trouble"]
 
 
+def test_list_of_runs_names_folder_nearby_that_has_machines(world: World) -> None:
+    start_job(world)
+    assert not world.step(run.RUNS)["warnings"]
+    own, other = world.folder / "host_vars", world.folder / "inventory" / "host_vars"
+    other.parent.mkdir()
+    own.rename(other)
+    (warning,) = world.step(run.RUNS)["warnings"]
+    assert warning.startswith(f"{other} has machines of run-train, and is no registry of this run.")
+
+
 def test_changed_code_is_another_job(world: World) -> None:
     start_job(world)
     (world.folder / "code" / "train.py").write_text("print(1)\n")

@@ -276,7 +276,10 @@ def test_all_runs_merges_records_machines_and_answers() -> None:
     other_entries = [BOUGHT, read_entry(storage.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
     assert run_record.is_of_run(RUNNING) and not any(map(run_record.is_of_run, other_entries))
     # No command of the run "ended" has noted yet that a person ended its machine.
-    records.append({"folder": "ended", "name": "ended", "host": "run-ended", "state": "failed", "phase": "home"})
+    home = {"folder": "ended", "name": "ended", "host": "run-ended", "state": "failed", "phase": "home"}
+    records.append({**home, "offer_id": "o1"})
+    # The machine of this one may be in the registry of another inventory.
+    records.append({**home, "folder": "other", "name": "other", "host": "run-other", "offer_id": "o2"})
     bill = Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0)
     ledger = Ledger((bill, bill._replace(host="run-ended", end=1800.0)), 3600.0)
     answer = {"state": "succeeded", "exit_code": 0, "ended_at": None, "log": ["a", "b"]}
@@ -287,11 +290,12 @@ def test_all_runs_merges_records_machines_and_answers() -> None:
         ("eval", "succeeded", ["m1"], 2.0, "b"),
         ("new", "unknown", ["m1"], None, ""),
         ("ended", "failed", [], 1.0, ""),
+        ("other", "failed", [], None, ""),
         ("train", "succeeded", [], 2.5, ""),
     ]
     assert runs[0]["exit_code"] == 0 and runs[0]["began_at"] == "2026-12-01T06:00:00Z"
     lines = run_record.table_of_runs(runs, 0.0)
-    assert len(lines) == 5 and "billed" in lines[1] and "gone" in lines[3]
+    assert len(lines) == 6 and "billed" in lines[1] and "gone" in lines[3] and "unknown" in lines[4]
     assert run_record.table_of_runs([], 0.0) == ["There are no runs."]
 
 
