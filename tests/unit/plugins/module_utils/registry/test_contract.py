@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     AFFECTED,
     MADE,
@@ -22,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     read_entry,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, FAILED, GONE
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     STORAGE,
@@ -40,7 +42,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
-from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
+from samples import BASE, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
 
 THIRD, FOURTH = "00000000-0000-4000-8000-000000000003", "00000000-0000-4000-8000-000000000004"
 
@@ -423,6 +425,21 @@ def test_hosts_may_have_any_name(run: Runs, host: str) -> None:
     run(host).claim(journal(provision_resource_name=host))
     assert read_back(run, host)["provision_resource_name"] == host
     assert run("x").read() is None
+
+
+@pytest.mark.parametrize("store", ["files", "postgresql"])
+def test_read_only_registry_notes_neither_a_sweep_nor_evidence(
+    request: pytest.FixtureRequest, tmp_path: Path, store: str
+) -> None:
+    url, folder = request.getfixturevalue("registry_url") if store == "postgresql" else "", tmp_path / "project"
+    folder.mkdir()
+    place = SharedProject("default") if url else Folder(str(folder / "host_vars"))
+    evidence = {"offer_id": OFFER_ID, "item": "gpu-1", "host": "gpu-1"}
+    with Registries(url, BASE, read_only=True) as registries:
+        with pytest.raises(RegistryError, match="is only read here"):
+            registries.at(place).note_sweep(time.time())
+        assert registries.at(place).keep_evidence("gpu-1", evidence) == ""
+    assert list(folder.iterdir()) == []
 
 
 # Leases
