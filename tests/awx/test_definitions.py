@@ -131,6 +131,14 @@ def test_templates_workflow_and_schedules_name_existing_objects() -> None:
     assert nodes["approve"]["approval"]["timeout"] <= 1500
 
 
+def test_project_takes_no_next_major_version() -> None:
+    """AWX installs the collection again at each update of the project, also between a quote and its purchase."""
+    required = yaml.safe_load((ROOT / "awx" / "project" / "collections" / "requirements.yml").read_text())
+    major = int(yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"].partition(".")[0])
+    versions = f">={major}.0.0,<{major + 1}.0.0"
+    assert required == {"collections": [{"name": "compute_index.supply", "version": versions}]}
+
+
 def test_questions_name_their_variables() -> None:
     questions = [each for survey in SURVEYS.values() for each in survey["spec"]]
     assert all(each["question_name"].endswith(f" ({each['variable']})") for each in questions)
