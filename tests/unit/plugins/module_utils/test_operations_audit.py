@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
@@ -204,10 +205,12 @@ def test_audit_lists_leases_and_warns_without_sweeps(tmp_path: Path) -> None:
     assert answer["audit"]["leases"]["gpu-2"] == {"ends_at": "2098-01-01T00:00:00Z", "at_most": 57.6}
 
 
-def test_audit_names_folder_nearby_that_has_machines(tmp_path: Path) -> None:
-    """Without the inventory with which they were bought, they look like orphans."""
+def test_audit_and_costs_name_folder_nearby_that_has_machines(tmp_path: Path) -> None:
+    """Without the inventory with which they were bought, they look like orphans, and cost nothing."""
     nearby = tmp_path / "inventory" / "host_vars"
     write(nearby, "gpu-1", resource_ids=["r"])
     host = audited_host("localhost", "", registry_dir=None)
     found = audit(Api(machine("r")), params(steps.AUDIT, hosts=[host], here=str(tmp_path)), False)  # type: ignore[arg-type]
     assert len(found["audit"]["orphans"]) == 1 and f"{nearby} has machines of gpu-1, and is" in found["warnings"][0]
+    spent = spend(params(steps.SPEND, hosts=[{**host, "project": "default"}], here=str(tmp_path)), False)
+    assert not spent["spend"]["hosts"] and spent["warnings"] == found["warnings"]
