@@ -197,6 +197,16 @@ def test_lost_connection_is_repeated_for_longer_after_a_claim(run: Callable[...,
     assert [row.host for row in database.counted()] == ["gpu-1"]
 
 
+def test_kept_connection_is_replaced_once_it_is_lost(run: Callable[..., Database], registry_url: str) -> None:
+    """A sweep keeps one. It must end the machines of its further hosts."""
+    database = run(keep=True, patience=5.0)
+    database.make_tables()
+    kept = database._run(lambda connection: connection.info.backend_pid, 0.0)
+    postgresql.execute(registry_url, "SELECT pg_terminate_backend(%s, 2000)", [kept])
+    assert database.counted() == []
+    database.close()
+
+
 def test_time_limit_of_a_step_ends_with_it(run: Callable[..., Database]) -> None:
     """It would cut a kept connection during a later step."""
     database = run(keep=True)
