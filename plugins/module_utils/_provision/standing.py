@@ -10,7 +10,18 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import abridged, applicable, grouped, ids_in_words, items_of, joined, mapping_of, seconds_of, usd
+from .._text import (
+    abridged,
+    applicable,
+    end_option,
+    grouped,
+    ids_in_words,
+    items_of,
+    joined,
+    mapping_of,
+    seconds_of,
+    usd,
+)
 from . import holdings, ownership, search
 from .declaration import Declaration
 from .entry import IDS, Entry
@@ -315,7 +326,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     look = look_at(host.host, entry, status, account)
     standing = Standing(HostState.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
     if phase is None:
-        return _unknown(host, entry, status, standing)
+        return _unknown(host, entry, status, standing, account)
     if entry.is_open:
         return _opened(host, entry, phase, standing, account)
     held, contradictions = look.concluded
@@ -326,21 +337,27 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     if phase == _states.READY:
         return replace(standing, kind=HostState.READY) if status.get("ready") and not held.pending else standing
     if phase == _states.EXPIRED:
-        return _contradicted(host, entry, standing, "it has expired unbought")
+        return _contradicted(host, entry, standing, "it has expired unbought", _shown(entry, account))
     over = {_states.ENDED: _ended, _states.FAILED: _failed}.get(phase)
     # After a purchase that succeeded, the status "unbought" only lags.
     return over(host, entry, standing, look, account) if over else standing
 
 
-def _contradicted(host: Declaration, entry: Entry, standing: Standing, reason: str) -> Standing:
-    """The registry says that the machine was bought, but the API contradicts it for this reason."""
+def _contradicted(host: Declaration, entry: Entry, standing: Standing, reason: str, left: list[Machine]) -> Standing:
+    """The registry says that the machine was bought, but the API contradicts it for this reason.
+
+    ``left``: machines of the purchase that it shows nevertheless.
+    """
     place = host.registry.entry_place(host.host)
     file = f" The registry file is {place}." if place else ""
+    advice = f"Does the token belong to the account that bought it? {forget_advice(host.host, entry.resource_ids)}"
+    if left:
+        reason += f", while the list has {described(left)}"
+        advice = f"To end it: compute_index.supply.decommission {end_option([host.host])}."
     return stopped(
         f"The registry says that {host.host} has bought offer {entry.offer_id} (machine"
         f" {ids_in_words(entry.resource_ids)}), but {reason}. The machine may be billed nevertheless, so nothing else"
-        " was bought. Does the token belong to the account that bought it?"
-        f" {forget_advice(host.host, entry.resource_ids)}{file}",
+        f" was bought. {advice}{file}",
         standing,
     )
 
@@ -364,11 +381,15 @@ def _ended(host: Declaration, entry: Entry, standing: Standing, look: PurchaseLo
     left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
     if not left:
         return _void(host, entry, look, account, has_bought=True)
-    reason = f"its status says that everything has ended, while the list has {described(left)}"
-    return _contradicted(host, entry, standing, reason)
+    return _contradicted(host, entry, standing, "its status says that everything has ended", left)
 
 
-def _unknown(host: Declaration, entry: Entry, status: Status, standing: Standing) -> Standing:
+def _shown(entry: Entry, account: Account) -> list[Machine]:
+    """Return the machines of an entry that may be billed, by the list and by their own pages."""
+    return list(filter(account.shows, ownership.machines_in(billed_among(account.machines_with(entry.resource_ids)))))
+
+
+def _unknown(host: Declaration, entry: Entry, status: Status, standing: Standing, account: Account) -> Standing:
     """The standing if the offer's status cannot be read, or the API does not know the offer."""
     reason = str(status.get("msg") or "its status was not requested.")
     if status.get("error_class") != "not_found":
@@ -379,7 +400,7 @@ def _unknown(host: Declaration, entry: Entry, status: Status, standing: Standing
         )
     if entry.is_open:
         return replace(standing, kind=HostState.OPEN)
-    return _contradicted(host, entry, standing, "the API does not know it")
+    return _contradicted(host, entry, standing, "the API does not know it", _shown(entry, account))
 
 
 def _opened(host: Declaration, entry: Entry, phase: str, standing: Standing, account: Account) -> Standing:
