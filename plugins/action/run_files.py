@@ -38,9 +38,10 @@ class ActionModule(MachineAction):
     def _bring(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         with temporary_folder() as folder:
             src, archive = os.path.abspath(options["src"]), os.path.join(folder, "code.tar.gz")
-            is_packed = os.path.isfile(src)  # by the playbook run, at its beginning
-            archive = src if is_packed else archive
-            digest = code_files.packed_digest(src) if is_packed else code_files.pack(src, options["exclude"], archive)
+            if os.path.isfile(src):  # the playbook run has packed it at its beginning
+                archive, digest = src, code_files.packed_digest(src)
+            else:
+                digest = code_files.pack(src, options["exclude"], archive)
             has = self._ask(options, task_vars, digest=digest)["has"]
             if not has and not self._task.check_mode:
                 tmp = self._make_tmp_path()

@@ -365,6 +365,11 @@ class RegistrySnapshot:
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
+def warnings_nearby(registries: Registries, call: t.Mapping[str, t.Any]) -> list[str]:
+    """A warning for each folder nearby that has machines, but is no registry of this call."""
+    return list(standing.known_nearby(RegistrySnapshot(registries, registries.nearby(call)).host_entries()))
+
+
 def update_ssh_config(registries: Registries, places: t.Iterable[Place]) -> list[str]:
     """Write the file ``.ssh_config`` of each of these places, unless the registries are read-only.
 

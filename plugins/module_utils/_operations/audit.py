@@ -11,7 +11,7 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, check_uuid, checked_option, on_api
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import auditing, ending_by_id, messages, missing, moving, standing
+from .._provision import auditing, ending_by_id, messages, missing, moving
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, id_of, refreshed, with_unregistered
@@ -25,6 +25,7 @@ from ._registries import (
     claim_by_name,
     hosts_without_registry,
     reading_registries,
+    warnings_nearby,
 )
 from .procure_offer import settle
 from .reading import read_by_id
@@ -62,14 +63,13 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     known = set(map(id_of, billed))
     others = missing.why_of_another_account(missing.unknown_places(snapshot.host_entries(), known))
     unread = [*params["troubles"], *snapshot.warnings(), *noted.problems, *others]
-    nearby = standing.known_nearby(RegistrySnapshot(registries, registries.nearby(params)).host_entries())
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),
         "audit": found.published,
         "lines": auditing.audit_lines(found),
         "trouble": auditing.why_audit_fails(found, unread, over, fail_on_orphans=params["fail_on_orphans"]),
-        "warnings": [*settled.warnings, *noted.sentences(), *unswept, *nearby],
+        "warnings": [*settled.warnings, *noted.sentences(), *unswept, *warnings_nearby(registries, params)],
     }
 
 
@@ -87,8 +87,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     resource_id = checked_option("end_resource_id", params["resource_id"], check_uuid)
     reason = checked_option("end_reason", params["reason"], ending_by_id.check_reason)
     places = registries.places(params)
-    nearby = registries.nearby(params)
-    snapshot = RegistrySnapshot(registries, [*places.values(), *nearby])
+    snapshot = RegistrySnapshot(registries, [*places.values(), *registries.nearby(params)])
     if unread := joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings()])):
         raise Failure(ending_by_id.owner_unknown(resource_id, unread), "invalid", **BLANK_ORPHAN)
     try:
@@ -100,8 +99,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     over = registries.ended_bills(places.values(), [machine])
     moved = (f"{text} {messages.NOTHING_ENDED}" for text in moving.moved_away(over, [machine]))
     if objection := joined(ending_by_id.why_not_by_id(resource_id, machines, claims, strays), *moved):
-        elsewhere = standing.known_nearby(RegistrySnapshot(registries, nearby).host_entries())
-        raise Failure(joined(objection, *elsewhere), "conflict", **BLANK_ORPHAN)
+        raise Failure(joined(objection, *warnings_nearby(registries, params)), "conflict", **BLANK_ORPHAN)
     found = ending_by_id.end_for_workflow(machine, reason, params["by"] or registries.who)
     lines = ending_by_id.lines_of_orphan_end(machine, found, would=check_mode)
     return {**BLANK_ORPHAN, "ended": found, "lines": lines}

@@ -17,7 +17,7 @@ from dataclasses import replace
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
-from .._provision import messages, run_record, run_request, running, standing
+from .._provision import messages, run_record, run_request, running
 from .._provision.entry import Entry, connection_variables, read_entry
 from .._provision.place import Place
 from .._provision.rows import shortest_path
@@ -26,7 +26,7 @@ from .._provision.run_request import Request
 from .._registry._records import RecordFolder, records_in
 from .._registry._stores import inventory_around, job_folders, registry_dir
 from .._text import joined, mapping_of, text_of, utc
-from ._registries import LastSweeps, Registries, RegistrySnapshot
+from ._registries import LastSweeps, Registries, RegistrySnapshot, warnings_nearby
 
 _Value = t.TypeVar("_Value")
 BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
@@ -218,7 +218,7 @@ def runs(params: Params, check_mode: bool) -> Result:
         ledger_of = functools.cache(lambda place: registries.at(place).ledger())
         known = run_record.all_runs(records, machines, params["got"], snapshot.places, ledger_of)
         reached = [_reached(registries, *machine) for machine in machines]
-        nearby = standing.known_nearby(RegistrySnapshot(registries, registries.nearby(params)).host_entries())
+        nearby = warnings_nearby(registries, params)
     return {
         **_RUNS,
         "runs": known,
@@ -226,7 +226,7 @@ def runs(params: Params, check_mode: bool) -> Result:
         "machines": reached,
         "lines": run_record.table_of_runs(known, time.time()),
         "trouble": joined(*params["troubles"], *snapshot.warnings(), *unreadable),
-        "warnings": list(nearby),
+        "warnings": nearby,
     }
 
 

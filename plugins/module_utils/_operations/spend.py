@@ -10,11 +10,11 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, checked_option
-from .._provision import moving, spending, standing
+from .._provision import moving, spending
 from .._provision.place import Place
 from .._registry._protocol import RegistryError
 from .._text import joined
-from ._registries import Registries, RegistrySnapshot, hosts_without_registry
+from ._registries import Registries, RegistrySnapshot, hosts_without_registry, warnings_nearby
 
 BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
 
@@ -34,7 +34,7 @@ def spend(params: Params, check_mode: bool) -> Result:
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
-        nearby = RegistrySnapshot(registries, registries.nearby(params))
+        nearby = warnings_nearby(registries, params)
         others = sorted({project for project, _entry in snapshot.other_project_entries()})
     costs = spending.spending_of(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in hosts_without_registry(params, places)]
@@ -47,10 +47,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         "trouble": joined(
             *dict.fromkeys([*params["troubles"], *unread, *ledger.warnings, *moving.uncounted(ledger.bills)])
         ),
-        "warnings": [
-            *spending.warnings(costs, uncounted, others),
-            *standing.known_nearby(nearby.host_entries()),
-        ],
+        "warnings": [*spending.warnings(costs, uncounted, others), *nearby],
     }
 
 

@@ -99,14 +99,14 @@ _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # Answers that mean "not given"; "no" leaves it to the inventory.
 _NOT_GIVEN = frozenset({"", "any", "none", "no"})
 _EMPTY: tuple[t.Any, ...] = (None, "", [], {})
-# Names that mean something to Ansible, and groups of the inventory plugin
-_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "supply_run", "true", "false", "none", "null"})
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TYPED_NAME = re.compile(f"(?=.*[A-Za-z]){HOST_NAME.pattern}")  # only digits would be a mistyped number of hosts
 # The prefix of the group that is made for the hosts of an order, for one run
 ORDER_GROUP = "supply_order_"
 _ORDER_GROUP_NAME = re.compile(rf"{ORDER_GROUP}[0-9a-f]{{8}}")
 GROUP_OF_RUNS = "supply_run"  # of the hosts of runs; the registry notes it with the purchase
+# Names that mean something to Ansible, and groups of the inventory plugin
+_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", GROUP_OF_RUNS, "true", "false", "none", "null"})
 LIMITS_OF_SWEEPS = ("reap_grace", "reap_before_end_timeout")  # variables that a host may set for its end by a sweep
 PROBE_HOST = "supply-probe"  # the host of the machine that the playbook probe buys
 # Answers that become variables of the role unchanged

@@ -44,11 +44,10 @@ def with_variables_of_run(given: Row, record: Row) -> Row:
     results. With ``run_again``, a run that is over gives nothing to the next one.
     """
     asked, phase = record.get("asked") or {}, record.get("phase")
-    is_name_alone = not any(given.get(name) for name in _JOB_VARIABLES)
-    if phase in (STARTED, HOME) or (phase == GONE and is_name_alone and not given.get("run_again")):
-        asked = asked if is_name_alone else {"run_results": asked.get("run_results")} if asked else {}
-        return {**asked, **given}
-    return given
+    is_going_on, is_over = phase in (STARTED, HOME), phase == GONE and not given.get("run_again")
+    if not any(given.get(name) for name in _JOB_VARIABLES):
+        return {**asked, **given} if is_going_on or is_over else given
+    return {"run_results": asked.get("run_results"), **given} if is_going_on and asked else given
 
 
 def has_job(record: Row) -> bool:

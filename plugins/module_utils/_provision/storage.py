@@ -223,11 +223,10 @@ def kept_after_end(entry: Variables, moment: str) -> tuple[Storage, ...]:
     """The storage of an entry after its machine ended at ``moment`` (ISO 8601, UTC, by the entry's clock)."""
     clock, project = clock_of(entry.get(NOTED_BY)), text_of(entry.get("provision_project"))
     groups, is_to_end = texts_of(entry.get("provision_groups")), entry.get(STORAGE_ENDS) is True or None
-    items = read_storage(entry.get(STORAGE))
-    marked = (item if item.kept_since else replace(item, is_to_end=item.is_to_end or is_to_end) for item in items)
+    new: dict[str, t.Any] = {"kept_since": moment, "noted_by": clock, "project": project, "groups": groups}
     return tuple(
-        item if item.kept_since else replace(item, kept_since=moment, noted_by=clock, project=project, groups=groups)
-        for item in marked
+        item if item.kept_since else replace(item, is_to_end=item.is_to_end or is_to_end, **new)
+        for item in read_storage(entry.get(STORAGE))
     )
 
 
