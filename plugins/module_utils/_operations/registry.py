@@ -82,14 +82,15 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     path, entry = folder.entry_file(name), read_entry(variables)
     if entry.held_by:
         raise Claimed(path, variables)
-    store = registries.at(SharedProject(project_of(host["project"])))
-    shared = t.cast(Registry, store.host(name))
+    project = project_of(host["project"])
+    shared = t.cast(Registry, registries.at(SharedProject(project)).host(name))
     known = shared.read()
     noted = None if known is None else read_entry(known)
-    if reason := moving.why_contradicted(path, entry, shared.where, noted, store.ledger()):
+    bills = registries.database().bills_of_offer(project, entry.offer_id)
+    if reason := moving.why_contradicted(path, entry, shared.where, noted, bills):
         raise RegistryError(reason)
     if not check_mode:
-        _move_storage(registries, project_of(host["project"]), name, file, entry)
+        _move_storage(registries, project, name, file, entry)
         if entry.may_have_bought:
             keys = pinned_host_keys(registries.at(folder).known_hosts(name, entry.offer_id))
             facts = moving.without_kept(without_local_paths(variables), entry)

@@ -59,15 +59,16 @@ def hosts_to_move(
     return [row for row in rows if "group" not in row] + list(found.values()), stay
 
 
-def why_contradicted(path: str, entry: Entry, where: str, noted: Entry | None, ledger: Ledger) -> str:
+def why_contradicted(path: str, entry: Entry, where: str, noted: Entry | None, bills: t.Iterable[Bill]) -> str:
     """Why an entry cannot be moved: the shared registry names another purchase of the host, or has noted its end.
 
-    ``ledger``: the shared registry's. A person may adopt a machine that counts as ended. Empty if it can be moved.
+    ``bills``: the shared registry's, of the entry's offer. A person may adopt a machine that counts as ended. Empty if
+    it can be moved.
     """
     if not entry.may_have_bought or (noted is not None and noted.offer_id == entry.offer_id):
         return ""
-    for bill in () if entry.adopted else ledger.bills:
-        if bill.offer_id == entry.offer_id and bill.end is not None and {*entry.resource_ids} <= {*bill.resource_ids}:
+    for bill in () if entry.adopted else bills:
+        if bill.end is not None and {*entry.resource_ids} <= {*bill.resource_ids}:
             ended = f"{where} has noted that the machine of offer {bill.offer_id} ended at {formatted(bill.end)}."
             return why_not_moved(path, ended)
     if noted is None:

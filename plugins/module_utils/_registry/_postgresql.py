@@ -154,6 +154,11 @@ class Database(Connector):
 
         return self._query(step, Ledger((), time.time()))
 
+    def bills_of_offer(self, project: str, offer: str) -> list[Bill]:
+        """The bills of a project's purchases of an offer."""
+        values = {"project": project, "offer": offer}
+        return self._query(lambda connection: self._bills(connection, sql.LEDGER_OF_OFFER, values), [])
+
     def evidence(self, project: str, since: float) -> list[dict[str, t.Any]]:
         """Evidence against a project's machines, except those that ended before ``since`` (seconds since the epoch)."""
         values = {"project": project, "since": since}

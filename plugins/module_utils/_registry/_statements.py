@@ -144,6 +144,7 @@ SELECT p.project, p.host, p.offer, p.note, p.reason,
 FROM compute_index_supply.purchase p
 """
 LEDGER_OF_CLAIM = LEDGER + "WHERE p.claim = %(claim)s"
+LEDGER_OF_OFFER = LEDGER + "WHERE p.project = %(project)s AND p.offer = %(offer)s AND p.state <> 'void'"
 LEDGER_OF_PROJECT = (
     LEDGER
     + """

@@ -163,6 +163,43 @@ def test_file_of_ended_purchase_is_not_moved_and_gets_advice(
     assert not database.open_claim("default", "gpu-1")
 
 
+@pytest.mark.parametrize("old_entry", [entry("made", RESOURCE_ID), entry("sent")], ids=["bought", "without an answer"])
+def test_end_that_is_noted_during_the_move_keeps_the_file(
+    tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch, old_entry: dict[str, Any]
+) -> None:
+    """Another clone has moved the host, and ends it after this one has looked for an end."""
+    database = Database(registry_url, {"host": "bastion", "user": "alice", "run": "test"})
+    write(tmp_path / "alice", entry("made", RESOURCE_ID))
+    move(registry_url, tmp_path / "alice")
+    file, known = write(tmp_path / "bob", old_entry), database.open_claim("default", "gpu-1")
+    assert known is not None
+    look, open_claim = Database.bills_of_offer, Database.open_claim
+
+    def end_meanwhile(reader: Database, *given: str) -> Any:
+        bills = look(reader, *given)
+        database.end(known, known.resource_ids)
+        return bills
+
+    # This clone has read the host just before the other one's move.
+    found = iter([None])
+    monkeypatch.setattr(Database, "open_claim", lambda *given: next(found, open_claim(*given)))
+    monkeypatch.setattr(Database, "bills_of_offer", end_meanwhile)
+    trouble = move_hosts(registry_url, row(tmp_path / "bob", "gpu-1"))["trouble"]
+    assert file.exists() and f"{file} was not moved" in trouble
+    assert not open_claim(database, "default", "gpu-1")
+
+
+def test_move_of_a_host_does_not_read_the_bills_of_others(
+    tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the time of a move would grow with the square of its hosts."""
+    for host, offer_id, resource_id in (("gpu-1", OFFER_ID, RESOURCE_ID), ("gpu-2", OTHER_ID, SECOND_RESOURCE_ID)):
+        write(tmp_path, entry("made", resource_id, offer_id=offer_id), host=host)
+    monkeypatch.setattr(Database, "ledger", pytest.fail)
+    assert not move_hosts(registry_url, *(row(tmp_path, host) for host in ("gpu-1", "gpu-2")))["trouble"]
+    assert known(registry_url, "default") == {"gpu-1": OFFER_ID, "gpu-2": OTHER_ID}
+
+
 def test_host_without_shared_registry_keeps_its_file(tmp_path: Path, registry_url: str) -> None:
     """For example a host with its own empty provision_registry_url, in the folder of hosts that share the registry."""
     write(tmp_path, entry("made", RESOURCE_ID))
