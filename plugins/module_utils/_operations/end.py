@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 import uuid
 from dataclasses import replace
@@ -24,7 +25,7 @@ from .._provision.reaping import SweptHost
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
-from .._registry._protocol import Registry, RegistryError, retry_if_changed
+from .._registry._protocol import Registry, RegistryError, Unwritable, retry_if_changed
 from .._text import joined
 from ._registries import Registries, RegistrySnapshot, claim_by_name, update_ssh_config, with_registries
 from .reading import List, Listing, ask_with_storage, offer_statuses, read_by_id
@@ -118,7 +119,9 @@ def _note_begin_now(
         raise RegistryError(endings.changed_meanwhile(registry.where))
     still = reaping.last_look(request.host, found, sweep, entry, clock) if sweep else found
     if registry is not None and still.ids and not check_mode:
-        registry.compare_and_set(endings.begin_changes(request, lease.utc_rounded_up(clock.now(entry.clock))))
+        # On a full disk no run can note an extension either, and the machine would be billed until there is room.
+        with contextlib.suppress(Unwritable):
+            registry.compare_and_set(endings.begin_changes(request, lease.utc_rounded_up(clock.now(entry.clock))))
     return still
 
 

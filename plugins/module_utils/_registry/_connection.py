@@ -19,7 +19,7 @@ import time
 import typing as t
 
 from . import _statements as sql
-from ._protocol import ReadOnlyRegistry, RegistryError
+from ._protocol import ReadOnlyRegistry, RegistryError, Unwritable
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -48,6 +48,10 @@ class Unreachable(RegistryError):
     """The database cannot be reached, or did not answer in time."""
 
     error_class = "unavailable"
+
+
+class DatabaseFull(Unwritable, Unreachable):
+    """The database's disk is full. A standby would not say so, so what was read is up to date."""
 
 
 class Connector:
@@ -137,7 +141,8 @@ class Connector:
             except self._psycopg.Error as error:
                 reason, is_transient = self._reason(error)
                 if not is_transient or time.monotonic() + pause > deadline:
-                    raise Unreachable(f"{self.where} {reason}.") from None
+                    is_full = isinstance(error, self._psycopg.errors.DiskFull)
+                    raise (DatabaseFull if is_full else Unreachable)(f"{self.where} {reason}.") from None
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 

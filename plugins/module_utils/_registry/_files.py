@@ -49,7 +49,7 @@ from .._provision.storage import (
     storage_variables,
 )
 from .._text import read_json_object, utc
-from ._protocol import Claimed, ReadOnlyRegistry, RegistryError, Variables
+from ._protocol import Claimed, ReadOnlyRegistry, RegistryError, Unwritable, Variables
 
 try:
     import yaml
@@ -291,7 +291,8 @@ class HostFile:
         """Lock the entry for a change. Every change goes through here. Raises RegistryError."""
         if self.read_only:
             raise ReadOnlyRegistry(self._path)
-        with as_registry_error(f"The registry file {self._path} cannot be written"), locked(self._path):
+        failure = f"The registry file {self._path} cannot be written"
+        with as_registry_error(failure, Unwritable), locked(self._path):
             yield
 
 
@@ -528,12 +529,16 @@ def write_durably(path: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def as_registry_error(failure: str) -> t.Iterator[None]:
-    """Turn a file system's error into RegistryError: ``failure``, such as ``The file X cannot be read``, and why."""
+def as_registry_error(failure: str, kind: type[RegistryError] = RegistryError) -> t.Iterator[None]:
+    """Turn a file system's error into one of this ``kind``: ``failure``, as ``The file X cannot be read``, and why.
+
+    If another run holds a lock for too long, it may be writing: that is always a plain RegistryError.
+    """
     try:
         yield
     except (OSError, UnicodeError) as error:
-        raise RegistryError(f"{failure}: {reason_of(error)}.") from None
+        of_kind = RegistryError if isinstance(error, TimeoutError) else kind
+        raise of_kind(f"{failure}: {reason_of(error)}.") from None
 
 
 def reason_of(error: BaseException) -> str:

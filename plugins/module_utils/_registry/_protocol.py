@@ -57,6 +57,10 @@ class ReadOnlyRegistry(RegistryError):
         super().__init__(f"{where} is only read here, so nothing in it is changed.")
 
 
+class Unwritable(RegistryError):
+    """An entry that can be read cannot be written, as on a full disk: until that is mended, no run can change it."""
+
+
 class Registry(t.Protocol):
     """The registry of one host. Each method raises RegistryError.
 

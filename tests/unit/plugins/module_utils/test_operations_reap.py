@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,6 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
 
@@ -363,6 +365,29 @@ def test_end_of_lease_marks_entry_before_any_deletion(tmp_path: Path) -> None:
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
     assert plan_end(api, "gpu-1", tmp_path)["ids"] == ["r1"]
     assert "provision_reaped_at" in yaml.safe_load(file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("error", "ids"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), ["r1"]),
+        (OSError(errno.EROFS, "Read-only file system"), ["r1"]),
+        (TimeoutError("another process has held the lock"), []),  # it may be extending the lease
+    ],
+)
+def test_lease_that_is_over_ends_although_no_run_can_note_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, ids: list[str]
+) -> None:
+    write(tmp_path, "gpu-1", "r1", -1.0)
+    write(tmp_path, "gpu-2", "r2", 1.0)
+    api = Api(machine("r1", "gpu-1"), machine("r2", "gpu-2"))
+
+    def fail(*_args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(_files, "write_durably", fail)
+    assert plan_end(api, "gpu-1", tmp_path)["ids"] == ids
+    assert plan_end(api, "gpu-2", tmp_path)["ids"] == []
 
 
 def test_machine_extended_since_sweep_does_not_end(tmp_path: Path) -> None:

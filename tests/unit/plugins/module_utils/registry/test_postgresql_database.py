@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Database,
     Unreachable,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError, Unwritable
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import entries_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import FIRST_EPOCH, SCHEMA
 
@@ -70,6 +70,22 @@ def test_newer_schema_refuses_claims_but_accepts_facts_and_ends(
     assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
     run().end(row, RESOURCE_IDS)
     assert run().counted() == []
+
+
+def test_full_disk_of_database_is_distinguished(run: Callable[..., Database], registry_url: str) -> None:
+    """Then no run can note an extension, so a sweep ends leases that are over."""
+    row = run().claim(purchase(), NO_CEILING)
+    postgresql.execute(
+        registry_url,
+        "CREATE FUNCTION compute_index_supply.no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE disk_full USING MESSAGE = 'could not extend file'; END $$;"
+        "CREATE TRIGGER no_space BEFORE UPDATE ON compute_index_supply.purchase"
+        " EXECUTE FUNCTION compute_index_supply.no_space()",
+    )
+    database = Database(registry_url, holder("sweep"), facts_patience=0.0)
+    with pytest.raises(Unwritable, match=r"could not extend file \(53100\)") as failure:
+        database.compare_and_set(row, {"provision_reaped_at": "2026-12-01T06:00:00Z"})
+    assert failure.value.error_class == "unavailable"
 
 
 @pytest.fixture
