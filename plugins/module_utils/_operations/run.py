@@ -17,7 +17,7 @@ from dataclasses import replace
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
-from .._provision import messages, run_record, run_request, running
+from .._provision import lease, messages, run_record, run_request, running
 from .._provision.entry import Entry, connection_variables, read_entry
 from .._provision.place import Place
 from .._provision.rows import shortest_path
@@ -109,7 +109,7 @@ class _Run:
         """Let a sweep end the machine at this moment, unless it is None. Raises RegistryError."""
         if until is not None and (registry := self.registries.at(self.place).host(self.view.request.host)):
             registry.read()
-            changed = registry.compare_and_set(running.shorter_lease(until))
+            changed = registry.compare_and_set(lease.noted_end(until, is_shorter=True))
             self.view = replace(self.view, entry=read_entry(changed))
 
 

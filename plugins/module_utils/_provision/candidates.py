@@ -19,7 +19,7 @@ from . import search
 from .acceptance import UNSOUND
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock, clock_of, clocks_differ, noted_lease
+from .lease import Clock, clock_of, clocks_differ, end_of, noted_time_limit
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .moving import why_moved_away
 from .order import GROUP_OF_RUNS
@@ -313,7 +313,7 @@ class Case:
         if not (self.adopts_into_registry or self.host.by_name):
             return self.entry.lease_end, self.entry.at_most
         created = first_timestamp(machine.get("created_at") for machine in self.standing.machines)
-        end = self.host.lease.end(now if self.adopts_into_registry else created)
+        end = end_of(self.host.lease, now if self.adopts_into_registry else created)
         return end, bill_between(self.standing.price_per_hour, created, end)
 
     @property
@@ -566,7 +566,7 @@ def drift_warning(host: Declaration, entry: Entry) -> str:
 def _other_lease(host: Declaration, entry: Entry) -> str:
     """A difference between the declared lease and the one that was fixed at the purchase; empty if there is none."""
     # A run fixes its machine's lease itself, at the price of its offer; its command declares the shortest one.
-    is_fixed = GROUP_OF_RUNS in host.groups or noted_lease(entry.leased) == host.lease
+    is_fixed = GROUP_OF_RUNS in host.groups or noted_time_limit(entry.leased) == host.lease
     if host.by_name or entry.is_empty or is_fixed:
         return ""
     has = f"lease {entry.leased}" if entry.leased else "no lease"

@@ -43,7 +43,7 @@ from .._text import (
 from . import lease as leases
 from . import search
 from .entry import DEFAULT_PROJECT, PROTECTED_SINCE, Entry
-from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc_rounded_up
+from .lease import IDLES, LEASED, NOTED_BY, Clock, TimeLimit, end_of, noted_end, seconds_until, utc_rounded_up
 from .place import NOWHERE, Place, twin_of
 from .search import (
     AVOIDED_FOR,
@@ -121,7 +121,7 @@ class Declaration:
     registry: Place = NOWHERE
     groups: tuple[str, ...] = ()
     identity_file: str = ""  # the absolute path of the private key; empty if ssh chooses one itself
-    lease: Lease = field(default_factory=Lease)
+    lease: TimeLimit = field(default_factory=TimeLimit)
     max_bill: float | None = None
     bill_max_price_per_hour: float = UNLIMITED
     unswept: str = "warn"
@@ -157,8 +157,8 @@ class Declaration:
     def noted(self, clock: Clock) -> dict[str, t.Any]:
         """The variables to note for a machine that the host gets now: the end of its lease, and its protection."""
         now = clock.now()
-        end = self.lease.end(now)
-        leased = {} if end is None else {LEASED: self.lease.text, ENDS_AT: utc_rounded_up(end), NOTED_BY: clock.noting}
+        end = end_of(self.lease, now)
+        leased = {} if end is None else {LEASED: self.lease.text, **noted_end(end), NOTED_BY: clock.noting}
         return {**leased, **({PROTECTED_SINCE: utc_rounded_up(now)} if self.protect else {})}
 
     def noted_of_purchase(self, clock: Clock) -> dict[str, t.Any]:
@@ -210,7 +210,7 @@ def read_declaration(
     account = read("max_account_price_per_hour", _read_limit, 0.0)
     budget = read("budget", read_budget, 0.0)
     bill = read("max_bill", read_bill, 0.0)
-    lease, lease_max = (read(name, leases.read_lease, Lease()) for name in ("lease", "lease_max"))
+    lease, lease_max = (read(name, leases.read_time_limit, TimeLimit()) for name in ("lease", "lease_max"))
     wrong += _faults_of_lease(raw, lease, lease_max, bill, now)
     choices = _choices(raw["spec"], wrong)
     declaration = Declaration(
@@ -242,7 +242,7 @@ def read_declaration(
         groups=tuple(raw["groups"]),
         lease=lease,
         max_bill=bill,
-        bill_max_price_per_hour=search.max_price_for_bill(bill, lease.lasts(now)),
+        bill_max_price_per_hour=search.max_price_for_bill(bill, seconds_until(end_of(lease, now), now)),
         unswept=str(raw["lease_unswept"]),
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, wrong),
         idle_after=_text(raw["idle_after"]).strip(),
@@ -366,7 +366,7 @@ PLACE_VARIABLES = ("provision_project", "provision_registry_dir", "provision_reg
 _TEXTS = (*PLACE_VARIABLES, "provision_resource_name")
 _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "provision_registry_dir": _check_folder,
-    "provision_lease": leases.read_lease,
+    "provision_lease": leases.read_time_limit,
     "provision_idle_after": leases.read_duration,
     "provision_lease_max": leases.read_duration,
     "provision_max_bill": read_bill,
@@ -422,14 +422,15 @@ def read_expected(value: t.Any) -> dict[str, t.Any]:
 
 
 def _faults_of_lease(
-    raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: float | None, now: float
+    raw: t.Mapping[str, t.Any], lease: TimeLimit, longest: TimeLimit, bill: float | None, now: float
 ) -> list[str]:
     """Objections to a lease, given the ``longest`` allowed one, and to a largest ``bill`` (USD) without a lease."""
     is_missing = not _text(raw["lease"])  # an unreadable lease is not missing; it has an objection of its own
     is_limited = bool(longest) and longest.moment is None
+    left, most = (seconds_until(end, now) for end in (end_of(lease, now), longest.end(now)))
     return applicable(
         {
-            f"provision_lease {lease.text} is over: it is {formatted(now)} now.": lease.lasts(now) == 0,
+            f"provision_lease {lease.text} is over: it is {formatted(now)} now.": left == 0,
             f"provision_lease_max must be a duration such as 3d, not a time ({longest.text}).": (
                 longest.moment is not None
             ),
@@ -437,7 +438,7 @@ def _faults_of_lease(
                 is_limited and is_missing
             ),
             f"provision_lease ({lease.text}) is longer than provision_lease_max ({longest.text}).": (
-                is_limited and lease and lease.lasts(now) > longest.lasts(now)
+                is_limited and lease and left > most
             ),
             "provision_max_bill is for the whole life of a machine, so it needs provision_lease or order_lease.": (
                 bill not in (None, UNLIMITED) and is_missing

@@ -27,9 +27,9 @@ from .lease import (
     REAPED_AT,
     clock_of,
     moment_of,
-    utc_rounded_up,
+    noted_end,
 )
-from .search import bill_between, total_of
+from .search import total_of
 from .storage import STORAGE, STORAGE_OF, Storage, read_storage, storage_changes
 
 Variables = t.Mapping[str, t.Any]
@@ -529,15 +529,12 @@ def facts_of_first_boot(entry: Entry) -> Facts:
     return {_HANDED_OVER: entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}
 
 
-def lease_facts(end: float | None, begin: float | None, price: float | None) -> Facts:
-    """The variables for the ``end`` of a lease, and for the most that the machines cost from ``begin`` until then.
+def lease_facts(end: float | None, bill: float | None) -> Facts:
+    """The variables for the ``end`` of a lease (seconds since the epoch), and the largest bill until then (USD).
 
-    Empty if there is no end. Moments are seconds since the epoch; ``price``: USD per hour.
+    Empty if there is no end.
     """
-    if end is None:
-        return {}
-    bill = bill_between(price, begin, end)
-    return {ENDS_AT: utc_rounded_up(end), AT_MOST: None if bill is None else round(bill, 2)}
+    return {} if end is None else {**noted_end(end), AT_MOST: None if bill is None else round(bill, 2)}
 
 
 def is_registered(variables: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:

@@ -23,8 +23,8 @@ from .._text import (
 )
 from . import ceilings, lease, search
 from .declaration import read_bill, read_budget
-from .entry import Entry
-from .lease import CLOCKS_APART, LEASE_OVER_AFTER, Clock, Lease
+from .entry import Entry, lease_facts
+from .lease import CLOCKS_APART, LEASE_OVER_AFTER, Clock, TimeLimit
 from .order import GROUP_OF_RUNS
 from .place import another_project
 from .reaping import Life, life
@@ -45,8 +45,8 @@ class TimeRequest:
     ``objection``: returns why an entry is not the host's; empty if it is.
     """
 
-    more: Lease
-    longest: Lease = field(default_factory=Lease)
+    more: TimeLimit
+    longest: TimeLimit = field(default_factory=TimeLimit)
     max_bill: float = UNLIMITED
     budget: float = UNLIMITED
     objection: t.Callable[[Entry], str] = lambda _entry: ""
@@ -79,9 +79,9 @@ def read_time_request(by: t.Any, until: t.Any) -> TimeRequest:
         raise ValueError("Give either extend_by (such as 4h) or extend_until (a time with its zone)")
     ((name, text),) = given.items()
     try:
-        more = lease.read_lease(text)
+        more = lease.read_time_limit(text)
     except ValueError:
-        more = lease.Lease()
+        more = TimeLimit()
     # "Until 8h" is refused: counted from the current end, it would be longer than a person expects.
     if more.seconds if name == "extend_by" else more.moment:
         return TimeRequest(more)
@@ -102,7 +102,7 @@ def with_limits(request: TimeRequest, raw: t.Mapping[str, t.Any], file: str = ""
     bill = read_bill(raw["max_bill"])
     return replace(
         request,
-        longest=lease.read_lease(raw["lease_max"]),
+        longest=lease.read_time_limit(raw["lease_max"]),
         max_bill=UNLIMITED if bill is None else bill,
         budget=read_budget(raw["budget"]),
         objection=lambda entry: another_project(raw["host"], file, entry, raw["project"]),
@@ -231,13 +231,7 @@ def _why_too_much(request: TimeRequest, begin: float | None, end: float, at_most
 
 def variables_of_extension(extension: Extension) -> dict[str, t.Any]:
     """The changes to the registry entry. They remove the marks of an end that did not take place."""
-    bill = extension.at_most
-    return {
-        lease.ENDS_AT: lease.utc_rounded_up(extension.end),
-        lease.AT_MOST: None if bill is None else round(bill, 2),
-        lease.REAPED_AT: None,
-        STORAGE_ENDS: None,
-    }
+    return {**lease_facts(extension.end, extension.at_most), lease.REAPED_AT: None, STORAGE_ENDS: None}
 
 
 def extension_rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.Any]]:

@@ -46,7 +46,7 @@ from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_bille
 from .ownership import Machine, base_of, is_later, refreshed
 from .planning import BUY, WAIT
 from .purchase import ANSWERED_YES, Attempt, Verdict
-from .search import highest_known_price, product_key
+from .search import bill_between, highest_known_price, product_key
 from .storage import STORAGE_IDS, Storage, merged_storage, read_storage, storage_changes
 
 Row = t.Mapping[str, t.Any]
@@ -362,11 +362,11 @@ class JudgedHost:
         """
         if self.plan["registry"]:
             try:
-                return lease.end_of(self.entry.leased, self.entry.ends_at, self._procured)
+                return lease.read_end(self.entry.leased, self.entry.ends_at, self._procured)
             except ValueError:
                 return None
         begin = self.begin if self.begin is not None or self.outcome != "created" else self.now
-        return lease.read_lease(self.plan["lease"]).end(begin)
+        return lease.end_of(lease.read_time_limit(self.plan["lease"]), begin)
 
     @cached_property
     def instances(self) -> list[Row]:
@@ -385,7 +385,8 @@ class JudgedHost:
             plan["known_hosts_file"],
             plan["identity_file"],
         )
-        facts.update(lease_facts(self.end(), self.begin, self.price_per_hour))
+        end = self.end()
+        facts.update(lease_facts(end, bill_between(self.price_per_hour, self.begin, end)))
         facts.update(storage.storage_ids_variable(self.all_storage))
         return {**facts, **facts_of_first_boot(self.entry)}
 

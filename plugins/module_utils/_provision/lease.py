@@ -114,14 +114,14 @@ def clock_of(name: t.Any) -> str:
     return name if name in (API_CLOCK, DATABASE_CLOCK) else LOCAL_CLOCK
 
 
-# Leases
+# Durations and times, as people write them
 
 
 @dataclass(frozen=True)
-class Lease:
-    """How long a machine may live: for ``seconds`` from its purchase, until a ``moment``, or without an end.
+class TimeLimit:
+    """A duration in ``seconds``, a ``moment``, or no limit, as people write it: of a lease, a wait or an extension.
 
-    Two leases are equal if they mean the same time, however it is written: ``8h`` equals ``480m``.
+    Two limits are equal if they mean the same time, however it is written: ``8h`` equals ``480m``.
     """
 
     text: str = field(default="", compare=False)
@@ -132,46 +132,38 @@ class Lease:
         return self.seconds is not None or self.moment is not None
 
     def end(self, begin: float | None) -> float | None:
-        """The end of a lease with this begin; None if it has no end, or the begin is unknown.
-
-        Without a registry, this is the only end; otherwise see `end_of`.
-        """
+        """The moment, or the end of a duration with this begin; None without a limit, or if the begin is unknown."""
         if self.seconds is None:
             return self.moment
         return None if begin is None else begin + self.seconds
 
-    def lasts(self, now: float) -> float:
-        """The seconds that a lease beginning now lasts; infinite if it never ends."""
-        end = self.end(now)
-        return math.inf if end is None else max(0.0, end - now)
 
-
-def read_lease(value: t.Any) -> Lease:
-    """Read the lease of a variable: a duration with its unit, a time with its zone, or nothing.
+def read_time_limit(value: t.Any) -> TimeLimit:
+    """Read a variable: a duration with its unit, a time with its zone, or nothing.
 
     Raises ValueError with a reason for people.
     """
     text = text_of(value)
     if not text:
-        return Lease()
+        return TimeLimit()
     if _DURATION.fullmatch(text):
         seconds = duration(text)
         if not 0 < seconds <= LONGEST:
             raise ValueError(f"must be more than zero and at most ten years, not '{text}'")
-        return Lease(text, seconds=seconds)
+        return TimeLimit(text, seconds=seconds)
     moment = moment_of(text)
     if moment is None:
         raise ValueError(
             f"must be a duration such as 8h, 90m or 3d, or a time with its zone such as 2026-12-01T06:00Z, not"
             f" '{printable(text, 60)}'"
         )
-    return Lease(text, moment=moment)
+    return TimeLimit(text, moment=moment)
 
 
-def noted_lease(text: t.Any) -> Lease | None:
-    """The lease that was noted earlier, perhaps by a person; None if it cannot be read."""
+def noted_time_limit(text: t.Any) -> TimeLimit | None:
+    """A time limit that was noted earlier, perhaps by a person; None if it cannot be read."""
     try:
-        return read_lease(text)
+        return read_time_limit(text)
     except ValueError:
         return None
 
@@ -181,7 +173,7 @@ def read_duration(value: t.Any) -> float | None:
     text = text_of(value)
     if text and not _DURATION.fullmatch(text):
         raise ValueError(f"must be a duration such as 8h, 90m or 3d, not '{printable(text, 60)}'")
-    return read_lease(text).seconds
+    return read_time_limit(text).seconds
 
 
 def moment_of(value: t.Any) -> float | None:
@@ -194,6 +186,9 @@ def moment_of(value: t.Any) -> float | None:
 def utc_rounded_up(moment: float) -> str:
     """A moment for the registry and for programs, rounded up to a second: a lease never ends early."""
     return _text.utc(-(-moment // 1))
+
+
+# Leases
 
 
 def end_begun(reaped_at: str, now: float) -> float | None:
@@ -213,22 +208,44 @@ def begin_of(noted: float | None, created: float | None, *, adopted: bool = Fals
     return created if 0 <= created - noted <= MADE_WITHIN else noted
 
 
-def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
-    """The end of a machine's lease; None if it has none.
+def end_of(declared: TimeLimit, begin: float | None, noted: float | None = None) -> float | None:
+    """When the lease of a machine ends; None if it never does, or if its ``begin`` is unknown.
 
-    A lease counts from the purchase, which the registry notes before it is sent. If the API made the machine later
-    (``created``), the lease ends later as well, but by at most an hour, since the API's times may change. ``leased``:
-    the lease as declared. ``noted``: its end as noted or extended. Raises ValueError if that cannot be read.
+    ``noted``: the end that the registry noted when the machine was ordered, or that was changed since. If the API made
+    the machine later (``begin``), a declared duration ends later as well, but by at most an hour, since the API's times
+    may change.
+    """
+    end = declared.end(begin)
+    if noted is None:
+        return end
+    return noted if end is None or declared.seconds is None else max(noted, min(end, noted + MADE_WITHIN))
+
+
+def read_end(leased: str, noted: t.Any, created: float | None) -> float | None:
+    """The end of the lease in a registry entry; None if it has none. Raises ValueError if it cannot be read.
+
+    ``leased``: the lease as declared; ``created``: when the API made the machine, None if unknown.
     """
     if noted in (None, ""):
         return None
     end = moment_of(noted)
     if end is None:
         raise ValueError(f"{ENDS_AT} '{printable(str(noted), 60)}' is not a time with its zone")
-    lease = noted_lease(leased)
-    if lease is None or lease.seconds is None or created is None:
-        return end
-    return max(end, min(created + lease.seconds, end + MADE_WITHIN))
+    return end_of(noted_time_limit(leased) or TimeLimit(), created, end)
+
+
+def noted_end(end: float, *, is_shorter: bool = False) -> dict[str, t.Any]:
+    """The variables that note the end of a lease in a registry entry.
+
+    An end that is earlier than declared also replaces the declared duration, from which `end_of` would count.
+    """
+    text = utc_rounded_up(end)
+    return {ENDS_AT: text, **({LEASED: text} if is_shorter else {})}
+
+
+def seconds_until(end: float | None, now: float) -> float:
+    """The seconds until this end; 0 if it has passed, infinite if there is none."""
+    return math.inf if end is None else max(0.0, end - now)
 
 
 def until(end: float | None, bill: float | None) -> str:

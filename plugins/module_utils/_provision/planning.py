@@ -23,6 +23,7 @@ from .candidates import (
 from .ceilings import AccountPrices, CeilingPart, Count, State
 from .declaration import Declaration
 from .entry import Entry, project_of
+from .lease import end_of
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, nothing_billed, offers_tried, shared_name, still_open
 from .ownership import Account, Machine
 from .search import ON_DEMAND, UNLIMITED, Offer, bill_between, highest_prices, product_fields
@@ -319,7 +320,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
     number = search_result.choice_numbers.get(offer_id, 0)
     # An offer that is bought by its id belongs to no choice.
     max_price_per_hour = host.choices[number - 1].max_price_per_hour if number else UNLIMITED
-    end, price = host.lease.end(now), offer["price_per_hour"]
+    end, price = end_of(host.lease, now), offer["price_per_hour"]
     bill = bill_between(price, now, end)
     return Plan(
         host.host,
@@ -463,7 +464,7 @@ def _of_budget(
             draft.offer_id,
             price_per_hour=draft.price_per_hour,
             begin=now,
-            ends_at=case.host.lease.end(now),
+            ends_at=end_of(case.host.lease, now),
             stays_per_hour=draft.stays_per_hour,
         )
         for case, draft in buyers

@@ -129,7 +129,7 @@ def life(entry: Entry, created: float | None, clock: Clock) -> Life:
     ``created``: when the API made the machine; None if unknown.
     """
     try:
-        end = lease.end_of(entry.leased, entry.ends_at, created)
+        end = lease.read_end(entry.leased, entry.ends_at, created)
     except ValueError as error:
         return Life(reason=str(error))
     return _life(end, clock, entry.clock)
@@ -138,12 +138,12 @@ def life(entry: Entry, created: float | None, clock: Clock) -> Life:
 def life_by_name(leased: str, created: float | None, clock: Clock) -> Life:
     """The life of a machine without a registry, by the lease that its host declares now."""
     try:
-        declared = lease.read_lease(leased)
+        declared = lease.read_time_limit(leased)
     except ValueError as error:
         return Life(reason=f"provision_lease {error}")
     if declared.seconds is not None and created is None:
         return Life(reason="the API does not say when it was made")
-    return _life(declared.end(created), clock, API_CLOCK)
+    return _life(lease.end_of(declared, created), clock, API_CLOCK)
 
 
 def _life(end: float | None, clock: Clock, noted_by: str) -> Life:

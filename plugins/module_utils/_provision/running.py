@@ -8,7 +8,6 @@ A run can resume here after its controller died. `run_request` has the user's re
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import math
 import typing as t
@@ -178,10 +177,8 @@ def lease_for(course: Course, run: Run, price: float | None, refusal: str, *, ha
 
 def lease_seconds(request: Request, entry: Entry) -> float:
     """The lease in seconds with which a machine was bought; the requested one if the registry has none."""
-    with contextlib.suppress(ValueError):
-        if seconds := lease.read_lease(entry.leased).seconds:
-            return seconds
-    return request.least_lease
+    leased = lease.noted_time_limit(entry.leased)
+    return request.least_lease if leased is None else leased.seconds or request.least_lease
 
 
 def why_unenforced(host: str, protect: t.Any, unswept: str) -> str:
@@ -302,11 +299,6 @@ def _paid_until(request: Request, entry: Entry) -> float | None:
     """The moment until which the bill pays for the machine; None if its price or its purchase time is unknown."""
     bought, price = seconds_of(entry.journaled_at), entry.price_per_hour
     return bought + search.seconds_for_bill(request.max_bill, price) if price and bought is not None else None
-
-
-def shorter_lease(until: float) -> dict[str, t.Any]:
-    """The changes to an entry that let a sweep end its machine at this moment (seconds since the epoch)."""
-    return {lease.ENDS_AT: lease.utc_rounded_up(until), lease.LEASED: lease.utc_rounded_up(until)}
 
 
 def over_result(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, t.Any]:

@@ -310,7 +310,7 @@ class SealedPlan:
 
 def _is_same_term(name: str, then: t.Any, now: t.Any) -> bool:
     if name in _DURATIONS:
-        then, now = (lease.noted_lease(text) or text for text in (then, now))
+        then, now = (lease.noted_time_limit(text) or text for text in (then, now))
     return bool(then == now)
 
 

@@ -401,7 +401,7 @@ class Patience:
 
 def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> Patience:
     """Read two variables, counting from ``begin``; adds their faults to ``wrong``."""
-    wanted = read_variable("provision_wait", wait, lease.read_lease, None, wrong)
+    wanted = read_variable("provision_wait", wait, lease.read_time_limit, None, wrong)
     pause = read_variable("provision_wait_delay", delay, _read_delay, None, wrong)
     if wanted is None or pause is None:
         return Patience()

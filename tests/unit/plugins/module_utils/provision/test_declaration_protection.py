@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, Lease
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, TimeLimit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,7 +83,7 @@ def test_purchase_notes_protection_and_idle_limit() -> None:
     assert Declaration("h", "h", protect=True).noted(clock) == since
     found = Declaration("h", "h", protect=True, idle_after="2h").noted_of_purchase(clock)
     assert found == {**since, "provision_idles": "2h"}
-    leased = Declaration("h", "h", lease=Lease("2h", 7200.0))
+    leased = Declaration("h", "h", lease=TimeLimit("2h", 7200.0))
     end = {"provision_leased": "2h", "provision_ends_at": "2026-12-01T08:00:00Z", "provision_clock": "here"}
     assert leased.noted(clock) == leased.noted_of_purchase(clock) == end
 

@@ -229,25 +229,16 @@ def test_owned_row(port: Any, ssh: str) -> None:
 
 
 def test_owned_row_has_lease_end_and_largest_bill() -> None:
-    lease = lease_facts(8 * 3600.0, 0.0, 2.0)
+    lease = lease_facts(8 * 3600.0, 16.0)
     assert lease == {"provision_ends_at": "1970-01-01T08:00:00Z", "provision_at_most": 16.0}
     found = {**facts(), **lease}
     row = owned_row("gpu-1", read_entry(found))
     assert (row["ends_at"], row["at_most"]) == ("1970-01-01T08:00:00Z", 16.0)
 
 
-@pytest.mark.parametrize(
-    ("end", "begin", "price", "expected"),
-    [
-        (None, 0.0, 2.0, {}),
-        (3600.0, None, 2.0, {"provision_ends_at": "1970-01-01T01:00:00Z", "provision_at_most": None}),
-        (3600.0, 0.0, None, {"provision_ends_at": "1970-01-01T01:00:00Z", "provision_at_most": None}),
-    ],
-)
-def test_lease_facts_with_unknown_end_start_or_price(
-    end: float | None, begin: float | None, price: float | None, expected: dict[str, Any]
-) -> None:
-    assert lease_facts(end, begin, price) == expected
+def test_lease_facts_without_end_or_bill() -> None:
+    assert lease_facts(None, 16.0) == {}
+    assert lease_facts(3600.0, None) == {"provision_ends_at": "1970-01-01T01:00:00Z", "provision_at_most": None}
 
 
 def test_owned_row_may_have_unknown_price() -> None:

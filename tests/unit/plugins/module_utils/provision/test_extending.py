@@ -27,8 +27,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     CLOCKS_APART,
     ENDING,
     Clock,
-    Lease,
-    read_lease,
+    TimeLimit,
+    read_time_limit,
     utc_rounded_up,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -49,9 +49,9 @@ def leased_entry(leased: str = "8h", ends_at: Any = ENDS, **fields: Any) -> Any:
 @pytest.mark.parametrize(
     ("by", "until", "expected"),
     [
-        ("4h", "", Lease(seconds=4 * HOUR)),
-        (" 90m ", None, Lease(seconds=1.5 * HOUR)),
-        ("", "2027-01-15T10:00Z", Lease(moment=BOUGHT + 2 * HOUR)),
+        ("4h", "", TimeLimit(seconds=4 * HOUR)),
+        (" 90m ", None, TimeLimit(seconds=1.5 * HOUR)),
+        ("", "2027-01-15T10:00Z", TimeLimit(moment=BOUGHT + 2 * HOUR)),
         ("", "", "Give either extend_by"),
         (None, None, "Give either extend_by"),
         ("4h", "2027-01-15T10:00Z", "Give either extend_by"),
@@ -63,7 +63,7 @@ def leased_entry(leased: str = "8h", ends_at: Any = ENDS, **fields: Any) -> Any:
     ],
 )
 def test_request_names_either_duration_or_moment(by: Any, until: Any, expected: Any) -> None:
-    if isinstance(expected, Lease):
+    if isinstance(expected, TimeLimit):
         assert read_time_request(by, until).more == expected
     else:
         with pytest.raises(ValueError, match=re.escape(expected)):
@@ -77,22 +77,22 @@ def test_unreadable_limit_of_host_forbids_extension(limit: str, variable: str) -
     """Without this, a limit that is misspelled would limit nothing."""
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": "", limit: "much"}
     with pytest.raises(ValueError, match=f"{variable} cannot be read"):
-        with_limits(TimeRequest(Lease()), {**raw, "trouble": {variable: f"{variable} cannot be read."}})
+        with_limits(TimeRequest(TimeLimit()), {**raw, "trouble": {variable: f"{variable} cannot be read."}})
     other = {**raw, limit: "", "trouble": {"provision_idle_after": "It is of no concern here."}}
-    assert with_limits(TimeRequest(Lease()), other).longest == Lease()
+    assert with_limits(TimeRequest(TimeLimit()), other).longest == TimeLimit()
 
 
 @pytest.mark.parametrize(("max_bill", "stops"), [("17.99", True), ("18", False), ("", False), (None, False)])
 def test_declared_bill_limits_extension(max_bill: Any, stops: bool) -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": max_bill, "budget": ""}
     with pytest.raises(ValueError, match=r"provision_max_bill is USD 17\.99") if stops else nullcontext():
-        extension_of(leased_entry(), with_limits(TimeRequest(Lease(seconds=HOUR)), raw), Clock(BOUGHT + HOUR))
+        extension_of(leased_entry(), with_limits(TimeRequest(TimeLimit(seconds=HOUR)), raw), Clock(BOUGHT + HOUR))
 
 
 def test_bill_may_be_used_up() -> None:
     """Twelve hours at 0.14 are 1.6800000000000002 in binary."""
     entry = leased_entry(provision_price_per_hour=0.14)
-    time_request = TimeRequest(Lease(moment=BOUGHT + 12 * HOUR), max_bill=1.68)
+    time_request = TimeRequest(TimeLimit(moment=BOUGHT + 12 * HOUR), max_bill=1.68)
     assert extension_of(entry, time_request, Clock(BOUGHT + HOUR)).end == BOUGHT + 12 * HOUR
 
 
@@ -127,12 +127,12 @@ def test_lines_of_extensions_add_known_costs() -> None:
 @pytest.mark.parametrize(
     ("time_request", "hours", "end", "more", "at_most"),
     [
-        (TimeRequest(Lease(seconds=4 * HOUR)), 1.0, 12, 8.0, 24.0),
-        (TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), 1.0, 12, 8.0, 24.0),
-        (TimeRequest(Lease(moment=BOUGHT + 8 * HOUR)), 1.0, 8, 0.0, 16.0),
+        (TimeRequest(TimeLimit(seconds=4 * HOUR)), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(TimeLimit(moment=BOUGHT + 12 * HOUR)), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(TimeLimit(moment=BOUGHT + 8 * HOUR)), 1.0, 8, 0.0, 16.0),
         # A lease that is over is extended from now on.
-        (TimeRequest(Lease(seconds=4 * HOUR)), 9.0, 13, 10.0, 26.0),
-        (TimeRequest(Lease(seconds=4 * HOUR), longest=read_lease("12h"), max_bill=24.0), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(TimeLimit(seconds=4 * HOUR)), 9.0, 13, 10.0, 26.0),
+        (TimeRequest(TimeLimit(seconds=4 * HOUR), longest=read_time_limit("12h"), max_bill=24.0), 1.0, 12, 8.0, 24.0),
     ],
 )
 def test_extension_has_new_end_and_cost(
@@ -155,65 +155,65 @@ def test_extension_has_new_end_and_cost(
 @pytest.mark.parametrize(
     ("entry", "time_request", "reason"),
     [
-        (read_entry(None), TimeRequest(Lease(seconds=HOUR)), "knows no machine of it"),
+        (read_entry(None), TimeRequest(TimeLimit(seconds=HOUR)), "knows no machine of it"),
         (
             leased_entry(provision_resource_ids=[], provision_purchase="refused"),
-            TimeRequest(Lease(seconds=HOUR)),
+            TimeRequest(TimeLimit(seconds=HOUR)),
             "knows no machine",
         ),
-        (leased_entry(ends_at="soon"), TimeRequest(Lease(seconds=HOUR)), "cannot be read"),
-        (leased_entry(ends_at=""), TimeRequest(Lease(seconds=HOUR)), "has no lease, so nothing ends it."),
+        (leased_entry(ends_at="soon"), TimeRequest(TimeLimit(seconds=HOUR)), "cannot be read"),
+        (leased_entry(ends_at=""), TimeRequest(TimeLimit(seconds=HOUR)), "has no lease, so nothing ends it."),
         (
             leased_entry(ends_at=""),
-            TimeRequest(Lease(seconds=HOUR)),
+            TimeRequest(TimeLimit(seconds=HOUR)),
             "replace extend_by: -e extend_until=2027-01-15T10:00:00Z",
         ),
-        (leased_entry(), TimeRequest(Lease(moment=BOUGHT)), "The new end, 2027-01-15 08:00 UTC, has passed"),
+        (leased_entry(), TimeRequest(TimeLimit(moment=BOUGHT)), "The new end, 2027-01-15 08:00 UTC, has passed"),
         (
             leased_entry(ends_at=utc_rounded_up(BOUGHT + HOUR)),
-            TimeRequest(Lease(moment=BOUGHT + HOUR)),
+            TimeRequest(TimeLimit(moment=BOUGHT + HOUR)),
             "2027-01-15 09:00 UTC, has passed: it is 2027-01-15 09:00 UTC now",
         ),
-        (leased_entry(), TimeRequest(Lease(moment=BOUGHT + 7 * HOUR)), ": at 2027-01-15 16:00 UTC"),
+        (leased_entry(), TimeRequest(TimeLimit(moment=BOUGHT + 7 * HOUR)), ": at 2027-01-15 16:00 UTC"),
         (
             leased_entry(),
-            TimeRequest(Lease(seconds=HOUR), longest=read_lease("8h")),
+            TimeRequest(TimeLimit(seconds=HOUR), longest=read_time_limit("8h")),
             "exceed provision_lease_max (8h)",
         ),
         (
             leased_entry(provision_journaled_at=None),
-            TimeRequest(Lease(seconds=HOUR), longest=read_lease("80h")),
+            TimeRequest(TimeLimit(seconds=HOUR), longest=read_time_limit("80h")),
             "its purchase has no date",
         ),
         (
             leased_entry(),
-            TimeRequest(Lease(seconds=HOUR), max_bill=17.99),
+            TimeRequest(TimeLimit(seconds=HOUR), max_bill=17.99),
             "up to USD 18.00 in all, and provision_max_bill is USD 17.99",
         ),
         (
             leased_entry(),
-            TimeRequest(Lease(seconds=1.25 * HOUR), max_bill=18.49),
+            TimeRequest(TimeLimit(seconds=1.25 * HOUR), max_bill=18.49),
             "up to USD 18.50 in all, and provision_max_bill is USD 18.49",
         ),
         (
             leased_entry(provision_price_per_hour=None),
-            TimeRequest(Lease(seconds=HOUR), max_bill=1e6),
+            TimeRequest(TimeLimit(seconds=HOUR), max_bill=1e6),
             "would cost an unknown sum",
         ),
         # A purchase time in the future comes from a wrong clock.
         (
             leased_entry(provision_journaled_at=utc_rounded_up(BOUGHT + 9 * HOUR)),
-            TimeRequest(Lease(seconds=HOUR), max_bill=99.0),
+            TimeRequest(TimeLimit(seconds=HOUR), max_bill=99.0),
             "would cost an unknown sum",
         ),
         (
             leased_entry(provision_reaped_at=utc_rounded_up(BOUGHT + HOUR)),
-            TimeRequest(Lease(seconds=HOUR)),
+            TimeRequest(TimeLimit(seconds=HOUR)),
             "A run began to end its machine",
         ),
         (
             leased_entry(provision_reaped_at=utc_rounded_up(BOUGHT + 0.9 * HOUR)),
-            TimeRequest(Lease(seconds=HOUR)),
+            TimeRequest(TimeLimit(seconds=HOUR)),
             "A run began to end its machine at 2027-01-15 08:54 UTC",
         ),
     ],
@@ -229,24 +229,24 @@ def test_entry_file_of_another_project_is_not_extended(project: str, file: str, 
     raw = {"host": "gpu-1", "project": project, "lease_max": "", "max_bill": "", "budget": ""}
     reason = "f was written for gpu-1 of the project red, but provision_project is blue."
     with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(reason)):
-        extension_of(entry, with_limits(TimeRequest(Lease(seconds=HOUR)), raw, file), Clock(BOUGHT))
+        extension_of(entry, with_limits(TimeRequest(TimeLimit(seconds=HOUR)), raw, file), Clock(BOUGHT))
 
 
 @pytest.mark.parametrize(("ahead", "at_most"), [(CLOCKS_APART, 16 - 2 * CLOCKS_APART / HOUR), (301.0, None)])
 def test_purchase_by_a_clock_slightly_ahead_still_counts(ahead: float, at_most: float | None) -> None:
     entry = leased_entry(provision_journaled_at=utc_rounded_up(BOUGHT + ahead))
-    found = extension_of(entry, TimeRequest(Lease(moment=BOUGHT + 8 * HOUR)), Clock(BOUGHT))
+    found = extension_of(entry, TimeRequest(TimeLimit(moment=BOUGHT + 8 * HOUR)), Clock(BOUGHT))
     assert found.at_most == (None if at_most is None else pytest.approx(at_most))
 
 
 def test_machine_without_lease_gets_one() -> None:
-    found = extension_of(leased_entry("", ""), TimeRequest(Lease(moment=BOUGHT + 5 * HOUR)), Clock(BOUGHT + HOUR))
+    found = extension_of(leased_entry("", ""), TimeRequest(TimeLimit(moment=BOUGHT + 5 * HOUR)), Clock(BOUGHT + HOUR))
     assert (found.end, found.more, found.at_most) == (BOUGHT + 5 * HOUR, None, 10.0)
 
 
 def test_machine_with_failed_end_may_be_extended_later() -> None:
     entry = leased_entry(provision_reaped_at=utc_rounded_up(BOUGHT + 8 * HOUR))
-    one_hour = TimeRequest(Lease(seconds=HOUR))
+    one_hour = TimeRequest(TimeLimit(seconds=HOUR))
     with pytest.raises(ValueError, match="A run began to end its machine"):
         extension_of(entry, one_hour, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
     assert extension_of(entry, one_hour, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
@@ -254,7 +254,8 @@ def test_machine_with_failed_end_may_be_extended_later() -> None:
 
 @pytest.mark.parametrize("groups", [["gpu", "supply_run"], ["gpu"]])
 def test_report_warns_about_jobs_that_get_no_more_time(groups: list[str]) -> None:
-    found = extension_of(leased_entry(provision_groups=groups), TimeRequest(Lease(seconds=HOUR)), Clock(BOUGHT + HOUR))
+    request = TimeRequest(TimeLimit(seconds=HOUR))
+    found = extension_of(leased_entry(provision_groups=groups), request, Clock(BOUGHT + HOUR))
     lines = extension_lines({"run-train": found})
     assert any("A job that has begun ends as planned (run-train)" in line for line in lines) == ("supply_run" in groups)
     assert max(map(len, lines)) <= 70
@@ -264,8 +265,8 @@ def test_lease_is_extended_by_the_clock_that_noted_its_end() -> None:
     """The clock of this controller is a day ahead."""
     entry, clock = leased_entry(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
     assert clock.now(API_CLOCK) == BOUGHT + HOUR
-    assert extension_of(entry, TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 24.0
-    assert extension_of(leased_entry(), TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 58.0
+    assert extension_of(entry, TimeRequest(TimeLimit(seconds=4 * HOUR)), clock).at_most == 24.0
+    assert extension_of(leased_entry(), TimeRequest(TimeLimit(seconds=4 * HOUR)), clock).at_most == 58.0
 
 
 @pytest.mark.parametrize(("ahead", "hours"), [(-24.0, 12.0), (0.5, 12.5), (2.0, 13.0), (24 * 366.0, None)])
@@ -273,7 +274,7 @@ def test_wrong_clock_extends_a_lease_by_an_hour_more_at_most(ahead: float, hours
     """The API's clock noted the end, and only this computer's can be read."""
     entry, clock = leased_entry(provision_clock="api"), Clock(BOUGHT + (8 + ahead) * HOUR)
     with nullcontext() if hours else pytest.raises(ValueError, match="set a later extend_until"):
-        assert extension_of(entry, TimeRequest(Lease(seconds=4 * HOUR)), clock).end == BOUGHT + (hours or 0) * HOUR
+        assert extension_of(entry, TimeRequest(TimeLimit(seconds=4 * HOUR)), clock).end == BOUGHT + (hours or 0) * HOUR
 
 
 # 17 days and 16 hours of the month are left.
@@ -323,12 +324,12 @@ AGAIN = BILLS[1]._replace(begin=BOUGHT - HOUR, ends_at=BOUGHT - 0.5 * HOUR, end=
 def test_extension_must_stay_within_budget(hours: float, budget: str, bills: Any, moved: Any, reason: str) -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": budget}
     ledgers = {"default": Ledger(tuple(bills), BOUGHT + HOUR)}
-    limits, now, end = with_limits(TimeRequest(Lease()), raw), BOUGHT + HOUR, BOUGHT + hours * HOUR
+    limits, now, end = with_limits(TimeRequest(TimeLimit()), raw), BOUGHT + HOUR, BOUGHT + hours * HOUR
     found = why_above_budget(limits, raw, NAMED, moved, ledgers.__getitem__, now, end)
     assert (reason in found) if reason else not found, found
     with pytest.raises(ValueError, match=re.escape(reason)) if reason else nullcontext():
         extension_of(
-            leased_entry(), TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), Clock(BOUGHT), lambda _now, _end: found
+            leased_entry(), TimeRequest(TimeLimit(moment=BOUGHT + 12 * HOUR)), Clock(BOUGHT), lambda _now, _end: found
         )
 
 
@@ -336,6 +337,6 @@ def test_unreadable_ledger_forbids_extension_within_budget() -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": "1000"}
     ledger = Ledger((), BOUGHT, unreadable="spend.jsonl is no file.")
     for budget, part in (("1000", "cannot be read, so provision_budget cannot be checked"), ("", "")):
-        limits = with_limits(TimeRequest(Lease()), {**raw, "budget": budget})
+        limits = with_limits(TimeRequest(TimeLimit()), {**raw, "budget": budget})
         found = why_above_budget(limits, raw, NAMED, {}, lambda _project: ledger, BOUGHT, BOUGHT + HOUR)
         assert part in found and bool(found) is bool(part)

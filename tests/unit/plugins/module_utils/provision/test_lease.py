@@ -13,13 +13,16 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     ENDING,
     SWEEPS,
-    Lease,
+    TimeLimit,
     begin_of,
     end_begun,
     end_of,
     moment_of,
+    noted_end,
     read_duration,
-    read_lease,
+    read_end,
+    read_time_limit,
+    seconds_until,
     unswept,
     until,
     utc_rounded_up,
@@ -54,9 +57,9 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=timezone.utc).timestamp()
         (None, None, None),
     ],
 )
-def test_read_lease_of_duration_or_moment(value: Any, seconds: float | None, moment: float | None) -> None:
-    lease = read_lease(value)
-    assert (lease.seconds, lease.moment, bool(lease)) == (seconds, moment, (seconds, moment) != (None, None))
+def test_read_time_limit_of_duration_or_moment(value: Any, seconds: float | None, moment: float | None) -> None:
+    limit = read_time_limit(value)
+    assert (limit.seconds, limit.moment, bool(limit)) == (seconds, moment, (seconds, moment) != (None, None))
 
 
 @pytest.mark.parametrize(
@@ -67,9 +70,9 @@ def test_read_lease_of_duration_or_moment(value: Any, seconds: float | None, mom
         *("9999-01-01T00:00Z", "1969-12-31T23:59Z"),
     ],
 )
-def test_read_lease_rejects_other_text(text: str) -> None:
+def test_read_time_limit_rejects_other_text(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
-        read_lease(text)
+        read_time_limit(text)
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("8h", 8 * HOUR), (" 45s ", 45.0), ("", None), (None, None)])
@@ -113,48 +116,65 @@ def test_lease_is_unswept_if_no_sweep_was_complete_in_time(
     assert ("provision_lease_unswept" in found) is (refused and bool(texts))
 
 
-def test_lease_end_and_remaining_seconds() -> None:
-    assert read_lease("8h").end(NOON) == NOON + 8 * HOUR
-    assert read_lease("2026-11-26T12:00Z").end(0.0) == read_lease("2026-11-26T12:00Z").end(None) == NOON
-    assert read_lease("8h").end(None) is None
-    assert Lease().end(NOON) is None
-    assert (read_lease("8h").lasts(5.0), Lease().lasts(5.0)) == (8 * HOUR, math.inf)
-    assert read_lease("2026-11-26T12:00Z").lasts(NOON - 60) == 60.0
-    assert read_lease("2026-11-26T12:00Z").lasts(NOON + 60) == 0.0
+def test_time_limit_ends_at_moment_or_after_duration() -> None:
+    assert read_time_limit("8h").end(NOON) == NOON + 8 * HOUR
+    assert read_time_limit("2026-11-26T12:00Z").end(0.0) == read_time_limit("2026-11-26T12:00Z").end(None) == NOON
+    assert read_time_limit("8h").end(None) is None
+    assert TimeLimit().end(NOON) is None
+    assert (seconds_until(None, NOON), seconds_until(NOON, NOON - 60)) == (math.inf, 60.0)
+    assert seconds_until(NOON, NOON + 60) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("leased", "noted", "created", "end"),
+    ("leased", "begin", "noted", "end"),
     [
+        # Before the purchase, and without a registry: the lease as declared
+        ("8h", NOON, None, NOON + 8 * HOUR),
+        ("8h", None, None, None),
+        ("2026-11-26T12:00Z", NOON - HOUR, None, NOON),
+        ("2026-11-26T12:00Z", None, None, NOON),
+        ("", NOON, None, None),
         # The lease counts from the creation if that is later: clocks differ, and the API takes time.
-        ("8h", utc_rounded_up(NOON + 8 * HOUR), None, NOON + 8 * HOUR),
-        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + 60, NOON + 8 * HOUR + 60),
-        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON - 60, NOON + 8 * HOUR),
+        ("8h", None, NOON + 8 * HOUR, NOON + 8 * HOUR),
+        ("8h", NOON + 60, NOON + 8 * HOUR, NOON + 8 * HOUR + 60),
+        ("8h", NOON - 60, NOON + 8 * HOUR, NOON + 8 * HOUR),
         # The API's time may change when its records are synchronized, so it moves the end by at most an hour.
-        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + HOUR, NOON + 9 * HOUR),
-        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + DAY, NOON + 9 * HOUR),
+        ("8h", NOON + HOUR, NOON + 8 * HOUR, NOON + 9 * HOUR),
+        ("8h", NOON + DAY, NOON + 8 * HOUR, NOON + 9 * HOUR),
         # The lease was extended.
-        ("8h", utc_rounded_up(NOON + 20 * HOUR), NOON + 60, NOON + 20 * HOUR),
+        ("8h", NOON + 60, NOON + 20 * HOUR, NOON + 20 * HOUR),
         # A lease until a time does not depend on the creation.
-        ("2026-11-26T12:00Z", utc_rounded_up(NOON), NOON + 60, NOON),
-        ("2026-11-26T12:00Z", utc_rounded_up(NOON + DAY), NOON + 60, NOON + DAY),
-        # Without a readable lease the noted end counts.
-        ("", utc_rounded_up(NOON), NOON + 60, NOON),
-        ("eight", utc_rounded_up(NOON), NOON + 60, NOON),
-        ("8h", "", NOON, None),
-        ("8h", None, NOON, None),
+        ("2026-11-26T12:00Z", NOON + 60, NOON, NOON),
+        ("2026-11-26T12:00Z", NOON + 60, NOON + DAY, NOON + DAY),
+        ("2026-11-26T12:00Z", NOON + 60, NOON - DAY, NOON - DAY),
+        # Without a declared lease the noted end counts.
+        ("", NOON + 60, NOON, NOON),
     ],
 )
 def test_end_of_is_the_later_of_noted_end_and_lease_from_creation(
-    leased: str, noted: Any, created: float | None, end: float | None
+    leased: str, begin: float | None, noted: float | None, end: float | None
 ) -> None:
-    assert end_of(leased, noted, created) == end
+    assert end_of(read_time_limit(leased), begin, noted) == end
+    assert noted is None or read_end(leased, utc_rounded_up(noted), begin) == end
+
+
+@pytest.mark.parametrize(
+    ("leased", "noted", "end"), [("8h", "", None), ("8h", None, None), ("eight", utc_rounded_up(NOON), NOON)]
+)
+def test_read_end_without_end_or_readable_lease(leased: str, noted: Any, end: float | None) -> None:
+    assert read_end(leased, noted, NOON) == end
 
 
 @pytest.mark.parametrize("noted", ["soon", "2026-11-26T12:00", "8h", 5, True])
-def test_end_of_rejects_unreadable_end(noted: Any) -> None:
+def test_read_end_rejects_unreadable_end(noted: Any) -> None:
     with pytest.raises(ValueError, match="not a time with its zone"):
-        end_of("8h", noted, NOON)
+        read_end("8h", noted, NOON)
+
+
+@pytest.mark.parametrize(("is_shorter", "end"), [(True, NOON), (False, NOON + HOUR)])
+def test_shorter_end_also_replaces_the_declared_duration(is_shorter: bool, end: float) -> None:
+    entry = {"provision_leased": "3h", **noted_end(NOON, is_shorter=is_shorter)}
+    assert read_end(entry["provision_leased"], entry["provision_ends_at"], NOON - HOUR) == end
 
 
 def test_utc_rounded_up_never_ends_a_lease_early() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    lease,
     run_record,
     run_request,
     running,
@@ -312,15 +311,6 @@ def test_begun_run_without_its_machine_is_in_doubt(
     # Its job does not start on a machine in doubt, and a failure must not promise that nothing is billed.
     assert not doubt or doubt in running.next_on_machine(run, {"state": "none"})["trouble"]
     assert ("Nothing is billed" in running.failure_message({}, run, "")) is not bool(doubt or offer_owned)
-
-
-def test_shorter_lease_replaces_end_of_lease() -> None:
-    lease_fields = {
-        "provision_leased": "3h",
-        "provision_ends_at": "2026-12-01T06:00:00Z",
-        **running.shorter_lease(3600.0),
-    }
-    assert lease.end_of(lease_fields["provision_leased"], lease_fields["provision_ends_at"], 1000.0) == 3600.0
 
 
 def test_name_alone_follows_but_never_starts_job() -> None:
