@@ -64,7 +64,7 @@ COLLECTION = "ansible_collections.compute_index.supply"
 # The first imports depend on none of HARMLESS, and those of ansible-core on none of OTHERS: our own variables, those of
 # AWX, ansible-runner, an SSH agent and a shell, the search path, and PYTHONUNBUFFERED, which `become` applies.
 OTHERS = ("AWX_", "CLUSTER_", "COMPUTE_INDEX_", "CONTROLLER_", "ORIGINAL_STDOUT_CALLBACK", "PYTEST_", "RUNNER_", "SSH_")
-OTHERS += ("OLDPWD", "PATH", "PWD", "PYTHONUNBUFFERED", "SHLVL", "SUPPLY_", "_")
+OTHERS += ("JOB_ID", "OLDPWD", "PATH", "PWD", "PYTHONUNBUFFERED", "SHLVL", "SUPPLY_", "_")
 HARMLESS = ("ANSIBLE_", "HOME", *OTHERS)
 # Variables that matter only as settings, which each command reads again.
 CALLBACKS = "ANSIBLE_CALLBACK_PLUGINS"

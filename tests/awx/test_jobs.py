@@ -19,6 +19,8 @@ import yaml
 
 import postgresql
 from conftest import ROOT, Controller, Job, MakeController, SyncFailed
+from launcher import Request
+from project import tool
 from simulator import Fault, Offer
 
 core = pytest.mark.core
@@ -37,6 +39,14 @@ def successful(job: Job) -> Job:
     """Return the job, which must have succeeded."""
     assert job.status == "successful", job.output
     return job
+
+
+def test_variables_of_a_job_let_the_launcher_fork_its_commands(make_controller: MakeController) -> None:
+    """Otherwise each command imports ansible-core anew, which takes most of the time of these tests."""
+    (controller,) = make_controller("red")
+    variables = {**os.environ, **controller.environment, **controller.credential, **controller.source_variables}
+    commands = [Request([tool(name)], str(ROOT), variables) for name in ("ansible-inventory", "ansible-playbook")]
+    assert [command.for_fork for command in commands] == [True, True]
 
 
 @core
