@@ -49,8 +49,9 @@ def test_only_machines_that_the_api_calls_gone_are_forgotten(account: StandIn, p
         assert machines["unknown"].resource_id in failures(first, "unknown")
         assert "decommission_forget" in failures(first, "unknown")
         assert str(project.registry_file("unknown")) in failures(first, "unknown"), "the registry file is not named"
-    with check("fine"):
-        assert not failed(first, "fine"), failures(first, "fine")
+    for host in ("fine", "listed-404"):  # the API may forget old offers, and the machine runs
+        with check(host):
+            assert not failed(first, host), failures(first, host)
     with check("deleted"):
         assert not failed(first, "deleted") and len(account.bought("deleted")) == 2, failures(first, "deleted")
 
@@ -72,9 +73,8 @@ def test_only_machines_that_the_api_calls_gone_are_forgotten(account: StandIn, p
             assert "decommission_forget" in failures(second, host)
     for host in ("capitals", "gone-later", "fine", "listed-404"):
         with check(f"{host} is ended"):
-            if host != "listed-404" or not failed(second, host):
-                assert not failed(second, host), failures(second, host)
-                assert not machines[host].runs and not project.owned(host)
+            assert not failed(second, host), failures(second, host)
+            assert not machines[host].runs and not project.owned(host)
 
     third = project.role("decommission", "blind", decommission_forget=machines["blind"].resource_id)
     with check("blind is forgotten on request"):

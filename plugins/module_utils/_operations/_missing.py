@@ -18,6 +18,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.missing import Looked, MissingLook, MissingStep
 from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
+from .._provision.standing import offers_of
 from .._registry._protocol import Registry, RegistryError, note_and_end, retry_if_changed
 from ._registries import Registries, RegistrySnapshot, update_ssh_config
 from .reading import offer_statuses, read_by_id
@@ -67,7 +68,7 @@ class _Noting:
         self.noted: list[tuple[str, str]] = []
         self.problems: list[str] = []
         entries = [*(entry for _place, _host, entry in snapshot.host_entries()), *snapshot.stray_entries().values()]
-        self._statuses = offer_statuses(api, {entry.offer_id for entry in filter(look.asks_about, entries)})
+        self._statuses = offer_statuses(api, offers_of(filter(look.asks_about, entries)))
 
     @cached_property
     def _account(self) -> Account:

@@ -438,7 +438,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def taken(self, planned: t.Iterable[Entry]) -> set[str]:
         """The offers that any entry names: its host has bought them, or may still buy them."""
-        return standing.offers_of([*(entry for _name, entry in self.unplanned()), *planned])
+        return {*standing.offers_of([*(entry for _name, entry in self.unplanned()), *planned])}
 
     def ceiling_parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[CeilingPart], list[str]]:
         """The prices of hosts that are not planned, for ceilings, and the hosts whose prices are unknown.

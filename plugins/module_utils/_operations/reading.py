@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .. import _spec, _states
 from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, checked_option, on_api
-from .._api.client import ApiError, Json, SupplyApi
+from .._api.client import ApiError, Json, SupplyApi, read_status
 from .._api.market import Market
 from .._machine import connection
 from .._provision import ownership, search, waiting
@@ -26,6 +26,8 @@ from .._provision.ownership import bought_with, ids_for_match, ids_in
 # Resources, and parallel requests
 
 List = t.Callable[[], "list[Json]"]  # the resources that the API lists; raises ApiError
+
+_NotedIds = t.Mapping[str, t.Collection[str]]  # ids that registries note for offers, by the offers' ids
 
 MOST_THREADS = 8  # the client's session keeps up to ten connections
 
@@ -67,20 +69,26 @@ def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) ->
 
     A 404 becomes None; it alone does not prove that the resource is gone.
     """
-    return {
-        resource_id: None if isinstance(answer, ApiError) else answer
-        for resource_id, answer in ask_with_storage(api, ids, retries).items()
-        if not isinstance(answer, ApiError) or answer.error_class == "not_found"
-    }
+    return _pages(ask_with_storage(api, ids, retries))
 
 
 def read_each_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | None]:
     """The resources with these ids, None for a 404. Raises ApiError if one cannot be read."""
     answers = ask_by_id(api, ids, retries)
-    for answer in answers.values():
-        if isinstance(answer, ApiError) and answer.error_class != "not_found":
-            raise answer
-    return {resource_id: None if isinstance(answer, ApiError) else answer for resource_id, answer in answers.items()}
+    for error in _unreadable(answers).values():
+        raise error
+    return _pages(answers)
+
+
+def _unreadable(answers: t.Mapping[str, Json | ApiError]) -> dict[str, ApiError]:
+    errors = ((resource_id, answer) for resource_id, answer in answers.items() if isinstance(answer, ApiError))
+    return {resource_id: error for resource_id, error in errors if error.error_class != "not_found"}
+
+
+def _pages(answers: t.Mapping[str, Json | ApiError]) -> dict[str, Json | None]:
+    """The readable ones of these answers, None for a 404."""
+    readable = answers.keys() - _unreadable(answers)
+    return {item: None if isinstance(answer := answers[item], ApiError) else answer for item in sorted(readable)}
 
 
 class Listing:
@@ -170,29 +178,29 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     its entry.
     """
     if params.get("offer_ids") is not None:
-        return _many(api, params["offer_ids"], check_mode)
+        return _many(api, dict.fromkeys(params["offer_ids"], ()), check_mode)
     offer_id = checked_option("offer_id", params["offer_id"], check_uuid)
-    return _one(api, offer_id, lambda: api.resources(offer_id, retries=0), check_mode)
+    return _one(api, offer_id, (), lambda: api.resources(offer_id, retries=0), check_mode)
 
 
-def offer_statuses(api: SupplyApi, offer_ids: t.Iterable[str]) -> dict[str, Json]:
-    """The state of each of these offers, by its id; empty ids are skipped. Raises Failure if the token is refused."""
-    offers: dict[str, Json] = _many(api, sorted(set(offer_ids) - {""}), check_mode=False)["offers"]
+def offer_statuses(api: SupplyApi, noted: _NotedIds) -> dict[str, Json]:
+    """The state of each of these offers, by its id. Raises Failure if the token is refused."""
+    offers: dict[str, Json] = _many(api, dict(sorted(noted.items())), False)["offers"]
     return offers
 
 
-def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
+def _many(api: SupplyApi, noted: _NotedIds, check_mode: bool) -> Result:
     """The states of many offers, from one look. Raises Failure if the token is refused."""
     listing = Listing(api)
 
     def look(text: str) -> tuple[str, Result]:
         try:
             offer_id = checked_option("offer_ids", text, check_uuid)
-            return offer_id, _one(api, offer_id, listing, check_mode)
+            return offer_id, _one(api, offer_id, texts[text], listing, check_mode)
         except Failure as failure:
             return text, {**copy.deepcopy(_BLANK_STATUS), "terminal": True, "offer_id": text, **failure.result}
 
-    texts = list(dict.fromkeys(text.strip().lower() for text in offer_ids))
+    texts = {text.strip().lower(): ids for text, ids in noted.items()}
     offers = dict(in_parallel(look, texts))
     for result in offers.values():
         result.pop("offers")
@@ -203,11 +211,11 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
     return together
 
 
-def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Result:
+def _one(api: SupplyApi, offer_id: str, noted: t.Collection[str], listing: List, check_mode: bool) -> Result:
     """The state of one procurement. Raises Failure if waiting cannot help."""
     result: Result = {"offer_id": offer_id, "resource_ids": []}
     try:
-        status = api.offer_status(offer_id, retries=0)
+        status = _status(api, offer_id, noted, listing)
         result["resource_ids"] = status["resource_ids"]
         view = _view(api, status, listing)
     except ApiError as error:
@@ -216,6 +224,21 @@ def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Resu
             return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Check again."}
         raise Failure.of(error, "Waiting does not help.", **result) from None
     return {**copy.deepcopy(_BLANK_STATUS), **waiting.result_of(status, view, check_mode=check_mode)}
+
+
+def _status(api: SupplyApi, offer_id: str, noted: t.Collection[str], listing: List) -> Json:
+    """The status of an offer. Raises ApiError.
+
+    The API may forget old offers. Then its machines, which a registry notes or which name the offer themselves, show
+    that it is ready, if all of them run by their own pages.
+    """
+    try:
+        return api.offer_status(offer_id, retries=0)
+    except ApiError as error:
+        pages = read_each_by_id(api, waiting.ids_if_forgotten(offer_id, error.error_class, noted, listing), retries=0)
+        if waiting.all_run(pages.values()):
+            return read_status({"procurement_status": "ready", "resource_ids": list(pages)}, offer_id)
+        raise
 
 
 def _view(api: SupplyApi, status: Json, listing: List) -> waiting.OfferView:

@@ -24,7 +24,7 @@ from .messages import described, forget_advice
 from .ownership import Account, Machine, Owned, OwnershipClaim, base_of, machines_in, not_gone, unowned
 from .purchase import LONGEST_POST
 from .search import add_up
-from .standing import Status, brought_with, look_at, storage_bought
+from .standing import Status, brought_with, look_at, offers_of, storage_bought
 from .storage import Storage, merged_storage
 
 _Mismatch = tuple[Machine, str]  # a machine, and how registry and API disagree about it
@@ -175,14 +175,13 @@ def ids_to_read_before_end(
     return listed.union(named, *(claim.resource_ids | claim.storage_ids for claim in claims)) - {""}
 
 
-def undecided_offers(entries: t.Iterable[Entry], listed: t.Collection[str]) -> set[str]:
-    """The offers whose statuses are read, since the entry and the list do not tell everything about their purchases.
+def undecided_offers(entries: t.Iterable[Entry], listed: t.Collection[str]) -> dict[str, tuple[str, ...]]:
+    """`offers_of` the entries that do not tell everything about their purchases, even with the list.
 
     ``listed``: the ids of the listed machines.
     """
-    bought = [entry for entry in entries if not entry.is_refused]
-    ready = ((entry.offer_id, entry.resource_ids if entry.was_ready else ()) for entry in bought)
-    return {offer_id for offer_id, ids in ready if not (ids and set(ids).issubset(listed))}
+    ready = ((entry, set(entry.resource_ids) if entry.was_ready else ()) for entry in entries)
+    return offers_of(entry for entry, ids in ready if not (ids and ids.issubset(listed)))
 
 
 def entries_without_ids(requests: t.Iterable[EndRequest]) -> dict[str, Entry]:

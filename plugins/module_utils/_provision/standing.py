@@ -161,9 +161,9 @@ def is_unchanged(entry: Entry, now: Entry) -> bool:
     return all(getattr(entry, name) == getattr(now, name) for name in ("offer_id", "resource_ids", "journaled_at"))
 
 
-def offers_of(entries: t.Iterable[Entry]) -> set[str]:
-    """Return the offers that hosts have or may have bought, whose statuses must be read."""
-    return {entry.offer_id for entry in entries if entry.offer_id and not entry.is_refused}
+def offers_of(entries: t.Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+    """Return the offers that hosts have or may have bought, whose statuses must be read, with their noted ids."""
+    return {entry.offer_id: entry.resource_ids for entry in entries if entry.offer_id and not entry.is_refused}
 
 
 def shadowed_files(host: Declaration, is_file: t.Callable[[str], bool]) -> str:

@@ -17,7 +17,7 @@ from .. import _states
 from .._machine import connection
 from .._text import duration_text, one_line
 from .messages import NO_REASON
-from .ownership import ids_in, is_one_alive, refreshed
+from .ownership import bought_with, ids_in, ids_not_gone, is_one_alive, machines_among, refreshed
 
 Json = dict[str, t.Any]
 
@@ -43,6 +43,23 @@ class OfferView:
 def view_of_status(status: Json) -> OfferView:
     """The state of an offer by its status alone."""
     return OfferView(connection.machines(status["instances"], []), status["phase"])
+
+
+def ids_if_forgotten(
+    offer_id: str, error_class: str, noted: t.Collection[str], listed: t.Callable[[], t.Iterable[Json]]
+) -> t.Collection[str]:
+    """The ids of an offer's machines whose pages are read if the API no longer knows the offer.
+
+    ``noted``: the ids in the registry. ``listed``: all resources; they are only needed without noted ids.
+    """
+    if error_class != "not_found":
+        return ()
+    return noted or ids_not_gone(machines_among(bought_with(listed(), offer_id, ())))
+
+
+def all_run(pages: t.Collection[Json | None]) -> bool:
+    """Whether these are the pages of machines, at least one, and all of them run. A missing page (None) shows none."""
+    return bool(pages) and all(page and _states.is_machine(page) and _states.is_live(page["status"]) for page in pages)
 
 
 def is_reachable(view: OfferView) -> bool:

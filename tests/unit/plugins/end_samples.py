@@ -91,9 +91,9 @@ def declared(host: str, folder: Path | str, **fields: Any) -> Json:
     return {**known, "listed_id": "", "declares": False, "known": {}, **fields}
 
 
-def offer_statuses(api: Api, offer_ids: set[str]) -> Json:
+def offer_statuses(api: Api, offers: Json) -> Json:
     """The statuses of offers by ``api.phases``, in place of the real function, which has its own tests."""
-    wanted = sorted(offer_ids - {""})
+    wanted = sorted(offers)
     api.requests += wanted
     unknown = {"phase": None, "error_class": "not_found", "msg": "answered 404.", "resource_ids": []}
     known = {key: {"phase": phase, "resource_ids": api.status_ids} for key, phase in api.phases.items()}

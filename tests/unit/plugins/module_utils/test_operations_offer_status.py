@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api import client
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_STATUS
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import (
+    OFFER_STATUS,
+    offer_statuses,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -457,6 +460,7 @@ def test_permanent_error_is_a_terminal_failure(
     queue: RequestQueue, get_status: GetStatus, code: int, error_class: str
 ) -> None:
     queue.expect("GET", STATUS_PATH, {"detail": "because"}, code)
+    queue.list_no_resources_of(OFFER_ID)
     result = get_status()
     assert state_of(result) == (None, False, True, False)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, error_class, code)
@@ -603,7 +607,7 @@ def test_each_of_many_offers_has_the_result_of_a_single_one(
     assert result["msg"] == "1 of 9 offers are ready."
     assert (result["retry_after"], result["resource_ids"][1]) == (7, RESOURCE_ID)
     for offer_id, entry in result["offers"].items():
-        if offer_id not in (offers[0], offers[7]):  # a ready offer alone requests a list with a filter
+        if offer_id not in (offers[0], *offers[6:8]):  # a ready or unknown offer alone requests a list with a filter
             assert {"offers": {}, **entry} == {**get_status(offer_id=offer_id), "offers": {}}
     gone = result["offers"][offers[6]]
     assert (gone["failed"], gone["error_class"], gone["terminal"]) == (True, "not_found", True)
@@ -758,3 +762,56 @@ def test_any_answer_gives_a_complete_result(
     assert all(isinstance(item, str) and item for item in result["resource_ids"])
     for connection in result["connections"]:
         assert connection["resource_id"] is None or isinstance(connection["resource_id"], str)
+
+
+# Offers that the API has forgotten
+
+
+UNKNOWN = 404, {"detail": "Offer not found"}
+READY, NOT_KNOWN, CHECK_AGAIN = ("ready", True, True, False), (None, False, True, False), (None, False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        ([{}], READY),
+        ([{}, {}], READY),
+        ([], NOT_KNOWN),
+        ([{}, {"status": "failed"}], NOT_KNOWN),
+        ([{"status": "deleting"}], NOT_KNOWN),
+        ([{}, UNKNOWN], NOT_KNOWN),
+        ([{}, (503, {})], CHECK_AGAIN),
+        ([{"resource_type": "block_disk"}], NOT_KNOWN),
+    ],
+    ids=[
+        "one",
+        "two",
+        "none",
+        "one failed",
+        "ends",
+        "one without a page",
+        "one unreadable",
+        "storage",
+    ],
+)
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_forgotten_offer_is_ready_if_all_its_machines_run(
+    account: Account, get_status: GetStatus, pages: list[Any], expected: Any, is_noted: bool
+) -> None:
+    """Its machines: those that a registry notes, though they name no offer, or those that name the offer themselves."""
+    offer_id = account.add(1, UNKNOWN[1], 404)
+    history = {"offer_history": None} if is_noted else {}
+    listed = [{**machine(offer_id, number), **history} for number in range(len(pages))]
+    account.list(*listed)
+    for each, page in zip(listed, pages, strict=True):
+        answer = page if isinstance(page, tuple) else (200, {**each, **page})
+        account.answers[f"/resources/{each['resource_id']}"] = answer
+    ids = [each["resource_id"] for each in listed]
+    if is_noted:
+        api = SupplyApi(client.HttpClient("https://supply.invalid", TOKEN, "test"))
+        result = offer_statuses(api, {offer_id: ids})[offer_id]
+    else:
+        result = get_status(offer_id=None, offer_ids=[offer_id])["offers"][offer_id]
+    assert state_of(result) == expected, result["msg"]
+    if expected == READY:
+        assert result["resource_ids"] == [each["resource_id"] for each in result["connections"]] == ids

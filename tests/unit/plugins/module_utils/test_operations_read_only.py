@@ -167,7 +167,7 @@ class World:
         purchases = {
             each["host"]: {"outcome": outcome, "resource_ids": each["resource_ids"], "changed": True} for each in plans
         }
-        offers = offer_statuses(self.market, [each["offer_id"] for each in plans])
+        offers = offer_statuses(self.market, {each["offer_id"]: () for each in plans})
         return self.params(steps.JUDGE, plans=plans, purchases=purchases, offers=offers)
 
     @property

@@ -114,8 +114,8 @@ def test_folder_with_machines_of_another_inventory_is_named_once() -> None:
 
 def test_offers_of_skips_refused_and_missing_offers() -> None:
     entries = [REFUSED, entry(Y, [N], "made"), entry("", [M])]
-    assert offers_of(entries) == {Y}
-    assert offers_of([OPEN, REFUSED]) == {X}
+    assert offers_of(entries) == {Y: (N,)}
+    assert offers_of([OPEN, REFUSED]) == {X: ()}
 
 
 @pytest.mark.parametrize(
