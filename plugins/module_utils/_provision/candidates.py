@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import typing as t
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .._text import QUOTA, first_timestamp, formatted, joined, number_of, one_line, read_price, seconds_of, text_of, usd
 from . import search
@@ -80,7 +81,7 @@ def site_of(row: Offer) -> tuple[str, str]:
     return text_of(row.get("vendor")), text_of(row.get("region"))
 
 
-# Choosing offers and allocating them to hosts
+# Choosing offers
 
 
 def pooled(
@@ -136,30 +137,6 @@ def _per_gpu(offer: Offer) -> tuple[bool, float]:
     """A sort key: the price of one GPU; unknown prices come last."""
     price = read_price(offer["price_per_hour"])
     return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
-
-
-@dataclass(frozen=True)
-class OfferRequest:
-    """A host that needs one of these offers, listed best first, for at most ``max_price_per_hour``."""
-
-    host: str
-    offers: t.Sequence[Offer]
-    max_price_per_hour: float = UNLIMITED
-
-
-def allocate(requests: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) -> dict[str, Offer]:
-    """Allocate to each host the first offer that is within its limit and not yet taken, in the order of the hosts.
-
-    Hosts without a suitable offer are left out. ``taken``: ids of offers that are bought or wanted elsewhere.
-    """
-    unavailable = set(taken)
-    allocated: dict[str, Offer] = {}
-    for request in requests:
-        free = (offer for offer in request.offers if offer["offer_id"] not in unavailable)
-        if offer := next((offer for offer in free if passes_max_price(offer, request.max_price_per_hour)), None):
-            unavailable.add(offer["offer_id"])
-            allocated[request.host] = offer
-    return allocated
 
 
 # A host and its search results
@@ -258,19 +235,35 @@ class Case:
         sites = set(map(site_of, offers)) if self.avoided_before else ()
         return [item for item in self.avoided_before if item.site in sites]
 
-    def suitable(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers without those of vendors whose quota is used up, and of sites to avoid.
+    @cached_property
+    def _avoided_sites(self) -> set[tuple[str, str]]:
+        """The sites where a machine failed its test, in this run or before."""
+        unsound = {site_of(one) for one in self.attempts if one.get("error_class") == UNSOUND}
+        return unsound.union(item.site for item in self.avoided_before)
+
+    def why_left_out(self, offer: Offer, unavailable: Unavailable) -> str:
+        """Why the host, which searches, does not get this offer; empty if it may get it."""
+        if offer["offer_id"] in unavailable.taken:
+            return "another host has it, wants it by its id, or gets it"
+        reasons = {
+            "a host of this round has tried it": offer["offer_id"] in unavailable.tried,
+            "its page says that it is gone": offer["offer_id"] in unavailable.gone,
+            "its vendor's quota is used up": offer.get("vendor") in self.without_quota,
+            "a machine at its site failed its test": site_of(offer) in self._avoided_sites,
+            "its price is above the ceiling": not passes_max_price(offer, self.host.max_price_per_hour),
+        }
+        return next((reason for reason, applies in reasons.items() if applies), "")
+
+    def in_order(self, offers: t.Sequence[Offer], kept: str | None = None) -> list[Offer]:
+        """The offers, best first. Before all others comes the one that it has ``kept``, by its id.
 
         A product that was not delivered comes last: if searches make new offers of it, and it is the cheapest, it would
         otherwise use up all attempts.
         """
-        unsound = {site_of(one) for one in self.attempts if one.get("error_class") == UNSOUND}
-        vendors, sites = self.without_quota, unsound.union(item.site for item in self.avoided_before)
-        left = [offer for offer in offers if offer.get("vendor") not in vendors and site_of(offer) not in sites]
         last = {str(one["product"]) for one in self.attempts if one.get("product")}
-        if not last:
-            return left
-        return sorted(left, key=lambda offer: search.product_key(offer, offer["price_per_hour"]) in last)
+        if last:
+            offers = sorted(offers, key=lambda offer: search.product_key(offer, offer["price_per_hour"]) in last)
+        return sorted(offers, key=lambda offer: offer["offer_id"] != kept)
 
     @property
     def verifies(self) -> str:
@@ -468,6 +461,40 @@ def is_short(
     left = count_within(offers, most, taken)
     is_any = count_within(offers, most, ()) > 0
     return is_any and left < len(buyers) and not any(host.all_or_nothing for host in buyers)
+
+
+# Allocating offers to hosts
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """The ids of offers that no host of a plan gets by a search (`Case.why_left_out`).
+
+    ``taken``: bought or wanted by others. ``tried``: by the hosts of the plan. ``gone``: by their own pages.
+    """
+
+    taken: t.Collection[str] = ()
+    tried: t.Collection[str] = ()
+    gone: t.Collection[str] = ()
+
+    @classmethod
+    def of(cls, cases: t.Sequence[Case], taken: t.Iterable[str], pages: t.Mapping[str, SearchResult]) -> Unavailable:
+        """The unavailable offers of a plan. ``taken``: bought or wanted elsewhere; ``pages``: offers read by id."""
+        return cls(
+            taken={*taken, *(case.wanted_offer_id for case in cases)},
+            tried={attempt["offer_id"] for case in cases for attempt in case.attempts},
+            gone={offer_id for offer_id, page in pages.items() if page.is_gone},
+        )
+
+
+def allocate(requests: t.Iterable[tuple[Case, t.Iterable[Offer]]], unavailable: Unavailable) -> dict[str, Offer]:
+    """Allocate to each host, by its name, its first offer that is not left out, in the order of the hosts."""
+    allocated: dict[str, Offer] = {}
+    for case, offers in requests:
+        if offer := next((offer for offer in offers if not case.why_left_out(offer, unavailable)), None):
+            unavailable = replace(unavailable, taken={*unavailable.taken, offer["offer_id"]})
+            allocated[case.host.host] = offer
+    return allocated
 
 
 # Why there is no offer for a host

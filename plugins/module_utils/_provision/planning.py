@@ -12,8 +12,8 @@ from .._text import QUOTA, abridged, amount, formatted, gpus_of, grouped, ids_in
 from . import ceilings, storage
 from .candidates import (
     Case,
-    OfferRequest,
     SearchResult,
+    Unavailable,
     allocate,
     cheapest_of,
     why_none,
@@ -239,25 +239,12 @@ def _allocated(
     Other hosts have no offers, or only the one that they name, which is not allocated. A host prefers the offer that it
     has ``kept``, if that still suits it and no host before it needs that offer.
     """
-    tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
-    gone = {offer_id for offer_id, page in pages.items() if page.is_gone}
-    requests = [
-        OfferRequest(
-            case.host.host,
-            _with_kept_first(case.suitable(item.offers), kept.get(case.host.host)),
-            case.host.max_price_per_hour,
-        )
-        for case, item in zip(cases, results)
-    ]
-    allocated = allocate(requests, {*taken, *tried, *gone, *(case.wanted_offer_id for case in cases)})
+    requests = [(case, case.in_order(item.offers, kept.get(case.host.host))) for case, item in zip(cases, results)]
+    allocated = allocate(requests, Unavailable.of(cases, taken, pages))
     shown = {offer["offer_id"]: offer for page in pages.values() for offer in page.offers}
     return {
         host: storage.with_noted_storage(offer, shown.get(offer["offer_id"], {})) for host, offer in allocated.items()
     }
-
-
-def _with_kept_first(offers: t.Sequence[Offer], kept: str | None) -> list[Offer]:
-    return sorted(offers, key=lambda offer: offer["offer_id"] != kept)
 
 
 def _shortages(

@@ -12,6 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     Avoided,
     Case,
     SearchResult,
+    Unavailable,
     avoided_sites,
     evidence_places,
     with_evidence,
@@ -45,7 +46,7 @@ OFFERS = [
     offer(2, 2.0, vendor="crusoe"),
     offer(3, 3.0, region="US"),
     offer(4, 4.0, region=None),
-    offer(5, 5.0, vendor=None, region=None),
+    offer(5, 4.0, vendor=None, region=None),
 ]
 
 
@@ -125,8 +126,12 @@ def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
     return host_plans(cases, lambda _host: SearchResult(offers), wanted)
 
 
+def left_for(avoiding: Case) -> list[str]:
+    return [item["offer_id"] for item in OFFERS if not avoiding.why_left_out(item, Unavailable())]
+
+
 @pytest.mark.parametrize(
-    ("error_class", "vendor", "suitable"),
+    ("error_class", "vendor", "numbers"),
     [
         ("unsound", "nebius", [2, 3, 4, 5]),  # only the site
         ("quota", "nebius", [2, 5]),  # the vendor everywhere
@@ -137,17 +142,17 @@ def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
     ],
 )
 def test_failed_attempt_rules_out_its_vendor_or_site_only_for_quota_or_test(
-    error_class: str, vendor: str, suitable: list[int]
+    error_class: str, vendor: str, numbers: list[int]
 ) -> None:
     tried = case(host(), attempts=[{**TRIED, "vendor": vendor, "error_class": error_class}])
-    assert [item["offer_id"] for item in tried.suitable(OFFERS)] == [offer_id(number) for number in suitable]
+    assert left_for(tried) == [offer_id(number) for number in numbers]
 
 
 @pytest.mark.parametrize("of_this_run", [False, True])
 def test_sites_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run: bool) -> None:
     avoiding = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)
-    assert [item["offer_id"] for item in avoiding.suitable(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
-    assert case(host()).suitable(OFFERS) == OFFERS
+    assert left_for(avoiding) == [offer_id(n) for n in (2, 3, 4, 5)]
+    assert left_for(case(host())) == [item["offer_id"] for item in OFFERS]
     (draft,) = planned(avoiding)
     assert (draft.action, draft.offer_id) == (BUY, offer_id(2))
     assert draft.missed == ("" if of_this_run else SENTENCE)

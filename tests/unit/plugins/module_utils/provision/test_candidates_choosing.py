@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
-    OfferRequest,
+    Avoided,
+    Case,
     SearchResult,
+    Unavailable,
     allocate,
     choose,
     pooled,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
     CHEAPEST,
     LISTED,
@@ -29,9 +32,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     mismatch_with_all,
     offers_at_prices,
     passes_max_price,
+    product_key,
     read_patience,
     without_limits,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,26 +212,90 @@ def test_search_is_repeated_at_most_50_times() -> None:
     assert len(pooled_ids([[number] for number in range(1, 200)], 1000)) <= 60
 
 
+def buyer(name: str = "gpu-1", max_price_per_hour: Any = "unlimited", **fields: Any) -> Case:
+    """A host that searches for offers up to this price."""
+    declared = host(name, max_price_per_hour=max_price_per_hour)
+    return Case(declared, Entry(), Standing(HostState.FREE), **fields)
+
+
 def test_hosts_get_cheapest_offers_in_their_order() -> None:
     offers = [offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)]
-    requests = [
-        OfferRequest("b", offers, 5.0),
-        OfferRequest("a", offers, 5.0),
-        OfferRequest("c", offers, 2.5),
-        OfferRequest("d", offers, 5.0),
-    ]
-    found = allocate(requests)
-    assert {host: item["offer_id"] for host, item in found.items()} == {
+    limits = {"b": 5, "a": 5, "c": 2.5, "d": 5}
+    found = allocate([(buyer(name, limit), offers) for name, limit in limits.items()], Unavailable())
+    assert {name: item["offer_id"] for name, item in found.items()} == {
         "b": offer_id(1),
         "a": offer_id(2),
         "d": offer_id(3),
     }
 
 
-def test_taken_offers_are_not_allocated() -> None:
-    offers = [offer(1), offer(2)]
-    assert allocate([OfferRequest("a", offers)], {offer_id(1)})["a"]["offer_id"] == offer_id(2)
-    assert allocate([OfferRequest("a", offers)], {offer_id(1), offer_id(2)}) == {}
+def tried(number: int, error_class: str = "unavailable", **fields: Any) -> dict[str, Any]:
+    return {"offer_id": offer_id(number), "vendor": "nebius", "region": "EU", "error_class": error_class, **fields}
+
+
+AVOIDED = (Avoided(("nebius", "EU"), "", 0.0),)
+
+
+@pytest.mark.parametrize(
+    ("other", "own", "reason"),
+    [
+        ({}, {}, ""),
+        # Offers are left out for all hosts of the plan, whichever of them has tried one.
+        ({}, {"attempts": [tried(1)]}, "has tried it"),
+        ({"attempts": [tried(1)]}, {}, "has tried it"),
+        ({"attempts": [tried(2)]}, {"attempts": [tried(2)]}, ""),
+        # Vendors and sites are left out only for the host whose attempt failed there.
+        ({}, {"attempts": [tried(2, "quota")]}, "quota is used up"),
+        ({}, {"attempts": [tried(2, "quota", vendor="crusoe")]}, ""),
+        ({"attempts": [tried(2, "quota")]}, {}, ""),
+        ({}, {"attempts": [tried(2, "unsound")]}, "failed its test"),
+        ({}, {"attempts": [tried(2, "unsound", region="US")]}, ""),
+        ({"attempts": [tried(2, "unsound")]}, {}, ""),
+        ({}, {"avoided_before": AVOIDED}, "failed its test"),
+        ({"avoided_before": AVOIDED}, {}, ""),
+        ({}, {"max_price_per_hour": 1.99}, "above the ceiling"),
+        ({}, {"max_price_per_hour": 2}, ""),
+        ({"max_price_per_hour": 1.99}, {}, ""),
+    ],
+)
+def test_offer_is_left_out_for_a_reason(other: dict[str, Any], own: dict[str, Any], reason: str) -> None:
+    case = buyer(**own)
+    found = case.why_left_out(offer(1, 2.0), Unavailable.of([case, buyer("gpu-2", **other)], (), {}))
+    assert reason in found and bool(reason) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("taken", "named", "gone", "reason"),
+    [
+        ([1], 9, [], "another host has it"),
+        ([], 1, [], "wants it by its id"),
+        ([], 9, [1], "it is gone"),
+        ([2], 2, [2], ""),
+    ],
+)
+def test_unavailable_offer_is_left_out(taken: list[int], named: int, gone: list[int], reason: str) -> None:
+    case = buyer()
+    naming = Case(host("gpu-2", offer_id=offer_id(named)), Entry(), Standing(HostState.FREE))
+    pages = {offer_id(number): SearchResult(reason="gone", is_gone=True) for number in gone}
+    unavailable = Unavailable.of([case, naming], map(offer_id, taken), pages)
+    found = case.why_left_out(offer(1), unavailable)
+    assert reason in found and bool(reason) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "kept", "numbers"),
+    [
+        ([], None, [1, 2, 3]),
+        ([], 3, [3, 1, 2]),
+        ([tried(9, product=product_key(ONE, 4.0))], None, [2, 3, 1]),
+        ([tried(9, product=product_key(ONE, 4.0))], 1, [1, 2, 3]),
+    ],
+)
+def test_kept_offer_comes_first_and_undelivered_product_last(
+    attempts: list[Any], kept: int | None, numbers: list[int]
+) -> None:
+    found = buyer(attempts=attempts).in_order([ONE, TWO, PAIR], kept and offer_id(kept))
+    assert [item["offer_id"] for item in found] == [offer_id(number) for number in numbers]
 
 
 _prices = st.none() | st.integers(0, 8).map(lambda quarters: quarters / 4)
@@ -250,20 +319,23 @@ def test_each_host_gets_first_free_offer_within_its_limit(
         )
         for market in markets
     ]
-    requests = [OfferRequest(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
+    requests = [
+        (buyer(f"h{n}", "unlimited" if limit == UNLIMITED else limit), known[which % len(known)])
+        for n, (which, limit) in enumerate(hosts)
+    ]
     ids = {offer_id(item) for item in taken}
-    found = allocate(requests, ids)
+    found = allocate(requests, Unavailable(taken=ids))
     given_out = [item["offer_id"] for item in found.values()]
     assert len(given_out) == len({*given_out})
     assert not ids & {*given_out}
     earlier = set(ids)
-    for request in requests:
+    for case, offers in requests:
         free = [
             item
-            for item in request.offers
-            if item["offer_id"] not in earlier and passes_max_price(item, request.max_price_per_hour)
+            for item in offers
+            if item["offer_id"] not in earlier and passes_max_price(item, case.host.max_price_per_hour)
         ]
-        assert found.get(request.host) == (free[0] if free else None)
+        assert found.get(case.host.host) == (free[0] if free else None)
         earlier |= {free[0]["offer_id"]} if free else set()
 
 
