@@ -512,6 +512,9 @@ def test_database_that_may_have_lost_claims_sells_nothing_for_a_while(shop: Proj
         ("version = 1, cluster = 'former/1'", "has failed over, and may have lost claims: nothing new is bought until"),
     ):
         postgresql.execute(registry, f"UPDATE compute_index_supply.meta SET {change}")
+        quote = shop.play("compute_index.supply.quote")
+        assert quote.returncode == 2 and message in quote.failure("gpu-2"), quote.output
+        assert "gpu-2 refused, see below" in quote.text and "gpu-1 owned already" in quote.text
         refused = shop.provision()
         assert (refused.returncode, live(shop)) == (2, ["gpu-1"]), refused.output
         assert message in refused.failure("gpu-2") and "Nothing is billed for gpu-2." in refused.text

@@ -171,6 +171,7 @@ class _Planning:
         """Objections to a declaration because of sweeps, files, the job or other registries. Empty texts are none."""
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
+        yield self._registries.at(host.registry).why_no_purchase()
         yield standing.shadowed_files(host, os.path.exists)
         yield standing.registry_lost_with_job(host, self._params["by_job"], self._folders_of_job)
         yield ceilings.objection_to_a_part(host, self._params["slice_of"], in_batches=self._params["in_batches"])

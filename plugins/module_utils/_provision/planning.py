@@ -30,7 +30,7 @@ from .search import ON_DEMAND, UNLIMITED, Offer, bill_between, highest_prices, p
 from .spending import Bill, Ledger
 from .standing import HostState
 
-_NO_OFFER = "capacity"  # an error class
+NO_OFFER = "capacity"  # an error class
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
 
@@ -286,9 +286,9 @@ def _without_offer(
     case: Case, search_result: SearchResult, offer: Offer, reason: str, now: float, shortage: str
 ) -> Plan:
     """The plan of a host that stops, for this ``reason`` or, if that is empty, for lack of an offer."""
-    error_class = QUOTA if case.without_quota else _NO_OFFER if search_result.is_transient or not reason else ""
+    error_class = QUOTA if case.without_quota else NO_OFFER if search_result.is_transient or not reason else ""
     patience, waited = case.host.patience, ""
-    if error_class == _NO_OFFER and not case.attempts and patience.has_waited(now):
+    if error_class == NO_OFFER and not case.attempts and patience.has_waited(now):
         waited = f"It has waited since {formatted(patience.since)}."
     why = reason or joined(shortage, why_none(case, search_result))
     return Plan(
@@ -463,7 +463,7 @@ def _of_budget(
 
 def _left_for_later(case: Case, draft: Plan, now: float) -> Plan:
     """The plan; a host without an offer is left to a later run if it may wait that long."""
-    if draft.error_class != _NO_OFFER or not case.host.patience.has_later_run(now) or case.attempts:
+    if draft.error_class != NO_OFFER or not case.host.patience.has_later_run(now) or case.attempts:
         return draft
     return replace(draft, action=LATER, refusal="", error_class="", label=_label_later(case))
 
@@ -489,7 +489,7 @@ def lacking(
     return [
         (case, draft)
         for case, draft in waiting
-        if draft.error_class == _NO_OFFER or (trouble and not case.standing.owns)
+        if draft.error_class == NO_OFFER or (trouble and not case.standing.owns)
     ]
 
 

@@ -100,8 +100,13 @@ def _published(draft: Plan) -> Row:
 
 def _table(plans: t.Sequence[Plan]) -> list[str]:
     """The offers of the hosts; empty if there are no prices to show."""
-    rows = [_table_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
+    rows = [_table_row(draft.host, _offer_of(draft) or {"gpu_type": _without_offer(draft)}) for draft in plans]
     return [*narrow_table(rows, _COLUMNS, ("vendor", "region", "GPUs", "host")), ""] if _has_prices(rows) else []
+
+
+def _without_offer(draft: Plan) -> str:
+    is_refused = draft.refusal and draft.error_class != planning.NO_OFFER
+    return "refused, see below" if is_refused else "no offer"
 
 
 def _table_row(host: str, offer: Offer) -> Row:

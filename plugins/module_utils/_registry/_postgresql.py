@@ -23,6 +23,7 @@ import typing as t
 import uuid
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 
 from .._provision import claims
 from .._provision.ceilings import Count
@@ -178,6 +179,19 @@ class Database(Connector):
         return {row.offer for row in rows if row.counts or row.state == claims.ENDED}
 
     # Buying
+
+    @cached_property
+    def why_no_claim(self) -> str:
+        """Why a run would make no claim here now; empty if it would. Takes no lock.
+
+        Empty unless the registry is only read: a run that buys notes a failover with its claim.
+        """
+        try:
+            if self.read_only:
+                self._query(self._check_meta, None)
+        except RegistryError as error:
+            return str(error)
+        return ""
 
     def claim(self, wanted: Purchase, ceilings: Ceilings) -> Row:
         """Claim the host's name and the offer, then mark the claim as sent.
@@ -378,6 +392,11 @@ class Database(Connector):
         Raises RegistryError.
         """
         self._execute(connection, sql.LOCK, {"gate": sql.GATE})
+        self._check_meta(connection)
+        self._execute(connection, sql.FREE_LAPSED)
+
+    def _check_meta(self, connection: Connection) -> None:
+        """Raise RegistryError if no claim may be made now."""
         cluster = self._execute(connection, sql.CLUSTER).fetchone()
         values = {"cluster": cluster and cluster[0]}
         found = self._execute(connection, sql.META, values).fetchone()
@@ -389,16 +408,15 @@ class Database(Connector):
                 f"{self.where} was made by a newer version of the collection (schema {version}, here {sql.VERSION}):"
                 " update the collection to buy with it."
             )
-        if not may_note:
+        if not (may_note or self.read_only):  # another user may quote
             raise RegistryError(f"{self.where} does not let its user note machines, so none may be bought: {GRANTS}.")
-        if has_changed:
+        if has_changed and not self.read_only:
             raise ClusterChanged(values)
         if quarantined_until is not None:
             raise Unreachable(
                 f"{self.where} has failed over, and may have lost claims: nothing new is bought until"
                 f" {utc(quarantined_until.timestamp())}, when no lost purchase can be under way any more."
             )
-        self._execute(connection, sql.FREE_LAPSED)
 
     def _insert(self, connection: Connection, wanted: Purchase) -> None:
         """Make the claim, or find it if the answer to its COMMIT was lost. Raises ClaimedByOther, TakenOver."""

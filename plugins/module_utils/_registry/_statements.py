@@ -84,7 +84,8 @@ LOCK = "SELECT pg_advisory_xact_lock(%(gate)s)"
 HAS_SCHEMA = "SELECT to_regclass('compute_index_supply.meta') IS NOT NULL"
 META = """
 SELECT version, cluster IS DISTINCT FROM %(cluster)s,
-    CASE WHEN quarantine_until > clock_timestamp() THEN quarantine_until END,
+    CASE WHEN cluster <> %(cluster)s THEN clock_timestamp() + longest_post
+        WHEN quarantine_until > clock_timestamp() THEN quarantine_until END,
     has_table_privilege('compute_index_supply.machine', 'INSERT')
         AND has_table_privilege('compute_index_supply.machine', 'UPDATE')
 FROM compute_index_supply.meta

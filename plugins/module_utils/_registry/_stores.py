@@ -79,6 +79,10 @@ class Store:
         """
         return []
 
+    def why_no_purchase(self) -> str:
+        """Why no purchase can be noted here now, whatever is bought; empty if one can."""
+        return ""
+
     def last_sweep(self) -> float | None:
         """When a sweep last enforced the leases (seconds since the epoch), None if none was noted."""
         return None
@@ -203,6 +207,11 @@ class _SharedStore(Store):
         rows = self._session.database(keep=False).counted(None if everywhere else self._project)
         mine = [row for row in rows if row.needs_settling and row.account == self._session.account]
         return [(SharedProject(row.project), row.host) for row in mine]
+
+    def why_no_purchase(self) -> str:
+        with contextlib.suppress(RegistryError):  # its hosts fail for this error
+            return self._session.database().why_no_claim
+        return ""
 
     def last_sweep(self) -> float | None:
         return self._session.database().last_sweep(self._project)

@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     BUY,
     KEEP,
     LATER,
+    NO_OFFER,
     STOP,
     WAIT,
     Plan,
@@ -129,6 +130,19 @@ def test_quote_shows_lease_end_and_bill_of_each_host() -> None:
     hosts = result["ansible_stats"]["data"]["quote"]["hosts"]
     assert (hosts["b"]["ends_at"], hosts["b"]["at_most"]) == ("2027-01-15T09:00:00Z", 8.0)
     assert not [line for line in result["lines"] if line.startswith("c:")], "a host that stops has no lease"
+
+
+@pytest.mark.parametrize(
+    ("plan", "shown"),
+    [
+        (Plan("b", STOP, refusal="None left.", error_class=NO_OFFER), "no offer"),
+        (Plan("b", LATER, label="b: no offer yet"), "no offer"),
+        (Plan("b", STOP, refusal="A machine has its name."), "refused, see below"),
+        (Plan("b", STOP, refusal="The quota is used up.", error_class="quota"), "refused, see below"),
+    ],
+)
+def test_table_says_whether_a_host_lacks_an_offer_or_is_refused(plan: Plan, shown: str) -> None:
+    assert any(line.split(maxsplit=1)[0] == "b" and shown in line for line in quote(buying_plan("a", 1), plan)["lines"])
 
 
 EIGHT, NINE = "2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z"
@@ -249,7 +263,7 @@ def test_purchase_summary_has_only_hosts_that_buy(plans: list[Plan], expected: s
 
 def test_quote_shows_label_only_of_host_that_waits_for_offers() -> None:
     lines = quote(replace(buying_plan("a", 1), label="a buys"), Plan("b", STOP, refusal="No."))["lines"]
-    assert "a buys" not in lines and "no offer" in lines[2]
+    assert "a buys" not in lines and "refused" in lines[2]
 
 
 def test_quote_lines_fit_terminal() -> None:

@@ -155,6 +155,35 @@ def test_failover_refuses_new_claims_until_quarantine_ends(run: Callable[..., Da
     run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
 
 
+@pytest.mark.parametrize(
+    ("meta", "refusal"),
+    [
+        ("cluster = NULL", ""),
+        ("version = 2", "newer version of the collection (schema 2, here 1)"),
+        ("cluster = 'another/00000001'", "nothing new is bought until 2"),
+        ("quarantine_until = now() + interval '9 minutes'", "nothing new is bought until 2"),
+        ("quarantine_until = now()", ""),
+    ],
+)
+def test_quote_is_refused_as_the_purchase_would_be(
+    run: Callable[..., Database], registry_url: str, meta: str, refusal: str
+) -> None:
+    """A run that buys is not refused before its claim, which notes that the database has failed over."""
+    quote = {"patience": 0.0, "read_only": True}
+    assert run(**quote).why_no_claim == "", "no tables yet"
+    run().claim(purchase(), NO_CEILING)
+    assert run(**quote).why_no_claim == ""
+    postgresql.execute(registry_url, f"UPDATE compute_index_supply.meta SET {meta}")
+    before = postgresql.execute(registry_url, "SELECT * FROM compute_index_supply.meta")
+    reason = run(**quote).why_no_claim
+    assert refusal in reason and bool(reason) is bool(refusal), reason
+    assert postgresql.execute(registry_url, "SELECT * FROM compute_index_supply.meta") == before
+    assert run(patience=0.0).why_no_claim == ""
+    if refusal:
+        with pytest.raises(RegistryError, match=re.escape(refusal)):
+            run(patience=0.0).claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+
+
 def test_command_for_restored_backup_starts_quarantine(run: Callable[..., Database], registry_url: str) -> None:
     """Runs the command in docs/shared-registry.md. The backup lacks purchases that were made after it."""
     guide = Path(__file__).parents[5].joinpath("docs", "shared-registry.md").read_text()
