@@ -129,6 +129,15 @@ def twin_of(project: str, host: str, name: str) -> str:
     return f"host {rest} of project {first}"
 
 
+def line_of_empty(places: t.Iterable[Place]) -> list[str]:
+    """The line of a report or sweep that has found nothing: it may have read other registries than a person meant."""
+    names = (
+        f"project {place.project} of the shared registry" if isinstance(place, SharedProject) else place.text
+        for place in dict.fromkeys(filter(None, places))
+    )
+    return [f"Registry: {text}"] if (text := ", ".join(names)) else []
+
+
 def place_of(text: str) -> Place:
     """The place for its ``Place.text``."""
     if text.startswith(_SHARED):

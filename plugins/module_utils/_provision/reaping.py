@@ -38,7 +38,7 @@ from .lease import API_CLOCK, Clock
 from .messages import unreadable_lease
 from .order import GROUP_OF_RUNS, LIMITS_OF_SWEEPS
 from .ownership import Account, Machine, id_of, last_created_at, price_of
-from .place import NOWHERE, Place
+from .place import NOWHERE, Place, line_of_empty
 from .run_record import is_fetch_due
 from .spending import Bill
 from .standing import known_nearby
@@ -538,8 +538,11 @@ class SweepFindings:
         known = {id_of(machine) for item in self.known for machine in item.machines}
         return missing.unknown_places(((item.place, item.host, item.entry) for item in self.known), known)
 
-    def lines(self) -> list[str]:
-        """Lines for people: the leases that are over, how many have time left, and which are over but do not end."""
+    def lines(self, places: t.Iterable[Place]) -> list[str]:
+        """Lines for people: the leases that are over, how many have time left, and which are over but do not end.
+
+        ``places``: the registries that were read.
+        """
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in self.due]
         over = narrow_table(rows, _OVER, ["host"]) if rows else ["No lease is over."]
         live = [item for item in self.all if item.life.end is not None and not item.life.is_over()]
@@ -551,7 +554,7 @@ class SweepFindings:
             f"Over, but known only by name: {_names(named)}. -e reap_by_name=true ends them.": named,
             f"Over, but protected: {_names(self.spared)}.": self.spared,
         }
-        return [*over, *applicable(sentences)]
+        return [*over, *applicable(sentences), *([] if self.all else line_of_empty(places))]
 
 
 def _names(hosts: t.Iterable[Host]) -> str:

@@ -36,6 +36,7 @@ from .._text import (
 )
 from .entry import DEFAULT_PROJECT, project_of
 from .messages import missing_lines, missing_row
+from .place import Place, line_of_empty
 from .search import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
@@ -383,8 +384,11 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
         yield f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."
 
 
-def cost_lines(spending: Spending) -> list[str]:
-    """The report: costs by host, group, month and day, missing machines, and the total."""
+def cost_lines(spending: Spending, places: t.Iterable[Place] = ()) -> list[str]:
+    """The report: costs by host, group, month and day, missing machines, and the total.
+
+    ``places``: the registries that were read.
+    """
     since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
@@ -399,7 +403,8 @@ def cost_lines(spending: Spending) -> list[str]:
         report += [f"The last {DAYS} of {len(total.days)} days; the result has all of them.", ""]
     report += missing_lines(spending.missing)
     without = f", {_per_hour(spending.price_without_missing)} without missing machines" if spending.missing else ""
-    return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour{without}"]
+    report += [f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour{without}"]
+    return [*report, *([] if spending.hosts else line_of_empty(places))]
 
 
 def _shown_row(row: Costs) -> dict[str, t.Any]:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
     DAYS,
@@ -345,11 +346,12 @@ def test_cost_lines_say_which_sums_are_incomplete(unknown: list[Bill], sums: str
 
 
 def test_cost_lines_without_purchases_have_no_tables() -> None:
-    lines = cost_lines(spending_of([], REPORTED_AT))
+    lines = cost_lines(spending_of([], REPORTED_AT), [Folder("/a/host_vars")])
     assert lines[2:] == [
         "Until now, 2027-01-15 08:00 UTC; what runs counts up to now.",
         "",
         "USD in total: 0.00; now 0.00 per hour",
+        "Registry: /a/host_vars",
     ]
 
 
