@@ -117,6 +117,11 @@ _ROLE_VARIABLES = {
     "order_max_bill": "provision_max_bill",
     "order_adopt": "provision_adopt",
 }
+# Answers that must agree with the role's variable, if both are given; of two ceilings, the lower one counts
+_NOT_CEILINGS = {
+    "order_gpu_type": "provision_spec",
+    **{name: variable for name, variable in _ROLE_VARIABLES.items() if "max" not in name},
+}
 _COMPUTE_KEYS = {"order_gpu_type": "gpu_type", "order_gpu_count": "gpu_count", "order_contract_type": "contract_type"}
 _MACHINE_ANSWERS = (*_COMPUTE_KEYS, "order_region")
 _SURVEY_DEFAULTS = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
@@ -496,14 +501,16 @@ def _names_in(value: t.Any) -> t.Sequence[t.Any]:
 def role_variables_of(extra: Answers) -> Variables:
     """The role's variables for the order (order_*) in ``extra`` variables. Raises ValueError.
 
-    An extra variable with the role's own name takes precedence, unless the order has a lower ceiling. Without a GPU
-    type each host keeps its own search, so the order must not describe the machine otherwise.
+    If an extra variable has the role's own name, the lower of two ceilings counts, and other answers must not differ
+    from it. Without a GPU type each host keeps its own search, so the order must not describe the machine otherwise.
     """
     given = answers_of(extra)
+    for name, variable in _NOT_CEILINGS.items():
+        if name in given and text_of(extra.get(variable)) not in ("", given[name]):
+            raise ValueError(f"{name} and {variable} have different values. Give only one of them.")
     variables: Variables = {variable: given[name] for name, variable in _effective(extra).items()}
     if "order_gpu_type" in given:
-        if "provision_spec" not in extra:
-            variables["provision_spec"] = search_of({**_SURVEY_DEFAULTS, **given})
+        variables["provision_spec"] = search_of({**_SURVEY_DEFAULTS, **given})
     # A survey always gives its defaults.
     elif unused := [name for name in _MACHINE_ANSWERS if given.get(name) not in (None, _SURVEY_DEFAULTS.get(name))]:
         raise ValueError(

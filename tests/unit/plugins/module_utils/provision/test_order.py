@@ -117,12 +117,11 @@ def test_published_hosts_have_addresses_and_ids() -> None:
         # These texts count as answers; the plan refuses them.
         ({"order_lease": "[]", "order_max_bill": "{}"}, {"provision_lease": "[]", "provision_max_bill": "{}"}),
         ({"order_max_price_per_hour": 3, "order_names": "2"}, {"provision_max_price_per_hour": "3"}),
-        # An extra variable with the role's own name takes precedence.
+        # Of two ceilings, the lower one counts.
         ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": 2}, {}),
         ({"order_max_price_per_hour": "unlimited", "provision_max_price_per_hour": 2}, {}),
         ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": "{{ mine }}"}, {}),
-        ({"order_lease": "1h", "provision_lease": "3d"}, {}),
-        # So does a ceiling of the order that is lower.
+        ({"order_lease": "3d", "provision_lease": " 3d"}, {}),
         ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": "9.5"}, {"provision_max_price_per_hour": "3"}),
         ({"order_max_bill": "30", "provision_max_bill": "unlimited"}, {"provision_max_bill": "30"}),
         ({"order_max_bill": "30", "provision_max_bill": ""}, {"provision_max_bill": "30"}),  # a survey's empty answer
@@ -148,10 +147,18 @@ def test_role_variables_of_answers(answers: dict[str, Any], variables: dict[str,
         ({"order_max_bill": True}, "order_max_bill must be text or a number"),
         ({"order_max_price_per_hour": True, "order_names": ["a"]}, "^order_max_price_per_hour must be text"),
         ({"order_lease": "8h", "order_names": ["a"]}, ""),
+        # The role's own names
+        ({"order_lease": "8h", "provision_lease": "3d"}, "^order_lease and provision_lease have different values"),
+        ({"order_lease": "8h", "provision_lease": ""}, ""),  # a survey's empty answer
+        ({"order_lease": "", "provision_lease": "8h"}, ""),
+        ({"order_adopt": "yes", "provision_adopt": False}, "order_adopt and provision_adopt have different values"),
+        ({"order_adopt": "no", "provision_adopt": True}, ""),
+        ({"order_gpu_type": "L4", "provision_spec": {}}, "order_gpu_type and provision_spec have different values"),
+        ({"order_gpu_type": "any", "provision_spec": {"compute": {"gpu_type": "L4"}}}, ""),
         ({"order_gpu_type": "L4", "order_gpu_count": "two"}, "order_gpu_count must be a whole number"),
     ],
 )
-def test_machine_answers_require_gpu_type(extra: dict[str, Any], error: str) -> None:
+def test_contradictory_answers_are_refused(extra: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error) if error else nullcontext():
         role_variables_of(extra)
 
