@@ -58,6 +58,11 @@ options:
     description:
       - A host. Then the lookup returns the ids of its known machines.
     type: str
+  survey:
+    description:
+      - A survey of the collection, the questions that AWX has, and the values of earlier versions. Then the lookup
+        returns the survey to write to AWX, and says what an operator has changed in the collection's questions.
+    type: dict
   tested:
     description:
       - A host. Then the lookup returns whether the playbook verify may test the machine that answers to its name.
@@ -98,6 +103,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     rows,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Round
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.survey import merged_survey
 from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
@@ -143,6 +149,7 @@ _OF_VARIABLES: dict[str, t.Callable[[t.Any, _Given], list[t.Any]]] = {
     # Even short tests run in the background, since Ansible would wait long for a machine that has ended.
     "level": lambda level, _variables: [acceptance.SECONDS.get(str(level), max(acceptance.SECONDS.values()))],
     "expected": lambda given, _variables: [_expected(given)],
+    "survey": lambda given, _variables: [merged_survey(**given)],
 }
 _OF_PLAN: dict[str, t.Callable[[_Given, Round], list[t.Any]]] = {
     "unusable": lambda given, planned: [rows.unusable(planned.host, planned.for_tasks, given["unusable"])],

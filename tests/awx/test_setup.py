@@ -228,6 +228,9 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
     schedule["rrule"] = "DTSTART;TZID=UTC:20260101T050000 RRULE:FREQ=DAILY;INTERVAL=1"
     asked = [limited_survey(awx.surveys[each["id"]]) for each in (provision, workflow)]
+    earlier_survey(awx.surveys[awx.one("job_templates", "GPU quote")["id"]])
+    reap = awx.one("job_templates", "GPU reap")
+    reap["survey_enabled"] = True  # a survey of an operator
 
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
     # The second run need not name the registry again.
@@ -235,8 +238,12 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     again = set_up(project, **wanted)
     assert awx.secrets[ours["id"]]["registry_url"] == registry and "without a registry" not in again.text
 
-    # Only the source changes: its project becomes the inventory's.
-    assert (again.returncode, again.changed) == (0, 1), again.output
+
+    # Only two objects change: the source's project becomes the inventory's, and a survey gets the newest questions.
+    assert (again.returncode, again.changed) == (0, 2), again.output
+    assert again.output.count("order_max_price_per_hour keeps max '5' instead of '1000'. To replace it, delete") == 2
+    assert awx.surveys[awx.one("job_templates", "GPU quote")["id"]] == definitions()["awx_surveys"]["order"]
+    assert reap["survey_enabled"] is True
     source = awx.one("inventory_sources", "Machines of the account")
     assert json.loads(source["source_vars"]) == {"COMPUTE_INDEX_PROJECT": "research"}
     assert sorted(awx.names(provision, "labels")) == ["gpu", "night", "spends money"]
@@ -248,6 +255,12 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
     assert "T050000" in schedule["rrule"]
     assert [awx.surveys[each["id"]] for each in (provision, workflow)] == asked
+
+
+def earlier_survey(survey: Item) -> None:
+    """Give a survey a question as version 1.0.0 had it."""
+    (names,) = [each for each in survey["spec"] if each["variable"] == "order_names"]
+    names |= {"question_name": "Machines", "type": "text", "max": 1024}
 
 
 def limited_survey(survey: Item) -> Item:
