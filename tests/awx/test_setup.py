@@ -229,6 +229,7 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     schedule["rrule"] = "DTSTART;TZID=UTC:20260101T050000 RRULE:FREQ=DAILY;INTERVAL=1"
     asked = [limited_survey(awx.surveys[each["id"]]) for each in (provision, workflow)]
     earlier_survey(awx.surveys[awx.one("job_templates", "GPU quote")["id"]])
+    provision |= {"forks": 5, "timeout": 900, "job_slice_count": 2, "allow_simultaneous": True}
     reap = awx.one("job_templates", "GPU reap")
     reap["survey_enabled"] = True  # a survey of an operator
 
@@ -243,7 +244,9 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     assert (again.returncode, again.changed) == (0, 2), again.output
     assert again.output.count("order_max_price_per_hour keeps max '5' instead of '1000'. To replace it, delete") == 2
     assert awx.surveys[awx.one("job_templates", "GPU quote")["id"]] == definitions()["awx_surveys"]["order"]
+    assert [provision[name] for name in ("forks", "timeout", "job_slice_count")] == [5, 900, 2]
     assert reap["survey_enabled"] is True
+    assert again.output.count("Concurrent jobs are off again") == 1 and not provision["allow_simultaneous"]
     source = awx.one("inventory_sources", "Machines of the account")
     assert json.loads(source["source_vars"]) == {"COMPUTE_INDEX_PROJECT": "research"}
     assert sorted(awx.names(provision, "labels")) == ["gpu", "night", "spends money"]
