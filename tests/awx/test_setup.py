@@ -217,8 +217,8 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     workflow = awx.one("workflow_job_templates", "GPU machines")
     schedule = awx.one("schedules", "GPU audit every night")
     inventory["variables"] = "provision_project: research\nmotd: 'for {{ undefined }}'\n"
-    inventory["variables"] += "# theirs\nprovision_registry_dir: ''\nprovision_poll_delay: 10\n"
-    inventory["variables"] += "provision_poll_retries: 180\n"
+    inventory["variables"] += "# theirs\nprovision_registry_dir: ''\nprovision_poll_delay: 30\n"
+    inventory["variables"] += "provision_poll_retries: 60\n"
     mine = awx.make("labels", name="night", organization=organization["id"])
     awx.associate(provision, "labels", mine)
     public_key = Path(f"{wanted['awx_ssh_key_file']}.pub").read_text().strip()
@@ -344,7 +344,9 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
     assert awx.associations[workflow["id"], "notification_templates_approvals"] == [mail["id"]]
     (inventory,) = own(awx, "inventories")
     public_key = pair.with_name("another.pub").read_text().strip()
-    assert json.loads(inventory["variables"])["provision_ssh_public_key"] == public_key
+    variables = json.loads(inventory["variables"])
+    assert variables["provision_ssh_public_key"] == public_key
+    assert (variables["provision_poll_delay"], variables["provision_poll_retries"]) == (10, 180)
     (machines,) = [each for each in own(awx, "credentials") if each["name"] == "Compute Index Supply machines"]
     assert awx.secrets[machines["id"]] == {"ssh_key_data": pair.read_text()}
     schedule = awx.one("schedules", "GPU audit every night")
