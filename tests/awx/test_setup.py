@@ -232,13 +232,15 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     provision |= {"forks": 5, "timeout": 900, "job_slice_count": 2, "allow_simultaneous": True}
     reap = awx.one("job_templates", "GPU reap")
     reap["survey_enabled"] = True  # a survey of an operator
+    awx.one("projects", "Compute Index Supply")["scm_branch"] = "tested"
 
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
     # The second run need not name the registry again.
     registry = project.environment.pop("COMPUTE_INDEX_REGISTRY_URL")
+    url = project.environment.pop("COMPUTE_INDEX_API_URL")
     again = set_up(project, **wanted)
     assert awx.secrets[ours["id"]]["registry_url"] == registry and "without a registry" not in again.text
-
+    assert awx.secrets[ours["id"]]["url"] == url
 
     # Only two objects change: the source's project becomes the inventory's, and a survey gets the newest questions.
     assert (again.returncode, again.changed) == (0, 2), again.output
@@ -247,6 +249,7 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     assert [provision[name] for name in ("forks", "timeout", "job_slice_count")] == [5, 900, 2]
     assert reap["survey_enabled"] is True
     assert again.output.count("Concurrent jobs are off again") == 1 and not provision["allow_simultaneous"]
+    assert awx.one("projects", "Compute Index Supply")["scm_branch"] == "tested"
     source = awx.one("inventory_sources", "Machines of the account")
     assert json.loads(source["source_vars"]) == {"COMPUTE_INDEX_PROJECT": "research"}
     assert sorted(awx.names(provision, "labels")) == ["gpu", "night", "spends money"]
