@@ -291,11 +291,17 @@ def test_inventory_without_project_moves_only_on_request(project: Project, awx: 
     assert "stays in the project 'default', not 'computeindexsupply': nothing was moved." in run.text
     assert "(gpu-7)" in run.text
     variables = json.loads(inventory["variables"])
-    assert variables["motd"] == "hello" and "provision_project" not in variables
+    assert (variables["motd"], variables["provision_project"]) == ("hello", "default")
+    # A new inventory cannot have the default project either, whether the other one names it or not.
+    for taken in ("provision_registry_dir: ''", inventory["variables"]):
+        inventory["variables"], before = taken, len(awx.items)
+        refused = set_up(project, awx_organization="Third", awx_project="default")
+        assert (refused.returncode, len(awx.items)) == (2, before), refused.output
+        assert "Another organization has the project 'default'" in refused.text
 
-    before = dict(inventory)
+    unmoved = dict(inventory)
     refused = set_up(project, awx_project_moves=True)
-    assert (refused.returncode, inventory) == (2, before)
+    assert (refused.returncode, inventory) == (2, unmoved)
     assert "Another organization has the project 'computeindexsupply'" in refused.text
     moved = set_up(project, awx_project_moves=True, awx_project="team-7")
     assert "nothing was moved" not in moved.text
