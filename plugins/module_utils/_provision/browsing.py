@@ -91,7 +91,8 @@ def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
     """The offers that have an id and are within the ceiling, cheapest first."""
     named = [offer for offer in offers if offer["offer_id"]]
     return sorted(
-        (offer for offer in named if search.passes_max_price(offer, choice.max_price_per_hour)), key=search.price_order
+        (offer for offer in named if search.passes_max_price(offer["price_per_hour"], choice.max_price_per_hour)),
+        key=search.price_order,
     )
 
 

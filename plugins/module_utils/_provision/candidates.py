@@ -119,7 +119,7 @@ def choose(
     for number, (choice, found) in enumerate(zip(choices, offers_by_choice), start=1):
         for offer in found:
             offer_id = offer["offer_id"]
-            if offer_id not in numbers and passes_max_price(offer, choice.max_price_per_hour):
+            if offer_id not in numbers and passes_max_price(offer["price_per_hour"], choice.max_price_per_hour):
                 offers.append(offer)
                 numbers[offer_id] = number
     if order == CHEAPEST:
@@ -243,14 +243,15 @@ class Case:
 
     def why_left_out(self, offer: Offer, unavailable: Unavailable) -> str:
         """Why the host, which searches, does not get this offer; empty if it may get it."""
-        if offer["offer_id"] in unavailable.taken:
+        offer_id, price = offer["offer_id"], offer["price_per_hour"]
+        if offer_id in unavailable.taken:
             return "another host has it, wants it by its id, or gets it"
         reasons = {
-            "a host of this round has tried it": offer["offer_id"] in unavailable.tried,
-            "its page says that it is gone": offer["offer_id"] in unavailable.gone,
+            "a host of this round has tried it": offer_id in unavailable.tried,
+            "its page says that it is gone": offer_id in unavailable.gone,
             "its vendor's quota is used up": offer.get("vendor") in self.without_quota,
             "a machine at its site failed its test": site_of(offer) in self._avoided_sites,
-            "its price is above the ceiling": not passes_max_price(offer, self.host.max_price_per_hour),
+            "its price is above the ceiling": not passes_max_price(price, self.host.max_price_per_hour),
         }
         return next((reason for reason, applies in reasons.items() if applies), "")
 
@@ -534,7 +535,8 @@ def _why_nothing(host: Declaration, choice: Choice, offers: t.Sequence[Offer], w
     is_own = choice.max_price_per_hour < host.max_price_per_hour
     ceiling = f"max_price_per_hour in provision_spec ({usd(choice.max_price_per_hour)})" if is_own else host.ceiling
     cheapest = cheapest_of(offers)
-    if cheapest is not None and cheapest <= min(choice.max_price_per_hour, host.max_price_per_hour):
+    most = min(choice.max_price_per_hour, host.max_price_per_hour)
+    if cheapest is not None and passes_max_price(cheapest, most):
         return "none is left for this host"
     return f"none within {ceiling}, the cheapest costs {usd(cheapest)}"
 
@@ -549,7 +551,7 @@ def why_not_first_choice(host: Declaration, search_result: SearchResult, number:
 
 def why_too_dear(host: Declaration, offer: Offer) -> str:
     """A refusal if the offer that the host wants by id is above its ceiling; otherwise empty."""
-    if passes_max_price(offer, host.max_price_per_hour):
+    if passes_max_price(offer["price_per_hour"], host.max_price_per_hour):
         return ""
     costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
     return joined(f"{costs}, which is not within {host.ceiling}. {NOTHING_BOUGHT}", host.advice)
@@ -576,7 +578,7 @@ def drift_warning(host: Declaration, entry: Entry) -> str:
     """A warning if a host's machine differs from its declaration; it is never replaced. Otherwise empty."""
     price, limit = entry.price_per_hour, host.max_price_per_hour
     is_limited = host.declared_max_price_per_hour is not None and GROUP_OF_RUNS not in host.groups  # by run_max_bill
-    is_dearer = is_limited and price is not None and price > limit
+    is_dearer = is_limited and price is not None and not passes_max_price(price, limit)
     is_another = host.offer_id and entry.offer_id not in ("", host.offer_id)
     is_renamed = entry.name not in ("", host.name)
     differences = (

@@ -485,15 +485,15 @@ def total_of(prices: t.Iterable[float | None]) -> float | None:
     return None if found.unknown else found.total
 
 
-def passes_max_price(offer: Offer, max_price_per_hour: float) -> bool:
-    """Whether the offer's price is within the limit (USD per hour); an unknown price is not, unless unlimited."""
-    price = offer["price_per_hour"]
+def passes_max_price(price: float | None, max_price_per_hour: float) -> bool:
+    """Whether an offer's price is within the limit (USD per hour); an unknown price is not, unless unlimited."""
     return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
 
 
 def count_within(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:
     """The number of offers within the limit (USD per hour) whose ids are not ``taken``."""
-    return sum(passes_max_price(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
+    left = (offer["price_per_hour"] for offer in offers if offer["offer_id"] not in taken)
+    return sum(passes_max_price(price, max_price_per_hour) for price in left)
 
 
 def cost_in_usd(price: float | None, seconds: float) -> float | None:

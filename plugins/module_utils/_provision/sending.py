@@ -70,9 +70,9 @@ class Terms:
         return not self.is_planned and answer["status"] == _states.FAILED and is_made(answer)
 
     def price_refusal(self, offer_id: str, price: float | None) -> str:
-        """Return why the offer may not be bought at this price, or an empty text. An unknown price passes no limit."""
+        """Return why the offer may not be bought at this price, or an empty text."""
         limit = self.max_price_per_hour
-        if limit is None or (price is not None and price <= limit):
+        if limit is None or search.passes_max_price(price, limit):
             return ""
         if price is None:
             return f"The API names no price in USD for offer {offer_id}, so max_price_per_hour cannot be checked."

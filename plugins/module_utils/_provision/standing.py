@@ -39,7 +39,7 @@ from .messages import (
 from .order import GROUP_OF_RUNS
 from .ownership import Account, Kind, Machine, Owned, OwnershipClaim, billed_among, is_one_alive, price_of
 from .place import Folder, Place, is_within
-from .search import UNLIMITED, total_of
+from .search import total_of
 from .storage import Storage
 
 Status = t.Mapping[str, t.Any]  # an offer's status, as offer_status returns it
@@ -561,7 +561,7 @@ def brought_with(host: str, offers: t.Collection[str], ids: tuple[str, ...], acc
 
 def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> str:
     """Return why machines of the host's name do not fit its declaration, or an empty text."""
-    if host.max_price_per_hour != UNLIMITED and price is not None and price > host.max_price_per_hour:
+    if price is not None and not search.passes_max_price(price, host.max_price_per_hour):
         return f"it costs {usd(price)}, above {host.ceiling}"
     own = dict(mapping_of(machines[0].get("spec")))
     if len(machines) > 1:

@@ -333,7 +333,8 @@ def test_each_host_gets_first_free_offer_within_its_limit(
         free = [
             item
             for item in offers
-            if item["offer_id"] not in earlier and passes_max_price(item, case.host.max_price_per_hour)
+            if item["offer_id"] not in earlier
+            and passes_max_price(item["price_per_hour"], case.host.max_price_per_hour)
         ]
         assert found.get(case.host.host) == (free[0] if free else None)
         earlier |= {free[0]["offer_id"]} if free else set()

@@ -70,7 +70,7 @@ def test_further_prices_never_lower_sum(prices: list[float | None], further: lis
     ],
 )
 def test_passes_max_price_refuses_unknown_and_higher_prices(price: float | None, limit: float, passes: bool) -> None:
-    assert passes_max_price(offer(1, price), limit) is passes
+    assert passes_max_price(price, limit) is passes
 
 
 @pytest.mark.parametrize(
