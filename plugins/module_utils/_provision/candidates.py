@@ -4,8 +4,8 @@
 """Which offers a host may buy, why there is none for it, and how what it owns differs from what it declares.
 
 A `Case` has everything known about one host before `planning` allocates offers to hosts. If a machine failed its test,
-its site is avoided for a while: a run knows this from its own attempts, later runs from the evidence in the registry
-(``provision_avoid``). Prices are in USD per hour, times in seconds since the epoch.
+its vendor is avoided in its region for a while: a run knows this from its own attempts, later runs from the evidence in
+the registry (``provision_avoid``). Prices are in USD per hour, times in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -46,37 +46,37 @@ _MOST_SEARCHES = 50  # repetitions of one search, for all hosts that share it
 _UNSENT_FACTOR = 3  # how many times ``max_attempts`` may be planned if purchases are refused before they are sent
 
 
-# Sites to avoid, since a machine there failed its test
+# Regions of vendors to avoid, since a machine there failed its test
 
 
 @dataclass(frozen=True)
 class Avoided:
-    """A site (`site_of`) that is avoided ``until`` a time, in seconds since the epoch. ``reason``: for the user."""
+    """A vendor in a ``region``, avoided ``until`` a time, in seconds since the epoch. ``reason``: for the user."""
 
-    site: tuple[str, str]
+    region: tuple[str, str]
     reason: str
     until: float
 
     @property
     def words(self) -> str:
         """A sentence without a full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
-        name = " ".join(filter(None, self.site)) or "a vendor without a name"
+        name = " ".join(filter(None, self.region)) or "a vendor without a name"
         return f"{name} is avoided until {formatted(self.until)}, after a failed test: {self.reason}"
 
 
-def avoided_sites(evidence: t.Iterable[Offer], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
-    """The sites in the registry's ``evidence``, each avoided for so many seconds after its last failed test."""
+def avoided_regions(evidence: t.Iterable[Offer], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
+    """The regions in the registry's ``evidence``, each avoided for so many seconds after its last failed test."""
     found: dict[tuple[str, str], Avoided] = {}
     for bundle in (item for item in evidence if isinstance(item, t.Mapping)):
         tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
         # A time in the future counts as now; a test without a readable time does not count.
         if tested is not None and (until := min(tested, now) + seconds) > now:
-            item = Avoided(site_of(bundle), one_line(text_of(bundle.get("reason"))), until)
-            found[item.site] = max(item, found.get(item.site, item), key=lambda one: one.until)
-    return tuple(found[site] for site in sorted(found))
+            item = Avoided(region_of(bundle), one_line(text_of(bundle.get("reason"))), until)
+            found[item.region] = max(item, found.get(item.region, item), key=lambda one: one.until)
+    return tuple(found[region] for region in sorted(found))
 
 
-def site_of(row: Offer) -> tuple[str, str]:
+def region_of(row: Offer) -> tuple[str, str]:
     """The vendor and region of an offer, an attempt or a piece of evidence; empty texts for missing ones."""
     return text_of(row.get("vendor")), text_of(row.get("region"))
 
@@ -206,8 +206,8 @@ class Case:
     """One host with everything known about it.
 
     ``attempts``: its earlier purchases in this run of the role. ``kept_storage``: storage of its earlier machines.
-    ``avoided_before``: the sites that it avoids by the registry's evidence. ``narrowed``: a message if it searches only
-    where its storage is, with the way to search elsewhere; otherwise empty.
+    ``avoided_before``: the regions that it avoids by the registry's evidence. ``narrowed``: a message if it searches
+    only where its storage is, with the way to search elsewhere; otherwise empty.
     """
 
     host: Declaration
@@ -231,15 +231,15 @@ class Case:
         return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
 
     def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
-        """The avoided sites that have any of these offers."""
-        sites = set(map(site_of, offers)) if self.avoided_before else ()
-        return [item for item in self.avoided_before if item.site in sites]
+        """The avoided regions that have any of these offers."""
+        regions = set(map(region_of, offers)) if self.avoided_before else ()
+        return [item for item in self.avoided_before if item.region in regions]
 
     @cached_property
-    def _avoided_sites(self) -> set[tuple[str, str]]:
-        """The sites where a machine failed its test, in this run or before."""
-        unsound = {site_of(one) for one in self.attempts if one.get("error_class") == UNSOUND}
-        return unsound.union(item.site for item in self.avoided_before)
+    def _avoided_regions(self) -> set[tuple[str, str]]:
+        """The regions where a machine of their vendor failed its test, in this run or before."""
+        unsound = {region_of(one) for one in self.attempts if one.get("error_class") == UNSOUND}
+        return unsound.union(item.region for item in self.avoided_before)
 
     def why_left_out(self, offer: Offer, unavailable: Unavailable) -> str:
         """Why the host, which searches, does not get this offer; empty if it may get it."""
@@ -250,7 +250,7 @@ class Case:
             "a host of this round has tried it": offer_id in unavailable.tried,
             "its page says that it is gone": offer_id in unavailable.gone,
             "its vendor's quota is used up": offer.get("vendor") in self.without_quota,
-            "a machine at its site failed its test": site_of(offer) in self._avoided_sites,
+            "a machine of its vendor and region failed its test": region_of(offer) in self._avoided_regions,
             "its price is above the ceiling": not passes_max_price(price, self.host.max_price_per_hour),
         }
         return next((reason for reason, applies in reasons.items() if applies), "")
@@ -354,7 +354,7 @@ class Case:
 
     @property
     def at_storage(self) -> Case:
-        """The case; if it searches, restricted to the site of its storage.
+        """The case; if it searches, restricted to the site of its storage: its vendor's own region.
 
         Storage of this run's failed attempts, and of machines that were never ready, has no data yet and does not
         count.
@@ -427,21 +427,21 @@ def unless_moved_away(case: Case, over: t.Iterable[Bill], unclaimed: t.Iterable[
 
 
 def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:
-    """The registries whose evidence matters: those of hosts that would buy and avoid sites."""
+    """The registries whose evidence matters: those of hosts that would buy and avoid regions."""
     return dict.fromkeys(case.host.registry for case in cases if case.buys and case.host.avoid)
 
 
 def with_evidence(
     cases: t.Iterable[Case], evidence: t.Mapping[Place, t.Iterable[t.Mapping[str, t.Any]]], clock: Clock
 ) -> list[Case]:
-    """The cases with the sites that they avoid by the evidence of their registries."""
+    """The cases with the regions that they avoid by the evidence of their registries."""
     cases = list(cases)
     # Once for all hosts with the same declaration: there may be thousands of hosts and of pieces of evidence.
     declared = {(case.host.registry, case.host.avoid) for case in cases}
-    sites = {
-        (registry, seconds): avoided_sites(evidence.get(registry, ()), seconds, clock) for registry, seconds in declared
+    avoided = {
+        (place, seconds): avoided_regions(evidence.get(place, ()), seconds, clock) for place, seconds in declared
     }
-    return [replace(case, avoided_before=sites[case.host.registry, case.host.avoid]) for case in cases]
+    return [replace(case, avoided_before=avoided[case.host.registry, case.host.avoid]) for case in cases]
 
 
 def hosts_with_void_entries(cases: t.Iterable[Case]) -> set[str]:

@@ -55,7 +55,7 @@ DOCUMENTED: t.Mapping[str, tuple[str, ...]] = {
     "network": ("supports_cilium",),
 }
 LISTED, CHEAPEST = "listed", "cheapest"  # how a list of searches is used
-AVOIDED_FOR = 7 * 86_400.0  # seconds for which the site of a bad machine is avoided by default
+AVOIDED_FOR = 7 * 86_400.0  # seconds for which the vendor and region of a bad machine are avoided by default
 CEILING = "max_price_per_hour"  # a search's own ceiling, which the role reads and the API never gets
 
 

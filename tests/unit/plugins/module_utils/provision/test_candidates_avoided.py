@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sites are avoided for a while after a machine there failed its test, unless a host names the offer."""
+"""Regions are avoided for a while after a machine there failed its test, unless a host names the offer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     Case,
     SearchResult,
     Unavailable,
-    avoided_sites,
+    avoided_regions,
     evidence_places,
     with_evidence,
 )
@@ -87,9 +87,9 @@ def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
         (["nebius"], Clock(NOW), None),
     ],
 )
-def test_site_is_avoided_until_time_since_its_test(bundle: Any, clock: Clock, until: float | None) -> None:
-    sites = avoided_sites([bundle], 7 * DAY, clock)
-    assert [(item.site, item.until) for item in sites] == ([(("nebius", "EU"), until)] if until else [])
+def test_region_is_avoided_until_time_since_its_test(bundle: Any, clock: Clock, until: float | None) -> None:
+    regions = avoided_regions([bundle], 7 * DAY, clock)
+    assert [(item.region, item.until) for item in regions] == ([(("nebius", "EU"), until)] if until else [])
 
 
 @given(
@@ -97,19 +97,19 @@ def test_site_is_avoided_until_time_since_its_test(bundle: Any, clock: Clock, un
     st.floats(0, 1e9),
 )
 def test_arbitrary_evidence_raises_nothing(bundle: dict[str, Any], seconds: float) -> None:
-    for item in avoided_sites([evidence(**bundle)], seconds, Clock(NOW)):
+    for item in avoided_regions([evidence(**bundle)], seconds, Clock(NOW)):
         assert item.until is not None and NOW < item.until <= NOW + seconds
         assert "\n" not in item.words
 
 
-def test_zero_seconds_avoid_no_site() -> None:
-    assert avoided_sites([evidence()], 0.0, Clock(NOW)) == ()
+def test_zero_seconds_avoid_no_region() -> None:
+    assert avoided_regions([evidence()], 0.0, Clock(NOW)) == ()
 
 
-def test_newest_failed_test_of_each_site_counts() -> None:
+def test_newest_failed_test_of_each_region_counts() -> None:
     bundles = [evidence(), evidence(NOW - DAY, reason="another"), evidence(vendor=None)]
-    found = avoided_sites(bundles, 7 * DAY, Clock(NOW))
-    assert [(item.site, item.reason) for item in found] == [(("", "EU"), REASON), (("nebius", "EU"), REASON)]
+    found = avoided_regions(bundles, 7 * DAY, Clock(NOW))
+    assert [(item.region, item.reason) for item in found] == [(("", "EU"), REASON), (("nebius", "EU"), REASON)]
 
 
 def test_words_name_vendor_even_if_it_has_no_name() -> None:
@@ -133,7 +133,7 @@ def left_for(avoiding: Case) -> list[str]:
 @pytest.mark.parametrize(
     ("error_class", "vendor", "numbers"),
     [
-        ("unsound", "nebius", [2, 3, 4, 5]),  # only the site
+        ("unsound", "nebius", [2, 3, 4, 5]),  # only the region
         ("quota", "nebius", [2, 5]),  # the vendor everywhere
         ("capacity", "nebius", [1, 2, 3, 4, 5]),
         ("", "nebius", [1, 2, 3, 4, 5]),
@@ -141,7 +141,7 @@ def left_for(avoiding: Case) -> list[str]:
         ("quota", "crusoe", [1, 3, 4, 5]),
     ],
 )
-def test_failed_attempt_rules_out_its_vendor_or_site_only_for_quota_or_test(
+def test_failed_attempt_rules_out_its_vendor_or_region_only_for_quota_or_test(
     error_class: str, vendor: str, numbers: list[int]
 ) -> None:
     tried = case(host(), attempts=[{**TRIED, "vendor": vendor, "error_class": error_class}])
@@ -149,7 +149,7 @@ def test_failed_attempt_rules_out_its_vendor_or_site_only_for_quota_or_test(
 
 
 @pytest.mark.parametrize("of_this_run", [False, True])
-def test_sites_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run: bool) -> None:
+def test_regions_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run: bool) -> None:
     avoiding = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)
     assert left_for(avoiding) == [offer_id(n) for n in (2, 3, 4, 5)]
     assert left_for(case(host())) == [item["offer_id"] for item in OFFERS]
@@ -162,17 +162,17 @@ def test_sites_of_failed_tests_of_this_and_earlier_runs_are_avoided(of_this_run:
     ("kind", "avoid", "is_read"),
     [(HostState.FREE, "7d", True), (HostState.FREE, 0, False), (HostState.READY, "7d", False)],
 )
-def test_evidence_is_read_for_hosts_that_buy_and_avoid_sites(kind: HostState, avoid: Any, is_read: bool) -> None:
+def test_evidence_is_read_for_hosts_that_buy_and_avoid_regions(kind: HostState, avoid: Any, is_read: bool) -> None:
     buyer = Case(host(avoid=avoid), entry(), Standing(kind))
     assert [*evidence_places([buyer])] == [buyer.host.registry] * is_read
 
 
-def test_avoided_site_without_offers_is_not_reported() -> None:
+def test_avoided_region_without_offers_is_not_reported() -> None:
     (draft,) = planned(case(host(), UNTIL), offers=OFFERS[1:])
     assert (draft.action, draft.missed) == (BUY, "")
 
 
-def test_refusal_names_avoided_site_with_all_offers() -> None:
+def test_refusal_names_avoided_region_with_all_offers() -> None:
     first, second = planned(case(host(), UNTIL), case(host("gpu-2"), UNTIL), offers=OFFERS[:1])
     assert (first.action, first.error_class, second.action) == (STOP, "capacity", STOP)
     assert f"{SENTENCE} To search there anyway, add -e provision_avoid=0." in first.refusal
@@ -180,7 +180,7 @@ def test_refusal_names_avoided_site_with_all_offers() -> None:
     assert again.action == STOP and "avoided" not in again.refusal
 
 
-def test_avoided_sites_are_computed_once_per_declaration() -> None:
+def test_avoided_regions_are_computed_once_per_declaration() -> None:
     times = [NOW - number for number in range(100)]
     kept = {host().registry: [evidence(moment) for moment in times]}
     first, second, third = with_evidence([case(host()), case(host("gpu-2")), case(host(avoid="12h"))], kept, Clock(NOW))
@@ -188,7 +188,7 @@ def test_avoided_sites_are_computed_once_per_declaration() -> None:
     assert [item.until for item in third.avoided_before] == [NOW + DAY / 2]
 
 
-def test_host_that_names_offer_buys_it_at_avoided_site() -> None:
+def test_host_that_names_offer_buys_it_in_avoided_region() -> None:
     (draft,) = planned(case(host(offer_id=offer_id(1)), UNTIL))
     assert (draft.action, draft.offer_id, draft.missed) == (BUY, offer_id(1), "")
 
@@ -197,11 +197,11 @@ def test_host_that_names_offer_buys_it_at_avoided_site() -> None:
     st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.sampled_from(["EU", "US", ""])), max_size=4),
     st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from(["EU", "US", None])), max_size=6),
 )
-def test_offer_at_avoided_site_is_never_bought(sites: list[tuple[str, str]], at: list[Any]) -> None:
+def test_offer_in_avoided_region_is_never_bought(regions: list[tuple[str, str]], at: list[Any]) -> None:
     offers = [offer(number, 1.0, vendor=vendor, region=region) for number, (vendor, region) in enumerate(at)]
-    avoiding = case(host(), *(Avoided(site, REASON, NOW) for site in sites))
+    avoiding = case(host(), *(Avoided(region, REASON, NOW) for region in regions))
     (draft,) = planned(avoiding, offers=offers)
     if draft.action == BUY:
-        assert (draft.offer["vendor"] or "", draft.offer["region"] or "") not in sites
+        assert (draft.offer["vendor"] or "", draft.offer["region"] or "") not in regions
     else:
-        assert {(vendor or "", region or "") for vendor, region in at} <= {*sites}
+        assert {(vendor or "", region or "") for vendor, region in at} <= {*regions}

@@ -244,7 +244,7 @@ AVOIDED = (Avoided(("nebius", "EU"), "", 0.0),)
         ({}, {"attempts": [tried(1)]}, "has tried it"),
         ({"attempts": [tried(1)]}, {}, "has tried it"),
         ({"attempts": [tried(2)]}, {"attempts": [tried(2)]}, ""),
-        # Vendors and sites are left out only for the host whose attempt failed there.
+        # Vendors and regions are left out only for the host whose attempt failed there.
         ({}, {"attempts": [tried(2, "quota")]}, "quota is used up"),
         ({}, {"attempts": [tried(2, "quota", vendor="crusoe")]}, ""),
         ({"attempts": [tried(2, "quota")]}, {}, ""),
