@@ -18,6 +18,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.missing import Looked, MissingLook, MissingStep
 from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
+from .._provision.sending import token_digest
 from .._provision.standing import offers_of
 from .._registry._protocol import Registry, RegistryError, note_and_end, retry_if_changed
 from ._registries import Registries, RegistrySnapshot, update_ssh_config
@@ -25,12 +26,17 @@ from .reading import offer_statuses, read_by_id
 
 
 def look_for_missing(
-    api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, machines: t.Collection[Machine]
+    api: SupplyApi,
+    registries: Registries,
+    snapshot: RegistrySnapshot,
+    machines: t.Collection[Machine],
+    token: str | None,
 ) -> MissingLook:
     """Compare what the registries know with ``machines``, the whole list of the account. Writes nothing."""
     known = [entry for _host, entry in snapshot.account_entries()]
     at = registries.clock()  # before anything is read by its id
-    return MissingLook(machines, read_by_id(api, missing.to_read(known, machines)), at)
+    look = MissingLook(machines, read_by_id(api, missing.to_read(known, machines)), at)
+    return look.with_tokens(token_digest(token), known)
 
 
 def snapshot_of_all_projects(

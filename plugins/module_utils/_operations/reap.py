@@ -16,8 +16,8 @@ from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import SupplyApi
 from .._provision import messages, reaping
 from .._provision.entry import connection_variables
-from .._provision.missing import Looked
-from .._provision.ownership import Account, Machine, refreshed
+from .._provision.missing import Looked, MissingLook
+from .._provision.ownership import Account, refreshed
 from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
 from .._text import host_pattern
@@ -56,10 +56,10 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
     snapshot, listed = RegistrySnapshot(registries, places.values()), api.resources()
-    look = look_for_missing(api, registries, snapshot, listed)
+    look = look_for_missing(api, registries, snapshot, listed, params.get("api_token"))
     noted = Looked() if check_mode else note_missing(api, params, snapshot, look)
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
-    sweep_findings = _found(registries, params, places, snapshot, refreshed(listed, look.read))
+    sweep_findings = _found(registries, params, places, snapshot, look)
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
     able = reaping.able_in_time(able, params["forks"], by_job=params["by_job"])
     if not check_mode:
@@ -105,15 +105,15 @@ def _found(
     params: Params,
     places: t.Mapping[str, Place],
     snapshot: RegistrySnapshot,
-    machines: t.Sequence[Machine],
+    look: MissingLook,
 ) -> reaping.SweepFindings:
     by_name = hosts_without_registry(params, places)
-    account = Account.of([*snapshot.claims(), *map(claim_by_name, by_name)], machines)
+    account = Account.of([*snapshot.claims(), *map(claim_by_name, by_name)], refreshed(look.machines, look.read))
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
     protects = {param["host"]: param["protect"] for param in params["hosts"]}
     entries = [*snapshot.host_entries(), *reaping.storage_left_to_end(snapshot.strays(), snapshot.entry)]
-    known = filter(None, (reaping.registered_host(*item, account, clock, limits, protects) for item in entries))
+    known = filter(None, (reaping.registered_host(*item, account, clock, limits, protects, look) for item in entries))
     named = (reaping.host_by_name(item, account, clock) for item in by_name)
     return reaping.SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 

@@ -54,6 +54,7 @@ AFFECTED = "provision_affected_ids"
 
 # Digests of the first order: see `sending.order_digests`
 ORDERED = "provision_ordered"
+TOKEN = "token"  # in ORDERED: the part whose digest shows that another token was used
 # Whether the ordered user data leaves a mark at its end: see `waiting`
 BOOT_MARK = "provision_boot_mark"
 
@@ -141,6 +142,11 @@ class Entry:
     def is_open(self) -> bool:
         """Whether a purchase was sent and its result is unknown."""
         return bool(self.offer_id) and not self.resource_ids and self.purchase not in (MADE, REFUSED)
+
+    @property
+    def token_digest(self) -> str:
+        """The digest of the token that bought it (`sending.order_digests`); empty if none was noted."""
+        return text_of(self.ordered.get(TOKEN))
 
     @property
     def first_order(self) -> Variables:

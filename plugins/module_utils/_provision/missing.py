@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
@@ -59,12 +59,13 @@ class MissingStep(enum.Enum):
 class MissingLook:
     """One look. ``machines``: the complete list of the account. ``at``: when the look began, by each clock.
 
-    ``read``: our machines that were read, by id; None for a 404 of the API itself.
+    ``read``: our machines that were read, by id; None for a 404 of the API itself. ``tokens``: see `with_tokens`.
     """
 
     machines: t.Collection[Machine] = ()
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
     at: Clock = field(default_factory=lambda: Clock(0.0))
+    tokens: frozenset[str] = frozenset()
 
     @cached_property
     def is_believed(self) -> bool:
@@ -99,6 +100,21 @@ class MissingLook:
         shown = {self.sight(resource_id) for resource_id in entry.resource_ids}
         return shown | ({Sight.FOUND} if entry.offer_id in self._offers else set())
 
+    def with_tokens(self, own: str, entries: t.Iterable[Entry]) -> MissingLook:
+        """The look with the digests of the account's tokens: this run's (``own``), and further or replaced ones.
+
+        The API knows a machine in ``entries`` that such a token has bought.
+        """
+        known = {entry.token_digest for entry in entries if self.sights(entry) & {Sight.FOUND, Sight.GONE}}
+        return replace(self, tokens=frozenset({own, *known}))
+
+    def is_elsewhere(self, entry: Entry) -> bool:
+        """Whether another account probably bought an entry's machines: the API knows none that its token has bought.
+
+        Then they are neither missing nor this run's to end.
+        """
+        return entry.token_digest not in ("", *self.tokens) and self.sights(entry) == {Sight.ABSENT}
+
     def lacks(self, entry: Entry) -> bool:
         """Whether it finds no machine of an entry, although not all of them are known to have ended."""
         listed = (self._listed[item]["status"] for item in entry.resource_ids if item in self._listed)
@@ -126,7 +142,8 @@ class MissingLook:
         if sights == {Sight.GONE}:
             return MissingStep.END if entry.storage_of or _is_over(host, entry, status, account()) else None
         was_there = entry.was_ready or status.get("phase") in (_states.READY, _states.ENDED)
-        if Sight.UNKNOWN in sights or entry.is_missing or not (self.is_believed and was_there):
+        is_lost = self.is_believed and was_there and not self.is_elsewhere(entry)
+        if Sight.UNKNOWN in sights or entry.is_missing or not is_lost:
             return None
         first, began = lease.moment_of(entry.missing_since), self._began(entry, place)
         if first is None:

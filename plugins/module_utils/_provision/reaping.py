@@ -274,6 +274,7 @@ class Host:
     idle_error: str = ""  # why this duration cannot be read, or is not kept
     leased: str = ""  # the declared lease, if no registry knows one
     protection: str = ""  # why it is protected; empty if it is not
+    is_elsewhere: bool = False  # its machine is probably another account's
 
     @property
     def price_per_hour(self) -> float | None:
@@ -312,10 +313,12 @@ def registered_host(
     clock: Clock,
     limits: t.Mapping[str, str],
     protects: t.Mapping[str, t.Any],
+    look: missing.MissingLook,
 ) -> Host | None:
     """A host of a registry; None if it owns nothing. ``limits``: how long declared hosts may be idle, by host.
 
-    ``protects``: the variable of each host of the inventory that says whether it is protected.
+    ``protects``: the variable of each host of the inventory that says whether it is protected. ``look``: shows whose
+    machine it is.
     """
     if not entry.may_have_bought:
         return None
@@ -331,7 +334,8 @@ def registered_host(
     idle, idle_error = _idle_after(declared.get(host, entry.idles), len(entry.instances), age)
     protection = declaration.why_protected(host, protects.get(host), entry)
     own_life = life(entry, created, clock)
-    return Host(host, place, entry, tuple(machines), own_life, idle, idle_error, protection=protection)
+    facts = {"protection": protection, "is_elsewhere": look.is_elsewhere(entry)}
+    return Host(host, place, entry, tuple(machines), own_life, idle, idle_error, **facts)
 
 
 def storage_left_to_end(
@@ -423,13 +427,27 @@ class SweepFindings:
 
     @property
     def all(self) -> tuple[Host, ...]:
-        """Every host."""
-        return (*self.known, *self.named)
+        """Every host that may have a machine on this account."""
+        return (*self._here, *self.named)
+
+    @property
+    def _here(self) -> tuple[Host, ...]:
+        return tuple(item for item in self.known if not item.is_elsewhere)
+
+    @property
+    def elsewhere(self) -> list[Host]:
+        """The hosts whose machines are probably another account's: its sweeps end them."""
+        return [item for item in self.known if item.is_elsewhere]
+
+    @property
+    def _unswept_elsewhere(self) -> list[Host]:
+        """The hosts among them whose leases no sweep enforces."""
+        return [item for item in self.elsewhere if item.life.is_over(lease.SWEEPS)]
 
     @property
     def may_end(self) -> tuple[Host, ...]:
         """The hosts that this sweep may end."""
-        return self.all if self.by_name else self.known
+        return self.all if self.by_name else self._here
 
     @property
     def due(self) -> list[Host]:
@@ -483,7 +501,7 @@ class SweepFindings:
         None if unknown.
         """
         # Most sweeps have no runs, so they do not ask the registry.
-        lives = ((item, item.life) for item in self.known if GROUP_OF_RUNS in item.entry.groups)
+        lives = ((item, item.life) for item in self._here if GROUP_OF_RUNS in item.entry.groups)
         late = [item for item, life in lives if is_fetch_due(item.entry, life.end, life.overdue, since(item.place))]
         others = {item.host for item in (*self.due, *self.watched)}
         return [item for item in late if item.host not in unreadable and item.host not in others]
@@ -516,8 +534,14 @@ class SweepFindings:
             " -e reap_by_name=true ends it."
             for item in self.by_name_alone
         ]
+        elsewhere = [
+            f"The lease of {item.host} was over at {item.row['until']}. Another token bought its machine, and this one"
+            " does not find it: sweep with that token as well. If it was replaced, run"
+            f" compute_index.supply.decommission -e decommission_hosts={item.host}."
+            for item in self._unswept_elsewhere
+        ]
         others = missing.why_of_another_account(self._unknown)
-        return [*unreadable, *idle_errors, *spared, *named, *others, lease.clocks_differ(self.clock)]
+        return [*unreadable, *idle_errors, *spared, *named, *elsewhere, *others, lease.clocks_differ(self.clock)]
 
     def enforced_places(
         self, places: t.Iterable[Place], left: LeftOut, is_unread: t.Callable[[Place], bool]
@@ -528,7 +552,8 @@ class SweepFindings:
         in it is over, but the host is ``left`` out. ``is_unread``: whether something in a registry cannot be read.
         """
         unread = {item.place for item in self.all if item.life.reason}
-        broken = unread.union(self._unknown, (host.place for host, _why in left if host.life.is_over()))
+        overdue = (*self._unswept_elsewhere, *(host for host, _why in left if host.life.is_over()))
+        broken = unread.union(self._unknown, (host.place for host in overdue))
         enforced = [] if self.clock.is_apart else [place for place in places if place and place not in broken]
         return [place for place in enforced if not is_unread(place)]
 
@@ -553,6 +578,7 @@ class SweepFindings:
             f"{_names(self.watched)} will be asked whether they are idle.": self.watched,
             f"Over, but known only by name: {_names(named)}. -e reap_by_name=true ends them.": named,
             f"Over, but protected: {_names(self.spared)}.": self.spared,
+            f"Bought with another token, and left to its sweeps: {_names(self.elsewhere)}.": self.elsewhere,
         }
         return [*over, *applicable(sentences), *([] if self.all else line_of_empty(places))]
 

@@ -19,7 +19,7 @@ from .. import _states
 from .._text import QUOTA, applicable, foreign_currency, gpus_of, joined, sentence, usd
 from . import search
 from .ceilings import AccountPrices, CeilingPart, Count, State
-from .entry import BOOT_MARK, ORDERED, Entry
+from .entry import BOOT_MARK, ORDERED, TOKEN, Entry
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described, may_be_bought
 from .ownership import Machine
 from .purchase import ANSWERED_NO, OURS, PHASE_OF_ERROR, PUT_OFF, Decision, History, NextStep, Reason, class_of
@@ -252,7 +252,7 @@ _ADVICE: t.Mapping[Reason, str] = {
 _ADVICE_BY_CLASS = {
     "expired": "The offer has expired; search again.",
     "not_found": "The offer is gone; search again.",
-    "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
+    "auth": "Check api_token (COMPUTE_INDEX_APITOKEN).",
     QUOTA: "Waiting does not raise a quota: end a machine, or ask the vendor or the API's support for more.",
 }
 
@@ -441,7 +441,6 @@ def result_of_purchase(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mappi
 # recognise it. User data may contain a password that is short enough to be guessed, so a digest is keyed with the API's
 # token: someone who reads only the plan or the registry cannot test guesses.
 
-_TOKEN = "token"  # the part whose digest shows that another token was used
 _USER_DATA = "cloud_init"
 _OTHER = {_USER_DATA: "other user data (cloud_init)"}  # for parts whose name alone is not clear to a person
 _HOST_KEY = "provision_bootstrap_host_key"
@@ -455,9 +454,14 @@ def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t
     variables that the registry notes with the purchase.
     """
     left_out = {_OFFER, _USER_DATA} if _HOST_KEY in note else {_OFFER}
-    parts = {_TOKEN: "", **{name: value for name, value in order.items() if name not in left_out}}
+    parts = {TOKEN: "", **{name: value for name, value in order.items() if name not in left_out}}
     texts = {name: f"{name}={value}".encode("utf-8", "surrogatepass") for name, value in parts.items()}
     return {name: hmac.new(token.encode(), text, hashlib.sha256).hexdigest() for name, text in texts.items()}
+
+
+def token_digest(token: str | None) -> str:
+    """Return the digest by which `order_digests` shows which token was used; empty without a token."""
+    return order_digests({}, token, {})[TOKEN] if token else ""
 
 
 def check_sealed(sealed: t.Mapping[str, str], now: t.Mapping[str, str]) -> None:
@@ -479,7 +483,7 @@ def ordered_otherwise(entry: Entry, order: t.Mapping[str, t.Any]) -> list[str]:
     ``order``: today's, from `noted_order`.
     """
     first, now = entry.ordered, order.get(ORDERED) or {}
-    if not entry.may_have_bought or first == now or first.get(_TOKEN) != now.get(_TOKEN, ""):
+    if not entry.may_have_bought or first == now or first.get(TOKEN) != now.get(TOKEN, ""):
         return []
     return [
         f"Offer {entry.offer_id} was ordered before with another key, name or user data: its machine was or will be"

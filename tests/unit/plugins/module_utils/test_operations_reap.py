@@ -22,6 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import token_digest
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
@@ -158,6 +159,40 @@ def test_sweep_with_token_of_another_account_enforces_no_leases(tmp_path: Path, 
         api = Api(machine("r2", "gpu-2", is_listed=listed))
         answer = sweep(api, declared("gpu-1", tmp_path), check_mode=True)
         assert answer["kept"] == [str(tmp_path)] and not answer["trouble"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "third", "due", "is_kept"),
+    [
+        (3.0, None, [], True),
+        (-1.0, None, [], True),  # its own sweep may be about to end it
+        (-3.0, None, [], False),
+        # A machine that the same token bought shows that it is one of this account's tokens.
+        (-1.0, "running", ["gpu-2"], True),
+        (-1.0, "deleted", ["gpu-2"], True),
+    ],
+)
+def test_sweep_leaves_machines_that_another_account_has_bought(
+    tmp_path: Path, hours: float, third: str | None, due: list[str], is_kept: bool
+) -> None:
+    """Two accounts use one folder: the API does not know the other's machines, but they are not missing."""
+    theirs = {"provision_ordered": {"token": token_digest("theirs")}, "provision_instances": [{"resource_id": "x"}]}
+    write(tmp_path, "gpu-1", "r1", 3.0, provision_ordered={"token": token_digest("ours")})
+    write(tmp_path, "gpu-2", "r2", hours, **theirs)
+    api = Api(machine("r1", "gpu-1"))
+    if third:
+        write(tmp_path, "gpu-3", "r3", 3.0, **theirs)
+        api.machines.append(machine("r3", "gpu-3", status=third))
+    answer = sweep(api, declared("gpu-1", tmp_path), api_token="ours")
+    assert due_hosts(answer) == due
+    line = "Bought with another token, and left to its sweeps: gpu-2."
+    assert (line in answer["lines"]) is (not due)
+    assert any("gpu-2: MISSING" in text for text in answer["warnings"]) is bool(due)
+    assert answer["kept"] == ([str(tmp_path)] if is_kept else [])
+    assert ("sweep with that token as well" in answer["trouble"]) is (not is_kept)
+    report = nullcontext() if is_kept else pytest.raises(Failure, match="The lease of gpu-2 was over at ")
+    with report:
+        report_sweep(answer)
 
 
 PROTECTED = {"provision_protected_since": "2026-12-01T06:00:00Z"}

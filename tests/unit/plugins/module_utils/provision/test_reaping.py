@@ -20,6 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     utc_rounded_up,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import MOVED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import MissingLook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     NOWHERE,
@@ -322,7 +323,9 @@ def test_registered_host_has_life_and_protection_of_its_entry(
     own_entry: Entry, protects: bool | None, state: str | None, is_protected: bool
 ) -> None:
     account = Account.of([noted_claim("gpu-1", own_entry)], [machine(1, "gpu-1", X)])
-    registered = reaping.registered_host(PLACE, "gpu-1", own_entry, account, CLOCK, {}, {"gpu-1": protects})
+    registered = reaping.registered_host(
+        PLACE, "gpu-1", own_entry, account, CLOCK, {}, {"gpu-1": protects}, MissingLook()
+    )
     assert (None if registered is None else state_of(registered.life)) == state
     assert bool(registered and registered.protection) is is_protected
 
@@ -337,7 +340,7 @@ def test_registered_host_has_life_and_protection_of_its_entry(
 )
 def test_registered_host_has_only_its_own_machines(own_entry: Entry, listed: list[Any], ids: list[str]) -> None:
     account = Account.of([noted_claim("gpu-1", own_entry)], listed)
-    registered = reaping.registered_host(PLACE, "gpu-1", own_entry, account, CLOCK, {}, {})
+    registered = reaping.registered_host(PLACE, "gpu-1", own_entry, account, CLOCK, {}, {}, MissingLook())
     assert registered is not None and [item["resource_id"] for item in registered.machines] == ids
 
 
@@ -387,7 +390,9 @@ def test_idle_limit_comes_from_declaration_or_entry(
 ) -> None:
     fields = {"provision_idles": noted, "provision_instances": [{}] * instances}
     own_entry, limits = entry(X, [M], "made", **fields), {} if declared is None else {"gpu-1": declared}
-    registered = reaping.registered_host(PLACE, "gpu-1", own_entry, Account.of([], []), CLOCK, limits, {})
+    registered = reaping.registered_host(
+        PLACE, "gpu-1", own_entry, Account.of([], []), CLOCK, limits, {}, MissingLook()
+    )
     assert registered is not None and (registered.idle, bool(registered.idle_error)) == (idle, has_error)
 
 
@@ -397,7 +402,9 @@ def test_machine_of_run_is_never_watched_and_its_results_are_fetched() -> None:
     for name, seconds in (("run-train", 1800), ("run-long", 2 * 86_400)):
         lease = {"provision_groups": ["gpu", "supply_run"], "provision_ends_at": utc_rounded_up(CLOCK.here + seconds)}
         own_entry = entry(X, [M], "made", **lease)
-        hosts.append(reaping.registered_host(PLACE, name, own_entry, Account.of([], []), CLOCK, {name: "30m"}, {}))
+        hosts.append(
+            reaping.registered_host(PLACE, name, own_entry, Account.of([], []), CLOCK, {name: "30m"}, {}, MissingLook())
+        )
     train, long = hosts
     assert train is not None and long is not None
     findings = SweepFindings((train, long), (), CLOCK)
