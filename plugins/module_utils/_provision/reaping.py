@@ -334,8 +334,8 @@ def registered_host(
     idle, idle_error = _idle_after(declared.get(host, entry.idles), len(entry.instances), age)
     protection = declaration.why_protected(host, protects.get(host), entry)
     own_life = life(entry, created, clock)
-    facts = {"protection": protection, "is_elsewhere": look.is_elsewhere(entry)}
-    return Host(host, place, entry, tuple(machines), own_life, idle, idle_error, **facts)
+    own = Host(host, place, entry, tuple(machines), own_life, idle, idle_error, protection=protection)
+    return replace(own, is_elsewhere=look.is_elsewhere(entry))
 
 
 def storage_left_to_end(
