@@ -61,7 +61,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
     sweep_findings = _found(registries, params, places, snapshot, look)
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
-    able = reaping.able_in_time(able, params["forks"], by_job=params["by_job"])
+    able, batches = reaping.in_batches(able, params["forks"], by_job=params["by_job"])
     if not check_mode:
         for item, _limits in able:  # the sweep may run commands on their machines
             registries.pin_host_keys(item.place, item.host, item.entry)
@@ -85,7 +85,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "hosts": [item.host for item, _limits in able],
         "patterns": [host_pattern(item.host) for item, _limits in able],
         "runs": [_due(item, places, registries, limits, 0) for item in runs],
-        "batches": reaping.batch_sizes(able, params["forks"]),
+        "batches": batches,
         "kept": [place.text for place in kept],
         "at": sweep_findings.clock.here,
         "lines": sweep_findings.lines(places.values()),

@@ -84,7 +84,7 @@ def _duration(name: str, value: t.Any, unit: str, otherwise: float, range_of: tu
     raise ValueError(f"{name} must be {allowed}, not '{printable(text, 60)}'.")
 
 
-def batch_sizes(able: t.Iterable[tuple[Host, SweepLimits]], forks: int) -> list[int]:
+def _batch_sizes(able: t.Iterable[tuple[Host, SweepLimits]], forks: int) -> list[int]:
     """How many hosts take part at once: those whose lease is over and whose last commands may take the same time.
 
     The last number is for all other hosts: as many as can be asked within seconds.
@@ -93,14 +93,18 @@ def batch_sizes(able: t.Iterable[tuple[Host, SweepLimits]], forks: int) -> list[
     return [*over.values(), max(1, min(forks, _ASKED_MOST))]
 
 
-def able_in_time(
+def in_batches(
     able: t.Sequence[tuple[Host, SweepLimits]], forks: int, *, by_job: bool
-) -> list[tuple[Host, SweepLimits]]:
-    """The hosts with less time for their last commands if AWX would otherwise end the sweep before it ends machines."""
-    *over, asked = batch_sizes(able, forks)
+) -> tuple[list[tuple[Host, SweepLimits]], list[int]]:
+    """The hosts in the order in which they take part, and how many do at once.
+
+    Their last commands get less time if AWX would otherwise end the sweep before it ends machines.
+    """
+    *over, asked = _batch_sizes(able, forks)
     rounds = sum(math.ceil(size / max(1, forks)) for size in over) + math.ceil((len(able) - sum(over)) / asked)
     longest = _COMMANDS_OF_JOB / max(1, rounds) if by_job else math.inf
-    return [(item, replace(own, command=min(own.command, longest))) for item, own in able]
+    in_time = [(item, replace(own, command=min(own.command, longest))) for item, own in able]
+    return in_time, _batch_sizes(in_time, forks)
 
 
 @dataclass(frozen=True)

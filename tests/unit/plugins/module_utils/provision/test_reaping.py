@@ -555,7 +555,7 @@ def test_playable_leaves_out_second_host_of_a_name_and_unreadable_hosts() -> Non
     playable_hosts, left = findings.playable({"gpu-2"}, {}, SweepLimits())
     assert playable_hosts == [(first, SweepLimits()), (watched, SweepLimits())]
     assert [item.idle_allowed for item, _limits in playable_hosts] == [0.0, 60.0]
-    assert reaping.batch_sizes(playable_hosts, 9) == [1, 9]
+    assert reaping.in_batches(playable_hosts, 9, by_job=False)[1] == [1, 9]
     assert [item.place for item, _why in left] == [OTHER, PLACE]
     assert "Two registries have a gpu-1" in left[0][1] and f"{M} runs on at USD 2.00 per hour" in left[1][1]
 
@@ -574,7 +574,7 @@ def test_host_with_a_longer_last_command_delays_no_other() -> None:
     own = {name: {"reap_before_end_timeout": "1d"} for name in ("gpu-1", "gpu-4")}
     able, _left = SweepFindings(tuple(hosts), (), CLOCK).playable((), own, SweepLimits())
     assert [item.host for item, _limits in able] == ["gpu-2", "gpu-5", "gpu-1", "gpu-4", "gpu-3"]
-    assert reaping.batch_sizes(able, 9) == [2, 2, 9]
+    assert reaping.in_batches(able, 9, by_job=False)[1] == [2, 2, 9]
 
 
 @pytest.mark.parametrize(
@@ -596,9 +596,10 @@ def test_last_commands_leave_a_job_of_awx_time_for_the_ends(
     hosts = [host(f"over-{number}") for number in range(over)]
     hosts += [host(f"watched-{number}", LIVING, idle=60.0) for number in range(watched)]
     able, _left = SweepFindings(tuple(hosts), (), CLOCK).playable((), {}, reaping.read_limits("", wanted))
-    in_time = reaping.able_in_time(able, 20, by_job=by_job)
+    in_time, batches = reaping.in_batches(able, 20, by_job=by_job)
     assert {limits.command for _host, limits in in_time} == {seconds}
     assert [item for item, _limits in in_time] == [item for item, _limits in able]
+    assert batches == ([over, 20] if over else [20])
 
 
 @pytest.mark.parametrize(
