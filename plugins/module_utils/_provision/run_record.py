@@ -37,6 +37,28 @@ _FROM_RESULTS = ("files", "missing", "incomplete")
 _LOG_LINES = 5  # that the record keeps
 
 
+_TEXT, _NUMBER, _LIST = ("text", (str,)), ("a number", (int, float)), ("a list", (list,))
+_FORMS: dict[str, tuple[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("name", "host", "command", "digest", "phase", "state", "offer_id", "reason", "stays"), _TEXT),
+    **dict.fromkeys(("ordered_at", "began_at", "ended_at"), _TEXT),
+    **dict.fromkeys(("exit_code", "files", "cost_usd", "kept_until"), _NUMBER),
+    **dict.fromkeys(("earlier_offers", "missing", "incomplete", "last_lines"), _LIST),
+    "asked": ("a mapping", (dict,)),
+    "complete": ("true or false", (bool,)),
+}
+
+
+def check_record(record: Row) -> None:
+    """Raise ValueError if a person has written something else into a record than this collection does."""
+    for name, (form, types) in _FORMS.items():
+        if not isinstance(record.get(name), (*types, type(None))):
+            raise ValueError(f"{name} must be {form}, not {_text.printable(str(record[name]), 60)}")
+    if (phase := record.get("phase", GONE)) not in (ORDERED, STARTED, HOME, GONE):
+        raise ValueError(f"phase must be {ORDERED}, {STARTED}, {HOME} or {GONE}, not {_text.printable(str(phase), 60)}")
+    if not all(isinstance(item, dict) for item in record.get("incomplete") or ()):
+        raise ValueError("incomplete must be a list of mappings")
+
+
 def with_variables_of_run(given: Row, record: Row) -> Row:
     """The given variables. If they only name a run that has begun or is over, its recorded ones are added.
 

@@ -11,7 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import amount, applicable, gpus_of, items_of, plural, read_variable, text_of, usd, usd_short
+from .._text import amount, applicable, gpus_of, items_of, plural, printable, read_variable, text_of, usd, usd_short
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
@@ -148,7 +148,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         {
             "run_command must be the command to run: -e 'run_command=\"python train.py\"'.": not command,
             f"{' and '.join(invalid)} must be text, not a list, a mapping or true.": invalid,
-            "run_time must be at least 10m: -e run_time=8h.": seconds < SHORTEST_JOB,
+            f"run_time must be at least 10m{_instead(given.get('run_time'))}: -e run_time=8h.": seconds < SHORTEST_JOB,
         }
     )
     read_fetch_timeout(given, wrong)  # only sweeps use it
@@ -227,9 +227,15 @@ def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
 def _bill(given: Row, wrong: list[str]) -> float:
     invalid: list[str] = []
     bill = read_limit("run_max_bill", given.get("run_max_bill"), invalid)
-    if invalid or bill == UNLIMITED:
-        wrong.append("run_max_bill must be the most USD that the whole run may cost, as a number: -e run_max_bill=200.")
+    if invalid or not 0 < bill < UNLIMITED:
+        must = "run_max_bill must be the most USD that the whole run may cost, as a number"
+        wrong.append(f"{must}{_instead(given.get('run_max_bill'))}: -e run_max_bill=200.")
     return bill
+
+
+def _instead(value: object) -> str:
+    """The end of a sentence about a wrong value; empty if there is none."""
+    return f", not '{printable(str(value), 60)}'" if text_of(value) else ""
 
 
 # Its lease

@@ -210,9 +210,12 @@ def play_after_quote(run: Run, found: Row, *, has_registry: bool, check_mode: bo
         registry = str(found["common"]["registry"])
         bill = search.cost_in_usd(price, seconds) or run.request.max_bill
         lines = quote_lines(offer, seconds - RESULTS_SECONDS, bill, registry[:1].upper() + registry[1:])
-    may_run = run.phase == STARTED
+    may_run, provisions = run.phase == STARTED, chosen in (Course.BUY, Course.RESUME) and not check_mode
+    if provisions and run.request.follow:  # Ansible lets no plugin say this when it is stopped
+        goes_on = f"After Ctrl-C it goes on at {_text.usd_short(price)}; the same command follows it."
+        lines += [goes_on, f"To end it: {run.command_to_end}"]
     return {
-        "provisions": chosen in (Course.BUY, Course.RESUME) and not check_mode,
+        "provisions": provisions,
         "lost": chosen is Course.LOST,
         "goes_on": not check_mode,
         "lease": lease_text(seconds),

@@ -10,6 +10,7 @@ import json
 import os
 import typing as t
 
+from .._provision.run_record import check_record
 from ._files import as_registry_error, reason_of, write_durably
 from ._protocol import RegistryError
 
@@ -28,13 +29,15 @@ class RecordFolder:
         file = os.path.join(self.path, RECORD)
         try:
             with open(file, encoding="utf-8") as opened:
-                return dict(json.load(opened))
+                record = dict(json.load(opened))
+            check_record(record)
+            return record
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError) as error:
             raise RegistryError(
                 f"{file}, the record of this run, cannot be read ({reason_of(error)})."
-                " Move it away, or choose another run_name."  # so that nothing runs twice
+                " Correct it, move it away, or choose another run_name."  # so that nothing runs twice
             ) from None
 
     def write(self, record: t.Mapping[str, t.Any]) -> None:

@@ -215,8 +215,9 @@ def test_run_needs_sweeps_command_and_results_dir(world: World) -> None:
     refused = world.quoted(free=True)
     assert refused["failed"] and "results cannot be kept" in refused["msg"] and not refused.get("provisions")
     (world.folder / "runs" / "train").mkdir(parents=True)
-    (world.folder / "runs" / "train" / "run.json").write_text("{")
-    assert "the record of this run, cannot be read" in world.prepare()["trouble"]
+    for record, reason in (("{", ""), ('{"phase": ["started"]}', "(phase must be text, not ['started'])")):
+        (world.folder / "runs" / "train" / "run.json").write_text(record)
+        assert f"the record of this run, cannot be read {reason}" in world.prepare()["trouble"]
 
 
 @pytest.mark.parametrize("protect", [True, "yes", "maybe", False, None])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -609,3 +610,23 @@ def test_quote_of_run_shows_contract_and_region(fields: dict[str, Any], registry
     first, kind, job, _comes_on_top, *rest = run_request.quote_lines(host, 5400.0, 40.0, registry)
     assert (first, [kind, *rest]) == ("at most USD 40.00 for its machine, USD 16.00/h", expected)
     assert job == "the job may take 1 h 30 min, plus an hour to bring the results home"
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({}, ""),
+        ({"phase": "gone", "cost_usd": None, "files": 2, "complete": True, "asked": {}, "later": object()}, ""),
+        ({"phase": 3}, "phase must be text, not 3"),
+        ({"phase": "startd"}, "phase must be ordered, started, home or gone, not startd"),
+        ({"phase": None}, "phase must be ordered, started, home or gone, not None"),
+        ({"cost_usd": "12"}, "cost_usd must be a number, not 12"),
+        ({"earlier_offers": "o"}, "earlier_offers must be a list, not o"),
+        ({"incomplete": ["a"]}, "incomplete must be a list of mappings"),
+        ({"asked": ["run_command"]}, r"asked must be a mapping, not \['run_command'\]"),
+        ({"complete": "yes"}, "complete must be true or false, not yes"),
+    ],
+)
+def test_record_that_a_person_has_changed_is_refused_with_its_field(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$") if reason else nullcontext():
+        run_record.check_record(record)

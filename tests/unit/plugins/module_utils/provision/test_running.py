@@ -31,6 +31,10 @@ from run_samples import BOUGHT, RECORD
 
 PRICE = 2.0
 NOW = 1_796_000_000.0
+AFTER_CTRL_C = [
+    "After Ctrl-C it goes on at USD 2.00/h; the same command follows it.",
+    "To end it: compute_index.supply.decommission -e decommission_hosts=run-train",
+]
 
 
 @pytest.mark.parametrize(
@@ -473,6 +477,7 @@ def test_play_provisions_what_course_and_record_allow(
     assert lines[0] == ("at most USD 4.00 for its machine, USD 2.00/h" if course is Course.BUY else course.value)
     job = "the job may take 1 h, plus an hour to bring the results home"
     assert ("Registry: host_vars" in lines, job in lines) == (course is Course.BUY, course is Course.BUY)
+    assert (lines[-3:-1] == AFTER_CTRL_C) is play["provisions"]
 
 
 @pytest.mark.parametrize("names", [("SEED",), ()])
@@ -500,7 +505,9 @@ def test_command_with_other_limits_says_that_begun_job_keeps_its_own(asked: dict
     run = run_in_phase("started", has_machine=True)
     run = replace(run, record={**run.record, "asked": {**asked, "run_spec": {}}})
     play = running.play_after_quote(run, quote_found(is_new=False), has_registry=True, check_mode=False)
-    assert (line in " ".join(play["lines"]) and len(play["lines"]) == 2) if line else len(play["lines"]) == 1
+    assert play["lines"][-2:] == AFTER_CTRL_C
+    further = play["lines"][1:-2]
+    assert line in " ".join(further) and len(further) == bool(line)
 
 
 def test_play_after_quote_shows_whole_bill_if_price_is_unknown() -> None:
