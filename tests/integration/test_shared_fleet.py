@@ -138,7 +138,7 @@ def test_inventory_plugin_lists_the_machines_of_the_project(shop: Project, regis
 
 
 def test_all_controllers_check_the_host_key_of_the_first_connection(shop: Project, registry: str) -> None:
-    shop.declare(["gpu-1"], provision_registry_url=registry, provision_boot_timeout="60s")
+    shop.declare(["gpu-1"], provision_registry_url=registry, provision_boot_timeout="60s", provision_lease="8h")
     assert shop.provision().returncode == 0
     query = "SELECT note->>'provision_host_keys' FROM compute_index_supply.purchase"
     ((noted,),) = postgresql.execute(registry, query)
@@ -158,6 +158,19 @@ def test_all_controllers_check_the_host_key_of_the_first_connection(shop: Projec
     fourth = provision_elsewhere(shop, {"ANSIBLE_SSH_ARGS": "-o ControlPath=none"}, provision_host_key_trust="none")
     assert "run with provision_host_key_trust=none" in third.text and fourth.returncode == 0, fourth.output
     assert live(shop) == ["gpu-1"] and states(registry) == ["live"]
+    # If the key cannot be pinned, ssh would accept any key. The sweep ends the machine, but runs nothing on it.
+    environment = {**other_controller(shop), "ANSIBLE_SSH_ARGS": "-o ControlPath=none"}
+    Path(environment["ANSIBLE_HOME"]).mkdir()
+    Path(environment["ANSIBLE_HOME"], "compute_index_supply").touch()
+    fifth = shop.play("compute_index.supply.provision", **environment)
+    assert fifth.returncode == 2 and "which pins host keys (ANSIBLE_HOME), cannot be written" in fifth.text, (
+        fifth.output
+    )
+    postgresql.age(registry, 9)
+    command = extra({"reap_before_end": "true", "reap_grace": "0m"})
+    sweep = shop.play("compute_index.supply.reap", *command, **environment)
+    assert sweep.returncode == 0 and "Host key verification failed" in sweep.text, sweep.output
+    assert states(registry) == ["ended"] and not live(shop)
 
 
 @pytest.mark.first

@@ -29,6 +29,7 @@ from .._provision.entry import (
     project_of,
     read_entry,
     run_in_words,
+    shares_host_keys,
     ssh_args,
     ssh_machines,
     ssh_variables,
@@ -47,6 +48,7 @@ from .._provision.place import (
 )
 from .._provision.spending import Bill, Ledger, combined_ledger
 from .._provision.storage import Storage
+from .._registry._files import as_registry_error
 from .._registry._postgresql import Database
 from .._registry._protocol import Entries, Registry, RegistryError, Variables
 from .._registry._shared import Read, note_late_purchases
@@ -191,10 +193,14 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         return registry.end_stray(entry.offer_id, entry.resource_ids)
 
     def pin_host_keys(self, place: Place, host: str, entry: Entry) -> None:
-        """Pin the host keys that other controllers have seen; without them, ssh would accept any key that answers."""
-        if place.keeps_host_keys:
-            with contextlib.suppress(OSError):
-                pin_host_keys(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
+        """Pin the host keys that other controllers have seen; without them, ssh would accept any key that answers.
+
+        Raises RegistryError: if their file cannot be written, ssh would accept any key each time.
+        """
+        if shares_host_keys(entry.ssh_trust, place.keeps_host_keys):
+            file = self.at(place).known_hosts(host, entry.offer_id)
+            with as_registry_error(f"{file}, which pins host keys (ANSIBLE_HOME), cannot be written"):
+                pin_host_keys(file, entry.host_keys)
 
     def note_late_purchases(self, unclaimed: t.Iterable[Machine], read: Read) -> list[str]:
         """Note machines that freed claims have bought after all, unless read-only. Returns a warning for each.
@@ -468,13 +474,12 @@ def registered_machines(registries: Registries, place: Place) -> dict[str, Regis
     Pins the host keys that other controllers have seen, so that this controller can reach the machines.
     """
     store = registries.at(place)
-    with refusing(RegistryError), registries:
-        entries = store.entries().hosts
     result: dict[str, RegisteredMachine] = {}
-    for host, entry in entries.items():
-        registries.pin_host_keys(place, host, entry)
-        known_hosts = store.known_hosts(host, entry.offer_id)
-        result.update(_machines_of_host(host, entry, known_hosts, place.identity_file(entry)))
+    with refusing(RegistryError), registries:
+        for host, entry in store.entries().hosts.items():
+            registries.pin_host_keys(place, host, entry)
+            known_hosts = store.known_hosts(host, entry.offer_id)
+            result.update(_machines_of_host(host, entry, known_hosts, place.identity_file(entry)))
     return result
 
 

@@ -330,8 +330,8 @@ class _Planning:
             return False
         with refusing(RegistryError, NOTHING_SENT):
             changed, self._contested = snapshot.note(cases, clock)
-        for case in cases if not self._check_mode else ():
-            self._registries.pin_host_keys(case.host.registry, case.host.host, case.entry)
+            for case in cases if not self._check_mode else ():
+                self._registries.pin_host_keys(case.host.registry, case.host.host, case.entry)
         return changed
 
     def _known_hosts(self, case: Case, offer_id: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import typing as t
+from dataclasses import replace
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api, refusing
@@ -62,9 +63,6 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     sweep_findings = _found(registries, params, places, snapshot, look)
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
     able, batches = reaping.in_batches(able, params["forks"], by_job=params["by_job"])
-    if not check_mode:
-        for item, _limits in able:  # the sweep may run commands on their machines
-            registries.pin_host_keys(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
     unread = [*params["troubles"], *snapshot.warnings(), *noted.problems]
@@ -148,11 +146,16 @@ def _due(
     limits: reaping.SweepLimits,
     idle: float,
 ) -> Result:
-    """A host as the play needs it, and how to reach its machine.
+    """A host as the play needs it, and how to reach its machine, on which the sweep may run commands.
 
     ``idle``: seconds for which the machine may be idle; 0 if its lease is over anyway.
     """
     entry = host.entry
+    try:
+        if not registries.read_only:
+            registries.pin_host_keys(host.place, host.host, entry)
+    except RegistryError:
+        entry = replace(entry, ssh_trust="seeded")  # ssh refuses all keys, but the machine ends
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
     reached = connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
