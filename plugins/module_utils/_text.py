@@ -455,7 +455,7 @@ def row_line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
 
 
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # the format of `utc`
-_LEAST = 6  # characters of a shortened text
+_LEAST = len("in total")  # characters of a shortened text
 
 
 def shortened(text: str, most: int) -> str:

@@ -48,6 +48,12 @@ def test_closing_lines_have_table_total_and_commands() -> None:
     ]
 
 
+def test_word_of_the_total_is_not_shortened() -> None:
+    rows = [{**row(name, 2.0, 16.0), "ssh": "ssh -p 41611 root@198.51.100.1"} for name in ("gpu-1", "gpu-2")]
+    lines = closing_lines(rows, Common(registry="registry: host_vars"))
+    assert max(map(len, lines[:4])) > LINE and lines[3].startswith("in total ")
+
+
 def test_closing_lines_of_one_host_have_no_table() -> None:
     assert closing_lines([row("gpu-1")], COMMON) == [
         "gpu-1  2.00 USD/hour  address 192.0.2.1",
