@@ -43,7 +43,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
-    check_range,
+    is_short_range,
     read_host_names,
     split_names,
     why_ambiguous,
@@ -605,11 +605,16 @@ def with_ranges_expanded(variable: str, asked: t.Any) -> t.Any:
 def _of_range(variable: str, part: str) -> list[str]:
     if not _is_range(part):
         return [part]
-    try:
-        check_range(part)
-        return list(expand_hostname_range(part))
-    except (AnsibleError, ValueError) as error:
-        raise AnsibleActionFail(f"{variable}: '{printable(part, 60)}' is not a range of names: {error}") from None
+    names: list[str] = []
+    if is_short_range(part):
+        with contextlib.suppress(AnsibleError, ValueError):
+            names = list(expand_hostname_range(part))
+    if not names:
+        raise AnsibleActionFail(
+            f"{variable}: '{printable(part, 60)}' is not a range of names, such as gpu-[1:20] with numbers up to 9999."
+            f" {NOTHING_SENT}"
+        )
+    return names
 
 
 def _is_range(part: str) -> bool:

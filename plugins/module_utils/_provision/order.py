@@ -330,10 +330,9 @@ def split_names(asked: t.Any) -> list[str]:
     return [part.strip() for part in re.split(r"[,\r\n]", str(asked or "")) if part.strip()]
 
 
-def check_range(part: str) -> None:
-    """Raise ValueError for a range such as ``gpu-[1:20]`` that could mean more than 10,000 names."""
-    if part.count("[") > 1 or re.search(r"[0-9]{5}", part):
-        raise ValueError(f"{part} must have one range, with numbers up to 9999. Nothing was sent.")
+def is_short_range(part: str) -> bool:
+    """Whether a range such as ``gpu-[1:20]`` means at most 10,000 names."""
+    return part.count("[") == 1 and not re.search(r"[0-9]{5}", part)
 
 
 def within(hosts: t.Iterable[str], limited: t.Container[str] | None, spared: t.Container[str] = ()) -> list[str]:

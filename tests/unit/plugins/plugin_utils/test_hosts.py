@@ -42,10 +42,18 @@ def test_with_ranges_expanded_accepts_ranges_of_inventories(given: Any, names: A
     assert with_ranges_expanded("provision_hosts", given) == names
 
 
-@pytest.mark.parametrize("given", ["r[1:2]-[a:b]", "gpu-[1:]", "gpu-[1:x]", "gpu-[1:99999999]", "gpu-[:3:1:2]"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("r[1:2]-[a:b]", "gpu-[1:]", "gpu-[1:x]", "gpu-[1:99999999]", "gpu-[:3:1:2]", "gpu-[1:3", "gpu-[1:3:0]"),
+        *("gpu-[3:1]", "gpu-[c:a]"),  # without names, which would be left out of an order for others
+    ],
+)
 def test_invalid_range_is_refused(given: str) -> None:
-    with pytest.raises(AnsibleActionFail, match=r"provision_hosts: .* is not a range of names"):
-        with_ranges_expanded("provision_hosts", given)
+    with pytest.raises(AnsibleActionFail) as refused:
+        with_ranges_expanded("provision_hosts", f"{given},b-1")
+    reason = "is not a range of names, such as gpu-[1:20] with numbers up to 9999. Nothing was sent."
+    assert str(refused.value) == f"provision_hosts: '{given}' {reason}"
 
 
 def test_pattern_parts_splits_at_commas_and_lines() -> None:
