@@ -149,32 +149,31 @@ def read_activity(root: str = "/", pid: int | None = None, clock: float | None =
     boot = (_read(root, "proc/sys/kernel/random/boot_id") or "").strip()
     if uptime is None or not boot:
         raise ValueError("the machine's uptime or boot id cannot be read")
+    keeps = None
+    with contextlib.suppress(OSError):
+        # All users may write there. The name of an unfinished file begins with a dot.
+        names = [name for name in os.listdir(os.path.join(root, KEEPS)) if not name.startswith(".")]
+        keeps = {name: _read(root, os.path.join(KEEPS, name)) for name in names}
     return ActivityReadings(
         boot=boot,
         uptime=uptime,
         clock=time.time() if clock is None else clock,
         state=_read(root, STATE),
-        keeps=_keeps(root),
+        keeps=keeps,
         others=_others(root, os.getpid() if pid is None else pid),
         load=number_of((_read(root, "proc/loadavg") or "").partition(" ")[0]),
     )
-
-
-def _keeps(root: str) -> dict[str, str | None] | None:
-    """The files of supply-keep. All users may write there: links are not followed, pipes are not waited for."""
-    try:
-        names = os.listdir(os.path.join(root, KEEPS))
-    except OSError:
-        return None
-    # The name of an unfinished file begins with a dot.
-    return {name: _read(root, os.path.join(KEEPS, name)) for name in names if not name.startswith(".")}
 
 
 def _others(root: str, pid: int) -> int | None:
     """The number of SSH connections' processes that are not ancestors of ``pid``; None if they cannot be seen."""
     if _read(root, "proc/1/cmdline") is None:
         return None  # the system hides other users' processes
-    ancestors = _ancestors(root, pid)
+    ancestors: set[int] = set()  # with the process itself
+    while pid > 0 and pid not in ancestors:
+        ancestors.add(pid)
+        fields = (_read(root, f"proc/{pid}/stat") or "").rpartition(")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
     try:
         pids = [int(name) for name in os.listdir(os.path.join(root, "proc")) if name.isdigit()]
     except OSError:
@@ -183,18 +182,8 @@ def _others(root: str, pid: int) -> int | None:
     return sum(bool(_SSH.fullmatch(title)) for title in titles)
 
 
-def _ancestors(root: str, pid: int) -> set[int]:
-    """The process and its ancestors."""
-    ancestors: set[int] = set()
-    while pid > 0 and pid not in ancestors:
-        ancestors.add(pid)
-        fields = (_read(root, f"proc/{pid}/stat") or "").rpartition(")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
-    return ancestors
-
-
 def _read(root: str, name: str) -> str | None:
-    """The beginning of a regular file; None if it cannot be read."""
+    """The beginning of a regular file; None if it cannot be read. Links are not followed, pipes are not waited for."""
     path = os.path.join(root, name)
     with contextlib.suppress(OSError, ValueError), open(path, "rb", buffering=0, opener=nonblocking_opener) as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -57,13 +57,6 @@ def _port(value: object) -> int | None:
     return number if 0 < number < 65536 else None
 
 
-def checked_connection(values: t.Mapping[str, t.Any]) -> Connection | None:
-    """Check connection variables of any origin like the API's; None if one of them is missing or invalid."""
-    host, port = _host(values.get("ansible_host")), _port(values.get("ansible_port"))
-    user = _user(values.get("ansible_user"))
-    return Connection(ansible_host=host, ansible_port=port, ansible_user=user) if host and port and user else None
-
-
 def parse_ssh_command(command: object) -> _Target:
     """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with ``-p`` and ``-l`` anywhere."""
     program, *words = str(command).split() or [""]
@@ -80,11 +73,15 @@ def parse_ssh_command(command: object) -> _Target:
     return _Target(_host(host), _port(options.get("-p")), _user(options.get("-l")) or _user(user))
 
 
-def connection_of(instance: t.Mapping[str, t.Any], access: t.Mapping[str, t.Any]) -> Connection | None:
+def connection_of(instance: t.Mapping[str, t.Any], resource: t.Mapping[str, t.Any]) -> Connection | None:
     """The connection to a machine, from an instance of the status answer and the ``access`` of its resource.
 
-    Either may be empty. None as long as no address is known. The default port is 22, the default user root.
+    Either may be empty. None as long as no address is known, and without an instance unless the resource is a known
+    kind of machine. The default port is 22, the default user root.
     """
+    if not instance and not _states.may_be_reached(resource):
+        return None
+    access = resource.get("access") or {}
     commands = [parse_ssh_command(instance.get("ssh_command")), parse_ssh_command(access.get("ssh_command"))]
     hosts = [commands[0].host, _host(instance.get("external_ip")), commands[1].host, _host(access.get("external_ip"))]
     ports = [commands[0].port, _port(instance.get("ssh_port")), _port(access.get("ssh_port")), commands[1].port]
@@ -149,19 +146,12 @@ def _resource_of(instance: Json, resources: list[Json], addresses: list[object])
 
 def with_connection(resource: Json) -> Json:
     """Add the connection variables to a resource; None for each if it has no address, or allows no login."""
-    return {**resource, **(_connection_to({}, resource) or dict.fromkeys(ADDRESS))}
-
-
-def _connection_to(instance: Json, resource: Json) -> Connection | None:
-    """The connection to a resource. Without an instance, the resource must be a known kind of machine."""
-    if not instance and not _states.may_be_reached(resource):
-        return None
-    return connection_of(instance, resource.get("access") or {})
+    return {**resource, **(connection_of({}, resource) or dict.fromkeys(ADDRESS))}
 
 
 def _machine(instance: Json, resource: Json) -> Json:
     gone = bool(resource) and not _states.is_live(resource["status"])
-    connection = None if gone else _connection_to(instance, resource)
+    connection = None if gone else connection_of(instance, resource)
     own_id = instance.get("resource_id")
     return {
         "status": None,
@@ -215,18 +205,17 @@ def render(hosts: t.Iterable[t.Sequence[Machine]]) -> str | None:
 
 
 def _block(machine: Machine) -> str:
-    """The lines of a machine; none if ssh would misread one of its values."""
-    found = checked_connection(machine.connection)
+    """The lines of a machine; none if one of its values is missing or invalid, or ssh would misread it."""
+    host, port, user = (check(machine.connection.get(name)) for check, name in zip((_host, _port, _user), ADDRESS))
     known_hosts = "/dev/null" if machine.trust == "no" else machine.known_hosts
     is_plain = PLAIN_NAME.fullmatch(machine.name) and PLAIN_NAME.fullmatch(machine.alias) and machine.trust in _TRUST
-    if found is None or not is_plain or not is_readable(known_hosts):
+    if not (host and port and user and is_plain and is_readable(known_hosts)):
         return ""
-    address = found["ansible_host"].replace("%", "%%")
     lines = [
         f"Host {machine.name}",
-        f"  HostName {address}",
-        f"  Port {found['ansible_port']}",
-        f"  User {found['ansible_user']}",
+        f"  HostName {str(host).replace('%', '%%')}",
+        f"  Port {port}",
+        f"  User {user}",
         f"  HostKeyAlias {machine.alias}",
         f"  StrictHostKeyChecking {machine.trust}",
         f"  UserKnownHostsFile {quoted_path(known_hosts)}",

@@ -143,12 +143,9 @@ def tail(path: str, lines: int) -> list[str]:
     except OSError:
         return []
     rows = rows if rows[-1] else rows[:-1]
-    return [_shown(row.decode(errors="replace")) for row in rows[max(0, len(rows) - lines) :]]
-
-
-def _shown(row: str) -> str:
-    last = _ESCAPES.sub("", row).rstrip("\r").rpartition("\r")[2]
-    return printable(last.replace("\t", "    "), _LONGEST_LINE)
+    texts = (_ESCAPES.sub("", row.decode(errors="replace")) for row in rows[max(0, len(rows) - lines) :])
+    last = (text.rstrip("\r").rpartition("\r")[2].replace("\t", "    ") for text in texts)
+    return [printable(text, _LONGEST_LINE) for text in last]
 
 
 # Code and start
@@ -200,7 +197,10 @@ def _start(folder: str, params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any
     due = setup if params["setup"] and _read_json(folder, "setup")[0] != setup else ""
     with open(os.path.join(folder, "job.new"), "w", encoding="utf-8") as file:
         json.dump({**{name: params[name] for name in _NOTED}, "setup_digest": setup}, file)
-    _reserve_space(folder)
+    status = os.statvfs(folder)
+    # The wrapper frees this space at the end of the job.
+    with contextlib.suppress(OSError), open(os.path.join(folder, "reserve"), "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, min(_RESERVE, status.f_bavail * status.f_frsize // 10))
     words = ["/bin/sh", "-c", _WRAPPER, "run", shutil.which("bash") or "/bin/sh", params["setup"], params["command"]]
     words += [str(math.ceil(params["time"]) or _FOREVER), due]
     if not any(_launch(folder, [*launcher, *words], env) for launcher in launchers):
@@ -211,16 +211,6 @@ def _launchers() -> tuple[tuple[str, ...], ...]:
     """The commands that may start a job, the best first. Raises ValueError if the job would end with the connection."""
     if os.geteuid() == 0 and os.path.isdir(_SYSTEMD) and shutil.which(_SCOPE[0]):
         return (_SCOPE, ())
-    if user := _killed_at_logout():
-        raise ValueError(
-            f"The job would end with the connection: logind of this machine ends all processes of {user} at logout"
-            " (KillUserProcesses=yes). Set ansible_become=true, so that root starts the job."
-        )
-    return ((),)
-
-
-def _killed_at_logout() -> str:
-    """The user whose login this is, if logind ends its processes at logout; empty if not, or if that is unknown."""
     with contextlib.suppress(OSError, KeyError), open(_CGROUP, encoding="utf-8") as file:
         if session := _SESSION.search(file.read()):
             user = pwd.getpwuid(int(session[1])).pw_name
@@ -230,19 +220,28 @@ def _killed_at_logout() -> str:
             )
             kills, only, excluded, *_rest = [*done.stdout.splitlines(), "", "", ""]
             is_killed = f'"{user}"' in only if '"' in only else kills == "b true"
-            return user if is_killed and f'"{user}"' not in excluded else ""
-    return ""
+            if is_killed and f'"{user}"' not in excluded:
+                raise ValueError(
+                    f"The job would end with the connection: logind of this machine ends all processes of {user} at"
+                    " logout (KillUserProcesses=yes). Set ansible_become=true, so that root starts the job."
+                )
+    return ((),)
 
 
 def _launch(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> bool:
-    """Launch the wrapper in its own session, so that it outlives the connection. Returns whether it has begun."""
+    """Launch the wrapper in its own session, so that it outlives the connection. Returns whether it has begun.
+
+    ``env``: variables in addition to those of the user's session, without the connection's.
+    """
+    session = {name: text for name, text in os.environ.items() if not name.startswith(_OF_CONNECTION)}
+    unbuffered = {"PYTHONUNBUFFERED": "1"}  # otherwise Python would buffer the newest lines of the log
     with open(os.path.join(folder, "pid"), "wb") as pid, open(os.path.join(folder, "log.txt"), "wb") as log:
         fcntl.flock(pid, fcntl.LOCK_EX)
         # `run_command` would wait for its end, and keep its outputs open.
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             words,
             cwd=folder,
-            env=_environment(env),
+            env={**session, **unbuffered, **{str(name): str(value) for name, value in env.items()}},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -253,17 +252,3 @@ def _launch(folder: str, words: t.Sequence[str], env: t.Mapping[str, t.Any]) -> 
     while os.path.exists(new) and process.poll() is None:
         time.sleep(0.02)
     return not os.path.exists(new)
-
-
-def _reserve_space(folder: str) -> None:
-    """Reserve disk space, which the wrapper frees at the end of the job."""
-    status = os.statvfs(folder)
-    with contextlib.suppress(OSError), open(os.path.join(folder, "reserve"), "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, min(_RESERVE, status.f_bavail * status.f_frsize // 10))
-
-
-def _environment(env: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """The variables of a job: the user's session without the connection's variables, and the given ones."""
-    session = {name: text for name, text in os.environ.items() if not name.startswith(_OF_CONNECTION)}
-    # Otherwise Python would buffer the newest lines of the log.
-    return {**session, "PYTHONUNBUFFERED": "1", **{str(name): str(value) for name, value in env.items()}}

@@ -164,6 +164,9 @@ def hardware_of(smi: Smi | None, root: str) -> Json:
     system to measure.
     """
     gpus = [(gpu.model, gpu.number("fb_memory_usage/total")) for gpu in smi.gpus] if smi else []
+    disk = None
+    with contextlib.suppress(OSError):
+        disk = shutil.disk_usage(root).total
     memory = re.search(r"^MemTotal:\s+(\d+) kB", read_text_file(os.path.join(root, "proc/meminfo")), re.MULTILINE)
     return {
         "gpus": [
@@ -173,7 +176,7 @@ def hardware_of(smi: Smi | None, root: str) -> Json:
         "gpu_source": "nvidia-smi" if smi else "pci",
         "vcpu_count": len(os.sched_getaffinity(0)),
         "memory_in_gb": _gigabytes(int(memory[1]) * 1024 if memory else None),
-        "boot_disk_in_gb": _gigabytes(_disk(root)),
+        "boot_disk_in_gb": _gigabytes(disk),
     }
 
 
@@ -187,12 +190,6 @@ def count_devices(root: str, kind: str = _BRIDGE) -> int:
     names = os.listdir(folder) if os.path.isdir(folder) else []
     found = ([read_text_file(os.path.join(folder, name, part)) for part in ("vendor", "class")] for name in names)
     return sum(vendor == _NVIDIA and model.startswith(kind) for vendor, model in found)
-
-
-def _disk(root: str) -> float | None:
-    with contextlib.suppress(OSError):
-        return shutil.disk_usage(root).total
-    return None
 
 
 def read_text_file(path: str) -> str:

@@ -88,38 +88,29 @@ def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.Gzip
 def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
     """List the log and all results.
 
+    Raises ValueError with a sentence if a pattern leads out of the work folder, or matches too many files.
     Returns their ``entries``, the patterns that match no file (``missing``), and the entries that cannot be fetched,
-    with a reason (``incomplete``).
+    with a reason (``incomplete``). Each entry is listed once, since patterns may overlap.
     """
     work = os.path.realpath(os.path.join(folder, code_files.WORK))
     found, missing = list(_entries(LOG, os.path.join(folder, LOG))), list[str]()
     for pattern in patterns:
-        places = glob.glob(os.path.join(glob.escape(work), checked_pattern(pattern)))
+        if not pattern or os.path.isabs(pattern) or {"..", "**"} & set(pattern.split("/")):
+            raise ValueError(f"paths: {pattern!r} must be a path or pattern below the run's folder, without .. or **.")
+        places = glob.glob(os.path.join(glob.escape(work), pattern))
         missing += [] if places else [pattern]
         for place in places:
             entries = _entries(os.path.normpath(os.path.join("files", os.path.relpath(place, work))), place)
             found += itertools.islice(entries, MOST + 1 - len(found))
         if len(found) > MOST:  # for example because of a link to / or /proc
             raise ValueError(f"{pattern} matches more than {MOST} files. Does it contain a link to a system folder?")
-    return {**_without_duplicates(found), "missing": missing}
-
-
-def _without_duplicates(found: t.Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Split entries into those that can be fetched and those that cannot, each once, since patterns may overlap."""
-    entries = {entry["path"]: entry for entry in found}
+    by_path = {entry["path"]: entry for entry in found}
     # If one pattern keeps a link to a folder and another follows it, the folder counts: one path cannot be both.
-    folders = {path[:end] for path in entries for end, letter in enumerate(path) if letter == "/"}
-    incomplete = {path: entry for path, entry in entries.items() if "reason" in entry}
+    folders = {path[:end] for path in by_path for end, letter in enumerate(path) if letter == "/"}
+    incomplete = {path: entry for path, entry in by_path.items() if "reason" in entry}
     left_out = folders | incomplete.keys()
-    good = [entry for path, entry in entries.items() if path not in left_out]
-    return {"entries": good, "incomplete": list(incomplete.values())}
-
-
-def checked_pattern(pattern: str) -> str:
-    """Return a path or pattern of results. Raises ValueError with a sentence if it leads out of the work folder."""
-    if not pattern or os.path.isabs(pattern) or {"..", "**"} & set(pattern.split("/")):
-        raise ValueError(f"paths: {pattern!r} must be a path or pattern below the run's folder, without .. or **.")
-    return pattern
+    good = [entry for path, entry in by_path.items() if path not in left_out]
+    return {"entries": good, "incomplete": list(incomplete.values()), "missing": missing}
 
 
 def _entries(path: str, place: str, root: str = "", above: tuple[str, ...] = ()) -> t.Iterator[Entry]:
@@ -137,7 +128,9 @@ def _entries(path: str, place: str, root: str = "", above: tuple[str, ...] = ())
         if stat.S_ISDIR(status.st_mode) and real not in above:
             names = sorted(os.listdir(place))
     except OSError as error:
-        yield from _unread(path, error, is_named=not root)
+        # A file that has gone since is left out, unless a pattern names it.
+        if not root or error.errno != errno.ENOENT:
+            yield {"path": _quoted(path), "reason": str(error.strerror)}
         return
     if stat.S_ISREG(status.st_mode):
         mode = stat.S_IMODE(status.st_mode)
@@ -154,12 +147,6 @@ def _link(path: str, place: str, root: str) -> Entry | None:
     target = os.readlink(place)
     stays = not leads_out(path[len(root) + 1 :], target)
     return {"path": _quoted(path), "target": _quoted(target), "size": 0} if stays else None
-
-
-def _unread(path: str, error: OSError, *, is_named: bool) -> t.Iterator[Entry]:
-    """The entry of a file that cannot be fetched; none if it does not exist and was not named by a pattern."""
-    if is_named or error.errno != errno.ENOENT:
-        yield {"path": _quoted(path), "reason": str(error.strerror)}
 
 
 def leads_out(path: str, target: str) -> bool:

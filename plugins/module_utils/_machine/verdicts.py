@@ -89,9 +89,12 @@ def _gpu_count(readings: Readings, wanted: Wanted) -> Findings:
 def _gpu_type(readings: Readings, wanted: Wanted) -> Findings:
     """The model of each GPU, compared with the family in the offer."""
     family, _gigabytes = _canonical(wanted.offer)
+    # The family as one word or as several (RTX 6000 Ada)
+    word = "[^a-z0-9]*".join(letters_of(family or ""))
     for index, gpu in enumerate(readings.machine["gpus"]):
         model = gpu["model"]
-        verdict = UNKNOWN if not model else BAD if family and not _is_in_family(family, model) else OK
+        is_other = family and not re.search(rf"(?<![a-z0-9]){word}(?![a-z0-9])", (model or "").lower())
+        verdict = UNKNOWN if not model else BAD if is_other else OK
         yield Finding(verdict, model, wanted.offer.get("gpu_type") or family, index)
 
 
@@ -125,12 +128,6 @@ def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
     family = offer.get("gpu_family")
     named = family if isinstance(family, str) and family else None
     return named or (parts[1] if parts else None), int(parts[2]) if parts else None
-
-
-def _is_in_family(family: str, model: str) -> bool:
-    """Whether a model's name contains the family's name, as one word or as several (RTX 6000 Ada)."""
-    wanted = "[^a-z0-9]*".join(letters_of(family))
-    return re.search(rf"(?<![a-z0-9]){wanted}(?![a-z0-9])", model.lower()) is not None
 
 
 # Driver and kernel

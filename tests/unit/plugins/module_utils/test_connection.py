@@ -130,7 +130,7 @@ ANY = st.none() | st.booleans() | st.integers(-1, 70000) | st.floats() | st.text
     st.fixed_dictionaries({}, optional=dict.fromkeys(("ssh_command", "external_ip", "ssh_port"), ANY)),
 )
 def test_connection_of_returns_only_plain_values(instance_fields: dict[str, Any], access: dict[str, Any]) -> None:
-    found = connection_of(instance_fields, access)
+    found = connection_of(instance_fields, {"access": access})
     if found is not None:
         assert PLAIN_HOST.fullmatch(found["ansible_host"])
         assert found["ansible_port"].__class__ is int and 0 < found["ansible_port"] < 65536
@@ -174,7 +174,7 @@ def test_connection_of_returns_only_plain_values(instance_fields: dict[str, Any]
     ids=str,
 )
 def test_connection_of(instance_fields: Any, access: Any, expected: Any) -> None:
-    found = connection_of(instance_fields, access)
+    found = connection_of(instance_fields, {"access": access})
     assert (found and tuple(found.values())) == expected
 
 
