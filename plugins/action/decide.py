@@ -142,7 +142,7 @@ class ActionModule(InProcessAction):
 
         Raises AnsibleActionFail if a variable cannot be evaluated: to ignore it could lift a limit.
         """
-        beginning = prefix.format(verb=self._verb())
+        beginning = prefix.format(verb=self._verb()).partition(" ")[0]
         names = {name: beginning + name for name in steps.OPTIONS if name in self.operation.argument_spec}
         options = {variable: name for name, variable in names.items() if variable in PLAYBOOK_VARIABLES}
         given = self._given(options, task_vars)
@@ -197,7 +197,7 @@ class ActionModule(InProcessAction):
 
     def option_error(self, msg: str) -> str:
         """The error with the names of the playbook's variables instead of options."""
-        playbook = STEPS[self._task.args["step"]].prefix.format(verb=self._verb()) or "decommission_"
+        playbook = STEPS[self._task.args["step"]].prefix.format(verb=self._verb()).partition(" ")[0] or "decommission_"
 
         def variable(found: re.Match[str]) -> str:
             name = playbook + (found[1] or found[2])
@@ -440,6 +440,7 @@ class ActionModule(InProcessAction):
         buys = not self._task.args.get("find")
         if not buys:
             self._refuse_slips("verify_ configure_")
+            variables["level"] = _hosts.evaluated_variable("verify_level", task_vars, self._templar, after=NOTHING_SENT)
         read = {name: value for name, value in self._extra.items() if buys or name == "plan"}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
@@ -692,8 +693,7 @@ class ActionModule(InProcessAction):
             test = newest(own.get("verify__tested"), own.get("verify__waited")) or {}
             machines = own.get("provision_resource_ids")
             rows.append({**row, "tested": {**test, "item": row["host"]}, "machines": machines})
-        level = _hosts.evaluated_variable("verify_level", task_vars, self._templar, after=NOTHING_SENT)
-        return {"hosts": rows, "level": str(level or "")}
+        return {"hosts": rows}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
         named = read_host_names("extend_hosts", self._task.args.get("hosts"))  # found by the step `named`
@@ -793,8 +793,8 @@ class Step(t.NamedTuple):
     if ``gather`` returns the result. ``of_all``: whether any host of the inventory may name the shared registry, since
     the task runs on localhost for all of them; ``of_batch``: else whether any host of the batch may. ``has_registry``:
     whether it uses a registry. ``further``: further variables to read of each host. ``given``: variables of the task to
-    evaluate. ``got``: registered variables of the task's host to read. ``prefix``: the prefix of its playbook's
-    variables, which must not be misspelled; ``{verb}`` stands for the task's option.
+    evaluate. ``got``: registered variables of the task's host to read. ``prefix``: the prefixes of its playbook's
+    variables, which must not be misspelled, its own first; ``{verb}`` stands for the task's option.
     """
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
@@ -812,7 +812,7 @@ class Step(t.NamedTuple):
 STEPS = {
     "declare": Step(ActionModule._declare),
     "plan": Step(ActionModule._plan, "plan.PLAN"),
-    "quote": Step(ActionModule._plan, "plan.PLAN"),
+    "quote": Step(ActionModule._plan, "plan.PLAN", prefix="quote_"),
     "seal": Step(ActionModule._seal, "sealing.SEAL", has_registry=False),
     "judge": Step(ActionModule._judge, "judge.JUDGE"),
     "release": Step(ActionModule._own, "judge.RELEASE"),
@@ -829,7 +829,7 @@ STEPS = {
     "audit": Step(ActionModule._everything, "audit.AUDIT", of_all=True, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, "audit.ORPHAN", of_all=True, prefix="end_"),
     "spend": Step(ActionModule._everything, "spend.SPEND", of_all=True, prefix="spend_"),
-    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, further=LIMITS_OF_SWEEPS, prefix="reap_"),
+    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, further=LIMITS_OF_SWEEPS, prefix="reap_ run_"),
     "reap_asked": Step(ActionModule._nothing, "reap.REAP_ASKED", has_registry=False, got=_OF_A_SWEEP),
     "reaped": Step(ActionModule._reaped, "reap.REAPED", of_all=True),
     "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True, prefix="extend_"),

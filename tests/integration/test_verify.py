@@ -125,10 +125,9 @@ def test_machine_that_passes_a_load_test_is_kept(make_project: MakeProject) -> N
     assert "Nothing was ended;" in tested.text and len(project.simulator.billed) == 1
     entry = project.registry("gpu-1")
     assert entry is not None and entry["provision_tested"]["verdict"] == "bad"
-    untested = project.play("compute_index.supply.verify", "-e", "verify_level=lod")
-    assert untested.returncode == 2 and "verify_level must be specs, " in untested.text, untested.output
     for wrong, message in (
         ("verify_hosts=gpu-9", "verify_hosts is not a variable"),
+        ("verify_level=lod", "verify_level must be specs, health, load or burnin, not 'lod'. Did you mean load?"),
         ("provision_group=other", "The group 'other' has no hosts"),
         ('{"provision_verify_expect": "{{ driver }}"}', "'driver' is undefined"),
         ('{"provision_verify_expect": {"min_drver": "9"}}', "must be a mapping of min_driver, "),
@@ -136,6 +135,7 @@ def test_machine_that_passes_a_load_test_is_kept(make_project: MakeProject) -> N
     ):
         refused = project.play("compute_index.supply.verify", "-e", wrong)
         assert refused.returncode == 2 and message in refused.text and "gpu-1: ok" not in refused.output, refused.output
+        assert "changed: [gpu-1]" not in refused.output, refused.output
     audit = project.play("compute_index.supply.audit")
     assert "TESTED by the playbook verify" in audit.output and "bad: driver: nvidia-smi exits with 15" in audit.text
 

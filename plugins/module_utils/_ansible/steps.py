@@ -229,7 +229,7 @@ PROBE_ENDED: Spec = {**_STEP, "got": _MAPPING}
 
 OFFERS: Spec = {**_STEP, **_options("spec"), "answers": _MAPPING}
 
-VERIFIED: Spec = {**_READ, "level": _TEXT}
+VERIFIED: Spec = _READ
 
 SPEND: Spec = {**_READ, **_options("since"), "limited": _FLAG}
 

@@ -11,7 +11,7 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result, on_api, refusing
 from .._api.client import SupplyApi
-from .._provision import order
+from .._provision import acceptance, order
 from .._provision.entry import Entry
 from .._provision.messages import NOTHING_SENT
 from .._provision.naming import (
@@ -29,7 +29,7 @@ from .._provision.naming import (
     with_new_hosts,
 )
 from .._provision.place import Place, another_project
-from .._text import host_pattern, joined
+from .._text import host_pattern, joined, text_of
 from ._registries import Registries, registered_machines
 
 BLANK_NAMED: Result = {"changed": False, "hosts": [], "patterns": [], "add": [], "trouble": ""}
@@ -43,6 +43,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     """
     group = params["group"]
     with refusing(ValueError, NOTHING_SENT):
+        acceptance.check_level(text_of(params["variables"].get("level")))
         found = order.ordered_hosts(params["variables"], group, params["sizes"], params["limited"])
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
     hosts = found.to_find(params["sought"])

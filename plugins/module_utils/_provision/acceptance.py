@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS
-from .._text import LONGEST_LINE, end_option, joined, mappings_in, printable, seconds_of, text_of, utc
+from .._text import LONGEST_LINE, end_option, joined, mappings_in, nearest, printable, seconds_of, text_of, utc
 from . import lease
 from .entry import Entry, unique_ids
 from .spending import Bill, dollars
@@ -32,10 +32,11 @@ _REACHED = ("Failed to create temporary directory", "No space left on device")
 
 
 def check_level(level: str) -> None:
-    """Raise ValueError for an unknown ``verify_level``, with which nothing was tested."""
+    """Raise ValueError for an unknown ``verify_level``."""
     if level and level not in LEVELS:
         levels = f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
-        raise ValueError(f"verify_level must be {levels}, not '{printable(level, 60)}'. Nothing was tested.")
+        meant = f" Did you mean {near}?" if (near := nearest(level, LEVELS)) else ""
+        raise ValueError(f"verify_level must be {levels}, not '{printable(level, 60)}'.{meant}")
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ PLAYBOOK_VARIABLES = frozenset(
         *("probe_buy", "probe_max_usd", "probe_recording", "probe_wrong_token"),
         *("decommission_hosts", "decommission_count", "decommission_resource_name", "decommission_resource_id"),
         *("decommission_forget", "decommission_force", "decommission_wait_timeout"),
-        *("decommission_storage", "offers_spec"),
+        *("decommission_storage", "offers_spec", "quote_file"),
         *("extend_hosts", "extend_by", "extend_until", "extend_count"),
         *("end_resource_id", "end_reason", "verify_level"),
         *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
@@ -98,6 +98,7 @@ _ALSO_KNOWN = frozenset({"provision_hosts", "provision_group", "provision_waitin
 _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # Answers that mean "not given"; "no" leaves it to the inventory.
 _NOT_GIVEN = frozenset({"", "any", "none", "no"})
+_MOST_MEANT = 3  # variables that begin with an unknown name, as suggestions
 _EMPTY: tuple[t.Any, ...] = (None, "", [], {})
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TYPED_NAME = re.compile(f"(?=.*[A-Za-z]){HOST_NAME.pattern}")  # only digits would be a mistyped number of hosts
@@ -183,11 +184,17 @@ def _refusal(name: str, variables: t.Collection[str], prefix: str) -> str:
     plain = plain_name(name)
     if name in _ALSO_KNOWN or (prefix and name.startswith(f"{prefix}_") and plain not in variables):
         return ""
-    if meant := nearest(name, sorted({*variables, *_ALSO_KNOWN})):
-        return f"{name} is not a variable of this collection. Did you mean {meant}?"
-    if not (prefix and plain.startswith(prefix)):
-        return ""
-    return f"{name} is not a variable of this collection, which reserves names that begin with {prefix}."
+    is_reserved = bool(prefix) and plain.startswith(prefix)
+    meant = [nearest(name, sorted({*variables, *_ALSO_KNOWN})) or ""]
+    if not any(meant) and is_reserved:
+        meant = sorted(item for item in variables if item.startswith(f"{plain}_"))[:_MOST_MEANT]
+    if any(meant):
+        return f"{name} is not a variable of this collection. Did you mean {' or '.join(meant)}?"
+    return (
+        f"{name} is not a variable of this collection, which reserves names that begin with {prefix}."
+        if is_reserved
+        else ""
+    )
 
 
 def empty_limits(extra: Answers) -> list[str]:

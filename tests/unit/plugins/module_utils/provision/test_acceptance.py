@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
     MOST_NOTED,
     Report,
     bundle,
+    check_level,
     shortened_bundle,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
@@ -233,20 +234,24 @@ def host_row(folder: Path, result: dict[str, Any], host: str = "gpu-1") -> dict[
     return {"host": host, "project": "default", **folders, "tested": result}
 
 
-def verify(*rows: dict[str, Any], level: str = "") -> dict[str, Any]:
-    return verified({"hosts": list(rows), "sources": [], "here": "/", "troubles": [], "level": level}, False)
+def verify(*rows: dict[str, Any]) -> dict[str, Any]:
+    return verified({"hosts": list(rows), "sources": [], "here": "/", "troubles": []}, False)
 
 
-def test_verify_refuses_unknown_level_and_notes_nothing(tmp_path: Path) -> None:
-    file = write_entry(tmp_path)
-    with pytest.raises(Failure, match="verify_level must be specs, health, load or burnin, not 'lod'"):
-        verify(host_row(tmp_path, BAD), level="lod")
-    assert yaml.safe_load(file.read_text()) == BOUGHT
+@pytest.mark.parametrize(
+    ("level", "meant"), [("lod", " Did you mean load?"), ("helth", " Did you mean health?"), ("all", "")]
+)
+def test_unknown_level_is_refused_with_the_closest_one(level: str, meant: str) -> None:
+    with pytest.raises(ValueError, match="verify_level must be specs, health, load or burnin") as refused:
+        check_level(level)
+    assert str(refused.value).endswith(f", not '{level}'.{meant}")
+    for known in ("", "specs", "health", "load", "burnin"):
+        check_level(known)
 
 
 def test_verify_notes_verdict_and_ends_nothing(tmp_path: Path) -> None:
     file = write_entry(tmp_path)
-    result = verify(host_row(tmp_path, BAD), level="load")
+    result = verify(host_row(tmp_path, BAD))
     assert result["verified"] == {"gpu-1": "bad"}
     assert result["lines"] == ["gpu-1: bad", "  gpu_count: 7 instead of 8 (bad)"]
     assert result["trouble"] == (

@@ -40,11 +40,16 @@ NAMES = RoleVariables(SPECS["main"]["options"])
     [
         ("order_", "order_max_total_price_per_hou", "order_max_total_price_per_hour"),
         ("order_", "odrer_gpu_type", "order_gpu_type"),
-        ("order_", "order_max_total", "reserves"),
+        ("order_", "order_max_total", "Did you mean order_max_total_price_per_hour?"),
+        ("order_", "order_max_price", "Did you mean order_max_price_per_hour?"),
+        ("order_", "order_max", "mean order_max_bill or order_max_price_per_hour or order_max_total_price_per_hour?"),
+        ("order_", "order_ma", "reserves"),
+        ("quote_", "quote_fil", "Did you mean quote_file?"),
+        ("run_", "run_result_dir", "Did you mean run_results_dir?"),
         ("order_", "order_hosts", "reserves"),
         ("order_", "order_id", "reserves"),
         ("order_", "order_", "reserves"),
-        ("order_", "ORDER_GPU", "reserves"),
+        ("order_", "ORDER_GPU", "Did you mean order_gpu_count or order_gpu_type?"),
         ("decommission_", "decommission_dry_run", "reserves"),
         ("reap_", "reap_exclude_hosts", "reserves"),
         ("run_", "run_timeout", "reserves"),
@@ -58,6 +63,7 @@ NAMES = RoleVariables(SPECS["main"]["options"])
         ("order_", "audit_name", ""),
         ("order_", "provision_hosts", ""),
         ("order_", "quota", ""),
+        ("quote_", "quota", ""),
         ("audit_", "audit_fail_on_orphan", "audit_fail_on_orphans"),
         ("audit_", "order_max_total", ""),
         ("spend_", "spend_sinc", "spend_since"),
@@ -101,7 +107,7 @@ def test_playbook_variables_are_those_of_guide_role_and_surveys() -> None:
     names = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     names |= set(role["argument_specs"]["main"]["options"]) | set(re.findall(r"variable: (\w+)", surveys))
     own = {name for name in names if not name.startswith("provision_")}
-    assert own - {"plan", "quote_file"} == PLAYBOOK_VARIABLES
+    assert own - {"plan"} == PLAYBOOK_VARIABLES
 
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz_"
