@@ -13,7 +13,7 @@ import platform
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._ansible.operation import Params, Result, is_awx_job, refusing
 from .._api import http
@@ -25,6 +25,7 @@ from .._provision.entry import (
     OFFER,
     PRICE,
     Entry,
+    connection_variables,
     further_names,
     project_of,
     read_entry,
@@ -201,6 +202,15 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             file = self.at(place).known_hosts(host, entry.offer_id)
             with as_registry_error(f"{file}, which pins host keys (ANSIBLE_HOME), cannot be written"):
                 pin_host_keys(file, entry.host_keys)
+
+    def reached(self, place: Place, host: str, entry: Entry) -> Variables:
+        """The variables that reach a host's machine. If its host keys cannot be pinned, ssh refuses all keys."""
+        try:
+            self.pin_host_keys(place, host, entry)
+        except RegistryError:
+            entry = replace(entry, ssh_trust="seeded")
+        known_hosts = self.at(place).known_hosts(host, entry.offer_id)
+        return dict(connection_variables(entry, known_hosts, is_shared=place.hands_facts))
 
     def note_late_purchases(self, unclaimed: t.Iterable[Machine], read: Read) -> list[str]:
         """Note machines that freed claims have bought after all, unless read-only. Returns a warning for each.

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 import typing as t
-from dataclasses import replace
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import SupplyApi
 from .._provision import messages, reaping
-from .._provision.entry import connection_variables
 from .._provision.missing import Looked, MissingLook
 from .._provision.ownership import Account, refreshed
 from .._provision.place import Place, SharedProject, place_of
@@ -150,14 +148,7 @@ def _due(
 
     ``idle``: seconds for which the machine may be idle; 0 if its lease is over anyway.
     """
-    entry = host.entry
-    try:
-        if not registries.read_only:
-            registries.pin_host_keys(host.place, host.host, entry)
-    except RegistryError:
-        entry = replace(entry, ssh_trust="seeded")  # ssh refuses all keys, but the machine ends
-    known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
-    reached = connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
+    entry, reached = host.entry, registries.reached(host.place, host.host, host.entry)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(host.time_for_command(limits))  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))

@@ -18,7 +18,7 @@ from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
 from .._provision import lease, messages, run_record, run_request, running
-from .._provision.entry import Entry, connection_variables, read_entry
+from .._provision.entry import Entry, read_entry
 from .._provision.place import Place
 from .._provision.rows import shortest_path
 from .._provision.run_record import Run
@@ -232,9 +232,7 @@ def runs(params: Params, check_mode: bool) -> Result:
 
 def _reached(registries: Registries, place: Place, host: str, entry: Entry) -> Result:
     """A run's host for the play that asks its machine, with the connection variables."""
-    known_hosts = registries.at(place).known_hosts(host, entry.offer_id)
-    reached = connection_variables(entry, known_hosts, is_shared=place.hands_facts)
-    return {"host": host, "groups": list(entry.groups), "reached": reached}
+    return {"host": host, "groups": list(entry.groups), "reached": registries.reached(place, host, entry)}
 
 
 _RUNS: Result = {**BLANK, "runs": [], "hosts": [], "machines": []}

@@ -9,11 +9,14 @@ import functools
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _registries
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _connection, _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
@@ -22,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._sh
 )
 
 import postgresql
+from provision_samples import made_entry
 from purchases import before_request, outcome_of
 from request_queue import LOST, RequestQueue
 from samples import (
@@ -612,3 +616,26 @@ def test_late_purchase_of_a_freed_claim_counts_at_the_higher_price(
     machine = {**read_resource(resource(name="trainer")), "price_per_hour": listed}
     assert list(note_late_purchases(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine)))
     assert [each.price_per_hour for each in shared.counted()] == [price]
+
+
+@pytest.mark.parametrize(
+    ("is_folder", "trust", "checking"), [(True, None, "accept-new"), (False, None, "yes"), (False, "none", "no")]
+)
+def test_machine_is_reached_only_with_the_host_keys_of_the_registry(
+    tmp_path: Path, is_folder: bool, trust: str | None, checking: str
+) -> None:
+    """Without their file, ssh would accept any key, in runs that only read as well."""
+    home = tmp_path / "ansible-home"
+    home.mkdir() if is_folder else home.touch()
+    machine = {"resource_id": RESOURCE_ID, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+    known = {
+        **made_entry(RESOURCE_ID),
+        "provision_instances": [machine],
+        "provision_host_keys": ["alias ssh-ed25519 AAAA"],
+    }
+    entry = read_entry({**known, "provision_ssh_trust": trust})
+    registries = _registries.Registries("postgresql://registry.invalid/supply", BASE, str(home), read_only=True)
+    reached = registries.reached(SharedProject("default"), "gpu-1", entry)
+    assert f"StrictHostKeyChecking={checking} " in reached["ansible_ssh_extra_args"]
+    pinned = list(home.rglob("*") if is_folder else [])
+    assert [file.read_text() for file in pinned if file.is_file()] == ["alias ssh-ed25519 AAAA\n"] * is_folder
