@@ -308,6 +308,22 @@ def test_inventory_without_project_moves_only_on_request(project: Project, awx: 
     assert json.loads(inventory["variables"])["provision_project"] == "team-7"
 
 
+def test_token_stays_when_a_registry_is_added(project: Project, awx: FakeAwx) -> None:
+    """Another token may be another account's, where jobs would find none of their machines."""
+    awx.unreachable = "Repository not found."  # each run fails after it has changed the credential
+    set_up(project, awx_api_url="https://one.example.com")
+    credential = awx.one("credentials", "Compute Index Supply API")
+    token, registry = project.simulator.settings.token, "postgresql://db.example.com/supply"
+    set_up(project, awx_api_url="", awx_api_token="another", awx_registry_url=registry)
+    kept = {"url": "https://one.example.com", "token": token, "registry_url": registry}
+    assert awx.secrets[credential["id"]] == kept
+    # A token belongs to its API.
+    set_up(project, awx_api_url="https://two.example.com", awx_api_token="another")
+    assert awx.secrets[credential["id"]] == {**kept, "url": "https://two.example.com", "token": "another"}
+    set_up(project, awx_api_url="", awx_api_token="third", awx_update_secrets=True)
+    assert awx.secrets[credential["id"]] == {**kept, "url": "https://two.example.com", "token": "third"}
+
+
 def make_another_organization(awx: FakeAwx) -> None:
     """Make another organization by hand, with objects of the same names."""
     found = definitions()
