@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._api.client import text_or_none
 from .._api.market import price_per_hour
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
@@ -50,14 +51,10 @@ def last_ended(bills: t.Iterable[Bill]) -> str:
 
 def cheapest(offers: t.Iterable[dict[str, t.Any]]) -> dict[str, t.Any] | None:
     """The cheapest priced offer of one machine with one GPU whose type is a plain word, or None."""
-    priced = [(price, offer) for offer in offers if (price := price_per_hour(offer)) is not None]
-    single = [(price, offer) for price, offer in priced if _is_one_machine(offer)]
-    return min(single, key=lambda pair: pair[0], default=(None, None))[1]
-
-
-def _is_one_machine(offer: t.Mapping[str, t.Any]) -> bool:
-    is_plain = isinstance(offer.get("gpu_type"), str) and _GPU.fullmatch(offer["gpu_type"]) is not None
-    return is_plain and offer.get("gpu_count") == 1 and offer.get("node_count") in (None, 1)
+    single = [offer for offer in offers if offer.get("gpu_count") == 1 and offer.get("node_count") in (None, 1)]
+    plain = [offer for offer in single if _GPU.fullmatch(text_or_none(offer.get("gpu_type")) or "")]
+    priced = [(price, offer) for offer in plain if (price := price_per_hour(offer)) is not None]
+    return min(priced, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 def announced(kind: str, price_per_hour: float | None, max_usd: float, end: str) -> list[str]:

@@ -78,12 +78,9 @@ def _form_of(value: t.Any, field: str = "") -> t.Any:
         return [_form_of(part, field) for part in value[:_MOST_ITEMS]]
     if isinstance(value, str):
         return value if value in _WORDS or _TIME.fullmatch(value) else _HIDDEN
-    return 0 if isinstance(value, (int, float)) and not isinstance(value, bool) and _may_identify(field) else value
-
-
-def _may_identify(field: str) -> bool:
-    """Whether a number in this field may identify an account: it is an id, or the field is unknown."""
-    return field not in _FIELDS or _PRIVATE_NUMBER.search(field) is not None
+    # A number may identify an account if it is an id, or if the field is unknown.
+    is_private = field not in _FIELDS or _PRIVATE_NUMBER.search(field)
+    return 0 if is_private and isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 # Lines for the terminal
@@ -112,18 +109,14 @@ def lines_of(
         for item in findings
     ]
     verdicts = [finding.verdict for finding in findings]
+    texts = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (.*) \|$", page, re.MULTILINE))  # the last column
+    wrong = [item.id for item in findings if item.verdict == CONTRADICTED and item.id in texts]
     slowest = max(exchange.seconds for exchange in exchanges)
     return [
         *narrow_table(rows, _COLUMNS, ("evidence",)),
         "",
-        *_consequences([item.id for item in findings if item.verdict == CONTRADICTED], page),
+        *(line for name in wrong for line in wrapped(f"{name}: {texts[name]}", indent="  ")),
         f"{len(exchanges)} requests, which changed nothing; the slowest took {slowest:.1f} s.",
         *([f"Recording, which does not identify your account: {recording}", *wrapped(_SHARE)] if recording else []),
         ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS),
     ]
-
-
-def _consequences(wrong: t.Iterable[str], page: str) -> list[str]:
-    """The last column of the page's table for each wrong assumption."""
-    texts = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (.*) \|$", page, re.MULTILINE))
-    return [line for name in wrong if name in texts for line in wrapped(f"{name}: {texts[name]}", indent="  ")]
