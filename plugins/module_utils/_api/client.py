@@ -277,18 +277,13 @@ def error_from(request: str, answer: Answer, detail: str) -> ApiError:
         )
         return ApiError(message, "unavailable", transient=True, **facts)
     hint = " Check api_url." if status == 404 and _WITHOUT_ID.fullmatch(request) else ""
-    return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.{hint}", detail, facts)
-
-
-def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:
-    """The error for the API's own answer of status 400 or more. ``facts``: arguments of ApiError from the answer."""
-    status, retry_after = facts["status_code"], facts["retry_after"]
+    message = f"{request} answered {status}{': ' + detail if detail else ''}.{hint}"
     transient = status >= 500 or status in (408, 425, 429)
     error_class = _ERROR_CLASSES.get(status) or ("unavailable" if transient else "invalid")
     if error_class in _MAY_BE_QUOTA and status != 401 and is_quota(detail):
         error_class = QUOTA
-    if retry_after is not None and transient:
-        message += f" It asks to wait {retry_after:.0f} seconds."
+    if answer.retry_after is not None and transient:
+        message += f" It asks to wait {answer.retry_after:.0f} seconds."
     return ApiError(message, error_class, transient=transient, **facts)
 
 
@@ -369,7 +364,10 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
 
     ``items``: the number of items in this answer; ``read``: of resources read from all its ``pages``.
     """
-    marks = _list_marks(answer)
+    fields = list(_list_fields(answer))
+    marks = grouped(
+        (kind, value) for kind, names in _LIST_MARKS.items() for name, value in fields if names.fullmatch(name)
+    )
     count = _highest(*marks.get("count", ()), *marks.get("total", ()))
     if count > read:
         return f"the API counts {count:.0f} resources, but lists only {read}."
@@ -381,14 +379,6 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
     if pages == 1 and 0 < limit <= items and not marks.keys() & {"more", "total", "pages", "end"}:
         return f"the API lists {items} resources as one page, and does not say that these are all."
     return ""
-
-
-def _list_marks(answer: Answer) -> dict[str, list[t.Any]]:
-    """The values of an answer's envelope and headers that are about its list, by their meaning."""
-    fields = list(_list_fields(answer))
-    return grouped(
-        (kind, value) for kind, names in _LIST_MARKS.items() for name, value in fields if names.fullmatch(name)
-    )
 
 
 def _list_fields(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:

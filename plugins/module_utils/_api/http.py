@@ -126,7 +126,7 @@ def check_base_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url.strip())
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise ValueError(f"is not a valid URL: {error}") from None
     faults = {
@@ -134,19 +134,14 @@ def check_base_url(url: str) -> str:
         or not host,
         "must not contain credentials, a query or a fragment": parts.username is not None or "?" in url or "#" in url,
         "is plain http, which sends the token unencrypted; only loopback addresses may use it": (
-            parts.scheme == "http" and not is_loopback(host or "")
+            parts.scheme == "http" and not is_loopback(host)
         ),
     }
     for fault in applicable(faults):
         raise ValueError(fault)
-    return f"{parts.scheme}://{_server_of(parts.scheme, host or '', port)}{parts.path.rstrip('/')}"
-
-
-def _server_of(scheme: str, host: str, port: int | None) -> str:
-    """Host and port in their normal form."""
     host = host[:-1] if host[1:].endswith(".") else host
-    shown = "" if port in (None, {"http": 80, "https": 443}[scheme]) else f":{port}"
-    return f"{f'[{host}]' if ':' in host else host}{shown}"
+    shown = "" if port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{shown}{parts.path.rstrip('/')}"
 
 
 def _moment(header: str | None) -> datetime | None:
@@ -178,16 +173,6 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         return float(text)
     moment = _moment(text)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
-
-
-@dataclass(frozen=True)
-class _Request:
-    method: str
-    path: str
-    query: dict[str, str] | None
-    body: bytes | None
-    content_type: str | None
-    timeout: float  # seconds
 
 
 class HttpClient:
@@ -222,7 +207,14 @@ class HttpClient:
         self.hide(token)
         # Prices and purchases must be judged by the API's present answer, not by a cache's.
         fresh = {"Cache-Control": "no-cache"}
-        self._session = _new_session({"User-Agent": user_agent, "Accept": "application/json", **fresh})
+        self._session = t.cast(t.Any, requests.Session())
+        self._session.headers.update(
+            {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity", **fresh}
+        )
+        # Else it would prepare a request to a redirect's target, and read the answer's body without a limit.
+        self._session.get_redirect_target = lambda _response: None
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter())
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
@@ -263,9 +255,16 @@ class HttpClient:
         other is retried only if it was certainly not sent or, with ``repeat_if_busy``, if the server asks to try later.
         """
         retries = self._retries if retries is None else retries
-        request = _Request(method, path, query, body, content_type, timeout or self._timeout)
         for attempt in range(retries + 1):
-            outcome = self._attempt(request)
+            began = time.time()
+            outcome: Answer | TransportError
+            try:
+                outcome = self._send(method, path, query, body, content_type, timeout or self._timeout)
+                self.ahead = self.ahead if outcome.ahead is None else outcome.ahead
+            except TransportError as error:
+                outcome = error
+            if self.observer is not None:
+                self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
             pause = pause_before(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
             again = _may_repeat(outcome, repeatable, repeat_if_busy)
             if not again or attempt == retries or pause > LONGEST_PAUSE:
@@ -281,45 +280,40 @@ class HttpClient:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _attempt(self, request: _Request) -> Answer | TransportError:
-        """The outcome of one request, after the observer has been called with it."""
-        began = time.time()
-        outcome: Answer | TransportError
-        try:
-            outcome = self._read(*self._send(request))
-            self.ahead = self.ahead if outcome.ahead is None else outcome.ahead
-        except TransportError as error:
-            outcome = error
-        if self.observer is not None:
-            answer = outcome if isinstance(outcome, Answer) else None
-            self.observer(request.method, request.path, request.query, began, answer)
-        return outcome
-
-    def _send(self, request: _Request) -> tuple[t.Any, bytes]:
-        """Send a request; return its answer and body. Follows no redirect: no answer decides where the token goes."""
-        body = None if request.body is None else _WatchedBody(request.body)
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None,
+        content: bytes | None,
+        content_type: str | None,
+        timeout: float,
+    ) -> Answer:
+        """Send a request once. Follows no redirect: no answer decides where the token goes."""
+        body = None if content is None else _WatchedBody(content)
         # Requests to this computer bypass proxies, which would see the token over plain http.
         is_local = is_loopback(urlsplit(self.base_url).hostname or "")
         try:
             response = self._session.request(
-                request.method,
-                self.base_url + request.path,
-                params=request.query,
+                method,
+                self.base_url + path,
+                params=query,
                 data=body,
-                headers={"Content-Type": request.content_type} if request.content_type else None,
+                headers={"Content-Type": content_type} if content_type else None,
                 auth=self._authorized,
-                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, request.timeout), total=request.timeout),
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, timeout), total=timeout),
                 allow_redirects=False,
                 stream=True,
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if is_local else None,
             )
-            return response, _read_body(response)
+            received = _read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = body is None or body.was_read
             permanent = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
             how = {"sent": sent, "permanent": permanent, "unreachable": _is_unreachable(error)}
-            raise TransportError(self.redact(_reason(error, request.timeout)), **how) from None
+            raise TransportError(self.redact(_reason(error, timeout)), **how) from None
+        return self._read(response, received)
 
     @staticmethod
     def _read(response: t.Any, content: bytes) -> Answer:
@@ -363,16 +357,16 @@ def _reason(error: BaseException, timeout: float) -> str:
         return f"no answer within {timeout:g} seconds"
     prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
     cause = error
-    while inner := [part for part in _causes(cause) if isinstance(part, BaseException)]:
+    # urllib3 and requests may keep it in any of these.
+    while inner := [
+        part
+        for part in (getattr(cause, "reason", None), *cause.args, cause.__cause__)
+        if isinstance(part, BaseException)
+    ]:
         cause = inner[0]
     if isinstance(cause, OSError) and cause.strerror:
         return prefix + cause.strerror
     return prefix + (str(cause) or type(cause).__name__)
-
-
-def _causes(error: BaseException) -> tuple[object, ...]:
-    """The values in which urllib3 and requests may keep the cause of an error."""
-    return (getattr(error, "reason", None), *error.args, error.__cause__)
 
 
 # Limits of time and size. The timeouts of requests and urllib3 are for each piece that arrives, so a server that drips
@@ -428,23 +422,12 @@ def _with_deadline(connection_class: t.Any) -> t.Any:
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections, also through proxies, whose answers have a deadline."""
+    """Makes connections, also through proxies, whose answers have a deadline: the total of a urllib3.Timeout."""
 
     def cert_verify(self, conn: t.Any, url: t.Any, verify: t.Any, cert: t.Any) -> None:
         """Set the class of the pool's connections: requests calls this with the pool before each request."""
         t.cast(t.Any, super()).cert_verify(conn, url, verify, cert)
         conn.ConnectionCls = _with_deadline(conn.ConnectionCls)
-
-
-def _new_session(headers: dict[str, str]) -> t.Any:
-    """A session in which the total of a urllib3.Timeout is a deadline. Its requests must use ``stream``."""
-    session = t.cast(t.Any, requests.Session())
-    session.headers.update({**headers, "Accept-Encoding": "identity"})
-    # Else it would prepare a request to a redirect's target, and read the answer's body without a limit.
-    session.get_redirect_target = lambda _response: None
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter())
-    return session
 
 
 def _read_body(response: t.Any) -> bytes:
