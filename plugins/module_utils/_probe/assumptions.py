@@ -90,14 +90,6 @@ class Assumption:
     rule: t.Callable[[Exchanges], Observations]
     needs: str = "the API's answer"
 
-    def finding(self, exchanges: Exchanges) -> AssumptionFinding:
-        """The verdict: a single observation that is not as assumed contradicts the assumption."""
-        observations = list(self.rule(exchanges))
-        right, wrong = ([what for is_right, what in observations if bool(is_right) is side] for side in (True, False))
-        verdict = CONTRADICTED if wrong else CONFIRMED if right else NOT_SEEN
-        evidence = one_line(abridged(map(str, wrong or right)), 200)
-        return AssumptionFinding(self.id, verdict, evidence or f"needs {self.needs}")
-
 
 @dataclass(frozen=True)
 class AssumptionFinding:
@@ -109,8 +101,15 @@ class AssumptionFinding:
 
 
 def assumption_findings(exchanges: Exchanges) -> list[AssumptionFinding]:
-    """A finding for each assumption, in the order of `ASSUMPTIONS`."""
-    return [assumption.finding(exchanges) for assumption in ASSUMPTIONS]
+    """A finding for each assumption, in the order of `ASSUMPTIONS`. One wrong observation contradicts an assumption."""
+    result = []
+    for assumption in ASSUMPTIONS:
+        observations = list(assumption.rule(exchanges))
+        right, wrong = ([what for is_right, what in observations if bool(is_right) is side] for side in (True, False))
+        verdict = CONTRADICTED if wrong else CONFIRMED if right else NOT_SEEN
+        evidence = one_line(abridged(map(str, wrong or right)), 200) or f"needs {assumption.needs}"
+        result.append(AssumptionFinding(assumption.id, verdict, evidence))
+    return result
 
 
 # Common parts of rules
