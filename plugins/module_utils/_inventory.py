@@ -104,15 +104,11 @@ def groups_of(resource: Json) -> list[str]:
     for kind, names in _GROUPED.items():
         values = [resource.get(name) or spec.get(name) for name in names]
         if kind == "gpu":
-            values[0] = values[0] or _family(values[1])
+            # The family in a canonical name: ``h100`` for ``nvidia-h100-sxm5-80gb`` (API page "gpu-selection")
+            family = re.match(r"nvidia-([A-Za-z0-9]+)-", values[1]) if isinstance(values[1], str) else None
+            values[0] = values[0] or (family and family[1])
         groups += [_group(kind, value) for value in values if isinstance(value, str)]
     return groups
-
-
-def _family(gpu_type: object) -> str | None:
-    """The family in a canonical name: ``h100`` for ``nvidia-h100-sxm5-80gb`` (API page "gpu-selection")."""
-    found = re.match(r"nvidia-([A-Za-z0-9]+)-", gpu_type) if isinstance(gpu_type, str) else None
-    return found[1] if found else None
 
 
 @cache
