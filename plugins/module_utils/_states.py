@@ -118,11 +118,6 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
     return OTHER if last in _OF_OTHER else MACHINE
 
 
-def is_used_as_machine(access: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> bool:
-    """Whether a resource has a login or GPUs, which only machines have. (Storage may have an address.)"""
-    return bool(access.get("ssh_command") or access.get("ssh_port") or spec.get("gpu_count"))
-
-
 def is_machine(resource: t.Mapping[str, t.Any]) -> bool:
     """Whether the reader found that a resource is a machine; unread resources count as machines."""
     return bool(resource.get("kind", MACHINE) == MACHINE)

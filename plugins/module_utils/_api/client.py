@@ -175,7 +175,12 @@ class SupplyApi:
         for number in range(1, MOST_PAGES + 1):
             answer = self._exchange("GET", "/resources", query=query, repeatable=True, retries=retries)
             known, items = len(found), require_list(answer.data, RESOURCE_ENVELOPES, "GET /resources")
-            _collect(found, items)
+            for item in items:
+                # An item is on two pages if it moved while they were read. Of two items with one id, the one that may
+                # be billed is kept. Items without an id are all kept.
+                resource_id = normalized_id(item.get("resource_id")) if isinstance(item, dict) else None
+                if resource_id not in found or not _states.is_gone(_states.word(item.get("status"))):
+                    found[resource_id or f"number {len(found)}: {item!r}"] = item
             following = next_query(answer)
             if not following and not (why := why_partial(answer, len(items), len(found), number)):
                 return found, number
@@ -227,7 +232,10 @@ class SupplyApi:
         try:
             answer = self._http.exchange(method, path, **how)
         except TransportError as error:
-            message = no_answer_message(f"{method} {path}", error, self._http.base_url)
+            message, host = f"{method} {path} got no answer: {error}.", urlsplit(self._http.base_url).hostname
+            if error.unreachable and host in HOSTS:
+                others = " or ".join(f"https://{name}" for name in HOSTS if name != host)
+                message += f" {host} cannot be reached. Some pages of the API name another host: try api_url {others}."
             raise ApiError(message, "unavailable", sent=error.sent, transient=not error.permanent) from None
         if 200 <= answer.status < 300 and answer.is_json:
             return answer
@@ -241,15 +249,6 @@ class SupplyApi:
                 answer[name] = one_line(self._http.redact(answer[name])) or None
         answer["odd_ids"] = list(map(self._http.redact, answer["odd_ids"]))
         return answer
-
-
-def no_answer_message(request: str, error: TransportError, base_url: str) -> str:
-    """The message about a request without an answer. It names the API's other host if one cannot be reached."""
-    message, host = f"{request} got no answer: {error}.", urlsplit(base_url).hostname
-    if not error.unreachable or host not in HOSTS:
-        return message
-    others = " or ".join(f"https://{name}" for name in HOSTS if name != host)
-    return f"{message} {host} cannot be reached. Some pages of the API name another host: try api_url {others}."
 
 
 def path_to(*parts: str) -> str:
@@ -467,17 +466,6 @@ def find_list(data: t.Any, envelopes: t.Iterable[str]) -> list[t.Any] | None:
     return next((part for part in parts if isinstance(part, list)), None)
 
 
-def _collect(found: dict[str, t.Any], items: t.Iterable[t.Any]) -> None:
-    """Add the items of a page by their ids. An item may be on two pages, if it moved while they were read.
-
-    Of two items with one id, the one that may be billed is kept. Items without an id are all kept.
-    """
-    for item in items:
-        resource_id = normalized_id(item.get("resource_id")) if isinstance(item, dict) else None
-        if resource_id not in found or not _states.is_gone(_states.word(item.get("status"))):
-            found[resource_id or f"number {len(found)}: {item!r}"] = item
-
-
 def text_or_none(value: t.Any) -> str | None:
     """The value if it is a text that is not empty, else None."""
     return value or None if isinstance(value, str) else None
@@ -586,7 +574,9 @@ def read_resource(data: t.Any) -> Json:
     """
     resource = with_checked_ids(without_user_data(require_object(data, "resource")), "resource_id")
     access, spec = mapping_of(resource.get("access")), mapping_of(resource.get("spec"))
-    kind = _states.kind_of(resource.get("resource_type"), is_used=_states.is_used_as_machine(access, spec))
+    # Only machines have a login or GPUs. Storage may have an address.
+    is_used = bool(access.get("ssh_command") or access.get("ssh_port") or spec.get("gpu_count"))
+    kind = _states.kind_of(resource.get("resource_type"), is_used=is_used)
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
