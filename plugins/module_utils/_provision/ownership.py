@@ -361,18 +361,19 @@ def billed_among(machines: t.Iterable[Owned]) -> list[Owned]:
     return [owned for owned in machines if not _states.is_ending(owned[0]["status"])]
 
 
-def proof(claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
-    """Return the proof that the claim has for this machine, regardless of other claims."""
+def proof(claim: OwnershipClaim, machine: Machine, numbered: t.Container[Key]) -> OwnershipProof:
+    """Return the proof that the claim has for this machine, regardless of other claims. ``numbered``: see `clusters`.
+
+    A single numbered machine, or one without an offer, belongs to another host: train-1 is not part of train.
+    """
     if id_of(machine) in claim.resource_ids:
         return OwnershipProof.ID
-    if claim.offer_id and claim.offer_id == offer_of(machine) and (claim.unanswered or claim.bought):
-        return (
-            OwnershipProof.PURCHASE
-            if claim.bought or is_named(machine, claim.name, numbered=True)
-            else OwnershipProof.NONE
-        )
-    has_name = claim.by_name and is_named(machine, claim.name, numbered=True)
-    return OwnershipProof.NAME if has_name else OwnershipProof.NONE
+    offer = offer_of(machine)
+    is_of_cluster = bool(offer) and (offer, claim.name) in numbered
+    has_name = is_named(machine, claim.name, numbered=claim.bought or is_of_cluster)
+    if claim.offer_id and claim.offer_id == offer and (claim.unanswered or claim.bought):
+        return OwnershipProof.PURCHASE if claim.bought or has_name else OwnershipProof.NONE
+    return OwnershipProof.NAME if claim.by_name and has_name else OwnershipProof.NONE
 
 
 def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> list[tuple[Machine, Owners]]:
@@ -401,12 +402,7 @@ def _strongest(
     """Return the hosts with the strongest proof for the machine. ``numbered``: see `clusters`."""
     hosts: dict[OwnershipProof, set[str]] = {}
     for claim in (claim for key in _keys_of(machine) for claim in by_key.get(key, ())):
-        claim_proof = proof(claim, machine)
-        # A single numbered machine, or one without an offer, belongs to another host: train-1 is not part of train.
-        is_certain = claim_proof is OwnershipProof.ID or claim.bought or is_named(machine, claim.name)
-        offer = offer_of(machine)
-        if is_certain or (offer and (offer, claim.name) in numbered):
-            hosts.setdefault(claim_proof, set()).add(claim.host)
+        hosts.setdefault(proof(claim, machine, numbered), set()).add(claim.host)
     strongest = max(hosts, default=OwnershipProof.NONE)
     return Owners(tuple(sorted(hosts[strongest])), strongest) if strongest else Owners()
 

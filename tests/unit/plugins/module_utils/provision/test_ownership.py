@@ -18,6 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     OwnershipClaim,
     OwnershipProof,
     claim_of,
+    clusters,
     is_named,
     owners,
     proof,
@@ -87,7 +88,24 @@ def owned(machines: Sequence[Machine], *claims: OwnershipClaim) -> list[tuple[tu
 def test_proof_of_one_claim_for_one_machine(
     known: Entry, by_name: bool, resource: Machine, expected: OwnershipProof
 ) -> None:
-    assert proof(claim("gpu", known, by_name=by_name), resource) is expected
+    assert proof(claim("gpu", known, by_name=by_name), resource, {(X, "train")}) is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "by_name", "resource", "expected"),
+    [
+        (OPEN, False, machine(1, "train-2", X), OwnershipProof.NONE),
+        (OPEN, False, machine(1, "train", X), OwnershipProof.PURCHASE),
+        (MADE, False, machine(1, "train-2", X), OwnershipProof.PURCHASE),
+        (EMPTY, True, machine(1, "train-2", X), OwnershipProof.NONE),
+        (EMPTY, True, machine(1, "train-2", None), OwnershipProof.NONE),
+        (EMPTY, True, machine(1, "train", X), OwnershipProof.NAME),
+    ],
+)
+def test_numbered_machine_outside_a_cluster_belongs_to_another_host(
+    known: Entry, by_name: bool, resource: Machine, expected: OwnershipProof
+) -> None:
+    assert proof(claim("gpu", known, by_name=by_name), resource, ()) is expected
 
 
 @pytest.mark.parametrize("name", [None, "", "-1", "train"])
@@ -340,7 +358,7 @@ def test_machine_or_offer_of_two_hosts_is_contested(machines: list[Machine], cla
     assert [resource for resource, _owner in pairs] == machines
     for resource, owner in pairs:
         assert owner.is_contested == (len(owner.hosts) > 1)
-        alone = {c.host for c in claims if proof(c, resource) is not OwnershipProof.NONE}
+        alone = {c.host for c in claims if proof(c, resource, clusters(machines)) is not OwnershipProof.NONE}
         assert owner.is_contested or set(owner.hosts) <= alone
         for other, others in pairs:
             if resource["offer_id"] and resource["offer_id"] == other["offer_id"] and owner.hosts and others.hosts:
