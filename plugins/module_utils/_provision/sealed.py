@@ -109,9 +109,9 @@ def _further_pages(plans: t.Iterable[Plan], seen: Pages, read: t.Callable[[t.Col
 
 def _sellable(offer: Offer, page: SearchResult) -> SearchResult:
     """The page of an offer that a search found; marked as gone if a purchase would refuse it at any price."""
-    terms = sending.Terms(max_price_per_hour=UNLIMITED, offer=offer)
-    refusals = (terms.refusals(offer["offer_id"], item["price_per_hour"], item) for item in page.offers)
-    reason = _first(text for refusal in refusals for text, _error_class in refusal)
+    offer_id, terms = offer["offer_id"], sending.Terms(offer=offer)
+    unpriced = (sending.unknown_price(offer_id) for item in page.offers if item["price_per_hour"] is None)
+    reason = _first((*unpriced, *(terms.page_refusal(offer_id, item) for item in page.offers)))
     return SearchResult(reason=reason, is_gone=True) if reason else page
 
 

@@ -75,7 +75,7 @@ class Terms:
         if limit is None or search.passes_max_price(price, limit):
             return ""
         if price is None:
-            return f"The API names no price in USD for offer {offer_id}, so max_price_per_hour cannot be checked."
+            return unknown_price(offer_id)
         return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(limit)})."
 
     def page_refusal(self, offer_id: str, page: Json) -> str:
@@ -99,6 +99,11 @@ class Terms:
         count = Count((own, *account.registered, *account.foreign))
         subject = f"With offer {offer_id} all machines of the account"
         return "" if limit is None else count.refusal_above(subject, "max_account_price_per_hour", limit)
+
+
+def unknown_price(offer_id: str) -> str:
+    """Return a refusal: a limit, or a sealed plan, needs the price of the offer."""
+    return f"The API names no price in USD for offer {offer_id}, so max_price_per_hour cannot be checked."
 
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:
