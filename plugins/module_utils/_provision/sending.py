@@ -257,7 +257,7 @@ _ADVICE: t.Mapping[Reason, str] = {
 _ADVICE_BY_CLASS = {
     "expired": "The offer has expired; search again.",
     "not_found": "The offer is gone; search again.",
-    "auth": "Check api_token (COMPUTE_INDEX_APITOKEN).",
+    "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
     QUOTA: "Waiting does not raise a quota: end a machine, or ask the vendor or the API's support for more.",
 }
 
