@@ -24,7 +24,7 @@ from .._text import ids_in_words, usd
 from .entry import DEFAULT_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of
-from .purchase import PUT_OFF
+from .purchase import History
 
 BUYING, LIVE, STRAY, VOID, ENDED = STATES = ("buying", "live", "stray", "void", "ended")
 OPEN = (BUYING, LIVE)  # a host has at most one claim in these states
@@ -86,7 +86,8 @@ def came_late(machine: Machine | None, offer_id: str, name: str, refused: int | 
     None if it was not), it probably belongs to someone else, unless the API had only put the purchase off. None: the
     API does not know the machine.
     """
-    if machine is None or not _states.is_live(machine["status"]) or refused not in (None, PUT_OFF):
+    may_have_bought = History(unanswered=refused is None, refused=refused).may_be_under_way
+    if machine is None or not _states.is_live(machine["status"]) or not may_have_bought:
         return False
     return is_named(machine, name, numbered=True) and offer_of(machine) in ("", offer_id)
 

@@ -149,7 +149,7 @@ class History:
 
     @property
     def may_be_under_way(self) -> bool:
-        """Whether a purchase may be under way if the offer is gone: a 429 may then have bought it."""
+        """Whether a purchase may be under way, or have bought the offer after a 429, which the API may show later."""
         return self.unanswered or self.refused == PUT_OFF
 
     def noted(self, entry: Entry) -> History:

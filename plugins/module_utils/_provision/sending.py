@@ -193,16 +193,13 @@ def after_objection(history: History, error_class: str) -> History:
 
     If the offer is gone since a 429, that purchase may have bought it, so it counts as unanswered.
     """
-    is_own = history.refused == PUT_OFF and error_class in PHASE_OF_ERROR
+    is_own = history.may_be_under_way and error_class in PHASE_OF_ERROR
     return replace(history, unanswered=history.unanswered or is_own, may_send=False, busy=False)
 
 
 def outcome_unsent(history: History) -> Decision | None:
-    """Return the end of a purchase that must not be sent, or not again; None while an earlier one may be under way.
-
-    After a 429 it may also have bought the offer, which the API may show only later.
-    """
-    if history.unanswered or history.refused == PUT_OFF:
+    """Return the end of a purchase that must not be sent, or not again; None while an earlier one may be under way."""
+    if history.may_be_under_way:
         return None
     return Decision.REJECTED if history.was_sent else Decision.NOT_SENT
 
