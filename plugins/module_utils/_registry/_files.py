@@ -140,8 +140,19 @@ class HostFile:
             storage = _merged({}, storage_variables(self._storage_left_by(found)))
             self._state = _write(self._path, {**variables, **storage})
             self._claimed_entry = read_entry(self._state)
-            self._add_to_ledger(SENT, self._state, renews=entry.journaled_at if entry.is_open else "")
+            try:
+                self._add_to_ledger(SENT, self._state, renews=entry.journaled_at if entry.is_open else "")
+            except RegistryError:  # so nothing is sent, and the entry must not say that it was
+                self._state = self._rewritten(found)
+                raise
             return dict(self._state)
+
+    def _rewritten(self, variables: Variables | None) -> Variables | None:
+        """Write the file, or remove it for None. Returns its new content."""
+        if variables is not None:
+            return _write(self._path, variables)
+        write_or_remove(self._path, None)
+        return None
 
     def still_holds(self) -> bool:
         entry, claimed = read_entry(_load(self._path)), self._claimed_entry
@@ -244,10 +255,7 @@ class HostFile:
 
     def _reduce_to_storage(self, storage: t.Collection[Storage]) -> Variables | None:
         """Leave only kept storage in the file, or remove the file without any. Returns its new content."""
-        if storage:
-            return _write(self._path, storage_variables(storage))
-        write_or_remove(self._path, None)
-        return None
+        return self._rewritten(storage_variables(storage) if storage else None)
 
     def _bill(self, entry: Entry) -> Bill | None:
         """The bill of the entry's purchase; None if it names none, or if the ledger cannot be read."""

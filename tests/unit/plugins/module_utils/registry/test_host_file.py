@@ -258,6 +258,27 @@ def test_change_by_another_run_since_the_read_forbids_claim(path: Path) -> None:
     second.claim(journal())
 
 
+@pytest.mark.parametrize(
+    "before",
+    [None, {"own": "variable"}, journal(OTHER_ID, provision_purchase=REFUSED), journal()],
+    ids=["no file", "no purchase", "refused", "sent before"],
+)
+def test_claim_that_the_ledger_cannot_note_leaves_the_entry(path: Path, before: Entry | None) -> None:
+    """The ledger may be on a full disk, or belong to root. Nothing is sent then, so nothing may count as sent."""
+    if before is not None:
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump(before))
+    ledger = path.parents[1] / _files.LEDGER
+    ledger.mkdir(parents=True)
+    with contextlib.closing(HostFile(str(path))) as file:
+        file.read()
+        with pytest.raises(RegistryError, match=r"The ledger .* cannot be written"):
+            file.claim(journal())
+        assert content_of(path) == before
+        ledger.rmdir()
+        assert read_entry(file.claim(journal())).is_open and read_entry(content_of(path)).is_open
+
+
 def test_removed_entry_may_be_claimed(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     first.claim(journal())

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -238,18 +237,6 @@ def test_refusal_is_written_once(folder: Path) -> None:
         file.note({"provision_purchase": REFUSED})
     file.end()
     assert events(folder) == ["sent", "nothing"] and bills(folder) == []
-
-
-def test_claim_fails_if_ledger_cannot_be_written(folder: Path) -> None:
-    """The entry is written first, so the next run settles the purchase, which was never sent."""
-    (folder / ".compute_index_supply.ledger").mkdir(parents=True)
-    file = HostFile(str(entry_of(folder)))
-    with (
-        contextlib.closing(file),
-        pytest.raises(RegistryError, match=r"The ledger .* cannot be written: Is a directory"),
-    ):
-        file.claim(journal())
-    assert yaml.safe_load(entry_of(folder).read_text()) == journal()
 
 
 def test_machines_are_noted_even_if_ledger_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
