@@ -685,9 +685,8 @@ class ActionModule(InProcessAction):
 
     def _verified(self, task_vars: Variables) -> dict[str, t.Any]:
         """The play's hosts with the results of their machines' tests."""
-        hosts = self._hosts.rows(task_vars.get("ansible_play_hosts_all") or [])
         rows = []
-        for row in hosts:
+        for row in self._hosts.rows(task_vars.get("ansible_play_hosts_all") or []):
             own = _hosts.raw_variables(row["host"], task_vars)
             # In check mode the test does not run in the background, so there is no second result.
             test = newest(own.get("verify__tested"), own.get("verify__waited")) or {}
@@ -816,6 +815,7 @@ STEPS = {
     "seal": Step(ActionModule._seal, "sealing.SEAL", has_registry=False),
     "judge": Step(ActionModule._judge, "judge.JUDGE"),
     "release": Step(ActionModule._own, "judge.RELEASE"),
+    "release_begins": Step(ActionModule._own, "judge.RELEASE_BEGINS"),
     "tested": Step(ActionModule._own, "judge.TESTED"),
     "reached": Step(ActionModule._own, "judge.REACHED"),
     "offers": Step(ActionModule._offers, "offers.OFFERS", prefix="offers_"),

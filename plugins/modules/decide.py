@@ -37,7 +37,7 @@ options:
         workflows, and needs no SSH key.
       - V(seal) - seals the plan of a quote, writes and publishes it, so that it is bought unchanged or not at all.
       - V(judge) - what became of the purchases, and what follows?
-      - V(release) - what follows once machines were given back?
+      - V(release) - what follows once machines were given back? V(release_begins) - notes that their storage ends too.
       - V(offers) - what does the market have now, and for how much?
       - V(order) - which hosts do extra variables and surveys ask for?
       - V(tested) - did the machines pass their tests? Fails if not, and keeps the evidence.
@@ -77,6 +77,7 @@ options:
       - seal
       - judge
       - release
+      - release_begins
       - tested
       - reached
       - offers

@@ -15,7 +15,7 @@ from .._ansible.operation import Failure, Params, Result, on_api
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import acceptance, ending, standing
-from .._provision.ended import storage_to_end
+from .._provision.ended import storage_ends, storage_to_end, with_own_marks
 from .._provision.entry import (
     Entry,
     entry_of_plan,
@@ -36,7 +36,7 @@ from .._provision.purchase import Verdict
 from .._provision.rounds import Judged, published
 from .._provision.rows import is_over, released, verdict_row
 from .._registry._files import HOST_KEYS
-from .._registry._protocol import Registry, RegistryError, Variables, note_and_end
+from .._registry._protocol import ReadOnlyRegistry, Registry, RegistryError, Variables, note_and_end
 from .._registry._stores import pinned_host_keys
 from .._text import grouped
 from ._registries import Registries, RegistrySnapshot, update_ssh_config, with_registries
@@ -210,12 +210,27 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     return {**answer.mapping, "changed": over, "warnings": _forgotten(judged, registries) if over else []}
 
 
+def release_begins(params: Params, check_mode: bool) -> Result:
+    """Note, before machines are given back, that their storage ends as well: this run may be killed before it ends."""
+    plan = params["plans"][0]
+    try:
+        with Registries.of(params, read_only=check_mode) as registries:
+            registry = registries.of_plan(plan)
+            before = registry.read() if registry else None
+            changes = storage_ends(plan, read_entry(before))
+            return {"changed": registry.note(changes) != before if registry and changes else False}
+    except ReadOnlyRegistry:
+        return {"changed": True}
+    except RegistryError as error:  # machines that cannot be used end nevertheless
+        return {"changed": False, "warnings": [str(error)]}
+
+
 def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
     """Remove the entry of released machines. A failure becomes a warning: the next run will see that they are gone."""
     if judged.registry is None or judged.case.is_superseded:
         return []
     try:
-        note_and_end(judged.registry, judged.case.noted_storage, RELEASED)
+        note_and_end(judged.registry, with_own_marks(judged.case.noted_storage), RELEASED)
         return update_ssh_config(registries, [judged.place])
     except RegistryError as error:
         return [str(error)]
@@ -266,6 +281,7 @@ def _shared_keys(plan: Plan) -> Variables:
 
 
 JUDGE = on_api(Market, judge, steps.JUDGE, BLANK)
+RELEASE_BEGINS = steps.operation(release_begins, steps.JUDGE, {"changed": False})
 RELEASE = on_api(Market, release, steps.JUDGE, {"changed": False})
 TESTED = steps.operation(accepted, steps.JUDGE, {"changed": False})
 REACHED = steps.operation(reached, steps.JUDGE, {"changed": False})

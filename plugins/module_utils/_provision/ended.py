@@ -15,7 +15,7 @@ from .. import _states
 from .._text import amount, duration, folded_lines, ids_in_words, joined, plural, seconds_of, timestamps, usd_short, utc
 from . import declaration, storage
 from .ending import Action, End, EndRequest
-from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
+from .entry import IDS, JOURNALED, MADE, OFFER, PURCHASE, REFUSED, Entry, project_of
 from .lease import API_CLOCK, NOTED_BY, REAPED_AT, Clock
 from .ledger import DECOMMISSIONED, GONE, REAPED
 from .messages import described
@@ -236,6 +236,19 @@ def begin_changes(request: EndRequest, moment: str) -> dict[str, t.Any]:
     return {REAPED_AT: moment, storage.STORAGE_ENDS: (request.is_swept and request.ends_storage) or None}
 
 
+def storage_ends(plan: Row, entry: Entry) -> dict[str, t.Any]:
+    """The changes to a host's entry before its machines are given back: a run that notes their end marks their storage.
+
+    Empty if the entry is about another purchase than the plan.
+    """
+    return {OFFER: entry.offer_id, storage.STORAGE_ENDS: True} if entry.offer_id == plan["offer_id"] else {}
+
+
+def with_own_marks(changes: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The changes about storage of which each has its own mark whether it ends; empty without storage."""
+    return changes and {**changes, storage.STORAGE_ENDS: None}
+
+
 def entry_changes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
     """The changes to a host's entry before it ends; if ids are ``left``, the entry keeps them and does not end.
 
@@ -253,8 +266,7 @@ def entry_changes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t
     if left:  # what a sweep has noted about its storage stays, until the machine has ended or gets more time
         held = [item for item in left if item in plan["resource_ids"] or item not in plan["in_doubt"]]
         return {IDS: held or None, PURCHASE: MADE, **kept}
-    if kept:  # each storage has its own mark now
-        kept[storage.STORAGE_ENDS] = None
+    kept = with_own_marks(kept)
     if not entry.is_open:
         is_new = plan["began"] and not entry.journaled_at
         return {**({JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept}

@@ -19,6 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
     judge,
     reached,
     release,
+    release_begins,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
@@ -549,6 +550,26 @@ def test_storage_ends_after_its_released_machine(tmp_path: Path, is_over: bool) 
     assert not (tmp_path / "gpu-1").exists()
     (_machine, bill) = ledger(str(tmp_path)).bills
     assert (bill.resource_ids, bill.runs, bill.why) == ((VOLUME,), False, "released")
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_storage_of_a_release_that_was_killed_ends_with_the_next_sweep(tmp_path: Path, is_killed: bool) -> None:
+    """After the deletion, before the step release: a later run only notes that the machine has ended."""
+    api, params = failed_purchase("ids", "failed", tmp_path)
+    params["plans"][0]["ends_storage"] = True
+    judge(api, params, False)
+    assert release_begins(params, False) == {"changed": True}
+    if is_killed:
+        file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"))
+        file.read()
+        file.end()
+    else:
+        deleted = [{"resource_id": MACHINE, "billing_stopped": True}]
+        release(SellingAccount("ids", "deleted"), {**params, "deleted": deleted}, False)
+    entry = entry_in(tmp_path)
+    (storage,) = entry["provision_storage"]
+    assert storage["is_to_end"] and storage["kept_since"] and "provision_storage_ends" not in entry
+    assert release_begins(params, False) == {"changed": False} and entry_in(tmp_path) == entry
 
 
 @pytest.mark.parametrize("shown", ["ids", "list", "links"])

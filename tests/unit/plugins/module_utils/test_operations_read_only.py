@@ -33,6 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
     judge,
     reached,
     release,
+    release_begins,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offers import offers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER, named
@@ -272,6 +273,7 @@ READING_STEPS: dict[str, Callable[[World], Json]] = {
         False,
     ),
     "judge": lambda world: judge(world.market, world.judge_params(world.chance.choice(["created", "rejected"])), True),
+    "release_begins": lambda world: release_begins(world.judge_params("created"), True),
     "release": lambda world: release(world.market, world.judge_params("created"), True),
     "tested": lambda world: accepted({**world.judge_params("created"), "tests": [BAD]}, True),
     "verified": lambda world: verified(
