@@ -213,9 +213,9 @@ class ActionModule(InProcessAction):
     def _refuse_slips(self, prefix: str) -> None:
         """Raise AnsibleActionFail for unknown variables, which would be ignored, and for empty limits.
 
-        Checks extra variables and those of an ``import_playbook``.
+        Checks extra variables and those of an ``import_playbook``, except private ones, which our own plays set.
         """
-        given = {*self._extra, *_task.play_variables(self._task)} if prefix else ()
+        given = {*self._extra, *(n for n in _task.play_variables(self._task) if "__" not in n)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
         slips = dict.fromkeys(slip for playbook in playbooks for slip in refused_of_playbook(given, playbook))
         if slips:
