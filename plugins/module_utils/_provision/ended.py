@@ -21,7 +21,7 @@ from .ledger import DECOMMISSIONED, GONE, REAPED
 from .messages import described
 from .ownership import Machine, price_of
 from .place import Place, place_of, twin_of
-from .search import add_up
+from .search import add_up, highest_known_price
 from .spending import Bill, dollars, up_to_cents
 from .storage import Storage, read_storage
 
@@ -126,7 +126,7 @@ def price_and_begin(entry: Entry, end: End) -> dict[str, t.Any]:
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": ""}
     made = min(timestamps(machine.get("created_at") for machine in end.machines), default=None)
-    highest = max(entry.price_per_hour or 0.0, _price_by_api(end))
+    highest = highest_known_price(entry.price_per_hour, _price_by_api(end))
     began = entry.journaled_at or ("" if made is None else utc(made))
     return {"price_per_hour": highest or None, "began": began}
 

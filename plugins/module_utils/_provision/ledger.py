@@ -15,6 +15,7 @@ import typing as t
 
 from .._text import grouped, number_of, read_price, seconds_of, text_of, texts_of
 from .entry import Entry, project_of, unique_ids
+from .search import highest_known_price
 from .spending import Bill
 
 # The reasons for the end of a purchase
@@ -142,8 +143,8 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         offer_id=entries[0].offer_id,
         resource_ids=tuple(dict.fromkeys(resource_id for entry in entries for resource_id in entry.resource_ids)),
         groups=next(filter(None, (entry.groups for entry in newest)), ()),
-        price_per_hour=max(_noted(entry.price_per_hour for entry in entries), default=None),
-        begin=min(_noted(line.begin for line in known), default=None),
+        price_per_hour=highest_known_price(*(entry.price_per_hour for entry in entries)),
+        begin=min((line.begin for line in known if line.begin is not None), default=None),
         end=end.at,
         why=end.why,
         ends_at=current.lease_end,
@@ -152,10 +153,6 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         missing_since=current.missing_since,
         is_missing=current.is_missing,
     )
-
-
-def _noted(values: t.Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _age(line: Line) -> tuple[t.Any, ...]:

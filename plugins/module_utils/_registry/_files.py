@@ -38,6 +38,7 @@ from .._provision.ledger import (
 )
 from .._provision.place import ENTRY
 from .._provision.purchase import LONGEST_POST
+from .._provision.search import highest_known_price
 from .._provision.spending import Bill
 from .._provision.storage import (
     STORAGE,
@@ -218,7 +219,7 @@ class HostFile:
                 raise Claimed(self._path, variables)
             storage = () if why == MOVED else self._keep_storage(variables)
             if variables is not None and entry.may_have_bought:
-                price = max(filter(None, (entry.price_per_hour, price_per_hour)), default=entry.price_per_hour)
+                price = highest_known_price(entry.price_per_hour, price_per_hour)
                 self._add_to_ledger(ENDED, {**variables, "provision_price_per_hour": price}, why)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
