@@ -428,9 +428,13 @@ def narrow_table(
             text, line[number] = line[number], shortened(line[number], max(room, _LEAST))
             whole += [f"~ {text}"] if line[number] != text else []
     right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
+    return [*_aligned(cells, right), *dict.fromkeys(whole)]
+
+
+def _aligned(cells: t.Sequence[t.Sequence[str]], right: t.Sequence[bool]) -> list[str]:
+    """The lines of a table. ``right``: for each column, whether it is aligned on the right."""
     sides = [(">" if is_right else "<", width) for is_right, width in zip(right, _widths(cells))]
-    lines = ["  ".join(f"{text:{side}{width}}" for text, (side, width) in zip(line, sides)).rstrip() for line in cells]
-    return [*lines, *dict.fromkeys(whole)]
+    return ["  ".join(f"{text:{side}{width}}" for text, (side, width) in zip(line, sides)).rstrip() for line in cells]
 
 
 def _widths(cells: t.Iterable[t.Sequence[str]]) -> list[int]:

@@ -175,12 +175,7 @@ class SupplyApi:
         for number in range(1, MOST_PAGES + 1):
             answer = self._exchange("GET", "/resources", query=query, repeatable=True, retries=retries)
             known, items = len(found), require_list(answer.data, RESOURCE_ENVELOPES, "GET /resources")
-            for item in items:
-                # An item is on two pages if it moved while they were read. Of two items with one id, the one that may
-                # be billed is kept. Items without an id are all kept.
-                resource_id = normalized_id(item.get("resource_id")) if isinstance(item, dict) else None
-                if resource_id not in found or not _states.is_gone(_states.word(item.get("status"))):
-                    found[resource_id or f"number {len(found)}: {item!r}"] = item
+            _collect(found, items)
             following = next_query(answer)
             if not following and not (why := why_partial(answer, len(items), len(found), number)):
                 return found, number
@@ -276,13 +271,18 @@ def error_from(request: str, answer: Answer, detail: str) -> ApiError:
         )
         return ApiError(message, "unavailable", transient=True, **facts)
     hint = " Check api_url." if status == 404 and _WITHOUT_ID.fullmatch(request) else ""
-    message = f"{request} answered {status}{': ' + detail if detail else ''}.{hint}"
+    return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.{hint}", detail, facts)
+
+
+def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:
+    """The error for the API's own answer of status 400 or more. ``facts``: arguments of ApiError from the answer."""
+    status, retry_after = facts["status_code"], facts["retry_after"]
     transient = status >= 500 or status in (408, 425, 429)
     error_class = _ERROR_CLASSES.get(status) or ("unavailable" if transient else "invalid")
     if error_class in _MAY_BE_QUOTA and status != 401 and is_quota(detail):
         error_class = QUOTA
-    if answer.retry_after is not None and transient:
-        message += f" It asks to wait {answer.retry_after:.0f} seconds."
+    if retry_after is not None and transient:
+        message += f" It asks to wait {retry_after:.0f} seconds."
     return ApiError(message, error_class, transient=transient, **facts)
 
 
@@ -363,10 +363,7 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
 
     ``items``: the number of items in this answer; ``read``: of resources read from all its ``pages``.
     """
-    fields = list(_list_fields(answer))
-    marks = grouped(
-        (kind, value) for kind, names in _LIST_MARKS.items() for name, value in fields if names.fullmatch(name)
-    )
+    marks = _list_marks(answer)
     count = _highest(*marks.get("count", ()), *marks.get("total", ()))
     if count > read:
         return f"the API counts {count:.0f} resources, but lists only {read}."
@@ -378,6 +375,14 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
     if pages == 1 and 0 < limit <= items and not marks.keys() & {"more", "total", "pages", "end"}:
         return f"the API lists {items} resources as one page, and does not say that these are all."
     return ""
+
+
+def _list_marks(answer: Answer) -> dict[str, list[t.Any]]:
+    """The values of an answer's envelope and headers that are about its list, by their meaning."""
+    fields = list(_list_fields(answer))
+    return grouped(
+        (kind, value) for kind, names in _LIST_MARKS.items() for name, value in fields if names.fullmatch(name)
+    )
 
 
 def _list_fields(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:
@@ -464,6 +469,17 @@ def find_list(data: t.Any, envelopes: t.Iterable[str]) -> list[t.Any] | None:
     """A bare list, or the first field of these names that is a list; None without one."""
     parts = (data, *map(mapping_of(data).get, envelopes))
     return next((part for part in parts if isinstance(part, list)), None)
+
+
+def _collect(found: dict[str, t.Any], items: t.Iterable[t.Any]) -> None:
+    """Add the items of a page by their ids. An item may be on two pages, if it moved while they were read.
+
+    Of two items with one id, the one that may be billed is kept. Items without an id are all kept.
+    """
+    for item in items:
+        resource_id = normalized_id(item.get("resource_id")) if isinstance(item, dict) else None
+        if resource_id not in found or not _states.is_gone(_states.word(item.get("status"))):
+            found[resource_id or f"number {len(found)}: {item!r}"] = item
 
 
 def text_or_none(value: t.Any) -> str | None:

@@ -139,7 +139,7 @@ def check_base_url(url: str) -> str:
     }
     for fault in applicable(faults):
         raise ValueError(fault)
-    host = host[:-1] if host[1:].endswith(".") else host
+    host = host[:1] + host[1:].removesuffix(".")
     shown = "" if port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{port}"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{shown}{parts.path.rstrip('/')}"
 
@@ -173,6 +173,16 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         return float(text)
     moment = _moment(text)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    query: dict[str, str] | None
+    body: bytes | None
+    content_type: str | None
+    timeout: float  # seconds
 
 
 class HttpClient:
@@ -255,16 +265,9 @@ class HttpClient:
         other is retried only if it was certainly not sent or, with ``repeat_if_busy``, if the server asks to try later.
         """
         retries = self._retries if retries is None else retries
+        request = _Request(method, path, query, body, content_type, timeout or self._timeout)
         for attempt in range(retries + 1):
-            began = time.time()
-            outcome: Answer | TransportError
-            try:
-                outcome = self._send(method, path, query, body, content_type, timeout or self._timeout)
-                self.ahead = self.ahead if outcome.ahead is None else outcome.ahead
-            except TransportError as error:
-                outcome = error
-            if self.observer is not None:
-                self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
+            outcome = self._attempt(request)
             pause = pause_before(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
             again = _may_repeat(outcome, repeatable, repeat_if_busy)
             if not again or attempt == retries or pause > LONGEST_PAUSE:
@@ -280,40 +283,45 @@ class HttpClient:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: dict[str, str] | None,
-        content: bytes | None,
-        content_type: str | None,
-        timeout: float,
-    ) -> Answer:
-        """Send a request once. Follows no redirect: no answer decides where the token goes."""
-        body = None if content is None else _WatchedBody(content)
+    def _attempt(self, request: _Request) -> Answer | TransportError:
+        """The outcome of one request, after the observer has been called with it."""
+        began = time.time()
+        outcome: Answer | TransportError
+        try:
+            outcome = self._read(*self._send(request))
+            self.ahead = self.ahead if outcome.ahead is None else outcome.ahead
+        except TransportError as error:
+            outcome = error
+        if self.observer is not None:
+            answer = outcome if isinstance(outcome, Answer) else None
+            self.observer(request.method, request.path, request.query, began, answer)
+        return outcome
+
+    def _send(self, request: _Request) -> tuple[t.Any, bytes]:
+        """Send a request; return its answer and body. Follows no redirect: no answer decides where the token goes."""
+        body = None if request.body is None else _WatchedBody(request.body)
         # Requests to this computer bypass proxies, which would see the token over plain http.
         is_local = is_loopback(urlsplit(self.base_url).hostname or "")
         try:
             response = self._session.request(
-                method,
-                self.base_url + path,
-                params=query,
+                request.method,
+                self.base_url + request.path,
+                params=request.query,
                 data=body,
-                headers={"Content-Type": content_type} if content_type else None,
+                headers={"Content-Type": request.content_type} if request.content_type else None,
                 auth=self._authorized,
-                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, timeout), total=timeout),
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, request.timeout), total=request.timeout),
                 allow_redirects=False,
                 stream=True,
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if is_local else None,
             )
-            received = _read_body(response)
+            return response, _read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = body is None or body.was_read
             permanent = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
             how = {"sent": sent, "permanent": permanent, "unreachable": _is_unreachable(error)}
-            raise TransportError(self.redact(_reason(error, timeout)), **how) from None
-        return self._read(response, received)
+            raise TransportError(self.redact(_reason(error, request.timeout)), **how) from None
 
     @staticmethod
     def _read(response: t.Any, content: bytes) -> Answer:

@@ -109,16 +109,23 @@ def _doubts(text: str) -> Iterator[str]:
     if document is not None and not isinstance(document, dict):
         raise ValueError("must be a YAML mapping below its first line")
     config = document or {}
-    for key in (key for key in map(str, config) if key not in KEYS):
-        name = f" {key}" if re.fullmatch("[a-z_]{1,40}", key) else ""  # a plain word is not a secret
-        nearest = difflib.get_close_matches(key[:40].lower(), sorted(KEYS), 1, 0.75)
-        hint = f"; did you mean {nearest[0]}?" if nearest else "."
-        yield f"cloud_init holds the key{name}, which cloud-init does not know and ignores{hint}"
+    yield from _unknown_keys(config)
     for demand, kinds, keys in _KINDS:
-        for key in (key for key in keys.split() if not isinstance(config.get(key, kinds[0]()), kinds)):
-            if demand.startswith("must"):
-                raise ValueError(f"{key} {demand}")
-            yield f"cloud_init may not work as intended: {key} {demand}."
+        for key in keys.split():
+            if not isinstance(config.get(key, kinds[0]()), kinds):
+                if demand.startswith("must"):
+                    raise ValueError(f"{key} {demand}")
+                yield f"cloud_init may not work as intended: {key} {demand}."
+
+
+def _unknown_keys(document: dict[t.Any, t.Any]) -> Iterator[str]:
+    """A warning for each key at the top that cloud-init does not know."""
+    for key in map(str, document):
+        if key not in KEYS:
+            name = f" {key}" if re.fullmatch("[a-z_]{1,40}", key) else ""  # a plain word is not a secret
+            nearest = difflib.get_close_matches(key[:40].lower(), sorted(KEYS), 1, 0.75)
+            hint = f"; did you mean {nearest[0]}?" if nearest else "."
+            yield f"cloud_init holds the key{name}, which cloud-init does not know and ignores{hint}"
 
 
 def _read(text: str) -> t.Any:

@@ -179,14 +179,17 @@ class Acceptance:
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
         gpus = Readings(self.answers).gpus
         if level in _LOADED and gpus and not is_divided(gpus):
-            diagnosis, seconds = _LOADED[level]
-            self._run_long("dcgmi", ("dcgmi", "diag", "-r", diagnosis, "--json"), _SHORTEST)
-            self._run_long("load", load_of(seconds), 1.5 * seconds + _LOAD_DELAY)
-            if level == "burnin" and len(gpus) > 1:
-                self._run_long("all_reduce", (*_ALL_REDUCE, str(len(gpus))), _SHORTEST)
+            self._run_load(level, len(gpus))
             # Again, since the load may have caused errors
             self._query({name: _QUERIES[name] for name in LOGS} if self._hangs else queries)
         return self.answers
+
+    def _run_load(self, level: str, gpus: int) -> None:
+        diagnosis, seconds = _LOADED[level]
+        self._run_long("dcgmi", ("dcgmi", "diag", "-r", diagnosis, "--json"), _SHORTEST)
+        self._run_long("load", load_of(seconds), 1.5 * seconds + _LOAD_DELAY)
+        if level == "burnin" and gpus > 1:
+            self._run_long("all_reduce", (*_ALL_REDUCE, str(gpus)), _SHORTEST)
 
     def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
         limit = min(self._tool_timeout, self._seconds_left)

@@ -152,8 +152,8 @@ def read_activity(root: str = "/", pid: int | None = None, clock: float | None =
     keeps = None
     with contextlib.suppress(OSError):
         # All users may write there. The name of an unfinished file begins with a dot.
-        names = [name for name in os.listdir(os.path.join(root, KEEPS)) if not name.startswith(".")]
-        keeps = {name: _read(root, os.path.join(KEEPS, name)) for name in names}
+        names = os.listdir(os.path.join(root, KEEPS))
+        keeps = {name: _read(root, os.path.join(KEEPS, name)) for name in names if not name.startswith(".")}
     return ActivityReadings(
         boot=boot,
         uptime=uptime,
@@ -169,17 +169,23 @@ def _others(root: str, pid: int) -> int | None:
     """The number of SSH connections' processes that are not ancestors of ``pid``; None if they cannot be seen."""
     if _read(root, "proc/1/cmdline") is None:
         return None  # the system hides other users' processes
-    ancestors: set[int] = set()  # with the process itself
-    while pid > 0 and pid not in ancestors:
-        ancestors.add(pid)
-        fields = (_read(root, f"proc/{pid}/stat") or "").rpartition(")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    ancestors = _ancestors(root, pid)
     try:
         pids = [int(name) for name in os.listdir(os.path.join(root, "proc")) if name.isdigit()]
     except OSError:
         return None
     titles = ((_read(root, f"proc/{pid}/cmdline") or "").strip("\0 ") for pid in pids if pid not in ancestors)
     return sum(bool(_SSH.fullmatch(title)) for title in titles)
+
+
+def _ancestors(root: str, pid: int) -> set[int]:
+    """The process and its ancestors."""
+    ancestors: set[int] = set()
+    while pid > 0 and pid not in ancestors:
+        ancestors.add(pid)
+        fields = (_read(root, f"proc/{pid}/stat") or "").rpartition(")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    return ancestors
 
 
 def _read(root: str, name: str) -> str | None:

@@ -90,7 +90,7 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
 
     Raises ValueError with a sentence if a pattern leads out of the work folder, or matches too many files.
     Returns their ``entries``, the patterns that match no file (``missing``), and the entries that cannot be fetched,
-    with a reason (``incomplete``). Each entry is listed once, since patterns may overlap.
+    with a reason (``incomplete``).
     """
     work = os.path.realpath(os.path.join(folder, code_files.WORK))
     found, missing = list(_entries(LOG, os.path.join(folder, LOG))), list[str]()
@@ -104,13 +104,18 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
             found += itertools.islice(entries, MOST + 1 - len(found))
         if len(found) > MOST:  # for example because of a link to / or /proc
             raise ValueError(f"{pattern} matches more than {MOST} files. Does it contain a link to a system folder?")
-    by_path = {entry["path"]: entry for entry in found}
+    return {**_without_duplicates(found), "missing": missing}
+
+
+def _without_duplicates(found: t.Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Split entries into those that can be fetched and those that cannot, each once, since patterns may overlap."""
+    entries = {entry["path"]: entry for entry in found}
     # If one pattern keeps a link to a folder and another follows it, the folder counts: one path cannot be both.
-    folders = {path[:end] for path in by_path for end, letter in enumerate(path) if letter == "/"}
-    incomplete = {path: entry for path, entry in by_path.items() if "reason" in entry}
+    folders = {path[:end] for path in entries for end, letter in enumerate(path) if letter == "/"}
+    incomplete = {path: entry for path, entry in entries.items() if "reason" in entry}
     left_out = folders | incomplete.keys()
-    good = [entry for path, entry in by_path.items() if path not in left_out]
-    return {"entries": good, "incomplete": list(incomplete.values()), "missing": missing}
+    good = [entry for path, entry in entries.items() if path not in left_out]
+    return {"entries": good, "incomplete": list(incomplete.values())}
 
 
 def _entries(path: str, place: str, root: str = "", above: tuple[str, ...] = ()) -> t.Iterator[Entry]:
@@ -128,9 +133,7 @@ def _entries(path: str, place: str, root: str = "", above: tuple[str, ...] = ())
         if stat.S_ISDIR(status.st_mode) and real not in above:
             names = sorted(os.listdir(place))
     except OSError as error:
-        # A file that has gone since is left out, unless a pattern names it.
-        if not root or error.errno != errno.ENOENT:
-            yield {"path": _quoted(path), "reason": str(error.strerror)}
+        yield from _unread(path, error, is_named=not root)
         return
     if stat.S_ISREG(status.st_mode):
         mode = stat.S_IMODE(status.st_mode)
@@ -147,6 +150,12 @@ def _link(path: str, place: str, root: str) -> Entry | None:
     target = os.readlink(place)
     stays = not leads_out(path[len(root) + 1 :], target)
     return {"path": _quoted(path), "target": _quoted(target), "size": 0} if stays else None
+
+
+def _unread(path: str, error: OSError, *, is_named: bool) -> t.Iterator[Entry]:
+    """The entry of a file that cannot be fetched; none if it does not exist and was not named by a pattern."""
+    if is_named or error.errno != errno.ENOENT:
+        yield {"path": _quoted(path), "reason": str(error.strerror)}
 
 
 def leads_out(path: str, target: str) -> bool:

@@ -151,8 +151,7 @@ def reads_of_offer(offers: t.Iterable[Json]) -> list[Read]:
 
 def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     """Requests about a running machine (twice), about one that is being made, and about their offers' statuses."""
-    named = [item for item in map(read_resource, listed) if item["resource_id"]]
-    live = [item for item in named if _states.is_machine(item) and _states.is_live(item["status"])]
+    live = list(filter(_is_live_machine, map(read_resource, listed)))
     running = [item for item in live if item["access"].get("external_ip")][:1]
     looks = [*running, *[item for item in live if not item["access"].get("external_ip")][:1]]
     return [
@@ -160,3 +159,7 @@ def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
         *(("resource", ("resources", item["resource_id"]), {}) for item in looks),
         *(("machine_status", ("offers", item["offer_id"], "status"), {}) for item in looks if item["offer_id"]),
     ]
+
+
+def _is_live_machine(resource: Json) -> bool:
+    return bool(resource["resource_id"]) and _states.is_machine(resource) and _states.is_live(resource["status"])

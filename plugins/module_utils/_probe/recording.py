@@ -109,14 +109,18 @@ def lines_of(
         for item in findings
     ]
     verdicts = [finding.verdict for finding in findings]
-    texts = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (.*) \|$", page, re.MULTILINE))  # the last column
-    wrong = [item.id for item in findings if item.verdict == CONTRADICTED and item.id in texts]
     slowest = max(exchange.seconds for exchange in exchanges)
     return [
         *narrow_table(rows, _COLUMNS, ("evidence",)),
         "",
-        *(line for name in wrong for line in wrapped(f"{name}: {texts[name]}", indent="  ")),
+        *_consequences([item.id for item in findings if item.verdict == CONTRADICTED], page),
         f"{len(exchanges)} requests, which changed nothing; the slowest took {slowest:.1f} s.",
         *([f"Recording, which does not identify your account: {recording}", *wrapped(_SHARE)] if recording else []),
         ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS),
     ]
+
+
+def _consequences(wrong: t.Iterable[str], page: str) -> list[str]:
+    """The last column of the page's table for each wrong assumption."""
+    texts = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (.*) \|$", page, re.MULTILINE))
+    return [line for name in wrong if name in texts for line in wrapped(f"{name}: {texts[name]}", indent="  ")]
