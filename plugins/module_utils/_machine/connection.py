@@ -29,14 +29,6 @@ ADDRESS = ("ansible_host", "ansible_port", "ansible_user")
 _IDS = ("resource_id", "instance_id")  # fields of an instance that may have the id of its resource
 
 
-class Connection(t.TypedDict):
-    """The connection variables of a host."""
-
-    ansible_host: str
-    ansible_port: int
-    ansible_user: str
-
-
 class _Target(t.NamedTuple):
     host: str | None = None
     port: int | None = None
@@ -73,8 +65,8 @@ def parse_ssh_command(command: object) -> _Target:
     return _Target(_host(host), _port(options.get("-p")), _user(options.get("-l")) or _user(user))
 
 
-def connection_of(instance: t.Mapping[str, t.Any], resource: t.Mapping[str, t.Any]) -> Connection | None:
-    """The connection to a machine, from an instance of the status answer and the ``access`` of its resource.
+def connection_of(instance: t.Mapping[str, t.Any], resource: t.Mapping[str, t.Any]) -> Json | None:
+    """The connection variables of a machine, from an instance of the status answer and the ``access`` of its resource.
 
     Either may be empty. None as long as no address is known, and without an instance unless the resource is a known
     kind of machine. The default port is 22, the default user root.
@@ -89,11 +81,11 @@ def connection_of(instance: t.Mapping[str, t.Any], resource: t.Mapping[str, t.An
     host = next(filter(None, hosts), None)
     if host is None:
         return None
-    return Connection(
-        ansible_host=host,
-        ansible_port=next(filter(None, ports), DEFAULT_PORT),
-        ansible_user=next(filter(None, users), DEFAULT_USER),
-    )
+    return {
+        "ansible_host": host,
+        "ansible_port": next(filter(None, ports), DEFAULT_PORT),
+        "ansible_user": next(filter(None, users), DEFAULT_USER),
+    }
 
 
 def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
@@ -209,7 +201,7 @@ def _block(machine: Machine) -> str:
     host, port, user = (check(machine.connection.get(name)) for check, name in zip((_host, _port, _user), ADDRESS))
     known_hosts = "/dev/null" if machine.trust == "no" else machine.known_hosts
     is_plain = PLAIN_NAME.fullmatch(machine.name) and PLAIN_NAME.fullmatch(machine.alias) and machine.trust in _TRUST
-    if not (host and port and user and is_plain and is_readable(known_hosts)):
+    if not all((host, port, user, is_plain, is_readable(known_hosts))):
         return ""
     lines = [
         f"Host {machine.name}",

@@ -18,11 +18,9 @@ _WORDS = {
 }
 _ENDED_BY_TIMEOUT = (124, 137)  # the exit codes of timeout(1); other programs may also use them
 
-Job = t.Mapping[str, t.Any]
-
 
 def state_and_reason(
-    job: Job | None, code: int | None, lasted: float, *, runs: bool, is_set_up: bool
+    job: t.Mapping[str, t.Any] | None, code: int | None, lasted: float, *, runs: bool, is_set_up: bool
 ) -> tuple[str, str]:
     """The state and its reason in words. ``job``: the job that has begun, or None. ``lasted``: seconds."""
     if job is None or code is None:

@@ -46,7 +46,6 @@ class Finding:
 
 Findings = t.Iterable[Finding]
 Rule = t.Callable[[Readings, Wanted], Findings]
-GpuRule = t.Callable[[Gpu, Readings, Wanted], Finding]
 
 
 def worst(verdicts: t.Iterable[str]) -> str:
@@ -428,17 +427,14 @@ def finding_of_dcgm(name: str, result: Json) -> Finding:
 def _under_load(readings: Readings, wanted: Wanted) -> Findings:
     if is_divided(readings.gpus):
         return [Finding(UNKNOWN, _NO_LOAD)]
-    return [*_diagnosed(readings), *_calculated(readings)] or [Finding(UNKNOWN, _NO_TOOL)]
-
-
-def _diagnosed(readings: Readings) -> Findings:
-    """DCGM's findings that are not ok, or one finding for all; empty if it has not run."""
     judged, code = diagnosis_of(readings), readings.code("dcgmi")
-    worse = [item for item in judged if item.verdict != OK]
-    if not readings.has_run("dcgmi") or worse:
-        return worse
-    has_passed = code == 0 and any(str(item.measured).endswith(": pass") for item in judged)
-    return [Finding(OK if has_passed else UNKNOWN, f"{len(judged)} results, dcgmi exits with {code}", "all pass")]
+    # DCGM's findings that are not ok, or one finding for all
+    diagnosed = [item for item in judged if item.verdict != OK]
+    if readings.has_run("dcgmi") and not diagnosed:
+        has_passed = code == 0 and any(str(item.measured).endswith(": pass") for item in judged)
+        verdict = OK if has_passed else UNKNOWN
+        diagnosed = [Finding(verdict, f"{len(judged)} results, dcgmi exits with {code}", "all pass")]
+    return [*diagnosed, *_calculated(readings)] or [Finding(UNKNOWN, _NO_TOOL)]
 
 
 def _calculated(readings: Readings) -> Findings:
@@ -487,7 +483,7 @@ class Check:
     needs_gpus: bool = True
 
 
-def _for_each_gpu(rule: GpuRule, *, under_load: bool = False) -> Rule:
+def _for_each_gpu(rule: t.Callable[[Gpu, Readings, Wanted], Finding], *, under_load: bool = False) -> Rule:
     """Apply a rule to each GPU; ``under_load``: also to the readings under load, if one has run.
 
     The worse of both findings counts, but an unknown one while idle gives way to the one under load. Without a GPU the
