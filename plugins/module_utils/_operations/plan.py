@@ -352,7 +352,7 @@ class _Planning:
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
         yield from update_ssh_config(self._registries, (case.host.registry for case in cases))
         would = self._registries.read_only
-        for host, stands in ((case.host.host, case.standing) for case in cases if case.standing.adopted):
+        for host, stands in ((case.host, case.standing) for case in cases if case.standing.adopted):
             yield standing.what_is_adopted(host, stands.machines, stands.offer_id, would=would)
 
     # Result

@@ -64,7 +64,7 @@ def expected_claims(
 class Audit:
     """The sections of the report: rows of machines with their ``hosts`` and ``trouble``.
 
-    - ``claimed``: by a host of the inventory; ``unlisted``: by a host that only a registry knows.
+    - ``claimed``: by a host of the inventory or of ``audit_names``; ``unlisted``: by one that only a registry knows.
     - ``contested``: by several hosts; ``orphans``: by none.
     - ``ending``: being deleted, so they may be billed; with ``ending_hours``, if known.
     - ``gone``: claimed, but ended or unknown to the API.
@@ -315,7 +315,7 @@ def audit_lines(audit: Audit) -> list[str]:
     """The leases, the machines by owners, and the sums."""
     ends = [{"host": host, **terms} for host, terms in audit.leases.items()]
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
-        ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
+        ("CLAIMED by an expected host", audit.claimed, _OWNED),
         ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
         ("CONTESTED: several hosts claim it, so you must decide", audit.contested, _OWNED),
         ("STORAGE: billed until you end it, even without a machine", audit.storage, _STORED),

@@ -631,15 +631,20 @@ def bought_by_another(
     )
 
 
-def what_is_adopted(host: str, machines: t.Sequence[Machine], offer_id: str, *, would: bool) -> str:
+def what_is_adopted(host: Declaration, machines: t.Sequence[Machine], offer_id: str, *, would: bool) -> str:
     """The message about machines that a host takes over by its name, or that its unanswered purchase may have bought.
 
-    ``would``: it is only shown, in check mode or by a quote.
+    Says if they have no lease: a registry entry that was lost may have noted one. ``would``: it is only shown, in check
+    mode or by a quote.
     """
-    takes = "would take over" if would else "takes over"
+    takes = f"{host.host} {'would take over' if would else 'takes over'}"
     if not machines:
-        return f"{host} {takes} the machines of its offer {offer_id}, since provision_adopt is set."
-    return f"{host} {takes} {described(machines)} by its name."
+        return f"{takes} the machines of its offer {offer_id}, since provision_adopt is set."
+    unleased = (
+        "It declares no lease (provision_lease), and one that was noted before is not known: nothing ends them, unless"
+        f" you set an end: compute_index.supply.extend -e extend_hosts={host.host} -e extend_until=<time>."
+    )
+    return joined(f"{takes} {described(machines)} by its name.", "" if host.lease or host.by_name else unleased)
 
 
 def differing_databases(fingerprint: str, others: str) -> str:

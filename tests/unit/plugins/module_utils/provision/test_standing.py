@@ -219,7 +219,7 @@ def test_rules_hold_in_each_combination() -> None:
             assert standing.void == (own_entry.offer_id not in ("", standing.offer_id) or entry_kind == "refused"), (
                 where
             )
-            message = what_is_adopted("gpu-1", standing.machines, standing.offer_id, would=False)
+            message = what_is_adopted(Declaration("gpu-1", "gpu-1"), standing.machines, standing.offer_id, would=False)
             taken_over = [machine["resource_id"] for machine in standing.machines] or [standing.offer_id]
             assert all(item in message for item in taken_over), (where, message)
         if standing.kind is OPEN:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import TimeLimit
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 
 from provision_samples import machine, machine_id, offer_id
@@ -59,17 +60,31 @@ def test_namesake_message_names_other_folder_only_for_files(registry: Place) -> 
 
 
 @pytest.mark.parametrize(
-    ("machines", "would", "expected_start", "expected_end"),
+    ("host", "machines", "would", "expected_start", "expected_end"),
     [
-        (OWN, False, "gpu-1 takes over ", "by its name."),
-        (OWN, True, "gpu-1 would take over ", "by its name."),
-        ([], True, "gpu-1 would take over ", f"the machines of its offer {X}, since provision_adopt is set."),
+        ({}, OWN, False, "gpu-1 takes over ", "by its name."),
+        (
+            {"registry": Folder("/vars"), "lease": TimeLimit(seconds=60.0)},
+            OWN,
+            True,
+            "gpu-1 would take over ",
+            "by its name.",
+        ),
+        (
+            {"registry": Folder("/vars")},
+            OWN,
+            False,
+            "gpu-1 takes over ",
+            "extend -e extend_hosts=gpu-1 -e extend_until=<time>.",
+        ),
+        ({}, [], True, "gpu-1 would take over ", f"the machines of its offer {X}, since provision_adopt is set."),
     ],
 )
 def test_adoption_message_names_machines_or_offer(
-    machines: list[Any], would: bool, expected_start: str, expected_end: str
+    host: dict[str, Any], machines: list[Any], would: bool, expected_start: str, expected_end: str
 ) -> None:
-    message = standing.what_is_adopted("gpu-1", machines, X, would=would)
+    """Also how to give a machine a lease: the entry that noted one may be lost."""
+    message = standing.what_is_adopted(Declaration("gpu-1", "gpu-1", **host), machines, X, would=would)
     assert message.startswith(expected_start) and message.endswith(expected_end)
 
 
