@@ -625,20 +625,13 @@ def _offer_of(resource: Json) -> str | None:
     docs/api.md. Offers that were linked to the resource later are left out: see `_was_linked`.
     """
     history = mappings_in(resource.get("offer_history"))
-    entries = [entry for entry in history if _is_primary(entry) or not _was_linked(entry, resource)]
-    offers = _offers_in(resource, *entries)
-    if len(offers) > 1:
-        offers = _offers_in(*filter(_is_primary, entries))
-    return offers.pop() if len(offers) == 1 else None
-
-
-def _is_primary(entry: Json) -> bool:
-    return _states.word(entry.get("role")) == "primary"
-
-
-def _offers_in(*parts: Json) -> set[str | None]:
-    """The offers that a resource or entries of its history name."""
-    return {normalized_id(part.get("offer_id")) for part in parts} - {None}
+    primary = [entry for entry in history if _states.word(entry.get("role")) == "primary"]
+    bought_with = [entry for entry in history if not _was_linked(entry, resource)]
+    for parts in ([resource, *primary, *bought_with], primary):
+        offers = {normalized_id(part.get("offer_id")) for part in parts} - {None}
+        if len(offers) == 1:
+            return offers.pop()
+    return None
 
 
 def _was_linked(entry: Json, resource: Json) -> bool:
