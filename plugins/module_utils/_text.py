@@ -450,12 +450,13 @@ def row_line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
 
 
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # the format of `utc`
-_LEAST = len("in total")  # characters of a shortened text
+_LEAST = 6  # characters of a shortened text
+_WHOLE = len("in total")  # characters of a text that is always shown whole
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, with its middle replaced by ``~`` if it is longer than ``most`` characters."""
-    if len(text) <= most:
+    """The text, with its middle replaced by ``~`` if it is longer than ``most`` characters, and not short anyway."""
+    if len(text) <= max(most, _WHOLE):
         return text
     head = most // 2
     return f"{text[:head]}~{text[len(text) - (most - head - 1) :]}"

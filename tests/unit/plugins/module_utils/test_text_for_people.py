@@ -172,7 +172,7 @@ def test_narrow_table_shortens_given_columns_and_lists_full_values(monkeypatch: 
     assert lines[3:] == [f"~ {'x' * 30}-1"]
     monkeypatch.setattr(_text, "LINE", 48)
     lines = _text.narrow_table(rows, columns, ("A", "B"))
-    assert max(map(len, lines)) == 50 and lines[1].startswith("xxxx~x-1  prov~ing  whole")
+    assert max(map(len, lines)) == 48 and lines[1].startswith("xxx~-1  prov~ing  whole")
     assert lines[3:] == [f"~ {'x' * 30}-1", "~ provisioning"]
     monkeypatch.setattr(_text, "LINE", 100)
     assert _text.narrow_table(rows, columns, ("A",)) == _text.narrow_table(rows, columns)
