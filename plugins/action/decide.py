@@ -463,13 +463,13 @@ class ActionModule(InProcessAction):
         """The inventory's facts about the machines of the named hosts; without names, of the group's members.
 
         ``further``: machines of their clusters. ``sought``: hosts whose machines the registry must find. ``reached``:
-        hosts whose machines' addresses are known.
+        the ids of machines whose addresses are known, by host.
         """
         hosts, inventory = named or members, _hosts.inventory_hosts(task_vars)
         # With a shared registry (which a host may only have as a member of the order's group), a name proves nothing.
         owned_by = _hosts.registered_ids if self._hosts.url else _hosts.machine_ids
         owned = {host: owned_by(host, task_vars) for host in inventory if host in hosts}
-        reached, ids = list(filter(owned.get, owned)), set().union(*owned.values())
+        reached, ids = {host: own for host, own in owned.items() if own}, set().union(*owned.values())
         # Another controller may have read the inventory (such as an inventory update in AWX) and keep the host keys.
         sought = hosts if self._hosts.url else [host for host in hosts if host not in reached]
         numbered = self._numbered(named, task_vars).items()

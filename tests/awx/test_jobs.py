@@ -323,6 +323,36 @@ def test_registry_beats_artifacts_of_an_earlier_job(make_controller: MakeControl
     assert (controller.simulator.home(resource_id) / "compute_index_supply.json").exists()
 
 
+def test_registry_beats_an_inventory_that_is_older(
+    make_controller: MakeController, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine ended after the inventory's update, and another one may have its address."""
+    controller = make_controller()
+    controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    order = {**ORDER, "order_names": "alice"}
+    successful(controller.launch("GPU provision", order))
+    update = controller._update_inventory
+
+    def end_after_update(folder: Path) -> None:
+        update(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(controller, "_update_inventory", update)
+            successful(controller.launch("GPU decommission", {"decommission_hosts": "alice"}))
+            if len(bought(controller)) == 2:
+                successful(controller.launch("GPU provision", order))
+
+    monkeypatch.setattr(controller, "_update_inventory", end_after_update)
+    ended = controller.launch("GPU configure", {"order_names": "alice"})
+    assert ended.status == "failed" and "alice has no machine yet" in ended.text, ended.output
+    monkeypatch.setattr(controller, "_update_inventory", update)
+    successful(controller.launch("GPU provision", order))
+    monkeypatch.setattr(controller, "_update_inventory", end_after_update)
+    successful(controller.launch("GPU configure", {"order_names": "alice"}))
+    (resource_id,) = controller.simulator.billed
+    assert len(bought(controller)) == 3
+    assert (controller.simulator.home(resource_id) / "compute_index_supply.json").exists()
+
+
 def test_slice_of_a_job_orders_nothing(make_controller: MakeController) -> None:
     controller = make_controller()
     slice_of = {"awx_job_template_name": "GPU provision", "awx_workflow_job_name": "GPU provision"}

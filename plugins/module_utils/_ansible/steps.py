@@ -136,7 +136,7 @@ ORDER: Spec = {
     "sizes": _MAPPING,  # the number of hosts by group
     "limited": {"type": "list", "elements": "str"},  # the hosts within --limit
     "sought": _ROWS,  # where hosts are remembered whose machines to look for
-    "reached": _TEXTS,  # hosts whose machines' addresses are in the inventory
+    "reached": _MAPPING,  # the ids of machines whose addresses are in the inventory, by host
     "further": _TEXTS,
     "api_url": API["api_url"],
 }

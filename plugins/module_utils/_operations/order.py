@@ -62,9 +62,9 @@ def order_of(params: Params, check_mode: bool) -> Result:
 
 
 def _registered(
-    registries: Registries, places: t.Mapping[str, Place], rows: t.Mapping[str, Params], reached: t.Iterable[str]
+    registries: Registries, places: t.Mapping[str, Place], rows: t.Mapping[str, Params], reached: Params
 ) -> list[dict[str, t.Any]]:
-    """How to reach the machines of hosts, except those that are ``reached`` through the inventory.
+    """How to reach the machines of hosts, except those whose ids are ``reached`` through the inventory.
 
     ``places``: the place of each host; ``rows``: its row, which names its project. Pins all host keys on this computer.
     Ansible itself reads entries in files only next to an inventory. Raises Failure.
@@ -73,13 +73,13 @@ def _registered(
     def of_another(host: str, place: Place, entry: Entry) -> str:
         return another_project(host, place.entry_file(host), entry, rows[host]["project"])
 
-    sought = places.items() - {(host, places.get(host)) for host in reached}
-    return [
-        {"name": machine.host, **machine.address, **machine.variables}
+    known = {
+        resource_id: (machine.owner, {"name": machine.host, **machine.address, **machine.variables})
         for place in dict.fromkeys(filter(None, places.values()))
-        for machine in registered_machines(registries, place).values()
-        if (machine.owner, place) in sought and machine.address and not of_another(machine.owner, place, machine.entry)
-    ]
+        for resource_id, machine in registered_machines(registries, place).items()
+        if places.get(machine.owner) == place and not of_another(machine.owner, place, machine.entry)
+    }
+    return order.newer_rows(known, reached, places)
 
 
 def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:

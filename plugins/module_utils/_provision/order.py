@@ -16,10 +16,22 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._inventory import LISTED_ID
 from .._machine.connection import ADDRESS
 from .._text import abridged, applicable, host_pattern, mapping_of, nearest, number_of, plain_name, printable, text_of
 from .acceptance import EVIDENCE
-from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
+from .entry import (
+    AFFECTED,
+    BOOT_MARK,
+    IDS,
+    LISTED_BEFORE,
+    MISSING_AT,
+    MISSING_SINCE,
+    ORDERED,
+    PLAN,
+    PROTECTED_SINCE,
+    TESTED,
+)
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
 from .place import NOWHERE, Place
 from .search import ANY, ON_DEMAND
@@ -360,6 +372,26 @@ def published_hosts(asked: t.Any) -> dict[str, Variables]:
         for name, item in mapping_of(asked).items()
         if isinstance(item, t.Mapping) and item.get("ansible_host")
     }
+
+
+def newer_rows(
+    known: t.Mapping[str, tuple[str, Variables]],
+    reached: t.Mapping[str, t.Collection[str]],
+    places: t.Mapping[str, Place],
+) -> list[Variables]:
+    """The rows of machines that registries know and the inventory does not, and of hosts whose machines have ended.
+
+    ``known``: owner and row by resource id; ``reached``: the inventory's ids by host. A host of the inventory has none
+    of its ids in a shared registry if the inventory is older than the end of its machine.
+    """
+    names = {row["name"] for _owner, row in known.values()}
+    ended = [
+        host
+        for host, ids in reached.items()
+        if places.get(host, NOWHERE).hands_facts and host not in names and known.keys().isdisjoint(ids)
+    ]
+    new = [row for resource_id, (owner, row) in known.items() if resource_id not in reached.get(owner, ())]
+    return [*({"name": host, IDS: [], LISTED_ID: ""} for host in ended), *(row for row in new if "ansible_host" in row)]
 
 
 def sliced_template(variables: Answers) -> str:
