@@ -21,24 +21,30 @@ from .._text import (
     first_timestamp,
     ids_in_words,
     joined,
+    mapping_of,
     nodes_of,
     read_price,
     seconds_of,
     sentence,
     usd,
+    utc,
 )
 from . import holdings, lease, purchase, storage
 from .entry import (
     AFFECTED,
+    JOURNALED,
     LISTED_BEFORE,
     MADE,
     Entry,
     facts_of_first_boot,
     facts_of_machine,
+    facts_of_order,
     further_names,
     has_already,
     instances_in_order,
     lease_facts,
+    project_of,
+    read_entry,
 )
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, ids_listed_before
 from .ledger import FAILED, GONE
@@ -361,8 +367,9 @@ class JudgedHost:
         The plan has reported an invalid lease.
         """
         if self.plan["registry"]:
+            entry = read_entry(self._lost) if self._lost else self.entry
             try:
-                return lease.read_end(self.entry.leased, self.entry.ends_at, self._procured)
+                return lease.read_end(entry.leased, entry.ends_at, self._procured)
             except ValueError:
                 return None
         begin = self.begin if self.begin is not None or self.outcome != "created" else self.now
@@ -408,7 +415,8 @@ class JudgedHost:
         changes: Variables = {}
         if verdict is Verdict.READY:
             elsewhere = {*facts_of_first_boot(self.entry), STORAGE_IDS}  # noted with the boot, and with the storage
-            changes = {key: item for key, item in self.facts().items() if key not in elsewhere}
+            facts = {key: item for key, item in self.facts().items() if key not in elsewhere}
+            changes = {**self._lost, **facts}
             changes.update(provision_identity_file=self.plan["identity_file"] or None, provision_purchase=MADE)
         elif not self.has_entry or self.is_superseded or self.outcome not in (*ANSWERED_YES, "rejected"):
             return {}
@@ -418,6 +426,21 @@ class JudgedHost:
             if before := ids_listed_before(self.contradictions):
                 changes[LISTED_BEFORE] = before
         return {**changes, **self._affected, **self.noted_storage}
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether someone has moved or removed the entry since this run's purchase."""
+        return bool(self.plan["registry"]) and self.outcome == "created" and not self.entry.offer_id
+
+    @property
+    def _lost(self) -> Variables:
+        """What the lost entry had of the order, such as its lease; empty if none was lost."""
+        if not self._is_lost:
+            return {}
+        order: Row = next(iter(self.plan.get("purchases") or ()), {})
+        options, note = mapping_of(order.get("options")), mapping_of(order.get("note"))
+        began = {} if self.begin is None else {JOURNALED: utc(self.begin)}
+        return facts_of_order(options, project_of(options.get("project")), {**note, **began})
 
     def adds_to(self, before: Variables | None, changes: Variables) -> bool:
         """Whether these changes alter the entry, or it has ids that another host or offer proved to have."""
@@ -574,10 +597,8 @@ class JudgedHost:
                 f"{offer} names storage that it has not bought: {ids_in_words(attached)}. {host} neither counts nor"
                 " ends it.": attached,
                 f"Someone has moved or removed the registry entry of {host} during its purchase. Its machine is noted"
-                " again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
-                " shared registry, run compute_index.supply.registry again.": (
-                    self.plan["registry"] and self.outcome == "created" and not self.entry.offer_id
-                ),
+                " again, with what was noted at the purchase. If the entry was moved into a shared registry, run"
+                " compute_index.supply.registry again.": self._is_lost,
             }
         )
 

@@ -590,12 +590,24 @@ def test_name_warning_compares_the_ordered_name(name: str, is_kept: bool) -> Non
 
 
 def test_warning_if_the_entry_was_moved_during_the_purchase() -> None:
+    lease = {"provision_leased": "8h", "provision_ends_at": "2099-01-01T06:00:00Z", "provision_clock": "api"}
+    order = {"options": {"project": "team", "resource_name": "gpu-1"}, "note": lease}
     moved, usual, without_registry = (
-        case([M], [OURS], noted, plan={"registry": registry}, status={"instances": [{"name": "gpu-1"}]})
+        case(
+            [M],
+            [OURS],
+            noted,
+            plan={"registry": registry, "purchases": [order]},
+            status={"instances": [{"name": "gpu-1"}], "procured_at": "2098-12-31T22:00:00Z"},
+        )
         for noted, registry in ((Entry(), planned()["registry"]), (MADE, planned()["registry"]), (Entry(), ""))
     )
     (warning,) = moved.warnings()
     assert moved.verdict(False) is READY and moved.noted(READY)["provision_resource_ids"] == [M]
+    # Its lease holds, and its costs begin with the purchase.
+    ordered = {**lease, "provision_project": "team", "provision_journaled_at": "2098-12-31T22:00:00Z"}
+    assert moved.noted(READY).items() >= ordered.items()
+    assert moved.facts()["provision_ends_at"] == "2099-01-01T06:00:00Z" and not usual.noted(READY).keys() & lease.keys()
     assert "Someone has moved or removed the registry entry of gpu-1" in warning and "registry again" in warning
     assert usual.warnings() == without_registry.warnings() == []
 
