@@ -25,7 +25,7 @@ from .._provision.run_record import Run
 from .._provision.run_request import Request
 from .._registry._records import RecordFolder, records_in
 from .._registry._stores import inventory_around, job_folders, registry_dir
-from .._text import joined, mapping_of, text_of, utc
+from .._text import joined, mapping_of, number_of, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot, warnings_nearby
 
 _Value = t.TypeVar("_Value")
@@ -190,7 +190,7 @@ def late(params: Params, check_mode: bool) -> Result:
     offer_id = text_of(sweep.get("offer_id"))
     record = RecordFolder(os.path.join(base, name)).read()
     folder = RecordFolder(os.path.join(base, run_record.sweep_folder(name, record, offer_id)))
-    left = run_record.seconds_left(sweep, time.time())
+    left = lease.seconds_until(number_of(sweep.get("ends_at")), time.time())
     found = run_record.sweep_fetch(name, folder.read(), job, left, params["given"], skips=check_mode)
     return {**_LATE, **found, "dest": folder.path, "offer_id": offer_id}
 

@@ -283,12 +283,6 @@ def sweep_folder(name: str, record: Row, offer_id: str) -> str:
     return name if is_same else f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}"
 
 
-def seconds_left(sweep: Row, now: float) -> float:
-    """How many seconds of a lease are left; infinity if the sweep does not know its end."""
-    end = _text.number_of(sweep.get("ends_at"))
-    return math.inf if end is None else end - now
-
-
 def sweep_fetch(name: str, record: Row, job: Row, left: float, given: Row, *, skips: bool) -> dict[str, t.Any]:
     """What a sweep fetches for a run, and its time limit: at most the ``left`` seconds of the lease.
 

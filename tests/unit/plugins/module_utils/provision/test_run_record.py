@@ -15,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     run_request,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import seconds_until
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import GROUP_OF_RUNS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -370,7 +371,7 @@ def test_sweep_waits_for_no_machine_that_does_not_answer(job: dict[str, Any], fe
     ],
 )
 def test_sweep_fetch_ends_with_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
-    seconds_of_lease = run_record.seconds_left({"ends_at": ends_at}, 1000.0)
+    seconds_of_lease = seconds_until(ends_at, 1000.0)
     fetch = run_record.sweep_fetch("train", {}, {}, seconds_of_lease, {"run_fetch_timeout": timeout}, skips=False)
     assert fetch["seconds"] == seconds
 
