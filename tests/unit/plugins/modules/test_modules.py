@@ -78,8 +78,10 @@ class Run:
 
     def __init__(self, code: int, stdout: str) -> None:
         self.code = code
-        self.stdout = stdout
         self.result: dict[str, Any] = json.loads(stdout)
+        # From ansible-core 2.22 on, a module tells Ansible in the same answer what to mask in all output.
+        told = json.dumps({"_ansible_new_secrets": self.result.pop("_ansible_new_secrets", None)})[1:-1]
+        self.stdout = stdout.replace(told, "")
 
     @property
     def warnings(self) -> list[str]:
