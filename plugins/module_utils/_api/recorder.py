@@ -10,6 +10,7 @@ it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -23,6 +24,7 @@ LOG = "COMPUTE_INDEX_PROBE_LOG"  # the environment variable: the file
 
 def recording_observer(file: str, redact: t.Callable[[str], str]) -> Observer:
     """An observer that appends each exchange to the file, as a line. An exchange that cannot be written is left out."""
+    private = functools.partial(os.open, mode=0o600)
 
     def observe(method: str, path: str, query: t.Mapping[str, str] | None, at: float, answer: Answer | None) -> None:
         last = answer or Answer(0, False, None)
@@ -31,13 +33,9 @@ def recording_observer(file: str, redact: t.Callable[[str], str]) -> Observer:
             **{"status": last.status or None, "is_json": last.is_json, "data": without_user_data(last.data)},
             **{"ahead": last.ahead, "retry_after": last.retry_after},
         }
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                # A single write, since several tasks and threads write at once.
-                os.write(handle, f"{redact(json.dumps(line))}\n".encode())
-            finally:
-                os.close(handle)
+        # Without a buffer, so that it is a single write: several tasks and threads write at once.
+        with contextlib.suppress(OSError, ValueError, RecursionError), open(file, "ab", 0, opener=private) as log:
+            log.write(f"{redact(json.dumps(line))}\n".encode())
 
     return observe
 
