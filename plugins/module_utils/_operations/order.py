@@ -95,7 +95,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     parts = with_new_hosts(parts, made)
     spared = spared_runs(parts, params["registered"], action)
     hosts = order.within([*params["matched"], *made], params["limited"], spared)
-    reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], action)
+    reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], action, params["ungrouped"])
     if reason:
         raise Failure(reason, "invalid")
     trouble = joined(*params["troubles"], *troubles_of_groups(parts, params["ungrouped"]))

@@ -9,7 +9,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import abridged, applicable, plural
+from .._text import abridged, applicable, joined, plural
 from .messages import NOTHING_ENDED
 from .order import GROUP_OF_RUNS, HOST_NAME, within
 from .ownership import Machine, is_named, machines_among
@@ -168,6 +168,7 @@ def objection(
     count: str = "",
     by_job: bool = False,
     action: NamedAction = NAMED_ACTIONS["decommission"],
+    unread: t.Sequence[str] = (),
 ) -> str:
     """Why nothing happens; empty if the action applies to these ``hosts``, which the whole pattern matches.
 
@@ -175,12 +176,13 @@ def objection(
     all but some; in a job (``by_job``), whose form shows no inventory, also for any group or pattern.
 
     ``limited``: the hosts of the inventory that ``--limit`` includes, None without it. A limit narrows groups and
-    patterns, but a host given by name must be in it.
+    patterns, but a host given by name must be in it. ``unread``: sentences about what registries could not tell.
     """
     asked, name = ",".join(part.text for part in parts), f"{action.name}_hosts"
     are_names = bool(parts) and all(re.search(r"\w", part.text) for part in parts)
     unmatched = [part.text for part in parts if not part.hosts]
     elsewhere = "" if by_job else " If its machine was bought from another folder or inventory, run this there."
+    nowhere = f"none of its registries knows one.{elsewhere}"
     outside = [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
     reasons = applicable(
         {
@@ -189,7 +191,7 @@ def objection(
             f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts.": asked[:1]
             in ("!", "&"),
             f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and"
-            f" none of its registries knows one.{elsewhere}": unmatched,
+            f" {joined('a registry that may know one cannot be read.', *unread) if unread else nowhere}": unmatched,
             f"{name} names {', '.join(outside)}, which --limit excludes, like every host that is only in a registry."
             f" Leave --limit out, and choose hosts with {name} alone.": outside,
             f"{name}='{asked}' matches no host.": not hosts,

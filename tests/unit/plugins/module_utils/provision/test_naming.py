@@ -99,6 +99,13 @@ def test_unknown_host_may_be_of_another_folder(by_job: bool, has_folders: bool) 
     assert ("If its machine was bought from another folder or inventory, run this there." in reason) is has_folders
 
 
+def test_unread_registry_may_know_an_unknown_host() -> None:
+    """Otherwise a job without its database would say that no machine of the host is known."""
+    reason = objection([UNMATCHED], [], None, unread=["The registry at db cannot be reached: refused."])
+    assert "no such host or group, and a registry that may know one cannot be read. The registry at db" in reason
+    assert reason.endswith("refused. Nothing was ended.") and "knows one" not in reason
+
+
 @pytest.mark.parametrize("by_job", [False, True])
 @pytest.mark.parametrize(
     ("parts", "hosts", "needs_count", "needs_count_in_job"),
