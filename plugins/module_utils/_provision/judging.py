@@ -32,9 +32,13 @@ from .._text import (
 from . import holdings, lease, purchase, storage
 from .entry import (
     AFFECTED,
+    IDS,
     JOURNALED,
     LISTED_BEFORE,
     MADE,
+    OFFER,
+    PRICE,
+    PURCHASE,
     Entry,
     facts_of_first_boot,
     facts_of_machine,
@@ -296,6 +300,11 @@ class JudgedHost:
         return tuple(item for item in self.proved if self.look.page_of(item))
 
     @property
+    def _runs_on(self) -> tuple[str, ...]:
+        """The ids of these that have not ended."""
+        return tuple(item for item in self.endable if item in (self.remaining or ()))
+
+    @property
     def _is_later(self) -> bool:
         """Whether another purchase of the host's name was made before this one."""
         return is_later(list(filter(None, map(self.look.page_of, self.endable))), self.namesakes)
@@ -418,6 +427,9 @@ class JudgedHost:
             facts = {key: item for key, item in self.facts().items() if key not in elsewhere}
             changes = {**self._lost, **facts}
             changes.update(provision_identity_file=self.plan["identity_file"] or None, provision_purchase=MADE)
+        elif self._is_lost and self._runs_on and verdict is Verdict.STOP:
+            changes = {**self._lost, OFFER: self.offer_id, PRICE: self.price_per_hour, PURCHASE: MADE}
+            changes[IDS] = list(self._runs_on)
         elif not self.has_entry or self.is_superseded or self.outcome not in (*ANSWERED_YES, "rejected"):
             return {}
         else:

@@ -609,6 +609,22 @@ def test_warning_if_the_entry_was_moved_during_the_purchase() -> None:
     assert moved.noted(READY).items() >= ordered.items()
     assert moved.facts()["provision_ends_at"] == "2099-01-01T06:00:00Z" and not usual.noted(READY).keys() & lease.keys()
     assert "Someone has moved or removed the registry entry of gpu-1" in warning and "registry again" in warning
+    # So it does if the machine is not ready yet; an end by another run is no loss.
+    for state, phase, is_noted in (("running", "going_on", True), ("deleted", "failed", False)):
+        status = {"phase": phase, "ready": False, "procured_at": "2098-12-31T22:00:00Z"}
+        machines, plan = (
+            [{**OURS, "status": state}],
+            {"registry": planned()["registry"], "purchases": [order], "may_release": False},
+        )
+        waiting = case([M], machines, Entry(), plan=plan, status=status)
+        expected = {
+            **ordered,
+            "provision_procured_offer_id": X,
+            "provision_resource_ids": [M],
+            "provision_purchase": "made",
+        }
+        assert waiting.verdict(False) is Verdict.STOP
+        assert (waiting.noted(Verdict.STOP).items() >= expected.items()) is is_noted
     assert usual.warnings() == without_registry.warnings() == []
 
 
