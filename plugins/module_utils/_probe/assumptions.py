@@ -291,10 +291,13 @@ def _progress(seen: Exchanges) -> Observations:
     return [("progress" in texts, "progress" if "progress" in texts else _plain(texts[0]))] if texts else []
 
 
+def _reachable(items: t.Iterable[Json]) -> list[Json]:
+    return [item for item in items if item.get("external_ip")]
+
+
 def _port(seen: Exchanges) -> Observations:
-    instances = [item for item in seen.instances if item.get("external_ip")]
-    accesses = mappings_in([machine.get("access") for machine in seen.machines])
-    machines = [item for item in accesses if item.get("external_ip")]
+    instances = _reachable(seen.instances)
+    machines = _reachable(mappings_in([machine.get("access") for machine in seen.machines]))
     places = {
         "in ssh_command": any(isinstance(item.get("ssh_command"), str) for item in instances),
         "in access.ssh_port": any(isinstance(item.get("ssh_port"), int) for item in machines),

@@ -80,7 +80,7 @@ def _form_of(value: t.Any, field: str = "") -> t.Any:
         return value if value in _WORDS or _TIME.fullmatch(value) else _HIDDEN
     # A number may identify an account if it is an id, or if the field is unknown.
     is_private = field not in _FIELDS or _PRIVATE_NUMBER.search(field)
-    return 0 if is_private and isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    return 0 if is_private and type(value) in (int, float) else value
 
 
 # Lines for the terminal
