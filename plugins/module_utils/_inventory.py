@@ -19,7 +19,7 @@ from ._text import UUID, grouped
 
 GROUP = "supply"  # contains all machines
 LISTED_ID = "supply_resource_id"  # the variable from which the roles know a host's machine, whatever the prefix
-_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")  # also the name of a folder, of at most 255 characters
 # Names with a special meaning to Ansible. A machine called localhost would get the controller's tasks.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "localhost4", "localhost6"})
 # Fields of a resource or of its free-form spec. The API's pages document most of them only for offers.
@@ -56,7 +56,7 @@ def host_names(resources: t.Sequence[Json], preferred: t.Sequence[object], taken
 
 
 def _may_name(name: object, taken: t.Container[str]) -> t.TypeGuard[str]:
-    if not isinstance(name, str) or not _HOST_NAME.fullmatch(name) or name in taken:
+    if not isinstance(name, str) or not HOST_NAME.fullmatch(name) or name in taken:
         return False
     return name.lower() not in _RESERVED and not name.startswith("127.")
 

@@ -9,9 +9,10 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._inventory import HOST_NAME
 from .._text import abridged, applicable, joined, plural
 from .messages import NOTHING_ENDED
-from .order import GROUP_OF_RUNS, HOST_NAME, within
+from .order import GROUP_OF_RUNS, within
 from .ownership import Machine, is_named, machines_among
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the groups of each host that a registry knows

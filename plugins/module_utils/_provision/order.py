@@ -16,7 +16,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._inventory import LISTED_ID
+from .._inventory import HOST_NAME, LISTED_ID
 from .._machine.connection import ADDRESS
 from .._text import abridged, applicable, host_pattern, mapping_of, nearest, number_of, plain_name, printable, text_of
 from .acceptance import EVIDENCE
@@ -112,7 +112,6 @@ _LIMITING = ("max_", "price", "budget", "lease", "idle")
 _NOT_GIVEN = frozenset({"", "any", "none", "no"})
 _MOST_MEANT = 3  # variables that begin with an unknown name, as suggestions
 _EMPTY: tuple[t.Any, ...] = (None, "", [], {})
-HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TYPED_NAME = re.compile(f"(?=.*[A-Za-z]){HOST_NAME.pattern}")  # only digits would be a mistyped number of hosts
 # The prefix of the group that is made for the hosts of an order, for one run
 ORDER_GROUP = "supply_order_"
