@@ -64,25 +64,7 @@ def test_host_names_of_names_and_numbers(value: Any, names: list[str]) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *(
-            "a" * 253,
-            "a b",
-            "-a",
-            "{{ x }}",
-            ["a", "b;c"],
-            "a/b",
-            "ü",
-            -1,
-            "a\tb",
-            0,
-            "0",
-            "00",
-            "",
-            " ",
-            ",",
-            "\n",
-            [],
-        ),
+        *("a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00", "", " ", ",", "\n", []),
         *("a" * 254, "1.5", " 2. ", "3,", "1,2", "10.0.0.7", "1000000", 1000000),  # too long, and mistyped numbers
         *(True, 1.5, [True], [1.5], [["gpu-1"]], [None], {1.5: {}}),
     ],
