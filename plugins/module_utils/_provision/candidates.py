@@ -450,7 +450,7 @@ def hosts_with_void_entries(cases: t.Iterable[Case]) -> set[str]:
 
 
 def is_short(
-    cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], taken: t.Container[str], offers: t.Sequence[Offer]
+    cases: t.Sequence[Case], spec: t.Mapping[str, t.Any], taken: t.Collection[str], offers: t.Sequence[Offer]
 ) -> bool:
     """Whether more hosts use this search than it has offers for, so that it is worth repeating.
 
@@ -459,12 +459,17 @@ def is_short(
     """
     buyers = [case.host for case in cases if case.searches(spec)]
     most = max((host.max_price_per_hour for host in buyers), default=0.0)
-    left = count_within(offers, most, taken)
+    left = count_within(offers, most, {*taken, *tried_offers(cases)})
     is_any = count_within(offers, most, ()) > 0
     return is_any and left < len(buyers) and not any(host.all_or_nothing for host in buyers)
 
 
 # Allocating offers to hosts
+
+
+def tried_offers(cases: t.Iterable[Case]) -> set[str]:
+    """The ids of the offers that hosts of this plan have tried to buy, or have given back."""
+    return {attempt["offer_id"] for case in cases for attempt in case.attempts}
 
 
 @dataclass(frozen=True)
@@ -483,7 +488,7 @@ class Unavailable:
         """The unavailable offers of a plan. ``taken``: bought or wanted elsewhere; ``pages``: offers read by id."""
         return cls(
             taken={*taken, *(case.wanted_offer_id for case in cases)},
-            tried={attempt["offer_id"] for case in cases for attempt in case.attempts},
+            tried=tried_offers(cases),
             gone={offer_id for offer_id, page in pages.items() if page.is_gone},
         )
 

@@ -379,6 +379,9 @@ ONE, TWO, THREE = (free(name) for name in ("gpu-1", "gpu-2", "gpu-3"))
         ([ONE, free("gpu-2", spec={"compute": {"gpu_type": "A100"}})], [CHEAP], False),
         ([ONE, free("gpu-2", all_or_nothing=True)], [CHEAP], False),
         ([ONE, TWO, THREE], [CHEAP, FAIR], True),
+        # An offer that was tried in vain counts no longer.
+        ([replace(ONE, attempts=[{"offer_id": CHEAP["offer_id"], "outcome": "rejected"}])], [CHEAP], True),
+        ([replace(ONE, attempts=[{"offer_id": CHEAP["offer_id"], "outcome": "rejected"}])], [CHEAP, FAIR], False),
     ],
 )
 def test_is_short_if_hosts_outnumber_listed_offers(cases: list[Case], offers: list[Any], expected: bool) -> None:
