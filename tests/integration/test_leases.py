@@ -171,7 +171,8 @@ def test_extension_counts_the_hours_of_this_month_in_the_budget(make_project: Ma
         costs = rf"gpu-3: With an end at {midnight:%Y-%m-%d} 01:0\d UTC, project default would cost USD 24"
         assert re.search(costs, run.text), run.output
         # A busy computer notes the end seconds before the purchase that it counts from.
-        assert re.search(r"gpu-2 .* (6\.00|5\.9\d) +(10\.00|9\.9\d)", run.text) and "USD more in total: 12.00" in run.text
+        assert "USD more in total: 12.00" in run.text, run.output
+        assert re.search(r"gpu-2 .* (6\.00|5\.9\d) +(10\.00|9\.9\d)", run.text), run.output
     # In the new month, gpu-3 runs on although its lease is over. Together they are extended, and alone gpu-1 is not.
     # Only the API's clock noted the lease, and this computer's counts at most an hour of it as over.
     night = later(project, hours + 4.1)
