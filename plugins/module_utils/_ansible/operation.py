@@ -18,6 +18,8 @@ import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from ansible.module_utils import ansible_release
+
 from .. import _spec
 from .._api import http
 from .._api.client import USER_AGENT, ApiError, SupplyApi
@@ -47,6 +49,8 @@ SHOW_PROGRESS = "_show_progress"  # a function for sentences about the progress 
 CENSORED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # ansible-core's own word
 _SHORTEST = 3  # characters of a secret; shorter ones would garble every message
 _MARK = "[WARNING]: "  # Ansible's prefix of a warning
+# Ansible would show our indentation between words.
+_FOLDS_WARNINGS = ansible_release.__version__.startswith(("2.16.", "2.17.", "2.18."))
 
 
 class Failure(Exception):
@@ -139,7 +143,9 @@ def refusing(
 
 
 def folded_warning(warning: str) -> str:
-    """Fold a warning to the width of a terminal. From 2.19 on, Ansible does not do so."""
+    """Fold a warning to the width of a terminal, unless Ansible does so, which it stopped in 2.19."""
+    if _FOLDS_WARNINGS:
+        return warning
     return "\n".join(wrapped(f"{_MARK}{warning}", COLUMNS, "    ")).removeprefix(_MARK)
 
 

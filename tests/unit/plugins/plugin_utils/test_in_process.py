@@ -9,10 +9,12 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from ansible.module_utils.basic import env_fallback
+from ansible.utils import display
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import (
     AS_MODULE,
     Operation,
@@ -104,6 +106,14 @@ def test_child_process_without_result_leaves_unknown_outcome(tmp_path: Path, fun
 @given(st.text("ab c.,-/\n", max_size=400))
 def test_folded_warning_fits_the_screen_and_keeps_its_words(text: str) -> None:
     words = ["First", *(word for word in text.split() if len(word) <= 60)]
-    lines = f"[WARNING]: {folded_warning(' '.join(words))}".split("\n")
+    with patch.object(operation, "_FOLDS_WARNINGS", False):
+        lines = f"[WARNING]: {folded_warning(' '.join(words))}".split("\n")
     assert max(map(len, lines)) <= 80 and all(line.startswith("    ") for line in lines[1:])
     assert " ".join(lines).split() == ["[WARNING]:", *words]
+
+
+@pytest.mark.skipif(not hasattr(display, "textwrap"), reason="needs ansible-core before 2.19, which folds warnings")
+def test_warning_folded_by_ansible_has_single_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"The file {'folder/' * 14}.ssh_config cannot be written: Is a directory."
+    display.Display().warning(folded_warning(text))
+    assert "  " not in capsys.readouterr().err.replace("\n", " ")
