@@ -460,7 +460,7 @@ def test_audit_fails_for_broken_files_and_contested_machines_but_shows_the_rest(
     project.declare(["gpu-1"], provision_registry_dir="{{ inventory_dir }}/registry")
     run = project.play("compute_index.supply.audit")
     assert run.returncode == 2 and "registry/odd/compute_index_supply.yml" in "".join(run.output.split()), run.output
-    assert re.search(r'inventory \(\w+\)", "host [^"]*", "gpu-1 2\.50', run.text), run.output
+    assert re.search(r'CLAIMED by a host \(\w+\)", "host [^"]*", "gpu-1 2\.50', run.text), run.output
     shutil.copytree(project.folder / "registry/gpu-1", project.folder / "registry/copy")
     run = project.play("compute_index.supply.audit")
     assert run.returncode == 2, run.output

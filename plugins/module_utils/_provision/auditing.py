@@ -315,7 +315,7 @@ def audit_lines(audit: Audit) -> list[str]:
     """The leases, the machines by owners, and the sums."""
     ends = [{"host": host, **terms} for host, terms in audit.leases.items()]
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
-        ("CLAIMED by an expected host", audit.claimed, _OWNED),
+        ("CLAIMED by a host", audit.claimed, _OWNED),
         ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
         ("CONTESTED: several hosts claim it, so you must decide", audit.contested, _OWNED),
         ("STORAGE: billed until you end it, even without a machine", audit.storage, _STORED),

@@ -104,7 +104,7 @@ def test_audit_has_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.Mon
     wish, eve = audited_host("wish", tmp_path, declares=True), audited_host("eve", "", declares=True)
     found = run_audit(api, audited_host("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
     assert found["lines"] == [
-        "CLAIMED by an expected host (running)",
+        "CLAIMED by a host (running)",
         "host   USD/h  age   USD  resource",
         "ann        -  -       -  x",
         "gpu-1   2.40  3h   7.21  r",

@@ -555,7 +555,7 @@ def test_why_audit_fails_for_unread_data_and_moved_purchases() -> None:
 @pytest.mark.parametrize(
     ("claims", "title", "total"),
     [
-        ([OWNER], "CLAIMED by an expected host (running)", "2.00 claimed = 2.00"),
+        ([OWNER], "CLAIMED by a host (running)", "2.00 claimed = 2.00"),
         ([], "ORPHANS: billed, and no host claims them (running)", "0.00 claimed + 2.00 orphans = 2.00"),
         ([OWNER, RIVAL], "CONTESTED: several hosts claim it, so you must decide (running)", "2.00 claimed = 2.00"),
     ],
