@@ -84,7 +84,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "batches": batches,
         "kept": [place.text for place in kept],
         "at": sweep_findings.clock.here,
-        "lines": sweep_findings.lines(places.values()),
+        "lines": sweep_findings.lines(places.values(), params["here"]),
         "trouble": sweep_findings.why_red(unread, left, moved, unswept),
         "changed": bool(settled.closed or noted.noted),
         "warnings": [*settled.warnings, *noted.sentences(), *unswept_folders],

@@ -19,8 +19,7 @@ from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
 from .._provision import lease, messages, run_record, run_request, running
 from .._provision.entry import Entry, read_entry
-from .._provision.place import Place
-from .._provision.rows import shortest_path
+from .._provision.place import Place, shortest_path
 from .._provision.run_record import Run
 from .._provision.run_request import Request
 from .._registry._records import RecordFolder, records_in

@@ -43,7 +43,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         **BLANK,
         "spend": published,
         "csv": spending.sheet(published["purchases"]),
-        "lines": spending.cost_lines(costs, places.values()),
+        "lines": spending.cost_lines(costs, places.values(), params["here"]),
         "trouble": joined(
             *dict.fromkeys([*params["troubles"], *unread, *ledger.warnings, *moving.uncounted(ledger.bills)])
         ),

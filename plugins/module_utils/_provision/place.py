@@ -129,10 +129,17 @@ def twin_of(project: str, host: str, name: str) -> str:
     return f"host {rest} of project {first}"
 
 
-def line_of_empty(places: t.Iterable[Place]) -> list[str]:
+def shortest_path(path: str, here: str) -> str:
+    """The path or its form relative to ``here``, where Ansible was started, whichever is shorter."""
+    return min(path, os.path.relpath(path, here), key=len)
+
+
+def line_of_empty(places: t.Iterable[Place], here: str) -> list[str]:
     """The line of a report or sweep that has found nothing: it may have read other registries than a person meant."""
     names = (
-        f"project {place.project} of the shared registry" if isinstance(place, SharedProject) else place.text
+        f"project {place.project} of the shared registry"
+        if isinstance(place, SharedProject)
+        else shortest_path(place.text, here)
         for place in dict.fromkeys(filter(None, places))
     )
     return [f"Registry: {text}"] if (text := ", ".join(names)) else []

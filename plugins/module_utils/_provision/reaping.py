@@ -567,10 +567,10 @@ class SweepFindings:
         known = {id_of(machine) for item in self.known for machine in item.machines}
         return missing.unknown_places(((item.place, item.host, item.entry) for item in self.known), known)
 
-    def lines(self, places: t.Iterable[Place]) -> list[str]:
+    def lines(self, places: t.Iterable[Place], here: str) -> list[str]:
         """Lines for people: the leases that are over, how many have time left, and which are over but do not end.
 
-        ``places``: the registries that were read.
+        ``places``: the registries that were read. ``here``: the folder in which Ansible was started.
         """
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in self.due]
         over = narrow_table(rows, _OVER, ["host"]) if rows else ["No lease is over."]
@@ -584,7 +584,7 @@ class SweepFindings:
             f"Over, but protected: {_names(self.spared)}.": self.spared,
             f"Bought with another token, and left to its sweeps: {_names(self.elsewhere)}.": self.elsewhere,
         }
-        return [*over, *applicable(sentences), *([] if self.all else line_of_empty(places))]
+        return [*over, *applicable(sentences), *([] if self.all else line_of_empty(places, here))]
 
 
 def _names(hosts: t.Iterable[Host]) -> str:

@@ -49,7 +49,7 @@ from .entry import (
 from .judging import JudgedHost, bought_and_billed
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT
-from .place import Place, place_of
+from .place import Place, place_of, shortest_path
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
 from .purchase import Verdict
 from .rounds import Common, HostVerdict, Released, published
@@ -379,11 +379,6 @@ def line_of_registries(names: t.Sequence[str], here: str) -> str:
     """A line with the ``names`` of the hosts' registries."""
     shown = ", ".join(shortest_path(name, here) if os.path.isabs(name) else name for name in names)
     return f"registry: {shown}" if names else "no registry: machines are known only by name"
-
-
-def shortest_path(path: str, here: str) -> str:
-    """The path or its relative form, whichever is shorter."""
-    return min(path, os.path.relpath(path, here), key=len)
 
 
 def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:

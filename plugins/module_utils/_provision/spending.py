@@ -384,10 +384,10 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
         yield f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."
 
 
-def cost_lines(spending: Spending, places: t.Iterable[Place] = ()) -> list[str]:
+def cost_lines(spending: Spending, places: t.Iterable[Place] = (), here: str = "") -> list[str]:
     """The report: costs by host, group, month and day, missing machines, and the total.
 
-    ``places``: the registries that were read.
+    ``places``: the registries that were read. ``here``: the folder in which Ansible was started.
     """
     since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
@@ -404,7 +404,7 @@ def cost_lines(spending: Spending, places: t.Iterable[Place] = ()) -> list[str]:
     report += missing_lines(spending.missing)
     without = f", {_per_hour(spending.price_without_missing)} without missing machines" if spending.missing else ""
     report += [f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour{without}"]
-    return [*report, *([] if spending.hosts else line_of_empty(places))]
+    return [*report, *([] if spending.hosts else line_of_empty(places, here))]
 
 
 def _shown_row(row: Costs) -> dict[str, t.Any]:

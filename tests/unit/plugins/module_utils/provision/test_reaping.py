@@ -520,7 +520,7 @@ def test_why_red_at_end_joins_findings_failures_and_notes(
 def test_hosts_without_registry_end_only_with_reap_by_name(by_name: bool) -> None:
     findings = SweepFindings((), (host(place=NOWHERE, entry=Entry()),), CLOCK, by_name=by_name)
     assert bool(findings.due) is by_name
-    assert any("-e reap_by_name=true ends them." in line for line in findings.lines(())) is not by_name
+    assert any("-e reap_by_name=true ends them." in line for line in findings.lines((), "/a")) is not by_name
     assert ("known only by name, runs on" in findings.why_red([], [], [], [])) is not by_name
 
 
@@ -635,13 +635,13 @@ def test_lines_of_sweep_fit_and_count_live_and_protected_hosts() -> None:
         host("c", ENDLESS_LIFE),
         replace(host("d"), protection="it is protected"),
     )
-    lines = SweepFindings(hosts, (), CLOCK, [machine(9)]).lines([Folder("/a/host_vars")])
+    lines = SweepFindings(hosts, (), CLOCK, [machine(9)]).lines([Folder("/a/host_vars")], "/a")
     assert max(map(len, lines[:3])) <= 80
     text = "\n".join(lines)
     assert "1 with time left" in text and "Over, but protected: d." in text
     places = {"gpu-1": Folder("/a/host_vars"), "gpu-2": SharedProject("red"), "gpu-3": Folder("/a/host_vars")}
-    assert SweepFindings((), (), CLOCK).lines(places.values()) == [
+    assert SweepFindings((), (), CLOCK).lines(places.values(), "/a") == [
         "No lease is over.",
-        "Registry: /a/host_vars, project red of the shared registry",
+        "Registry: host_vars, project red of the shared registry",
     ]
-    assert SweepFindings((), (), CLOCK).lines([NOWHERE]) == ["No lease is over."]
+    assert SweepFindings((), (), CLOCK).lines([NOWHERE], "/a") == ["No lease is over."]

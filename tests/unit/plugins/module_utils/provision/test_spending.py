@@ -346,12 +346,12 @@ def test_cost_lines_say_which_sums_are_incomplete(unknown: list[Bill], sums: str
 
 
 def test_cost_lines_without_purchases_have_no_tables() -> None:
-    lines = cost_lines(spending_of([], REPORTED_AT), [Folder("/a/host_vars")])
+    lines = cost_lines(spending_of([], REPORTED_AT), [Folder("/a/b/host_vars")], "/a")
     assert lines[2:] == [
         "Until now, 2027-01-15 08:00 UTC; what runs counts up to now.",
         "",
         "USD in total: 0.00; now 0.00 per hour",
-        "Registry: /a/host_vars",
+        "Registry: b/host_vars",
     ]
 
 
