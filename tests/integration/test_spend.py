@@ -197,12 +197,12 @@ def test_ledger_misses_nothing_after_a_kill(make_project: MakeProject, number: i
 def test_concurrent_plays_lose_no_line_of_the_ledger(fleet: Project) -> None:
     with ThreadPoolExecutor(3) as pool:
         runs = list(pool.map(lambda host: fleet.provision("--limit", host), ["gpu-1", "gpu-2", "gpu-3"]))
-    assert [run.returncode for run in runs] == [0, 0, 0], [run.output for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], "".join(run.output for run in runs)
     published, _run = spend(fleet)
     assert len(published["purchases"]) == 3
     with ThreadPoolExecutor(3) as pool:
         runs = list(pool.map(lambda host: decommission(fleet, host), ["gpu-1", "gpu-2", "gpu-3"]))
-    assert [run.returncode for run in runs] == [0, 0, 0], [run.output for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], "".join(run.output for run in runs)
     published, _run = spend(fleet)
     assert [each["why"] for each in published["purchases"]] == ["decommissioned"] * 3
 
