@@ -495,10 +495,12 @@ class Unavailable:
 
 def allocate(requests: t.Iterable[tuple[Case, t.Iterable[Offer]]], unavailable: Unavailable) -> dict[str, Offer]:
     """Allocate to each host, by its name, its first offer that is not left out, in the order of the hosts."""
-    allocated: dict[str, Offer] = {}
+    # One set that grows: a copy for each host would cost the square of the hosts.
+    taken, allocated = set(unavailable.taken), dict[str, Offer]()
+    unavailable = replace(unavailable, taken=taken)
     for case, offers in requests:
         if offer := next((offer for offer in offers if not case.why_left_out(offer, unavailable)), None):
-            unavailable = replace(unavailable, taken={*unavailable.taken, offer["offer_id"]})
+            taken.add(offer["offer_id"])
             allocated[case.host.host] = offer
     return allocated
 
