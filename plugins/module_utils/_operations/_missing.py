@@ -26,17 +26,13 @@ from .reading import offer_statuses, read_by_id
 
 
 def look_for_missing(
-    api: SupplyApi,
-    registries: Registries,
-    snapshot: RegistrySnapshot,
-    machines: t.Collection[Machine],
-    token: str | None,
+    api: SupplyApi, params: Params, registries: Registries, snapshot: RegistrySnapshot, machines: t.Collection[Machine]
 ) -> MissingLook:
     """Compare what the registries know with ``machines``, the whole list of the account. Writes nothing."""
     known = [entry for _host, entry in snapshot.account_entries()]
     at = registries.clock()  # before anything is read by its id
     look = MissingLook(machines, read_by_id(api, missing.to_read(known, machines)), at)
-    return look.with_tokens(token_digest(token), known)
+    return look.with_tokens(token_digest(params.get("api_token")), known)
 
 
 def snapshot_of_all_projects(

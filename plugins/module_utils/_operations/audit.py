@@ -42,7 +42,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     places = registries.places(params)
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
     snapshot, machines = RegistrySnapshot(registries, places.values()), _machines(api)
-    look, noted = look_for_missing(api, registries, snapshot, machines, params.get("api_token")), Looked()
+    look, noted = look_for_missing(api, params, registries, snapshot, machines), Looked()
     if params["settle"] and not check_mode:
         noted = note_missing(api, params, snapshot_of_all_projects(registries, places.values(), snapshot), look)
         snapshot = RegistrySnapshot(registries, places.values())

@@ -235,8 +235,7 @@ class _Planning:
         if any((self._registries.read_only, self._has_noted, account.machines is None, not snapshot.account_entries())):
             return False, []
         self._has_noted = True
-        token = self._params.get("api_token")
-        look = look_for_missing(self._api, self._registries, snapshot, account.resources, token)
+        look = look_for_missing(self._api, self._params, self._registries, snapshot, account.resources)
         known: RegistrySnapshot = snapshot
         if ceilings.has_account_ceiling(case.host for case in cases):
             known = snapshot_of_all_projects(self._registries, [case.host.registry for case in cases], snapshot)

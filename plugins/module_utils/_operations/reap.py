@@ -55,7 +55,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
     snapshot, listed = RegistrySnapshot(registries, places.values()), api.resources()
-    look = look_for_missing(api, registries, snapshot, listed, params.get("api_token"))
+    look = look_for_missing(api, params, registries, snapshot, listed)
     noted = Looked() if check_mode else note_missing(api, params, snapshot, look)
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
     sweep_findings = _found(registries, params, places, snapshot, look)
