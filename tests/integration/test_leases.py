@@ -149,13 +149,12 @@ def test_extension_counts_the_hours_of_this_month_in_the_budget(make_project: Ma
     now = datetime.now(timezone.utc)
     begin = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     midnight = (begin + timedelta(days=62)).replace(day=1)
-    # 36 seconds later, since sums are rounded up
-    hours = (midnight - now).total_seconds() / HOUR - 3.99
+    hours = (midnight - now).total_seconds() / HOUR - 4
     evening = later(project, hours)
     for _number in range(3):
         project.simulator.add_offer(gpu_price_per_hour=2.0)
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
-    project.declare(hosts, provision_lease="2h", provision_budget=20, provision_reach=False)
+    project.declare(hosts, provision_lease="2h", provision_budget=20.05, provision_reach=False)
     bought = project.play("compute_index.supply.provision", **evening)
     assert bought.returncode == 0, bought.output
 
@@ -163,17 +162,14 @@ def test_extension_counts_the_hours_of_this_month_in_the_budget(make_project: Ma
         entries = [project.registry(host) or {} for host in hosts]
         return [round((moment(entry["provision_ends_at"]) - midnight).total_seconds() / HOUR) for entry in entries]
 
-    # 3 hours more last until 01:00. With 4 and 4 hours until midnight, and 2 of the third host, USD 20.00 are used up.
+    # 3 hours more last until 01:00. With 4 and 4 hours until midnight, and 2 of the third host, USD 20.00 are used up,
+    # and at most a few cents more, since sums are rounded up.
     for words, after in ((("--check",), [-2, -2, -2]), ((), [1, 1, -2])):
         command = ("compute_index.supply.extend", *extra({"extend_hosts": "gpu", "extend_by": "3h"}), *words)
         run = project.play(*command, **evening)
         assert (run.returncode, ends()) == (2, after), run.output
-        # Minutes later on a busy computer
-        costs = rf"gpu-3: With an end at {midnight:%Y-%m-%d} 01:0\d UTC, project default would cost USD 23\.9"
-        assert re.search(costs, run.text), run.output
-        # A busy computer notes the end seconds before the purchase that it counts from.
-        assert "USD more in total: 12.00" in run.text, run.output
-        assert re.search(r"gpu-2 .* (6\.00|5\.9\d) +(10\.00|9\.9\d)", run.text), run.output
+        assert f"gpu-3: With an end at {midnight:%Y-%m-%d} 01:00 UTC, project default would cost USD 24" in run.text
+        assert re.search(r"gpu-2 .* 6\.00 +10\.00", run.text) and "USD more in total: 12.00" in run.text
     # In the new month, gpu-3 runs on although its lease is over. Together they are extended, and alone gpu-1 is not.
     # Only the API's clock noted the lease, and this computer's counts at most an hour of it as over.
     night = later(project, hours + 4.1)
