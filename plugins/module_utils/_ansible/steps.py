@@ -21,7 +21,6 @@ _TEXTS: _Option = {"type": "list", "elements": "str", "default": []}
 _ROWS: _Option = {"type": "list", "elements": "dict", "default": []}
 _MAPPING: _Option = {"type": "dict", "default": {}}
 _FLAG: _Option = {"type": "bool", "default": False}
-_COUNT: _Option = {"type": "int", "default": 0}
 
 
 def operation(function: t.Callable[[Params, bool], Result], argument_spec: Spec, blank: Result) -> Operation:
@@ -61,202 +60,148 @@ OPTIONS: Spec = {
     "every": {"type": "str", "default": "15m"},
 }
 
-
-def _options(*names: str) -> Spec:
-    """A part of `OPTIONS`."""
-    return {name: OPTIONS[name] for name in names}
-
-
-_STEP: Spec = {
-    "step": {"type": "str", "required": True},
-    "registry_url": PROCURE_OFFER["registry_url"],
-    "account_name": PROCURE_OFFER["account_name"],
-    "registry_fingerprint": _TEXT,
-    "sources": _TEXTS,  # of the inventory
-    "here": _TEXT,  # the working directory
-    "home": _TEXT,  # Ansible's folder
+# What the action plugin gathers for the steps, with the defaults. No task can set it, so it needs no types.
+_GATHERED: dict[str, t.Any] = {
+    "registry_fingerprint": "",
+    "sources": [],  # of the inventory
+    "here": "",  # the working directory
+    "home": "",  # Ansible's folder
+    "hosts": [],
+    "troubles": [],  # sentences about variables and files of hosts that cannot be read
+    "unreadable": [],  # hosts that Ansible cannot run tasks for
+    # Hosts that have declared what they want, in this call of a role or in an earlier one
+    "ids": [],
+    "decided": [],
+    "forbidden": "",
+    # Further hosts, whose places a budget counts, and sentences about unknown places
+    "elsewhere": [],
+    "untold": [],
+    # The play and this run of ansible-playbook
+    "serial": False,
+    "in_batches": False,
+    "one_tells_all": False,
+    "alone": False,  # whether the play has no other hosts
+    "forks": 0,
+    "by_job": False,  # whether this is a job of AWX
+    "slice_of": "",
+    "limited": None,  # the hosts within --limit, or whether there is a limit
+    "extra": [],  # the names of extra variables
+    "connection": "",
+    "identity_file": "",
+    "job_keys": None,  # the output of ssh-add in such a job, if it buys; elsewhere ssh may have other keys
+    "no_login": "",  # why ssh cannot work on this computer
+    "inventory": {},
+    # Plans and purchases
+    "others": {},
+    "failed": [],
+    "attempts": {},
+    "quote": False,
+    "plan_file": None,  # of a quote: where to write the sealed plan; empty if it is only published
+    "sealed": {},  # the sealed plan to buy
+    "plan": {},
+    "quote_file": "",
+    "plans": [],
+    "purchases": {},
+    "offers": {},
+    "before": {},
+    "without_offer": [],  # ids of machines that name no offer, listed before the first purchase
+    # Orders and names
+    "variables": {},
+    "sizes": {},  # the number of hosts by group
+    "sought": [],  # where hosts are remembered whose machines to look for
+    "reached": {},  # the ids of machines whose addresses are in the inventory, by host
+    "further": [],
+    "answers": {},
+    "parts": [],
+    "matched": [],
+    "known": [],
+    "registered": {},
+    "broken": [],
+    "ungrouped": [],  # sentences about unreadable hosts outside the inventory, whose groups are unknown
+    "several": [],  # hosts outside the inventory that several registries know
+    "folders": {},  # by host outside the inventory: the folder with its file
+    "prefix": "",
+    "by_id": False,
+    "count": "",
+    # Ends and sweeps
+    "round": "",
+    "jobs": [],  # the resources to end
+    "ends": [],
+    "own": {},  # by host: its own durations
+    "got": {},  # registered results of earlier tasks, by their names; answers of machines, by host
+    # Results of the step `reap`
+    "trouble": [],
+    "kept": [],
+    "at": 0.0,
+    # The machine that the probe bought
+    "log": "",  # the file with the API's answers to its tasks
+    "name": "",
+    "lets_in": None,  # seconds until it accepted a login
+    "is_known": False,
+    # The timer
+    "timer": {},
+    "observed": {},
+    "missing": [],  # paths of inventories that do not exist
+    "asks": False,  # whether this run asks for the password of Ansible Vault
+    # Runs
+    "given": {},
+    "run": {},  # the result of the step `run`
+    "archive": "",  # a temporary file for the packed code
 }
 
-_HOSTS: Spec = {**_STEP, "hosts": _ROWS}
 
-# ``troubles``: sentences about variables and files of hosts that cannot be read
-_READ: Spec = {**_HOSTS, "troubles": _TEXTS}
+def _spec(gathered: str, *options: str) -> Spec:
+    """The spec of a step: the names that are ``gathered`` for it, and the ``options`` that its task may set."""
+    names = f"registry_fingerprint sources here home {gathered}".split()
+    return {
+        **{name: {"type": "raw", "default": _GATHERED[name]} for name in names},
+        "step": {"type": "str", "required": True},
+        "registry_url": PROCURE_OFFER["registry_url"],
+        "account_name": PROCURE_OFFER["account_name"],
+        **{name: OPTIONS[name] for name in options},
+    }
 
-# ``elsewhere``: further hosts, whose places a budget counts. ``untold``: sentences about unknown places
-_BUDGETS: Spec = {"elsewhere": _ROWS, "untold": _TEXTS}
 
-# Hosts that have declared what they want, in this call of a role or in an earlier one
-_DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "decided": _TEXTS, "forbidden": _TEXT}
+_DECLARED, _BUDGETS = "hosts ids decided forbidden", "elsewhere untold"
 
-PLAN: Spec = {
-    **_DECLARED,
-    "serial": _FLAG,
-    "in_batches": _FLAG,
-    "one_tells_all": _FLAG,
-    "others": _MAPPING,
-    "failed": _TEXTS,
-    "attempts": _MAPPING,
-    "inventory": _MAPPING,
-    "connection": _TEXT,
-    "identity_file": _TEXT,
-    "by_job": _FLAG,  # whether this is a job of AWX
-    "job_keys": {"type": "str"},  # the output of ssh-add in such a job, if it buys; elsewhere ssh may have other keys
-    "no_login": _TEXT,  # why ssh cannot work on this computer
-    "quote": _FLAG,
-    "plan_file": {"type": "str"},  # of a quote: where to write the sealed plan; empty if it is only published
-    "sealed": _MAPPING,  # the sealed plan to buy
-    "slice_of": _TEXT,
-    "forks": _COUNT,
-    **_BUDGETS,
-}
-
+PLAN = _spec(
+    f"{_DECLARED} {_BUDGETS} serial in_batches one_tells_all others failed attempts inventory connection identity_file"
+    " by_job job_keys no_login quote plan_file sealed slice_of forks"
+)
 SEAL: Spec = {
-    **_STEP,
-    "plan": _MAPPING,
-    "orders": {**_MAPPING, "no_log": True},  # by host: what it would order, with its user data
-    "quote_file": _TEXT,
+    **_spec("plan quote_file"),
+    "orders": {"type": "dict", "default": {}, "no_log": True},  # by host: what it would order, with its user data
 }
-
-JUDGE: Spec = {
-    **_STEP,
-    **_options("deleted", "tests", "unsound"),
-    "plans": _ROWS,
-    "purchases": _MAPPING,
-    "offers": _MAPPING,
-    "before": _MAPPING,
-    "without_offer": _TEXTS,  # ids of machines that name no offer, listed before the first purchase
-    "inventory": _MAPPING,
-}
-
+JUDGE = _spec("plans purchases offers before without_offer inventory", "deleted", "tests", "unsound")
 ORDER: Spec = {
-    **_STEP,
-    **_options("find"),
-    "variables": _MAPPING,
+    **_spec("variables sizes limited sought reached further", "find"),
     "group": {"type": "str", "required": True},
-    "sizes": _MAPPING,  # the number of hosts by group
-    "limited": {"type": "list", "elements": "str"},  # the hosts within --limit
-    "sought": _ROWS,  # where hosts are remembered whose machines to look for
-    "reached": _MAPPING,  # the ids of machines whose addresses are in the inventory, by host
-    "further": _TEXTS,
     "api_url": API["api_url"],
 }
-
-END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
-
-DELETE: Spec = {**_STEP, "round": _TEXT, "jobs": _ROWS}  # the resources to end
-
-ENDED: Spec = {
-    **_STEP,
-    "round": _TEXT,
-    "ends": _ROWS,
-    "answers": _MAPPING,
-    "alone": _FLAG,  # whether the play has no other hosts
-    "one_tells_all": _FLAG,
-}
-
-STORAGE_ENDED: Spec = {**_STEP, **_options("deleted", "end")}
-
-NAMED: Spec = {
-    **_STEP,
-    **_options("hosts", "group", "verb"),
-    "parts": _ROWS,
-    "matched": _TEXTS,
-    "known": _TEXTS,
-    "limited": {"type": "list", "elements": "str"},
-    "registered": _MAPPING,
-    "broken": _TEXTS,
-    "ungrouped": _TEXTS,  # sentences about unreadable hosts outside the inventory, whose groups are unknown
-    "troubles": _TEXTS,
-    "unreadable": _TEXTS,  # hosts that Ansible cannot run tasks for
-    "several": _TEXTS,  # hosts outside the inventory that several registries know
-    "folders": _MAPPING,  # by host outside the inventory: the folder with its file
-    "others": _TEXTS,  # sentences about unreadable hosts that were not named
-    "prefix": _TEXT,
-    "by_name": _FLAG,
-    "by_id": _FLAG,
-    "by_job": _FLAG,
-    "slice_of": _TEXT,
-    "count": _TEXT,
-}
-
-REAP: Spec = {
-    **_READ,
-    **_options("by_name", "grace", "before_end_timeout"),
-    "unreadable": _TEXTS,
-    "limited": _FLAG,
-    "own": _MAPPING,  # by host: its own durations
-    "forks": _COUNT,
-    "by_job": _FLAG,
-}
-
-REAP_ASKED: Spec = {**_STEP, "got": _MAPPING}  # the registered results of a sweep's tasks for a host
-
-REAPED: Spec = {
-    **_HOSTS,  # with the results of the hosts that the step `reap` has found
-    # Results of that step
-    "trouble": _TEXTS,
-    "kept": _TEXTS,
-    "at": {"type": "float", "default": 0.0},
-}
-
-EXTEND: Spec = {**_READ, **_options("by", "until"), **_BUDGETS}
-
-REGISTRY: Spec = _READ
-
-AUDIT: Spec = {**_READ, **_options("names", "fail_on_orphans", "settle"), "limited": _FLAG}
-
-ORPHAN: Spec = {**_READ, **_options("resource_id", "reason"), "by": _TEXT, "limited": _FLAG}
-
-PROBE: Spec = {
-    **_HOSTS,
-    **_options("recording", "wrong_token"),
-    # About the machine that the probe bought
-    "log": _TEXT,  # the file with the API's answers to its tasks
-    "name": _TEXT,
-    "lets_in": {"type": "float"},  # seconds until it accepted a login
-}
-
-PROBE_PURCHASE: Spec = {
-    **_HOSTS,
-    **_options("buy", "max_usd"),
-    "log": _TEXT,
-    "limited": _FLAG,
-    "is_known": _FLAG,
-    "extra": _TEXTS,
-}
-
-PROBE_ENDED: Spec = {**_STEP, "got": _MAPPING}
-
-OFFERS: Spec = {**_STEP, **_options("spec"), "answers": _MAPPING}
-
-VERIFIED: Spec = _READ
-
-SPEND: Spec = {**_READ, **_options("since"), "limited": _FLAG}
-
-TIMER: Spec = {
-    **_STEP,
-    **_options("state", "every"),
-    "timer": _MAPPING,
-    "observed": _MAPPING,
-    # Of this run of ansible-playbook
-    "variables": _TEXTS,  # names of its environment variables that sweeps also get
-    "missing": _TEXTS,  # paths of inventories that do not exist
-    "limited": _FLAG,
-    "asks": _FLAG,  # whether it asks for the password of Ansible Vault
-    "by_job": _FLAG,
-}
-
-# ``archive``: a temporary file for the packed code
-RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG, "by_job": _FLAG, "archive": _TEXT}
-
-# ``got``: the answers of machines, by host or by the name of the registered variable
-RUNS: Spec = {**_READ, "given": _MAPPING, "got": _MAPPING}
-
-RUN_LATE: Spec = {**RUNS, "by_job": _FLAG}
-
-RUN_STEP: Spec = {
-    **_HOSTS,
-    **_options("reason"),
-    "run": _MAPPING,  # the result of the step `run`
-    "got": _MAPPING,  # results of later tasks, by the names of their registered variables
-}
+END = _spec(f"{_DECLARED} inventory", "forget")
+DELETE = _spec("round jobs")
+ENDED = _spec("round ends answers alone one_tells_all")
+STORAGE_ENDED = _spec("", "deleted", "end")
+NAMED = _spec(
+    "parts matched known limited registered broken ungrouped troubles unreadable several folders others prefix by_id"
+    " by_job slice_of count",
+    *("hosts", "group", "verb", "by_name"),
+)
+REAP = _spec("hosts troubles unreadable limited own forks by_job", "by_name", "grace", "before_end_timeout")
+REAP_ASKED = _spec("got")
+REAPED = _spec("hosts trouble kept at")  # with the results of the hosts that the step `reap` has found
+EXTEND = _spec(f"hosts troubles {_BUDGETS}", "by", "until")
+REGISTRY = _spec("hosts troubles")
+AUDIT = _spec("hosts troubles limited", "names", "fail_on_orphans", "settle")
+ORPHAN = _spec("hosts troubles limited", "resource_id", "reason", "by")
+PROBE = _spec("hosts log name lets_in", "recording", "wrong_token")
+PROBE_PURCHASE = _spec("hosts log limited is_known extra", "buy", "max_usd")
+PROBE_ENDED = _spec("got")
+OFFERS = _spec("answers", "spec")
+VERIFIED = _spec("hosts troubles")
+SPEND = _spec("hosts troubles limited", "since")
+TIMER = _spec("timer observed variables missing limited asks by_job", "state", "every")
+RUN = _spec("given extra limited by_job archive")
+RUNS = _spec("hosts troubles given got")
+RUN_LATE = _spec("hosts troubles given got by_job")
+RUN_STEP = _spec("hosts run got", "reason")
