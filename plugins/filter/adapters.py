@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _text
 from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import completed
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, owned_row, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import AT_MOST, ENDS_AT
+from ansible_collections.compute_index.supply.plugins.module_utils._text import narrow_table
 
 try:
     from ansible.parsing.vault import EncryptedString
@@ -46,14 +46,9 @@ def owned_machines(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t
     ]
 
 
-def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], alone: bool = False) -> list[str]:
-    """The lines of a table with a column for each key; with ``alone``, a single row becomes one line."""
-    return [_text.row_line(rows[0], columns)] if alone and len(rows) == 1 else _text.narrow_table(rows, columns)
-
-
-def usd(price: t.Any) -> str:
-    """A price for a sentence. It may be given as text, since ansible-core before 2.19 converts numbers."""
-    return _text.usd(_text.read_price(price))
+def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
+    """The lines of a table with a column for each key."""
+    return narrow_table(rows, columns)
 
 
 class FilterModule:
@@ -61,9 +56,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """The filters by their names."""
-        return {
-            "cloud_config": cloud_config,
-            "owned_machines": owned_machines,
-            "table": table,
-            "usd": usd,
-        }
+        return {"cloud_config": cloud_config, "owned_machines": owned_machines, "table": table}

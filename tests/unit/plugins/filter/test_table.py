@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.filter.adapters import FilterModule
-from ansible_collections.compute_index.supply.plugins.module_utils._text import narrow_table
+from ansible_collections.compute_index.supply.plugins.filter.adapters import table
+from ansible_collections.compute_index.supply.plugins.module_utils._text import narrow_table, row_line
 
 NAME = {"name": "name"}
 
@@ -69,8 +69,9 @@ ROW = {
 
 
 def test_single_row_may_be_one_line() -> None:
-    (line,) = FilterModule().filters()["table"]([ROW], COLUMNS, alone=True)
+    line = row_line(ROW, COLUMNS)
     assert line == ("gpu-1  3 machines  2.50 USD/hour  until 2026-11-27 13:00 UTC  60.00 at most  address 192.0.2.1")
-    for rows in ([], [ROW, ROW]):
-        assert FilterModule().filters()["table"](rows, COLUMNS, alone=True) == narrow_table(rows, COLUMNS)
-    assert FilterModule().filters()["table"]([ROW], COLUMNS) == narrow_table([ROW], COLUMNS)
+
+
+def test_filter_makes_a_table() -> None:
+    assert table([ROW], COLUMNS) == narrow_table([ROW], COLUMNS)
