@@ -271,120 +271,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-plans:
-  description: For O(step=plan) and O(step=quote) the plan of each host that needs something done, by its name.
-  returned: success
-  type: dict
-known:
-  description:
-    - For O(step=plan) and O(step=quote) the hosts that buy nothing, with their variables from a shared registry.
-  returned: success
-  type: list
-  elements: dict
-verdicts:
-  description: For O(step=judge) the role's next step for each host, its variables, and why it stops.
-  returned: success
-  type: list
-  elements: dict
-next:
-  description: For O(step=release) the role's next step for the host.
-  returned: success
-  type: str
-stop:
-  description: For O(step=release) why the host stops, and what is billed.
-  returned: success
-  type: str
-ends:
-  description: For O(step=end) what ends for each host, by its name.
-  returned: success
-  type: dict
-  contains:
-    host:
-      description: The host.
-      type: str
-    action:
-      description:
-        - V(end), V(forget) if nothing that the registry names runs any more, V(nothing), or V(stop).
-      type: str
-    ids:
-      description: The ids of the machines that end.
-      type: list
-      elements: str
-    gone:
-      description: The ids of machines that have already ended.
-      type: list
-      elements: str
-    forgotten:
-      description: The ids that the API does not know and O(forget) confirms as gone.
-      type: list
-      elements: str
-    lines:
-      description: Remarks on the end, without its cost.
-      type: list
-      elements: str
-    refusal:
-      description: Why nothing ends, with ids, names and prices, and what to do; empty otherwise.
-      type: str
-answers:
-  description:
-    - For O(step=delete) the result of M(compute_index.supply.delete_resource) for each resource, by its id, also in
-      failures.
-  returned: always
-  type: dict
-outcomes:
-  description: For O(step=ended) the result of each host, by its name.
-  returned: success
-  type: dict
-  contains:
-    left:
-      description: The ids that have not certainly ended.
-      type: list
-      elements: str
-    usd:
-      description: The most that the ended machines have cost, in USD; V(null) if unknown.
-      type: float
-    cost:
-      description: This cost in a sentence; empty if nothing was bought, or not everything has ended.
-      type: str
-    next:
-      description: The role's next step for the host; empty if there is none.
-      type: str
-    stop:
-      description: Why the host stops, and what is billed.
-      type: str
-over:
-  description: For O(step=ended) a line for people about each host that has nothing left.
-  returned: success
-  type: list
-  elements: dict
-hosts:
-  description: For O(step=named) the hosts.
-  returned: always
-  type: list
-  elements: str
-add:
-  description: For O(step=named) the hosts that the inventory does not have, with C(name) and C(groups).
-  returned: always
-  type: list
-  elements: dict
-group:
-  description: For O(step=order) the group that the plays of this run are for.
-  returned: success
-  type: str
-added:
-  description: For O(step=order) the hosts that a play must add, with C(name) and C(groups).
-  returned: success
-  type: list
-  elements: dict
 verified:
   description: For O(step=verified) the verdict on each host's machines.
   returned: success
   type: dict
-reached:
-  description: For O(step=order) the connection variables of machines of earlier jobs, each with C(name).
-  returned: success
-  type: list
-  elements: dict
 audit:
   description:
     - For O(step=audit) C(claimed), C(orphans) and C(gone), lists of rows with C(hosts), C(resource_id), C(name),
@@ -395,12 +285,6 @@ audit:
       a list of the last tests by C(verify), with C(host), C(at), C(verdict) and C(reasons).
     - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD, C(usd) the same sums of the costs so
       far; C(unpriced) counts the machines whose price is unknown.
-  returned: success
-  type: dict
-purchase:
-  description:
-    - For O(step=probe_purchase) the C(spec) of the search for the cheapest machine, C(max_usd), and C(log), the file
-      for the answers that its tasks get. Empty if no machine is bought.
   returned: success
   type: dict
 ended:
@@ -450,11 +334,6 @@ lines:
   returned: success
   type: list
   elements: str
-has_lines:
-  description:
-    - Whether there are RV(lines) to show.
-  returned: where there are RV(lines)
-  type: bool
 trouble:
   description:
     - For O(step=audit) why the audit fails - contested machines, and orphans if asked for; for O(step=reap) reading and
@@ -464,18 +343,6 @@ trouble:
       hosts. All other hosts have been processed, and the playbook fails at its end.
   returned: success
   type: str
-fails:
-  description:
-    - Whether RV(trouble) is not empty, so that the playbook fails at its end.
-  returned: where there is RV(trouble)
-  type: bool
-due:
-  description:
-    - For O(step=reap) the hosts whose lease is over, with C(until), C(price_per_hour) (USD), C(resource_id), C(groups),
-      and in C(reached) the connection variables of hosts that have none in files of the inventory.
-  returned: success
-  type: list
-  elements: dict
 reap:
   description: For O(step=reap) the result as data for a workflow, with the number of orphans.
   returned: success
