@@ -20,6 +20,7 @@ import os
 import stat
 import typing as t
 
+from ansible.errors import AnsibleActionFail
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import read_text_file
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_record import GONE
@@ -29,6 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
     unlock,
     write_durably,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import RecordFolder
 
 MOST_FILES = 5000  # in a part
@@ -44,8 +46,14 @@ Part = list[tuple[Entry, int, int]]  # ranges of files, each with offset and len
 
 
 def is_run_over(dest: str) -> bool:
-    """Whether a command has finished the run and ended its machine, by the record in the folder of its results."""
-    return RecordFolder(dest).read().get("phase") == GONE
+    """Whether a command has finished the run and ended its machine, by the record in the folder of its results.
+
+    Raises AnsibleActionFail if the record cannot be read.
+    """
+    try:
+        return RecordFolder(dest).read().get("phase") == GONE
+    except RegistryError as error:
+        raise AnsibleActionFail(str(error)) from None
 
 
 @contextlib.contextmanager

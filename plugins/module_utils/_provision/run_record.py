@@ -48,8 +48,10 @@ _FORMS: dict[str, tuple[str, tuple[type, ...]]] = {
 }
 
 
-def check_record(record: Row) -> None:
-    """Raise ValueError if a person has written something else into a record than this collection does."""
+def check_record(record: t.Any) -> dict[str, t.Any]:
+    """The record. Raises ValueError if a person has written something else into it than this collection does."""
+    if not isinstance(record, dict):
+        raise ValueError("it is not a mapping")
     for name, (form, types) in _FORMS.items():
         if not isinstance(record.get(name), (*types, type(None))):
             raise ValueError(f"{name} must be {form}, not {_text.printable(str(record[name]), 60)}")
@@ -57,6 +59,7 @@ def check_record(record: Row) -> None:
         raise ValueError(f"phase must be {ORDERED}, {STARTED}, {HOME} or {GONE}, not {_text.printable(str(phase), 60)}")
     if not all(isinstance(item, dict) for item in record.get("incomplete") or ()):
         raise ValueError("incomplete must be a list of mappings")
+    return record
 
 
 def with_variables_of_run(given: Row, record: Row) -> Row:

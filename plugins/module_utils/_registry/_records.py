@@ -29,12 +29,10 @@ class RecordFolder:
         file = os.path.join(self.path, RECORD)
         try:
             with open(file, encoding="utf-8") as opened:
-                record = dict(json.load(opened))
-            check_record(record)
-            return record
+                return check_record(json.load(opened))
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RegistryError(
                 f"{file}, the record of this run, cannot be read ({reason_of(error)})."
                 " Correct it, move it away, or choose another run_name."  # so that nothing runs twice

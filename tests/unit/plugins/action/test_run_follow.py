@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_follow
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import RecordFolder
 
@@ -96,6 +96,14 @@ def test_run_follow_waits_for_no_machine_that_another_command_has_ended(
     RecordFolder(str(tmp_path)).write({"phase": phase})
     answers: list[Any] = [logged("running"), *[None] * (looks - 1), *[logged("succeeded")] * (looks > 2)]
     assert follow(answers, in_play(tmp_path))["lost_sight"] is (phase == "gone")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"phase": ["gone"]}', "[" * 100_000])
+def test_run_follow_names_an_unreadable_record(displayed_lines: list[str], tmp_path: Path, content: str) -> None:
+    """Whether another command has ended the machine is unknown then, and no later step could go on."""
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(AnsibleActionFail, match=r"run\.json, the record of this run, cannot be read .* Correct it,"):
+        follow([logged("running"), None], in_play(tmp_path))
 
 
 def test_run_without_follow_looks_once(displayed_lines: list[str]) -> None:
