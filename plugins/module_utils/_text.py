@@ -251,8 +251,8 @@ def plural(number: float, noun: str) -> str:
     return f"{number:.15g} {noun}{'' if number == 1 else 's'}"
 
 
-def nearest(word: str, known: t.Collection[str]) -> str | None:
-    """The known word that was probably meant: the closest one, at most two edits away. None if the word is known.
+def nearest(word: str, known: t.Collection[str], edits: int = 2) -> str | None:
+    """The known word that was probably meant: the closest one within these edits. None if the word is known.
 
     An edit adds, removes or replaces a letter, or swaps two (Damerau-Levenshtein distance). Differences in case,
     hyphens and underscores do not count as edits.
@@ -260,7 +260,7 @@ def nearest(word: str, known: t.Collection[str]) -> str | None:
     if word in known:
         return None
     plain = plain_name(word)
-    return next((other for edits in (0, 1, 2) for other in known if _is_within(edits, plain, other)), None)
+    return next((other for number in range(edits + 1) for other in known if _is_within(number, plain, other)), None)
 
 
 def plain_name(name: str) -> str:

@@ -315,7 +315,6 @@ def _arguments_of_end(host: str, task_vars: Variables, value: t.Callable[[str], 
 
 # The sealed plan of a quote: what its hosts would order, and the plan that a later run buys
 
-_MISTAKEN = ("plan_file", "plans", "quote_file")  # extra variables that people may confuse with ``plan``
 _ORDER = ("offer_id", "resource_name", "cluster_name")
 # Arguments of the task that buys, see roles/provision/tasks/round.yml
 _BODY = as_templates(
@@ -368,11 +367,10 @@ def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
 
 def _check_no_plan_meant(extra: Variables, *, buys: bool) -> None:
     """Raise AnsibleActionFail if another extra variable was probably meant as the plan."""
-    mistaken = ", ".join(name for name in _MISTAKEN if name in extra)
-    if buys and mistaken:
-        raise AnsibleActionFail(f"Purchases ignore {mistaken}. To buy a plan, give -e plan=<file>. {NOTHING_SENT}")
     if isinstance(extra.get("quote"), t.Mapping):
         raise AnsibleActionFail(f"quote is not sealed, so it is not bought: quote with quote_file. {NOTHING_SENT}")
+    if buys and (mistaken := ", ".join(order.meant_as_plan(extra))):
+        raise AnsibleActionFail(f"Purchases ignore {mistaken}. To buy a plan, give -e plan=<file>. {NOTHING_SENT}")
 
 
 def _read(given: str) -> t.Any:

@@ -58,7 +58,7 @@ def test_order_buys_only_for_the_hosts_that_it_names(fleet: Project) -> None:
 
     # If a mistyped or empty variable (as from $UNSET) were ignored, the order would cover all hosts of the group.
     slips = ("provision_host=b-2", "order_hosts=b-2", "provision_plan=plan.json", "quote_file=plan.json")
-    for word in (*slips, "provision_hosts=", "plan="):
+    for word in (*slips, "plann=plan.json", "provision_hosts=", "plan="):
         run = fleet.provision("-e", word)
         assert run.returncode != 0 and word.partition("=")[0] in run.failure(STRANGERS[0]) + run.failure("localhost")
 

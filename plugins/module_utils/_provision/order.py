@@ -106,6 +106,9 @@ _PREFIX = "provision_"
 # Variables of playbooks that have the prefix of the role or of another playbook, or that playbooks publish: a workflow
 # of AWX gives published variables to later jobs as extra variables.
 _ALSO_KNOWN = frozenset({"provision_hosts", "provision_group", "provision_waiting", "provision_quote", "spend_csv"})
+# Names that people may give for ``plan``, and words of their own that only one letter distinguishes from it
+_FOR_PLAN = ("plan_file", "plan_json", "plan_path", "quote_file", "quote_json", "quote_plan", "sealed_plan")
+_NOT_PLAN = frozenset({"clan", "lan", "pan", "plain", "plane", "plank", "plant", "plat", "play", "vlan", "wlan"})
 # Parts of the names of limits
 _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # Answers that mean "not given"; "no" leaves it to the inventory.
@@ -206,6 +209,21 @@ def _refusal(name: str, variables: t.Collection[str], prefix: str) -> str:
         if is_reserved
         else ""
     )
+
+
+def meant_as_plan(extra: Answers) -> list[str]:
+    """The ``extra`` variables that were probably meant as ``plan``: other names for it, and typing errors.
+
+    A purchase would ignore them, and search for an offer. One error is the limit, since the name is short.
+    """
+    named = {name for name in extra if name in _FOR_PLAN or nearest(name, ("plan", *_FOR_PLAN), 1)}
+    quote = {"quote"} if _is_plan(extra.get("quote")) else set()
+    return sorted({name for name in named if plain_name(name) not in _NOT_PLAN} | quote)
+
+
+def _is_plan(value: t.Any) -> bool:
+    """Whether a value may be a plan: a mapping, or the name of a JSON file. Others belong to the user."""
+    return isinstance(value, t.Mapping) or str(value).endswith(".json")
 
 
 def empty_limits(extra: Answers) -> list[str]:
@@ -486,12 +504,9 @@ def without_order_groups(groups: t.Iterable[str]) -> list[str]:
 
 
 def misplaced_order(variables: Answers, extra: Answers) -> Answers:
-    """The variables of an order that a play or the inventory sets, although only ``extra`` variables can order.
-
-    A ``plan`` is one of them only if it is a mapping or a JSON file; others belong to the user.
-    """
+    """The variables of an order that a play or the inventory sets, although only ``extra`` variables can order."""
     given = {name: variables[name] for name in ORDER_VARIABLES.difference(extra, {"quote"}).intersection(variables)}
-    if "plan" in given and not (isinstance(given["plan"], t.Mapping) or str(given["plan"]).endswith(".json")):
+    if "plan" in given and not _is_plan(given["plan"]):
         del given["plan"]
     return {name: value for name, value in given.items() if _is_answer(name, value)}
 

@@ -57,7 +57,7 @@ def test_invalid_plan_is_refused(extra: dict[str, Any], reason: str) -> None:
 
 
 def test_purchase_refuses_plan_under_another_name() -> None:
-    for name in ("plan_file", "quote_file"):
+    for name in ("plan_file", "quote_file", "plann", "quote_plan"):
         assert plan_of({name: "plan.json"}) == {}, "a quote uses these names for its own file"
         assert plan_of({name: "plan.json", "plan": PLAN}, buys=True) == PLAN
         with pytest.raises(AnsibleActionFail, match=f"Purchases ignore {name}. .* Nothing was sent"):

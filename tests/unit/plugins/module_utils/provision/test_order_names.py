@@ -21,9 +21,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     read_entry,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    ORDER_VARIABLES,
     PLAYBOOK_VARIABLES,
     RESULTS,
     RoleVariables,
+    meant_as_plan,
     refused_of_playbook,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, plain_name
@@ -97,6 +99,39 @@ def test_refused_of_playbook_names_similar_or_reserved_names(prefix: str, name: 
 def test_inventory_variable_is_refused_only_if_misspelled(name: str, meant: str) -> None:
     refusal = " ".join(refused_of_playbook([name], "order_", [name]))
     assert f"Did you mean {meant}?" in refusal if meant else refusal == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plann", "pln", "plna", "lpan", "pllan", "Plan", "PLAN", "plans", "plan_", "plan_file", "planfile"),
+        *("Plan-File", "plan_path", "plan_json", "quote_plan", "quote_file", "quote_fil", "qoute_file", "sealed_plan"),
+    ],
+)
+def test_plan_under_another_name_is_noticed(name: str) -> None:
+    """A purchase that ignored it would buy by search, and not what was quoted."""
+    assert meant_as_plan({name: "sealed", "provision_hosts": 1}) == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plan", "quote", "play", "plane", "VLAN", "wlan", "lan", "plain", "planet", "plants", "place"),
+        *("backup_plan", "plan_name", "plan_date", "plan_title", "plan_size", "span", "quote_date", "quota", "flag"),
+    ],
+)
+def test_other_names_are_not_taken_for_a_plan(name: str) -> None:
+    assert meant_as_plan({name: "sealed"}) == []
+
+
+def test_quote_is_meant_as_a_plan_if_it_names_a_file_of_json() -> None:
+    assert meant_as_plan({"quote": "quote.json"}) == ["quote"]
+
+
+def test_no_variable_of_the_collection_or_ansible_is_taken_for_a_plan() -> None:
+    magic = {"ansible_play_hosts_all", "groups", "hostvars", "inventory_hostname", "play_hosts", "role_path", "vars"}
+    names = magic | PLAYBOOK_VARIABLES | ORDER_VARIABLES | RESULTS | NAMES.variables | {"ended", "provision__group"}
+    assert meant_as_plan(dict.fromkeys(names)) == ["quote_file"], "only a quote takes it"
 
 
 def test_playbook_variables_are_those_of_guide_role_and_surveys() -> None:
