@@ -433,7 +433,7 @@ def test_audit_lists_claimed_machines_orphans_and_gone_ones(project: Project) ->
     assert "USD per hour: 2.00 claimed + 3.10 orphans = 5.10" in run.text
     stats = json.loads(run.output.split("RUN: ")[1])
     assert stats["audit"].keys() == {
-        *("claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested", "leases"),
+        *("claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "elsewhere", "tested", "leases"),
         *("price_per_hour", "usd", "unpriced"),
     }
     assert [row["hosts"] for row in stats["audit"]["claimed"]] == [["gpu-2"]]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import PROCURE, MakeProject, Project
+from conftest import PROCURE, MakeProject, Project, Run, core
 from plays import (
     assert_owns_one,
     impatient,
@@ -132,3 +132,39 @@ def test_journal_of_an_offer_that_another_host_bought_owns_nothing(make_project:
     assert run.returncode == 0, run.output
     assert project.registry("fast") == fast
     assert_owns_one(project, "fast", "slow")
+
+
+@core
+def test_two_accounts_with_one_folder_leave_each_others_machines(make_project: MakeProject) -> None:
+    """Each account's token shows only its own machines."""
+    project = make_project([Offer() for _number in range(2)], provision_seconds=0)
+    project.declare(["gpu-1", "gpu-2"], provision_lease="8h", provision_reach=False)
+    simulator, bought = project.simulator, dict[str, list[str]]()
+
+    def play(account: str, name: str, *words: str) -> Run:
+        simulator.settings.token = project.environment["COMPUTE_INDEX_API_TOKEN"] = f"a-token-of-{account}"
+        simulator.hide(*(item for owner, ids in bought.items() if owner != account for item in ids))
+        return project.play(f"compute_index.supply.{name}", *words)
+
+    for account, host in (("ours", "gpu-1"), ("theirs", "gpu-2")):
+        run = play(account, "provision", "--limit", host)
+        assert run.returncode == 0, run.output
+        bought[account] = project.registry(host)["provision_resource_ids"]
+    theirs = project.registry("gpu-2")
+    audit, sweep = play("ours", "audit"), play("ours", "reap")
+    assert audit.returncode == 0 and "NOT CHECKED: another token bought it" in audit.text, audit.output
+    assert "MISSING" not in audit.output and "decommission_forget" not in audit.output, audit.output
+    assert sweep.returncode == 0 and "Not checked: gpu-2. Another token bought them" in sweep.text, sweep.output
+
+    # Our last machine ends. No sweep covers their machine until they start one.
+    assert play("ours", "decommission", "-e", "decommission_hosts=gpu-1").returncode == 0
+    mark = project.folder / "host_vars" / ".compute_index_supply.swept"
+    mark.unlink()
+    for name in ("reap", "audit"):
+        run = play("ours", name)
+        assert run.returncode == 2 and "Another token bought the machines" in run.failure("localhost"), run.output
+        assert "MISSING" not in run.output and not mark.exists(), run.output
+    for account in ("theirs", "ours"):
+        run = play(account, "reap")
+        assert run.returncode == 0 and mark.exists(), run.output
+    assert simulator.billed == bought["theirs"] and project.registry("gpu-2") == theirs

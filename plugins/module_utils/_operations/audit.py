@@ -61,7 +61,8 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found.note_missing(snapshot.account_entries(), look, time.time())
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.host_entries() if entry.ends_at)
     known = set(map(id_of, billed))
-    others = missing.why_of_another_account(missing.unknown_places(snapshot.host_entries(), known))
+    elsewhere = {(place, host) for place, host, entry in snapshot.host_entries() if look.is_elsewhere(entry)}
+    others = missing.why_of_another_account(missing.unknown_places(snapshot.host_entries(), known), elsewhere)
     unread = [*params["troubles"], *snapshot.warnings(), *noted.problems, *others]
     return {
         **BLANK,

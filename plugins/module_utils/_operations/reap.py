@@ -8,6 +8,7 @@ The role decommission checks each lease again and ends the machines.
 
 from __future__ import annotations
 
+import functools
 import math
 import typing as t
 
@@ -62,16 +63,16 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
     able, batches = reaping.in_batches(able, params["forks"], by_job=params["by_job"])
     sweeps = LastSweeps(registries)
+    why_unswept = functools.partial(sweeps.trouble, refused=False)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
     unread = [*params["troubles"], *snapshot.warnings(), *noted.problems]
     unswept = reaping.unswept_projects(
         snapshot.other_project_entries(),
         registries.clock(),
-        lambda project: sweeps.trouble(SharedProject(project), refused=False),
+        lambda project: why_unswept(SharedProject(project)),
     )
     unswept_folders = reaping.unswept_folders(
-        RegistrySnapshot(registries, registries.nearby(params)).host_entries(),
-        lambda place: sweeps.trouble(place, refused=False),
+        RegistrySnapshot(registries, registries.nearby(params)).host_entries(), why_unswept
     )
     kept = sweep_findings.enforced_places(dict.fromkeys(places.values()), left, snapshot.has_trouble)
     moved = registries.ended_bills(places.values(), sweep_findings.unclaimed)
@@ -85,7 +86,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "kept": [place.text for place in kept],
         "at": sweep_findings.clock.here,
         "lines": sweep_findings.lines(places.values(), params["here"]),
-        "trouble": sweep_findings.why_red(unread, left, moved, unswept),
+        "trouble": sweep_findings.why_red(unread, left, moved, [*sweep_findings.why_unknown(why_unswept), *unswept]),
         "changed": bool(settled.closed or noted.noted),
         "warnings": [*settled.warnings, *noted.sentences(), *unswept_folders],
         "reap": {

@@ -70,6 +70,7 @@ class Audit:
     - ``gone``: claimed, but ended or unknown to the API.
     - ``buying``: purchases that may be billed, without a known machine (`note_buying`).
     - ``missing``: hosts whose machines a look did not find, and that may be billed (`note_missing`).
+    - ``elsewhere``: claimed, but probably bought by another account, so not checked (`note_missing`).
     - ``storage``: of hosts, with a machine or after it. ``tested``: the last tests of machines (`note_tests`).
     - ``leases``: the end and the largest bill (USD) of each lease, by host.
     """
@@ -82,14 +83,18 @@ class Audit:
     gone: list[Row] = field(default_factory=list)
     buying: list[Row] = field(default_factory=list)
     missing: list[Row] = field(default_factory=list)
+    elsewhere: list[Row] = field(default_factory=list)
     storage: list[Row] = field(default_factory=list)
     tested: list[Row] = field(default_factory=list)
     leases: dict[str, Row] = field(default_factory=dict)
 
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show the machines that the look does not find, apart from those that are gone. ``now``: since the epoch."""
+        entries = list(entries)
         self.missing = sorted(missing_rows(entries, look, now), key=lambda row: str(row["host"]))
-        unseen = {item for row in self.missing for item in row["resource_ids"]}
+        theirs = {item for _host, entry in entries if look.is_elsewhere(entry) for item in entry.resource_ids}
+        self.elsewhere = [row for row in self.gone if row["resource_id"] in theirs]
+        unseen = theirs.union(*(row["resource_ids"] for row in self.missing))
         self.gone = [row for row in self.gone if row["status"] or row["resource_id"] not in unseen]
 
     def note_buying(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
@@ -155,6 +160,7 @@ class Audit:
             "gone": self.gone,
             "buying": self.buying,
             "missing": self.missing,
+            "elsewhere": self.elsewhere,
             "tested": self.tested,
             "leases": self.leases,
             "price_per_hour": {
@@ -322,12 +328,14 @@ def audit_lines(audit: Audit) -> list[str]:
         ("ORPHANS: billed, and no host claims them", audit.orphans, _NAMED),
         ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
         ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
+        ("NOT CHECKED: another token bought it, and this one does not find it", audit.elsewhere, _GONE),
     ]
     lines = _titled(["LEASES, next end first"], narrow_table(ends, _ENDS, ["host"]))
     lines += _titled([], folded_lines(_ends_earlier(audit)))
     lines += [line for section in sections for line in _section(*section)]
     lines += [*storage.ADVICE, ""] if audit.storage else []
     lines += [*_END_BY_ID, ""] if audit.orphans else []
+    lines += [*_ELSEWHERE, ""] if audit.elsewhere else []
     lines += missing_lines(audit.missing)
     lines += _titled([_BUYING], narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]))
     tested = folded_lines(f"{row['host']} ({row['at']}): {row['reasons'] or row['verdict']}" for row in audit.tested)
@@ -393,6 +401,11 @@ _END_BY_ID = (
     "An orphan may belong to a colleague, or to a registry not read here.",
     "To end an orphan: compute_index.supply.end_by_id",
     "  -e end_resource_id=<resource> -e end_reason=<why>",
+)
+
+_ELSEWHERE = (
+    "They may be billed. To check them, audit with that token as well.",
+    "If it was replaced, run compute_index.supply.decommission for them.",
 )
 
 # By section: why an audit fails, and how that names each row

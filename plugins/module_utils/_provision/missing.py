@@ -178,14 +178,36 @@ def unknown_places(entries: t.Iterable[tuple[Place, str, Entry]], known: t.Abstr
     return grouped((place, host) for place, host, _entry in named if place not in right)
 
 
-def why_of_another_account(places: t.Mapping[Place, t.Iterable[str]]) -> list[str]:
-    """A sentence for each registry that may be another account's: see `unknown_places`."""
-    return [
-        f"The API knows none of the machines that {place.entry_place('<host>')} names for {', '.join(ranges(hosts))}."
-        " Is the token of the right account? Until it knows one, no sweep counts for their leases. Hosts of another"
-        " account need an inventory of their own."
-        for place, hosts in places.items()
-    ]
+def why_of_another_account(
+    places: t.Mapping[Place, t.Iterable[str]],
+    elsewhere: t.Container[tuple[Place, str]],
+    is_swept: t.Callable[[Place], bool] = lambda _place: False,
+) -> list[str]:
+    """A sentence for each registry that may be another account's: see `unknown_places`.
+
+    ``elsewhere``: the hosts by `MissingLook.is_elsewhere`. ``is_swept``: whether the leases of a registry were enforced
+    lately: by a sweep that found a machine there, since no other counts. If all hosts are elsewhere, that is another
+    account's sweep, so the registry needs no sentence.
+    """
+    sentences = []
+    for place, hosts in places.items():
+        names = f"the machines that {place.entry_place('<host>')} names for {', '.join(ranges(hosts))}"
+        if any((place, host) not in elsewhere for host in hosts):
+            sentences.append(_NONE_KNOWN.format(names=names))
+        elif not is_swept(place):
+            sentences.append(_ALL_ELSEWHERE.format(names=names))
+    return sentences
+
+
+_NONE_KNOWN = (
+    "The API knows none of {names}. Is the token of the right account? Until it knows one, no sweep counts for their"
+    " leases. Hosts of another account need an inventory of their own."
+)
+_ALL_ELSEWHERE = (
+    "Another token bought {names}. This one finds none of them, so they were not checked. Audit with that token, and"
+    " sweep with it once an hour, which also lets sweeps with this one succeed. Or give these hosts an inventory of"
+    " their own. If that token was replaced, run compute_index.supply.decommission for them."
+)
 
 
 def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:
@@ -256,7 +278,10 @@ def noted(host: str, step: MissingStep, entry: Entry) -> str:
 
 
 def missing_rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:
-    """The audit's rows for machines that the look neither finds nor shows as gone. ``now``: seconds since the epoch."""
+    """The audit's rows for machines that the look neither finds nor shows as gone, without another account's.
+
+    ``now``: seconds since the epoch.
+    """
     return [
         missing_row(
             host,
@@ -266,5 +291,5 @@ def missing_rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now:
             counts=not entry.is_missing,
         )
         for host, entry in entries
-        if look.lacks(entry)
+        if look.lacks(entry) and not look.is_elsewhere(entry)
     ]

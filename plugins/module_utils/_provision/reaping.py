@@ -515,13 +515,14 @@ class SweepFindings:
 
         ``unread``: sentences about inventories, registries and missing machines that could not be read or noted.
         ``left``: hosts whose lease is over, but that no play can take. ``moved``: ended purchases in folders' ledgers;
-        those that moved into a registry which is not read here may be billed. ``unswept``: `unswept_projects`.
+        those that moved into a registry which is not read here may be billed. ``unswept``: `unswept_projects`
+        and `why_unknown`.
         """
         moved_away = moving.moved_away(moved, self.unclaimed)
         return joined(*dict.fromkeys([*unread, *self._unkept(), *moved_away, *unswept, *(why for _host, why in left)]))
 
     def _unkept(self) -> list[str]:
-        """Sentences about leases that are not enforced, registries of another account, and clocks that differ."""
+        """Sentences about leases that are not enforced, and clocks that differ."""
         unreadable = [unreadable_lease(item.host, item.life.reason) for item in self.all if item.life.reason]
         idle_errors = [
             f"provision_idle_after of {item.host} {item.idle_error}. Its machine does not end when idle."
@@ -544,8 +545,15 @@ class SweepFindings:
             f" compute_index.supply.decommission -e decommission_hosts={item.host}."
             for item in self._unswept_elsewhere
         ]
-        others = missing.why_of_another_account(self._unknown)
-        return [*unreadable, *idle_errors, *spared, *named, *elsewhere, *others, lease.clocks_differ(self.clock)]
+        return [*unreadable, *idle_errors, *spared, *named, *elsewhere, lease.clocks_differ(self.clock)]
+
+    def why_unknown(self, why_unswept: t.Callable[[Place], str]) -> list[str]:
+        """Sentences about registries of another account, or whose machines it does not find for another reason.
+
+        ``why_unswept``: returns an empty text if a registry is swept.
+        """
+        elsewhere = {(item.place, item.host) for item in self.elsewhere}
+        return missing.why_of_another_account(self._unknown, elsewhere, lambda place: not why_unswept(place))
 
     def enforced_places(
         self, places: t.Iterable[Place], left: LeftOut, is_unread: t.Callable[[Place], bool]
@@ -582,7 +590,7 @@ class SweepFindings:
             f"{_names(self.watched)} will be asked whether they are idle.": self.watched,
             f"Over, but known only by name: {_names(named)}. -e reap_by_name=true ends them.": named,
             f"Over, but protected: {_names(self.spared)}.": self.spared,
-            f"Bought with another token, and left to its sweeps: {_names(self.elsewhere)}.": self.elsewhere,
+            f"Not checked: {_names(self.elsewhere)}. Another token bought them: sweep with it as well.": self.elsewhere,
         }
         return [*over, *applicable(sentences), *([] if self.all else line_of_empty(places, here))]
 

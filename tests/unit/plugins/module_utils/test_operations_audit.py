@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.a
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import DECOMMISSIONED, MOVED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import token_digest
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 
@@ -84,6 +85,20 @@ def test_audit_with_token_of_another_account_fails(tmp_path: Path) -> None:
     assert "names for gpu-1, gpu-2. Is the token" in run_audit(Api(machine("x", "theirs")), host)["trouble"]
     for page in (machine("r"), machine("r", status="deleted")):  # a page shows that the account is right
         assert run_audit(Api(machine("x", "theirs"), unlisted=(page,)), host)["trouble"] == ""
+
+
+@pytest.mark.parametrize("finds_ours", [True, False])
+def test_audit_does_not_call_machine_of_another_account_missing(tmp_path: Path, finds_ours: bool) -> None:
+    """A person might forget it, although it is billed."""
+    write(tmp_path, "gpu-1", resource_ids=["r"], ordered={"token": token_digest("theirs")})
+    if finds_ours:
+        write(tmp_path, "gpu-2", resource_ids=["s"])
+    found = run_audit(Api(machine("s" if finds_ours else "x")), audited_host("gpu-1", tmp_path), api_token="ours")
+    rows = found["audit"]
+    assert (rows["missing"], rows["gone"]) == ([], [])
+    assert [(row["hosts"], row["resource_id"]) for row in rows["elsewhere"]] == [(["gpu-1"], "r")]
+    assert "NOT CHECKED: another token bought it, and this one does not find it" in found["lines"]
+    assert ("Another token bought the machines that" in found["trouble"]) is (not finds_ours)
 
 
 def test_audit_has_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

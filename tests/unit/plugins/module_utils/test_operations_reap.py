@@ -185,7 +185,7 @@ def test_sweep_leaves_machines_that_another_account_has_bought(
         api.machines.append(machine("r3", "gpu-3", status=third))
     answer = sweep(api, declared("gpu-1", tmp_path), api_token="ours")
     assert due_hosts(answer) == due
-    line = "Bought with another token, and left to its sweeps: gpu-2."
+    line = "Not checked: gpu-2. Another token bought them: sweep with it as well."
     assert (line in answer["lines"]) is (not due)
     assert any("gpu-2: MISSING" in text for text in answer["warnings"]) is bool(due)
     assert answer["kept"] == ([str(tmp_path)] if is_kept else [])
@@ -193,6 +193,25 @@ def test_sweep_leaves_machines_that_another_account_has_bought(
     report = nullcontext() if is_kept else pytest.raises(Failure, match="The lease of gpu-2 was over at ")
     with report:
         report_sweep(answer)
+
+
+@pytest.mark.parametrize("swept_ago", [None, 0.5, 2.0])
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_sweep_that_finds_only_another_accounts_hosts_needs_that_accounts_sweep(
+    tmp_path: Path, swept_ago: float | None, is_lost: bool
+) -> None:
+    """The last machine of this account has ended. If one is lost instead, the token may be a third account's."""
+    write(tmp_path, "gpu-2", "r2", 3.0, provision_ordered={"token": token_digest("theirs")})
+    if is_lost:
+        write(tmp_path, "gpu-1", "r1", 3.0, provision_ordered={"token": token_digest("ours")})
+    if swept_ago is not None:
+        (tmp_path / _files.SWEPT).write_text(utc_rounded_up(time.time() - swept_ago * HOUR))
+    answer = sweep(Api(machine("x", "other")), declared("gpu-1", tmp_path), api_token="ours")
+    assert answer["kept"] == [] and "Not checked: gpu-2." in " ".join(answer["lines"])
+    is_ours = "Is the token of the right account?" in answer["trouble"]
+    is_theirs = "Another token bought the machines that" in answer["trouble"]
+    assert (is_ours, is_theirs) == (is_lost, not is_lost and swept_ago != 0.5)
+    assert not any("MISSING" in text for text in answer["warnings"])
 
 
 PROTECTED = {"provision_protected_since": "2026-12-01T06:00:00Z"}

@@ -286,7 +286,7 @@ def test_known_prices_are_summed_and_unknown_ones_counted() -> None:
     }
     assert published["unpriced"] == 2
     assert audit_lines(found)[-1].endswith(" = 104.30, and 2 of unknown price")
-    lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested", "leases"}
+    lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "elsewhere", "tested", "leases"}
     assert published.keys() == {*lists, "price_per_hour", "usd", "unpriced"}
 
 
