@@ -145,7 +145,7 @@ options:
     default: gpu
   find:
     description:
-      - For O(step=order) whether RV(reached) includes machines that only the shared registry knows.
+      - For O(step=order) whether C(reached) includes machines that only the shared registry knows.
     type: bool
     default: false
   forget:
@@ -195,7 +195,7 @@ options:
     default: decommission
   by_name:
     description:
-      - For O(step=reap) whether RV(due) includes hosts without a registry, whose machines are known only by name.
+      - For O(step=reap) whether C(due) includes hosts without a registry, whose machines are known only by name.
     type: bool
     default: false
   grace:
